@@ -1,8 +1,59 @@
+# The one door to everything that is done with this project. Targets make the Python environment by themselves.
 .DEFAULT_GOAL := help
-VENV := .venv
-BIN := $(VENV)/bin
+BIN := .venv/bin
+
+# What the user of a target may set: make test ARGS="-k pause", make demo CSV=users.csv.
+ARGS ?=
+CSV ?=
+ROWS ?=
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: dev ## Make the environment for development in .venv
+	@echo "Ready: .venv/bin/taskplane --help"
+
+.PHONY: demo
+demo: runtime ## Process a CSV under control, from create to SUCCESS [CSV=path] [ROWS=number]
+	@$(BIN)/python demo/run.py $(if $(CSV),--csv "$(CSV)") $(if $(ROWS),--rows "$(ROWS)")
+
+.PHONY: serve
+serve: runtime ## Run a server on 127.0.0.1:50051 over ./taskplane.db [ARGS=options]
+	$(BIN)/taskplane serve $(ARGS)
+
+.PHONY: test
+test: dev ## Run all tests, with databases of their own [ARGS=pytest options]
+	scripts/with_databases.sh $(BIN)/python -m pytest $(ARGS)
+
+.PHONY: check
+check: dev ## Check format, lint, types, layers, scripts and protos
+	@scripts/check.sh
+
+.PHONY: format
+format: dev ## Format code and protos, and mend what the linter can mend
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+	$(BIN)/buf format -w protos
 
 .PHONY: protos
-protos: ## Regenerate the Python code and stubs from protos/
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I protos --python_out=protos --grpc_python_out=protos \
-	  --mypy_out=quiet,readable_stubs:protos --mypy_grpc_out=quiet,readable_stubs:protos protos/taskplane/v1/*.proto
+protos: dev ## Regenerate the Python code and stubs from protos/
+	scripts/generate_protos.sh protos
+
+.PHONY: lock
+lock: dev ## Pin requirements/ from pyproject.toml [ARGS=--upgrade]
+	scripts/lock.sh $(ARGS)
+
+.PHONY: mysql-start mysql-stop
+mysql-start: ## Start a MySQL server for development on port 33069, and print its URL
+	@scripts/mysql.sh start
+mysql-stop: ## Stop it
+	@scripts/mysql.sh stop
+
+# The scripts know by themselves whether anything is to be done.
+.PHONY: runtime dev
+runtime:
+	@scripts/environment.sh runtime
+dev:
+	@scripts/environment.sh dev

@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Fails where the generated code in protos/ is not what the protos give: forgotten, edited by hand, or left over.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+fresh=$(mktemp -d)
+trap 'rm -rf "$fresh"' EXIT
+scripts/generate_protos.sh "$fresh"
+if ! diff --recursive --brief --exclude='*.proto' --exclude=__pycache__ "$fresh/taskplane" protos/taskplane; then
+  echo "check_protos.sh: run \`make protos\` and commit what it writes" >&2
+  exit 1
+fi
