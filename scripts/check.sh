@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs every static check, also after one has failed, and fails if any did. Changes nothing.
 set -uo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 PATH=$PWD/.venv/bin:$PATH
 
 failed=()
@@ -13,7 +13,7 @@ check() { # NAME COMMAND…
 check format ruff format --check .
 check lint ruff check .
 check types mypy
-check layers lint-imports
+check layers lint-imports --no-logo
 check shell shellcheck .ci/run scripts/*.sh
 check "proto style" buf lint protos
 check "proto format" buf format -d --exit-code protos
