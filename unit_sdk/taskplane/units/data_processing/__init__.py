@@ -1,0 +1,15 @@
+"""The data processing unit: CSV files are checked, cleaned and converted to JSON."""
+
+from taskplane.unit import Unit
+from taskplane.units.data_processing.config import DataProcessingConfig
+from taskplane.units.data_processing.process import process
+from taskplane.units.data_processing.rules import rule
+
+__all__ = ["TASK_TYPE", "DataProcessingConfig", "process", "register", "rule"]
+
+TASK_TYPE = "DATA_PROCESSING"
+
+
+def register(unit: Unit) -> None:
+    """Let `unit` run DATA_PROCESSING tasks."""
+    unit.task(TASK_TYPE, config=DataProcessingConfig)(process)

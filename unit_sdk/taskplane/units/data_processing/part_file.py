@@ -1,0 +1,116 @@
+"""A file that is written beside its place, under another name, until it is whole."""
+
+import fcntl
+import os
+from contextlib import AbstractContextManager
+from io import FileIO
+from pathlib import Path
+
+from taskplane.units.data_processing.failures import file_failure, os_errors_as_failures
+
+
+class PartFile:
+    """The beginning of the file `target`, as `.<name>.<task id>.part` in the same folder.
+
+    It outlives the process that writes it, so that another one can go on. `length` is what this process knows to be
+    in it. Failures name the config field of the target.
+    """
+
+    def __init__(self, field: str, target: Path, task_id: int) -> None:
+        """Touch nothing yet."""
+        self.length = 0
+        self._field = field
+        self._target = target
+        self._path = target.with_name(f".{target.name}.{task_id}.part")
+        self._opened: FileIO | None = None
+
+    def open(self) -> None:
+        """Open it with what is in it; a new one is empty. It is not this process's to write to before `lock`."""
+        with self._failing(retryable=False):
+            self._opened = self._path.open("ab", buffering=0)
+            self.length = os.fstat(self._file.fileno()).st_size
+        self.sync_folder()
+
+    def close(self) -> None:
+        """Let go of it, and of the lock; it stays. Harmless if it is not open."""
+        if self._opened:
+            self._opened.close()
+
+    @property
+    def _file(self) -> FileIO:
+        if self._opened is None:
+            raise ValueError(f"{self._path} is not open")
+        return self._opened
+
+    def lock(self) -> None:
+        """Keep other processes of this machine out; retryable failure if one is in."""
+        with self._failing():
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise self._disputed() from error
+
+    def unlock(self) -> None:
+        """Let others in."""
+        fcntl.flock(self._file, fcntl.LOCK_UN)
+
+    def require_untouched(self) -> None:
+        """Raise a retryable failure if another process wrote to it, or put another file in its place."""
+        with self._failing():
+            mine = os.fstat(self._file.fileno())
+            is_there = self._path.exists() and os.path.samestat(self._path.stat(), mine)
+        if not is_there or mine.st_size != self.length:
+            raise self._disputed()
+
+    def cut(self, length: int) -> None:
+        """Forget what comes after `length`."""
+        with self._failing():
+            self._file.truncate(length)
+        self.length = length
+
+    def append(self, data: bytes) -> None:
+        """Write all of `data` at the end."""
+        rest = memoryview(data)
+        with self._failing():
+            while rest:
+                rest = rest[self._file.write(rest) :]
+        self.length += len(data)
+
+    def sync(self) -> None:
+        """Return when all that was written will survive a loss of power."""
+        with self._failing():
+            os.fsync(self._file.fileno())
+
+    def publish(self) -> None:
+        """Put it in its place, whatever was there."""
+        with self._failing():
+            self._path.replace(self._target)
+
+    def retract(self) -> None:
+        """Leave nothing, neither the part nor an older target."""
+        self.discard()
+        with self._failing():
+            self._target.unlink(missing_ok=True)
+
+    def discard(self) -> None:
+        """Remove the part, if there is one."""
+        with self._failing(retryable=False):
+            if os.path.lexists(self._path):
+                self._path.unlink()
+
+    def sync_folder(self) -> None:
+        """Return when the names in its folder will survive a loss of power."""
+        with self._failing():
+            folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+
+    def _failing(self, *, retryable: bool = True) -> AbstractContextManager[None]:
+        return os_errors_as_failures(self._field, self._target, retryable=retryable)
+
+    def _disputed(self) -> Exception:
+        return file_failure(
+            self._field, self._path, "another process is writing to it, for the same task", retryable=True
+        )
