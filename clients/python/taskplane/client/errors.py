@@ -1,0 +1,180 @@
+"""What a call can raise: TaskplaneError, by code and, where a caller may want to tell it apart, by reason.
+
+| code                | class                   | reason: class                                                       |
+| ------------------- | ----------------------- | ------------------------------------------------------------------- |
+| NOT_FOUND           | NotFoundError           |                                                                     |
+| INVALID_ARGUMENT    | InvalidArgumentError    |                                                                     |
+| ALREADY_EXISTS      | AlreadyExistsError      |                                                                     |
+| FAILED_PRECONDITION | FailedPreconditionError | ILLEGAL_TRANSITION: IllegalTransitionError,                         |
+|                     |                         | UNIT_CANNOT_PAUSE: UnitCannotPauseError                             |
+| ABORTED             | AbortedError            | STALE_REVISION: StaleRevisionError                                  |
+| OUT_OF_RANGE        | OutOfRangeError         |                                                                     |
+| DEADLINE_EXCEEDED   | DeadlineExceededError   | COMMAND_PENDING: CommandPendingError                                |
+| RESOURCE_EXHAUSTED  | ResourceExhaustedError  | SLOW_READER: SlowReaderError                                        |
+| UNAVAILABLE         | UnavailableError        |                                                                     |
+| UNIMPLEMENTED       | UnimplementedError      |                                                                     |
+| any other           | TaskplaneError          |                                                                     |
+
+`translate` is the one place where gRPC's errors become these.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import grpc
+from google.protobuf.any_pb2 import Any
+from google.protobuf.message import Message
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
+from grpc_status import rpc_status
+
+Detail = TypeVar("Detail", bound=Message)
+
+
+@dataclass(frozen=True)
+class FieldViolation:
+    """One bad field of a request: its path, and what it should be."""
+
+    field: str
+    description: str
+
+
+@dataclass(eq=False)
+class TaskplaneError(Exception):
+    """A call that failed. The server has done nothing by halves.
+
+    `reason` is the server's UPPER_SNAKE word, or the name of the code when the error is not the server's own (no
+    connection, deadline). `retry_delay` is in seconds: the server asks not to be called before; None if it does not.
+    """
+
+    code: grpc.StatusCode
+    reason: str
+    message: str
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    field_violations: tuple[FieldViolation, ...] = ()
+    retry_delay: float | None = None
+
+    def __str__(self) -> str:
+        fields = "; ".join(f"{bad.field}: {bad.description}" for bad in self.field_violations)
+        return f"{self.message} ({self.reason})" + (f": {fields}" if fields else "")
+
+
+class NotFoundError(TaskplaneError):
+    """There is no such task or unit."""
+
+
+class InvalidArgumentError(TaskplaneError):
+    """The request is bad; `field_violations` names the fields."""
+
+
+class AlreadyExistsError(TaskplaneError):
+    """What was to be made is there already."""
+
+
+class FailedPreconditionError(TaskplaneError):
+    """The state does not allow it."""
+
+
+class IllegalTransitionError(FailedPreconditionError):
+    """The task's status does not allow the verb; `metadata` has `from`, `to` and `allowed`."""
+
+
+class UnitCannotPauseError(FailedPreconditionError):
+    """The unit that runs the task cannot pause tasks of this type."""
+
+
+class AbortedError(TaskplaneError):
+    """Somebody else was quicker: read again, then decide again."""
+
+
+class StaleRevisionError(AbortedError):
+    """The task is not at `expected_revision` any more."""
+
+
+class OutOfRangeError(TaskplaneError):
+    """The revision from which to watch is not kept any more, or not reached yet."""
+
+
+class DeadlineExceededError(TaskplaneError):
+    """The time ran out. What was asked may happen yet."""
+
+
+class CommandPendingError(DeadlineExceededError):
+    """The command is recorded and takes effect later: see the task's `pending_command`."""
+
+
+class ResourceExhaustedError(TaskplaneError):
+    """The server has too much to do, or was asked for too much."""
+
+
+class SlowReaderError(ResourceExhaustedError):
+    """A watch was cut because its reader fell behind."""
+
+
+class UnavailableError(TaskplaneError):
+    """The server, or its database, cannot be reached."""
+
+
+class UnimplementedError(TaskplaneError):
+    """This server does not know the call."""
+
+
+BY_CODE: Mapping[grpc.StatusCode, type[TaskplaneError]] = {
+    grpc.StatusCode.NOT_FOUND: NotFoundError,
+    grpc.StatusCode.INVALID_ARGUMENT: InvalidArgumentError,
+    grpc.StatusCode.ALREADY_EXISTS: AlreadyExistsError,
+    grpc.StatusCode.FAILED_PRECONDITION: FailedPreconditionError,
+    grpc.StatusCode.ABORTED: AbortedError,
+    grpc.StatusCode.OUT_OF_RANGE: OutOfRangeError,
+    grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceededError,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: ResourceExhaustedError,
+    grpc.StatusCode.UNAVAILABLE: UnavailableError,
+    grpc.StatusCode.UNIMPLEMENTED: UnimplementedError,
+}
+
+BY_REASON: Mapping[tuple[grpc.StatusCode, str], type[TaskplaneError]] = {
+    (grpc.StatusCode.FAILED_PRECONDITION, "ILLEGAL_TRANSITION"): IllegalTransitionError,
+    (grpc.StatusCode.FAILED_PRECONDITION, "UNIT_CANNOT_PAUSE"): UnitCannotPauseError,
+    (grpc.StatusCode.ABORTED, "STALE_REVISION"): StaleRevisionError,
+    (grpc.StatusCode.DEADLINE_EXCEEDED, "COMMAND_PENDING"): CommandPendingError,
+    (grpc.StatusCode.RESOURCE_EXHAUSTED, "SLOW_READER"): SlowReaderError,
+}
+
+
+def translate(error: grpc.RpcError) -> TaskplaneError:
+    """The same error in taskplane's words, with all that the server's details tell."""
+    status = rpc_status.from_call(error)
+    details: Sequence[Any] = status.details if status else ()
+    code = error.code()
+    info = _find(details, ErrorInfo())
+    reason = info.reason or code.name
+    return _class_for(code, reason)(
+        code,
+        reason,
+        error.details() or code.value[1],
+        metadata=dict(info.metadata),
+        field_violations=_field_violations(details),
+        retry_delay=_retry_delay(details),
+    )
+
+
+def _class_for(code: grpc.StatusCode, reason: str) -> type[TaskplaneError]:
+    return BY_REASON.get((code, reason)) or BY_CODE.get(code, TaskplaneError)
+
+
+def _field_violations(details: Sequence[Any]) -> tuple[FieldViolation, ...]:
+    violations = _find(details, BadRequest()).field_violations
+    return tuple(FieldViolation(bad.field, bad.description) for bad in violations)
+
+
+def _retry_delay(details: Sequence[Any]) -> float | None:
+    retry = _find(details, RetryInfo())
+    return retry.retry_delay.ToTimedelta().total_seconds() if retry.HasField("retry_delay") else None
+
+
+def _find(details: Sequence[Any], empty: Detail) -> Detail:
+    """Fills `empty` from the detail of its type, and leaves it empty if there is none."""
+    for detail in details:
+        if detail.Unpack(empty):
+            break
+    return empty

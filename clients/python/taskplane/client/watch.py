@@ -1,0 +1,97 @@
+"""Following tasks over broken connections, without losing or repeating a transition."""
+
+import time
+from collections.abc import Generator, Iterable
+from typing import TypeAlias
+
+import grpc
+
+from taskplane.client.calls import Calls
+from taskplane.client.errors import SlowReaderError, TaskplaneError, UnavailableError, translate
+from taskplane.client.retry import RetryPolicy
+from taskplane.v1.task_service_pb2 import WatchTasksRequest, WatchTasksResponse
+
+OpenStream: TypeAlias = "grpc.UnaryStreamMultiCallable[WatchTasksRequest, WatchTasksResponse]"
+
+
+class WatchCalls(Calls):
+    """The part of Client for following tasks."""
+
+    def watch(  # noqa: PLR0913  the fields of the request
+        self,
+        task_ids: Iterable[int] = (),
+        *,
+        task_types: Iterable[str] = (),
+        after_revision: int | None = None,
+        include_progress: bool = False,
+        max_progress_per_second: int = 0,
+        reconnect_timeout: float = 60.0,
+    ) -> Generator[WatchTasksResponse]:
+        """What happens to these tasks (none given: to all), for ever: a snapshot, then every change of status.
+
+        When the connection breaks, or the server cuts a slow reader, it goes on after the last revision seen: no
+        transition is lost or told twice. What is live only (progress, `changed`, `deleted`) may be missed then, and
+        a break within the snapshot begins the snapshot again. Raises the error if the first connection fails as any
+        call's, or a later one for `reconnect_timeout` seconds. `close()` on the iterator ends the call.
+        """
+        request = WatchTasksRequest(
+            task_ids=task_ids,
+            task_types=task_types,
+            after_revision=after_revision,
+            include_progress=include_progress,
+            max_progress_per_second=max_progress_per_second,
+        )
+        return _Watch(self._tasks.WatchTasks, request, self._retry, reconnect_timeout).events()
+
+
+class _Watch:
+    """One watch: where it is, and since when it has been cut off."""
+
+    def __init__(
+        self, open_stream: OpenStream, request: WatchTasksRequest, retry: RetryPolicy, reconnect_timeout: float
+    ) -> None:
+        self._open_stream = open_stream
+        self._request = request
+        self._retry = retry
+        self._reconnect_timeout = reconnect_timeout
+        self._was_connected = False
+        self._failures = 0
+        self._broken_since = 0.0
+
+    def events(self) -> Generator[WatchTasksResponse]:
+        while True:
+            stream = self._open_stream(self._request)
+            try:
+                for event in stream:
+                    self._advance(event)
+                    yield event
+                self._pause_or_raise(_stream_ended())
+            except grpc.RpcError as error:
+                self._pause_or_raise(translate(error))
+            finally:
+                stream.cancel()
+
+    def _advance(self, event: WatchTasksResponse) -> None:
+        self._was_connected = True
+        self._failures = 0
+        is_past_snapshot = self._request.HasField("after_revision")
+        if is_past_snapshot or event.WhichOneof("event") == "snapshot_complete":
+            self._request.after_revision = event.revision
+
+    def _pause_or_raise(self, failure: TaskplaneError) -> None:
+        self._failures += 1
+        if self._failures == 1:
+            self._broken_since = time.monotonic()
+        if not isinstance(failure, UnavailableError | SlowReaderError) or self._gives_up(failure):
+            raise failure
+        time.sleep(self._retry.pause_seconds(self._failures, failure))
+
+    def _gives_up(self, failure: TaskplaneError) -> bool:
+        if not self._was_connected:
+            return not self._retry.allows(self._failures, failure, idempotent=True)
+        return time.monotonic() - self._broken_since >= self._reconnect_timeout
+
+
+def _stream_ended() -> UnavailableError:
+    """A watch never ends by itself, so an end without an error is a server that leaves."""
+    return UnavailableError(grpc.StatusCode.UNAVAILABLE, "STREAM_ENDED", "the server ended the watch")
