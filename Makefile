@@ -9,7 +9,7 @@ ROWS ?=
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: dev ## Make the environment for development in .venv
@@ -30,6 +30,10 @@ test: dev ## Run all tests, with databases of their own [ARGS=pytest options]
 .PHONY: check
 check: dev ## Check format, lint, types, layers, scripts and protos
 	@scripts/check.sh
+
+.PHONY: package-check
+package-check: dev ## Install the package as the Dockerfile does, and try it
+	@scripts/check_package.sh
 
 .PHONY: format
 format: dev ## Format code and protos, and mend what the linter can mend

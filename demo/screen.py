@@ -2,7 +2,7 @@
 
 import shlex
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import closing
 from itertools import count
 from pathlib import Path
