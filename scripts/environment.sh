@@ -10,14 +10,16 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 SET=$1
 VENV=$PWD/.venv
-STAMP=$VENV/.$SET-stamp
 
 say() { echo "environment.sh: $*" >&2; }
 
 # What the environment was made from. The path is part of it: programs in an environment hold its absolute path.
-fingerprint() { echo "$VENV $(cat "requirements/$SET.txt" pyproject.toml | cksum)"; }
+fingerprint() { echo "$VENV $(cat "requirements/$1.txt" pyproject.toml | cksum)"; }
 
-is_current() { [ -e "$STAMP" ] && [ "$(cat "$STAMP")" = "$(fingerprint)" ] && [ -x "$VENV/bin/python" ]; }
+is_current() {
+  local stamp=$VENV/.$SET-stamp
+  [ -e "$stamp" ] && [ "$(cat "$stamp")" = "$(fingerprint "$SET")" ] && [ -x "$VENV/bin/python" ]
+}
 
 find_python() {
   local name
@@ -71,4 +73,5 @@ if command -v flock >/dev/null; then flock 9; fi
 is_current && exit 0 # somebody else made it meanwhile
 make_venv
 install
-fingerprint >"$STAMP"
+fingerprint runtime >"$VENV/.runtime-stamp"
+[ "$SET" != dev ] || fingerprint dev >"$VENV/.dev-stamp"
