@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated, Self
 
 import phonenumbers
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 
 from taskplane.units.data_processing.rules import RuleOptions, known_rules
@@ -23,8 +23,15 @@ def _path(value: object) -> object:
     return value
 
 
+def _known_rule(name: str) -> str:
+    if name not in known_rules():
+        raise ValueError(f"there is no rule {name!r}; known are: {', '.join(known_rules())}")
+    return name
+
+
 WholeNumber = Annotated[int, BeforeValidator(_whole), Field(strict=True)]
 FilePath = Annotated[Path, BeforeValidator(_path)]
+RuleName = Annotated[str, AfterValidator(_known_rule)]
 
 
 class DataProcessingConfig(BaseModel):
@@ -38,7 +45,7 @@ class DataProcessingConfig(BaseModel):
     """Ends in `.json` (one array) or `.jsonl` (a line for each row); an existing file is replaced at the end."""
     batch_size: WholeNumber = Field(default=1000, ge=1, le=MOST_ROWS_IN_A_BATCH)
     """Rows between two points where pause and cancel take hold."""
-    validation_rules: tuple[str, ...] = ()
+    validation_rules: tuple[RuleName, ...] = ()
     """Names of rules; each checks the column of its name."""
     checkpoint_interval: WholeNumber = Field(default=5000, ge=1)
     """Rows between two stored checkpoints."""
@@ -68,19 +75,10 @@ class DataProcessingConfig(BaseModel):
             raise ValueError(f"{path} must end in .json or .jsonl")
         return path
 
-    @field_validator("validation_rules")
-    @classmethod
-    def _are_known(cls, rules: tuple[str, ...]) -> tuple[str, ...]:
-        for index, name in enumerate(rules):
-            if name not in known_rules():
-                known = ", ".join(known_rules())
-                raise ValueError(f"validationRules[{index}]: there is no rule {name!r}; known are: {known}")
-        return rules
-
     @field_validator("delimiter")
     @classmethod
     def _can_part_fields(cls, delimiter: str) -> str:
-        if delimiter in '"\r\n\0\N{REPLACEMENT CHARACTER}':
+        if delimiter in '"\r\n\0':
             raise ValueError("cannot be a quote, the end of a line or NUL")
         return delimiter
 
