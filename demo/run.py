@@ -86,8 +86,9 @@ def control_a_task(client: Client, folder: Path, source: Path) -> None:
 
 
 def config_for(source: Path, target: Path) -> dict[str, object]:
-    with source.open(encoding="utf-8-sig", newline="") as file:
-        columns = next(csv.reader(file), [])
+    """The example of the requirements; a rule needs a column of its name."""
+    with source.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        columns = {name.strip().lower() for name in next(csv.reader(file), [])}
     return {
         "inputPath": str(source.resolve()),
         "outputPath": str(target),
