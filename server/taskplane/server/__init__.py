@@ -1,0 +1,1 @@
+"""The taskplane server: gRPC faces over services over the state manager over the store."""

@@ -1,0 +1,59 @@
+"""What a verb or a report does to one task: a short path of steps, decided without I/O."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Self
+
+from taskplane.server.core.task import Checkpoint, Task, TaskStatus, Transition
+
+# The server itself, in `changed_by`.
+SERVER = "taskplane"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The task after one change; `transition` is None if its status stayed. `note` is for those who wait."""
+
+    task: Task
+    transition: Transition | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A path of steps, applied together or not at all, and the checkpoint to be stored with it.
+
+    Built up from `Change(task)`, which changes nothing; `task` is the task as it will be.
+    """
+
+    task: Task
+    steps: tuple[Step, ...] = ()
+    checkpoint: Checkpoint | None = None
+
+    def move(self, to: TaskStatus, *, now: datetime, by: str, reason: str, **changes: Any) -> Self:
+        """Add a change of status; IllegalTransition if the table forbids it."""
+        after = self.task.moved(to, now=now, updated_at=now, **changes)
+        transition = Transition(
+            task_id=after.id,
+            from_status=self.task.status,
+            to_status=to,
+            changed_at=now,
+            changed_by=by,
+            reason=reason,
+            attempt=after.attempt,
+        )
+        return self._plus(Step(after, transition))
+
+    def edit(self, *, now: datetime, note: str = "", **changes: Any) -> Self:
+        """Add a change of anything but the status."""
+        return self._plus(Step(replace(self.task, updated_at=now, **changes), note=note))
+
+    def store(self, checkpoint: Checkpoint | None) -> Self:
+        """Take a checkpoint along, unless it is None or a repeat."""
+        if checkpoint is None or checkpoint.number <= self.task.last_checkpoint_number:
+            return self
+        task = replace(self.task, checkpoint=checkpoint, last_checkpoint_number=checkpoint.number)
+        return replace(self, task=task, checkpoint=checkpoint)
+
+    def _plus(self, step: Step) -> Self:
+        return replace(self, task=step.task, steps=(*self.steps, step))

@@ -1,0 +1,46 @@
+"""What a dispatch does to a task, and what the unit needs to know to begin."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from taskplane.server.core.change import SERVER, Change
+from taskplane.server.core.placement import Assignment
+from taskplane.server.core.task import Checkpoint, Task, TaskStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatch:
+    """A durable assignment: what the unit is told. `checkpoint` has its data; None when going on from memory."""
+
+    task: Task
+    checkpoint: Checkpoint | None = None
+    held_attempt: int | None = None
+
+
+def dispatched(assignment: Assignment, now: datetime) -> Change:
+    """PENDING or PAUSED → RUNNING under a new attempt."""
+    task, unit = assignment.task, assignment.offer
+    return Change(task).move(
+        TaskStatus.RUNNING,
+        now=now,
+        by=task.queued_by or SERVER,
+        reason="; ".join(part for part in (task.queued_reason, _how(assignment)) if part),
+        attempt=task.attempt + 1,
+        execution_unit_id=unit.unit_id,
+        execution_unit_type=unit.unit_type,
+        accepted_at=None,
+        started_at=task.started_at or now,
+        queued_at=None,
+        queued_by="",
+        queued_reason="",
+        not_before=None,
+    )
+
+
+def _how(assignment: Assignment) -> str:
+    where = f"dispatched to {assignment.offer.unit_id}"
+    if assignment.held_attempt is not None:
+        return f"{where}, which holds it in memory"
+    if assignment.task.checkpoint:
+        return f"{where} from checkpoint {assignment.task.checkpoint.number}"
+    return where

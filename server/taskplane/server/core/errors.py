@@ -1,0 +1,265 @@
+"""The catalogue of errors that callers can meet.
+
+Each class is one `reason` of google.rpc.ErrorInfo. They are raised in core and below, and turned into a gRPC status
+once, in `rpc.interceptors`, and into an HTTP answer once, in the gateway.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Code(StrEnum):
+    """The canonical codes in use; the names are those of google.rpc.Code."""
+
+    INVALID_ARGUMENT = "INVALID_ARGUMENT"
+    NOT_FOUND = "NOT_FOUND"
+    FAILED_PRECONDITION = "FAILED_PRECONDITION"
+    ABORTED = "ABORTED"
+    OUT_OF_RANGE = "OUT_OF_RANGE"
+    DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
+    RESOURCE_EXHAUSTED = "RESOURCE_EXHAUSTED"
+    UNAVAILABLE = "UNAVAILABLE"
+    UNIMPLEMENTED = "UNIMPLEMENTED"
+    INTERNAL = "INTERNAL"
+
+
+class DropReason(StrEnum):
+    """Why an attempt is taken from a unit; see taskplane/v1/execution_unit_control.proto."""
+
+    SUPERSEDED = "SUPERSEDED"
+    FINISHED = "FINISHED"
+    CANCELLED = "CANCELLED"
+    DELETED = "DELETED"
+
+
+@dataclass(frozen=True, slots=True)
+class FieldViolation:
+    """One bad field: its path in the request, such as `task.priority`, and what is wrong with it."""
+
+    field: str
+    description: str
+
+
+class TaskplaneError(Exception):
+    """Base of all: a code, a reason for programs and a message for people that says what to do."""
+
+    code: Code = Code.INTERNAL
+    reason: str = "INTERNAL"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        violations: Sequence[FieldViolation] = (),
+        retry_delay_seconds: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.metadata = dict(metadata or {})
+        self.violations = tuple(violations)
+        self.retry_delay_seconds = retry_delay_seconds
+
+
+class InvalidFields(TaskplaneError):
+    """The request is malformed; every bad field is named."""
+
+    code = Code.INVALID_ARGUMENT
+    reason = "INVALID_FIELDS"
+
+    def __init__(self, *violations: FieldViolation) -> None:
+        listed = "; ".join(f"{each.field}: {each.description}" for each in violations)
+        super().__init__(f"invalid request: {listed}", violations=violations)
+
+
+class RequestIdReused(TaskplaneError):
+    """The request_id was used before, for something else."""
+
+    code = Code.INVALID_ARGUMENT
+    reason = "REQUEST_ID_REUSED"
+
+    def __init__(self, request_id: str, method: str) -> None:
+        super().__init__(
+            f"request_id {request_id!r} was used before for {method} or with another body; "
+            "use a new id for a new request",
+            metadata={"request_id": request_id, "method": method},
+            violations=[FieldViolation("context.request_id", "was used before for another request")],
+        )
+
+
+class HelloExpected(TaskplaneError):
+    """The unit's stream did not begin with Hello, or had a second one."""
+
+    code = Code.INVALID_ARGUMENT
+    reason = "HELLO_EXPECTED"
+
+    def __init__(self, got: str) -> None:
+        super().__init__(
+            f"a unit's stream begins with hello, sent once; got {got}",
+            metadata={"got": got},
+            violations=[FieldViolation("body", f"must be hello first, and only once; got {got}")],
+        )
+
+
+class TaskNotFound(TaskplaneError):
+    """There is no such task."""
+
+    code = Code.NOT_FOUND
+    reason = "TASK_NOT_FOUND"
+
+    def __init__(self, task_id: int) -> None:
+        super().__init__(f"no task {task_id}", metadata={"task_id": str(task_id)})
+
+
+class UnitNotFound(TaskplaneError):
+    """There is no such unit."""
+
+    code = Code.NOT_FOUND
+    reason = "UNIT_NOT_FOUND"
+
+    def __init__(self, unit_id: str) -> None:
+        super().__init__(f"no execution unit {unit_id!r}", metadata={"unit_id": unit_id})
+
+
+class IllegalTransition(TaskplaneError):
+    """The task's status does not allow the verb."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "ILLEGAL_TRANSITION"
+
+
+class TaskNotFinal(TaskplaneError):
+    """Only finished tasks can be deleted."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "TASK_NOT_FINAL"
+
+    def __init__(self, task_id: int, status: str) -> None:
+        super().__init__(
+            f"cannot delete task {task_id} in {status}: only SUCCESS, FAILED and CANCELLED; cancel it first",
+            metadata={"task_id": str(task_id), "from": status, "allowed": "SUCCESS,FAILED,CANCELLED"},
+        )
+
+
+class UnitCannotPause(TaskplaneError):
+    """The unit said that it cannot pause tasks of this type."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "UNIT_CANNOT_PAUSE"
+
+    def __init__(self, task_id: int, unit_id: str, task_type: str) -> None:
+        super().__init__(
+            f"task {task_id} cannot be paused: unit {unit_id!r} does not support pause for {task_type}",
+            metadata={"task_id": str(task_id), "unit_id": unit_id, "task_type": task_type},
+        )
+
+
+class CommandRejected(TaskplaneError):
+    """The unit refused the command."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "COMMAND_REJECTED"
+
+
+class UnitInUse(TaskplaneError):
+    """A unit that is connected or has RUNNING tasks cannot be deleted."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "UNIT_IN_USE"
+
+
+class ProtocolVersionUnsupported(TaskplaneError):
+    """The unit speaks a protocol that this server does not."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "PROTOCOL_VERSION_UNSUPPORTED"
+
+
+class StaleAttempt(TaskplaneError):
+    """What was said concerns an attempt that is not the task's current one; it changed nothing."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "STALE_ATTEMPT"
+
+    def __init__(self, task_id: int, attempt: int, drop: DropReason) -> None:
+        super().__init__(
+            f"attempt {attempt} of task {task_id} is over ({drop}); stop it",
+            metadata={"task_id": str(task_id), "attempt": str(attempt), "drop_reason": drop},
+        )
+        self.drop = drop
+
+
+class StaleRevision(TaskplaneError):
+    """The task has changed since the caller looked."""
+
+    code = Code.ABORTED
+    reason = "STALE_REVISION"
+
+    def __init__(self, task_id: int, expected: int, actual: int) -> None:
+        super().__init__(
+            f"task {task_id} is at revision {actual}, not {expected}; read it again and decide anew",
+            metadata={"task_id": str(task_id), "expected": str(expected), "actual": str(actual)},
+        )
+
+
+class SessionSuperseded(TaskplaneError):
+    """A newer session of the same unit has come."""
+
+    code = Code.ABORTED
+    reason = "SESSION_SUPERSEDED"
+
+
+class RevisionTooOld(TaskplaneError):
+    """The watch cannot go on from there."""
+
+    code = Code.OUT_OF_RANGE
+    reason = "REVISION_TOO_OLD"
+
+
+class CommandPending(TaskplaneError):
+    """Time ran out; the command stays pending and takes effect later."""
+
+    code = Code.DEADLINE_EXCEEDED
+    reason = "COMMAND_PENDING"
+
+
+class HelloTimeout(TaskplaneError):
+    """The unit opened a stream and said nothing."""
+
+    code = Code.DEADLINE_EXCEEDED
+    reason = "HELLO_TIMEOUT"
+
+
+class SlowReader(TaskplaneError):
+    """The watch was cut because it was not read quickly enough."""
+
+    code = Code.RESOURCE_EXHAUSTED
+    reason = "SLOW_READER"
+
+
+class DatabaseUnavailable(TaskplaneError):
+    """The database is away; nothing was done, or it was undone."""
+
+    code = Code.UNAVAILABLE
+    reason = "DATABASE_UNAVAILABLE"
+
+    def __init__(self, retry_delay_seconds: float = 1.0) -> None:
+        super().__init__("the database is not available; try again", retry_delay_seconds=retry_delay_seconds)
+
+
+class ServerStopping(TaskplaneError):
+    """The server is about to stop."""
+
+    code = Code.UNAVAILABLE
+    reason = "SERVER_STOPPING"
+
+    def __init__(self) -> None:
+        super().__init__("the server is stopping; connect again", retry_delay_seconds=1.0)
+
+
+class NotImplementedYet(TaskplaneError):
+    """Part of the contract that this version does not serve."""
+
+    code = Code.UNIMPLEMENTED
+    reason = "NOT_IMPLEMENTED"

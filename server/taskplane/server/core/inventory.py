@@ -1,0 +1,89 @@
+"""What becomes of the attempts that a connecting unit holds, and of those it should hold and does not.
+
+Pure: the unit's inventory and its tasks in, verdicts, changes and commands out.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from taskplane.server.core.change import Change
+from taskplane.server.core.command import Command, Verdict, VerdictAction, control_command
+from taskplane.server.core.dispatch import Dispatch
+from taskplane.server.core.reports import Speaker, drop_reason, lost
+from taskplane.server.core.retry import RetryPolicy
+from taskplane.server.core.task import PendingCommand, Task, TaskStatus
+from taskplane.server.core.unit import AttemptState, HeldAttempt
+
+GONE = "unit lost: it came back without this attempt"
+
+
+@dataclass(slots=True)
+class Reconciliation:
+    """What a unit holds, compared with the tasks that are its own or that it names."""
+
+    unit_id: str
+    now: datetime
+    policy: RetryPolicy
+    verdicts: list[Verdict] = field(default_factory=list)
+    # What is to be stored, and what is to be sent again.
+    changes: list[Change] = field(default_factory=list)
+    dispatches: list[Dispatch] = field(default_factory=list)
+    commands: list[Command] = field(default_factory=list)
+
+    def settle(self, inventory: Iterable[HeldAttempt], tasks: Mapping[int, Task]) -> None:
+        """Fill the lists.
+
+        `tasks` are the RUNNING and PAUSED ones last dispatched to the unit, and all of the inventory that exist. An
+        attempt that the unit lacks is sent again if the unit never accepted it, else it is lost.
+        """
+        held = {each.task_id: each for each in inventory}
+        self.verdicts += [self._verdict(tasks.get(task_id), each) for task_id, each in held.items()]
+        for task in tasks.values():
+            if task.execution_unit_id == self.unit_id:
+                self._settle(task, held.get(task.id))
+
+    def _verdict(self, task: Task | None, held: HeldAttempt) -> Verdict:
+        if task and task.execution_unit_id == self.unit_id and _awaits_resume(task, held):
+            return Verdict(held.task_id, held.attempt, VerdictAction.PAUSE)
+        reason = drop_reason(task, Speaker(self.unit_id, held.attempt))
+        if reason:
+            return Verdict(held.task_id, held.attempt, VerdictAction.DROP, reason)
+        is_paused = task is not None and task.status is TaskStatus.PAUSED
+        return Verdict(held.task_id, held.attempt, VerdictAction.PAUSE if is_paused else VerdictAction.KEEP)
+
+    def _settle(self, task: Task, held: HeldAttempt | None) -> None:
+        if held is None or held.attempt != task.attempt:
+            match task.status:
+                case TaskStatus.RUNNING if task.accepted_at:
+                    speaker = Speaker(self.unit_id, task.attempt)
+                    self.changes.append(lost(task, speaker, self.now, why=GONE, policy=self.policy))
+                    return
+                case TaskStatus.RUNNING:
+                    held_attempt = held.attempt if held and _awaits_resume(task, held) else None
+                    self.dispatches.append(Dispatch(task, held_attempt=held_attempt))
+                case TaskStatus.PAUSED if task.pending_command:
+                    self.changes.append(_cancelled_unheld(task, task.pending_command, self.now))
+                    return
+                case _:
+                    return
+        if task.pending_command and not task.is_final:
+            self.commands.append(control_command(task, task.pending_command))
+
+
+def _awaits_resume(task: Task, held: HeldAttempt) -> bool:
+    """Whether the unit holds the attempt before a resume that it has not heard of."""
+    return (
+        task.status is TaskStatus.RUNNING
+        and task.accepted_at is None
+        and held.state is AttemptState.PAUSED
+        and held.attempt == task.attempt - 1
+    )
+
+
+def _cancelled_unheld(task: Task, pending: PendingCommand, now: datetime) -> Change:
+    """Finish a cancel that waited for a unit that no longer holds the task."""
+    reason = pending.reason or "cancelled"
+    return Change(task).move(
+        TaskStatus.CANCELLED, now=now, by=pending.actor, reason=reason, pending_command=None, queued_at=None
+    )

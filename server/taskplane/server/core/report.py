@@ -1,0 +1,86 @@
+"""What a unit says about an attempt, as the server's code handles it."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from taskplane.server.core.reports import Failure
+from taskplane.server.core.task import Checkpoint, Json, Progress
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The command has been taken on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """The command will not be carried out; `reason` is the name of the RejectReason."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProgressMade:
+    """How far the attempt is."""
+
+    progress: Progress
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointMade:
+    """A point to go on from."""
+
+    checkpoint: Checkpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """Stopped at a safe point."""
+
+    checkpoint: Checkpoint | None
+    progress: Progress | None
+
+
+@dataclass(frozen=True, slots=True)
+class Succeeded:
+    """Done."""
+
+    result: Json | None
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Cannot be done."""
+
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """Stopped and cleaned up."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """Given back unfinished."""
+
+    checkpoint: Checkpoint | None
+    message: str
+
+
+Kind = Accepted | Rejected | ProgressMade | CheckpointMade | Paused | Succeeded | Failed | Cancelled | Released
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One report. `command_id` is that of the command it answers, or empty."""
+
+    sequence: int
+    task_id: int
+    attempt: int
+    command_id: str
+    received_at: datetime
+    kind: Kind

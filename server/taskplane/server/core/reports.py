@@ -1,0 +1,243 @@
+"""What each report of a unit does to a task, and what becomes of one whose unit is gone.
+
+Pure, like `verbs`. Every function first asks the fence: what is said in the name of an attempt that is not the task's
+current one, or of a task that is over, raises StaleAttempt and changes nothing. A repeat of what already holds
+changes nothing either.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from taskplane.server.core.change import SERVER, Change
+from taskplane.server.core.errors import DropReason, StaleAttempt
+from taskplane.server.core.retry import RetryPolicy
+from taskplane.server.core.task import Checkpoint, Json, PendingCommand, Progress, Task, TaskStatus, Verb
+
+# A start that a unit refused is offered again after so long, so that a unit that refuses all does not spin.
+REJECTED_START_DELAY = timedelta(seconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Speaker:
+    """In whose name something is reported: a unit and an attempt."""
+
+    unit_id: str
+    attempt: int
+
+    @property
+    def name(self) -> str:
+        """As `changed_by` shows it."""
+        return f"unit:{self.unit_id}"
+
+
+def drop_reason(task: Task | None, speaker: Speaker) -> DropReason | None:
+    """Tell why the speaker has no say any more, or None if it has."""
+    if task is None:
+        return DropReason.DELETED
+    if task.attempt != speaker.attempt or task.execution_unit_id != speaker.unit_id:
+        return DropReason.SUPERSEDED
+    match task.status:
+        case TaskStatus.RUNNING | TaskStatus.PAUSED:
+            return None
+        case TaskStatus.CANCELLED:
+            return DropReason.CANCELLED
+        case TaskStatus.SUCCESS | TaskStatus.FAILED:
+            return DropReason.FINISHED
+        case TaskStatus.PENDING:
+            return DropReason.SUPERSEDED
+
+
+def fence(task: Task, speaker: Speaker) -> None:
+    """Raise StaleAttempt if the speaker has no say any more."""
+    if reason := drop_reason(task, speaker):
+        raise StaleAttempt(task.id, speaker.attempt, reason)
+
+
+def checkpointed(task: Task, speaker: Speaker, now: datetime, *, checkpoint: Checkpoint) -> Change:
+    """Keep a checkpoint."""
+    fence(task, speaker)
+    stored = Change(task).store(checkpoint)
+    return stored.edit(now=now) if stored.checkpoint else stored
+
+
+def paused(
+    task: Task, speaker: Speaker, now: datetime, *, checkpoint: Checkpoint | None, progress: Progress | None
+) -> Change:
+    """RUNNING → PAUSED, with the checkpoint in the same change."""
+    fence(task, speaker)
+    if task.status is TaskStatus.PAUSED:
+        return Change(task)
+    by, reason = _who_asked(task, Verb.PAUSE, speaker.name, "paused by the unit")
+    return (
+        Change(task)
+        .store(checkpoint)
+        .move(
+            TaskStatus.PAUSED,
+            now=now,
+            by=by,
+            reason=reason,
+            progress=progress or task.progress,
+            pending_command=_unless(task, Verb.PAUSE),
+        )
+    )
+
+
+def released(task: Task, speaker: Speaker, now: datetime, *, checkpoint: Checkpoint | None, message: str) -> Change:
+    """RUNNING → PAUSED and queued again, since the unit leaves; no retry is counted.
+
+    If a pause was asked for, the task stays PAUSED; if a cancel was, it is CANCELLED.
+    """
+    fence(task, speaker)
+    if task.status is TaskStatus.PAUSED and task.pending_command is None:
+        return Change(task)
+    change = Change(task).store(checkpoint)
+    if task.status is TaskStatus.RUNNING:
+        reason = f"given back: {message}" if message else "given back by the unit"
+        change = change.move(TaskStatus.PAUSED, now=now, by=speaker.name, reason=reason, pending_command=None)
+    match _pending(task):
+        case Verb.CANCEL:
+            by, reason = _who_asked(task, Verb.CANCEL, SERVER, "cancelled")
+            return change.move(TaskStatus.CANCELLED, now=now, by=by, reason=reason, pending_command=None)
+        case Verb.PAUSE:
+            return change
+        case _:
+            return change.edit(now=now, queued_at=now, queued_by=SERVER, queued_reason="moved from a leaving unit")
+
+
+def succeeded(task: Task, speaker: Speaker, now: datetime, *, result: Json | None) -> Change:
+    """RUNNING → SUCCESS."""
+    _fence_running(task, speaker)
+    progress = replace(task.progress, fraction=1.0, reported_at=now) if task.progress else None
+    return Change(task).move(
+        TaskStatus.SUCCESS,
+        now=now,
+        by=speaker.name,
+        reason="done",
+        result=result,
+        progress=progress,
+        error_message=None,
+        pending_command=None,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why an attempt failed and what may be done about it."""
+
+    message: str
+    not_retryable: bool = False
+    retry_delay: timedelta | None = None
+    checkpoint: Checkpoint | None = None
+
+
+def failed(task: Task, speaker: Speaker, now: datetime, *, failure: Failure, policy: RetryPolicy) -> Change:
+    """RUNNING → FAILED, and on to PENDING if a retry is left and may help."""
+    _fence_running(task, speaker)
+    change = Change(task).store(failure.checkpoint)
+    change = change.move(
+        TaskStatus.FAILED,
+        now=now,
+        by=speaker.name,
+        reason=failure.message,
+        error_message=failure.message,
+        pending_command=None,
+    )
+    if failure.not_retryable or _pending(task) is Verb.CANCEL:
+        return change
+    return _retried(change, now, policy, failure.retry_delay)
+
+
+def cancelled(task: Task, speaker: Speaker, now: datetime, *, message: str) -> Change:
+    """RUNNING or PAUSED → CANCELLED."""
+    fence(task, speaker)
+    by, reason = _who_asked(task, Verb.CANCEL, speaker.name, "cancelled by the unit")
+    reason = f"{reason}; {message}" if message else reason
+    return Change(task).move(TaskStatus.CANCELLED, now=now, by=by, reason=reason, pending_command=None, queued_at=None)
+
+
+def start_rejected(task: Task, speaker: Speaker, now: datetime, *, message: str) -> Change:
+    """RUNNING → FAILED → PENDING: the unit did not take the attempt on. No retry is counted."""
+    _fence_running(task, speaker)
+    reason = f"the unit refused: {message}"
+    return (
+        Change(task)
+        .move(TaskStatus.FAILED, now=now, by=speaker.name, reason=reason)
+        .move(
+            TaskStatus.PENDING,
+            now=now,
+            by=SERVER,
+            reason="queued again, no retry counted",
+            queued_at=now,
+            queued_by=SERVER,
+            queued_reason="refused by a unit",
+            not_before=now + REJECTED_START_DELAY,
+            pending_command=None,
+        )
+    )
+
+
+def command_rejected(task: Task, speaker: Speaker, now: datetime, *, command_id: str, message: str) -> Change:
+    """Take back a pending pause or cancel that the unit refused; the task goes on as before."""
+    fence(task, speaker)
+    if task.pending_command is None or task.pending_command.command_id != command_id:
+        return Change(task)
+    return Change(task).edit(now=now, pending_command=None, note=message or "refused by the unit")
+
+
+def lost(task: Task, speaker: Speaker, now: datetime, *, why: str, policy: RetryPolicy) -> Change:
+    """Settle a RUNNING attempt that is gone with its unit.
+
+    What was asked for holds: a pending cancel makes it CANCELLED, a pending pause PAUSED at the last checkpoint.
+    Else FAILED, and on to PENDING if a retry is left.
+    """
+    _fence_running(task, speaker)
+    change = Change(task)
+    match _pending(task):
+        case Verb.CANCEL:
+            by, reason = _who_asked(task, Verb.CANCEL, SERVER, "cancelled")
+            return change.move(TaskStatus.CANCELLED, now=now, by=by, reason=f"{reason}; {why}", pending_command=None)
+        case Verb.PAUSE:
+            by, reason = _who_asked(task, Verb.PAUSE, SERVER, "paused")
+            return change.move(TaskStatus.PAUSED, now=now, by=by, reason=f"{reason}; {why}", pending_command=None)
+        case _:
+            moved = change.move(TaskStatus.FAILED, now=now, by=SERVER, reason=why, error_message=why)
+            return _retried(moved, now, policy, None)
+
+
+def _retried(change: Change, now: datetime, policy: RetryPolicy, delay: timedelta | None) -> Change:
+    task = change.task
+    if task.retry_count >= task.max_retries:
+        return change
+    wait = policy.backoff(task.retry_count) if delay is None else delay
+    return change.move(
+        TaskStatus.PENDING,
+        now=now,
+        by=SERVER,
+        reason=f"retry {task.retry_count + 1} of {task.max_retries}",
+        retry_count=task.retry_count + 1,
+        queued_at=now,
+        queued_by=SERVER,
+        queued_reason="",
+        not_before=now + wait,
+    )
+
+
+def _fence_running(task: Task, speaker: Speaker) -> None:
+    fence(task, speaker)
+    if task.status is not TaskStatus.RUNNING:
+        raise StaleAttempt(task.id, speaker.attempt, DropReason.SUPERSEDED)
+
+
+def _pending(task: Task) -> Verb | None:
+    return task.pending_command.verb if task.pending_command else None
+
+
+def _unless(task: Task, verb: Verb) -> PendingCommand | None:
+    return None if _pending(task) is verb else task.pending_command
+
+
+def _who_asked(task: Task, verb: Verb, otherwise: str, reason: str) -> tuple[str, str]:
+    command = task.pending_command
+    if command is None or command.verb is not verb:
+        return otherwise, reason
+    return command.actor or otherwise, command.reason or f"{verb.lower()} requested"

@@ -1,0 +1,84 @@
+"""The execution unit, and what it says of itself."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from taskplane.server.core.task import Json
+
+
+class UnitStatus(StrEnum):
+    """Whether a unit can be given work; see taskplane/v1/execution_unit.proto."""
+
+    AVAILABLE = "AVAILABLE"
+    BUSY = "BUSY"
+    OFFLINE = "OFFLINE"
+
+
+@dataclass(frozen=True, slots=True)
+class TaskTypeSupport:
+    """What a unit can do with tasks of one type."""
+
+    task_type: str
+    can_pause: bool = False
+    can_checkpoint: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unit:
+    """The record of a unit; the fields are those of taskplane.v1.ExecutionUnit. All times are UTC."""
+
+    id: str
+    unit_type: str
+    unit_name: str
+    status: UnitStatus = UnitStatus.OFFLINE
+    capacity: int = 1
+    current_load: int = 0
+    endpoint: str | None = None
+    config: Json = field(default_factory=dict)
+    last_heartbeat: datetime | None = None
+    created_at: datetime
+    updated_at: datetime
+    task_types: Mapping[str, TaskTypeSupport] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    draining: bool = False
+    session_id: str = ""
+    sdk: str = ""
+
+    def can_pause(self, task_type: str) -> bool:
+        """Whether it said that it can pause tasks of this type."""
+        support = self.task_types.get(task_type)
+        return support is not None and support.can_pause
+
+
+class AttemptState(StrEnum):
+    """What a unit does with an attempt."""
+
+    RUNNING = "RUNNING"
+    PAUSED = "PAUSED"
+    ENDED = "ENDED"
+
+
+@dataclass(frozen=True, slots=True)
+class HeldAttempt:
+    """One line of a unit's inventory."""
+
+    task_id: int
+    attempt: int
+    state: AttemptState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hello:
+    """A unit introduces itself; see the message of the same name."""
+
+    unit_id: str
+    boot_id: str
+    unit_type: str
+    unit_name: str
+    capacity: int
+    task_types: Mapping[str, TaskTypeSupport]
+    labels: Mapping[str, str]
+    sdk: str
+    inventory: tuple[HeldAttempt, ...] = ()

@@ -1,0 +1,135 @@
+"""Connections and threads: one writer, a few readers, all off the event loop.
+
+One thread writes, one transaction at a time, so that writes are ordered by commit. Reads have their own threads and do
+not wait behind it.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import sqlalchemy
+from sqlalchemy import Connection, Engine, event
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+
+from taskplane.server.core.errors import DatabaseUnavailable
+
+T = TypeVar("T")
+
+# Enough for list and get calls to overlap; each is a MySQL connection.
+READER_THREADS = 4
+# MySQL: lock wait timeout, deadlock. The server has rolled back; the same transaction may be tried again.
+_RETRYABLE_MYSQL_ERRORS = frozenset({1205, 1213})
+_TRANSACTION_TRIES = 5
+# Too many connections, shutting down, read only, out of disk; cannot connect, gone away, lost.
+_AWAY_MYSQL_ERRORS = frozenset({1040, 1053, 1290, 1021, 1114, 2002, 2003, 2006, 2013, 2014, 2055})
+_AWAY_SQLITE_SIGNS = ("is locked", "disk I/O error", "unable to open", "is full", "readonly")
+# How long SQLite waits for another connection's write lock.
+_SQLITE_BUSY_MILLISECONDS = 5000
+
+
+class Database:
+    """A SQL database by its SQLAlchemy URL: `sqlite:///path` or `mysql+pymysql://user:password@host/name`.
+
+    All methods may be called from the event loop only, but `engine`, which migrations and tests use.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.engine = _engine(url)
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="database-writer")
+        self._readers = ThreadPoolExecutor(READER_THREADS, thread_name_prefix="database-reader")
+
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        """Run `work` in the writer's thread in one transaction, durable when this returns.
+
+        `work` runs again from the start after a deadlock, so it must have no effect but on the database. Raises
+        DatabaseUnavailable if the database is away.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._writer, self._transact, work)
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """Run `work` in a reader's thread in a transaction that is rolled back. Raises DatabaseUnavailable."""
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, work)
+
+    async def close(self) -> None:
+        """Wait for what is under way, then let go of all threads and connections."""
+        await asyncio.to_thread(self._writer.shutdown)
+        await asyncio.to_thread(self._readers.shutdown)
+        self.engine.dispose()
+
+    def _transact(self, work: Callable[[Connection], T]) -> T:
+        for tries_left in range(_TRANSACTION_TRIES - 1, -1, -1):
+            try:
+                with self.engine.connect().execution_options(taskplane_writes=True) as connection, connection.begin():
+                    return work(connection)
+            except (OperationalError, InterfaceError) as error:
+                if not (tries_left and _may_be_tried_again(error)):
+                    raise _translated(error) from error
+                # Two writers that met once should not meet again in step.
+                time.sleep(0.01 * (_TRANSACTION_TRIES - tries_left))
+        raise AssertionError("the last try returns or raises")
+
+    def _read(self, work: Callable[[Connection], T]) -> T:
+        try:
+            with self.engine.connect() as connection:
+                return work(connection)
+        except (OperationalError, InterfaceError) as error:
+            raise _translated(error) from error
+
+
+def _engine(url: str) -> Engine:
+    parsed = sqlalchemy.make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        engine = sqlalchemy.create_engine(parsed, pool_size=READER_THREADS + 1)
+        event.listen(engine, "connect", _configure_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+        return engine
+    return sqlalchemy.create_engine(
+        parsed,
+        pool_size=READER_THREADS + 1,
+        pool_pre_ping=True,
+        isolation_level="READ COMMITTED",
+        connect_args={
+            "charset": "utf8mb4",
+            "connect_timeout": 5,
+            "init_command": "SET time_zone = '+00:00', sql_mode = 'STRICT_ALL_TABLES,NO_ZERO_DATE'",
+        },
+    )
+
+
+def _configure_sqlite(connection: Any, _record: Any) -> None:
+    # The driver must not begin transactions by itself; `_begin_sqlite` does.
+    connection.isolation_level = None
+    for pragma in (
+        "journal_mode = WAL",
+        # Durable before acknowledged: NORMAL can lose the last commits with the power.
+        "synchronous = FULL",
+        "foreign_keys = ON",
+        f"busy_timeout = {_SQLITE_BUSY_MILLISECONDS}",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A writer takes the lock at once: one that upgrades later fails if somebody has written in between.
+    writes = connection.get_execution_options().get("taskplane_writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _may_be_tried_again(error: DBAPIError) -> bool:
+    return _code(error) in _RETRYABLE_MYSQL_ERRORS
+
+
+def _translated(error: DBAPIError) -> Exception:
+    """DatabaseUnavailable for what waiting can mend; the error itself for what is our own mistake."""
+    if error.connection_invalidated or _code(error) in _AWAY_MYSQL_ERRORS | _RETRYABLE_MYSQL_ERRORS:
+        return DatabaseUnavailable()
+    if any(sign in str(error.orig) for sign in _AWAY_SQLITE_SIGNS):
+        return DatabaseUnavailable()
+    return error
+
+
+def _code(error: DBAPIError) -> object:
+    return error.orig.args[0] if error.orig and error.orig.args else None

@@ -1,0 +1,186 @@
+"""The tables. `tasks`, `task_status_history` and `execution_units` are those of the requirements, with more columns.
+
+One definition serves MySQL, MariaDB and SQLite. Times are UTC without a zone; all have microseconds. Values that the
+requirements give a TIMESTAMP are one; what we add is DATETIME, which does not end in 2038.
+"""
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Enum,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    text,
+)
+from sqlalchemy.dialects import mysql
+from sqlalchemy.types import TypeEngine
+
+from taskplane.server.core.task import TaskStatus
+from taskplane.server.core.unit import UnitStatus
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+_MYSQL = ("mysql", "mariadb")
+# SQLite gives out row ids only for INTEGER.
+_ID = BigInteger().with_variant(Integer, "sqlite")
+_TIMESTAMP = DateTime().with_variant(mysql.TIMESTAMP(fsp=6), *_MYSQL)
+_DATETIME = DateTime().with_variant(mysql.DATETIME(fsp=6), *_MYSQL)
+_NOW = text("CURRENT_TIMESTAMP")
+
+
+def _key(length: int) -> TypeEngine[str]:
+    """Text that identifies: compared exactly, while MySQL by default takes "a" and "A" for the same."""
+    exact = mysql.VARCHAR(length, collation="utf8mb4_bin")
+    return String(length).with_variant(exact, *_MYSQL)
+
+
+def _status(kind: type[TaskStatus] | type[UnitStatus], name: str) -> TypeEngine[str]:
+    return Enum(*(each.value for each in kind), name=name)
+
+
+tasks = Table(
+    "tasks",
+    metadata,
+    # The requirements' columns.
+    Column("id", _ID, primary_key=True, autoincrement=True),
+    Column("task_name", String(255), nullable=False),
+    Column("task_type", _key(100), nullable=False),
+    Column("status", _status(TaskStatus, "task_status"), nullable=False, server_default=TaskStatus.PENDING),
+    Column("priority", Integer, server_default="0"),
+    Column("config", JSON),
+    Column("execution_unit_id", _key(255)),
+    Column("execution_unit_type", String(100)),
+    Column("created_at", _TIMESTAMP, server_default=_NOW),
+    Column("updated_at", _TIMESTAMP, server_default=_NOW),
+    Column("started_at", _TIMESTAMP),
+    Column("completed_at", _TIMESTAMP),
+    Column("error_message", Text),
+    Column("retry_count", Integer, server_default="0"),
+    Column("max_retries", Integer, server_default="3"),
+    # Ours.
+    Column("result", JSON),
+    Column("revision", BigInteger, nullable=False, server_default="0"),
+    Column("attempt", Integer, nullable=False, server_default="0"),
+    Column("accepted_at", _DATETIME),
+    Column("progress", Float(53)),
+    Column("progress_message", String(1000)),
+    Column("progress_at", _DATETIME),
+    Column("checkpoint_number", BigInteger),
+    Column("checkpoint_attempt", Integer),
+    Column("checkpoint_at", _DATETIME),
+    Column("last_checkpoint_number", BigInteger, nullable=False, server_default="0"),
+    # Whether `queued_at` is set: what the claim's index needs, since it orders by priority before time.
+    Column("queued", Boolean(create_constraint=False), nullable=False, server_default="0"),
+    Column("queued_at", _DATETIME),
+    Column("queued_by", String(255)),
+    Column("queued_reason", String(1000)),
+    Column("not_before", _DATETIME),
+    Column("pending_verb", String(10)),
+    Column("pending_command_id", String(64)),
+    Column("pending_since", _DATETIME),
+    Column("pending_accepted_at", _DATETIME),
+    Column("pending_actor", String(255)),
+    Column("pending_reason", String(1000)),
+    Column("labels", JSON),
+    Column("unit_labels", JSON),
+    Column("active_seconds", Float(53), nullable=False, server_default="0"),
+    Column("paused_seconds", Float(53), nullable=False, server_default="0"),
+    Column("status_changed_at", _DATETIME),
+    Index("idx_status", "status"),
+    Index("idx_created_at", "created_at"),
+    Index("idx_task_type", "task_type"),
+    Index("idx_claim", "status", "queued", text("priority DESC"), "queued_at", "id"),
+    Index("idx_tasks_execution_unit_id", "execution_unit_id", "status"),
+    mysql_charset="utf8mb4",
+)
+
+task_status_history = Table(
+    "task_status_history",
+    metadata,
+    # The id is the revision that the transition gave the task: unique over all tasks, ordered by commit.
+    Column("id", _ID, primary_key=True, autoincrement=True),
+    Column("task_id", BigInteger, ForeignKey("tasks.id", ondelete="CASCADE"), nullable=False),
+    Column("from_status", String(50)),
+    Column("to_status", String(50), nullable=False),
+    Column("changed_at", _TIMESTAMP, server_default=_NOW),
+    Column("changed_by", String(255)),
+    Column("reason", Text),
+    Column("attempt", Integer, nullable=False, server_default="0"),
+    Index("idx_task_id", "task_id"),
+    Index("idx_changed_at", "changed_at"),
+    mysql_charset="utf8mb4",
+)
+
+execution_units = Table(
+    "execution_units",
+    metadata,
+    # The requirements' columns.
+    Column("id", _key(255), primary_key=True),
+    Column("unit_type", String(100), nullable=False),
+    Column("unit_name", String(255), nullable=False),
+    Column("status", _status(UnitStatus, "unit_status"), nullable=False, server_default=UnitStatus.AVAILABLE),
+    Column("capacity", Integer, server_default="1"),
+    Column("current_load", Integer, server_default="0"),
+    Column("endpoint", String(500)),
+    Column("config", JSON),
+    Column("last_heartbeat", _TIMESTAMP),
+    Column("created_at", _TIMESTAMP, server_default=_NOW),
+    Column("updated_at", _TIMESTAMP, server_default=_NOW),
+    # Ours.
+    Column("task_types", JSON),
+    Column("labels", JSON),
+    Column("sdk", String(100)),
+    # The requirements' name. SQLite, where index names are the database's, has it as idx_execution_units_status.
+    Index("idx_status", "status"),
+    Index("idx_unit_type", "unit_type"),
+    mysql_charset="utf8mb4",
+)
+
+task_checkpoints = Table(
+    "task_checkpoints",
+    metadata,
+    Column("task_id", BigInteger, ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True, autoincrement=False),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("attempt", Integer, nullable=False),
+    Column("data", JSON),
+    Column("created_at", _DATETIME, nullable=False),
+    mysql_charset="utf8mb4",
+)
+
+# Answers that a replay of the same request_id gets. Rows are dropped with age.
+task_requests = Table(
+    "task_requests",
+    metadata,
+    Column("request_id", _key(64), primary_key=True),
+    Column("method", String(40), nullable=False),
+    # SHA-256 of the request's body: the same id with another body is an error.
+    Column("fingerprint", String(64), nullable=False),
+    Column("task_ids", JSON, nullable=False),
+    Column("created_at", _DATETIME, nullable=False),
+    Index("idx_task_requests_created_at", "created_at"),
+    mysql_charset="utf8mb4",
+)
+
+# Numbers are given out in blocks, so that ids are known before the INSERT on every database.
+id_blocks = Table(
+    "id_blocks",
+    metadata,
+    Column("name", String(40), primary_key=True),
+    Column("next_id", BigInteger, nullable=False),
+    mysql_charset="utf8mb4",
+)

@@ -1,0 +1,122 @@
+"""The store by intent: what the server asks of its database."""
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from sqlalchemy import Connection, delete
+
+from taskplane.server.core.task import Checkpoint, Task, Transition
+from taskplane.server.core.unit import Unit
+from taskplane.server.store import reading, schema
+from taskplane.server.store.database import Database
+from taskplane.server.store.reading import TaskFilter
+from taskplane.server.store.records import unit_values
+from taskplane.server.store.writing import IdBlocks, LiveRow, WriteTransaction, save_live
+
+T = TypeVar("T")
+
+
+class Store:
+    """Durable tasks, history, checkpoints and units. Every method raises DatabaseUnavailable when the database is away.
+
+    Tasks are written by `transaction` only, which the TaskStateManager alone calls.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._ids = IdBlocks()
+        # Whether the last try of a transaction is known to be durable. If not, its id blocks may be rolled back.
+        self._last_committed = True
+
+    async def transaction(self, work: Callable[[WriteTransaction], T]) -> T:
+        """Run `work` in one transaction of the writer; durable when this returns. See Database.write.
+
+        One at a time: the caller awaits the last one before the next.
+        """
+
+        def run(connection: Connection) -> T:
+            if not self._last_committed:
+                self._ids.forget()
+            self._last_committed = False
+            return work(WriteTransaction(connection, self._ids))
+
+        result = await self._database.write(run)
+        self._last_committed = True
+        return result
+
+    async def save_live(self, rows: Sequence[LiveRow]) -> None:
+        """Store what is new of running attempts; never a status."""
+        if rows:
+            await self._database.write(lambda connection: save_live(connection, rows))
+
+    async def get_task(self, task_id: int) -> Task | None:
+        """Return a task; its checkpoint is without data."""
+        return await self._database.read(lambda connection: reading.get_task(connection, task_id))
+
+    async def list_tasks(
+        self, chosen: TaskFilter, *, newest_first: bool, after_id: int | None, limit: int
+    ) -> list[Task]:
+        """Return up to `limit` tasks by id, beyond `after_id`."""
+        return await self._database.read(
+            lambda connection: reading.list_tasks(
+                connection, chosen, newest_first=newest_first, after_id=after_id, limit=limit
+            )
+        )
+
+    async def count_tasks(self, chosen: TaskFilter) -> int:
+        """Count tasks up to COUNT_CAP + 1."""
+        return await self._database.read(lambda connection: reading.count_tasks(connection, chosen))
+
+    async def list_transitions(self, task_id: int, *, after_revision: int, limit: int) -> list[Transition]:
+        """Return a task's history, oldest first."""
+        return await self._database.read(
+            lambda connection: reading.list_transitions(connection, task_id, after_revision=after_revision, limit=limit)
+        )
+
+    async def transitions_since(self, after_revision: int, *, limit: int) -> list[Transition]:
+        """Return the history of all tasks, oldest first."""
+        return await self._database.read(
+            lambda connection: reading.transitions_since(connection, after_revision, limit=limit)
+        )
+
+    async def list_checkpoints(self, task_id: int) -> list[Checkpoint]:
+        """Return a task's checkpoints, newest first."""
+        return await self._database.read(lambda connection: reading.list_checkpoints(connection, task_id))
+
+    async def get_checkpoint(self, task_id: int, number: int) -> Checkpoint | None:
+        """Return one checkpoint with its data."""
+        return await self._database.read(lambda connection: reading.get_checkpoint(connection, task_id, number))
+
+    async def latest_revision(self) -> int:
+        """Return a revision that none in the database is above."""
+        return await self._database.read(reading.latest_revision)
+
+    async def running_tasks(self) -> list[Task]:
+        """Return all tasks in RUNNING."""
+        return await self._database.read(reading.running_tasks)
+
+    async def get_unit(self, unit_id: str) -> Unit | None:
+        """Return a unit as it was last stored."""
+        return await self._database.read(lambda connection: reading.get_unit(connection, unit_id))
+
+    async def all_units(self) -> list[Unit]:
+        """Return all units as they were last stored."""
+        return await self._database.read(reading.all_units)
+
+    async def save_units(self, units: Sequence[Unit]) -> None:
+        """Store units, new or changed."""
+        await self._database.write(lambda connection: _save_units(connection, units))
+
+    async def delete_unit(self, unit_id: str) -> None:
+        """Forget a unit."""
+        table = schema.execution_units
+        await self._database.write(lambda connection: connection.execute(delete(table).where(table.c.id == unit_id)))
+
+
+def _save_units(connection: Connection, units: Sequence[Unit]) -> None:
+    table = schema.execution_units
+    for unit in units:
+        values = unit_values(unit)
+        changed = connection.execute(table.update().where(table.c.id == unit.id).values(**values))
+        if not changed.rowcount:
+            connection.execute(table.insert().values(**values))

@@ -1,0 +1,314 @@
+"""The writer's statements: lock, insert, change and delete in batches, by hand where it is hot.
+
+A batch costs a few statements whatever its size. Rows with different values are changed by one statement: MySQL and
+MariaDB join a JSON document that is one parameter, SQLite runs one prepared statement for each row.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import BigInteger, Boolean, Connection, DateTime, Float, Integer, Select, String, delete, select, tuple_
+
+from taskplane.server.core.task import Checkpoint, Progress, Task, TaskStatus, Transition
+from taskplane.server.store import schema
+from taskplane.server.store.records import checkpoint_of, json_text, naive, task_of, task_values, time_text
+
+# What never changes after the creation, and so is not part of an UPDATE.
+_FIXED = frozenset({"id", "task_name", "task_type", "config", "created_at", "priority", "max_retries"}) | {
+    "labels",
+    "unit_labels",
+}
+_COLUMNS = tuple(column.name for column in schema.tasks.columns)
+_CHANGING = tuple(name for name in _COLUMNS if name not in _FIXED)
+_WAITING = (TaskStatus.PENDING, TaskStatus.PAUSED)
+
+
+class IdBlocks:
+    """Numbers from the database in blocks. A block that was taken in a transaction that failed is forgotten.
+
+    Belongs to the writer's thread.
+    """
+
+    def __init__(self, block: int = 1000) -> None:
+        self._block = block
+        self._spans: dict[str, range] = {}
+
+    def take(self, connection: Connection, name: str, count: int) -> range:
+        """Return `count` consecutive numbers, greater than any given out before under this name."""
+        span = self._spans.get(name, range(0))
+        if len(span) < count:
+            span = self._fetch(connection, name, max(self._block, count))
+        self._spans[name] = span[count:]
+        return span[:count]
+
+    def forget(self) -> None:
+        """Drop what is in hand: the transaction that fetched it may have been rolled back."""
+        self._spans.clear()
+
+    @staticmethod
+    def _fetch(connection: Connection, name: str, count: int) -> range:
+        table = schema.id_blocks
+        connection.execute(table.update().where(table.c.name == name).values(next_id=table.c.next_id + count))
+        end = connection.execute(select(table.c.next_id).where(table.c.name == name)).scalar_one()
+        return range(end - count, end)
+
+
+class StoredRequest(NamedTuple):
+    """A request_id that was answered: by which method, for which body and which tasks."""
+
+    request_id: str
+    method: str
+    fingerprint: str
+    task_ids: tuple[int, ...]
+
+
+class LiveRow(NamedTuple):
+    """The latest of one attempt; see tasks.live. None leaves a column as it is."""
+
+    task_id: int
+    attempt: int
+    progress: Progress | None
+    accepted_at: datetime | None
+    command_id: str
+    command_accepted_at: datetime | None
+
+
+class WriteTransaction:
+    """One transaction of the writer. Tasks that it returns are locked until the end."""
+
+    def __init__(self, connection: Connection, ids: IdBlocks) -> None:
+        self._connection = connection
+        self._ids = ids
+        self._is_sqlite = connection.dialect.name == "sqlite"
+
+    def next_task_ids(self, count: int) -> range:
+        """Return ids for new tasks."""
+        return self._ids.take(self._connection, "task", count)
+
+    def next_revisions(self, count: int) -> range:
+        """Return revisions, which are the ids of history rows too."""
+        return self._ids.take(self._connection, "revision", count)
+
+    def lock_tasks(self, task_ids: Iterable[int]) -> dict[int, Task]:
+        """Return those of the tasks that exist. Locks in the order of ids, so that two writers rarely deadlock."""
+        query = select(schema.tasks).where(schema.tasks.c.id.in_(sorted(task_ids))).order_by(schema.tasks.c.id)
+        return {task.id: task for task in self._locked(query.with_for_update())}
+
+    def lock_queued(self, task_types: Iterable[str], now: datetime, limit: int, offset: int = 0) -> list[Task]:
+        """Return queued tasks that are due, highest priority first, then oldest; skips what others have locked.
+
+        One query for each status, so that the claim's index gives the order: with a sort, SKIP LOCKED would lock
+        every row it reads.
+        """
+        table = schema.tasks
+        found: list[Task] = []
+        for status in _WAITING:
+            query = (
+                select(table)
+                .where(table.c.status == status, table.c.queued == 1, table.c.task_type.in_(list(task_types)))
+                .where(table.c.not_before.is_(None) | (table.c.not_before <= naive(now)))
+                .order_by(table.c.priority.desc(), table.c.queued_at, table.c.id)
+                .limit(limit)
+                .offset(offset)
+            )
+            found += self._locked(query.with_for_update(skip_locked=True))
+        return sorted(found, key=lambda task: (-task.priority, task.queued_at, task.id))[:limit]
+
+    def lock_running_on(self, unit_id: str) -> list[Task]:
+        """Return the RUNNING and PAUSED tasks whose last dispatch was to this unit."""
+        table = schema.tasks
+        query = select(table).where(
+            table.c.execution_unit_id == unit_id, table.c.status.in_([TaskStatus.RUNNING, TaskStatus.PAUSED])
+        )
+        return self._locked(query.with_for_update())
+
+    def checkpoints(self, tasks: Iterable[Task]) -> dict[int, Checkpoint]:
+        """Return the newest checkpoints, with their data, of those of the tasks that have one, by task id."""
+        table = schema.task_checkpoints
+        found: dict[int, Checkpoint] = {}
+        for task in tasks:
+            if task.checkpoint:
+                query = select(table).where(table.c.task_id == task.id, table.c.number == task.checkpoint.number)
+                found[task.id] = checkpoint_of(self._connection.execute(query).one())
+        return found
+
+    def insert_tasks(self, tasks: Sequence[Task]) -> None:
+        """Store new tasks."""
+        self._insert("tasks", _COLUMNS, [tuple(task_values(task)[name] for name in _COLUMNS) for task in tasks])
+
+    def update_tasks(self, tasks: Sequence[Task]) -> None:
+        """Store all changing columns of the tasks, which must be locked."""
+        if not tasks:
+            return
+        rows = [task_values(task) for task in tasks]
+        if self._is_sqlite:
+            assignments = ", ".join(f"{name} = ?" for name in _CHANGING)
+            statement = f"UPDATE tasks SET {assignments} WHERE id = ?"  # noqa: S608  (column names of ours)
+            values = [(*(row[name] for name in _CHANGING), row["id"]) for row in rows]
+            self._connection.exec_driver_sql(statement, values)
+        else:
+            document = [{name: row[name] for name in ("id", *_CHANGING) if row[name] is not None} for row in rows]
+            self._connection.exec_driver_sql(_UPDATE_FROM_JSON, (json.dumps(document, ensure_ascii=False),))
+
+    def delete_tasks(self, task_ids: Iterable[int]) -> None:
+        """Delete tasks; history and checkpoints go with them."""
+        if ids := list(task_ids):
+            self._connection.execute(delete(schema.tasks).where(schema.tasks.c.id.in_(ids)))
+
+    def insert_transitions(self, transitions: Sequence[Transition]) -> None:
+        """Add rows to the history."""
+        self._insert(
+            "task_status_history",
+            ("id", "task_id", "from_status", "to_status", "changed_at", "changed_by", "reason", "attempt"),
+            [
+                (
+                    each.revision,
+                    each.task_id,
+                    each.from_status and each.from_status.value,
+                    each.to_status.value,
+                    time_text(each.changed_at),
+                    each.changed_by,
+                    each.reason,
+                    each.attempt,
+                )
+                for each in transitions
+            ],
+        )
+
+    def insert_checkpoints(self, checkpoints: Sequence[tuple[int, Checkpoint]]) -> None:
+        """Store checkpoints, given with their task ids."""
+        self._insert(
+            "task_checkpoints",
+            ("task_id", "number", "attempt", "data", "created_at"),
+            [
+                (task_id, each.number, each.attempt, json_text(each.data or {}), time_text(each.created_at))
+                for task_id, each in checkpoints
+            ],
+        )
+
+    def prune_checkpoints(self, task_ids: Iterable[int], keep: int) -> None:
+        """Drop all but the last `keep` checkpoints of each task."""
+        table = schema.task_checkpoints
+        query = select(table.c.task_id, table.c.number).where(table.c.task_id.in_(list(task_ids)))
+        numbers = defaultdict(list)
+        for task_id, number in self._connection.execute(query):
+            numbers[task_id].append(number)
+        old = [(task_id, number) for task_id, all_of_it in numbers.items() for number in sorted(all_of_it)[:-keep]]
+        if old:
+            self._connection.execute(delete(table).where(tuple_(table.c.task_id, table.c.number).in_(old)))
+
+    def requests(self, request_ids: Iterable[str]) -> dict[str, StoredRequest]:
+        """Return those of the request ids that were answered before."""
+        table = schema.task_requests
+        ids = list(request_ids)
+        if not ids:
+            return {}
+        rows = self._connection.execute(select(table).where(table.c.request_id.in_(ids)))
+        return {
+            row.request_id: StoredRequest(row.request_id, row.method, row.fingerprint, tuple(row.task_ids))
+            for row in rows
+        }
+
+    def insert_requests(self, requests: Sequence[StoredRequest], now: datetime) -> None:
+        """Remember answered request ids."""
+        self._insert(
+            "task_requests",
+            ("request_id", "method", "fingerprint", "task_ids", "created_at"),
+            [
+                (each.request_id, each.method, each.fingerprint, json.dumps(each.task_ids), time_text(now))
+                for each in requests
+            ],
+        )
+
+    def _locked(self, query: Select[Any]) -> list[Task]:
+        return [task_of(row) for row in self._connection.execute(query)]
+
+    def _insert(self, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
+        # PyMySQL folds this into one multi-row INSERT, as long as VALUES holds nothing but placeholders.
+        if rows:
+            mark = "?" if self._is_sqlite else "%s"
+            values = ", ".join([mark] * len(columns))
+            statement = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({values})"  # noqa: S608  (names of ours)
+            self._connection.exec_driver_sql(statement, list(rows))
+
+
+def save_live(connection: Connection, rows: Sequence[LiveRow]) -> None:
+    """Store what is new of running attempts. Rows of an attempt that is not the task's current one change nothing."""
+    if not rows:
+        return
+    values = [_live_values(row) for row in rows]
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql(_LIVE_BY_ROW, values)
+    else:
+        connection.exec_driver_sql(_LIVE_FROM_JSON, (json.dumps(values, ensure_ascii=False),))
+
+
+def _live_values(row: LiveRow) -> dict[str, Any]:
+    progress = row.progress
+    return {
+        "id": row.task_id,
+        "attempt": row.attempt,
+        "progress": progress and progress.fraction,
+        "progress_message": progress and progress.message,
+        "progress_at": progress and time_text(progress.reported_at),
+        "accepted_at": time_text(row.accepted_at),
+        "command_id": row.command_id,
+        "command_accepted_at": time_text(row.command_accepted_at),
+    }
+
+
+_LIVE_COLUMNS = ("progress", "progress_message", "progress_at", "accepted_at")
+
+
+def _live_assignments(target: str, source: str) -> str:
+    plain = ", ".join(f"{target}{name} = COALESCE({source}{name}, tasks.{name})" for name in _LIVE_COLUMNS)
+    return (
+        f"{plain}, {target}pending_accepted_at = CASE WHEN tasks.pending_command_id = {source}command_id"
+        f" THEN {source}command_accepted_at ELSE tasks.pending_accepted_at END"
+    )
+
+
+_LIVE_BY_ROW = f"UPDATE tasks SET {_live_assignments('', ':')} WHERE id = :id AND attempt = :attempt"  # noqa: S608
+_LIVE_FROM_JSON = (
+    "UPDATE tasks JOIN JSON_TABLE(%s, '$[*]' COLUMNS ("  # noqa: S608  (names of ours)
+    "id BIGINT PATH '$.id', attempt INT PATH '$.attempt', progress DOUBLE PATH '$.progress', "
+    "progress_message VARCHAR(1000) PATH '$.progress_message', progress_at DATETIME(6) PATH '$.progress_at', "
+    "accepted_at DATETIME(6) PATH '$.accepted_at', command_id VARCHAR(64) PATH '$.command_id', "
+    "command_accepted_at DATETIME(6) PATH '$.command_accepted_at')) AS live "
+    f"ON tasks.id = live.id AND tasks.attempt = live.attempt SET {_live_assignments('tasks.', 'live.')}"
+)
+
+
+def _json_table_type(name: str) -> str:
+    match schema.tasks.c[name].type:
+        case BigInteger() | Integer():
+            return "BIGINT"
+        case Boolean():
+            return "TINYINT"
+        case Float():
+            return "DOUBLE"
+        case DateTime():
+            return "DATETIME(6)"
+        case String(length=int(length)):
+            return f"VARCHAR({length})"
+        case _:
+            # JSON travels as a text inside the document: MariaDB's JSON_TABLE has no JSON type.
+            return "LONGTEXT"
+
+
+def _update_from_json() -> str:
+    # A value that does not fit must fail the batch, not become NULL, which is JSON_TABLE's default.
+    columns = ", ".join(
+        f"{name} {_json_table_type(name)} PATH '$.{name}' NULL ON EMPTY ERROR ON ERROR" for name in ("id", *_CHANGING)
+    )
+    assignments = ", ".join(f"tasks.{name} = changed.{name}" for name in _CHANGING)
+    return (
+        f"UPDATE tasks JOIN JSON_TABLE(%s, '$[*]' COLUMNS ({columns})) AS changed "  # noqa: S608  (names of ours)
+        f"ON tasks.id = changed.id SET {assignments}"
+    )
+
+
+_UPDATE_FROM_JSON = _update_from_json()

@@ -1,0 +1,146 @@
+"""One transaction of the state manager, and the proposals that share it.
+
+Runs in the database writer's thread. A batch locks the tasks of its proposals, lets each decide on the tasks as the
+ones before it have left them, and writes everything at the end with a few statements.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Protocol, TypeVar
+
+from taskplane.server.core.change import Change
+from taskplane.server.core.dispatch import Dispatch
+from taskplane.server.core.errors import TaskNotFound
+from taskplane.server.core.task import Checkpoint, Task, Transition
+from taskplane.server.store.writing import WriteTransaction
+from taskplane.server.tasks.live import LiveAttempts
+
+# Checkpoints that are kept of a task.
+CHECKPOINTS_KEPT = 5
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """One durable change of one task, as it is told to listeners in the order of revisions."""
+
+    task: Task
+    transition: Transition | None = None
+    note: str = ""
+    deleted: bool = False
+
+
+class Proposal(Protocol[T_co]):
+    """Something that wants to change tasks."""
+
+    def task_ids(self) -> Iterable[int]:
+        """Return the tasks that must be locked before."""
+
+    def decide(self, batch: "Batch") -> T_co:
+        """Put changes to the batch and return the answer, or raise a TaskplaneError before any was put."""
+
+
+class Batch:
+    """The tasks of one transaction as they will be."""
+
+    def __init__(self, transaction: WriteTransaction, live: LiveAttempts, now: datetime) -> None:
+        self.now = now
+        self.committed: list[Committed] = []
+        self._transaction = transaction
+        self._live = live
+        self._tasks: dict[int, Task] = {}
+        self._created: set[int] = set()
+        self._changed: set[int] = set()
+        self._deleted: set[int] = set()
+        self._checkpoints: list[tuple[int, Checkpoint]] = []
+
+    def lock(self, task_ids: Iterable[int]) -> None:
+        """Lock tasks by id; those that do not exist are passed over."""
+        self._tasks.update(
+            (task_id, self._live.overlay(task)) for task_id, task in self._transaction.lock_tasks(task_ids).items()
+        )
+
+    def lock_queued(self, task_types: Iterable[str], limit: int, offset: int) -> list[Task]:
+        """Lock and return queued tasks that are due; see WriteTransaction.lock_queued."""
+        found = self._transaction.lock_queued(task_types, self.now, limit, offset)
+        return [task for task in self._as_they_will_be(found) if task.queued_at]
+
+    def lock_running_on(self, unit_id: str) -> list[Task]:
+        """Lock and return the RUNNING and PAUSED tasks last dispatched to a unit."""
+        return self._as_they_will_be(self._transaction.lock_running_on(unit_id))
+
+    def find(self, task_id: int) -> Task | None:
+        """Return a locked task, or None if it does not exist."""
+        return None if task_id in self._deleted else self._tasks.get(task_id)
+
+    def task(self, task_id: int) -> Task:
+        """Return a locked task. Raises TaskNotFound."""
+        task = self.find(task_id)
+        if task is None:
+            raise TaskNotFound(task_id)
+        return task
+
+    def new_ids(self, count: int) -> range:
+        """Return ids for new tasks."""
+        return self._transaction.next_task_ids(count)
+
+    def create(self, tasks: Sequence[Task], transitions: Sequence[Transition]) -> list[Task]:
+        """Add new tasks, each with the transition that made it. Returns them with their revisions."""
+        created = []
+        revisions = self._transaction.next_revisions(len(tasks))
+        for task, transition, revision in zip(tasks, transitions, revisions, strict=True):
+            self._commit(replace(task, revision=revision), replace(transition, revision=revision))
+            self._created.add(task.id)
+            created.append(self._tasks[task.id])
+        return created
+
+    def put(self, change: Change) -> Task:
+        """Take a change on. Returns the task with its new revision; without steps it stays as it is."""
+        for step, revision in zip(change.steps, self._transaction.next_revisions(len(change.steps)), strict=True):
+            transition = replace(step.transition, revision=revision) if step.transition else None
+            self._commit(replace(step.task, revision=revision), transition, step.note)
+        if change.steps:
+            self._changed.add(change.task.id)
+        if change.checkpoint:
+            self._checkpoints.append((change.task.id, change.checkpoint))
+        return self._tasks[change.task.id]
+
+    def delete(self, task: Task) -> None:
+        """Delete a locked task with all that belongs to it."""
+        (revision,) = self._transaction.next_revisions(1)
+        self._deleted.add(task.id)
+        self.committed.append(Committed(replace(task, revision=revision), deleted=True))
+
+    def with_checkpoints(self, dispatches: Iterable[Dispatch]) -> list[Dispatch]:
+        """Complete dispatches with the data that their units need to go on from."""
+        dispatches = list(dispatches)
+        cold = [each.task for each in dispatches if each.held_attempt is None]
+        data = self._transaction.checkpoints(cold)
+        return [replace(each, checkpoint=data.get(each.task.id)) for each in dispatches]
+
+    def write(self) -> None:
+        """Write everything."""
+        kept = [task_id for task_id in self._created | self._changed if task_id not in self._deleted]
+        created = [self._tasks[task_id] for task_id in kept if task_id in self._created]
+        changed = [self._tasks[task_id] for task_id in kept if task_id not in self._created]
+        checkpoints = [each for each in self._checkpoints if each[0] not in self._deleted]
+        transitions = [each.transition for each in self.committed if each.transition]
+        self._transaction.insert_tasks(created)
+        self._transaction.update_tasks(changed)
+        self._transaction.insert_transitions([each for each in transitions if each.task_id not in self._deleted])
+        if checkpoints:
+            self._transaction.insert_checkpoints(checkpoints)
+            self._transaction.prune_checkpoints({task_id for task_id, _ in checkpoints}, CHECKPOINTS_KEPT)
+        self._transaction.delete_tasks(self._deleted)
+
+    def _commit(self, task: Task, transition: Transition | None, note: str = "") -> None:
+        self._tasks[task.id] = task
+        self.committed.append(Committed(task, transition, note))
+
+    def _as_they_will_be(self, found: Iterable[Task]) -> list[Task]:
+        for task in found:
+            if task.id not in self._tasks:
+                self._tasks[task.id] = self._live.overlay(task)
+        return [current for each in found if (current := self.find(each.id))]

@@ -1,0 +1,198 @@
+"""Group commit: proposals that come while a transaction is under way form the next one.
+
+There is no timer: an idle server commits a lone proposal at once, a busy one commits hundreds together.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar, overload
+
+from taskplane.server.core.clock import utc_now
+from taskplane.server.core.errors import DatabaseUnavailable, RequestIdReused, ServerStopping, TaskplaneError
+from taskplane.server.core.task import Task
+from taskplane.server.store.store import Store
+from taskplane.server.store.writing import StoredRequest, WriteTransaction
+from taskplane.server.tasks.batch import Batch, Committed, Proposal
+from taskplane.server.tasks.live import LiveAttempts
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+# More rows in one transaction hold their locks longer and gain little.
+MAX_PROPOSALS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The idempotency key of a call: the caller's id, and what it was used for."""
+
+    request_id: str
+    method: str
+    # SHA-256 of the body, in hex.
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """The answer to a call that was made before: nothing was done; the tasks it was about, as they are now."""
+
+    tasks: list[Task]
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    proposal: Proposal[Any]
+    request: Request | None
+    answer: asyncio.Future[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    # For each proposal its answer, or the error it raised.
+    answers: list[Any]
+    committed: list[Committed]
+
+
+class GroupCommit:
+    """The one writer of tasks. `listeners` hear of every durable change, in order, before any caller is answered."""
+
+    def __init__(self, store: Store, live: LiveAttempts) -> None:
+        self._store = store
+        self._live = live
+        self._inbox: deque[_Waiting] = deque()
+        self._wake = asyncio.Event()
+        self._stopping = False
+        self.listeners: list[Callable[[Sequence[Committed]], None]] = []
+
+    @overload
+    def submit(self, proposal: Proposal[T]) -> "asyncio.Future[T]": ...
+
+    @overload
+    def submit(self, proposal: Proposal[T], request: Request | None) -> "asyncio.Future[T | Replayed]": ...
+
+    def submit(self, proposal: Proposal[T], request: Request | None = None) -> "asyncio.Future[Any]":
+        """Hand a proposal over; the future answers when it is durable, or with the error.
+
+        Proposals are decided in the order of their submission. With a request that was answered before, nothing is
+        done and the answer is Replayed.
+        """
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        if self._stopping:
+            answer.set_exception(ServerStopping())
+        else:
+            self._inbox.append(_Waiting(proposal, request, answer))
+            self._wake.set()
+        return answer
+
+    def stop(self) -> None:
+        """Refuse new proposals; `run` returns when those at hand are durable."""
+        self._stopping = True
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Commit until stopped."""
+        while self._inbox or not self._stopping:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._inbox:
+                count = min(len(self._inbox), MAX_PROPOSALS)
+                await self._commit([self._inbox.popleft() for _ in range(count)])
+
+    async def _commit(self, group: list[_Waiting]) -> None:
+        try:
+            outcome = await self._store.transaction(lambda transaction: self._decide(transaction, group))
+        except DatabaseUnavailable as error:
+            _fail(group, error)
+        except Exception as error:
+            # One proposal has spoiled the transaction of all: let each try alone, so that it fails alone.
+            if len(group) > 1:
+                for each in group:
+                    await self._commit([each])
+            else:
+                log.exception("a proposal failed: %r", group[0].proposal)
+                _fail(group, error)
+        else:
+            self._tell(group, outcome)
+
+    def _decide(self, transaction: WriteTransaction, group: list[_Waiting]) -> _Outcome:
+        batch = Batch(transaction, self._live, utc_now())
+        requests = AnsweredRequests(transaction, [each.request.request_id for each in group if each.request])
+        named = {task_id for each in group for task_id in each.proposal.task_ids()}
+        batch.lock(named | requests.task_ids)
+        answers = [_answer(each, batch, requests) for each in group]
+        batch.write()
+        requests.write(batch.now)
+        return _Outcome(answers, batch.committed)
+
+    def _tell(self, group: list[_Waiting], outcome: _Outcome) -> None:
+        for committed in outcome.committed:
+            if committed.transition or committed.deleted:
+                self._live.forget(committed.task.id)
+        for listener in self.listeners:
+            listener(outcome.committed)
+        for each, answer in zip(group, outcome.answers, strict=True):
+            if each.answer.done():
+                continue  # its caller has gone away; the change holds all the same
+            if isinstance(answer, TaskplaneError):
+                each.answer.set_exception(answer)
+            else:
+                each.answer.set_result(answer)
+
+
+class AnsweredRequests:
+    """Which of a group's request ids were answered before, in the database or earlier in the group."""
+
+    def __init__(self, transaction: WriteTransaction, request_ids: list[str]) -> None:
+        self._transaction = transaction
+        self._known = transaction.requests(request_ids)
+        self._new: list[StoredRequest] = []
+
+    @property
+    def task_ids(self) -> set[int]:
+        """The tasks that answered requests were about."""
+        return {task_id for each in self._known.values() for task_id in each.task_ids}
+
+    def replay(self, request: Request, batch: Batch) -> Replayed | None:
+        """Return the answer if the request was answered before. Raises RequestIdReused if it was another request."""
+        stored = self._known.get(request.request_id)
+        if stored is None:
+            return None
+        if (stored.method, stored.fingerprint) != (request.method, request.fingerprint):
+            raise RequestIdReused(request.request_id, stored.method)
+        return Replayed([task for task_id in stored.task_ids if (task := batch.find(task_id))])
+
+    def remember(self, request: Request, task_ids: Iterable[int]) -> None:
+        """Take that the request is answered now."""
+        stored = StoredRequest(request.request_id, request.method, request.fingerprint, tuple(task_ids))
+        self._known[request.request_id] = stored
+        self._new.append(stored)
+
+    def write(self, now: datetime) -> None:
+        """Write what was remembered."""
+        self._transaction.insert_requests(self._new, now)
+
+
+def _answer(waiting: _Waiting, batch: Batch, requests: AnsweredRequests) -> Any:
+    request = waiting.request
+    before = len(batch.committed)
+    try:
+        if request and (replayed := requests.replay(request, batch)):
+            return replayed
+        answer = waiting.proposal.decide(batch)
+    except TaskplaneError as error:
+        return error
+    if request:
+        changed = [each.task.id for each in batch.committed[before:]]
+        requests.remember(request, dict.fromkeys([*waiting.proposal.task_ids(), *changed]))
+    return answer
+
+
+def _fail(group: list[_Waiting], error: Exception) -> None:
+    for each in group:
+        if not each.answer.done():
+            each.answer.set_exception(error)

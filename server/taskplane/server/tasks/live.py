@@ -1,0 +1,108 @@
+"""What is known of running attempts but not yet in the database: progress, and that commands were accepted.
+
+Such news is frequent and not worth a transaction each. It is kept here, shown at once to whoever reads a task, written
+with the task's next change, and otherwise once a second for all tasks together.
+"""
+
+import asyncio
+import logging
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from taskplane.server.core.errors import DatabaseUnavailable
+from taskplane.server.core.task import Progress, Task
+from taskplane.server.store.store import Store
+from taskplane.server.store.writing import LiveRow
+
+log = logging.getLogger(__name__)
+
+FLUSH_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """The latest of one attempt; None is "nothing new"."""
+
+    attempt: int
+    progress: Progress | None = None
+    accepted_at: datetime | None = None
+    # The command that was accepted, and when.
+    command_id: str = ""
+    command_accepted_at: datetime | None = None
+
+
+class LiveAttempts:
+    """The latest of each running attempt, by task id.
+
+    Written on the event loop; read in the writer's thread as well, which is safe since entries are replaced whole.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._live: dict[int, Live] = {}
+        self._dirty: set[int] = set()
+
+    def progressed(self, task_id: int, attempt: int, progress: Progress) -> None:
+        """Take progress of an attempt."""
+        self._put(task_id, replace(self._of(task_id, attempt), progress=progress))
+
+    def accepted(self, task_id: int, attempt: int, at: datetime) -> None:
+        """Take that the unit accepted the attempt."""
+        self._put(task_id, replace(self._of(task_id, attempt), accepted_at=at))
+
+    def command_accepted(self, task_id: int, attempt: int, command_id: str, at: datetime) -> None:
+        """Take that the unit accepted a pause or cancel."""
+        self._put(task_id, replace(self._of(task_id, attempt), command_id=command_id, command_accepted_at=at))
+
+    def overlay(self, task: Task) -> Task:
+        """Return the task with the latest of its current attempt."""
+        live = self._live.get(task.id)
+        if live is None or live.attempt != task.attempt or task.is_final:
+            return task
+        pending = task.pending_command
+        if pending and pending.command_id == live.command_id and live.command_accepted_at:
+            pending = replace(pending, accepted_at=live.command_accepted_at)
+        return replace(
+            task,
+            progress=live.progress or task.progress,
+            accepted_at=live.accepted_at or task.accepted_at,
+            pending_command=pending,
+        )
+
+    def forget(self, task_id: int) -> None:
+        """Drop what is known: the attempt is over, and its last change has taken everything along."""
+        self._live.pop(task_id, None)
+        self._dirty.discard(task_id)
+
+    async def flush(self) -> None:
+        """Write what is new since the last flush. What is taken meanwhile waits for the next."""
+        rows = [self._row(task_id, self._live[task_id]) for task_id in self._dirty]
+        taken, self._dirty = self._dirty, set()
+        try:
+            await self._store.save_live(rows)
+        except BaseException:
+            self._dirty |= taken & self._live.keys()
+            raise
+
+    async def run(self) -> None:
+        """Flush once a second, for ever. While the database is away, news gathers."""
+        while True:
+            await asyncio.sleep(FLUSH_SECONDS)
+            try:
+                await self.flush()
+            except DatabaseUnavailable as error:
+                log.warning("progress is not written: %s", error.message)
+
+    def _of(self, task_id: int, attempt: int) -> Live:
+        live = self._live.get(task_id)
+        return live if live and live.attempt == attempt else Live(attempt)
+
+    def _put(self, task_id: int, live: Live) -> None:
+        self._live[task_id] = live
+        self._dirty.add(task_id)
+
+    @staticmethod
+    def _row(task_id: int, live: Live) -> LiveRow:
+        return LiveRow(
+            task_id, live.attempt, live.progress, live.accepted_at, live.command_id, live.command_accepted_at
+        )

@@ -1,0 +1,164 @@
+"""What can be proposed to the state manager."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import ClassVar
+
+from taskplane.server.core.change import Change
+from taskplane.server.core.command import Command, Verdict
+from taskplane.server.core.dispatch import Dispatch, dispatched
+from taskplane.server.core.inventory import Reconciliation
+from taskplane.server.core.placement import Assignment, Offer, place
+from taskplane.server.core.retry import RetryPolicy
+from taskplane.server.core.task import Json, Task, TaskStatus, Transition
+from taskplane.server.core.unit import HeldAttempt
+from taskplane.server.core.verbs import Ask, check_deletable
+from taskplane.server.tasks.batch import Batch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskSpec:
+    """What a task is to be; the fields are those of taskplane.v1.TaskSpec."""
+
+    task_name: str
+    task_type: str
+    priority: int = 0
+    config: Json = field(default_factory=dict)
+    max_retries: int = 3
+    start: bool = False
+    labels: Json = field(default_factory=dict)
+    unit_labels: Json = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class CreateTasks:
+    """Create tasks, all or none."""
+
+    specs: Sequence[TaskSpec]
+    ask: Ask
+
+    def task_ids(self) -> Iterable[int]:
+        return ()
+
+    def decide(self, batch: Batch) -> list[Task]:
+        ids = batch.new_ids(len(self.specs))
+        tasks = [self._task(spec, task_id, batch.now) for spec, task_id in zip(self.specs, ids, strict=True)]
+        return batch.create(tasks, [self._transition(task) for task in tasks])
+
+    def _task(self, spec: TaskSpec, task_id: int, now: datetime) -> Task:
+        return Task(
+            id=task_id,
+            task_name=spec.task_name,
+            task_type=spec.task_type,
+            status=TaskStatus.PENDING,
+            priority=spec.priority,
+            config=spec.config,
+            created_at=now,
+            updated_at=now,
+            status_changed_at=now,
+            max_retries=spec.max_retries,
+            labels=spec.labels,
+            unit_labels=spec.unit_labels,
+            queued_at=now if spec.start else None,
+            queued_by=self.ask.actor if spec.start else "",
+            queued_reason=self.ask.reason if spec.start else "",
+        )
+
+    def _transition(self, task: Task) -> Transition:
+        reason = self.ask.reason or "created"
+        return Transition(task.id, None, task.status, task.created_at, self.ask.actor, reason, attempt=0)
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeTask:
+    """Change one task by a verb or a report: `change` is told the task as it is and the time."""
+
+    task_id: int
+    change: Callable[[Task, datetime], Change]
+
+    def task_ids(self) -> Iterable[int]:
+        return (self.task_id,)
+
+    def decide(self, batch: Batch) -> Task:
+        return batch.put(self.change(batch.task(self.task_id), batch.now))
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteTask:
+    """Delete a finished task."""
+
+    task_id: int
+    ask: Ask
+
+    def task_ids(self) -> Iterable[int]:
+        return (self.task_id,)
+
+    def decide(self, batch: Batch) -> None:
+        task = batch.task(self.task_id)
+        check_deletable(task, self.ask)
+        batch.delete(task)
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimTasks:
+    """Give queued tasks to units with free slots."""
+
+    offers: Sequence[Offer]
+
+    # Tasks that fit nowhere (labels) must not hide those behind them; this bounds how far a claim looks.
+    LOOK_AHEAD: ClassVar[int] = 200
+    PAGES: ClassVar[int] = 10
+
+    def task_ids(self) -> Iterable[int]:
+        return ()
+
+    def decide(self, batch: Batch) -> list[Dispatch]:
+        task_types = {task_type for offer in self.offers for task_type in offer.task_types}
+        free = sum(offer.free for offer in self.offers)
+        limit = min(max(free, self.LOOK_AHEAD), 1000)
+        queued: list[Task] = []
+        assignments: list[Assignment] = []
+        for page in range(self.PAGES):
+            found = batch.lock_queued(task_types, limit, offset=page * limit)
+            queued += found
+            assignments = place(queued, self.offers)
+            if len(assignments) == free or len(found) < limit:
+                break
+        return batch.with_checkpoints(
+            Dispatch(batch.put(dispatched(each, batch.now)), held_attempt=each.held_attempt) for each in assignments
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What a connecting unit is told."""
+
+    verdicts: Sequence[Verdict]
+    dispatches: Sequence[Dispatch]
+    commands: Sequence[Command]
+    # The unit's RUNNING tasks.
+    running: Sequence[Task]
+
+
+@dataclass(frozen=True, slots=True)
+class ReconcileUnit:
+    """Settle what a connecting unit holds against what is its own; see core.inventory."""
+
+    unit_id: str
+    inventory: Sequence[HeldAttempt]
+    policy: RetryPolicy
+
+    def task_ids(self) -> Iterable[int]:
+        return [each.task_id for each in self.inventory]
+
+    def decide(self, batch: Batch) -> Settled:
+        own = {task.id: task for task in batch.lock_running_on(self.unit_id)}
+        named = {each.task_id: task for each in self.inventory if (task := batch.find(each.task_id))}
+        outcome = Reconciliation(self.unit_id, batch.now, self.policy)
+        outcome.settle(self.inventory, own | named)
+        for change in outcome.changes:
+            batch.put(change)
+        after = [task for task_id in own if (task := batch.find(task_id))]
+        running = [task for task in after if task.status is TaskStatus.RUNNING]
+        return Settled(outcome.verdicts, batch.with_checkpoints(outcome.dispatches), outcome.commands, running)

@@ -1,0 +1,68 @@
+"""The TaskStateManager: every change of a task, and of `tasks.status` above all, goes through here."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from taskplane.server.core.change import Change
+from taskplane.server.core.dispatch import Dispatch
+from taskplane.server.core.errors import TaskNotFound
+from taskplane.server.core.placement import Offer
+from taskplane.server.core.retry import RetryPolicy
+from taskplane.server.core.task import Task
+from taskplane.server.core.unit import HeldAttempt
+from taskplane.server.core.verbs import Ask
+from taskplane.server.tasks.group_commit import GroupCommit, Replayed, Request
+from taskplane.server.tasks.proposals import (
+    ChangeTask,
+    ClaimTasks,
+    CreateTasks,
+    DeleteTask,
+    ReconcileUnit,
+    Settled,
+    TaskSpec,
+)
+
+
+class TaskStateManager:
+    """Applies verbs, reports and dispatches to tasks, durably and in one order.
+
+    Each method returns when the change and its history are committed. It raises what the decision raised
+    (IllegalTransition, StaleAttempt, StaleRevision, TaskNotFound, …), RequestIdReused, DatabaseUnavailable or
+    ServerStopping, and then nothing was done. With a `request` that was answered before, nothing is done and the
+    tasks are returned as they are.
+    """
+
+    def __init__(self, commits: GroupCommit, retry_policy: RetryPolicy) -> None:
+        self._commits = commits
+        self.retry_policy = retry_policy
+
+    async def create(self, specs: Sequence[TaskSpec], ask: Ask, request: Request | None = None) -> list[Task]:
+        """Create tasks, all or none, in the order given."""
+        answer = await self._commits.submit(CreateTasks(specs, ask), request)
+        return answer.tasks if isinstance(answer, Replayed) else answer
+
+    async def change(
+        self, task_id: int, change: Callable[[Task, datetime], Change], request: Request | None = None
+    ) -> Task:
+        """Apply a verb of `core.verbs` or a report of `core.reports` to a task.
+
+        `change` runs in the writer's thread, on the locked task, and may run more than once.
+        """
+        answer = await self._commits.submit(ChangeTask(task_id, change), request)
+        if isinstance(answer, Task):
+            return answer
+        if not answer.tasks:
+            raise TaskNotFound(task_id)
+        return answer.tasks[0]
+
+    async def delete(self, task_id: int, ask: Ask, request: Request | None = None) -> None:
+        """Delete a finished task."""
+        await self._commits.submit(DeleteTask(task_id, ask), request)
+
+    async def claim(self, offers: Sequence[Offer]) -> list[Dispatch]:
+        """Assign queued tasks to free slots. What is returned is durable and must be sent to the units."""
+        return await self._commits.submit(ClaimTasks(offers))
+
+    async def reconcile(self, unit_id: str, inventory: Sequence[HeldAttempt]) -> Settled:
+        """Settle what a connecting unit holds; see core.inventory."""
+        return await self._commits.submit(ReconcileUnit(unit_id, inventory, self.retry_policy))

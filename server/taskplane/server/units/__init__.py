@@ -1,0 +1,1 @@
+"""Who can run what: the units, their sessions and the dispatcher."""

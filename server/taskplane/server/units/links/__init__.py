@@ -1,0 +1,1 @@
+"""How a unit is spoken to. `stream` is the gRPC stream; units that speak HTTP get a link of the same shape."""

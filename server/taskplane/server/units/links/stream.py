@@ -1,0 +1,71 @@
+"""The outgoing half of a unit's stream: what the server has to say, gathered until the stream can take it."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from taskplane.server.core.command import Command, Welcome
+from taskplane.server.core.errors import TaskplaneError
+
+
+@dataclass(slots=True)
+class Outgoing:
+    """What goes out at once, in this order."""
+
+    welcome: Welcome | None = None
+    commands: list[Command] = field(default_factory=list)
+    acknowledged: int | None = None
+
+
+class StreamLink:
+    """Gathers messages for one connected unit; `next` hands them to the one writer of the stream, welcome first.
+
+    The queue is bounded by its nature: acknowledgements merge, control commands are one for each held attempt at most,
+    and starts never exceed the unit's free slots.
+    """
+
+    def __init__(self) -> None:
+        self._welcome: Welcome | None = None
+        self._welcomed = False
+        self._control: list[Command] = []
+        self._starts: list[Command] = []
+        self._acknowledged: int | None = None
+        self._error: TaskplaneError | None = None
+        self._wake = asyncio.Event()
+
+    def welcome(self, welcome: Welcome) -> None:
+        """Send the welcome, before anything else."""
+        self._welcome = welcome
+        self._welcomed = True
+        self._wake.set()
+
+    def send(self, commands: Sequence[Command]) -> None:
+        """Send commands. Those that control go ahead of those that start."""
+        for command in commands:
+            (self._starts if command.is_start else self._control).append(command)
+        self._wake.set()
+
+    def acknowledge(self, sequence: int) -> None:
+        """Tell that all reports up to this one are durable."""
+        self._acknowledged = max(sequence, self._acknowledged or 0)
+        self._wake.set()
+
+    def end(self, error: TaskplaneError) -> None:
+        """End the stream with an error."""
+        self._error = self._error or error
+        self._wake.set()
+
+    async def next(self) -> Outgoing:
+        """Wait for something to send and return all there is. Raises the error that ends the stream."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            if self._error:
+                raise self._error
+            if self._welcomed:
+                return self._take()
+
+    def _take(self) -> Outgoing:
+        outgoing = Outgoing(self._welcome, self._control + self._starts, self._acknowledged)
+        self._welcome, self._control, self._starts, self._acknowledged = None, [], [], None
+        return outgoing

@@ -1,0 +1,213 @@
+"""The ExecutionUnitManager: takes units on, sends them commands and settles what they report."""
+
+import asyncio
+import logging
+import secrets
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
+
+from taskplane.server.core import reports
+from taskplane.server.core.change import Change
+from taskplane.server.core.clock import utc_now
+from taskplane.server.core.command import (
+    Command,
+    VerdictAction,
+    Welcome,
+    control_command,
+    dispatch_command,
+    drop_command,
+)
+from taskplane.server.core.dispatch import Dispatch
+from taskplane.server.core.errors import (
+    DatabaseUnavailable,
+    DropReason,
+    ServerStopping,
+    SessionSuperseded,
+    StaleAttempt,
+    TaskNotFound,
+    UnitInUse,
+    UnitNotFound,
+)
+from taskplane.server.core.reports import Speaker
+from taskplane.server.core.task import Task
+from taskplane.server.core.unit import Hello, Unit
+from taskplane.server.store.store import Store
+from taskplane.server.tasks.batch import Committed
+from taskplane.server.tasks.state_manager import TaskStateManager
+from taskplane.server.units.links.stream import StreamLink
+from taskplane.server.units.registry import KnownUnit, Registry
+from taskplane.server.units.session import Session
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT_SECONDS = 5.0
+LEASE_SECONDS = 30.0
+
+
+class ExecutionUnitManager:
+    """The sessions of all units, and what is sent over them.
+
+    `follow` must hear every commit, after the registry.
+    """
+
+    def __init__(self, store: Store, states: TaskStateManager, registry: Registry) -> None:
+        self._store = store
+        self._states = states
+        self._registry = registry
+
+    async def connect(self, hello: Hello, link: StreamLink) -> Session:
+        """Take a unit on: supersede its older session, settle its inventory, welcome it.
+
+        Raises SessionSuperseded if a newer session of the same unit comes meanwhile, and DatabaseUnavailable.
+        """
+        unit_id = hello.unit_id or f"{hello.unit_name[:200]}-{secrets.token_hex(4)}"
+        unit, session = self._attach(hello, unit_id, link)
+        await self._store.save_units([unit.view()])
+        settled = await self._states.reconcile(unit_id, hello.inventory)
+        if unit.session is not session:
+            raise _superseded(unit_id)
+        for verdict in settled.verdicts:
+            if verdict.action is VerdictAction.PAUSE:
+                self._registry.hold(unit, verdict.task_id, verdict.attempt)
+        link.welcome(Welcome(unit_id, session.session_id, HEARTBEAT_SECONDS, LEASE_SECONDS, tuple(settled.verdicts)))
+        session.deliver([*settled.commands, *(dispatch_command(each) for each in settled.dispatches)])
+        session.welcomed = True
+        log.info("unit %s connected, session %s, boot %s", unit_id, session.session_id, hello.boot_id)
+        return session
+
+    async def disconnect(self, session: Session) -> None:
+        """Take that a session's stream has ended. Without a goodbye the unit keeps its tasks.
+
+        Does nothing about a session that was superseded: the unit is connected by its newer one.
+        """
+        unit = self._registry.find(session.unit_id)
+        if unit is None or unit.session is not session:
+            return
+        unit.session = None
+        self._registry.release_all(unit)
+        log.info("unit %s disconnected, session %s", session.unit_id, session.session_id)
+        try:
+            await self._store.save_units([unit.view()])
+        except DatabaseUnavailable as error:
+            log.warning("unit %s is not stored as OFFLINE: %s", session.unit_id, error.message)
+
+    async def goodbye(self, session: Session, reason: str) -> None:
+        """Take that the unit leaves: the attempts that it still has are lost at once."""
+        session.draining = True
+        unit = self._registry.find(session.unit_id)
+        if unit is None or unit.session is not session:
+            return
+        why = f"unit left: {reason}" if reason else "unit left"
+        lost = [
+            self._states.change(task_id, partial(self._lost, speaker=Speaker(session.unit_id, each.attempt), why=why))
+            for task_id, each in unit.running.items()
+        ]
+        for outcome in await asyncio.gather(*lost, return_exceptions=True):
+            if isinstance(outcome, BaseException) and not isinstance(outcome, StaleAttempt | TaskNotFound):
+                raise outcome
+
+    def change_capacity(self, session: Session, capacity: int) -> None:
+        """Take that the unit has more or fewer slots."""
+        if unit := self._registry.find(session.unit_id):
+            unit.record = replace(unit.record, capacity=capacity, updated_at=utc_now())
+
+    def heard_from(self, session: Session) -> None:
+        """Take that the unit has sent a message, which renews its lease."""
+        if unit := self._registry.find(session.unit_id):
+            unit.record = replace(unit.record, last_heartbeat=utc_now())
+
+    def send_dispatches(self, dispatches: Sequence[Dispatch]) -> None:
+        """Send durable assignments to their units. What cannot be sent now is sent when the unit connects."""
+        by_unit: dict[str, list[Command]] = defaultdict(list)
+        for dispatch in dispatches:
+            by_unit[dispatch.task.execution_unit_id or ""].append(dispatch_command(dispatch))
+            self._take_from_holder(dispatch)
+        for unit_id, commands in by_unit.items():
+            self._deliver(unit_id, commands)
+
+    def follow(self, committed: Sequence[Committed]) -> None:
+        """Send the pauses and cancels that were committed."""
+        for event in committed:
+            task = event.task
+            if task.pending_command and not event.transition and not task.pending_command.accepted_at:
+                self._deliver(task.execution_unit_id, [control_command(task, task.pending_command)])
+
+    def units(self) -> list[Unit]:
+        """Return all units as they are, by id."""
+        return [unit.view() for unit in self._registry.all()]
+
+    def unit(self, unit_id: str) -> Unit:
+        """Return a unit as it is. Raises UnitNotFound."""
+        if unit := self._registry.find(unit_id):
+            return unit.view()
+        raise UnitNotFound(unit_id)
+
+    async def delete_unit(self, unit_id: str) -> None:
+        """Forget a unit that is OFFLINE and has no RUNNING tasks. Raises UnitNotFound, UnitInUse."""
+        unit = self._registry.find(unit_id)
+        if unit is None:
+            raise UnitNotFound(unit_id)
+        if unit.session or unit.running:
+            what = "is connected" if unit.session else f"has {len(unit.running)} running tasks"
+            raise UnitInUse(f"unit {unit_id!r} cannot be deleted: it {what}", metadata={"unit_id": unit_id})
+        await self._store.delete_unit(unit_id)
+        self._registry.remove(unit_id)
+
+    async def save_heartbeats(self) -> None:
+        """Store the connected units as they are."""
+        connected = [unit.view() for unit in self._registry.all() if unit.session]
+        await self._store.save_units(connected)
+
+    def end_all(self) -> None:
+        """End every session: the server stops, and the units will come back."""
+        for unit in self._registry.all():
+            if unit.session:
+                unit.session.link.end(ServerStopping())
+
+    def _attach(self, hello: Hello, unit_id: str, link: StreamLink) -> tuple[KnownUnit, Session]:
+        known = self._registry.find(unit_id)
+        if known and known.session:
+            log.info("unit %s: session %s is superseded", unit_id, known.session.session_id)
+            known.session.link.end(_superseded(unit_id))
+            self._registry.release_all(known)
+        unit = self._registry.add(_record(hello, unit_id, known.record if known else None))
+        unit.session = Session(secrets.token_hex(8), unit_id, hello.boot_id, link)
+        return unit, unit.session
+
+    def _lost(self, task: Task, now: datetime, *, speaker: Speaker, why: str) -> Change:
+        return reports.lost(task, speaker, now, why=why, policy=self._states.retry_policy)
+
+    def _take_from_holder(self, dispatch: Dispatch) -> None:
+        released = self._registry.release(dispatch.task.id)
+        if released and dispatch.held_attempt is None:
+            holder, attempt = released
+            self._deliver(holder.record.id, [drop_command(dispatch.task.id, attempt, DropReason.SUPERSEDED)])
+
+    def _deliver(self, unit_id: str | None, commands: Sequence[Command]) -> None:
+        unit = self._registry.find(unit_id)
+        if unit and unit.session:
+            unit.session.deliver(commands)
+
+
+def _superseded(unit_id: str) -> SessionSuperseded:
+    return SessionSuperseded(f"a newer session of unit {unit_id!r} has connected", metadata={"unit_id": unit_id})
+
+
+def _record(hello: Hello, unit_id: str, before: Unit | None) -> Unit:
+    now = utc_now()
+    return Unit(
+        id=unit_id,
+        unit_type=hello.unit_type,
+        unit_name=hello.unit_name,
+        capacity=hello.capacity,
+        config=before.config if before else {},
+        last_heartbeat=now,
+        created_at=before.created_at if before else now,
+        updated_at=now,
+        task_types=hello.task_types,
+        labels=hello.labels,
+        sdk=hello.sdk,
+    )

@@ -1,0 +1,194 @@
+"""All units that are known, and what each is doing at this moment.
+
+The database is the truth about tasks; this is its shadow in memory, kept up by every commit, so that the dispatcher
+knows the free slots without asking. Belongs to the event loop, but for `can_pause` and `is_held`, which only look up
+and are asked in the writer's thread too.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+
+from taskplane.server.core.placement import Offer
+from taskplane.server.core.task import Task, TaskStatus
+from taskplane.server.core.unit import Unit, UnitStatus
+from taskplane.server.tasks.batch import Committed
+from taskplane.server.units.session import Session
+
+
+class WaitingReason(StrEnum):
+    """Why a task that wants to run does not; see taskplane/v1/task.proto."""
+
+    DISPATCHING = "DISPATCHING"
+    NO_UNIT_FOR_TYPE = "NO_UNIT_FOR_TYPE"
+    NO_UNIT_WITH_LABELS = "NO_UNIT_WITH_LABELS"
+    UNITS_BUSY = "UNITS_BUSY"
+    UNITS_DRAINING = "UNITS_DRAINING"
+    RETRY_BACKOFF = "RETRY_BACKOFF"
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The reason, and a text for people that says what would help."""
+
+    reason: WaitingReason
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunningAttempt:
+    """What a unit does in one of its slots."""
+
+    attempt: int
+    task_type: str
+
+
+@dataclass(slots=True)
+class KnownUnit:
+    """A unit, its session if it is connected, and its attempts by task id: at work, and held paused in memory."""
+
+    record: Unit
+    session: Session | None = None
+    running: dict[int, RunningAttempt] = field(default_factory=dict)
+    held: dict[int, int] = field(default_factory=dict)
+
+    def view(self) -> Unit:
+        """Return the record as it is now."""
+        return replace(
+            self.record,
+            status=self._status(),
+            current_load=len(self.running),
+            session_id=self.session.session_id if self.session else "",
+            draining=self.session.draining if self.session else False,
+        )
+
+    def offer(self) -> Offer:
+        """Return what the unit has to offer."""
+        return Offer(
+            unit_id=self.record.id,
+            unit_type=self.record.unit_type,
+            capacity=self.record.capacity,
+            load=len(self.running),
+            task_types=frozenset(self.record.task_types),
+            labels=self.record.labels,
+            held=dict(self.held),
+        )
+
+    def _status(self) -> UnitStatus:
+        if self.session is None:
+            return UnitStatus.OFFLINE
+        return UnitStatus.AVAILABLE if self.offer().free and not self.session.draining else UnitStatus.BUSY
+
+
+class Registry:
+    """The known units by id."""
+
+    def __init__(self, units: Iterable[Unit] = (), running: Iterable[Task] = ()) -> None:
+        self._units = {unit.id: KnownUnit(unit) for unit in units}
+        # Where each RUNNING task is, so that it can be taken away from there.
+        self._unit_of: dict[int, str] = {}
+        self._holder_of: dict[int, str] = {}
+        for task in running:
+            self._assign(task)
+
+    def find(self, unit_id: str | None) -> KnownUnit | None:
+        """Return a unit if it is known."""
+        return self._units.get(unit_id or "")
+
+    def add(self, record: Unit) -> KnownUnit:
+        """Take a unit on, or its new record."""
+        known = self._units.setdefault(record.id, KnownUnit(record))
+        known.record = record
+        return known
+
+    def remove(self, unit_id: str) -> None:
+        """Forget a unit."""
+        self._units.pop(unit_id, None)
+
+    def all(self) -> list[KnownUnit]:
+        """Return all units, by id."""
+        return [self._units[unit_id] for unit_id in sorted(self._units)]
+
+    def follow(self, committed: Sequence[Committed]) -> None:
+        """Keep up with durable changes."""
+        for event in committed:
+            if event.transition or event.deleted:
+                self._follow(event.task, deleted=event.deleted)
+
+    def offers(self) -> list[Offer]:
+        """Return the offers of all units that take work and have a free slot."""
+        candidates = (unit for unit in self._units.values() if unit.session and unit.session.takes_work)
+        return [offer for unit in candidates if (offer := unit.offer()).free]
+
+    def hold(self, unit: KnownUnit, task_id: int, attempt: int) -> None:
+        """Take that a unit holds an attempt paused in memory."""
+        unit.held[task_id] = attempt
+        self._holder_of[task_id] = unit.record.id
+
+    def release_all(self, unit: KnownUnit) -> None:
+        """Take that a unit holds nothing any more that could be resumed from memory."""
+        for task_id in unit.held:
+            self._holder_of.pop(task_id, None)
+        unit.held.clear()
+
+    def release(self, task_id: int) -> tuple[KnownUnit, int] | None:
+        """Take that nobody holds the task any more. Returns who held which attempt."""
+        holder = self.find(self._holder_of.pop(task_id, None))
+        if holder is None or task_id not in holder.held:
+            return None
+        return holder, holder.held.pop(task_id)
+
+    def release_if(self, task_id: int, unit_id: str, attempt: int) -> None:
+        """Take that a unit does not hold this attempt any more, if it did."""
+        unit = self.find(unit_id)
+        if unit and unit.held.get(task_id) == attempt:
+            self.release(task_id)
+
+    def can_pause(self, task: Task) -> bool:
+        """Whether the task's unit said that it can pause this type."""
+        unit = self.find(task.execution_unit_id)
+        return unit is not None and unit.record.can_pause(task.task_type)
+
+    def is_held(self, task: Task) -> bool:
+        """Whether the task's unit is connected and holds its attempt paused in memory."""
+        unit = self.find(task.execution_unit_id)
+        return unit is not None and unit.session is not None and unit.held.get(task.id) == task.attempt
+
+    def waiting(self, task: Task, now: datetime) -> Waiting | None:
+        """Tell why a queued task does not run, or None if it does not want to."""
+        if task.queued_at is None:
+            return None
+        if task.not_before and task.not_before > now:
+            when = task.not_before.isoformat(timespec="milliseconds")
+            return Waiting(WaitingReason.RETRY_BACKOFF, f"next try not before {when}")
+        return self._why_not(task)
+
+    def _why_not(self, task: Task) -> Waiting:
+        connected = [unit for unit in self._units.values() if unit.session]
+        of_type = [unit for unit in connected if task.task_type in unit.record.task_types]
+        if not of_type:
+            message = f"no connected unit accepts {task.task_type}; start one"
+            return Waiting(WaitingReason.NO_UNIT_FOR_TYPE, message)
+        suitable = [unit for unit in of_type if unit.offer().suits(task)]
+        if not suitable:
+            wanted = ", ".join(f"{key}={value}" for key, value in sorted(task.unit_labels.items()))
+            return Waiting(WaitingReason.NO_UNIT_WITH_LABELS, f"no unit for {task.task_type} has the labels {wanted}")
+        staying = [unit for unit in suitable if unit.session and not unit.session.draining]
+        if not staying:
+            return Waiting(WaitingReason.UNITS_DRAINING, f"every unit for {task.task_type} is about to leave")
+        if not any(unit.offer().free for unit in staying):
+            slots = sum(unit.record.capacity for unit in staying)
+            return Waiting(WaitingReason.UNITS_BUSY, f"all {slots} slots for {task.task_type} are in use")
+        return Waiting(WaitingReason.DISPATCHING, "about to be dispatched")
+
+    def _follow(self, task: Task, *, deleted: bool) -> None:
+        if before := self.find(self._unit_of.pop(task.id, None)):
+            before.running.pop(task.id, None)
+        if task.status is TaskStatus.RUNNING and not deleted:
+            self._assign(task)
+
+    def _assign(self, task: Task) -> None:
+        if unit := self.find(task.execution_unit_id):
+            unit.running[task.id] = RunningAttempt(task.attempt, task.task_type)
+            self._unit_of[task.id] = unit.record.id

@@ -1,0 +1,69 @@
+"""One connected stream of a unit."""
+
+import asyncio
+from collections.abc import Sequence
+
+from taskplane.server.core.command import Command
+from taskplane.server.core.errors import FieldViolation, InvalidFields
+from taskplane.server.units.links.stream import StreamLink
+
+# Reports that may wait for their commit. A unit that sends more is not read until some are durable.
+MAX_UNACKNOWLEDGED = 1000
+
+
+class Session:
+    """A unit's session: its link, what was sent over it, and its reports that are not acknowledged yet."""
+
+    def __init__(self, session_id: str, unit_id: str, boot_id: str, link: StreamLink) -> None:
+        self.session_id = session_id
+        self.unit_id = unit_id
+        self.boot_id = boot_id
+        self.draining = False
+        # The welcome is on its way: the unit's inventory is settled, so it can be given work.
+        self.welcomed = False
+        self.said_goodbye = False
+        self.link = link
+        self._sent: set[str] = set()
+        self._last_sequence = 0
+        self._acknowledged = 0
+        self._reports: asyncio.Queue[tuple[int, asyncio.Future[None]]] = asyncio.Queue(MAX_UNACKNOWLEDGED)
+
+    @property
+    def takes_work(self) -> bool:
+        """Whether it may be sent a start."""
+        return self.welcomed and not self.draining
+
+    def deliver(self, commands: Sequence[Command]) -> None:
+        """Send commands, each once a session."""
+        new = [command for command in commands if command.command_id not in self._sent]
+        self._sent.update(command.command_id for command in new)
+        if new:
+            self.link.send(new)
+
+    def answered(self, command_id: str) -> None:
+        """Take that the unit has answered a command: it will not be sent again, so it need not be remembered."""
+        self._sent.discard(command_id)
+
+    def check_sequence(self, sequence: int) -> None:
+        """Raise InvalidFields unless this is the report after the last one."""
+        if sequence != self._last_sequence + 1:
+            wanted = f"must be {self._last_sequence + 1}, one more than the last; got {sequence}"
+            raise InvalidFields(FieldViolation("reports.sequence", wanted))
+        self._last_sequence = sequence
+
+    async def track(self, sequence: int, settled: "asyncio.Future[None]") -> None:
+        """Take a report on that is acknowledged when it is settled. Waits while too many are not."""
+        await self._reports.put((sequence, settled))
+
+    async def acknowledge(self) -> None:
+        """Acknowledge reports in order, as they become durable, for ever. Raises what settling one raised."""
+        while True:
+            sequence, settled = await self._reports.get()
+            await settled
+            # Acknowledgements merge in the link, so those that became durable together go out as one.
+            self._acknowledged = sequence
+            self.link.acknowledge(sequence)
+
+    def heartbeat(self) -> None:
+        """Answer a heartbeat."""
+        self.link.acknowledge(self._acknowledged)
