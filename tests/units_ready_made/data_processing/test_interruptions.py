@@ -99,8 +99,13 @@ def test_what_a_dying_process_wrote_after_its_checkpoint_is_cut_off(
     assert outcome(tmp_path) == expected
 
 
-@pytest.mark.parametrize("moment", ["publish", "retract", "sync_folder", "append"])
-@pytest.mark.parametrize("source_has_rejects", [True, False])
+@pytest.mark.parametrize(
+    ("source_has_rejects", "moment"),
+    [
+        *((True, moment) for moment in ("append", "publish", "sync_folder")),
+        *((False, moment) for moment in ("append", "publish", "retract", "sync_folder")),
+    ],
+)
 def test_a_process_that_dies_while_it_finishes_does_no_harm(  # noqa: PLR0913 — fixtures
     config: dict[str, Any],
     source: Path,

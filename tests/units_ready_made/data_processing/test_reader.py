@@ -4,6 +4,7 @@ import codecs
 import csv
 import io
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,8 @@ from hypothesis import strategies as st
 
 from taskplane.units.data_processing import reader
 from taskplane.units.data_processing.reader import CsvReader, NotCsvError
+
+Quoting = Literal[0, 1]  # csv.QUOTE_MINIMAL, csv.QUOTE_ALL
 
 # Every character but surrogates, which no UTF-8 holds, and NUL, which is refused; those that matter more often.
 FIELD = st.text(st.sampled_from('a,;"\r\n\té王😀\ufeff ') | st.characters(exclude_characters="\0", codec="utf-8"))
@@ -21,7 +24,7 @@ def rows_one_by_one(rows: CsvReader) -> list[list[str]]:
     return [values for batch in iter(lambda: rows.read(1), []) for values in batch]
 
 
-def written(table: list[list[str]], quoting: int, line_end: str, *, mark: bool = False) -> tuple[bytes, list[int]]:
+def written(table: list[list[str]], quoting: Quoting, line_end: str, *, mark: bool = False) -> tuple[bytes, list[int]]:
     """The bytes of a CSV file, and where each row of it begins."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, quoting=quoting, lineterminator=line_end)
@@ -35,7 +38,7 @@ def written(table: list[list[str]], quoting: int, line_end: str, *, mark: bool =
 
 @given(table=TABLE, quoting=st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]), mark=st.booleans())
 def test_every_row_is_read_back_and_reading_can_go_on_at_each(
-    *, table: list[list[str]], quoting: int, mark: bool
+    *, table: list[list[str]], quoting: Quoting, mark: bool
 ) -> None:
     header = [f"column {n}" for n in range(len(table[0]) if table else 1)]
     content, offsets = written([header, *table], quoting, "\r\n", mark=mark)

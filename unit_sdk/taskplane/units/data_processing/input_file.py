@@ -6,6 +6,7 @@ import stat
 from pathlib import Path
 from typing import Self
 
+from taskplane.unit import TaskFailed
 from taskplane.units.data_processing.checkpoint import InputIdentity
 from taskplane.units.data_processing.failures import file_failure, os_errors_as_failures
 
@@ -59,7 +60,7 @@ class InputFile:
             head_sha256=hashlib.sha256(head).hexdigest(),
         )
 
-    def _changed(self) -> Exception:
+    def _changed(self) -> TaskFailed:
         return file_failure("inputPath", self._path, "was changed since the task began; restart the task")
 
     @staticmethod

@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 from io import FileIO
 from pathlib import Path
 
+from taskplane.unit import TaskFailed
 from taskplane.units.data_processing.failures import file_failure, os_errors_as_failures
 
 
@@ -110,7 +111,7 @@ class PartFile:
     def _failing(self, *, retryable: bool = True) -> AbstractContextManager[None]:
         return os_errors_as_failures(self._field, self._target, retryable=retryable)
 
-    def _disputed(self) -> Exception:
+    def _disputed(self) -> TaskFailed:
         return file_failure(
             self._field, self._path, "another process is writing to it, for the same task", retryable=True
         )
