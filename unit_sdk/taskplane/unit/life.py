@@ -1,0 +1,90 @@
+"""One life of a unit: connected, at work, drained, gone."""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+
+from taskplane.unit.commands import Commands
+from taskplane.unit.executors import TaskType
+from taskplane.unit.link import Link
+from taskplane.unit.postbox import Postbox
+from taskplane.unit.runner import Runner
+from taskplane.unit.threads import in_thread
+from taskplane.unit.workload import Workload
+from taskplane.v1.execution_unit_control_pb2 import Hello
+
+logger = logging.getLogger("taskplane.unit")
+
+
+class Life:
+    """Builds all that a connected unit consists of, and takes it down in order. Made on the running event loop."""
+
+    def __init__(
+        self, server: str, introduction: Hello, task_types: Mapping[str, TaskType], drain_seconds: float
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._drain_seconds = drain_seconds
+        self._leaving = asyncio.Event()
+        self._time_is_up = asyncio.Event()
+        self._all_acknowledged = asyncio.Event()
+        self._failure: Exception | None = None
+        self._postbox = Postbox()
+        self._runner = Runner(self._loop)
+        self._workload = Workload(introduction.capacity, self._postbox, self._runner)
+        self._link = Link(
+            server,
+            introduction,
+            self._workload,
+            Commands(task_types, self._workload, self._runner, self._postbox),
+            self._postbox,
+            on_drain=self.leave,
+            on_failure=lambda error: self._loop.call_soon_threadsafe(self._fail, error),
+        )
+
+    async def live(self) -> None:
+        """Returns after `leave`; raises what the server or a fault ended the unit with."""
+        self._link.start()
+        try:
+            await self._leaving.wait()
+            await self._drain()
+        finally:
+            # What is still at work is stopped first: after Goodbye the server gives it to others.
+            await self._runner.close()
+            await in_thread("taskplane-leave", self._link.leave)
+        if self._failure is not None:
+            raise self._failure
+
+    def leave(self, within_seconds: float | None) -> None:
+        """Begins to drain; None: without a bound. A further call can only shorten the bound. From any thread."""
+        self._loop.call_soon_threadsafe(self._begin_to_leave, within_seconds)
+
+    def _begin_to_leave(self, within_seconds: float | None) -> None:
+        self._leaving.set()
+        if within_seconds is not None:
+            self._loop.call_later(within_seconds, self._time_is_up.set)
+
+    async def _drain(self) -> None:
+        if self._failure is None:
+            logger.info("drain: giving attempts back")
+            self._link.drain()
+            self._workload.drain()
+        given_back = self._loop.create_task(self._given_back())
+        time_is_up = self._loop.create_task(self._time_is_up.wait())
+        await asyncio.wait({given_back, time_is_up}, return_when=asyncio.FIRST_COMPLETED)
+        if not given_back.done():
+            logger.warning("drain: time is up, what is still at work is lost to the unit")
+        for task in (given_back, time_is_up):
+            task.cancel()
+
+    async def _given_back(self) -> None:
+        await self._runner.idle()
+        self._postbox.call_when_empty(lambda: self._loop.call_soon_threadsafe(self._all_acknowledged.set))
+        await self._all_acknowledged.wait()
+
+    def _fail(self, error: Exception) -> None:
+        """Nothing can be reported any more, so work is only stopped."""
+        logger.error("session: %s", error)
+        self._failure = error
+        self._workload.abandon()
+        self._all_acknowledged.set()
+        self._begin_to_leave(self._drain_seconds)

@@ -1,0 +1,118 @@
+"""The reports that a unit makes, with texts and data that the server and the wire can take."""
+
+import json
+import math
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.struct_pb2 import Struct
+
+from taskplane.unit.errors import TaskFailed
+from taskplane.unit.structs import to_struct
+from taskplane.v1.execution_unit_control_pb2 import (
+    CancelledReport,
+    CheckpointReport,
+    Command,
+    CommandAccepted,
+    CommandRejected,
+    FailedReport,
+    ProgressReport,
+    RejectReason,
+    Report,
+    SucceededReport,
+)
+
+# The kinds after which an attempt is over.
+ENDINGS = frozenset({"succeeded", "failed", "cancelled", "released"})
+
+# The contract's limits, in characters and in bytes of JSON.
+_REJECT_LENGTH = 1000
+_PROGRESS_LENGTH = 1000
+_ERROR_LENGTH = 10_000
+_LARGEST_JSON = 1 << 20
+
+
+class AttemptKey(NamedTuple):
+    """Names one attempt."""
+
+    task_id: int
+    attempt: int
+
+
+def key_of(message: Report | Command) -> AttemptKey:
+    """The attempt that a report or a command is about."""
+    return AttemptKey(message.task_id, message.attempt)
+
+
+def accepted(command: Command) -> Report:
+    """The command has been taken on."""
+    return _answer(command, Report(accepted=CommandAccepted()))
+
+
+def rejected(command: Command, reason: RejectReason.ValueType, message: str) -> Report:
+    """The command will not be carried out."""
+    return _answer(command, Report(rejected=CommandRejected(reason=reason, message=cut(message, _REJECT_LENGTH))))
+
+
+def succeeded(result: Mapping[str, Any] | None) -> Report:
+    """The attempt is done. A result that the task cannot hold is a TaskFailed: the next attempt would end the same."""
+    try:
+        return Report(succeeded=SucceededReport(result=None if result is None else json_struct(result, "result")))
+    except (TypeError, ValueError) as error:
+        raise TaskFailed(str(error)) from error
+
+
+def failed(error: BaseException, checkpoint: CheckpointReport | None) -> Report:
+    """The attempt failed: in the executor's own words if it raised TaskFailed, else as a retryable failure."""
+    if isinstance(error, TaskFailed):
+        message, delay = error.message, error.retry_delay
+    else:
+        message, delay = f"{type(error).__name__}: {error}", None
+    return Report(
+        failed=FailedReport(
+            message=cut(message, _ERROR_LENGTH),
+            not_retryable=isinstance(error, TaskFailed) and not error.retryable,
+            retry_delay=None if delay is None else _duration(delay),
+            checkpoint=checkpoint,
+        )
+    )
+
+
+def cancelled(message: str) -> Report:
+    """The attempt is cancelled; `message` says what could not be cleaned up."""
+    return Report(cancelled=CancelledReport(message=cut(message, _REJECT_LENGTH)))
+
+
+def progress_report(fraction: float, message: str) -> ProgressReport:
+    """Raises ValueError for a fraction outside 0 to 1."""
+    if math.isnan(fraction) or not 0 <= fraction <= 1:
+        raise ValueError(f"progress: must be a fraction from 0 to 1, not {fraction}")
+    return ProgressReport(fraction=fraction, message=cut(message, _PROGRESS_LENGTH))
+
+
+def json_struct(data: Mapping[str, Any], name: str) -> Struct:
+    """Converts a checkpoint or a result; raises TypeError or ValueError if it is not JSON or above 1 MiB."""
+    struct = to_struct(data, name)
+    size = len(json.dumps(data, ensure_ascii=False, separators=(",", ":"), default=dict).encode())
+    if size > _LARGEST_JSON:
+        raise ValueError(f"{name}: {size} bytes as JSON, which is above 1 MiB; keep large data in a file and name it")
+    return struct
+
+
+def cut(text: str, length: int) -> str:
+    """Makes a text for people fit; what is not Unicode (odd file names) becomes "?" instead of breaking the stream."""
+    return text[:length].encode(errors="replace").decode()
+
+
+def _answer(command: Command, report: Report) -> Report:
+    report.task_id, report.attempt = key_of(command)
+    report.command_id = command.command_id
+    return report
+
+
+def _duration(delay: float | timedelta) -> Duration:
+    duration = Duration()
+    duration.FromTimedelta(delay if isinstance(delay, timedelta) else timedelta(seconds=delay))
+    return duration

@@ -1,0 +1,137 @@
+"""One connected stream, from Hello to its end."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+from taskplane.unit.channel import open_channel
+from taskplane.unit.postbox import Postbox
+from taskplane.v1.execution_unit_control_pb2 import (
+    Draining,
+    Goodbye,
+    Hello,
+    Reports,
+    ServerMessage,
+    UnitHeartbeat,
+    UnitMessage,
+    Welcome,
+)
+from taskplane.v1.execution_unit_control_pb2_grpc import ExecutionUnitControlStub
+
+logger = logging.getLogger("taskplane.unit")
+
+# Without a Welcome for so long, the connection is taken for dead.
+HELLO_SECONDS = 10.0
+# If Welcome does not say.
+_HEARTBEAT_SECONDS = 5.0
+_LEASE_SECONDS = 30.0
+
+
+class Session:
+    """Sends Hello, then whatever is posted, and hands what the server says to `receive`.
+
+    On a connection of its own. The caller of `run` watches over it, a second thread reads, and one of gRPC's sends:
+    neither an executor that blocks nor a connection that is stuck keeps the others from their part.
+    """
+
+    def __init__(self, server: str, hello: Hello, postbox: Postbox, receive: Callable[[ServerMessage], None]) -> None:
+        """Opens the stream."""
+        self.is_welcomed = False
+        self._hello = hello
+        self._postbox = postbox
+        self._receive = receive
+        self._draining_unsaid = False
+        self._leaving = False
+        # Set by Welcome, and by the end of the stream, so that the sending thread waits for either.
+        self._may_send = threading.Event()
+        self._over = threading.Event()
+        self._error: Exception | None = None
+        self._heartbeat_seconds = _HEARTBEAT_SECONDS
+        self._lease_seconds = _LEASE_SECONDS
+        self._dead_at = time.monotonic() + HELLO_SECONDS
+        self._channel = open_channel(server)
+        self._call = ExecutionUnitControlStub(self._channel).Connect(self._outgoing(postbox.open()))
+
+    def run(self) -> None:
+        """Returns when the server has ended the stream; raises RpcError if it broke, or what `receive` raised."""
+        reader = threading.Thread(target=self._read, name="taskplane-reader", daemon=True)
+        reader.start()
+        try:
+            self._watch()
+        finally:
+            self._postbox.close()
+            self._may_send.set()
+            self._call.cancel()
+            reader.join()
+            self._channel.close()
+        if self._error is not None:
+            raise self._error
+
+    def say_draining(self) -> None:
+        """Tells the server that the unit is about to leave. From any thread."""
+        self._draining_unsaid = True
+        self._postbox.nudge()
+
+    def leave(self) -> None:
+        """Says goodbye once nothing is left to be sent; gives up at once if not welcomed yet. From any thread."""
+        self._leaving = True
+        self._postbox.nudge()
+        if not self.is_welcomed:
+            self.cut()
+
+    def cut(self) -> None:
+        """Breaks the connection. From any thread."""
+        self._call.cancel()
+
+    def _watch(self) -> None:
+        while not self._over.wait(timeout=max(0.0, self._dead_at - time.monotonic())):
+            if time.monotonic() >= self._dead_at:
+                logger.warning("session: nothing heard from the server for too long, the connection is dropped")
+                self.cut()
+                self._over.wait()
+
+    def _read(self) -> None:
+        try:
+            for message in self._call:
+                self._take(message)
+        except Exception as error:  # noqa: BLE001 - raised by `run`
+            self._error = error
+        finally:
+            self._over.set()
+
+    def _take(self, message: ServerMessage) -> None:
+        if message.HasField("welcome"):
+            self._adopt(message.welcome)
+        self._dead_at = time.monotonic() + self._lease_seconds
+        self._receive(message)
+        if message.HasField("welcome"):
+            # After the verdicts have been carried out, so that nothing is sent of what they drop.
+            self.is_welcomed = True
+            self._may_send.set()
+
+    def _adopt(self, welcome: Welcome) -> None:
+        self._heartbeat_seconds = welcome.heartbeat_interval.ToMilliseconds() / 1000 or _HEARTBEAT_SECONDS
+        self._lease_seconds = welcome.lease_duration.ToMilliseconds() / 1000 or _LEASE_SECONDS
+
+    def _outgoing(self, ticket: int) -> Iterator[UnitMessage]:
+        """What gRPC sends. It asks for the next message when the last is out, so whatever gathers goes together."""
+        yield UnitMessage(hello=self._hello)
+        self._may_send.wait()
+        while True:
+            reports = self._postbox.collect(ticket, self._is_urgent, self._heartbeat_seconds)
+            if reports is None:
+                return
+            if self._draining_unsaid:
+                self._draining_unsaid = False
+                yield UnitMessage(draining=Draining(reason="the unit is shutting down"))
+            if reports:
+                yield UnitMessage(reports=Reports(reports=reports))
+            elif self._leaving:
+                yield UnitMessage(goodbye=Goodbye(reason="the unit is shut down"))
+                return
+            else:
+                yield UnitMessage(heartbeat=UnitHeartbeat())
+
+    def _is_urgent(self) -> bool:
+        return self._draining_unsaid or self._leaving
