@@ -1,0 +1,1 @@
+"""The command line of taskplane: see docs/cli.md. Needs the `cli` extra, and `server` for `taskplane serve`."""

@@ -1,0 +1,74 @@
+"""Exit codes, and how errors end a command: one line on stderr, bad fields below, never a traceback.
+
+The table of docs/cli.md is this one.
+"""
+
+from collections.abc import Mapping
+from enum import IntEnum
+
+import grpc
+import typer
+from typer.core import TyperGroup
+
+from taskplane.cli.words import clean
+from taskplane.client import (
+    AbortedError,
+    DeadlineExceededError,
+    FailedPreconditionError,
+    InvalidArgumentError,
+    NotFoundError,
+    NotJsonError,
+    TaskplaneError,
+    UnavailableError,
+)
+
+
+class ExitCode(IntEnum):
+    """What a command tells the shell. Of several, the greatest counts. Ctrl-C is 130, by Typer."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    NOT_FOUND = 3
+    PRECONDITION = 4
+    UNAVAILABLE = 5
+    TIMEOUT = 6
+
+
+BY_ERROR: Mapping[type[TaskplaneError], ExitCode] = {
+    InvalidArgumentError: ExitCode.USAGE,
+    NotFoundError: ExitCode.NOT_FOUND,
+    FailedPreconditionError: ExitCode.PRECONDITION,
+    AbortedError: ExitCode.PRECONDITION,
+    UnavailableError: ExitCode.UNAVAILABLE,
+    DeadlineExceededError: ExitCode.TIMEOUT,
+}
+
+
+class ErrorsAsExitCodes(TyperGroup):
+    """A root command whose errors are lines on stderr and an exit code."""
+
+    def invoke(self, ctx: typer.Context) -> object:  # type: ignore[override]  # Typer's own Context, not its base
+        """Runs the command."""
+        try:
+            return super().invoke(ctx)
+        except TaskplaneError as error:
+            raise typer.Exit(report(error)) from error
+        except NotJsonError as error:
+            raise typer.Exit(complain(str(error), ExitCode.USAGE)) from error
+
+
+def report(error: TaskplaneError, about: str = "") -> ExitCode:
+    """Tells the error on stderr, `about` first, and returns the exit code for it."""
+    if error.reason == grpc.StatusCode.UNAVAILABLE.name:  # no server has said anything
+        about += "cannot reach the server (see --server): "
+    complain(f"{about}{error.message} ({error.reason})", ExitCode.FAILED)
+    for bad in error.field_violations:
+        typer.echo(f"  {bad.field}: {clean(bad.description)}", err=True)
+    return next((code for kind, code in BY_ERROR.items() if isinstance(error, kind)), ExitCode.FAILED)
+
+
+def complain(message: str, code: ExitCode) -> ExitCode:
+    """Tells the message as one line on stderr, and returns `code`."""
+    typer.echo(f"error: {clean(message)}", err=True)
+    return code

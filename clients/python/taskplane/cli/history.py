@@ -1,0 +1,34 @@
+"""`taskplane task history|checkpoints`."""
+
+import typer
+
+from taskplane.cli.document import print_array
+from taskplane.cli.options import TaskId
+from taskplane.cli.settings import Output, Settings, takes_settings
+from taskplane.cli.tables import checkpoint_table, history_table, show
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds the commands."""
+    app.command("history")(takes_settings(history))
+    app.command("checkpoints")(takes_settings(checkpoints))
+
+
+def history(settings: Settings, task_id: TaskId) -> None:
+    """Show every change of a task's status, oldest first."""
+    with settings.connect() as client:
+        transitions = list(client.list_task_transitions(task_id))
+    if settings.output is Output.JSON:
+        print_array(transitions)
+    else:
+        show(history_table(transitions))
+
+
+def checkpoints(settings: Settings, task_id: TaskId) -> None:
+    """Show the checkpoints that are kept of a task, newest first."""
+    with settings.connect() as client:
+        kept = client.list_task_checkpoints(task_id)
+    if settings.output is Output.JSON:
+        print_array(kept)
+    else:
+        show(checkpoint_table(kept))

@@ -1,0 +1,125 @@
+"""Lists as tables: coloured on a terminal, plain and never cut in a pipe."""
+
+import json
+from collections.abc import Iterable
+
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from taskplane.cli.document import sorted_dict
+from taskplane.cli.words import STATUS_STYLES, age_of, clean, local_time, percent_of, state_of, status_name
+from taskplane.v1.execution_unit_pb2 import (
+    EXECUTION_UNIT_STATUS_AVAILABLE,
+    EXECUTION_UNIT_STATUS_BUSY,
+    EXECUTION_UNIT_STATUS_OFFLINE,
+    ExecutionUnit,
+    ExecutionUnitStatus,
+)
+from taskplane.v1.task_pb2 import TASK_STATUS_UNSPECIFIED, Task, TaskCheckpoint, TaskTransition
+
+# Wider than any row: nothing is cut or wrapped where a program reads.
+UNLIMITED_COLUMNS = 100_000
+
+UNIT_STYLES = {
+    EXECUTION_UNIT_STATUS_AVAILABLE: "green",
+    EXECUTION_UNIT_STATUS_BUSY: "yellow",
+    EXECUTION_UNIT_STATUS_OFFLINE: "bright_black",
+}
+
+
+def show(renderable: RenderableType) -> None:
+    """Prints to stdout, as wide as the terminal is."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = UNLIMITED_COLUMNS
+    console.print(renderable)
+
+
+def task_table(tasks: Iterable[Task]) -> Table:
+    """A row for each task."""
+    table = _table("ID", "NAME", "TYPE", "STATUS", "PROGRESS", "UNIT", "ATTEMPT", "AGE")
+    for task in tasks:
+        table.add_row(
+            str(task.id),
+            plain(task.task_name),
+            plain(task.task_type),
+            state_text(task),
+            percent_of(task),
+            plain(task.execution_unit_id),
+            str(task.attempt),
+            age_of(task.created_at),
+        )
+    return table
+
+
+def unit_table(units: Iterable[ExecutionUnit]) -> Table:
+    """A row for each unit."""
+    table = _table("ID", "NAME", "TYPE", "STATUS", "LOAD", "TASK TYPES", "HEARD", "SDK")
+    for unit in units:
+        table.add_row(
+            plain(unit.id),
+            plain(unit.unit_name),
+            plain(unit.unit_type),
+            unit_state_text(unit),
+            f"{unit.current_load}/{unit.capacity}",
+            plain(", ".join(support.task_type for support in unit.task_types)),
+            age_of(unit.last_heartbeat) if unit.HasField("last_heartbeat") else "",
+            plain(unit.sdk),
+        )
+    return table
+
+
+def history_table(transitions: Iterable[TaskTransition]) -> Table:
+    """A row for each change of status."""
+    table = _table("REVISION", "WHEN", "FROM → TO", "ATTEMPT", "BY", "REASON")
+    for entry in transitions:
+        table.add_row(
+            str(entry.revision),
+            local_time(entry.changed_at),
+            change_text(entry),
+            str(entry.attempt),
+            plain(entry.changed_by),
+            plain(entry.reason),
+        )
+    return table
+
+
+def checkpoint_table(checkpoints: Iterable[TaskCheckpoint]) -> Table:
+    """A row for each checkpoint, with its data."""
+    table = _table("NUMBER", "WHEN", "ATTEMPT", "DATA")
+    for checkpoint in checkpoints:
+        data = plain(json.dumps(sorted_dict(checkpoint.data), ensure_ascii=False))
+        table.add_row(str(checkpoint.number), local_time(checkpoint.created_at), str(checkpoint.attempt), data)
+    return table
+
+
+def state_text(task: Task) -> Text:
+    """The task's state in its status's colour."""
+    return Text(state_of(task), style=STATUS_STYLES.get(task.status, ""))
+
+
+def unit_state_text(unit: ExecutionUnit) -> Text:
+    """The unit's status in its colour, and whether it drains."""
+    name = ExecutionUnitStatus.Name(unit.status).removeprefix("EXECUTION_UNIT_STATUS_")
+    return Text(f"{name}, draining" if unit.draining else name, style=UNIT_STYLES.get(unit.status, ""))
+
+
+def change_text(entry: TaskTransition) -> Text:
+    """From which status to which; a creation has no from."""
+    to_status = Text(status_name(entry.to_status), style=STATUS_STYLES.get(entry.to_status, ""))
+    if entry.from_status == TASK_STATUS_UNSPECIFIED:
+        return Text("→ ").append_text(to_status)
+    return Text(f"{status_name(entry.from_status)} → ").append_text(to_status)
+
+
+def plain(text: str) -> Text:
+    """Text of others, in which nothing is markup."""
+    return Text(clean(text))
+
+
+def _table(*columns: str) -> Table:
+    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    for column in table.columns:
+        column.no_wrap = True
+    return table

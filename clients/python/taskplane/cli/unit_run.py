@@ -1,0 +1,130 @@
+"""`taskplane unit run`: a ready-made unit, or a unit of the user's own."""
+
+import importlib
+import importlib.util
+import logging
+import os
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Annotated, TypedDict, Unpack
+
+import typer
+
+from taskplane.cli.errors import ExitCode, complain
+from taskplane.cli.settings import Settings, takes_settings
+from taskplane.cli.values import parse_pairs
+from taskplane.client.channel import SERVER_VARIABLE
+
+if TYPE_CHECKING:
+    from taskplane.unit import Unit
+
+
+class UnitOptions(TypedDict):
+    """What the command line tells a ready-made unit about itself."""
+
+    id: str | None
+    name: str
+    capacity: int
+    labels: dict[str, str]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command("run")(takes_settings(run))
+
+
+def run(  # noqa: PLR0913  an option for each field
+    settings: Settings,
+    what: Annotated[
+        str, typer.Argument(metavar="NAME", help="A ready-made unit, or FILE.py:VARIABLE or MODULE:VARIABLE.")
+    ],
+    *,
+    unit_id: Annotated[
+        str | None, typer.Option("--id", show_default="the server gives one", help="Its lasting id.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(show_default="NAME", help="For people.")] = None,
+    capacity: Annotated[
+        int | None, typer.Option(min=0, max=10000, show_default="1", help="How many tasks at once.")
+    ] = None,
+    label: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="A label that tasks can ask for.")
+    ] = None,
+) -> None:
+    """Run an execution unit until SIGTERM or Ctrl-C, which give its tasks back. A second one ends it at once."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    os.environ[SERVER_VARIABLE] = settings.server  # a Unit that is not told a server asks there
+    if ":" in what:
+        if any(given is not None for given in (unit_id, name, capacity, label)):
+            raise typer.BadParameter("--id, --name, --capacity and --label are for ready-made units")
+        raise typer.Exit(_run(_own_unit(what)))
+    unit = _ready_made_unit(
+        what,
+        id=unit_id,
+        name=name or what,
+        capacity=1 if capacity is None else capacity,
+        labels=parse_pairs(label or [], "--label"),
+    )
+    raise typer.Exit(_run(unit))
+
+
+def _run(unit: "Unit") -> ExitCode:
+    from taskplane.unit import UnitRejected  # noqa: PLC0415  the SDK is loaded only to run a unit
+
+    try:
+        unit.run()
+    except UnitRejected as error:
+        return complain(str(error), ExitCode.FAILED)
+    return ExitCode.OK
+
+
+def _ready_made_unit(what: str, **about: Unpack[UnitOptions]) -> "Unit":
+    from taskplane import units  # noqa: PLC0415  likewise
+    from taskplane.unit import Unit  # noqa: PLC0415  likewise
+
+    if what not in units.NAMES:
+        raise typer.BadParameter(f"no ready-made unit is called {what!r}; there are: {', '.join(units.NAMES)}")
+    spec = units.ready_made(what)
+    unit = Unit(type=spec.unit_type, **about)
+    try:
+        spec.register(unit)
+    except ModuleNotFoundError as error:
+        message = f"the unit {what} needs {error.name}: pip install 'taskplane[units]'"
+        raise typer.Exit(complain(message, ExitCode.FAILED)) from error
+    return unit
+
+
+def _own_unit(what: str) -> "Unit":
+    from taskplane.unit import Unit  # noqa: PLC0415  likewise
+
+    source, _, variable = what.rpartition(":")
+    module = _load_file(Path(source)) if source.endswith(".py") else _load_module(source)
+    unit = getattr(module, variable, None)
+    if not isinstance(unit, Unit):
+        raise typer.BadParameter(f"{source} has no taskplane.unit.Unit that is called {variable!r}")
+    return unit
+
+
+def _load_file(path: Path) -> ModuleType:
+    """The module in the file, which may import its neighbours, as when Python runs it."""
+    if not path.is_file():
+        raise typer.BadParameter(f"there is no file {path}")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise typer.BadParameter(f"{path} is not a Python file")
+    sys.path.insert(0, str(path.resolve().parent))
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module  # dataclasses and pickle look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+def _load_module(name: str) -> ModuleType:
+    """The module of that name, installed or in the working directory."""
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not name.startswith(error.name):
+            raise
+        raise typer.BadParameter(f"there is no module {name}") from error

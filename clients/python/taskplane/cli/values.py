@@ -1,0 +1,67 @@
+"""Reads what options carry: JSON documents, key=value pairs, who is asking."""
+
+import getpass
+import json
+from collections.abc import Iterable
+from typing import TextIO
+
+import typer
+
+
+def read_config(text: str | None, file: TextIO | None, settings: Iterable[str]) -> dict[str, object]:
+    """The config of --config or --config-file, changed by --set; dots in a key lead into nested objects."""
+    if text is not None and file is not None:
+        raise typer.BadParameter("give --config or --config-file, not both")
+    config = _parse_object(text, "--config") if file is None else _parse_object(file.read(), "--config-file")
+    for key, value in parse_pairs(settings, "--set").items():
+        _set(config, key, value)
+    return config
+
+
+def parse_pairs(pairs: Iterable[str], option: str) -> dict[str, str]:
+    """What stands in each `key=value`."""
+    parsed = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not (key and equals):
+            raise typer.BadParameter(f"{option} wants key=value, not {pair!r}")
+        parsed[key] = value
+    return parsed
+
+
+def user_name() -> str:
+    """Who runs this command; empty, so that the server names it, where the system has no name for the user."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container without an entry for its user
+        return ""
+
+
+def _parse_object(text: str | None, option: str) -> dict[str, object]:
+    if text is None:
+        return {}
+    try:
+        document = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise typer.BadParameter(f"{option} is not JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise typer.BadParameter(f"{option} is not a JSON object")
+    return document
+
+
+def _set(config: dict[str, object], path: str, text: str) -> None:
+    *parents, last = path.split(".")
+    place = config
+    for key in parents:
+        inner = place.setdefault(key, {})
+        if not isinstance(inner, dict):
+            raise typer.BadParameter(f"--set {path}: {key} is not an object")
+        place = inner
+    place[last] = _json_or_text(text)
+
+
+def _json_or_text(text: str) -> object:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text  # as it is, so that names need no quotes
