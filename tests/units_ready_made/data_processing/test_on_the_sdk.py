@@ -55,6 +55,9 @@ def session(gate: Gate) -> Iterator[ScriptedSession]:
         running = threads.submit(lambda: asyncio.run(unit.run_async()))
         session = server.session()
         session.welcome()
+        # An answer shows that the welcome was heard: only then does the unit take its leave in order.
+        session.get_status(TASK_ID, 1)
+        session.expect("rejected")
         yield session
         gate.opened.set()
         unit.stop()
