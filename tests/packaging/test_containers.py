@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 import yaml
+from sqlalchemy import make_url
+
+from taskplane.server.config import ServerConfig
 
 PROJECT = Path(__file__).parents[2]
 
@@ -78,12 +81,15 @@ def test_the_services_of_the_requirements_are_there() -> None:
     assert set(services()) == {"task-manager", "mysql", "execution-unit-example"}
 
 
-def test_the_server_and_its_database_agree() -> None:
-    server, database = services()["task-manager"]["environment"], services()["mysql"]["environment"]
-    assert server["DB_USERNAME"] == database["MYSQL_USER"]
-    assert server["DB_PASSWORD"] == database["MYSQL_PASSWORD"]
-    assert server["DB_DATABASE"] == database["MYSQL_DATABASE"]
-    assert server["DB_HOST"] in services()
+def test_the_server_reads_where_its_database_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TASKPLANE_DATABASE_URL", raising=False)
+    for name, value in services()["task-manager"]["environment"].items():
+        monkeypatch.setenv(name, value)
+    url = make_url(ServerConfig().database_url)
+    database = services()["mysql"]["environment"]
+    assert url.host in services()
+    assert (url.username, url.password) == (database["MYSQL_USER"], database["MYSQL_PASSWORD"])
+    assert url.database == database["MYSQL_DATABASE"]
 
 
 def test_ports_are_published_on_this_machine_only() -> None:
