@@ -62,10 +62,15 @@ def list_transitions(connection: Connection, task_id: int, *, after_revision: in
     return _transitions(connection, query, limit)
 
 
-def transitions_since(connection: Connection, after_revision: int, *, limit: int) -> list[Transition]:
-    """Return the history of all tasks by revision, oldest first."""
+def transitions_since(
+    connection: Connection, after_revision: int, *, task_ids: Sequence[int], limit: int
+) -> list[Transition]:
+    """Return the history of some tasks, or of all if no ids are given, by revision, oldest first."""
     table = schema.task_status_history
-    return _transitions(connection, select(table).where(table.c.id > after_revision), limit)
+    query = select(table).where(table.c.id > after_revision)
+    if task_ids:
+        query = query.where(table.c.task_id.in_(task_ids))
+    return _transitions(connection, query, limit)
 
 
 def list_checkpoints(connection: Connection, task_id: int) -> list[Checkpoint]:

@@ -73,10 +73,10 @@ class Store:
             lambda connection: reading.list_transitions(connection, task_id, after_revision=after_revision, limit=limit)
         )
 
-    async def transitions_since(self, after_revision: int, *, limit: int) -> list[Transition]:
-        """Return the history of all tasks, oldest first."""
+    async def transitions_since(self, after_revision: int, *, task_ids: Sequence[int], limit: int) -> list[Transition]:
+        """Return the history of some tasks, or of all if no ids are given, oldest first."""
         return await self._database.read(
-            lambda connection: reading.transitions_since(connection, after_revision, limit=limit)
+            lambda connection: reading.transitions_since(connection, after_revision, task_ids=task_ids, limit=limit)
         )
 
     async def list_checkpoints(self, task_id: int) -> list[Checkpoint]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from taskplane.server.core.errors import SlowReader
+from taskplane.server.core.errors import ServerStopping, SlowReader, TaskplaneError
 from taskplane.server.core.task import Progress
 from taskplane.server.tasks.batch import Committed
 
@@ -35,24 +35,29 @@ class Follower:
         self._changes: deque[Committed] = deque()
         self._progress: dict[int, Progressed] = {}
         self._wake = asyncio.Event()
-        self._overrun = False
+        self._error: TaskplaneError | None = None
 
     def offer(self, event: Committed | Progressed) -> None:
         """Take an event if it matches."""
-        if self._overrun or not self._matches(event):
+        if self._error or not self._matches(event):
             return
         if isinstance(event, Progressed):
             self._progress[event.task_id] = event
         elif len(self._changes) < BACKLOG:
             self._changes.append(event)
         else:
-            self._overrun = True
-            self._changes.clear()
-            self._progress.clear()
+            self.cut(SlowReader("the watch was not read quickly enough; go on with after_revision"))
+        self._wake.set()
+
+    def cut(self, error: TaskplaneError) -> None:
+        """Let the reader have an error instead of what is queued."""
+        self._error = error
+        self._changes.clear()
+        self._progress.clear()
         self._wake.set()
 
     async def next_change(self, timeout_seconds: float) -> Committed | None:
-        """Return the next change, or None after `timeout_seconds` without one. Raises SlowReader."""
+        """Return the next change, or None after `timeout_seconds` without one. Raises what cut the follower."""
         try:
             async with asyncio.timeout(timeout_seconds):
                 while not self._changes:
@@ -62,7 +67,7 @@ class Follower:
         return self._changes.popleft()
 
     async def arrival(self, timeout_seconds: float) -> None:
-        """Wait until something is there to take, or the time is over. Raises SlowReader."""
+        """Wait until something is there to take, or the time is over. Raises what cut the follower."""
         try:
             async with asyncio.timeout(timeout_seconds):
                 while not (self._changes or self._progress):
@@ -78,12 +83,11 @@ class Follower:
         return changes, progress
 
     async def _arrival(self) -> None:
-        if self._overrun:
-            raise SlowReader("the watch was not read quickly enough; go on with after_revision")
-        self._wake.clear()
-        await self._wake.wait()
-        if self._overrun:
-            raise SlowReader("the watch was not read quickly enough; go on with after_revision")
+        if self._error is None:
+            self._wake.clear()
+            await self._wake.wait()
+        if self._error:
+            raise self._error
 
 
 class WatchHub:
@@ -104,6 +108,11 @@ class WatchHub:
     def publish_progress(self, event: Progressed) -> None:
         """Tell of progress."""
         self._offer(event.task_id, event)
+
+    def stop(self) -> None:
+        """Cut all who follow: the server stops."""
+        for follower in {*self._of_all, *(each for group in self._of_task.values() for each in group)}:
+            follower.cut(ServerStopping())
 
     @contextmanager
     def follow(

@@ -1,0 +1,198 @@
+"""The composition root: builds every object, starts them, and stops them in order."""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Coroutine
+from typing import Any
+
+from taskplane.server.config import ServerConfig, masked
+from taskplane.server.core.errors import DatabaseUnavailable, TaskplaneError
+from taskplane.server.core.retry import RetryPolicy
+from taskplane.server.observability import logs
+from taskplane.server.rpc.operations_service import OperationsServicer
+from taskplane.server.rpc.server import RpcServer
+from taskplane.server.rpc.task_service import TaskServicer
+from taskplane.server.rpc.unit_control import UnitControlServicer
+from taskplane.server.services.task_service import TaskService
+from taskplane.server.services.watching import WatchService
+from taskplane.server.store.database import Database
+from taskplane.server.store.migrate import migrate, missing_migrations
+from taskplane.server.store.store import Store
+from taskplane.server.tasks.group_commit import GroupCommit
+from taskplane.server.tasks.live import LiveAttempts
+from taskplane.server.tasks.state_manager import TaskStateManager
+from taskplane.server.tasks.watch import WatchHub
+from taskplane.server.units.dispatcher import Dispatcher
+from taskplane.server.units.manager import ExecutionUnitManager
+from taskplane.server.units.registry import Registry
+from taskplane.server.units.reporting import ReportDesk
+
+log = logging.getLogger("taskplane.server")
+
+# How often the connected units' heartbeats are stored.
+HEARTBEATS_STORED_SECONDS = 5.0
+
+
+class CannotStart(Exception):
+    """The server cannot start; the message says why and what to do."""
+
+
+class Server:
+    """One server over one database. `start`, then `stop`; both once."""
+
+    def __init__(self, config: ServerConfig) -> None:
+        self._config = config
+        self._database = Database(config.database_url)
+        self._store = Store(self._database)
+        self._live = LiveAttempts(self._store)
+        self._hub = WatchHub()
+        self._commits = GroupCommit(self._store, self._live)
+        self._states = TaskStateManager(self._commits, RetryPolicy())
+        self._background: list[asyncio.Task[None]] = []
+        # Set when a part that must run for ever has failed.
+        self.failed = asyncio.Event()
+
+    async def start(self) -> str:
+        """Migrate, load what is running, listen. Returns the address, HOST:PORT. Raises CannotStart."""
+        await self._prepare_database()
+        self._hub.revision = await self._store.latest_revision()
+        registry = Registry(await self._store.all_units(), await self._store.running_tasks())
+        self._units = ExecutionUnitManager(self._store, self._states, registry)
+        self._dispatcher = Dispatcher(self._states, registry, self._units.send_dispatches)
+        # The registry hears first, since the others look things up in it.
+        self._commits.listeners += [
+            registry.follow,
+            self._units.follow,
+            self._dispatcher.follow,
+            self._hub.publish,
+            logs.log_transitions,
+        ]
+        self._committing = self._run(self._commits.run())
+        for part in (self._live.run(), self._dispatcher.run(), self._store_heartbeats()):
+            self._run(part)
+        tasks = TaskService(self._store, self._states, registry, self._live, self._hub)
+        desk = ReportDesk(self._states, self._live, self._hub, registry)
+        self._rpc = RpcServer(
+            TaskServicer(tasks, WatchService(self._store, tasks, self._hub)),
+            UnitControlServicer(self._units, desk),
+            OperationsServicer(self._units),
+            with_reflection=self._config.reflection,
+        )
+        return await self._listen()
+
+    async def stop(self) -> None:
+        """Stop in order, so that nothing that was promised is lost."""
+        # 1. Health checks and load balancers look elsewhere.
+        await self._rpc.refuse_new_work()
+        # 2. Streams end with UNAVAILABLE: units and watchers come back to the next server.
+        self._units.end_all()
+        self._hub.stop()
+        # 3. No new calls; those under way may end.
+        await self._rpc.stop(self._config.drain_seconds)
+        # 4. What was proposed becomes durable, then nothing is proposed any more.
+        self._commits.stop()
+        await self._committing
+        await self._end_background()
+        # 5. The last news of running attempts, then the database.
+        await self._store_last_news()
+        await self._database.close()
+
+    async def _prepare_database(self) -> None:
+        bring_up = migrate if self._config.migrate else missing_migrations
+        try:
+            missing = await asyncio.to_thread(bring_up, self._database.engine)
+        except Exception as error:
+            # Whatever the driver raises here, the operator needs the place and the reason, not a traceback.
+            raise CannotStart(f"database {masked(self._config.database_url)}: {error}") from error
+        if missing:
+            raise CannotStart(f"the database is {missing}: start once without --no-migrate")
+
+    async def _listen(self) -> str:
+        host = self._config.grpc.rpartition(":")[0]
+        try:
+            return f"{host}:{await self._rpc.start(self._config.grpc)}"
+        except OSError as error:
+            raise CannotStart(str(error)) from error
+
+    async def _store_heartbeats(self) -> None:
+        while True:
+            await asyncio.sleep(HEARTBEATS_STORED_SECONDS)
+            try:
+                await self._units.save_heartbeats()
+            except DatabaseUnavailable as error:
+                log.warning("heartbeats are not stored: %s", error.message)
+
+    async def _store_last_news(self) -> None:
+        try:
+            await self._live.flush()
+            await self._units.save_heartbeats()
+        except TaskplaneError as error:
+            log.warning("the last progress is not stored: %s", error.message)
+
+    def _run(self, part: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(part)
+        task.add_done_callback(self._ended)
+        self._background.append(task)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()):
+            log.critical("a part of the server has failed; it stops", exc_info=error)
+            self.failed.set()
+
+    async def _end_background(self) -> None:
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+
+
+async def serve(config: ServerConfig) -> int:
+    """Run a server until SIGTERM or SIGINT; a second signal ends the process at once. Returns the exit code."""
+    server = Server(config)
+    log.info("starting: %s", config.described())
+    address = await server.start()
+    stop = _stop_on_signals()
+    print(f"ready grpc={address}", flush=True)  # noqa: T201  (the line that scripts wait for)
+    waits = [asyncio.ensure_future(each.wait()) for each in (stop, server.failed)]
+    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    for wait in waits:
+        wait.cancel()
+    log.info("stopping")
+    await server.stop()
+    log.info("stopped")
+    return 1 if server.failed.is_set() else 0
+
+
+def run(config: ServerConfig) -> int:
+    """Run a server in this process, on uvloop where there is one. Returns the exit code."""
+    logs.configure(config.log_level, config.log_format)
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            return runner.run(serve(config))
+    except CannotStart as error:
+        print(f"taskplane: {error}", file=sys.stderr)  # noqa: T201  (one line for the operator)
+        return 1
+
+
+def _loop_factory() -> Any:
+    try:
+        import uvloop  # noqa: PLC0415  (an extra; not made for every platform)
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+def _stop_on_signals() -> asyncio.Event:
+    stop = asyncio.Event()
+
+    def on_signal() -> None:
+        if stop.is_set():
+            os._exit(1)
+        stop.set()
+
+    for name in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(name, on_signal)
+    return stop

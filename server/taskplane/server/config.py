@@ -1,0 +1,78 @@
+"""The server's settings: flags first, then TASKPLANE_* variables, then the requirements' DB_* variables."""
+
+import re
+from typing import Annotated, Literal
+from urllib.parse import quote, quote_plus
+
+from pydantic import AfterValidator, AliasChoices, Field, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+DEFAULT_DATABASE_URL = "sqlite:///taskplane.db"
+_SCHEMES = ("sqlite:///", "mysql+pymysql://", "mariadb+pymysql://")
+
+
+def _address(value: str) -> str:
+    host, separator, port = value.rpartition(":")
+    if not (separator and host and port.isdigit() and int(port) <= 65535):  # noqa: PLR2004  (the greatest port)
+        raise ValueError(f"{value!r} is not HOST:PORT, such as 127.0.0.1:50051 (port 0 picks a free one)")
+    return value
+
+
+def _database_url(value: str) -> str:
+    for plain in ("mysql://", "mariadb://"):
+        value = value.replace(plain, plain.replace("://", "+pymysql://"), 1) if value.startswith(plain) else value
+    if not value.startswith(_SCHEMES):
+        known = "sqlite:///path/to/file.db or mysql+pymysql://user:password@host:3306/name"
+        raise ValueError(f"{masked(value)!r} is not a database URL that is served here: use {known}")
+    return value
+
+
+class ServerConfig(BaseSettings):
+    """All settings; each is checked when the server starts. Raises pydantic.ValidationError, which names the field."""
+
+    model_config = SettingsConfigDict(env_prefix="TASKPLANE_", extra="forbid", populate_by_name=True)
+
+    # Where gRPC listens.
+    grpc: Annotated[str, AfterValidator(_address)] = "127.0.0.1:50051"
+    # SQLite for one server and small use, MySQL 8+ or MariaDB 10.6+ for real use.
+    database_url: Annotated[str, AfterValidator(_database_url)] = DEFAULT_DATABASE_URL
+    # Bring the database to this version's schema at start. Without it, a database that is behind is an error.
+    migrate: bool = True
+    # gRPC server reflection, so that grpcurl works without proto files.
+    reflection: bool = True
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["console", "json"] = "console"
+    # How long calls under way may take to end when the server stops.
+    drain_seconds: float = Field(default=5.0, ge=0, le=600)
+
+    # The requirements' way to name a MySQL database. They count if no URL is given.
+    db_host: str = Field(default="", validation_alias=AliasChoices("DB_HOST"))
+    db_port: int = Field(default=3306, ge=1, le=65535, validation_alias=AliasChoices("DB_PORT"))
+    db_username: str = Field(default="root", validation_alias=AliasChoices("DB_USERNAME"))
+    db_password: str = Field(default="", validation_alias=AliasChoices("DB_PASSWORD"), repr=False)
+    db_database: str = Field(default="task_management", validation_alias=AliasChoices("DB_DATABASE"))
+
+    @model_validator(mode="after")
+    def _from_db_variables(self) -> "ServerConfig":
+        if self.db_host and "database_url" not in self.model_fields_set:
+            user, password = quote_plus(self.db_username), quote_plus(self.db_password)
+            server = f"{user}:{password}@{self.db_host}:{self.db_port}"
+            self.database_url = f"mysql+pymysql://{server}/{quote(self.db_database)}"
+        return self
+
+    def described(self) -> str:
+        """Return the settings in one line, without secrets."""
+        shown = {
+            "grpc": self.grpc,
+            "database": masked(self.database_url),
+            "migrate": self.migrate,
+            "reflection": self.reflection,
+            "log_level": self.log_level,
+            "drain_seconds": self.drain_seconds,
+        }
+        return " ".join(f"{name}={value}" for name, value in shown.items())
+
+
+def masked(url: str) -> str:
+    """Return a database URL without its password."""
+    return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", url)

@@ -1,0 +1,1 @@
+"""The gRPC faces: they translate and validate, and decide nothing."""

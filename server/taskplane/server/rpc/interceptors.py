@@ -1,0 +1,110 @@
+"""Errors to gRPC statuses, in one place for all methods."""
+
+import functools
+import inspect
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from typing import Any, NoReturn
+
+import grpc
+from google.protobuf import any_pb2
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+from taskplane.server.core.errors import TaskplaneError
+
+log = logging.getLogger(__name__)
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+DOMAIN = "taskplane"
+_KINDS = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
+
+
+class ErrorInterceptor(grpc.aio.ServerInterceptor):
+    """Answers a TaskplaneError with its status and details, and anything unexpected with INTERNAL and no text."""
+
+    async def intercept_service(
+        self,
+        continuation: "Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]]",
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> "grpc.RpcMethodHandler[Any, Any] | None":
+        """Wrap the handler in one of the same kind."""
+        handler: Any = await continuation(handler_call_details)
+        if handler is None:
+            return None  # no such method; gRPC answers
+        kind = next(kind for kind in _KINDS if getattr(handler, kind))
+        wrapped: grpc.RpcMethodHandler[Any, Any] = handler._replace(**{kind: _guarded(getattr(handler, kind))})
+        return wrapped
+
+
+def _guarded(behaviour: Callable[..., Any]) -> Callable[..., Any]:
+    if inspect.isasyncgenfunction(behaviour):
+
+        @functools.wraps(behaviour)
+        async def stream(request: Any, context: Context) -> AsyncIterator[Any]:
+            try:
+                async with aclosing(behaviour(request, context)) as responses:
+                    async for response in responses:
+                        yield response
+            except Exception as error:  # noqa: BLE001  (answered, and logged if unexpected)
+                await _abort(context, error)
+
+        return stream
+
+    @functools.wraps(behaviour)
+    async def call(request: Any, context: Context) -> Any:
+        try:
+            return await behaviour(request, context)
+        except Exception as error:  # noqa: BLE001  (answered, and logged if unexpected)
+            await _abort(context, error)
+
+    return call
+
+
+async def _abort(context: Context, error: Exception) -> NoReturn:
+    if isinstance(error, grpc.aio.AbortError):
+        raise error
+    if not isinstance(error, TaskplaneError):
+        log.error("unexpected error", exc_info=error)
+        error = TaskplaneError("internal error; the server's log has the details")
+    await context.abort_with_status(rpc_status.to_status(status_of(error)))
+
+
+def status_of(error: TaskplaneError) -> status_pb2.Status:
+    """Return google.rpc.Status with ErrorInfo and, where they apply, BadRequest, PreconditionFailure, RetryInfo."""
+    status = status_pb2.Status(code=code_pb2.Code.Value(error.code), message=error.message)
+    _add(status, error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata))
+    if error.violations:
+        _add(status, _bad_request(error))
+    if status.code == code_pb2.FAILED_PRECONDITION:
+        _add(status, _precondition_failure(error))
+    if error.retry_delay_seconds is not None:
+        retry = error_details_pb2.RetryInfo()
+        retry.retry_delay.FromNanoseconds(round(error.retry_delay_seconds * 1e9))
+        _add(status, retry)
+    return status
+
+
+def _bad_request(error: TaskplaneError) -> error_details_pb2.BadRequest:
+    return error_details_pb2.BadRequest(
+        field_violations=[
+            error_details_pb2.BadRequest.FieldViolation(field=each.field, description=each.description)
+            for each in error.violations
+        ]
+    )
+
+
+def _precondition_failure(error: TaskplaneError) -> error_details_pb2.PreconditionFailure:
+    subject = error.metadata.get("task_id") or error.metadata.get("unit_id", "")
+    violation = error_details_pb2.PreconditionFailure.Violation(
+        type=error.reason, subject=subject, description=error.message
+    )
+    return error_details_pb2.PreconditionFailure(violations=[violation])
+
+
+def _add(status: status_pb2.Status, detail: Any) -> None:
+    packed = any_pb2.Any()
+    packed.Pack(detail)
+    status.details.append(packed)

@@ -1,0 +1,177 @@
+"""Core objects as messages of taskplane.v1."""
+
+from datetime import datetime, timedelta
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from taskplane.server.core.task import Checkpoint, PendingCommand, Progress, Task, TaskStatus, Transition, Verb
+from taskplane.server.core.unit import Unit, UnitStatus
+from taskplane.server.rpc.structs import struct_of
+from taskplane.server.services.view import TaskView
+from taskplane.server.services.watching import Changed, KeepAlive, Snapshot, SnapshotComplete, WatchEvent
+from taskplane.server.tasks.watch import Progressed
+from taskplane.server.units.registry import WaitingReason
+from taskplane.v1 import execution_unit_pb2, task_pb2, task_service_pb2
+
+_STATUS = {status: task_pb2.TaskStatus.Value(f"TASK_STATUS_{status}") for status in TaskStatus}
+_WAITING = {reason: task_pb2.WaitingReason.Value(f"WAITING_REASON_{reason}") for reason in WaitingReason}
+_UNIT_STATUS = {
+    status: execution_unit_pb2.ExecutionUnitStatus.Value(f"EXECUTION_UNIT_STATUS_{status}") for status in UnitStatus
+}
+_VERB = {
+    verb: task_pb2.CommandVerb.Value(f"COMMAND_VERB_{verb}")
+    for verb in (Verb.START, Verb.PAUSE, Verb.RESUME, Verb.CANCEL)
+}
+
+
+def task_message(view: TaskView, *, with_checkpoint_data: bool = False) -> task_pb2.Task:
+    """Return a task as callers see it."""
+    task = view.task
+    message = task_pb2.Task(
+        id=task.id,
+        task_name=task.task_name,
+        task_type=task.task_type,
+        status=_STATUS[task.status],
+        priority=task.priority,
+        config=struct_of(task.config),
+        execution_unit_id=task.execution_unit_id or "",
+        execution_unit_type=task.execution_unit_type or "",
+        created_at=_time(task.created_at),
+        updated_at=_time(task.updated_at),
+        started_at=_time(task.started_at),
+        completed_at=_time(task.completed_at),
+        error_message=task.error_message or "",
+        retry_count=task.retry_count,
+        max_retries=task.max_retries,
+        result=None if task.result is None else struct_of(task.result),
+        revision=task.revision,
+        attempt=task.attempt,
+        progress=progress_message(task.progress) if task.progress else None,
+        checkpoint=checkpoint_message(task.checkpoint, with_data=with_checkpoint_data) if task.checkpoint else None,
+        queued_at=_time(task.queued_at),
+        not_before=_time(task.not_before),
+        pending_command=_pending_message(task.pending_command) if task.pending_command else None,
+        labels=task.labels,
+        unit_labels=task.unit_labels,
+    )
+    _add_moment(message, task, view)
+    return message
+
+
+def _add_moment(message: task_pb2.Task, task: Task, view: TaskView) -> None:
+    """Add what depends on when the task was looked at."""
+    message.active_time.FromTimedelta(timedelta(seconds=task.active_seconds_at(view.seen_at)))
+    message.paused_time.FromTimedelta(timedelta(seconds=task.paused_seconds_at(view.seen_at)))
+    if view.waiting:
+        message.waiting_reason = _WAITING[view.waiting.reason]
+        message.waiting_message = view.waiting.message
+
+
+def progress_message(progress: Progress) -> task_pb2.Progress:
+    """Return progress."""
+    return task_pb2.Progress(
+        fraction=progress.fraction, message=progress.message, reported_at=_time(progress.reported_at)
+    )
+
+
+def checkpoint_message(checkpoint: Checkpoint, *, with_data: bool) -> task_pb2.TaskCheckpoint:
+    """Return a checkpoint."""
+    has_data = with_data and checkpoint.data is not None
+    return task_pb2.TaskCheckpoint(
+        number=checkpoint.number,
+        attempt=checkpoint.attempt,
+        created_at=_time(checkpoint.created_at),
+        data=struct_of(checkpoint.data or {}) if has_data else None,
+    )
+
+
+def transition_message(transition: Transition) -> task_pb2.TaskTransition:
+    """Return a row of the history."""
+    return task_pb2.TaskTransition(
+        revision=transition.revision,
+        task_id=transition.task_id,
+        from_status=_STATUS[transition.from_status] if transition.from_status else task_pb2.TASK_STATUS_UNSPECIFIED,
+        to_status=_STATUS[transition.to_status],
+        changed_at=_time(transition.changed_at),
+        changed_by=transition.changed_by,
+        reason=transition.reason,
+        attempt=transition.attempt,
+    )
+
+
+def unit_message(unit: Unit) -> execution_unit_pb2.ExecutionUnit:
+    """Return a unit."""
+    return execution_unit_pb2.ExecutionUnit(
+        id=unit.id,
+        unit_type=unit.unit_type,
+        unit_name=unit.unit_name,
+        status=_UNIT_STATUS[unit.status],
+        capacity=unit.capacity,
+        current_load=unit.current_load,
+        endpoint=unit.endpoint or "",
+        config=struct_of(unit.config),
+        last_heartbeat=_time(unit.last_heartbeat),
+        created_at=_time(unit.created_at),
+        updated_at=_time(unit.updated_at),
+        task_types=[
+            execution_unit_pb2.TaskTypeSupport(
+                task_type=each.task_type, can_pause=each.can_pause, can_checkpoint=each.can_checkpoint
+            )
+            for each in unit.task_types.values()
+        ],
+        labels=unit.labels,
+        draining=unit.draining,
+        session_id=unit.session_id,
+        sdk=unit.sdk,
+    )
+
+
+def watch_message(event: WatchEvent) -> task_service_pb2.WatchTasksResponse:
+    """Return one event of a watch."""
+    message = task_service_pb2.WatchTasksResponse(revision=event.revision)
+    match event.event:
+        case Snapshot(view):
+            message.snapshot.CopyFrom(task_message(view))
+        case SnapshotComplete():
+            message.snapshot_complete.SetInParent()
+        case Changed(change, _) if change.deleted:
+            message.deleted.task_id = change.task.id
+        case Changed(change, view) if change.transition:
+            message.transition.transition.CopyFrom(transition_message(change.transition))
+            message.transition.task.CopyFrom(task_message(view))
+        case Changed(_, view):
+            message.changed.CopyFrom(task_message(view))
+        case Progressed(task_id=task_id, attempt=attempt, progress=progress):
+            message.progress.task_id = task_id
+            message.progress.attempt = attempt
+            message.progress.progress.CopyFrom(progress_message(progress))
+        case KeepAlive():
+            message.keep_alive.SetInParent()
+    return message
+
+
+def _pending_message(pending: PendingCommand) -> task_pb2.PendingCommand:
+    return task_pb2.PendingCommand(
+        verb=_VERB[pending.verb],
+        command_id=pending.command_id,
+        since=_time(pending.since),
+        accepted_at=_time(pending.accepted_at),
+        actor=pending.actor,
+        reason=pending.reason,
+    )
+
+
+def _time(moment: datetime | None) -> Timestamp | None:
+    if moment is None:
+        return None
+    timestamp = Timestamp()
+    timestamp.FromDatetime(moment)
+    return timestamp
+
+
+def seconds_message(seconds: float) -> Duration:
+    """Return a duration."""
+    duration = Duration()
+    duration.FromTimedelta(timedelta(seconds=seconds))
+    return duration

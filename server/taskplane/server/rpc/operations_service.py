@@ -1,0 +1,64 @@
+"""The gRPC face of OperationsService."""
+
+import hashlib
+from typing import Any
+
+import grpc
+
+from taskplane.server.core.errors import NotImplementedYet
+from taskplane.server.rpc.messages import unit_message
+from taskplane.server.rpc.unit_messages import unit_statuses
+from taskplane.server.rpc.validation import Checker
+from taskplane.server.services.pages import page_token, read_text_page_token
+from taskplane.server.units.manager import ExecutionUnitManager
+from taskplane.v1 import operations_service_pb2 as pb
+from taskplane.v1 import operations_service_pb2_grpc as pb_grpc
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class OperationsServicer(pb_grpc.OperationsServiceServicer):
+    """Converts, calls, converts back."""
+
+    def __init__(self, units: ExecutionUnitManager) -> None:
+        self._units = units
+
+    async def ListUnits(self, request: pb.ListUnitsRequest, context: Context) -> pb.ListUnitsResponse:
+        check = Checker()
+        page_size = check.page_size("page_size", request.page_size, default=50)
+        statuses = unit_statuses(check, list(request.statuses))
+        check.done()
+        query = f"{sorted(statuses)} {request.unit_type} {request.task_type}"
+        fingerprint = hashlib.sha256(query.encode()).hexdigest()[:16]
+        after = read_text_page_token(request.page_token, fingerprint)
+        found = [
+            unit
+            for unit in self._units.units()
+            if unit.id > after
+            and (not statuses or unit.status in statuses)
+            and (not request.unit_type or unit.unit_type == request.unit_type)
+            and (not request.task_type or request.task_type in unit.task_types)
+        ]
+        page = found[:page_size]
+        token = page_token(fingerprint, page[-1].id) if len(found) > page_size else ""
+        return pb.ListUnitsResponse(units=[unit_message(unit) for unit in page], next_page_token=token)
+
+    async def GetUnit(self, request: pb.GetUnitRequest, context: Context) -> pb.GetUnitResponse:
+        return pb.GetUnitResponse(unit=unit_message(self._units.unit(_unit_id(request))))
+
+    async def DeleteUnit(self, request: pb.DeleteUnitRequest, context: Context) -> pb.DeleteUnitResponse:
+        await self._units.delete_unit(_unit_id(request))
+        return pb.DeleteUnitResponse()
+
+    async def DrainUnit(self, request: pb.DrainUnitRequest, context: Context) -> pb.DrainUnitResponse:
+        raise NotImplementedYet("DrainUnit is not served by this version; end the unit's process with SIGTERM instead")
+
+    async def GetStatistics(self, request: pb.GetStatisticsRequest, context: Context) -> pb.GetStatisticsResponse:
+        raise NotImplementedYet("GetStatistics is not served by this version; ListTasks counts with include_total")
+
+
+def _unit_id(request: pb.GetUnitRequest | pb.DeleteUnitRequest) -> str:
+    check = Checker()
+    unit_id = check.text("unit_id", request.unit_id, at_least=1, at_most=255)
+    check.done()
+    return unit_id

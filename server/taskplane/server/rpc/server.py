@@ -1,0 +1,83 @@
+"""The gRPC server and its settings, in one place."""
+
+from collections.abc import Sequence
+
+import grpc
+from grpc_channelz.v1 import channelz, channelz_pb2
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from taskplane.server.rpc.interceptors import ErrorInterceptor
+from taskplane.server.rpc.operations_service import OperationsServicer
+from taskplane.server.rpc.task_service import TaskServicer
+from taskplane.server.rpc.unit_control import UnitControlServicer
+from taskplane.v1 import (
+    execution_unit_control_pb2,
+    execution_unit_control_pb2_grpc,
+    operations_service_pb2,
+    operations_service_pb2_grpc,
+    task_service_pb2,
+    task_service_pb2_grpc,
+)
+
+MAX_MESSAGE_BYTES = 8 * 1024 * 1024
+OPTIONS: Sequence[tuple[str, int]] = (
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    # A second server on the same port must fail, not share its connections.
+    ("grpc.so_reuseport", 0),
+    # Both ends ping, so that a connection that died in silence is found; clients may ping every 10 s.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+)
+SERVICES = (
+    task_service_pb2.DESCRIPTOR.services_by_name["TaskService"].full_name,
+    execution_unit_control_pb2.DESCRIPTOR.services_by_name["ExecutionUnitControl"].full_name,
+    operations_service_pb2.DESCRIPTOR.services_by_name["OperationsService"].full_name,
+)
+_CHANNELZ = channelz_pb2.DESCRIPTOR.services_by_name["Channelz"].full_name
+
+
+class RpcServer:
+    """All gRPC services on one port."""
+
+    def __init__(
+        self,
+        tasks: TaskServicer,
+        units: UnitControlServicer,
+        operations: OperationsServicer,
+        *,
+        with_reflection: bool,
+    ) -> None:
+        self._server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=list(OPTIONS))
+        self._health = health.aio.HealthServicer()
+        task_service_pb2_grpc.add_TaskServiceServicer_to_server(tasks, self._server)
+        execution_unit_control_pb2_grpc.add_ExecutionUnitControlServicer_to_server(units, self._server)
+        operations_service_pb2_grpc.add_OperationsServiceServicer_to_server(operations, self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        channelz.add_channelz_servicer(self._server)
+        if with_reflection:
+            names = (*SERVICES, health.SERVICE_NAME, _CHANNELZ, reflection.SERVICE_NAME)
+            reflection.enable_server_reflection(names, self._server)
+
+    async def start(self, address: str) -> int:
+        """Listen and serve. Returns the port. Raises OSError if the address cannot be had."""
+        try:
+            port: int = self._server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise OSError(f"cannot listen on {address}: {error}") from error
+        await self._server.start()
+        for name in ("", *SERVICES):
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        return port
+
+    async def refuse_new_work(self) -> None:
+        """Tell load balancers and health checks that this server goes away."""
+        await self._health.enter_graceful_shutdown()
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Refuse new calls, let those under way end, and cut them after the grace."""
+        await self._server.stop(grace_seconds)

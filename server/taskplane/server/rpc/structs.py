@@ -1,0 +1,80 @@
+"""google.protobuf.Struct and JSON values."""
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from google.protobuf.struct_pb2 import Struct, Value
+
+from taskplane.server.core.task import Json
+
+MAX_JSON_BYTES = 1024 * 1024
+# Above this a double does not hold every whole number, so it stays a float.
+_EXACT = 2**53
+
+
+class NotJson(ValueError):
+    """The Struct holds what JSON has no word for, or too much of it."""
+
+
+def json_of(struct: Struct) -> Json:
+    """Return the Struct as a dict; whole numbers become int. Raises NotJson for NaN, Infinity and over 1 MiB."""
+    value = {key: _value_of(each) for key, each in struct.fields.items()}
+    size = len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
+    if size > MAX_JSON_BYTES:
+        raise NotJson(f"is {size} bytes as JSON; at most {MAX_JSON_BYTES} are allowed")
+    return value
+
+
+def struct_of(value: Json) -> Struct:
+    """Return a dict of JSON values as a Struct."""
+    struct = Struct()
+    _fill(struct, value)
+    return struct
+
+
+def _value_of(value: Value) -> Any:
+    match value.WhichOneof("kind"):
+        case "number_value":
+            return _number_of(value.number_value)
+        case "string_value":
+            return value.string_value
+        case "bool_value":
+            return value.bool_value
+        case "struct_value":
+            return {key: _value_of(each) for key, each in value.struct_value.fields.items()}
+        case "list_value":
+            return [_value_of(each) for each in value.list_value.values]
+        case _:
+            return None
+
+
+def _number_of(number: float) -> int | float:
+    if not math.isfinite(number):
+        raise NotJson(f"holds {number}, which is not JSON")
+    return int(number) if number.is_integer() and abs(number) <= _EXACT else number
+
+
+def _fill(struct: Struct, content: Mapping[str, Any]) -> None:
+    for key, value in content.items():
+        _fill_value(struct.fields[key], value)
+
+
+def _fill_value(target: Value, value: Any) -> None:
+    match value:
+        case None:
+            target.null_value = 0  # type: ignore[assignment]  # NULL_VALUE, the only one there is
+        case bool():
+            target.bool_value = value
+        case int() | float():
+            target.number_value = value
+        case str():
+            target.string_value = value
+        case list():
+            target.list_value.SetInParent()
+            for each in value:
+                _fill_value(target.list_value.values.add(), each)
+        case _:
+            target.struct_value.SetInParent()
+            _fill(target.struct_value, value)

@@ -1,0 +1,130 @@
+"""Requests of TaskService, checked and in the words of the services."""
+
+import hashlib
+
+from google.protobuf.message import Message
+
+from taskplane.server.core.errors import NotImplementedYet
+from taskplane.server.core.task import TaskStatus
+from taskplane.server.core.verbs import Ask
+from taskplane.server.rpc.validation import Checker
+from taskplane.server.services.pages import TaskQuery
+from taskplane.server.services.watching import WatchQuery
+from taskplane.server.store.reading import TaskFilter
+from taskplane.server.tasks.group_commit import Request
+from taskplane.server.tasks.proposals import TaskSpec
+from taskplane.v1 import task_pb2
+from taskplane.v1 import task_service_pb2 as pb
+
+MAX_PRIORITY = 1000
+MAX_RETRIES = 1000
+DEFAULT_RETRIES = 3
+MAX_BATCH = 1000
+
+_STATUSES = {
+    task_pb2.TASK_STATUS_PENDING: TaskStatus.PENDING,
+    task_pb2.TASK_STATUS_RUNNING: TaskStatus.RUNNING,
+    task_pb2.TASK_STATUS_SUCCESS: TaskStatus.SUCCESS,
+    task_pb2.TASK_STATUS_FAILED: TaskStatus.FAILED,
+    task_pb2.TASK_STATUS_PAUSED: TaskStatus.PAUSED,
+    task_pb2.TASK_STATUS_CANCELLED: TaskStatus.CANCELLED,
+}
+
+
+def ask(check: Checker, context: pb.RequestContext) -> Ask:
+    """Read who asks."""
+    check.text("context.request_id", context.request_id, at_most=64)
+    actor = check.text("context.actor", context.actor, at_most=255)
+    reason = check.text("context.reason", context.reason, at_most=1000)
+    if context.expected_revision < 0:
+        check.refuse("context.expected_revision", f"is {context.expected_revision}; must not be negative")
+    return Ask(actor or "client", reason, context.expected_revision)
+
+
+def idempotency(method: str, request: Message, context: pb.RequestContext) -> Request | None:
+    """Return the idempotency key of a call, or None if the caller gave none."""
+    if not context.request_id:
+        return None
+    body = hashlib.sha256(request.SerializeToString(deterministic=True))
+    return Request(context.request_id, method, body.hexdigest())
+
+
+def spec(check: Checker, name: str, message: pb.TaskSpec) -> TaskSpec:
+    """Read what a task is to be; `name` is the path of the field that holds it."""
+    if message.HasField("limits"):
+        raise NotImplementedYet(f"{name}.limits: time limits are not served by this version; leave them out")
+    retries = message.max_retries if message.HasField("max_retries") else DEFAULT_RETRIES
+    return TaskSpec(
+        task_name=check.text(f"{name}.task_name", message.task_name, at_least=1, at_most=255),
+        task_type=check.task_type(f"{name}.task_type", message.task_type),
+        priority=check.number(f"{name}.priority", message.priority, at_least=0, at_most=MAX_PRIORITY),
+        config=check.json(f"{name}.config", message.config),
+        max_retries=check.number(f"{name}.max_retries", retries, at_least=0, at_most=MAX_RETRIES),
+        start=message.start,
+        labels=check.labels(f"{name}.labels", message.labels),
+        unit_labels=check.labels(f"{name}.unit_labels", message.unit_labels),
+    )
+
+
+def batch(check: Checker, request: pb.BatchCreateTasksRequest) -> list[TaskSpec]:
+    """Read a batch of specs."""
+    if not 1 <= len(request.tasks) <= MAX_BATCH:
+        check.refuse("tasks", f"has {len(request.tasks)} entries; must have from 1 to {MAX_BATCH}")
+        return []
+    return [spec(check, f"tasks[{index}]", each) for index, each in enumerate(request.tasks)]
+
+
+def query(request: pb.ListTasksRequest) -> TaskQuery:
+    """Read a list request. Raises InvalidFields."""
+    check = Checker()
+    page_size = check.page_size("page_size", request.page_size, default=50)
+    if request.order not in pb.TaskOrder.values():
+        check.refuse("order", f"{request.order} is not a TaskOrder")
+    result = TaskQuery(
+        filter=_filter(check, request.filter),
+        newest_first=request.order != pb.TASK_ORDER_OLDEST_FIRST,
+        page_size=page_size,
+        page_token=check.text("page_token", request.page_token, at_most=1000),
+        include_total=request.include_total,
+    )
+    check.done()
+    return result
+
+
+def watch(request: pb.WatchTasksRequest) -> WatchQuery:
+    """Read a watch request. Raises InvalidFields."""
+    check = Checker()
+    check.unique("task_ids", request.task_ids, at_most=1000)
+    check.unique("task_types", request.task_types, at_most=100)
+    for index, task_id in enumerate(request.task_ids):
+        check.task_id(f"task_ids[{index}]", task_id)
+    if request.after_revision < 0:
+        check.refuse("after_revision", f"is {request.after_revision}; must not be negative")
+    rate = request.max_progress_per_second or 2
+    check.number("max_progress_per_second", rate, at_least=1, at_most=100)
+    check.done()
+    return WatchQuery(
+        task_ids=tuple(request.task_ids),
+        task_types=tuple(request.task_types),
+        after_revision=request.after_revision if request.HasField("after_revision") else None,
+        include_progress=request.include_progress,
+        max_progress_per_second=rate,
+    )
+
+
+def _filter(check: Checker, message: pb.TaskFilter) -> TaskFilter:
+    for index, status in enumerate(message.statuses):
+        if status and status not in _STATUSES:
+            check.refuse(f"filter.statuses[{index}]", f"{status} is not a TaskStatus")
+    check.unique("filter.task_types", message.task_types, at_most=100)
+    return TaskFilter(
+        statuses=tuple(_STATUSES[each] for each in message.statuses if each in _STATUSES),
+        task_types=tuple(check.task_type(f"filter.task_types[{i}]", each) for i, each in enumerate(message.task_types)),
+        execution_unit_id=check.text("filter.execution_unit_id", message.execution_unit_id, at_most=255),
+        min_priority=message.min_priority if message.HasField("min_priority") else None,
+        max_priority=message.max_priority if message.HasField("max_priority") else None,
+        created_from=check.time(message, "created_from", "filter.created_from"),
+        created_before=check.time(message, "created_before", "filter.created_before"),
+        name_contains=check.text("filter.name_contains", message.name_contains, at_most=255),
+        labels=check.labels("filter.labels", message.labels),
+    )

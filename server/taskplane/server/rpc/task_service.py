@@ -1,0 +1,162 @@
+"""The gRPC face of TaskService."""
+
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from typing import Any
+
+import grpc
+
+from taskplane.server.core.errors import NotImplementedYet
+from taskplane.server.core.verbs import Ask
+from taskplane.server.rpc import task_requests as read
+from taskplane.server.rpc.messages import checkpoint_message, task_message, transition_message, watch_message
+from taskplane.server.rpc.validation import Checker
+from taskplane.server.services.task_service import TaskService
+from taskplane.server.services.view import TaskView
+from taskplane.server.services.watching import WatchService
+from taskplane.server.store.reading import COUNT_CAP
+from taskplane.server.tasks.group_commit import Request
+from taskplane.v1 import task_pb2
+from taskplane.v1 import task_service_pb2 as pb
+from taskplane.v1 import task_service_pb2_grpc as pb_grpc
+
+DEFAULT_WAIT_SECONDS = 10.0
+# The answer must still reach the caller before its own deadline.
+_MARGIN_SECONDS = 0.05
+
+Context = grpc.aio.ServicerContext[Any, Any]
+_VerbRequest = (
+    pb.StartTaskRequest | pb.PauseTaskRequest | pb.ResumeTaskRequest | pb.CancelTaskRequest | pb.RestartTaskRequest
+)
+_Verb = Callable[[int, Ask, Request | None, float], Awaitable[TaskView]]
+
+
+class TaskServicer(pb_grpc.TaskServiceServicer):
+    """Converts, calls, converts back."""
+
+    def __init__(self, tasks: TaskService, watches: WatchService) -> None:
+        self._tasks = tasks
+        self._watches = watches
+
+    async def CreateTask(self, request: pb.CreateTaskRequest, context: Context) -> pb.CreateTaskResponse:
+        check = Checker()
+        spec, ask = read.spec(check, "task", request.task), read.ask(check, request.context)
+        check.done()
+        key = read.idempotency("CreateTask", request, request.context)
+        (view,) = await self._tasks.create([spec], ask, key)
+        return pb.CreateTaskResponse(task=task_message(view))
+
+    async def BatchCreateTasks(
+        self, request: pb.BatchCreateTasksRequest, context: Context
+    ) -> pb.BatchCreateTasksResponse:
+        check = Checker()
+        specs, ask = read.batch(check, request), read.ask(check, request.context)
+        check.done()
+        views = await self._tasks.create(specs, ask, read.idempotency("BatchCreateTasks", request, request.context))
+        return pb.BatchCreateTasksResponse(tasks=[task_message(view) for view in views])
+
+    async def GetTask(self, request: pb.GetTaskRequest, context: Context) -> pb.GetTaskResponse:
+        view = await self._tasks.get(_task_id(request))
+        return pb.GetTaskResponse(task=task_message(view, with_checkpoint_data=True))
+
+    async def ListTasks(self, request: pb.ListTasksRequest, context: Context) -> pb.ListTasksResponse:
+        page = await self._tasks.list(read.query(request))
+        return pb.ListTasksResponse(
+            tasks=[task_message(view) for view in page.tasks],
+            next_page_token=page.next_token,
+            total=min(page.total or 0, COUNT_CAP),
+            total_is_capped=(page.total or 0) > COUNT_CAP,
+        )
+
+    async def StartTask(self, request: pb.StartTaskRequest, context: Context) -> pb.StartTaskResponse:
+        view = await self._verb("StartTask", self._tasks.start, request, context)
+        return pb.StartTaskResponse(task=view)
+
+    async def PauseTask(self, request: pb.PauseTaskRequest, context: Context) -> pb.PauseTaskResponse:
+        view = await self._verb("PauseTask", self._tasks.pause, request, context)
+        return pb.PauseTaskResponse(task=view)
+
+    async def ResumeTask(self, request: pb.ResumeTaskRequest, context: Context) -> pb.ResumeTaskResponse:
+        _refuse_chosen_checkpoint(request)
+        view = await self._verb("ResumeTask", self._tasks.resume, request, context)
+        return pb.ResumeTaskResponse(task=view)
+
+    async def CancelTask(self, request: pb.CancelTaskRequest, context: Context) -> pb.CancelTaskResponse:
+        view = await self._verb("CancelTask", self._tasks.cancel, request, context)
+        return pb.CancelTaskResponse(task=view)
+
+    async def RestartTask(self, request: pb.RestartTaskRequest, context: Context) -> pb.RestartTaskResponse:
+        _refuse_chosen_checkpoint(request)
+        view = await self._verb("RestartTask", self._tasks.restart, request, context)
+        return pb.RestartTaskResponse(task=view)
+
+    async def DeleteTask(self, request: pb.DeleteTaskRequest, context: Context) -> pb.DeleteTaskResponse:
+        check = Checker()
+        task_id, ask = check.task_id("task_id", request.task_id), read.ask(check, request.context)
+        check.done()
+        await self._tasks.delete(task_id, ask, read.idempotency("DeleteTask", request, request.context))
+        return pb.DeleteTaskResponse()
+
+    async def WatchTasks(  # type: ignore[override]  # the stub knows generators only; a coroutine cleans up at once
+        self, request: pb.WatchTasksRequest, context: Context
+    ) -> None:
+        async with aclosing(self._watches.watch(read.watch(request))) as events:
+            async for event in events:
+                await context.write(watch_message(event))
+
+    async def ListTaskTransitions(
+        self, request: pb.ListTaskTransitionsRequest, context: Context
+    ) -> pb.ListTaskTransitionsResponse:
+        check = Checker()
+        task_id = check.task_id("task_id", request.task_id)
+        page_size = check.page_size("page_size", request.page_size, default=100)
+        token = check.text("page_token", request.page_token, at_most=1000)
+        check.done()
+        page = await self._tasks.transitions(task_id, page_size, token)
+        return pb.ListTaskTransitionsResponse(
+            transitions=[transition_message(each) for each in page.items], next_page_token=page.next_token
+        )
+
+    async def ListTaskCheckpoints(
+        self, request: pb.ListTaskCheckpointsRequest, context: Context
+    ) -> pb.ListTaskCheckpointsResponse:
+        found = await self._tasks.checkpoints(_task_id(request))
+        return pb.ListTaskCheckpointsResponse(checkpoints=[checkpoint_message(each, with_data=True) for each in found])
+
+    async def UpdateTask(self, request: pb.UpdateTaskRequest, context: Context) -> pb.UpdateTaskResponse:
+        raise NotImplementedYet("UpdateTask is not served by this version")
+
+    async def BatchControlTasks(
+        self, request: pb.BatchControlTasksRequest, context: Context
+    ) -> pb.BatchControlTasksResponse:
+        raise NotImplementedYet("BatchControlTasks is not served by this version; call the verb for each task")
+
+    async def ListTaskCommands(
+        self, request: pb.ListTaskCommandsRequest, context: Context
+    ) -> pb.ListTaskCommandsResponse:
+        raise NotImplementedYet("ListTaskCommands is not served by this version; see Task.pending_command")
+
+    async def _verb(self, method: str, verb: _Verb, request: _VerbRequest, context: Context) -> task_pb2.Task:
+        check = Checker()
+        task_id, ask = check.task_id("task_id", request.task_id), read.ask(check, request.context)
+        check.done()
+        wait = 0.0 if request.no_wait else _wait_seconds(context)
+        view = await verb(task_id, ask, read.idempotency(method, request, request.context), wait)
+        return task_message(view, with_checkpoint_data=True)
+
+
+def _wait_seconds(context: Context) -> float:
+    left: float | None = context.time_remaining()
+    return DEFAULT_WAIT_SECONDS if left is None else max(_MARGIN_SECONDS, left - _MARGIN_SECONDS)
+
+
+def _task_id(request: pb.GetTaskRequest | pb.ListTaskCheckpointsRequest) -> int:
+    check = Checker()
+    task_id = check.task_id("task_id", request.task_id)
+    check.done()
+    return task_id
+
+
+def _refuse_chosen_checkpoint(request: pb.ResumeTaskRequest | pb.RestartTaskRequest) -> None:
+    if request.checkpoint_number:
+        raise NotImplementedYet("checkpoint_number: choosing a checkpoint is not served by this version; leave it 0")

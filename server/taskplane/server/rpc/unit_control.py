@@ -1,0 +1,140 @@
+"""The gRPC face of ExecutionUnitControl: one coroutine reads a unit's stream, one writes it, one acknowledges."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any, NoReturn
+
+import grpc
+
+from taskplane.server.core.clock import utc_now
+from taskplane.server.core.errors import HelloExpected, HelloTimeout, NotImplementedYet, TaskplaneError
+from taskplane.server.rpc.unit_messages import MAX_CAPACITY, read_hello, read_report, server_messages
+from taskplane.server.rpc.validation import Checker
+from taskplane.server.units.links.stream import StreamLink
+from taskplane.server.units.manager import ExecutionUnitManager
+from taskplane.server.units.reporting import ReportDesk
+from taskplane.server.units.session import Session
+from taskplane.v1 import execution_unit_control_pb2 as pb
+from taskplane.v1 import execution_unit_control_pb2_grpc as pb_grpc
+
+HELLO_TIMEOUT_SECONDS = 10.0
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class _StreamEnded(Exception):
+    """The unit's side is over: half-closed or broken. Ends the other coroutines of the stream."""
+
+
+class UnitControlServicer(pb_grpc.ExecutionUnitControlServicer):
+    """Holds the streams of all units."""
+
+    def __init__(self, units: ExecutionUnitManager, desk: ReportDesk) -> None:
+        self._units = units
+        self._desk = desk
+
+    async def Connect(  # type: ignore[override]  # the stub knows generators only; a coroutine cleans up at once
+        self, request_iterator: AsyncIterator[pb.UnitMessage], context: Context
+    ) -> None:
+        hello = read_hello(await _first_message(request_iterator))
+        link = StreamLink()
+        session = await self._units.connect(hello, link)
+        try:
+            await self._converse(session, request_iterator, context)
+        finally:
+            await self._units.disconnect(session)
+
+    async def RegisterUnit(self, request: pb.RegisterUnitRequest, context: Context) -> pb.RegisterUnitResponse:
+        raise _no_stream("RegisterUnit")
+
+    async def Heartbeat(self, request: pb.HeartbeatRequest, context: Context) -> pb.HeartbeatResponse:
+        raise _no_stream("Heartbeat")
+
+    async def ReportTaskStatus(
+        self, request: pb.ReportTaskStatusRequest, context: Context
+    ) -> pb.ReportTaskStatusResponse:
+        raise _no_stream("ReportTaskStatus")
+
+    async def _converse(self, session: Session, messages: AsyncIterator[pb.UnitMessage], context: Context) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(_write(session, context))
+                group.create_task(session.acknowledge())
+                group.create_task(self._read(session, messages, group))
+        except BaseExceptionGroup as errors:
+            # Unwrapped here: raised as a group, the answer to the unit would be INTERNAL.
+            cause = _cause(errors)
+            if not isinstance(cause, _StreamEnded):
+                raise cause from None
+
+    async def _read(
+        self, session: Session, messages: AsyncIterator[pb.UnitMessage], group: asyncio.TaskGroup
+    ) -> NoReturn:
+        async for message in messages:
+            self._units.heard_from(session)
+            match message.WhichOneof("body"):
+                case "reports":
+                    await self._take_reports(session, message.reports, group)
+                case "heartbeat":
+                    session.heartbeat()
+                case "capacity":
+                    self._change_capacity(session, message.capacity.capacity)
+                case "draining":
+                    session.draining = True
+                case "goodbye":
+                    await self._units.goodbye(session, message.goodbye.reason[:1000])
+                case "hello":
+                    raise HelloExpected("a second hello")
+                case None:
+                    pass  # a body that this server does not know yet; it has renewed the lease
+        raise _StreamEnded
+
+    async def _take_reports(self, session: Session, message: pb.Reports, group: asyncio.TaskGroup) -> None:
+        now = utc_now()
+        for each in message.reports:
+            session.check_sequence(each.sequence)
+            report = read_report(each, now)
+            # Tasks begin in the order in which they are made, so reports are proposed in their order too.
+            settled = group.create_task(self._desk.settle(session, report))
+            await session.track(report.sequence, settled)
+
+    def _change_capacity(self, session: Session, capacity: int) -> None:
+        check = Checker()
+        check.number("capacity.capacity", capacity, at_least=0, at_most=MAX_CAPACITY)
+        check.done()
+        self._units.change_capacity(session, capacity)
+
+
+async def _first_message(messages: AsyncIterator[pb.UnitMessage]) -> pb.Hello:
+    try:
+        async with asyncio.timeout(HELLO_TIMEOUT_SECONDS):
+            message = await anext(messages, None)
+    except TimeoutError:
+        raise HelloTimeout(f"no hello for {HELLO_TIMEOUT_SECONDS:g} s; send it first") from None
+    body = message.WhichOneof("body") if message else "nothing"
+    if message is None or body != "hello":
+        raise HelloExpected(body or "an unknown body")
+    return message.hello
+
+
+async def _write(session: Session, context: Context) -> NoReturn:
+    while True:
+        for message in server_messages(await session.link.next()):
+            await context.write(message)
+
+
+def _cause(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return what ended the stream: an error of ours before anything else, the mere end of the stream last."""
+    leaves: list[BaseException] = []
+    groups: list[BaseException] = [errors]
+    while groups:
+        each = groups.pop()
+        if isinstance(each, BaseExceptionGroup):
+            groups += each.exceptions
+        else:
+            leaves.append(each)
+    return min(leaves, key=lambda each: (isinstance(each, _StreamEnded), not isinstance(each, TaskplaneError)))
+
+
+def _no_stream(method: str) -> NotImplementedYet:
+    return NotImplementedYet(f"{method} is not served by this version: units connect by the stream")

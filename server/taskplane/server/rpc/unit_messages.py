@@ -1,0 +1,271 @@
+"""Messages of a unit's stream, checked and in the words of the core, and back."""
+
+from datetime import datetime, timedelta
+
+from google.protobuf.struct_pb2 import Struct
+
+from taskplane.server.core.command import (
+    CancelOrder,
+    Command,
+    DropOrder,
+    PauseOrder,
+    ResumeOrder,
+    StartOrder,
+    Verdict,
+    VerdictAction,
+    Welcome,
+)
+from taskplane.server.core.dispatch import Dispatch
+from taskplane.server.core.errors import DropReason, ProtocolVersionUnsupported
+from taskplane.server.core.report import (
+    Accepted,
+    Cancelled,
+    CheckpointMade,
+    Failed,
+    Kind,
+    Paused,
+    ProgressMade,
+    Rejected,
+    Released,
+    Report,
+    Succeeded,
+)
+from taskplane.server.core.reports import Failure
+from taskplane.server.core.task import Checkpoint, Progress
+from taskplane.server.core.unit import AttemptState, HeldAttempt, Hello, TaskTypeSupport
+from taskplane.server.rpc.messages import checkpoint_message, seconds_message
+from taskplane.server.rpc.structs import NotJson, json_of, struct_of
+from taskplane.server.rpc.validation import Checker
+from taskplane.server.units.links.stream import Outgoing
+from taskplane.v1 import execution_unit_control_pb2 as pb
+from taskplane.v1 import execution_unit_pb2
+
+PROTOCOL_VERSION = 1
+MAX_CAPACITY = 10_000
+MAX_TASK_TYPES = 1000
+MAX_PROGRESS_MESSAGE = 1000
+MAX_ERROR_MESSAGE = 10_000
+# Longer waits than this are no retry.
+_MAX_RETRY_DELAY = timedelta(days=365)
+
+_STATES = {
+    pb.ATTEMPT_STATE_RUNNING: AttemptState.RUNNING,
+    pb.ATTEMPT_STATE_PAUSED: AttemptState.PAUSED,
+    pb.ATTEMPT_STATE_ENDED: AttemptState.ENDED,
+}
+_ACTION = {action: pb.VerdictAction.Value(f"VERDICT_ACTION_{action}") for action in VerdictAction}
+_DROP = {reason: pb.DropReason.Value(f"DROP_REASON_{reason}") for reason in DropReason}
+
+
+class _TooBig(ValueError):
+    """What was reported can never be stored: the attempt fails by it."""
+
+
+def read_hello(message: pb.Hello) -> Hello:
+    """Read a Hello. Raises InvalidFields with every bad field, or ProtocolVersionUnsupported."""
+    if message.protocol_version != PROTOCOL_VERSION:
+        raise ProtocolVersionUnsupported(
+            f"this server speaks version {PROTOCOL_VERSION} of the unit protocol, not {message.protocol_version}",
+            metadata={"supported": str(PROTOCOL_VERSION), "got": str(message.protocol_version)},
+        )
+    check = Checker()
+    hello = Hello(
+        unit_id=check.text("hello.unit_id", message.unit_id, at_most=255),
+        boot_id=check.text("hello.boot_id", message.boot_id, at_least=1, at_most=64),
+        unit_type=check.text("hello.unit_type", message.unit_type, at_least=1, at_most=100),
+        unit_name=check.text("hello.unit_name", message.unit_name, at_least=1, at_most=255),
+        capacity=check.number("hello.capacity", message.capacity, at_least=0, at_most=MAX_CAPACITY),
+        task_types=_task_types(check, message),
+        labels=check.labels("hello.labels", message.labels),
+        sdk=check.text("hello.sdk", message.sdk, at_most=100),
+        inventory=tuple(_held(check, f"hello.inventory[{i}]", each) for i, each in enumerate(message.inventory)),
+    )
+    check.unique("hello.inventory", [(each.task_id, each.attempt) for each in hello.inventory], at_most=MAX_CAPACITY)
+    check.done()
+    return hello
+
+
+def _task_types(check: Checker, message: pb.Hello) -> dict[str, TaskTypeSupport]:
+    if not message.task_types:
+        check.refuse("hello.task_types", "at least one is required")
+    check.unique("hello.task_types", [each.task_type for each in message.task_types], at_most=MAX_TASK_TYPES)
+    return {
+        each.task_type: TaskTypeSupport(
+            check.task_type(f"hello.task_types[{index}].task_type", each.task_type),
+            each.can_pause,
+            each.can_checkpoint,
+        )
+        for index, each in enumerate(message.task_types)
+    }
+
+
+def _held(check: Checker, name: str, message: pb.HeldAttempt) -> HeldAttempt:
+    task_id = check.task_id(f"{name}.task_id", message.task_id)
+    if message.state not in _STATES:
+        check.refuse(f"{name}.state", "must be RUNNING, PAUSED or ENDED")
+    return HeldAttempt(task_id, message.attempt, _STATES.get(message.state, AttemptState.RUNNING))
+
+
+def read_report(message: pb.Report, now: datetime) -> Report:
+    """Read a report. Raises InvalidFields.
+
+    What is too big to be stored, or not JSON, is read as a failure of the attempt that cannot be retried: were it an
+    error of the stream, the unit would come back and send the same again.
+    """
+    check = Checker()
+    task_id = check.task_id("reports.task_id", message.task_id)
+    check.number("reports.attempt", message.attempt, at_least=1, at_most=2**31 - 1)
+    command_id = check.text("reports.command_id", message.command_id, at_most=100)
+    kind = _kind(check, message, now)
+    check.done()
+    return Report(message.sequence, task_id, message.attempt, command_id, now, kind)
+
+
+def _kind(check: Checker, message: pb.Report, now: datetime) -> Kind:
+    name = message.WhichOneof("kind")
+    if name is None:
+        check.refuse("reports.kind", "is required, and must be one that this server knows")
+        return Accepted()
+    if name in {"accepted", "rejected"} and not message.command_id:
+        check.refuse("reports.command_id", f"is required with {name}")
+    try:
+        return _known_kind(check, message, now)
+    except _TooBig as error:
+        return Failed(Failure(f"the unit's {name} report: {error}", not_retryable=True))
+
+
+def _known_kind(check: Checker, message: pb.Report, now: datetime) -> Kind:  # noqa: PLR0911  (one line a kind)
+    attempt = message.attempt
+    match message.WhichOneof("kind"):
+        case "rejected":
+            reason = pb.RejectReason.Name(message.rejected.reason).removeprefix("REJECT_REASON_")
+            return Rejected(reason, message.rejected.message[:MAX_PROGRESS_MESSAGE])
+        case "progress":
+            return ProgressMade(_progress(check, message.progress, now))
+        case "checkpoint":
+            return CheckpointMade(_checkpoint(check, message.checkpoint, attempt, now))
+        case "paused":
+            paused = message.paused
+            progress = _progress(check, paused.progress, now) if paused.HasField("progress") else None
+            return Paused(_carried(check, paused, attempt, now), progress)
+        case "succeeded":
+            has_result = message.succeeded.HasField("result")
+            return Succeeded(_json("result", message.succeeded.result) if has_result else None)
+        case "failed":
+            return Failed(_failure(check, message.failed, attempt, now))
+        case "cancelled":
+            return Cancelled(message.cancelled.message[:MAX_ERROR_MESSAGE])
+        case "released":
+            released = message.released
+            return Released(_carried(check, released, attempt, now), released.message[:MAX_ERROR_MESSAGE])
+        case "attempt_status":
+            return ProgressMade(_progress(check, message.attempt_status.progress, now))
+        case _:
+            return Accepted()
+
+
+def _failure(check: Checker, message: pb.FailedReport, attempt: int, now: datetime) -> Failure:
+    delay = None
+    if message.HasField("retry_delay"):
+        delay = min(max(message.retry_delay.ToTimedelta(), timedelta()), _MAX_RETRY_DELAY)
+    text = message.message[:MAX_ERROR_MESSAGE] or "failed without a message"
+    return Failure(text, message.not_retryable, delay, _carried(check, message, attempt, now))
+
+
+def _progress(check: Checker, message: pb.ProgressReport, now: datetime) -> Progress:
+    if not 0.0 <= message.fraction <= 1.0:
+        check.refuse("reports.progress.fraction", f"is {message.fraction}; must be from 0 to 1")
+    return Progress(message.fraction, message.message[:MAX_PROGRESS_MESSAGE], now)
+
+
+def _carried(
+    check: Checker, message: pb.PausedReport | pb.FailedReport | pb.ReleasedReport, attempt: int, now: datetime
+) -> Checkpoint | None:
+    return _checkpoint(check, message.checkpoint, attempt, now) if message.HasField("checkpoint") else None
+
+
+def _checkpoint(check: Checker, message: pb.CheckpointReport, attempt: int, now: datetime) -> Checkpoint:
+    number = check.number("reports.checkpoint.number", message.number, at_least=1, at_most=2**62)
+    return Checkpoint(number, attempt, now, _json("checkpoint", message.data))
+
+
+def _json(what: str, value: Struct) -> dict[str, object]:
+    try:
+        return dict(json_of(value))
+    except NotJson as error:
+        raise _TooBig(f"{what} {error}") from error
+
+
+def server_messages(outgoing: Outgoing) -> list[pb.ServerMessage]:
+    """Return what goes out as messages, in order."""
+    messages = []
+    if outgoing.welcome:
+        messages.append(pb.ServerMessage(welcome=_welcome(outgoing.welcome)))
+    if outgoing.commands:
+        commands = pb.Commands(commands=[_command(each) for each in outgoing.commands])
+        messages.append(pb.ServerMessage(commands=commands))
+    if outgoing.acknowledged is not None:
+        messages.append(pb.ServerMessage(ack=pb.Ack(sequence=outgoing.acknowledged)))
+    return messages
+
+
+def _welcome(welcome: Welcome) -> pb.Welcome:
+    return pb.Welcome(
+        unit_id=welcome.unit_id,
+        session_id=welcome.session_id,
+        heartbeat_interval=seconds_message(welcome.heartbeat_seconds),
+        lease_duration=seconds_message(welcome.lease_seconds),
+        verdicts=[_verdict(each) for each in welcome.verdicts],
+    )
+
+
+def _verdict(verdict: Verdict) -> pb.Verdict:
+    return pb.Verdict(
+        task_id=verdict.task_id,
+        attempt=verdict.attempt,
+        action=_ACTION[verdict.action],
+        drop_reason=_DROP[verdict.drop_reason] if verdict.drop_reason else pb.DROP_REASON_UNSPECIFIED,
+    )
+
+
+def _command(command: Command) -> pb.Command:
+    message = pb.Command(command_id=command.command_id, task_id=command.task_id, attempt=command.attempt)
+    match command.order:
+        case StartOrder(dispatch):
+            message.start.CopyFrom(_start(dispatch))
+        case ResumeOrder(held_attempt, last_checkpoint_number):
+            message.resume.held_attempt = held_attempt
+            message.resume.last_checkpoint_number = last_checkpoint_number
+        case PauseOrder(reason):
+            message.pause.reason = reason
+            message.pause.SetInParent()
+        case CancelOrder(reason):
+            message.cancel.reason = reason
+            message.cancel.SetInParent()
+        case DropOrder(drop_reason):
+            message.drop.reason = _DROP[drop_reason]
+    return message
+
+
+def _start(dispatch: Dispatch) -> pb.StartOrder:
+    task = dispatch.task
+    checkpoint = dispatch.checkpoint
+    return pb.StartOrder(
+        task_type=task.task_type,
+        task_name=task.task_name,
+        config=struct_of(task.config),
+        checkpoint=checkpoint_message(checkpoint, with_data=True) if checkpoint else None,
+        last_checkpoint_number=task.last_checkpoint_number,
+        retry_count=task.retry_count,
+        max_retries=task.max_retries,
+    )
+
+
+def unit_statuses(check: Checker, statuses: "list[execution_unit_pb2.ExecutionUnitStatus.ValueType]") -> set[str]:
+    """Read a filter of unit statuses, as their names."""
+    for index, status in enumerate(statuses):
+        if status not in execution_unit_pb2.ExecutionUnitStatus.values():
+            check.refuse(f"statuses[{index}]", f"{status} is not an ExecutionUnitStatus")
+    names = execution_unit_pb2.ExecutionUnitStatus
+    known = (each for each in statuses if each and each in names.values())
+    return {names.Name(each).removeprefix("EXECUTION_UNIT_STATUS_") for each in known}

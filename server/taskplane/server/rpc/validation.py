@@ -1,0 +1,108 @@
+"""Checks of requests. Every bad field is found before anything is refused, so that one answer names them all."""
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TypeVar, cast
+
+from google.protobuf.message import Message
+from google.protobuf.struct_pb2 import Struct
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from taskplane.server.core.errors import FieldViolation, InvalidFields
+from taskplane.server.core.task import Json
+from taskplane.server.rpc.structs import NotJson, json_of
+
+T = TypeVar("T")
+
+MAX_LABELS = 32
+_TASK_TYPE = re.compile(r"[A-Za-z0-9._:/-]{1,100}")
+_LABEL_KEY = re.compile(r"[A-Za-z0-9._/-]{1,63}")
+
+
+@dataclass(slots=True)
+class Checker:
+    """Gathers what is wrong with a request."""
+
+    violations: list[FieldViolation] = field(default_factory=list)
+
+    def refuse(self, name: str, description: str) -> None:
+        """Take down a bad field."""
+        self.violations.append(FieldViolation(name, description))
+
+    def done(self) -> None:
+        """Raise InvalidFields if any field is bad."""
+        if self.violations:
+            raise InvalidFields(*self.violations)
+
+    def text(self, name: str, value: str, *, at_least: int = 0, at_most: int) -> str:
+        """Check a text's length in characters, and that it is not blank if it is required."""
+        if len(value) > at_most:
+            self.refuse(name, f"has {len(value)} characters; at most {at_most} are allowed")
+        elif at_least and not value.strip():
+            self.refuse(name, "is required")
+        elif "\x00" in value:
+            self.refuse(name, "holds a NUL character")
+        return value
+
+    def number(self, name: str, value: int, *, at_least: int, at_most: int) -> int:
+        """Check a number's range."""
+        if not at_least <= value <= at_most:
+            self.refuse(name, f"is {value}; must be from {at_least} to {at_most}")
+        return value
+
+    def task_id(self, name: str, value: int) -> int:
+        """Check that a task id is one at all."""
+        if value <= 0:
+            self.refuse(name, f"is {value}; a task id is positive")
+        return value
+
+    def task_type(self, name: str, value: str) -> str:
+        """Check a task type."""
+        if not value:
+            self.refuse(name, "is required")
+        elif not _TASK_TYPE.fullmatch(value):
+            self.refuse(name, f"is {value[:120]!r}; must be 1 to 100 characters of A-Z a-z 0-9 . _ : / -")
+        return value
+
+    def labels(self, name: str, value: Mapping[str, str]) -> dict[str, str]:
+        """Check labels."""
+        if len(value) > MAX_LABELS:
+            self.refuse(name, f"has {len(value)} entries; at most {MAX_LABELS} are allowed")
+        for key, each in value.items():
+            if not _LABEL_KEY.fullmatch(key):
+                self.refuse(f"{name}[{key[:80]!r}]", "a key is 1 to 63 characters of A-Z a-z 0-9 . _ / -")
+            self.text(f"{name}[{key[:80]!r}]", each, at_most=255)
+        return dict(value)
+
+    def json(self, name: str, value: Struct) -> Json:
+        """Check a Struct."""
+        try:
+            return json_of(value)
+        except NotJson as error:
+            self.refuse(name, str(error))
+            return {}
+
+    def page_size(self, name: str, value: int, *, default: int, at_most: int = 1000) -> int:
+        """Check a page size: 0 is the default, more than the most is the most."""
+        if value < 0:
+            self.refuse(name, f"is {value}; must not be negative")
+        return min(value, at_most) if value else default
+
+    def time(self, message: Message, name: str, path: str) -> datetime | None:
+        """Read a Timestamp field of a message; None if it is not set."""
+        if not message.HasField(name):
+            return None
+        try:
+            return cast("Timestamp", getattr(message, name)).ToDatetime(tzinfo=UTC)
+        except (ValueError, OverflowError):
+            self.refuse(path, "is not a time from year 1 to 9999")
+            return None
+
+    def unique(self, name: str, values: Collection[T], *, at_most: int) -> None:
+        """Check that a list is short enough and has nothing twice."""
+        if len(values) > at_most:
+            self.refuse(name, f"has {len(values)} entries; at most {at_most} are allowed")
+        if len(set(values)) != len(values):
+            self.refuse(name, "names something twice")

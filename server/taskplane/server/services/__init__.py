@@ -1,0 +1,1 @@
+"""What the faces call: one method a verb, for tasks; lists and watches; units for operators."""

@@ -1,0 +1,41 @@
+"""When the effect of a verb holds, and when it never will.
+
+Each function looks at a task as it was just committed: True ends the wait, False goes on, an error says that the
+effect cannot come any more.
+"""
+
+from taskplane.server.core.errors import CommandRejected, IllegalTransition
+from taskplane.server.core.task import Task, TaskStatus, Verb
+
+
+def is_paused(task: Task, note: str = "") -> bool:
+    """Whether a pause holds."""
+    if task.status is TaskStatus.PAUSED:
+        return True
+    _check_still_pending(task, Verb.PAUSE, note)
+    return False
+
+
+def is_cancelled(task: Task, note: str = "") -> bool:
+    """Whether a cancel holds."""
+    if task.status is TaskStatus.CANCELLED:
+        return True
+    _check_still_pending(task, Verb.CANCEL, note)
+    return False
+
+
+def is_dispatched(task: Task, note: str = "") -> bool:
+    """Whether a start, resume or restart holds: it runs, or has run, or does not want to any more."""
+    return task.queued_at is None
+
+
+def _check_still_pending(task: Task, verb: Verb, note: str) -> None:
+    pending = task.pending_command
+    if pending and pending.verb is verb and not task.is_final:
+        return
+    metadata = {"task_id": str(task.id), "from": task.status, "verb": verb}
+    if task.status is TaskStatus.RUNNING and pending is None:
+        refusal = f"{verb.lower()} of task {task.id} was refused by unit {task.execution_unit_id!r}"
+        raise CommandRejected(f"{refusal}: {note or 'no reason given'}", metadata=metadata)
+    happened = f"a {pending.verb.lower()} took its place" if pending else f"it became {task.status} first"
+    raise IllegalTransition(f"{verb.lower()} of task {task.id} has no effect: {happened}", metadata=metadata)

@@ -1,0 +1,85 @@
+"""Pages of lists. A page token is opaque, holds the key of the last row, and belongs to one query."""
+
+import base64
+import binascii
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Generic, TypeVar
+
+from taskplane.server.core.errors import FieldViolation, InvalidFields
+from taskplane.server.services.view import TaskView
+from taskplane.server.store.reading import TaskFilter
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """Rows, and the token of the next page; empty on the last."""
+
+    items: Sequence[T]
+    next_token: str
+
+
+@dataclass(frozen=True, slots=True)
+class TaskPage:
+    """Tasks, the token of the next page, and how many there are in all if that was asked, up to COUNT_CAP + 1."""
+
+    tasks: Sequence[TaskView]
+    next_token: str
+    total: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskQuery:
+    """Which tasks, in which order, how many (1 to 1000), and after which page."""
+
+    filter: TaskFilter
+    newest_first: bool = True
+    page_size: int = 50
+    page_token: str = ""
+    include_total: bool = False
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the query: the same for each of its pages."""
+        content = json.dumps([asdict(self.filter), self.newest_first], default=str, sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def page_token(fingerprint: str, key: int | str) -> str:
+    """Return the token of the page after the row with this key."""
+    return base64.urlsafe_b64encode(json.dumps([fingerprint, key]).encode()).decode().rstrip("=")
+
+
+def read_page_token(token: str, fingerprint: str) -> int | None:
+    """Return the key that a token holds, or None for an empty one. Raises InvalidFields if it is of another query."""
+    key = _read(token, fingerprint) if token else None
+    if key is not None and not isinstance(key, int):
+        raise _invalid("is not a page token of this server")
+    return key
+
+
+def read_text_page_token(token: str, fingerprint: str) -> str:
+    """As `read_page_token`, for lists whose key is a text; empty for an empty token."""
+    key = _read(token, fingerprint) if token else ""
+    if not isinstance(key, str):
+        raise _invalid("is not a page token of this server")
+    return key
+
+
+def _read(token: str, fingerprint: str) -> object:
+    try:
+        content = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
+        written_for, key = content
+    except (binascii.Error, ValueError, TypeError) as error:
+        raise _invalid("is not a page token of this server") from error
+    if written_for != fingerprint:
+        raise _invalid("belongs to another list: use it with the same filter and order that gave it")
+    return key
+
+
+def _invalid(why: str) -> InvalidFields:
+    return InvalidFields(FieldViolation("page_token", why))

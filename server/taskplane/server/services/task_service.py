@@ -1,0 +1,180 @@
+"""The TaskService: one method a verb. It waits for effects; what they are is decided further down."""
+
+import asyncio
+import uuid
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
+
+from taskplane.server.core import verbs
+from taskplane.server.core.change import Change
+from taskplane.server.core.clock import utc_now
+from taskplane.server.core.errors import CommandPending, TaskNotFound
+from taskplane.server.core.task import Checkpoint, Task, Transition
+from taskplane.server.core.verbs import Ask
+from taskplane.server.services.effects import is_cancelled, is_dispatched, is_paused
+from taskplane.server.services.pages import Page, TaskPage, TaskQuery, page_token, read_page_token
+from taskplane.server.services.view import TaskView
+from taskplane.server.store.store import Store
+from taskplane.server.tasks.batch import Committed
+from taskplane.server.tasks.group_commit import Request
+from taskplane.server.tasks.live import LiveAttempts
+from taskplane.server.tasks.proposals import TaskSpec
+from taskplane.server.tasks.state_manager import TaskStateManager
+from taskplane.server.tasks.watch import Follower, WatchHub
+from taskplane.server.units.registry import Registry, WaitingReason
+
+Effect = Callable[[Task, str], bool]
+
+
+class TaskService:
+    """Verbs and queries over tasks. Methods raise the errors of `core.errors`, as taskplane.v1.TaskService documents.
+
+    `wait_seconds` is how long a verb may wait for its effect; 0 returns as soon as it is recorded.
+    """
+
+    def __init__(
+        self, store: Store, states: TaskStateManager, registry: Registry, live: LiveAttempts, watch: WatchHub
+    ) -> None:
+        self._store = store
+        self._states = states
+        self._registry = registry
+        self._live = live
+        self._watch = watch
+
+    async def create(self, specs: Sequence[TaskSpec], ask: Ask, request: Request | None) -> list[TaskView]:
+        """Create tasks, all or none. Does not wait for a unit."""
+        return [self.view(task) for task in await self._states.create(specs, ask, request)]
+
+    async def start(self, task_id: int, ask: Ask, request: Request | None, wait_seconds: float) -> TaskView:
+        """Queue a PENDING task, and wait while a free slot is there for it."""
+        return await self._queue(task_id, partial(verbs.start, ask=ask), request, wait_seconds)
+
+    async def pause(self, task_id: int, ask: Ask, request: Request | None, wait_seconds: float) -> TaskView:
+        """Pause a RUNNING task, and wait for the unit's checkpoint."""
+        change = partial(verbs.pause, ask=ask, command_id=uuid.uuid4().hex, can_pause=self._registry.can_pause)
+        return await self._command(task_id, change, request, wait_seconds, is_paused)
+
+    async def resume(self, task_id: int, ask: Ask, request: Request | None, wait_seconds: float) -> TaskView:
+        """Queue a PAUSED task to go on, and wait while a free slot is there for it."""
+        return await self._queue(task_id, partial(verbs.resume, ask=ask), request, wait_seconds)
+
+    async def cancel(self, task_id: int, ask: Ask, request: Request | None, wait_seconds: float) -> TaskView:
+        """Cancel a task, and wait for the unit to have cleaned up."""
+        change = partial(verbs.cancel, ask=ask, command_id=uuid.uuid4().hex, is_held=self._registry.is_held)
+        return await self._command(task_id, change, request, wait_seconds, is_cancelled)
+
+    async def restart(self, task_id: int, ask: Ask, request: Request | None, wait_seconds: float) -> TaskView:
+        """Queue a FAILED or CANCELLED task afresh, and wait while a free slot is there for it."""
+        return await self._queue(task_id, partial(verbs.restart, ask=ask), request, wait_seconds)
+
+    async def delete(self, task_id: int, ask: Ask, request: Request | None) -> None:
+        """Delete a finished task with its history."""
+        await self._states.delete(task_id, ask, request)
+
+    async def get(self, task_id: int) -> TaskView:
+        """Return a task with the data of its newest checkpoint."""
+        task = await self._existing(task_id)
+        return self.view(await self._with_checkpoint(task))
+
+    async def list(self, query: TaskQuery) -> TaskPage:
+        """Return a page of tasks. Raises InvalidFields for a token of another list."""
+        after_id = read_page_token(query.page_token, query.fingerprint)
+        limit = query.page_size
+        found = await self._store.list_tasks(
+            query.filter, newest_first=query.newest_first, after_id=after_id, limit=limit + 1
+        )
+        total = await self._store.count_tasks(query.filter) if query.include_total else None
+        token = page_token(query.fingerprint, found[limit - 1].id) if len(found) > limit else ""
+        return TaskPage([self.view(task) for task in found[:limit]], token, total)
+
+    async def transitions(self, task_id: int, page_size: int, token: str) -> Page[Transition]:
+        """Return a page of a task's history, oldest first. Raises TaskNotFound."""
+        fingerprint = f"transitions:{task_id}"
+        after = read_page_token(token, fingerprint) or 0
+        await self._existing(task_id)
+        found = await self._store.list_transitions(task_id, after_revision=after, limit=page_size + 1)
+        more = len(found) > page_size
+        return Page(found[:page_size], page_token(fingerprint, found[page_size - 1].revision) if more else "")
+
+    async def checkpoints(self, task_id: int) -> Sequence[Checkpoint]:
+        """Return the checkpoints that are kept of a task, newest first. Raises TaskNotFound."""
+        await self._existing(task_id)
+        return await self._store.list_checkpoints(task_id)
+
+    def view(self, task: Task) -> TaskView:
+        """Return a task as callers see it now."""
+        now = utc_now()
+        task = self._live.overlay(task)
+        return TaskView(task, self._registry.waiting(task, now), now)
+
+    async def _queue(
+        self, task_id: int, change: Callable[..., Change], request: Request | None, wait_seconds: float
+    ) -> TaskView:
+        with self._follow(task_id) as follower:
+            task = await self._states.change(task_id, _timed(change), request)
+            deadline = asyncio.get_running_loop().time() + wait_seconds
+            while not is_dispatched(task) and self._is_about_to_run(task):
+                left = deadline - asyncio.get_running_loop().time()
+                event = await follower.next_change(left) if left > 0 else None
+                if event is None:
+                    break
+                task = event.task
+            return self.view(task)
+
+    async def _command(
+        self,
+        task_id: int,
+        change: Callable[..., Change],
+        request: Request | None,
+        wait_seconds: float,
+        effect: Effect,
+    ) -> TaskView:
+        with self._follow(task_id) as follower:
+            task = await self._states.change(task_id, _timed(change), request)
+            if wait_seconds and not effect(task, ""):
+                task = await self._until(follower, effect, task, wait_seconds)
+            return self.view(await self._with_checkpoint(task))
+
+    async def _until(self, follower: Follower, effect: Effect, task: Task, wait_seconds: float) -> Task:
+        deadline = asyncio.get_running_loop().time() + wait_seconds
+        while (left := deadline - asyncio.get_running_loop().time()) > 0:
+            event = await follower.next_change(left)
+            if event is None:
+                break
+            if event.deleted:
+                raise TaskNotFound(task.id)
+            if effect(event.task, event.note):
+                return event.task
+            task = event.task
+        verb = task.pending_command.verb.lower() if task.pending_command else "command"
+        raise CommandPending(
+            f"{verb} of task {task.id} has not taken effect within {wait_seconds:g} s; it stays pending",
+            metadata={"task_id": str(task.id)},
+        )
+
+    def _follow(self, task_id: int) -> AbstractContextManager[Follower]:
+        return self._watch.follow([task_id], lambda event: isinstance(event, Committed))
+
+    def _is_about_to_run(self, task: Task) -> bool:
+        waiting = self._registry.waiting(task, utc_now())
+        return waiting is not None and waiting.reason is WaitingReason.DISPATCHING
+
+    async def _existing(self, task_id: int) -> Task:
+        task = await self._store.get_task(task_id)
+        if task is None:
+            raise TaskNotFound(task_id)
+        return task
+
+    async def _with_checkpoint(self, task: Task) -> Task:
+        if task.checkpoint is None or task.checkpoint.data is not None:
+            return task
+        # It may have been pruned or deleted since the task was read.
+        checkpoint = await self._store.get_checkpoint(task.id, task.checkpoint.number)
+        return replace(task, checkpoint=checkpoint or task.checkpoint)
+
+
+def _timed(change: Callable[..., Change]) -> Callable[[Task, datetime], Change]:
+    return lambda task, now: change(task, now=now)

@@ -1,0 +1,16 @@
+"""A task as callers see it: the stored record, what is live, and why it waits."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from taskplane.server.core.task import Task
+from taskplane.server.units.registry import Waiting
+
+
+@dataclass(frozen=True, slots=True)
+class TaskView:
+    """A task at one moment."""
+
+    task: Task
+    waiting: Waiting | None
+    seen_at: datetime

@@ -1,0 +1,203 @@
+"""The course of a watch: a snapshot or the missed history, then what happens, in order and without a gap."""
+
+import time
+from collections.abc import AsyncGenerator, Iterable
+from dataclasses import dataclass
+from functools import partial
+
+from taskplane.server.core.errors import RevisionTooOld, TaskNotFound
+from taskplane.server.core.task import Task
+from taskplane.server.services.task_service import TaskService
+from taskplane.server.services.view import TaskView
+from taskplane.server.store.reading import TaskFilter
+from taskplane.server.store.store import Store
+from taskplane.server.tasks.batch import Committed
+from taskplane.server.tasks.watch import Follower, Progressed, WatchHub
+
+KEEP_ALIVE_SECONDS = 15.0
+_PAGE = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchQuery:
+    """What to watch; empty ids and types do not restrict. `after_revision` None begins with a snapshot."""
+
+    task_ids: tuple[int, ...] = ()
+    task_types: tuple[str, ...] = ()
+    after_revision: int | None = None
+    include_progress: bool = False
+    max_progress_per_second: int = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A task as it was when the watch began."""
+
+    view: TaskView
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotComplete:
+    """What follows happened later."""
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """A durable change, with the task as it was right after; as it is now, if the change is replayed."""
+
+    change: Committed
+    view: TaskView
+
+
+@dataclass(frozen=True, slots=True)
+class KeepAlive:
+    """Nothing happened for a while."""
+
+
+@dataclass(frozen=True, slots=True)
+class WatchEvent:
+    """One event, and the revision to go on from after it."""
+
+    revision: int
+    event: Snapshot | SnapshotComplete | Changed | Progressed | KeepAlive
+
+
+class WatchService:
+    """Watches of tasks."""
+
+    def __init__(self, store: Store, tasks: TaskService, hub: WatchHub) -> None:
+        self._store = store
+        self._tasks = tasks
+        self._hub = hub
+
+    async def watch(self, query: WatchQuery) -> AsyncGenerator[WatchEvent]:
+        """Yield events for ever. Close the generator when done with it.
+
+        Raises TaskNotFound, RevisionTooOld, and SlowReader when the reader falls behind.
+        """
+        with self._hub.follow(query.task_ids, lambda event: _matches(query, event)) as follower:
+            # Followed first, read after: what is committed in between is in both, and told once.
+            position = _Position(self._hub.revision)
+            await self._check_ids(query)
+            beginning = self._snapshot(query, position)
+            if query.after_revision is not None:
+                beginning = self._replay(query, query.after_revision, position)
+            async for event in beginning:
+                yield event
+            async for event in self._live(follower, ProgressPacer(query.max_progress_per_second), position):
+                yield event
+
+    async def _check_ids(self, query: WatchQuery) -> None:
+        if query.after_revision is not None and query.after_revision > self._hub.revision:
+            raise RevisionTooOld(
+                f"revision {query.after_revision} is not reached yet; the last one is {self._hub.revision}",
+                metadata={"latest": str(self._hub.revision)},
+            )
+        found = await self._tasks_by_id(query.task_ids)
+        for task_id in query.task_ids:
+            if task_id not in found:
+                raise TaskNotFound(task_id)
+
+    async def _snapshot(self, query: WatchQuery, position: "_Position") -> AsyncGenerator[WatchEvent]:
+        chosen = TaskFilter(task_ids=query.task_ids, task_types=query.task_types)
+        after_id = 0
+        while page := await self._store.list_tasks(chosen, newest_first=False, after_id=after_id, limit=_PAGE):
+            for task in page:
+                position.saw(task)
+                yield WatchEvent(0, Snapshot(self._tasks.view(task)))
+            after_id = page[-1].id
+        yield WatchEvent(position.begin, SnapshotComplete())
+
+    async def _replay(
+        self, query: WatchQuery, after_revision: int, position: "_Position"
+    ) -> AsyncGenerator[WatchEvent]:
+        missed = partial(self._store.transitions_since, task_ids=query.task_ids, limit=_PAGE)
+        while page := await missed(after_revision):
+            tasks = await self._tasks_by_id(tuple({each.task_id for each in page}))
+            for transition in page:
+                task = tasks.get(transition.task_id)
+                if task and (not query.task_types or task.task_type in query.task_types):
+                    event = Changed(Committed(task, transition), self._tasks.view(task))
+                    yield WatchEvent(transition.revision, event)
+            after_revision = page[-1].revision
+        position.begin = max(position.begin, after_revision)
+
+    async def _live(
+        self, follower: Follower, pacer: "ProgressPacer", position: "_Position"
+    ) -> AsyncGenerator[WatchEvent]:
+        while True:
+            await follower.arrival(pacer.seconds_to_next(KEEP_ALIVE_SECONDS))
+            changes, progress = follower.take()
+            revision = self._hub.revision
+            fresh = [change for change in changes if position.is_new(change)]
+            for change in fresh:
+                pacer.changed(change)
+                yield WatchEvent(change.task.revision, Changed(change, self._tasks.view(change.task)))
+            pacer.take(progress)
+            due = pacer.due()
+            for each in due:
+                yield WatchEvent(revision, each)
+            if not fresh and not due:
+                yield WatchEvent(revision, KeepAlive())
+
+    async def _tasks_by_id(self, task_ids: tuple[int, ...]) -> dict[int, Task]:
+        if not task_ids:
+            return {}
+        chosen = TaskFilter(task_ids=task_ids)
+        found = await self._store.list_tasks(chosen, newest_first=False, after_id=None, limit=len(task_ids))
+        return {task.id: task for task in found}
+
+
+class _Position:
+    """What a watch has told already: everything up to `begin`, and some tasks up to a later revision."""
+
+    def __init__(self, begin: int) -> None:
+        self.begin = begin
+        self._later: dict[int, int] = {}
+
+    def saw(self, task: Task) -> None:
+        if task.revision > self.begin:
+            self._later[task.id] = task.revision
+
+    def is_new(self, change: Committed) -> bool:
+        return change.task.revision > self._later.get(change.task.id, self.begin)
+
+
+class ProgressPacer:
+    """Holds progress back so that each task's comes at most so often; the newest value wins."""
+
+    def __init__(self, per_second: int) -> None:
+        self._interval = 1.0 / per_second
+        self._waiting: dict[int, Progressed] = {}
+        self._not_before: dict[int, float] = {}
+
+    def take(self, progress: Iterable[Progressed]) -> None:
+        """Take progress on."""
+        self._waiting.update((each.task_id, each) for each in progress)
+
+    def changed(self, change: Committed) -> None:
+        """Take that a task's status changed: progress from before is no news any more."""
+        if change.transition or change.deleted:
+            self._waiting.pop(change.task.id, None)
+            self._not_before.pop(change.task.id, None)
+
+    def due(self) -> list[Progressed]:
+        """Return what may be told now."""
+        now = time.monotonic()
+        due = [each for each in self._waiting.values() if self._not_before.get(each.task_id, 0.0) <= now]
+        for each in due:
+            del self._waiting[each.task_id]
+            self._not_before[each.task_id] = now + self._interval
+        return due
+
+    def seconds_to_next(self, at_most: float) -> float:
+        """Return how long nothing will be due."""
+        now = time.monotonic()
+        times = [self._not_before.get(task_id, 0.0) - now for task_id in self._waiting]
+        return max(0.0, min([*times, at_most]))
+
+
+def _matches(query: WatchQuery, event: Committed | Progressed) -> bool:
+    if isinstance(event, Progressed):
+        return query.include_progress and (not query.task_types or event.task_type in query.task_types)
+    return not query.task_types or event.task.task_type in query.task_types
