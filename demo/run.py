@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from processes import DemoError, Service, run_to_end
-from screen import console, follow, run_taskplane, show_json, show_tail, status_name, step
+from screen import conclude, console, follow, run_taskplane, show_json, show_tail, status_name, step
 
 from taskplane.client import Client, IllegalTransitionError, TaskplaneError, to_dict
 from taskplane.v1.task_pb2 import Task
@@ -36,7 +36,8 @@ def main() -> int:
             return 1
         except KeyboardInterrupt:
             return 130
-    step(f"Done in {time.monotonic() - began:.1f} s; server and unit ended with exit code 0, their files are removed.")
+    seconds = time.monotonic() - began
+    conclude(f"Done in {seconds:.1f} s. Server and unit ended with exit code 0, and their files are removed.")
     return 0
 
 
@@ -77,9 +78,9 @@ def control_a_task(client: Client, folder: Path, source: Path) -> None:
     task_id = create_task(client, folder, config_for(source, target))
     follow(client, task_id, stop_at=PAUSE_AT)
     pause(client, task_id)
-    require_standstill(folder)
+    require_standstill(target.with_name(f".{target.name}.{task_id}.part"))
     step("Resume it, and follow it to its end")
-    run_taskplane("task", "resume", str(task_id), "--actor", "demo", "--reason", "enough of a rest")
+    run_taskplane("task", "resume", str(task_id), "--reason", "enough of a rest")
     require_status(follow(client, task_id), "SUCCESS")
     show_outcome(client, task_id)
     check_output(source, target)
@@ -123,21 +124,14 @@ def pause(client: Client, task_id: int) -> None:
     run_taskplane("task", "get", str(task_id))
 
 
-def require_standstill(folder: Path) -> None:
+def require_standstill(part: Path) -> None:
     step("Paused means paused: the part file does not grow")
-    before = part_size(folder)
+    before = part.stat().st_size
     time.sleep(1)  # the time in which it would have grown by some megabytes
-    after = part_size(folder)
+    after = part.stat().st_size
     console.print(f"   {before:,} bytes now, {after:,} bytes a second later")
     if before != after:
         raise DemoError("the part file grew while the task was paused")
-
-
-def part_size(folder: Path) -> int:
-    parts = list(folder.glob(".users.json.*.part"))
-    if len(parts) != 1:
-        raise DemoError(f"expected one part file in {folder}, found {len(parts)}")
-    return parts[0].stat().st_size
 
 
 def require_status(task: Task, wanted: str) -> None:
@@ -154,7 +148,7 @@ def show_outcome(client: Client, task_id: int) -> None:
 def check_output(source: Path, target: Path) -> None:
     step("Count again by other means: each row once, in order")
     report = run_to_end([sys.executable, DEMO / "independent_count.py", source, target])
-    console.print(report.rstrip())
+    console.print(report.rstrip(), soft_wrap=True)
 
 
 def show_failure(error: Exception, folder: Path) -> None:

@@ -28,14 +28,19 @@ _step_numbers = count(1)
 
 def step(text: str) -> None:
     """Begins a step of the story."""
-    console.print(f"\n[bold cyan]{next(_step_numbers)}. {escape(text)}[/]")
+    console.print(f"\n[bold cyan]{next(_step_numbers)}. {escape(text)}[/]", soft_wrap=True)
+
+
+def conclude(text: str) -> None:
+    """Ends the story well."""
+    console.print(f"\n[bold green]{escape(text)}[/]", soft_wrap=True)
 
 
 def run_taskplane(*arguments: str) -> str:
     """Shows a command as a user would type it, runs it, shows what it prints and returns that."""
-    console.print(f"   [green]$ taskplane {escape(shlex.join(arguments))}[/]")
+    console.print(f"   [green]$ taskplane {escape(shlex.join(arguments))}[/]", soft_wrap=True)
     output = run_to_end([TASKPLANE, *arguments], console.width)
-    console.print(output.rstrip(), markup=False)
+    console.print(output.rstrip(), markup=False, soft_wrap=True)
     return output
 
 
@@ -48,7 +53,7 @@ def show_tail(log: Path) -> None:
     """Shows the last lines of a log."""
     lines = log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:]
     console.print(f"[yellow]--- the end of {log.name}[/]")
-    console.print("\n".join(lines), markup=False)
+    console.print("\n".join(lines), markup=False, soft_wrap=True)
 
 
 def follow(client: Client, task_id: int, stop_at: float | None = None) -> Task:
