@@ -11,12 +11,12 @@ from taskplane.unit.errors import UnitRejected, UnitSuperseded
 
 M = TypeVar("M", bound=Message)
 
-# A checkpoint of 1 MiB of JSON can be six times that as a Struct.
-_MESSAGE_BYTES = 8 << 20
+# A checkpoint of 1 MiB of JSON can be six times that as a Struct. Both ends must take it.
+MESSAGE_BYTES = 8 << 20
 
 _OPTIONS = (
-    ("grpc.max_send_message_length", _MESSAGE_BYTES),
-    ("grpc.max_receive_message_length", _MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MESSAGE_BYTES),
+    ("grpc.max_receive_message_length", MESSAGE_BYTES),
     # Finds dead connections below the heartbeats; the server allows pings every 10 s.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),

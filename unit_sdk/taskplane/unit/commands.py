@@ -77,7 +77,9 @@ class Commands:
             case "cancel":
                 return partial(self._at_work(key_of(command)).ask, Demand.CANCEL)
             case "drop":
-                return partial(self._workload.drop, key_of(command), command.drop.reason)
+                # Before it is answered: it takes back the attempt's reports, and must not take the answer.
+                self._workload.drop(key_of(command), command.drop.reason)
+                return None
             case _:
                 raise Refusal(RejectReason.REJECT_REASON_UNSUPPORTED, "this unit does not know such an order")
 

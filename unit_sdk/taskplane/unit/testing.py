@@ -27,6 +27,7 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from google.rpc.status_pb2 import Status
 from grpc_status import rpc_status
 
+from taskplane.unit.channel import MESSAGE_BYTES
 from taskplane.unit.structs import to_struct
 from taskplane.v1.execution_unit_control_pb2 import (
     Ack,
@@ -50,6 +51,13 @@ from taskplane.v1.execution_unit_control_pb2 import (
 from taskplane.v1.task_pb2 import TaskCheckpoint
 
 TIMEOUT_SECONDS = 20.0
+
+_OPTIONS = (
+    ("grpc.max_receive_message_length", MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MESSAGE_BYTES),
+    # A port that is in use is an error, not shared.
+    ("grpc.so_reuseport", 0),
+)
 
 ReportKind = Literal[
     "accepted",
@@ -87,7 +95,7 @@ class ScriptedServer:
 
     def listen(self) -> None:
         """Takes connections; after `go_away`, on the same port."""
-        server = self._server = grpc.server(ThreadPoolExecutor(), options=[("grpc.so_reuseport", 0)])
+        server = self._server = grpc.server(ThreadPoolExecutor(), options=_OPTIONS)
         connect = grpc.stream_stream_rpc_method_handler(
             self._connect,
             request_deserializer=UnitMessage.FromString,
@@ -115,7 +123,7 @@ class ScriptedServer:
         hello = next(messages, None)
         if hello is None:
             return
-        session = ScriptedSession(hello.hello)
+        session = ScriptedSession(hello.hello, context.peer())
         context.add_callback(session.close)
         threading.Thread(target=session._listen, args=(messages,), daemon=True).start()  # noqa: SLF001 - its other half
         self._sessions.put(session)
@@ -129,8 +137,10 @@ class ScriptedServer:
 class ScriptedSession:
     """One stream of a unit."""
 
-    def __init__(self, hello: Hello) -> None:
+    def __init__(self, hello: Hello, peer: str) -> None:
         self.hello = hello
+        # The unit's end of the connection, as gRPC names it.
+        self.peer = peer
         # All reports of the session so far, in order.
         self.reports: list[Report] = []
         # How many reports came in each message.

@@ -1,0 +1,170 @@
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from taskplane.unit.outbox import Outbox
+from taskplane.unit.reports import AttemptKey, key_of
+from taskplane.v1.execution_unit_control_pb2 import (
+    CheckpointReport,
+    CommandAccepted,
+    PausedReport,
+    ProgressReport,
+    Report,
+)
+
+
+def progress(fraction: float, task_id: int = 1) -> Report:
+    return Report(task_id=task_id, attempt=1, progress=ProgressReport(fraction=fraction))
+
+
+def checkpoint(number: int, task_id: int = 1) -> Report:
+    return Report(task_id=task_id, attempt=1, checkpoint=CheckpointReport(number=number))
+
+
+def sequences(reports: list[Report]) -> list[int]:
+    return [report.sequence for report in reports]
+
+
+@pytest.fixture
+def outbox() -> Outbox:
+    return Outbox()
+
+
+def test_reports_are_numbered_from_1_as_they_are_taken(outbox: Outbox) -> None:
+    outbox.add(checkpoint(1))
+    outbox.add(checkpoint(2))
+    assert sequences(outbox.take()) == [1, 2]
+
+    outbox.add(checkpoint(3))
+    assert sequences(outbox.take()) == [3]
+
+
+def test_an_acknowledgement_covers_all_before_it(outbox: Outbox) -> None:
+    for number in (1, 2, 3):
+        outbox.add(checkpoint(number))
+    outbox.take()
+
+    assert sequences(outbox.acknowledge(2)) == [1, 2]
+    assert len(outbox) == 1
+
+
+def test_what_was_not_sent_cannot_be_acknowledged(outbox: Outbox) -> None:
+    outbox.add(checkpoint(1))
+
+    assert outbox.acknowledge(1) == []
+
+
+def test_a_new_session_gets_everything_again_renumbered_from_1(outbox: Outbox) -> None:
+    for number in (1, 2, 3):
+        outbox.add(checkpoint(number))
+    outbox.take()
+    outbox.acknowledge(1)
+    outbox.add(checkpoint(4))
+    outbox.begin_session()
+
+    taken = outbox.take()
+
+    assert [(report.sequence, report.checkpoint.number) for report in taken] == [(1, 2), (2, 3), (3, 4)]
+
+
+def test_progress_of_one_attempt_is_replaced_whether_it_was_sent_or_not(outbox: Outbox) -> None:
+    outbox.add(progress(0.1))
+    outbox.take()
+    outbox.add(progress(0.2))
+    outbox.add(progress(0.3))
+    outbox.add(progress(0.9, task_id=2))
+    outbox.begin_session()
+
+    assert [report.progress.fraction for report in outbox.take()] == [0.3, 0.9]
+
+
+def test_a_message_is_filled_to_a_mebibyte_and_no_further(outbox: Outbox) -> None:
+    for number in (1, 2, 3):
+        big = checkpoint(number)
+        big.checkpoint.data["text"] = "x" * 400_000
+        outbox.add(big)
+
+    assert [sequences(outbox.take()), sequences(outbox.take())] == [[1, 2], [3]]
+
+
+def test_a_report_that_is_larger_than_that_goes_alone(outbox: Outbox) -> None:
+    big = checkpoint(1)
+    big.checkpoint.data["text"] = "x" * 2_000_000
+    outbox.add(big)
+    outbox.add(checkpoint(2))
+
+    assert [sequences(outbox.take()), sequences(outbox.take())] == [[1], [2]]
+
+
+def test_reports_of_an_attempt_can_be_forgotten(outbox: Outbox) -> None:
+    outbox.add(progress(0.5))
+    outbox.take()
+    outbox.add(checkpoint(1))
+    outbox.add(checkpoint(1, task_id=2))
+
+    outbox.forget(AttemptKey(1, 1))
+    outbox.begin_session()
+
+    assert [report.task_id for report in outbox.take()] == [2]
+
+
+class OutboxMachine(RuleBasedStateMachine):
+    """The outbox beside a plain list of all that is not acknowledged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.outbox = Outbox()
+        self.kept: list[Report] = []
+        self.sent: list[Report] = []
+        self.last_sequence = 0
+
+    @rule(
+        task_id=st.integers(1, 3),
+        kind=st.sampled_from(
+            [{"accepted": CommandAccepted()}, {"checkpoint": CheckpointReport()}, {"paused": PausedReport()}]
+        ),
+    )
+    def add(self, task_id: int, kind: dict[str, CommandAccepted | CheckpointReport | PausedReport]) -> None:
+        report = Report(task_id=task_id, attempt=1, **kind)  # type: ignore[arg-type]  # one of the kinds
+        self.outbox.add(report)
+        self.kept.append(report)
+
+    @rule(task_id=st.integers(1, 3), fraction=st.floats(0, 1))
+    def add_progress(self, task_id: int, fraction: float) -> None:
+        report = progress(fraction, task_id)
+        self.kept = [old for old in self.kept if not (old.HasField("progress") and key_of(old) == key_of(report))]
+        self.outbox.add(report)
+        self.kept.append(report)
+
+    @rule()
+    def take(self) -> None:
+        for report in self.outbox.take():
+            self.last_sequence += 1
+            assert report.sequence == self.last_sequence
+            self.sent.append(report)
+
+    @rule(data=st.data())
+    def acknowledge(self, data: st.DataObject) -> None:
+        sequence = data.draw(st.integers(0, self.last_sequence))
+        gone = self.outbox.acknowledge(sequence)
+        expected = [r for r in self.sent if r.sequence <= sequence and any(r is k for k in self.kept)]
+        assert [id(r) for r in gone] == [id(r) for r in expected]
+        self.kept = [k for k in self.kept if not any(k is r for r in gone)]
+
+    @rule()
+    def reconnect(self) -> None:
+        self.outbox.begin_session()
+        self.sent, self.last_sequence = [], 0
+
+    @invariant()
+    def holds_what_is_not_acknowledged(self) -> None:
+        assert len(self.outbox) == len(self.kept)
+        assert self.outbox.has_unsent == any(not any(k is s for s in self.sent) for k in self.kept)
+
+    def teardown(self) -> None:
+        self.outbox.begin_session()
+        assert [id(r) for r in self.outbox.take()] == [id(k) for k in self.kept]
+
+
+TestOutboxAgainstAModel = OutboxMachine.TestCase
+TestOutboxAgainstAModel.settings = settings(max_examples=50, stateful_step_count=30)
