@@ -12,7 +12,7 @@ def main() -> None:
     try:
         from taskplane.cli.app import app  # noqa: PLC0415  needs packages that may be missing
     except ModuleNotFoundError as error:
-        if error.name not in CLI_PACKAGES:
+        if (error.name or "").partition(".")[0] not in CLI_PACKAGES:
             raise
         sys.exit("error: the command line needs more packages: pip install 'taskplane[cli]'")
     app(prog_name="taskplane")

@@ -1,7 +1,7 @@
 """`taskplane serve`."""
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -55,9 +55,10 @@ def serve(  # noqa: PLR0913  an option for each field
     raise typer.Exit(_run({name: value for name, value in options.items() if value is not None}))
 
 
-def _run(given: dict[str, str | bool]) -> int:
+def _run(given: dict[str, Any]) -> int:
     try:
         from pydantic import ValidationError  # noqa: PLC0415  of the server extra, which may be missing
+
         from taskplane.server.app import run  # noqa: PLC0415  likewise
         from taskplane.server.config import ServerConfig  # noqa: PLC0415  likewise
     except ModuleNotFoundError as error:

@@ -52,7 +52,6 @@ def run(  # noqa: PLR0913  an option for each field
     ] = None,
 ) -> None:
     """Run an execution unit until SIGTERM or Ctrl-C, which give its tasks back. A second one ends it at once."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     os.environ[SERVER_VARIABLE] = settings.server  # a Unit that is not told a server asks there
     if ":" in what:
         if any(given is not None for given in (unit_id, name, capacity, label)):
@@ -71,6 +70,7 @@ def run(  # noqa: PLR0913  an option for each field
 def _run(unit: "Unit") -> ExitCode:
     from taskplane.unit import UnitRejected  # noqa: PLC0415  the SDK is loaded only to run a unit
 
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         unit.run()
     except UnitRejected as error:
