@@ -8,15 +8,17 @@ import argparse
 import csv
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
 from pathlib import Path
 
 from processes import DemoError, Service, run_to_end
+from rich.markup import escape
 from screen import conclude, console, follow, run_taskplane, show_json, show_tail, status_name, step
 
-from taskplane.client import Client, IllegalTransitionError, TaskplaneError, to_dict
+from taskplane.client import Client, TaskplaneError, to_dict
 from taskplane.v1.task_pb2 import Task
 
 DEMO = Path(__file__).parent
@@ -26,6 +28,7 @@ PAUSE_AT = 0.4
 
 def main() -> int:
     options = parse_options()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unwinds, and so ends the services
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="taskplane-demo-") as name:
         folder = Path(name)
@@ -44,7 +47,9 @@ def main() -> int:
 def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--csv", type=Path, help="process this file instead of one that is made")
-    parser.add_argument("--rows", type=int, default=300_000, help="rows of the file that is made (%(default)s)")
+    parser.add_argument(
+        "--rows", type=int, default=300_000, help="of the file that is made (%(default)s); a few are done at once"
+    )
     return parser.parse_args()
 
 
@@ -76,7 +81,7 @@ def tell_the_story(folder: Path, source: Path) -> None:
 def control_a_task(client: Client, folder: Path, source: Path) -> None:
     target = folder / "users.json"
     task_id = create_task(client, folder, config_for(source, target))
-    follow(client, task_id, stop_at=PAUSE_AT)
+    require_status(follow(client, task_id, stop_at=PAUSE_AT), "RUNNING")
     pause(client, task_id)
     require_standstill(target.with_name(f".{target.name}.{task_id}.part"))
     step("Resume it, and follow it to its end")
@@ -114,10 +119,7 @@ def create_task(client: Client, folder: Path, config: dict[str, object]) -> int:
 def pause(client: Client, task_id: int) -> None:
     step(f"Pause it at about {PAUSE_AT:.0%}, this time from Python")
     console.print(f'   client.pause_task({task_id}, actor="demo", reason="to show it")')
-    try:
-        task = client.pause_task(task_id, actor="demo", reason="to show it")
-    except IllegalTransitionError as error:
-        raise DemoError(f"it could not be paused any more, a file with more rows can: {error}") from error
+    task = client.pause_task(task_id, actor="demo", reason="to show it")
     require_status(task, "PAUSED")
     if not task.checkpoint.number:
         raise DemoError("the paused task has no checkpoint")
@@ -154,7 +156,7 @@ def check_output(source: Path, target: Path) -> None:
 def show_failure(error: Exception, folder: Path) -> None:
     for log in sorted(folder.glob("*.log")):
         show_tail(log)
-    console.print(f"[bold red]The demo failed:[/] {error}", markup=True)
+    console.print(f"[bold red]The demo failed:[/] {escape(str(error))}", soft_wrap=True)
 
 
 if __name__ == "__main__":
