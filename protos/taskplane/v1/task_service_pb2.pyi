@@ -1095,7 +1095,7 @@ class WatchTasksResponse(message.Message):
     DELETED_FIELD_NUMBER: builtins.int
     KEEP_ALIVE_FIELD_NUMBER: builtins.int
     revision: builtins.int
-    """The position after this event, for `after_revision`."""
+    """The position after this event, for `after_revision`. 0 while the snapshot is not complete: begin anew."""
     @builtins.property
     def snapshot(self) -> task_pb2.Task:
         """A task as it was when the watch began."""
@@ -1110,8 +1110,8 @@ class WatchTasksResponse(message.Message):
 
     @builtins.property
     def changed(self) -> task_pb2.Task:
-        """A change of anything else but progress: queued, a command recorded or accepted, a checkpoint. Live only:
-        such changes are not kept and not replayed, the latest is what a snapshot shows.
+        """A change of anything else but progress: queued, a command recorded or refused, a checkpoint. Live only: such
+        changes are not kept and not replayed, the latest is what a snapshot shows.
         """
 
     @builtins.property
