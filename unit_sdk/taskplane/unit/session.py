@@ -61,7 +61,6 @@ class Session:
             self._watch()
         finally:
             self._postbox.close()
-            self._may_send.set()
             self._call.cancel()
             reader.join()
             self._channel.close()
@@ -85,6 +84,7 @@ class Session:
         self._call.cancel()
 
     def _watch(self) -> None:
+        self._may_send.wait(HELLO_SECONDS)  # from then on the lease counts, which may be shorter
         while not self._over.wait(timeout=max(0.0, self._dead_at - time.monotonic())):
             if time.monotonic() >= self._dead_at:
                 logger.warning("session: nothing heard from the server for too long, the connection is dropped")
@@ -99,6 +99,7 @@ class Session:
             self._error = error
         finally:
             self._over.set()
+            self._may_send.set()
 
     def _take(self, message: ServerMessage) -> None:
         if message.HasField("welcome"):
