@@ -175,10 +175,10 @@ def test_create_with_watch_need_not_start_the_task(cli: CommandLine, script: Scr
     assert not script.requests[0].task.start
 
 
-def live_picture(board: Board, *events: WatchTasksResponse) -> str:
-    """The last picture that a terminal shows after the events."""
+def live_picture(board: Board, *events: WatchTasksResponse, width: int = 140) -> str:
+    """The last picture that a terminal of that width shows after the events."""
     screen = io.StringIO()
-    console = Console(file=screen, force_terminal=True, width=140, color_system=None, _environ={})
+    console = Console(file=screen, force_terminal=True, width=width, color_system=None, _environ={})
     with live_screen(board, console) as show:
         for at, event in enumerate(events):
             show(event, board.apply(event, at))
@@ -191,6 +191,13 @@ def test_a_terminal_shows_a_bar_with_rate_and_time_left() -> None:
         Board([1]), *snapshot(running), progress(0.1, "30 [rows]"), progress(0.2, "60 [rows]\x1b[2J")
     )
     assert re.search(r"1 users +RUNNING +━+╸? +20% +6\.7%/s ETA 12s +\d+d\d+h +60 \[rows\] \[2J", picture)
+
+
+def test_a_narrow_terminal_cuts_the_units_words_and_nothing_else() -> None:
+    events = [*snapshot(task(TASK_STATUS_RUNNING, fraction=0.0)), progress(0.1, ""), progress(0.2, "many words " * 9)]
+    picture = live_picture(Board([1]), *events, width=80)
+    assert re.search(r"1 users +RUNNING +━+╸? +20% +6\.7%/s ETA 12s +\d+d\d+h +many words.*…\s", picture)
+    assert picture.count("\n") == 1
 
 
 def test_a_paused_task_has_no_time_left() -> None:

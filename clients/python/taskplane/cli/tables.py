@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable
 
+import typer
 from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -29,11 +30,15 @@ UNIT_STYLES = {
 
 
 def show(renderable: RenderableType) -> None:
-    """Prints to stdout, as wide as the terminal is."""
+    """Prints to stdout: as wide as the terminal is, or as wide as it must be, without blanks at the ends of lines."""
     console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = UNLIMITED_COLUMNS
-    console.print(renderable)
+    if console.is_terminal:
+        console.print(renderable)
+        return
+    console.width = UNLIMITED_COLUMNS
+    with console.capture() as captured:
+        console.print(renderable)
+    typer.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
 def task_table(tasks: Iterable[Task]) -> Table:

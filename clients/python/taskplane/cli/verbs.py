@@ -1,6 +1,6 @@
 """`taskplane task start|pause|resume|cancel|restart|delete`: one verb on one task or several."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 import typer
@@ -69,14 +69,15 @@ def delete(settings: Settings, ids: TaskIds, *, reason: Reason = "", actor: Acto
         _each(ids, act)
 
 
-def _each(ids: Iterable[int], act: Callable[[int], None]) -> None:
+def _each(ids: Sequence[int], act: Callable[[int], None]) -> None:
     """Acts on every task, also after an error; the worst exit code counts."""
     worst = ExitCode.OK
+    is_one_of_many = len(ids) > 1
     for task_id in ids:
         try:
             act(task_id)
         except TaskplaneError as error:
-            worst = max(worst, report(error, about=f"task {task_id}: "))
+            worst = max(worst, report(error, about=f"task {task_id}: " if is_one_of_many else ""))
     raise typer.Exit(worst)
 
 

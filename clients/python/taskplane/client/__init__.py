@@ -1,7 +1,7 @@
 """The client of taskplane: creates tasks, controls them, watches them, and tells about units.
 
     with Client("127.0.0.1:50051") as client:
-        task = client.create_task("DATA_PROCESSING", "users", {"sourceFile": "users.csv"}, start=True)
+        task = client.create_task("DATA_PROCESSING", "users", {"inputPath": "users.csv"}, start=True)
         client.pause_task(task.id, reason="the disk is full")
 
 Needs grpcio and protobuf only. What calls return are the messages of `taskplane.v1`, what they raise is in `errors`.
