@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 import pytest
+
 from taskplane.unit import Unit, link
 from taskplane.unit.testing import ScriptedServer, ScriptedSession
 

@@ -3,6 +3,7 @@ from typing import Any, Literal
 
 import pydantic
 import pytest
+
 from taskplane.unit.config import read_config
 from taskplane.unit.errors import TaskFailed
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from taskplane.unit import SyncTaskContext, TaskContext, TaskReleased, Unit
 from taskplane.unit.structs import from_struct
 from taskplane.unit.testing import ScriptedServer

@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+
 from taskplane.unit import SyncTaskContext, TaskCancelled, TaskContext, TaskFailed, Unit
 from taskplane.unit.structs import from_struct
 from taskplane.unit.testing import ScriptedSession

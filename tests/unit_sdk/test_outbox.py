@@ -2,6 +2,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
 from taskplane.unit.outbox import Outbox
 from taskplane.unit.reports import AttemptKey, key_of
 from taskplane.v1.execution_unit_control_pb2 import (

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from taskplane.unit import SyncTaskContext, TaskContext, Unit
 from taskplane.unit.structs import from_struct
 from taskplane.unit.testing import ScriptedSession
@@ -47,9 +48,13 @@ def test_what_is_not_given_stays_as_it_was(unit: Unit, connect: Connect) -> None
 def test_the_callable_of_a_safe_point_is_not_called_while_nothing_is_asked(unit: Unit, connect: Connect) -> None:
     calls: list[str] = []
 
+    def checkpoint() -> dict[str, Any]:
+        calls.append("called")
+        return {}
+
     @unit.task("WORK")
     async def work(task: TaskContext, config: dict[str, Any]) -> None:
-        await task.safe_point(lambda: calls.append("called") or {})
+        await task.safe_point(checkpoint)
         await task.safe_point({"row": 1})
 
     session = connect(unit)

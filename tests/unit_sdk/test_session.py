@@ -1,11 +1,13 @@
 """The stream: Hello, Welcome and verdicts, heartbeats, breaks and reconnects."""
 
+import random
 import threading
 from collections.abc import Callable
 from typing import Any
 
 import grpc
 import pytest
+
 from taskplane.unit import (
     SyncTaskContext,
     TaskCancelled,
@@ -17,6 +19,8 @@ from taskplane.unit import (
     link,
     session,
 )
+from taskplane.unit.attempt import Attempt
+from taskplane.unit.commands import Commands
 from taskplane.unit.testing import ScriptedServer, ScriptedSession
 from taskplane.v1.execution_unit_control_pb2 import (
     AttemptState,
@@ -344,7 +348,7 @@ def test_waits_between_reconnects_are_random_below_a_bound_that_doubles_to_30_se
         return 0.0
 
     monkeypatch.setattr(link, "_FIRST_BOUND_SECONDS", 0.5)
-    monkeypatch.setattr(link.random, "uniform", no_wait)
+    monkeypatch.setattr(random, "uniform", no_wait)
     server.go_away()
     run(unit)
     assert enough.wait(20)
@@ -356,7 +360,12 @@ def test_a_welcome_starts_the_waits_over(
     unit: Unit, worker: Worker, server: ScriptedServer, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bounds: list[float] = []
-    monkeypatch.setattr(link.random, "uniform", lambda _, bound: bounds.append(bound) or 0.0)
+
+    def no_wait(_: float, bound: float) -> float:
+        bounds.append(bound)
+        return 0.0
+
+    monkeypatch.setattr(random, "uniform", no_wait)
     run(unit)
     server.session().fail(grpc.StatusCode.UNAVAILABLE, "starting")
     server.session().fail(grpc.StatusCode.UNAVAILABLE, "starting")
@@ -368,32 +377,29 @@ def test_a_welcome_starts_the_waits_over(
     assert bounds[:3] == [0.01, 0.02, 0.01]
 
 
+Refusal = tuple[str, type[Exception], str]
+
+
 @pytest.mark.parametrize(
-    ("code", "reason", "error", "text"),
+    "refusal",
     [
-        ("INVALID_ARGUMENT", "INVALID_FIELDS", UnitRejected, r"bad hello \(hello.capacity: must be at most 10000\)"),
-        ("FAILED_PRECONDITION", "PROTOCOL_VERSION_UNSUPPORTED", UnitRejected, "FAILED_PRECONDITION: bad hello"),
-        ("ABORTED", "SESSION_SUPERSEDED", UnitSuperseded, "another process has connected under this unit's id"),
+        ("INVALID_ARGUMENT INVALID_FIELDS", UnitRejected, r"bad hello \(hello.capacity: must be at most 10000\)"),
+        ("FAILED_PRECONDITION PROTOCOL_VERSION_UNSUPPORTED", UnitRejected, "FAILED_PRECONDITION: bad hello"),
+        ("ABORTED SESSION_SUPERSEDED", UnitSuperseded, "another process has connected under this unit's id"),
     ],
 )
 def test_an_error_that_needs_a_person_ends_the_unit_with_the_servers_text(
-    unit: Unit,
-    worker: Worker,
-    server: ScriptedServer,
-    run: Run,
-    code: str,
-    reason: str,
-    error: type[Exception],
-    text: str,
+    unit: Unit, worker: Worker, server: ScriptedServer, run: Run, refusal: Refusal
 ) -> None:
+    status, error, text = refusal
     running = run(unit)
     connected = server.session()
     connected.welcome()
     connected.start(1, 1, "WAIT")
     connected.expect("accepted")
-    connected.fail(
-        grpc.StatusCode[code], "bad hello", reason=reason, fields={"hello.capacity": "must be at most 10000"}
-    )
+    code, reason = status.split()
+    fields = {"hello.capacity": "must be at most 10000"}
+    connected.fail(grpc.StatusCode[code], "bad hello", reason=reason, fields=fields)
     running.join()
 
     assert worker.ended_by == [TaskDropped]
@@ -411,14 +417,23 @@ def test_after_any_other_error_the_unit_comes_back(
     server.session().welcome()
 
 
+@pytest.mark.parametrize("place", [(Commands, "obey"), (Attempt, "end")])
 def test_a_fault_in_the_sdk_ends_the_unit_instead_of_hiding(
-    unit: Unit, worker: Worker, server: ScriptedServer, run: Run, monkeypatch: pytest.MonkeyPatch
+    unit: Unit,
+    worker: Worker,
+    server: ScriptedServer,
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    place: tuple[type, str],
 ) -> None:
+    def faulty(*_: object) -> None:
+        raise ZeroDivisionError
+
     running = run(unit)
-    monkeypatch.setattr(link.Commands, "obey", lambda self, command: 1 / 0)
+    monkeypatch.setattr(*place, faulty)
     connected = server.session()
     connected.welcome()
-    connected.start(1, 1, "WORK")
+    connected.start(1, 1, "WORK", {"rows": 0})
     running.join()
 
     assert isinstance(running.error, ZeroDivisionError)

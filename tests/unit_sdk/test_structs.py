@@ -3,6 +3,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from taskplane.unit.structs import from_struct, to_struct
 from taskplane.v1.execution_unit_control_pb2 import CheckpointReport, PausedReport, Report, Reports, UnitMessage
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from taskplane.unit import (
     Interrupted,
     SyncTaskContext,
@@ -25,14 +26,14 @@ Connect = Callable[[Unit], ScriptedSession]
 class Steps:
     """An executor that works until it is let finish, with a safe point at each step, and notes what ended it."""
 
-    def __init__(self, unit: Unit, **options: bool) -> None:
+    def __init__(self, unit: Unit, *, can_pause: bool = True) -> None:
         self.may_finish = threading.Event()
         self.has_ended = threading.Event()
         self.ended_by: type[BaseException] | None = None
         self.steps = 0
         self.attempts: list[int] = []
-        unit.task("FUNCTION", **options)(self.function)
-        unit.task("COROUTINE", **options)(self.coroutine)
+        unit.task("FUNCTION", can_pause=can_pause)(self.function)
+        unit.task("COROUTINE", can_pause=can_pause)(self.coroutine)
 
     def function(self, task: SyncTaskContext, config: dict[str, Any]) -> dict[str, Any]:
         try:
@@ -329,8 +330,7 @@ def test_a_pause_leaves_a_coroutine_that_waits_for_long_alone(
 
     @unit.task("WORK")
     async def work(task: TaskContext, config: dict[str, Any]) -> None:
-        while not go.is_set():
-            await asyncio.sleep(0.001)
+        await asyncio.to_thread(go.wait)
 
     session = connect(unit)
     session.start(1, 1, "WORK")

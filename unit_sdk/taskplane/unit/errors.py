@@ -22,9 +22,9 @@ class TaskFailed(Exception):
         checkpoint: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(message)
-        self.message = message
+        self.message = str(message)
         self.retryable = retryable
-        self.retry_delay = retry_delay
+        self.retry_delay = timedelta(seconds=retry_delay) if isinstance(retry_delay, int | float) else retry_delay
         self.checkpoint = checkpoint
 
 

@@ -29,7 +29,7 @@ class Life:
         self._all_acknowledged = asyncio.Event()
         self._failure: Exception | None = None
         self._postbox = Postbox()
-        self._runner = Runner(self._loop)
+        self._runner = Runner(self._loop, self._fail)
         self._workload = Workload(introduction.capacity, self._postbox, self._runner)
         self._link = Link(
             server,

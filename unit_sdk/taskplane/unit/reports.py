@@ -3,25 +3,18 @@
 import json
 import math
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import Any, NamedTuple
 
-from google.protobuf.duration_pb2 import Duration
 from google.protobuf.struct_pb2 import Struct
 
-from taskplane.unit.errors import TaskFailed
 from taskplane.unit.structs import to_struct
 from taskplane.v1.execution_unit_control_pb2 import (
-    CancelledReport,
-    CheckpointReport,
     Command,
     CommandAccepted,
     CommandRejected,
-    FailedReport,
     ProgressReport,
     RejectReason,
     Report,
-    SucceededReport,
 )
 
 # The kinds after which an attempt is over.
@@ -30,7 +23,6 @@ ENDINGS = frozenset({"succeeded", "failed", "cancelled", "released"})
 # The contract's limits, in characters and in bytes of JSON.
 _REJECT_LENGTH = 1000
 _PROGRESS_LENGTH = 1000
-_ERROR_LENGTH = 10_000
 _LARGEST_JSON = 1 << 20
 
 
@@ -54,35 +46,6 @@ def accepted(command: Command) -> Report:
 def rejected(command: Command, reason: RejectReason.ValueType, message: str) -> Report:
     """The command will not be carried out."""
     return _answer(command, Report(rejected=CommandRejected(reason=reason, message=cut(message, _REJECT_LENGTH))))
-
-
-def succeeded(result: Mapping[str, Any] | None) -> Report:
-    """The attempt is done. A result that the task cannot hold is a TaskFailed: the next attempt would end the same."""
-    try:
-        return Report(succeeded=SucceededReport(result=None if result is None else json_struct(result, "result")))
-    except (TypeError, ValueError) as error:
-        raise TaskFailed(str(error)) from error
-
-
-def failed(error: BaseException, checkpoint: CheckpointReport | None) -> Report:
-    """The attempt failed: in the executor's own words if it raised TaskFailed, else as a retryable failure."""
-    if isinstance(error, TaskFailed):
-        message, delay = error.message, error.retry_delay
-    else:
-        message, delay = f"{type(error).__name__}: {error}", None
-    return Report(
-        failed=FailedReport(
-            message=cut(message, _ERROR_LENGTH),
-            not_retryable=isinstance(error, TaskFailed) and not error.retryable,
-            retry_delay=None if delay is None else _duration(delay),
-            checkpoint=checkpoint,
-        )
-    )
-
-
-def cancelled(message: str) -> Report:
-    """The attempt is cancelled; `message` says what could not be cleaned up."""
-    return Report(cancelled=CancelledReport(message=cut(message, _REJECT_LENGTH)))
 
 
 def progress_report(fraction: float, message: str) -> ProgressReport:
@@ -110,9 +73,3 @@ def _answer(command: Command, report: Report) -> Report:
     report.task_id, report.attempt = key_of(command)
     report.command_id = command.command_id
     return report
-
-
-def _duration(delay: float | timedelta) -> Duration:
-    duration = Duration()
-    duration.FromTimedelta(delay if isinstance(delay, timedelta) else timedelta(seconds=delay))
-    return duration

@@ -3,15 +3,16 @@
 import asyncio
 import inspect
 import logging
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
 from taskplane.unit.attempt import Attempt
 from taskplane.unit.class_executor import ClassExecutor
 from taskplane.unit.config import read_config
-from taskplane.unit.errors import Interrupted, TaskFailed, TaskReleased
+from taskplane.unit.endings import failed, interrupted, succeeded
+from taskplane.unit.errors import Interrupted
 from taskplane.unit.executors import CoroutineExecutor, Executor, FunctionExecutor, TaskType
-from taskplane.unit.reports import cancelled, failed, succeeded
 from taskplane.unit.structs import from_struct
 from taskplane.v1.execution_unit_control_pb2 import Report
 
@@ -22,10 +23,14 @@ _CLOSE_SECONDS = 1.0
 
 
 class Runner:
-    """Owns the asyncio tasks in which attempts run. What it runs lives on one event loop."""
+    """Owns the asyncio tasks in which attempts run, all on one event loop.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    An executor's errors end its attempt; what else is raised is a fault of the SDK and goes to `on_fault`.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, on_fault: Callable[[Exception], object]) -> None:
         self._loop = loop
+        self._on_fault = on_fault
         self._running: set[asyncio.Task[None]] = set()
         self._executors: dict[Attempt, Executor] = {}
         self._latest: dict[int, asyncio.Task[None]] = {}
@@ -38,7 +43,7 @@ class Runner:
     def answer_status(self, attempt: Attempt, command_id: str) -> None:
         """Answers a get_status command, after asking an executor that is a class. From any thread."""
         if attempt.is_steered:
-            self._loop.call_soon_threadsafe(self._spawn, self._answer_status(attempt, command_id))
+            self._loop.call_soon_threadsafe(lambda: self._spawn(self._answer_status(attempt, command_id)))
         else:
             attempt.post_status(command_id)
 
@@ -61,11 +66,16 @@ class Runner:
         task = self._latest[task_id] = self._spawn(self._run(attempt, task_type, earlier))
         task.add_done_callback(partial(self._forget, task_id))
 
-    def _spawn(self, work: Any) -> asyncio.Task[None]:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self._loop.create_task(work)
         self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        task.add_done_callback(self._end)
         return task
+
+    def _end(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        if not task.cancelled() and isinstance(fault := task.exception(), Exception):
+            self._on_fault(fault)
 
     def _forget(self, task_id: int, task: asyncio.Task[None]) -> None:
         if self._latest.get(task_id) is task:
@@ -89,11 +99,11 @@ class Runner:
             raise
         except BaseException as error:
             if attempt.interruption is not None:
-                return _interrupted(attempt, error)
+                return interrupted(attempt, error)
             if isinstance(error, asyncio.CancelledError) and self._is_closing():
                 raise
-            return _failed(attempt, error)
-        return ending if attempt.interruption is None else _interrupted(attempt, None)
+            return failed(attempt, error)
+        return ending if attempt.interruption is None else interrupted(attempt, None)
 
     async def _work(self, attempt: Attempt, task_type: TaskType) -> Any:
         config = read_config(task_type.config, from_struct(attempt.order.config))
@@ -122,30 +132,3 @@ def _executor(task_type: TaskType, attempt: Attempt) -> Executor:
     if inspect.iscoroutinefunction(task_type.code):
         return CoroutineExecutor(task_type.code, attempt)
     return FunctionExecutor(task_type.code, attempt)
-
-
-def _failed(attempt: Attempt, error: BaseException) -> Report:
-    if not isinstance(error, TaskFailed):
-        logger.warning("%s: the executor raised", attempt, exc_info=error)
-        return failed(error, None)
-    try:
-        checkpoint = None if error.checkpoint is None else attempt.number_checkpoint(error.checkpoint)
-    except (TypeError, ValueError) as bad_checkpoint:
-        return failed(bad_checkpoint, None)
-    return failed(error, checkpoint)
-
-
-def _interrupted(attempt: Attempt, error: BaseException | None) -> Report:
-    """How an interrupted attempt ends, whatever the executor made of the interruption."""
-    message = "" if error is None or _is_interruption(error) else f"clean-up failed: {type(error).__name__}: {error}"
-    if message:
-        logger.warning("%s: the executor raised while it was interrupted", attempt, exc_info=error)
-    # A dropped attempt is silent, so its ending goes to nobody.
-    return attempt.released(message) if attempt.interruption is TaskReleased else cancelled(message)
-
-
-def _is_interruption(error: BaseException) -> bool:
-    kinds = (Interrupted, asyncio.CancelledError)
-    if isinstance(error, BaseExceptionGroup):  # a task group passes it on in one
-        return error.split(kinds)[1] is None
-    return isinstance(error, kinds)
