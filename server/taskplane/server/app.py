@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Coroutine
+from datetime import timedelta
 from typing import Any
 
 from taskplane.server.config import ServerConfig, masked
@@ -16,17 +17,19 @@ from taskplane.server.rpc.operations_service import OperationsServicer
 from taskplane.server.rpc.server import RpcServer
 from taskplane.server.rpc.task_service import TaskServicer
 from taskplane.server.rpc.unit_control import UnitControlServicer
-from taskplane.server.services.task_service import TaskService
+from taskplane.server.services.task_service import CommandTimeLimits, TaskService
 from taskplane.server.services.watching import WatchService
 from taskplane.server.store.database import Database
 from taskplane.server.store.migrate import migrate, missing_migrations
 from taskplane.server.store.store import Store
 from taskplane.server.tasks.group_commit import GroupCommit
 from taskplane.server.tasks.live import LiveAttempts
+from taskplane.server.tasks.maintenance import Maintenance
 from taskplane.server.tasks.state_manager import TaskStateManager
 from taskplane.server.tasks.watch import WatchHub
 from taskplane.server.units.dispatcher import Dispatcher
-from taskplane.server.units.manager import ExecutionUnitManager
+from taskplane.server.units.leases import Leases
+from taskplane.server.units.manager import ExecutionUnitManager, Intervals
 from taskplane.server.units.registry import Registry
 from taskplane.server.units.reporting import ReportDesk
 
@@ -60,7 +63,8 @@ class Server:
         await self._prepare_database()
         self._hub.revision = await self._store.latest_revision()
         registry = Registry(await self._store.all_units(), await self._store.running_tasks())
-        self._units = ExecutionUnitManager(self._store, self._states, registry)
+        intervals = Intervals(self._config.heartbeat_seconds, self._config.lease_seconds)
+        self._units = ExecutionUnitManager(self._store, self._states, registry, intervals)
         self._dispatcher = Dispatcher(self._states, registry, self._units.send_dispatches)
         # The registry hears first, since the others look things up in it.
         self._commits.listeners += [
@@ -71,9 +75,21 @@ class Server:
             logs.log_transitions,
         ]
         self._committing = self._run(self._commits.run())
-        for part in (self._live.run(), self._dispatcher.run(), self._store_heartbeats()):
+        retention = timedelta(days=self._config.retention_days) if self._config.retention_days else None
+        maintenance = Maintenance(self._states, self._store, retention)
+        for part in (
+            self._live.run(),
+            self._dispatcher.run(),
+            Leases(self._states, registry, self._config.lease_seconds).run(),
+            maintenance.expire_for_ever(),
+            maintenance.purge_for_ever(),
+            self._store_heartbeats(),
+        ):
             self._run(part)
-        tasks = TaskService(self._store, self._states, registry, self._live, self._hub)
+        time_limits = CommandTimeLimits(
+            timedelta(seconds=self._config.pause_seconds), timedelta(seconds=self._config.cancel_seconds)
+        )
+        tasks = TaskService(self._store, self._states, registry, self._live, self._hub, time_limits=time_limits)
         desk = ReportDesk(self._states, self._live, self._hub, registry)
         self._rpc = RpcServer(
             TaskServicer(tasks, WatchService(self._store, tasks, self._hub)),

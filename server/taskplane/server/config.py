@@ -45,12 +45,30 @@ class ServerConfig(BaseSettings):
     # How long calls under way may take to end when the server stops.
     drain_seconds: float = Field(default=5.0, ge=0, le=600)
 
+    # How often a unit is to be heard, and how long it may be silent before its tasks are given away.
+    heartbeat_seconds: float = Field(default=5.0, gt=0, le=3600)
+    lease_seconds: float = Field(default=30.0, gt=0, le=24 * 3600)
+    # How long a unit may take for a pause (then it is reported as overdue) and a cancel (then it is forced).
+    pause_seconds: float = Field(default=30.0, gt=0, le=24 * 3600)
+    cancel_seconds: float = Field(default=30.0, gt=0, le=24 * 3600)
+    # Finished tasks are deleted, with their history, after so many days; 0 keeps them for ever.
+    retention_days: float = Field(default=0.0, ge=0, le=36500)
+
     # The requirements' way to name a MySQL database. They count if no URL is given.
     db_host: str = Field(default="", validation_alias=AliasChoices("DB_HOST"))
     db_port: int = Field(default=3306, ge=1, le=65535, validation_alias=AliasChoices("DB_PORT"))
     db_username: str = Field(default="root", validation_alias=AliasChoices("DB_USERNAME"))
     db_password: str = Field(default="", validation_alias=AliasChoices("DB_PASSWORD"), repr=False)
     db_database: str = Field(default="task_management", validation_alias=AliasChoices("DB_DATABASE"))
+
+    @model_validator(mode="after")
+    def _lease_outlasts_heartbeats(self) -> "ServerConfig":
+        if self.lease_seconds < 2 * self.heartbeat_seconds:
+            raise ValueError(
+                f"lease_seconds ({self.lease_seconds:g}) must be at least twice heartbeat_seconds "
+                f"({self.heartbeat_seconds:g}), so that one lost heartbeat costs nothing"
+            )
+        return self
 
     @model_validator(mode="after")
     def _from_db_variables(self) -> "ServerConfig":
@@ -62,14 +80,8 @@ class ServerConfig(BaseSettings):
 
     def described(self) -> str:
         """Return the settings in one line, without secrets."""
-        shown = {
-            "grpc": self.grpc,
-            "database": masked(self.database_url),
-            "migrate": self.migrate,
-            "reflection": self.reflection,
-            "log_level": self.log_level,
-            "drain_seconds": self.drain_seconds,
-        }
+        hidden = {name for name in type(self).model_fields if name.startswith("db_")}
+        shown = self.model_dump(exclude=hidden) | {"database_url": masked(self.database_url)}
         return " ".join(f"{name}={value}" for name, value in shown.items())
 
 

@@ -12,11 +12,15 @@ SERVER = "taskplane"
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """The task after one change; `transition` is None if its status stayed. `note` is for those who wait."""
+    """The task after one change; `transition` is None if its status stayed.
+
+    `note` is for those who wait. `taken_from_unit`: the unit has no say in it and must be told to drop its attempt.
+    """
 
     task: Task
     transition: Transition | None = None
     note: str = ""
+    taken_from_unit: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +34,16 @@ class Change:
     steps: tuple[Step, ...] = ()
     checkpoint: Checkpoint | None = None
 
-    def move(self, to: TaskStatus, *, now: datetime, by: str, reason: str, **changes: Any) -> Self:
+    def move(
+        self,
+        to: TaskStatus,
+        *,
+        now: datetime,
+        by: str,
+        reason: str,
+        taken_from_unit: bool = False,
+        **changes: Any,
+    ) -> Self:
         """Add a change of status; IllegalTransition if the table forbids it."""
         after = self.task.moved(to, now=now, updated_at=now, **changes)
         transition = Transition(
@@ -42,7 +55,7 @@ class Change:
             reason=reason,
             attempt=after.attempt,
         )
-        return self._plus(Step(after, transition))
+        return self._plus(Step(after, transition, taken_from_unit=taken_from_unit))
 
     def edit(self, *, now: datetime, note: str = "", **changes: Any) -> Self:
         """Add a change of anything but the status."""

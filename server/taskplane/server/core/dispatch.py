@@ -33,6 +33,7 @@ def dispatched(assignment: Assignment, now: datetime) -> Change:
         queued_at=None,
         queued_by="",
         queued_reason="",
+        queued_command_id="",
         not_before=None,
     )
 

@@ -248,6 +248,20 @@ class DatabaseUnavailable(TaskplaneError):
         super().__init__("the database is not available; try again", retry_delay_seconds=retry_delay_seconds)
 
 
+class LeaseExpired(TaskplaneError):
+    """The unit was silent for its lease; its tasks are given away."""
+
+    code = Code.UNAVAILABLE
+    reason = "LEASE_EXPIRED"
+
+    def __init__(self, unit_id: str, lease_seconds: float) -> None:
+        super().__init__(
+            f"unit {unit_id!r} was silent for its lease of {lease_seconds:g} s; connect again",
+            metadata={"unit_id": unit_id},
+            retry_delay_seconds=1.0,
+        )
+
+
 class ServerStopping(TaskplaneError):
     """The server is about to stop."""
 

@@ -63,5 +63,9 @@ def _choose(task: Task, offers: Sequence[Offer], taken: Mapping[str, int]) -> As
 
 
 def holds(offer: Offer, task: Task) -> bool:
-    """Whether the unit holds the task's current attempt paused in memory."""
-    return task.status is TaskStatus.PAUSED and offer.held.get(task.id) == task.attempt
+    """Whether the unit holds the task's current attempt paused in memory, where it is to go on.
+
+    A task that is resumed from an older checkpoint than its last cannot go on from memory.
+    """
+    goes_on = task.checkpoint is None or task.checkpoint.number == task.last_checkpoint_number
+    return task.status is TaskStatus.PAUSED and goes_on and offer.held.get(task.id) == task.attempt

@@ -144,7 +144,7 @@ def failed(task: Task, speaker: Speaker, now: datetime, *, failure: Failure, pol
     )
     if failure.not_retryable or _pending(task) is Verb.CANCEL:
         return change
-    return _retried(change, now, policy, failure.retry_delay)
+    return retried(change, now, policy, failure.retry_delay)
 
 
 def cancelled(task: Task, speaker: Speaker, now: datetime, *, message: str) -> Change:
@@ -158,21 +158,24 @@ def cancelled(task: Task, speaker: Speaker, now: datetime, *, message: str) -> C
 def start_rejected(task: Task, speaker: Speaker, now: datetime, *, message: str) -> Change:
     """RUNNING → FAILED → PENDING: the unit did not take the attempt on. No retry is counted."""
     _fence_running(task, speaker)
-    reason = f"the unit refused: {message}"
-    return (
-        Change(task)
-        .move(TaskStatus.FAILED, now=now, by=speaker.name, reason=reason)
-        .move(
-            TaskStatus.PENDING,
-            now=now,
-            by=SERVER,
-            reason="queued again, no retry counted",
-            queued_at=now,
-            queued_by=SERVER,
-            queued_reason="refused by a unit",
-            not_before=now + REJECTED_START_DELAY,
-            pending_command=None,
-        )
+    why = f"the unit refused: {message}"
+    if settled := _as_was_asked(task, now, why):
+        return settled
+    change = Change(task).move(TaskStatus.FAILED, now=now, by=speaker.name, reason=why)
+    return _queued_again(change, now, "refused by a unit")
+
+
+def _queued_again(change: Change, now: datetime, why: str) -> Change:
+    return change.move(
+        TaskStatus.PENDING,
+        now=now,
+        by=SERVER,
+        reason="queued again, no retry counted",
+        queued_at=now,
+        queued_by=SERVER,
+        queued_reason=why,
+        not_before=now + REJECTED_START_DELAY,
+        pending_command=None,
     )
 
 
@@ -184,27 +187,44 @@ def command_rejected(task: Task, speaker: Speaker, now: datetime, *, command_id:
     return Change(task).edit(now=now, pending_command=None, note=message or "refused by the unit")
 
 
+def not_accepted(task: Task, speaker: Speaker, now: datetime, *, seconds: float) -> Change:
+    """RUNNING → FAILED → PENDING: the unit has not answered the start. No retry is counted; the unit must drop it."""
+    _fence_running(task, speaker)
+    if task.accepted_at:
+        return Change(task)
+    why = f"{speaker.name} did not accept it within {seconds:g} s"
+    if settled := _as_was_asked(task, now, why):
+        return settled
+    change = Change(task).move(TaskStatus.FAILED, now=now, by=SERVER, reason=why, taken_from_unit=True)
+    return _queued_again(change, now, "not accepted by a unit")
+
+
 def lost(task: Task, speaker: Speaker, now: datetime, *, why: str, policy: RetryPolicy) -> Change:
-    """Settle a RUNNING attempt that is gone with its unit.
+    """RUNNING → FAILED: the attempt is gone with its unit; and on to PENDING if a retry is left.
 
     What was asked for holds: a pending cancel makes it CANCELLED, a pending pause PAUSED at the last checkpoint.
-    Else FAILED, and on to PENDING if a retry is left.
     """
     _fence_running(task, speaker)
-    change = Change(task)
-    match _pending(task):
-        case Verb.CANCEL:
-            by, reason = _who_asked(task, Verb.CANCEL, SERVER, "cancelled")
-            return change.move(TaskStatus.CANCELLED, now=now, by=by, reason=f"{reason}; {why}", pending_command=None)
-        case Verb.PAUSE:
-            by, reason = _who_asked(task, Verb.PAUSE, SERVER, "paused")
-            return change.move(TaskStatus.PAUSED, now=now, by=by, reason=f"{reason}; {why}", pending_command=None)
-        case _:
-            moved = change.move(TaskStatus.FAILED, now=now, by=SERVER, reason=why, error_message=why)
-            return _retried(moved, now, policy, None)
+    if settled := _as_was_asked(task, now, why):
+        return settled
+    moved = Change(task).move(
+        TaskStatus.FAILED, now=now, by=SERVER, reason=why, error_message=why, taken_from_unit=True
+    )
+    return retried(moved, now, policy, None)
 
 
-def _retried(change: Change, now: datetime, policy: RetryPolicy, delay: timedelta | None) -> Change:
+def _as_was_asked(task: Task, now: datetime, why: str) -> Change | None:
+    """Give a pending pause or cancel its effect, now that no unit stands in its way; None if there is none."""
+    pending = task.pending_command
+    if pending is None:
+        return None
+    to = TaskStatus.CANCELLED if pending.verb is Verb.CANCEL else TaskStatus.PAUSED
+    reason = f"{pending.reason or f'{pending.verb.lower()} requested'}; {why}"
+    return Change(task).move(to, now=now, by=pending.actor, reason=reason, pending_command=None, taken_from_unit=True)
+
+
+def retried(change: Change, now: datetime, policy: RetryPolicy, delay: timedelta | None) -> Change:
+    """Add FAILED → PENDING to a change that ends in FAILED, if a retry is left; `delay` overrules the policy."""
     task = change.task
     if task.retry_count >= task.max_retries:
         return change

@@ -6,7 +6,7 @@ Everything that decides whether a status may change lives in this file: `TRANSIT
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Self
 
@@ -71,14 +71,28 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class PendingCommand:
-    """A pause or cancel that was recorded and has not taken effect."""
+    """A pause or cancel that was recorded and has not taken effect.
+
+    At its `deadline` a cancel is forced, and a pause is reported as overdue; None: it was.
+    """
 
     verb: Verb
     command_id: str
     since: datetime
+    deadline: datetime | None = None
     accepted_at: datetime | None = None
     actor: str = ""
     reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Time limits; None is no limit. Their meaning is in taskplane.v1.TaskLimits, their expiry in `limits`."""
+
+    run_budget: timedelta | None = None
+    deadline: datetime | None = None
+    queue_timeout: timedelta | None = None
+    stall_timeout: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +141,13 @@ class Task:
     # Who wants it to run and why; goes to the history with the dispatch.
     queued_by: str = ""
     queued_reason: str = ""
+    # The ledger's id of the resume that waits in the queue; empty for a start or a retry.
+    queued_command_id: str = ""
     not_before: datetime | None = None
     pending_command: PendingCommand | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     unit_labels: Mapping[str, str] = field(default_factory=dict)
+    limits: Limits = field(default_factory=Limits)
     # Closed stretches only; `active_seconds_at` adds the one under way.
     active_seconds: float = 0.0
     paused_seconds: float = 0.0

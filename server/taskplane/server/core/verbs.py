@@ -3,13 +3,14 @@
 Repeating a verb whose effect already holds changes nothing.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Any
 
 from taskplane.server.core.change import Change
 from taskplane.server.core.errors import IllegalTransition, StaleRevision, TaskNotFinal, UnitCannotPause
-from taskplane.server.core.task import PendingCommand, Task, TaskStatus, Verb, illegal
+from taskplane.server.core.task import Checkpoint, Limits, PendingCommand, Task, TaskStatus, Verb, illegal
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +40,27 @@ def start(task: Task, ask: Ask, now: datetime) -> Change:
             raise illegal(task, TaskStatus.RUNNING, "start")
 
 
-def pause(task: Task, ask: Ask, now: datetime, *, command_id: str, can_pause: Callable[[Task], bool]) -> Change:
+@dataclass(frozen=True, slots=True)
+class NewCommand:
+    """The command that a verb would give: its id, and how long the unit may take."""
+
+    command_id: str
+    time_limit: timedelta
+
+    def pending(self, verb: Verb, ask: Ask, now: datetime) -> PendingCommand:
+        """Return it as it is recorded."""
+        return PendingCommand(
+            verb, self.command_id, now, deadline=now + self.time_limit, actor=ask.actor, reason=ask.reason
+        )
+
+
+def pause(task: Task, ask: Ask, now: datetime, *, command: NewCommand, can_pause: Callable[[Task], bool]) -> Change:
     """Record a pause of a RUNNING task; withdraw the resume of one that is PAUSED and queued."""
     check_revision(task, ask)
     _refuse_while_cancelling(task, TaskStatus.PAUSED, "pause")
     match task.status:
         case TaskStatus.PAUSED if task.queued_at:
-            return Change(task).edit(now=now, queued_at=None)
+            return Change(task).edit(now=now, queued_at=None, queued_command_id="")
         case TaskStatus.PAUSED:
             return Change(task)
         case TaskStatus.RUNNING if task.pending_command:
@@ -53,19 +68,25 @@ def pause(task: Task, ask: Ask, now: datetime, *, command_id: str, can_pause: Ca
         case TaskStatus.RUNNING:
             if not can_pause(task):
                 raise UnitCannotPause(task.id, task.execution_unit_id or "", task.task_type)
-            command = PendingCommand(Verb.PAUSE, command_id, now, actor=ask.actor, reason=ask.reason)
-            return Change(task).edit(now=now, pending_command=command)
+            return Change(task).edit(now=now, pending_command=command.pending(Verb.PAUSE, ask, now))
         case _:
             raise illegal(task, TaskStatus.PAUSED, "pause")
 
 
-def resume(task: Task, ask: Ask, now: datetime) -> Change:
-    """Queue a PAUSED task to go on."""
+def resume(task: Task, ask: Ask, now: datetime, *, command_id: str, checkpoint: Checkpoint | None = None) -> Change:
+    """Queue a PAUSED task to go on, from memory or its newest checkpoint, or from the one given."""
     check_revision(task, ask)
     _refuse_while_cancelling(task, TaskStatus.RUNNING, "resume")
     match task.status:
         case TaskStatus.PAUSED if not task.queued_at:
-            return Change(task).edit(now=now, queued_at=now, queued_by=ask.actor, queued_reason=ask.reason)
+            return Change(task).edit(
+                now=now,
+                queued_at=now,
+                queued_by=ask.actor,
+                queued_reason=ask.reason,
+                queued_command_id=command_id,
+                checkpoint=checkpoint or task.checkpoint,
+            )
         case TaskStatus.PAUSED:
             return Change(task)
         case TaskStatus.RUNNING if not task.pending_command:
@@ -76,7 +97,7 @@ def resume(task: Task, ask: Ask, now: datetime) -> Change:
             raise illegal(task, TaskStatus.RUNNING, "resume")
 
 
-def cancel(task: Task, ask: Ask, now: datetime, *, command_id: str, is_held: Callable[[Task], bool]) -> Change:
+def cancel(task: Task, ask: Ask, now: datetime, *, command: NewCommand, is_held: Callable[[Task], bool]) -> Change:
     """Cancel at once what no unit holds; record a cancel for what one does, in place of a pending pause."""
     check_revision(task, ask)
     match task.status:
@@ -85,19 +106,27 @@ def cancel(task: Task, ask: Ask, now: datetime, *, command_id: str, is_held: Cal
         case TaskStatus.RUNNING | TaskStatus.PAUSED if _is_cancelling(task):
             return Change(task)
         case TaskStatus.RUNNING:
-            return _record_cancel(task, ask, now, command_id)
+            return _record_cancel(task, ask, now, command)
         case TaskStatus.PAUSED if is_held(task):
-            return _record_cancel(task, ask, now, command_id)
+            return _record_cancel(task, ask, now, command)
         case TaskStatus.PENDING | TaskStatus.PAUSED:
             return Change(task).move(
-                TaskStatus.CANCELLED, now=now, by=ask.actor, reason=ask.reason or "cancelled", queued_at=None
+                TaskStatus.CANCELLED,
+                now=now,
+                by=ask.actor,
+                reason=ask.reason or "cancelled",
+                queued_at=None,
+                queued_command_id="",
             )
         case _:
             raise illegal(task, TaskStatus.CANCELLED, "cancel")
 
 
-def restart(task: Task, ask: Ask, now: datetime) -> Change:
-    """Put a FAILED or CANCELLED task back, queued, to run from scratch. The attempt goes on counting."""
+def restart(task: Task, ask: Ask, now: datetime, *, checkpoint: Checkpoint | None = None) -> Change:
+    """Put a FAILED or CANCELLED task back, queued, to run from scratch or from the checkpoint given.
+
+    The attempt and the numbers of checkpoints go on counting.
+    """
     check_revision(task, ask)
     if task.status is TaskStatus.PENDING and task.queued_at:
         return Change(task)
@@ -117,10 +146,36 @@ def restart(task: Task, ask: Ask, now: datetime) -> Change:
         retry_count=0,
         result=None,
         progress=None,
-        checkpoint=None,
+        checkpoint=checkpoint,
         pending_command=None,
     )
     return moved.edit(now=now, active_seconds=0.0, paused_seconds=0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """New values for a live task; None leaves a field as it is."""
+
+    priority: int | None = None
+    max_retries: int | None = None
+    labels: Mapping[str, str] | None = None
+    unit_labels: Mapping[str, str] | None = None
+    limits: Callable[[Limits], Limits] | None = None
+
+
+def update(task: Task, ask: Ask, now: datetime, *, new: Update) -> Change:
+    """Change what may change while a task is live."""
+    check_revision(task, ask)
+    if task.is_final:
+        raise IllegalTransition(
+            f"cannot change task {task.id}: it is {task.status}, which is final; restart it first",
+            metadata={"task_id": str(task.id), "from": task.status},
+        )
+    plain = ("priority", "max_retries", "labels", "unit_labels")
+    changes: dict[str, Any] = {name: value for name in plain if (value := getattr(new, name)) is not None}
+    if new.limits:
+        changes["limits"] = new.limits(task.limits)
+    return Change(task).edit(now=now, **changes)
 
 
 def check_deletable(task: Task, ask: Ask) -> None:
@@ -130,9 +185,9 @@ def check_deletable(task: Task, ask: Ask) -> None:
         raise TaskNotFinal(task.id, task.status)
 
 
-def _record_cancel(task: Task, ask: Ask, now: datetime, command_id: str) -> Change:
-    command = PendingCommand(Verb.CANCEL, command_id, now, actor=ask.actor, reason=ask.reason)
-    return Change(task).edit(now=now, pending_command=command, queued_at=None)
+def _record_cancel(task: Task, ask: Ask, now: datetime, command: NewCommand) -> Change:
+    pending = command.pending(Verb.CANCEL, ask, now)
+    return Change(task).edit(now=now, pending_command=pending, queued_at=None, queued_command_id="")
 
 
 def _is_cancelling(task: Task) -> bool:

@@ -5,7 +5,8 @@ from datetime import datetime, timedelta
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from taskplane.server.core.task import Checkpoint, PendingCommand, Progress, Task, TaskStatus, Transition, Verb
+from taskplane.server.core.ledger import CommandState, LedgerEntry
+from taskplane.server.core.task import Checkpoint, Limits, PendingCommand, Progress, Task, TaskStatus, Transition, Verb
 from taskplane.server.core.unit import Unit, UnitStatus
 from taskplane.server.rpc.structs import struct_of
 from taskplane.server.services.view import TaskView
@@ -23,6 +24,8 @@ _VERB = {
     verb: task_pb2.CommandVerb.Value(f"COMMAND_VERB_{verb}")
     for verb in (Verb.START, Verb.PAUSE, Verb.RESUME, Verb.CANCEL)
 }
+
+_COMMAND_STATE = {state: task_service_pb2.CommandState.Value(f"COMMAND_STATE_{state}") for state in CommandState}
 
 
 def task_message(view: TaskView, *, with_checkpoint_data: bool = False) -> task_pb2.Task:
@@ -54,6 +57,7 @@ def task_message(view: TaskView, *, with_checkpoint_data: bool = False) -> task_
         pending_command=_pending_message(task.pending_command) if task.pending_command else None,
         labels=task.labels,
         unit_labels=task.unit_labels,
+        limits=_limits_message(task.limits) if task.limits != Limits() else None,
     )
     _add_moment(message, task, view)
     return message
@@ -97,6 +101,23 @@ def transition_message(transition: Transition) -> task_pb2.TaskTransition:
         changed_by=transition.changed_by,
         reason=transition.reason,
         attempt=transition.attempt,
+    )
+
+
+def command_message(entry: LedgerEntry) -> task_service_pb2.TaskCommand:
+    """Return an entry of the ledger of commands."""
+    return task_service_pb2.TaskCommand(
+        command_id=entry.command_id,
+        task_id=entry.task_id,
+        attempt=entry.attempt,
+        verb=_VERB[entry.verb],
+        state=_COMMAND_STATE[entry.state],
+        actor=entry.actor,
+        reason=entry.reason,
+        issued_at=_time(entry.issued_at),
+        accepted_at=_time(entry.accepted_at),
+        settled_at=_time(entry.settled_at),
+        message=entry.message,
     )
 
 
@@ -149,6 +170,19 @@ def watch_message(event: WatchEvent) -> task_service_pb2.WatchTasksResponse:
         case KeepAlive():
             message.keep_alive.SetInParent()
     return message
+
+
+def _limits_message(limits: Limits) -> task_pb2.TaskLimits:
+    return task_pb2.TaskLimits(
+        run_budget=_duration(limits.run_budget),
+        deadline=_time(limits.deadline),
+        queue_timeout=_duration(limits.queue_timeout),
+        stall_timeout=_duration(limits.stall_timeout),
+    )
+
+
+def _duration(duration: timedelta | None) -> Duration | None:
+    return None if duration is None else seconds_message(duration.total_seconds())
 
 
 def _pending_message(pending: PendingCommand) -> task_pb2.PendingCommand:

@@ -6,6 +6,7 @@ from typing import Any
 import grpc
 
 from taskplane.server.core.errors import NotImplementedYet
+from taskplane.server.rpc.deadlines import wait_seconds
 from taskplane.server.rpc.messages import unit_message
 from taskplane.server.rpc.unit_messages import unit_statuses
 from taskplane.server.rpc.validation import Checker
@@ -51,7 +52,15 @@ class OperationsServicer(pb_grpc.OperationsServiceServicer):
         return pb.DeleteUnitResponse()
 
     async def DrainUnit(self, request: pb.DrainUnitRequest, context: Context) -> pb.DrainUnitResponse:
-        raise NotImplementedYet("DrainUnit is not served by this version; end the unit's process with SIGTERM instead")
+        check = Checker()
+        unit_id = check.text("unit_id", request.unit_id, at_least=1, at_most=255)
+        timeout = check.duration(request, "timeout", "timeout")
+        check.text("actor", request.actor, at_most=255)
+        check.text("reason", request.reason, at_most=1000)
+        check.done()
+        wait = 0.0 if request.no_wait else wait_seconds(context)
+        unit = await self._units.drain(unit_id, timeout.total_seconds() if timeout else None, wait)
+        return pb.DrainUnitResponse(unit=unit_message(unit))
 
     async def GetStatistics(self, request: pb.GetStatisticsRequest, context: Context) -> pb.GetStatisticsResponse:
         raise NotImplementedYet("GetStatistics is not served by this version; ListTasks counts with include_total")

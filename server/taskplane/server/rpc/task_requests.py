@@ -1,12 +1,13 @@
 """Requests of TaskService, checked and in the words of the services."""
 
 import hashlib
+from dataclasses import fields, replace
+from typing import Any
 
 from google.protobuf.message import Message
 
-from taskplane.server.core.errors import NotImplementedYet
-from taskplane.server.core.task import TaskStatus
-from taskplane.server.core.verbs import Ask
+from taskplane.server.core.task import Limits, TaskStatus
+from taskplane.server.core.verbs import Ask, Update
 from taskplane.server.rpc.validation import Checker
 from taskplane.server.services.pages import TaskQuery
 from taskplane.server.services.watching import WatchQuery
@@ -51,19 +52,52 @@ def idempotency(method: str, request: Message, context: pb.RequestContext) -> Re
 
 def spec(check: Checker, name: str, message: pb.TaskSpec) -> TaskSpec:
     """Read what a task is to be; `name` is the path of the field that holds it."""
-    if message.HasField("limits"):
-        raise NotImplementedYet(f"{name}.limits: time limits are not served by this version; leave them out")
+    check.text(f"{name}.task_name", message.task_name, at_least=1, at_most=255)
+    check.task_type(f"{name}.task_type", message.task_type)
+    return spec_values(check, message, name)
+
+
+def spec_values(check: Checker, message: pb.TaskSpec, name: str = "task") -> TaskSpec:
+    """Read all of a spec but for the presence of what is required."""
     retries = message.max_retries if message.HasField("max_retries") else DEFAULT_RETRIES
     return TaskSpec(
-        task_name=check.text(f"{name}.task_name", message.task_name, at_least=1, at_most=255),
-        task_type=check.task_type(f"{name}.task_type", message.task_type),
+        task_name=message.task_name,
+        task_type=message.task_type,
         priority=check.number(f"{name}.priority", message.priority, at_least=0, at_most=MAX_PRIORITY),
         config=check.json(f"{name}.config", message.config),
         max_retries=check.number(f"{name}.max_retries", retries, at_least=0, at_most=MAX_RETRIES),
         start=message.start,
         labels=check.labels(f"{name}.labels", message.labels),
         unit_labels=check.labels(f"{name}.unit_labels", message.unit_labels),
+        limits=limits(check, f"{name}.limits", message.limits),
     )
+
+
+def limits(check: Checker, name: str, message: task_pb2.TaskLimits) -> Limits:
+    """Read time limits; unset and zero are none."""
+    return Limits(
+        run_budget=check.duration(message, "run_budget", f"{name}.run_budget"),
+        deadline=check.time(message, "deadline", f"{name}.deadline"),
+        queue_timeout=check.duration(message, "queue_timeout", f"{name}.queue_timeout"),
+        stall_timeout=check.duration(message, "stall_timeout", f"{name}.stall_timeout"),
+    )
+
+
+def update(check: Checker, request: pb.UpdateTaskRequest) -> Update:
+    """Read which fields are to change, and their new values."""
+    plain = {"priority", "max_retries", "labels", "unit_labels"}
+    limit_names = [field.name for field in fields(Limits)]
+    known = sorted({*plain, "limits", *(f"limits.{name}" for name in limit_names)})
+    paths = set(request.update_mask.paths)
+    if not paths:
+        check.refuse("update_mask", f"is required; what can change: {', '.join(known)}")
+    for path in sorted(paths.difference(known)):
+        check.refuse("update_mask", f"{path!r} cannot change; what can: {', '.join(known)}")
+    new = spec_values(check, request.task)
+    changed: dict[str, Any] = {name: getattr(new, name) for name in plain & paths}
+    if chosen := [name for name in limit_names if {"limits", f"limits.{name}"} & paths]:
+        changed["limits"] = lambda before: replace(before, **{name: getattr(new.limits, name) for name in chosen})
+    return Update(**changed)
 
 
 def batch(check: Checker, request: pb.BatchCreateTasksRequest) -> list[TaskSpec]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 import grpc
@@ -9,7 +10,14 @@ import grpc
 from taskplane.server.core.errors import NotImplementedYet
 from taskplane.server.core.verbs import Ask
 from taskplane.server.rpc import task_requests as read
-from taskplane.server.rpc.messages import checkpoint_message, task_message, transition_message, watch_message
+from taskplane.server.rpc.deadlines import wait_seconds
+from taskplane.server.rpc.messages import (
+    checkpoint_message,
+    command_message,
+    task_message,
+    transition_message,
+    watch_message,
+)
 from taskplane.server.rpc.validation import Checker
 from taskplane.server.services.task_service import TaskService
 from taskplane.server.services.view import TaskView
@@ -19,10 +27,6 @@ from taskplane.server.tasks.group_commit import Request
 from taskplane.v1 import task_pb2
 from taskplane.v1 import task_service_pb2 as pb
 from taskplane.v1 import task_service_pb2_grpc as pb_grpc
-
-DEFAULT_WAIT_SECONDS = 10.0
-# The answer must still reach the caller before its own deadline.
-_MARGIN_SECONDS = 0.05
 
 Context = grpc.aio.ServicerContext[Any, Any]
 _VerbRequest = (
@@ -77,8 +81,8 @@ class TaskServicer(pb_grpc.TaskServiceServicer):
         return pb.PauseTaskResponse(task=view)
 
     async def ResumeTask(self, request: pb.ResumeTaskRequest, context: Context) -> pb.ResumeTaskResponse:
-        _refuse_chosen_checkpoint(request)
-        view = await self._verb("ResumeTask", self._tasks.resume, request, context)
+        resume = partial(self._tasks.resume, checkpoint_number=_chosen_checkpoint(request))
+        view = await self._verb("ResumeTask", resume, request, context)
         return pb.ResumeTaskResponse(task=view)
 
     async def CancelTask(self, request: pb.CancelTaskRequest, context: Context) -> pb.CancelTaskResponse:
@@ -86,8 +90,8 @@ class TaskServicer(pb_grpc.TaskServiceServicer):
         return pb.CancelTaskResponse(task=view)
 
     async def RestartTask(self, request: pb.RestartTaskRequest, context: Context) -> pb.RestartTaskResponse:
-        _refuse_chosen_checkpoint(request)
-        view = await self._verb("RestartTask", self._tasks.restart, request, context)
+        restart = partial(self._tasks.restart, checkpoint_number=_chosen_checkpoint(request))
+        view = await self._verb("RestartTask", restart, request, context)
         return pb.RestartTaskResponse(task=view)
 
     async def DeleteTask(self, request: pb.DeleteTaskRequest, context: Context) -> pb.DeleteTaskResponse:
@@ -107,12 +111,7 @@ class TaskServicer(pb_grpc.TaskServiceServicer):
     async def ListTaskTransitions(
         self, request: pb.ListTaskTransitionsRequest, context: Context
     ) -> pb.ListTaskTransitionsResponse:
-        check = Checker()
-        task_id = check.task_id("task_id", request.task_id)
-        page_size = check.page_size("page_size", request.page_size, default=100)
-        token = check.text("page_token", request.page_token, at_most=1000)
-        check.done()
-        page = await self._tasks.transitions(task_id, page_size, token)
+        page = await self._tasks.transitions(*_page(request))
         return pb.ListTaskTransitionsResponse(
             transitions=[transition_message(each) for each in page.items], next_page_token=page.next_token
         )
@@ -124,7 +123,12 @@ class TaskServicer(pb_grpc.TaskServiceServicer):
         return pb.ListTaskCheckpointsResponse(checkpoints=[checkpoint_message(each, with_data=True) for each in found])
 
     async def UpdateTask(self, request: pb.UpdateTaskRequest, context: Context) -> pb.UpdateTaskResponse:
-        raise NotImplementedYet("UpdateTask is not served by this version")
+        check = Checker()
+        task_id, ask = check.task_id("task_id", request.task_id), read.ask(check, request.context)
+        new = read.update(check, request)
+        check.done()
+        view = await self._tasks.update(task_id, ask, read.idempotency("UpdateTask", request, request.context), new)
+        return pb.UpdateTaskResponse(task=task_message(view))
 
     async def BatchControlTasks(
         self, request: pb.BatchControlTasksRequest, context: Context
@@ -134,20 +138,27 @@ class TaskServicer(pb_grpc.TaskServiceServicer):
     async def ListTaskCommands(
         self, request: pb.ListTaskCommandsRequest, context: Context
     ) -> pb.ListTaskCommandsResponse:
-        raise NotImplementedYet("ListTaskCommands is not served by this version; see Task.pending_command")
+        page = await self._tasks.commands(*_page(request))
+        return pb.ListTaskCommandsResponse(
+            commands=[command_message(each) for each in page.items], next_page_token=page.next_token
+        )
 
     async def _verb(self, method: str, verb: _Verb, request: _VerbRequest, context: Context) -> task_pb2.Task:
         check = Checker()
         task_id, ask = check.task_id("task_id", request.task_id), read.ask(check, request.context)
         check.done()
-        wait = 0.0 if request.no_wait else _wait_seconds(context)
+        wait = 0.0 if request.no_wait else wait_seconds(context)
         view = await verb(task_id, ask, read.idempotency(method, request, request.context), wait)
         return task_message(view, with_checkpoint_data=True)
 
 
-def _wait_seconds(context: Context) -> float:
-    left: float | None = context.time_remaining()
-    return DEFAULT_WAIT_SECONDS if left is None else max(_MARGIN_SECONDS, left - _MARGIN_SECONDS)
+def _page(request: pb.ListTaskTransitionsRequest | pb.ListTaskCommandsRequest) -> tuple[int, int, str]:
+    check = Checker()
+    task_id = check.task_id("task_id", request.task_id)
+    page_size = check.page_size("page_size", request.page_size, default=100)
+    token = check.text("page_token", request.page_token, at_most=1000)
+    check.done()
+    return task_id, page_size, token
 
 
 def _task_id(request: pb.GetTaskRequest | pb.ListTaskCheckpointsRequest) -> int:
@@ -157,6 +168,8 @@ def _task_id(request: pb.GetTaskRequest | pb.ListTaskCheckpointsRequest) -> int:
     return task_id
 
 
-def _refuse_chosen_checkpoint(request: pb.ResumeTaskRequest | pb.RestartTaskRequest) -> None:
-    if request.checkpoint_number:
-        raise NotImplementedYet("checkpoint_number: choosing a checkpoint is not served by this version; leave it 0")
+def _chosen_checkpoint(request: pb.ResumeTaskRequest | pb.RestartTaskRequest) -> int:
+    check = Checker()
+    number = check.number("checkpoint_number", request.checkpoint_number, at_least=0, at_most=2**62)
+    check.done()
+    return number

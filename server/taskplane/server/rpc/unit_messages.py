@@ -206,6 +206,10 @@ def server_messages(outgoing: Outgoing) -> list[pb.ServerMessage]:
         messages.append(pb.ServerMessage(commands=commands))
     if outgoing.acknowledged is not None:
         messages.append(pb.ServerMessage(ack=pb.Ack(sequence=outgoing.acknowledged)))
+    if outgoing.drain:
+        seconds = outgoing.drain.timeout_seconds
+        timeout = None if seconds is None else seconds_message(seconds)
+        messages.append(pb.ServerMessage(drain=pb.DrainRequest(timeout=timeout)))
     return messages
 
 

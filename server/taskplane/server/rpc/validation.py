@@ -3,9 +3,10 @@
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TypeVar, cast
 
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -17,6 +18,8 @@ from taskplane.server.rpc.structs import NotJson, json_of
 T = TypeVar("T")
 
 MAX_LABELS = 32
+# Ten years: more than any task, and far from where times overflow.
+MAX_DURATION_SECONDS = 10 * 366 * 24 * 3600
 _TASK_TYPE = re.compile(r"[A-Za-z0-9._:/-]{1,100}")
 _LABEL_KEY = re.compile(r"[A-Za-z0-9._/-]{1,63}")
 
@@ -99,6 +102,16 @@ class Checker:
         except (ValueError, OverflowError):
             self.refuse(path, "is not a time from year 1 to 9999")
             return None
+
+    def duration(self, message: Message, name: str, path: str) -> timedelta | None:
+        """Read a Duration field of a message; None if it is not set or zero."""
+        if not message.HasField(name):
+            return None
+        duration = cast("Duration", getattr(message, name))
+        if not 0 <= duration.seconds <= MAX_DURATION_SECONDS or duration.nanos < 0:
+            self.refuse(path, f"must be from 0 to {MAX_DURATION_SECONDS} seconds")
+            return None
+        return duration.ToTimedelta() or None
 
     def unique(self, name: str, values: Collection[T], *, at_most: int) -> None:
         """Check that a list is short enough and has nothing twice."""

@@ -1,19 +1,19 @@
 """The TaskService: one method a verb. It waits for effects; what they are is decided further down."""
 
-import asyncio
 import uuid
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import replace
-from datetime import datetime
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AbstractContextManager, aclosing
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from functools import partial
 
 from taskplane.server.core import verbs
 from taskplane.server.core.change import Change
-from taskplane.server.core.clock import utc_now
+from taskplane.server.core.clock import monotonic, utc_now
 from taskplane.server.core.errors import CommandPending, TaskNotFound
+from taskplane.server.core.ledger import CommandState, LedgerEntry
 from taskplane.server.core.task import Checkpoint, Task, Transition
-from taskplane.server.core.verbs import Ask
+from taskplane.server.core.verbs import Ask, NewCommand, Update
 from taskplane.server.services.effects import is_cancelled, is_dispatched, is_paused
 from taskplane.server.services.pages import Page, TaskPage, TaskQuery, page_token, read_page_token
 from taskplane.server.services.view import TaskView
@@ -29,20 +29,36 @@ from taskplane.server.units.registry import Registry, WaitingReason
 Effect = Callable[[Task, str], bool]
 
 
+@dataclass(frozen=True, slots=True)
+class CommandTimeLimits:
+    """How long a unit may take: then a pause is reported as overdue, and a cancel is forced."""
+
+    pause: timedelta = timedelta(seconds=30)
+    cancel: timedelta = timedelta(seconds=30)
+
+
 class TaskService:
     """Verbs and queries over tasks. Methods raise the errors of `core.errors`, as taskplane.v1.TaskService documents.
 
     `wait_seconds` is how long a verb may wait for its effect; 0 returns as soon as it is recorded.
     """
 
-    def __init__(
-        self, store: Store, states: TaskStateManager, registry: Registry, live: LiveAttempts, watch: WatchHub
+    def __init__(  # noqa: PLR0913  (the composition root builds it)
+        self,
+        store: Store,
+        states: TaskStateManager,
+        registry: Registry,
+        live: LiveAttempts,
+        watch: WatchHub,
+        *,
+        time_limits: CommandTimeLimits,
     ) -> None:
         self._store = store
         self._states = states
         self._registry = registry
         self._live = live
         self._watch = watch
+        self._time_limits = time_limits
 
     async def create(self, specs: Sequence[TaskSpec], ask: Ask, request: Request | None) -> list[TaskView]:
         """Create tasks, all or none. Does not wait for a unit."""
@@ -54,21 +70,33 @@ class TaskService:
 
     async def pause(self, task_id: int, ask: Ask, request: Request | None, wait_seconds: float) -> TaskView:
         """Pause a RUNNING task, and wait for the unit's checkpoint."""
-        change = partial(verbs.pause, ask=ask, command_id=uuid.uuid4().hex, can_pause=self._registry.can_pause)
+        command = NewCommand(uuid.uuid4().hex, self._time_limits.pause)
+        change = partial(verbs.pause, ask=ask, command=command, can_pause=self._registry.can_pause)
         return await self._command(task_id, change, request, wait_seconds, is_paused)
 
-    async def resume(self, task_id: int, ask: Ask, request: Request | None, wait_seconds: float) -> TaskView:
-        """Queue a PAUSED task to go on, and wait while a free slot is there for it."""
-        return await self._queue(task_id, partial(verbs.resume, ask=ask), request, wait_seconds)
+    async def resume(
+        self, task_id: int, ask: Ask, request: Request | None, wait_seconds: float, checkpoint_number: int = 0
+    ) -> TaskView:
+        """Queue a PAUSED task to go on, from a chosen checkpoint if a number is given; waits as `start` does."""
+        change = partial(verbs.resume, ask=ask, command_id=uuid.uuid4().hex)
+        return await self._queue(task_id, change, request, wait_seconds, checkpoint_number)
 
     async def cancel(self, task_id: int, ask: Ask, request: Request | None, wait_seconds: float) -> TaskView:
         """Cancel a task, and wait for the unit to have cleaned up."""
-        change = partial(verbs.cancel, ask=ask, command_id=uuid.uuid4().hex, is_held=self._registry.is_held)
+        command = NewCommand(uuid.uuid4().hex, self._time_limits.cancel)
+        change = partial(verbs.cancel, ask=ask, command=command, is_held=self._registry.is_held)
         return await self._command(task_id, change, request, wait_seconds, is_cancelled)
 
-    async def restart(self, task_id: int, ask: Ask, request: Request | None, wait_seconds: float) -> TaskView:
-        """Queue a FAILED or CANCELLED task afresh, and wait while a free slot is there for it."""
-        return await self._queue(task_id, partial(verbs.restart, ask=ask), request, wait_seconds)
+    async def restart(
+        self, task_id: int, ask: Ask, request: Request | None, wait_seconds: float, checkpoint_number: int = 0
+    ) -> TaskView:
+        """Queue a FAILED or CANCELLED task afresh, or from a chosen checkpoint; waits as `start` does."""
+        return await self._queue(task_id, partial(verbs.restart, ask=ask), request, wait_seconds, checkpoint_number)
+
+    async def update(self, task_id: int, ask: Ask, request: Request | None, new: Update) -> TaskView:
+        """Change priority, retries, labels or limits of a live task."""
+        change = partial(verbs.update, ask=ask, new=new)
+        return self.view(await self._states.change(task_id, _timed(change), request))
 
     async def delete(self, task_id: int, ask: Ask, request: Request | None) -> None:
         """Delete a finished task with its history."""
@@ -99,6 +127,15 @@ class TaskService:
         more = len(found) > page_size
         return Page(found[:page_size], page_token(fingerprint, found[page_size - 1].revision) if more else "")
 
+    async def commands(self, task_id: int, page_size: int, token: str) -> Page[LedgerEntry]:
+        """Return a page of a task's commands, newest first. Raises TaskNotFound."""
+        fingerprint = f"commands:{task_id}"
+        skip = read_page_token(token, fingerprint) or 0
+        task = self._live.overlay(await self._existing(task_id))
+        found = await self._store.list_commands(task_id, skip=skip, limit=page_size + 1)
+        items = [_with_acceptance(entry, task) for entry in found[:page_size]]
+        return Page(items, page_token(fingerprint, skip + page_size) if len(found) > page_size else "")
+
     async def checkpoints(self, task_id: int) -> Sequence[Checkpoint]:
         """Return the checkpoints that are kept of a task, newest first. Raises TaskNotFound."""
         await self._existing(task_id)
@@ -111,17 +148,26 @@ class TaskService:
         return TaskView(task, self._registry.waiting(task, now), now)
 
     async def _queue(
-        self, task_id: int, change: Callable[..., Change], request: Request | None, wait_seconds: float
+        self,
+        task_id: int,
+        change: Callable[..., Change],
+        request: Request | None,
+        wait_seconds: float,
+        checkpoint_number: int = 0,
     ) -> TaskView:
         with self._follow(task_id) as follower:
-            task = await self._states.change(task_id, _timed(change), request)
-            deadline = asyncio.get_running_loop().time() + wait_seconds
-            while not is_dispatched(task) and self._is_about_to_run(task):
-                left = deadline - asyncio.get_running_loop().time()
-                event = await follower.next_change(left) if left > 0 else None
-                if event is None:
-                    break
-                task = event.task
+            if checkpoint_number:
+                chosen = partial(_from_checkpoint, change)
+                task = await self._states.change_from_checkpoint(task_id, checkpoint_number, chosen, request)
+            else:
+                task = await self._states.change(task_id, _timed(change), request)
+            changes = _later_changes(follower, task, wait_seconds)
+            async with aclosing(changes):
+                while not is_dispatched(task) and self._is_about_to_run(task):
+                    event = await anext(changes, None)
+                    if event is None:
+                        break
+                    task = event.task
             return self.view(task)
 
     async def _command(
@@ -139,16 +185,13 @@ class TaskService:
             return self.view(await self._with_checkpoint(task))
 
     async def _until(self, follower: Follower, effect: Effect, task: Task, wait_seconds: float) -> Task:
-        deadline = asyncio.get_running_loop().time() + wait_seconds
-        while (left := deadline - asyncio.get_running_loop().time()) > 0:
-            event = await follower.next_change(left)
-            if event is None:
-                break
-            if event.deleted:
-                raise TaskNotFound(task.id)
-            if effect(event.task, event.note):
-                return event.task
-            task = event.task
+        async with aclosing(_later_changes(follower, task, wait_seconds)) as changes:
+            async for event in changes:
+                if event.deleted:
+                    raise TaskNotFound(task.id)
+                task = event.task
+                if effect(task, event.note):
+                    return task
         verb = task.pending_command.verb.lower() if task.pending_command else "command"
         raise CommandPending(
             f"{verb} of task {task.id} has not taken effect within {wait_seconds:g} s; it stays pending",
@@ -174,6 +217,27 @@ class TaskService:
         # It may have been pruned or deleted since the task was read.
         checkpoint = await self._store.get_checkpoint(task.id, task.checkpoint.number)
         return replace(task, checkpoint=checkpoint or task.checkpoint)
+
+
+def _with_acceptance(entry: LedgerEntry, task: Task) -> LedgerEntry:
+    """That the unit has accepted a command is live news, stored when it is settled."""
+    pending = task.pending_command
+    if pending is None or pending.command_id != entry.command_id or not pending.accepted_at:
+        return entry
+    return replace(entry, state=CommandState.ACCEPTED, accepted_at=pending.accepted_at)
+
+
+async def _later_changes(follower: Follower, task: Task, wait_seconds: float) -> AsyncGenerator[Committed]:
+    """Yield the changes after the task as it is given, until the time is over."""
+    deadline = monotonic() + wait_seconds
+    while (left := deadline - monotonic()) > 0 and (event := await follower.next_change(left)):
+        # What was committed between following and the verb is older than its answer.
+        if event.task.revision > task.revision:
+            yield event
+
+
+def _from_checkpoint(change: Callable[..., Change], task: Task, now: datetime, checkpoint: Checkpoint) -> Change:
+    return change(task, now=now, checkpoint=checkpoint)
 
 
 def _timed(change: Callable[..., Change]) -> Callable[[Task, datetime], Change]:

@@ -93,6 +93,12 @@ class WatchService:
                 f"revision {query.after_revision} is not reached yet; the last one is {self._hub.revision}",
                 metadata={"latest": str(self._hub.revision)},
             )
+        purged = await self._store.purged_revision() if query.after_revision is not None else 0
+        if query.after_revision is not None and query.after_revision < purged:
+            raise RevisionTooOld(
+                f"history up to revision {purged} is no longer whole; begin with a snapshot",
+                metadata={"purged": str(purged)},
+            )
         found = await self._tasks_by_id(query.task_ids)
         for task_id in query.task_ids:
             if task_id not in found:

@@ -6,10 +6,11 @@ from datetime import datetime
 
 from sqlalchemy import ColumnElement, Connection, Select, func, select
 
+from taskplane.server.core.ledger import LedgerEntry
 from taskplane.server.core.task import Checkpoint, Task, TaskStatus, Transition
 from taskplane.server.core.unit import Unit
 from taskplane.server.store import schema
-from taskplane.server.store.records import checkpoint_of, naive, task_of, transition_of, unit_of
+from taskplane.server.store.records import checkpoint_of, command_of, naive, task_of, transition_of, unit_of
 
 # Counts stop here: a full count reads the whole table.
 COUNT_CAP = 10_000
@@ -85,6 +86,19 @@ def get_checkpoint(connection: Connection, task_id: int, number: int) -> Checkpo
     table = schema.task_checkpoints
     row = connection.execute(select(table).where(table.c.task_id == task_id, table.c.number == number)).one_or_none()
     return checkpoint_of(row) if row else None
+
+
+def list_commands(connection: Connection, task_id: int, *, skip: int, limit: int) -> list[LedgerEntry]:
+    """Return a task's commands, newest first, after `skip` of them."""
+    table = schema.task_commands
+    query = select(table).where(table.c.task_id == task_id).order_by(table.c.issued_at.desc(), table.c.command_id)
+    return [command_of(row) for row in connection.execute(query.offset(skip).limit(limit))]
+
+
+def purged_revision(connection: Connection) -> int:
+    """Return the revision up to which history may have gaps, since old tasks were purged."""
+    table = schema.id_blocks
+    return int(connection.execute(select(table.c.next_id).where(table.c.name == "purged")).scalar_one())
 
 
 def latest_revision(connection: Connection) -> int:

@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Row
 
-from taskplane.server.core.task import Checkpoint, PendingCommand, Progress, Task, TaskStatus, Transition, Verb
+from taskplane.server.core.ledger import CommandState, LedgerEntry
+from taskplane.server.core.limits import next_expiry
+from taskplane.server.core.task import Checkpoint, Limits, PendingCommand, Progress, Task, TaskStatus, Transition, Verb
 from taskplane.server.core.unit import TaskTypeSupport, Unit, UnitStatus
 
 
@@ -53,10 +55,12 @@ def task_of(row: Row[Any]) -> Task:
         queued_at=aware(row.queued_at),
         queued_by=row.queued_by or "",
         queued_reason=row.queued_reason or "",
+        queued_command_id=row.queued_command_id or "",
         not_before=aware(row.not_before),
         pending_command=_pending_of(row),
         labels=row.labels or {},
         unit_labels=row.unit_labels or {},
+        limits=_limits_of(row),
         active_seconds=row.active_seconds,
         paused_seconds=row.paused_seconds,
         status_changed_at=_known(row.status_changed_at or row.created_at),
@@ -82,10 +86,28 @@ def _pending_of(row: Row[Any]) -> PendingCommand | None:
         verb=Verb(row.pending_verb),
         command_id=row.pending_command_id,
         since=_known(row.pending_since),
+        deadline=aware(row.pending_deadline),
         accepted_at=aware(row.pending_accepted_at),
         actor=row.pending_actor or "",
         reason=row.pending_reason or "",
     )
+
+
+def _limits_of(row: Row[Any]) -> Limits:
+    return Limits(
+        run_budget=_duration(row.run_budget_seconds),
+        deadline=aware(row.deadline_at),
+        queue_timeout=_duration(row.queue_timeout_seconds),
+        stall_timeout=_duration(row.stall_timeout_seconds),
+    )
+
+
+def _duration(seconds: float | None) -> timedelta | None:
+    return None if seconds is None else timedelta(seconds=seconds)
+
+
+def _total_seconds(duration: timedelta | None) -> float | None:
+    return duration.total_seconds() if duration else None
 
 
 def task_values(task: Task) -> dict[str, Any]:
@@ -122,10 +144,12 @@ def task_values(task: Task) -> dict[str, Any]:
         "queued_at": time_text(task.queued_at),
         "queued_by": task.queued_by or None,
         "queued_reason": task.queued_reason or None,
+        "queued_command_id": task.queued_command_id or None,
         "not_before": time_text(task.not_before),
         "pending_verb": pending.verb.value if pending else None,
         "pending_command_id": pending.command_id if pending else None,
         "pending_since": time_text(pending.since) if pending else None,
+        "pending_deadline": time_text(pending.deadline) if pending else None,
         "pending_accepted_at": time_text(pending.accepted_at) if pending else None,
         "pending_actor": pending.actor if pending else None,
         "pending_reason": pending.reason if pending else None,
@@ -134,6 +158,11 @@ def task_values(task: Task) -> dict[str, Any]:
         "active_seconds": task.active_seconds,
         "paused_seconds": task.paused_seconds,
         "status_changed_at": time_text(task.status_changed_at),
+        "run_budget_seconds": _total_seconds(task.limits.run_budget),
+        "deadline_at": time_text(task.limits.deadline),
+        "queue_timeout_seconds": _total_seconds(task.limits.queue_timeout),
+        "stall_timeout_seconds": _total_seconds(task.limits.stall_timeout),
+        "expires_at": time_text(next_expiry(task)),
     }
 
 
@@ -154,6 +183,40 @@ def transition_of(row: Row[Any]) -> Transition:
 def checkpoint_of(row: Row[Any]) -> Checkpoint:
     """Build a checkpoint, with its data, from a row of `task_checkpoints`."""
     return Checkpoint(row.number, row.attempt, _known(row.created_at), row.data or {})
+
+
+def command_of(row: Row[Any]) -> LedgerEntry:
+    """Build an entry of the ledger from a row of `task_commands`."""
+    return LedgerEntry(
+        command_id=row.command_id,
+        task_id=row.task_id,
+        attempt=row.attempt,
+        verb=Verb(row.verb),
+        state=CommandState(row.state),
+        actor=row.actor or "",
+        reason=row.reason or "",
+        issued_at=_known(row.issued_at),
+        accepted_at=aware(row.accepted_at),
+        settled_at=aware(row.settled_at),
+        message=row.message or "",
+    )
+
+
+def command_values(entry: LedgerEntry) -> tuple[Any, ...]:
+    """Spread an entry over the columns of `task_commands`, as plain driver values."""
+    return (
+        entry.command_id,
+        entry.task_id,
+        entry.attempt,
+        entry.verb.value,
+        entry.state.value,
+        entry.actor,
+        entry.reason,
+        time_text(entry.issued_at),
+        time_text(entry.accepted_at),
+        time_text(entry.settled_at),
+        entry.message,
+    )
 
 
 def unit_of(row: Row[Any]) -> Unit:

@@ -15,6 +15,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -40,6 +41,7 @@ _MYSQL = ("mysql", "mariadb")
 _ID = BigInteger().with_variant(Integer, "sqlite")
 _TIMESTAMP = DateTime().with_variant(mysql.TIMESTAMP(fsp=6), *_MYSQL)
 _DATETIME = DateTime().with_variant(mysql.DATETIME(fsp=6), *_MYSQL)
+_BYTES = LargeBinary().with_variant(mysql.MEDIUMBLOB, *_MYSQL)
 _NOW = text("CURRENT_TIMESTAMP")
 
 
@@ -89,10 +91,12 @@ tasks = Table(
     Column("queued_at", _DATETIME),
     Column("queued_by", String(255)),
     Column("queued_reason", String(1000)),
+    Column("queued_command_id", String(64)),
     Column("not_before", _DATETIME),
     Column("pending_verb", String(10)),
     Column("pending_command_id", String(64)),
     Column("pending_since", _DATETIME),
+    Column("pending_deadline", _DATETIME),
     Column("pending_accepted_at", _DATETIME),
     Column("pending_actor", String(255)),
     Column("pending_reason", String(1000)),
@@ -101,11 +105,20 @@ tasks = Table(
     Column("active_seconds", Float(53), nullable=False, server_default="0"),
     Column("paused_seconds", Float(53), nullable=False, server_default="0"),
     Column("status_changed_at", _DATETIME),
+    Column("run_budget_seconds", Float(53)),
+    Column("deadline_at", _DATETIME),
+    Column("queue_timeout_seconds", Float(53)),
+    Column("stall_timeout_seconds", Float(53)),
+    # When the first limit expires if nothing happens before; see core.limits.
+    Column("expires_at", _DATETIME),
     Index("idx_status", "status"),
     Index("idx_created_at", "created_at"),
     Index("idx_task_type", "task_type"),
     Index("idx_claim", "status", "queued", text("priority DESC"), "queued_at", "id"),
     Index("idx_tasks_execution_unit_id", "execution_unit_id", "status"),
+    Index("idx_tasks_expires_at", "expires_at"),
+    # For the purge of old tasks.
+    Index("idx_tasks_completed_at", "completed_at"),
     mysql_charset="utf8mb4",
 )
 
@@ -162,6 +175,25 @@ task_checkpoints = Table(
     mysql_charset="utf8mb4",
 )
 
+# The ledger of pause, resume and cancel.
+task_commands = Table(
+    "task_commands",
+    metadata,
+    Column("command_id", _key(64), primary_key=True),
+    Column("task_id", BigInteger, ForeignKey("tasks.id", ondelete="CASCADE"), nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("verb", String(10), nullable=False),
+    Column("state", String(10), nullable=False),
+    Column("actor", String(255)),
+    Column("reason", String(1000)),
+    Column("issued_at", _DATETIME, nullable=False),
+    Column("accepted_at", _DATETIME),
+    Column("settled_at", _DATETIME),
+    Column("message", Text),
+    Index("idx_task_commands_task_id", "task_id", "issued_at"),
+    mysql_charset="utf8mb4",
+)
+
 # Answers that a replay of the same request_id gets. Rows are dropped with age.
 task_requests = Table(
     "task_requests",
@@ -171,6 +203,8 @@ task_requests = Table(
     # SHA-256 of the request's body: the same id with another body is an error.
     Column("fingerprint", String(64), nullable=False),
     Column("task_ids", JSON, nullable=False),
+    # The answer as it went out, a serialized message; NULL until it has, and for one that is too long to keep.
+    Column("answer", _BYTES),
     Column("created_at", _DATETIME, nullable=False),
     Index("idx_task_requests_created_at", "created_at"),
     mysql_charset="utf8mb4",

@@ -1,16 +1,18 @@
 """The store by intent: what the server asks of its database."""
 
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import TypeVar
 
 from sqlalchemy import Connection, delete
 
+from taskplane.server.core.ledger import LedgerEntry
 from taskplane.server.core.task import Checkpoint, Task, Transition
 from taskplane.server.core.unit import Unit
 from taskplane.server.store import reading, schema
 from taskplane.server.store.database import Database
 from taskplane.server.store.reading import TaskFilter
-from taskplane.server.store.records import unit_values
+from taskplane.server.store.records import naive, unit_values
 from taskplane.server.store.writing import IdBlocks, LiveRow, WriteTransaction, save_live
 
 T = TypeVar("T")
@@ -87,6 +89,16 @@ class Store:
         """Return one checkpoint with its data."""
         return await self._database.read(lambda connection: reading.get_checkpoint(connection, task_id, number))
 
+    async def list_commands(self, task_id: int, *, skip: int, limit: int) -> list[LedgerEntry]:
+        """Return a task's commands, newest first, after `skip` of them."""
+        return await self._database.read(
+            lambda connection: reading.list_commands(connection, task_id, skip=skip, limit=limit)
+        )
+
+    async def purged_revision(self) -> int:
+        """Return the revision up to which history may have gaps."""
+        return await self._database.read(reading.purged_revision)
+
     async def latest_revision(self) -> int:
         """Return a revision that none in the database is above."""
         return await self._database.read(reading.latest_revision)
@@ -106,6 +118,12 @@ class Store:
     async def save_units(self, units: Sequence[Unit]) -> None:
         """Store units, new or changed."""
         await self._database.write(lambda connection: _save_units(connection, units))
+
+    async def forget_requests(self, before: datetime) -> None:
+        """Forget request ids that were answered before a time."""
+        table = schema.task_requests
+        old = delete(table).where(table.c.created_at < naive(before))
+        await self._database.write(lambda connection: connection.execute(old))
 
     async def delete_unit(self, unit_id: str) -> None:
         """Forget a unit."""

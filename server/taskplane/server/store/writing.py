@@ -12,15 +12,22 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import BigInteger, Boolean, Connection, DateTime, Float, Integer, Select, String, delete, select, tuple_
 
-from taskplane.server.core.task import Checkpoint, Progress, Task, TaskStatus, Transition
+from taskplane.server.core.ledger import LedgerEntry
+from taskplane.server.core.task import FINAL, Checkpoint, Progress, Task, TaskStatus, Transition
 from taskplane.server.store import schema
-from taskplane.server.store.records import checkpoint_of, json_text, naive, task_of, task_values, time_text
+from taskplane.server.store.reading import get_checkpoint
+from taskplane.server.store.records import (
+    checkpoint_of,
+    command_values,
+    json_text,
+    naive,
+    task_of,
+    task_values,
+    time_text,
+)
 
 # What never changes after the creation, and so is not part of an UPDATE.
-_FIXED = frozenset({"id", "task_name", "task_type", "config", "created_at", "priority", "max_retries"}) | {
-    "labels",
-    "unit_labels",
-}
+_FIXED = frozenset({"id", "task_name", "task_type", "config", "created_at"})
 _COLUMNS = tuple(column.name for column in schema.tasks.columns)
 _CHANGING = tuple(name for name in _COLUMNS if name not in _FIXED)
 _WAITING = (TaskStatus.PENDING, TaskStatus.PAUSED)
@@ -189,6 +196,41 @@ class WriteTransaction:
             ],
         )
 
+    def checkpoint(self, task_id: int, number: int) -> Checkpoint | None:
+        """Return one checkpoint of a task, if it is kept."""
+        return get_checkpoint(self._connection, task_id, number)
+
+    def save_commands(self, entries: Sequence[LedgerEntry]) -> None:
+        """Write entries of the ledger, new or in place of an earlier one with the same id."""
+        # The last one counts; within one statement a row may be named only once.
+        rows = [command_values(entry) for entry in {entry.command_id: entry for entry in entries}.values()]
+        columns = tuple(column.name for column in schema.task_commands.columns)
+        settled = ("state", "accepted_at", "settled_at", "message")
+        if self._is_sqlite:
+            changes = ", ".join(f"{name} = excluded.{name}" for name in settled)
+            self._insert("task_commands", columns, rows, f"ON CONFLICT (command_id) DO UPDATE SET {changes}")
+        else:
+            changes = ", ".join(f"{name} = VALUES({name})" for name in settled)
+            self._insert("task_commands", columns, rows, f"ON DUPLICATE KEY UPDATE {changes}")
+
+    def lock_expired(self, now: datetime, limit: int) -> list[Task]:
+        """Return tasks one of whose limits may have expired."""
+        table = schema.tasks
+        query = select(table).where(table.c.expires_at <= naive(now)).order_by(table.c.expires_at).limit(limit)
+        return self._locked(query.with_for_update(skip_locked=True))
+
+    def lock_finished(self, before: datetime, limit: int) -> list[Task]:
+        """Return final tasks that were completed before a time."""
+        table = schema.tasks
+        query = select(table).where(table.c.completed_at < naive(before), table.c.status.in_(list(FINAL)))
+        return self._locked(query.order_by(table.c.completed_at).limit(limit).with_for_update(skip_locked=True))
+
+    def note_purge(self, revision: int) -> None:
+        """Remember that history up to a revision may have gaps."""
+        table = schema.id_blocks
+        later = (table.c.name == "purged") & (table.c.next_id < revision)
+        self._connection.execute(table.update().where(later).values(next_id=revision))
+
     def prune_checkpoints(self, task_ids: Iterable[int], keep: int) -> None:
         """Drop all but the last `keep` checkpoints of each task."""
         table = schema.task_checkpoints
@@ -226,12 +268,14 @@ class WriteTransaction:
     def _locked(self, query: Select[Any]) -> list[Task]:
         return [task_of(row) for row in self._connection.execute(query)]
 
-    def _insert(self, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
+    def _insert(
+        self, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]], on_conflict: str = ""
+    ) -> None:
         # PyMySQL folds this into one multi-row INSERT, as long as VALUES holds nothing but placeholders.
         if rows:
             mark = "?" if self._is_sqlite else "%s"
             values = ", ".join([mark] * len(columns))
-            statement = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({values})"  # noqa: S608  (names of ours)
+            statement = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({values}) {on_conflict}"  # noqa: S608  (names of ours)
             self._connection.exec_driver_sql(statement, list(rows))
 
 

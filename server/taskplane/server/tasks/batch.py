@@ -12,6 +12,7 @@ from typing import Protocol, TypeVar
 from taskplane.server.core.change import Change
 from taskplane.server.core.dispatch import Dispatch
 from taskplane.server.core.errors import TaskNotFound
+from taskplane.server.core.ledger import LedgerEntry, entries
 from taskplane.server.core.task import Checkpoint, Task, Transition
 from taskplane.server.store.writing import WriteTransaction
 from taskplane.server.tasks.live import LiveAttempts
@@ -29,6 +30,8 @@ class Committed:
     task: Task
     transition: Transition | None = None
     note: str = ""
+    # The unit has no say in it and must be told to drop its attempt.
+    taken_from_unit: bool = False
     deleted: bool = False
 
 
@@ -55,6 +58,7 @@ class Batch:
         self._changed: set[int] = set()
         self._deleted: set[int] = set()
         self._checkpoints: list[tuple[int, Checkpoint]] = []
+        self._commands: list[LedgerEntry] = []
 
     def lock(self, task_ids: Iterable[int]) -> None:
         """Lock tasks by id; those that do not exist are passed over."""
@@ -70,6 +74,14 @@ class Batch:
     def lock_running_on(self, unit_id: str) -> list[Task]:
         """Lock and return the RUNNING and PAUSED tasks last dispatched to a unit."""
         return self._as_they_will_be(self._transaction.lock_running_on(unit_id))
+
+    def lock_expired(self, limit: int) -> list[Task]:
+        """Lock and return tasks one of whose limits may have expired."""
+        return self._as_they_will_be(self._transaction.lock_expired(self.now, limit))
+
+    def lock_finished(self, before: datetime, limit: int) -> list[Task]:
+        """Lock and return final tasks that were completed before a time."""
+        return [task for task in self._as_they_will_be(self._transaction.lock_finished(before, limit)) if task.is_final]
 
     def find(self, task_id: int) -> Task | None:
         """Return a locked task, or None if it does not exist."""
@@ -91,21 +103,33 @@ class Batch:
         created = []
         revisions = self._transaction.next_revisions(len(tasks))
         for task, transition, revision in zip(tasks, transitions, revisions, strict=True):
-            self._commit(replace(task, revision=revision), replace(transition, revision=revision))
+            self._tasks[task.id] = replace(task, revision=revision)
             self._created.add(task.id)
+            self.committed.append(Committed(self._tasks[task.id], replace(transition, revision=revision)))
             created.append(self._tasks[task.id])
         return created
 
     def put(self, change: Change) -> Task:
         """Take a change on. Returns the task with its new revision; without steps it stays as it is."""
+        self._commands += entries(self._tasks[change.task.id], change, self.now)
         for step, revision in zip(change.steps, self._transaction.next_revisions(len(change.steps)), strict=True):
+            task = replace(step.task, revision=revision)
             transition = replace(step.transition, revision=revision) if step.transition else None
-            self._commit(replace(step.task, revision=revision), transition, step.note)
+            self._tasks[task.id] = task
+            self.committed.append(Committed(task, transition, step.note, step.taken_from_unit))
         if change.steps:
             self._changed.add(change.task.id)
         if change.checkpoint:
             self._checkpoints.append((change.task.id, change.checkpoint))
         return self._tasks[change.task.id]
+
+    def checkpoint(self, task_id: int, number: int) -> Checkpoint | None:
+        """Return one checkpoint of a task, if it is kept."""
+        return self._transaction.checkpoint(task_id, number)
+
+    def note_purge(self, revision: int) -> None:
+        """Remember that history up to a revision may have gaps."""
+        self._transaction.note_purge(revision)
 
     def delete(self, task: Task) -> None:
         """Delete a locked task with all that belongs to it."""
@@ -133,11 +157,8 @@ class Batch:
         if checkpoints:
             self._transaction.insert_checkpoints(checkpoints)
             self._transaction.prune_checkpoints({task_id for task_id, _ in checkpoints}, CHECKPOINTS_KEPT)
+        self._transaction.save_commands([each for each in self._commands if each.task_id not in self._deleted])
         self._transaction.delete_tasks(self._deleted)
-
-    def _commit(self, task: Task, transition: Transition | None, note: str = "") -> None:
-        self._tasks[task.id] = task
-        self.committed.append(Committed(task, transition, note))
 
     def _as_they_will_be(self, found: Iterable[Task]) -> list[Task]:
         for task in found:

@@ -1,17 +1,20 @@
 """What can be proposed to the state manager."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import ClassVar
 
 from taskplane.server.core.change import Change
 from taskplane.server.core.command import Command, Verdict
 from taskplane.server.core.dispatch import Dispatch, dispatched
+from taskplane.server.core.errors import FieldViolation, InvalidFields
 from taskplane.server.core.inventory import Reconciliation
+from taskplane.server.core.limits import expired
 from taskplane.server.core.placement import Assignment, Offer, place
+from taskplane.server.core.reports import Speaker, drop_reason, lost
 from taskplane.server.core.retry import RetryPolicy
-from taskplane.server.core.task import Json, Task, TaskStatus, Transition
+from taskplane.server.core.task import Checkpoint, Json, Limits, Task, TaskStatus, Transition
 from taskplane.server.core.unit import HeldAttempt
 from taskplane.server.core.verbs import Ask, check_deletable
 from taskplane.server.tasks.batch import Batch
@@ -29,6 +32,7 @@ class TaskSpec:
     start: bool = False
     labels: Json = field(default_factory=dict)
     unit_labels: Json = field(default_factory=dict)
+    limits: Limits = field(default_factory=Limits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,7 @@ class CreateTasks:
             max_retries=spec.max_retries,
             labels=spec.labels,
             unit_labels=spec.unit_labels,
+            limits=spec.limits,
             queued_at=now if spec.start else None,
             queued_by=self.ask.actor if spec.start else "",
             queued_reason=self.ask.reason if spec.start else "",
@@ -82,6 +87,85 @@ class ChangeTask:
 
     def decide(self, batch: Batch) -> Task:
         return batch.put(self.change(batch.task(self.task_id), batch.now))
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeFromCheckpoint:
+    """Change one task by a verb that goes on from a checkpoint of the caller's choice."""
+
+    task_id: int
+    number: int
+    change: Callable[[Task, datetime, Checkpoint], Change]
+
+    def task_ids(self) -> Iterable[int]:
+        return (self.task_id,)
+
+    def decide(self, batch: Batch) -> Task:
+        task = batch.task(self.task_id)
+        checkpoint = batch.checkpoint(self.task_id, self.number)
+        if checkpoint is None:
+            raise InvalidFields(
+                FieldViolation("checkpoint_number", f"task {task.id} has no checkpoint {self.number} (any more)")
+            )
+        return batch.put(self.change(task, batch.now, replace(checkpoint, data=None)))
+
+
+@dataclass(frozen=True, slots=True)
+class LoseAttempts:
+    """Take a unit's attempts away from it: it is gone. Those that are not its own any more are passed over."""
+
+    unit_id: str
+    # Attempts by task id.
+    attempts: Mapping[int, int]
+    why: str
+    policy: RetryPolicy
+
+    def task_ids(self) -> Iterable[int]:
+        return self.attempts
+
+    def decide(self, batch: Batch) -> None:
+        for task_id, attempt in self.attempts.items():
+            task, speaker = batch.find(task_id), Speaker(self.unit_id, attempt)
+            if task and task.status is TaskStatus.RUNNING and not drop_reason(task, speaker):
+                batch.put(lost(task, speaker, batch.now, why=self.why, policy=self.policy))
+
+
+@dataclass(frozen=True, slots=True)
+class ExpireTasks:
+    """Apply the time limits that have expired. Answers with how many tasks were looked at."""
+
+    policy: RetryPolicy
+    limit: int
+
+    def task_ids(self) -> Iterable[int]:
+        return ()
+
+    def decide(self, batch: Batch) -> int:
+        due = batch.lock_expired(self.limit)
+        for task in due:
+            change = expired(task, batch.now, self.policy)
+            # Even if there is still time, the time to look again is stored.
+            batch.put(change if change.steps else change.edit(now=batch.now))
+        return len(due)
+
+
+@dataclass(frozen=True, slots=True)
+class PurgeTasks:
+    """Delete old finished tasks. Answers with how many."""
+
+    completed_before: datetime
+    limit: int
+
+    def task_ids(self) -> Iterable[int]:
+        return ()
+
+    def decide(self, batch: Batch) -> int:
+        old = batch.lock_finished(self.completed_before, self.limit)
+        for task in old:
+            batch.delete(task)
+        if old:
+            batch.note_purge(max(task.revision for task in old))
+        return len(old)
 
 
 @dataclass(frozen=True, slots=True)

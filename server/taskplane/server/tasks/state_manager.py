@@ -1,6 +1,6 @@
 """The TaskStateManager: every change of a task, and of `tasks.status` above all, goes through here."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from taskplane.server.core.change import Change
@@ -8,15 +8,19 @@ from taskplane.server.core.dispatch import Dispatch
 from taskplane.server.core.errors import TaskNotFound
 from taskplane.server.core.placement import Offer
 from taskplane.server.core.retry import RetryPolicy
-from taskplane.server.core.task import Task
+from taskplane.server.core.task import Checkpoint, Task
 from taskplane.server.core.unit import HeldAttempt
 from taskplane.server.core.verbs import Ask
 from taskplane.server.tasks.group_commit import GroupCommit, Replayed, Request
 from taskplane.server.tasks.proposals import (
+    ChangeFromCheckpoint,
     ChangeTask,
     ClaimTasks,
     CreateTasks,
     DeleteTask,
+    ExpireTasks,
+    LoseAttempts,
+    PurgeTasks,
     ReconcileUnit,
     Settled,
     TaskSpec,
@@ -48,12 +52,30 @@ class TaskStateManager:
 
         `change` runs in the writer's thread, on the locked task, and may run more than once.
         """
-        answer = await self._commits.submit(ChangeTask(task_id, change), request)
-        if isinstance(answer, Task):
-            return answer
-        if not answer.tasks:
-            raise TaskNotFound(task_id)
-        return answer.tasks[0]
+        return _the_task(task_id, await self._commits.submit(ChangeTask(task_id, change), request))
+
+    async def change_from_checkpoint(
+        self,
+        task_id: int,
+        number: int,
+        change: Callable[[Task, datetime, Checkpoint], Change],
+        request: Request | None = None,
+    ) -> Task:
+        """Apply a verb that goes on from a chosen checkpoint. Raises InvalidFields if it is not kept."""
+        answer = await self._commits.submit(ChangeFromCheckpoint(task_id, number, change), request)
+        return _the_task(task_id, answer)
+
+    async def lose(self, unit_id: str, attempts: Mapping[int, int], why: str) -> None:
+        """Take a unit's attempts (by task id) away from it, in one transaction; those that are over are passed over."""
+        await self._commits.submit(LoseAttempts(unit_id, attempts, why, self.retry_policy))
+
+    async def expire(self, limit: int) -> int:
+        """Apply time limits that have expired, for up to `limit` tasks; see core.limits. Returns how many were due."""
+        return await self._commits.submit(ExpireTasks(self.retry_policy, limit))
+
+    async def purge(self, completed_before: datetime, limit: int) -> int:
+        """Delete up to `limit` tasks that were finished before a time. Returns how many."""
+        return await self._commits.submit(PurgeTasks(completed_before, limit))
 
     async def delete(self, task_id: int, ask: Ask, request: Request | None = None) -> None:
         """Delete a finished task."""
@@ -66,3 +88,11 @@ class TaskStateManager:
     async def reconcile(self, unit_id: str, inventory: Sequence[HeldAttempt]) -> Settled:
         """Settle what a connecting unit holds; see core.inventory."""
         return await self._commits.submit(ReconcileUnit(unit_id, inventory, self.retry_policy))
+
+
+def _the_task(task_id: int, answer: Task | Replayed) -> Task:
+    if isinstance(answer, Task):
+        return answer
+    if not answer.tasks:
+        raise TaskNotFound(task_id)
+    return answer.tasks[0]

@@ -5,13 +5,9 @@ import logging
 import secrets
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import replace
-from datetime import datetime
-from functools import partial
+from dataclasses import dataclass, replace
 
-from taskplane.server.core import reports
-from taskplane.server.core.change import Change
-from taskplane.server.core.clock import utc_now
+from taskplane.server.core.clock import monotonic, utc_now
 from taskplane.server.core.command import (
     Command,
     VerdictAction,
@@ -22,17 +18,15 @@ from taskplane.server.core.command import (
 )
 from taskplane.server.core.dispatch import Dispatch
 from taskplane.server.core.errors import (
+    CommandPending,
     DatabaseUnavailable,
     DropReason,
     ServerStopping,
     SessionSuperseded,
-    StaleAttempt,
-    TaskNotFound,
     UnitInUse,
     UnitNotFound,
 )
-from taskplane.server.core.reports import Speaker
-from taskplane.server.core.task import Task
+from taskplane.server.core.reports import Speaker, drop_reason
 from taskplane.server.core.unit import Hello, Unit
 from taskplane.server.store.store import Store
 from taskplane.server.tasks.batch import Committed
@@ -43,8 +37,13 @@ from taskplane.server.units.session import Session
 
 log = logging.getLogger(__name__)
 
-HEARTBEAT_SECONDS = 5.0
-LEASE_SECONDS = 30.0
+
+@dataclass(frozen=True, slots=True)
+class Intervals:
+    """How often a unit is to be heard, and how long it may be silent, in seconds."""
+
+    heartbeat: float = 5.0
+    lease: float = 30.0
 
 
 class ExecutionUnitManager:
@@ -53,10 +52,11 @@ class ExecutionUnitManager:
     `follow` must hear every commit, after the registry.
     """
 
-    def __init__(self, store: Store, states: TaskStateManager, registry: Registry) -> None:
+    def __init__(self, store: Store, states: TaskStateManager, registry: Registry, intervals: Intervals) -> None:
         self._store = store
         self._states = states
         self._registry = registry
+        self._intervals = intervals
 
     async def connect(self, hello: Hello, link: StreamLink) -> Session:
         """Take a unit on: supersede its older session, settle its inventory, welcome it.
@@ -72,7 +72,8 @@ class ExecutionUnitManager:
         for verdict in settled.verdicts:
             if verdict.action is VerdictAction.PAUSE:
                 self._registry.hold(unit, verdict.task_id, verdict.attempt)
-        link.welcome(Welcome(unit_id, session.session_id, HEARTBEAT_SECONDS, LEASE_SECONDS, tuple(settled.verdicts)))
+        heartbeat, lease = self._intervals.heartbeat, self._intervals.lease
+        link.welcome(Welcome(unit_id, session.session_id, heartbeat, lease, tuple(settled.verdicts)))
         session.deliver([*settled.commands, *(dispatch_command(each) for each in settled.dispatches)])
         session.welcomed = True
         log.info("unit %s connected, session %s, boot %s", unit_id, session.session_id, hello.boot_id)
@@ -83,6 +84,7 @@ class ExecutionUnitManager:
 
         Does nothing about a session that was superseded: the unit is connected by its newer one.
         """
+        session.ended.set()
         unit = self._registry.find(session.unit_id)
         if unit is None or unit.session is not session:
             return
@@ -98,16 +100,35 @@ class ExecutionUnitManager:
         """Take that the unit leaves: the attempts that it still has are lost at once."""
         session.draining = True
         unit = self._registry.find(session.unit_id)
-        if unit is None or unit.session is not session:
-            return
-        why = f"unit left: {reason}" if reason else "unit left"
-        lost = [
-            self._states.change(task_id, partial(self._lost, speaker=Speaker(session.unit_id, each.attempt), why=why))
-            for task_id, each in unit.running.items()
-        ]
-        for outcome in await asyncio.gather(*lost, return_exceptions=True):
-            if isinstance(outcome, BaseException) and not isinstance(outcome, StaleAttempt | TaskNotFound):
-                raise outcome
+        if unit and unit.session is session and unit.running:
+            attempts = {task_id: each.attempt for task_id, each in unit.running.items()}
+            await self._states.lose(session.unit_id, attempts, f"unit left: {reason}" if reason else "unit left")
+
+    async def drain(self, unit_id: str, timeout_seconds: float | None, wait_seconds: float) -> Unit:
+        """Ask a unit to give its tasks back and leave; it gets nothing new. Waits for it to be gone.
+
+        Raises UnitNotFound, and CommandPending if it has not left within `wait_seconds` (0: does not wait). A unit that
+        is not connected has left already.
+        """
+        known = self._registry.find(unit_id)
+        if known is None:
+            raise UnitNotFound(unit_id)
+        if session := known.session:
+            session.draining = True
+            session.link.ask_to_drain(timeout_seconds)
+            if wait_seconds:
+                await self._gone(session, wait_seconds)
+        return known.view()
+
+    async def _gone(self, session: Session, wait_seconds: float) -> None:
+        try:
+            async with asyncio.timeout(wait_seconds):
+                await session.ended.wait()
+        except TimeoutError:
+            raise CommandPending(
+                f"unit {session.unit_id!r} has not left within {wait_seconds:g} s; it goes on draining",
+                metadata={"unit_id": session.unit_id},
+            ) from None
 
     def change_capacity(self, session: Session, capacity: int) -> None:
         """Take that the unit has more or fewer slots."""
@@ -116,8 +137,11 @@ class ExecutionUnitManager:
 
     def heard_from(self, session: Session) -> None:
         """Take that the unit has sent a message, which renews its lease."""
-        if unit := self._registry.find(session.unit_id):
-            unit.record = replace(unit.record, last_heartbeat=utc_now())
+        session.is_answering = True
+        unit = self._registry.find(session.unit_id)
+        if unit and unit.session is session:
+            unit.heard_at = monotonic()
+            unit.last_heartbeat = utc_now()
 
     def send_dispatches(self, dispatches: Sequence[Dispatch]) -> None:
         """Send durable assignments to their units. What cannot be sent now is sent when the unit connects."""
@@ -129,9 +153,11 @@ class ExecutionUnitManager:
             self._deliver(unit_id, commands)
 
     def follow(self, committed: Sequence[Committed]) -> None:
-        """Send the pauses and cancels that were committed."""
+        """Send the pauses and cancels that were committed, and drop what was taken from a unit."""
         for event in committed:
             task = event.task
+            if event.taken_from_unit:
+                self._drop(event)
             if task.pending_command and not event.transition and not task.pending_command.accepted_at:
                 self._deliver(task.execution_unit_id, [control_command(task, task.pending_command)])
 
@@ -175,10 +201,15 @@ class ExecutionUnitManager:
             self._registry.release_all(known)
         unit = self._registry.add(_record(hello, unit_id, known.record if known else None))
         unit.session = Session(secrets.token_hex(8), unit_id, hello.boot_id, link)
+        unit.heard_at = monotonic()
         return unit, unit.session
 
-    def _lost(self, task: Task, now: datetime, *, speaker: Speaker, why: str) -> Change:
-        return reports.lost(task, speaker, now, why=why, policy=self._states.retry_policy)
+    def _drop(self, event: Committed) -> None:
+        task = event.task
+        speaker = Speaker(task.execution_unit_id or "", task.attempt)
+        # RUNNING, PAUSED: the unit lost it and another will go on with it.
+        reason = drop_reason(task, speaker) or DropReason.SUPERSEDED
+        self._deliver(task.execution_unit_id, [drop_command(task.id, task.attempt, reason)])
 
     def _take_from_holder(self, dispatch: Dispatch) -> None:
         released = self._registry.release(dispatch.task.id)

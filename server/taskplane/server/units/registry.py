@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
+from taskplane.server.core.clock import monotonic
 from taskplane.server.core.placement import Offer
 from taskplane.server.core.task import Task, TaskStatus
 from taskplane.server.core.unit import Unit, UnitStatus
@@ -36,12 +37,14 @@ class Waiting:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RunningAttempt:
-    """What a unit does in one of its slots."""
+    """What a unit does in one of its slots: since when, and whether it has accepted it."""
 
     attempt: int
     task_type: str
+    accepted: bool
+    since: float
 
 
 @dataclass(slots=True)
@@ -52,12 +55,16 @@ class KnownUnit:
     session: Session | None = None
     running: dict[int, RunningAttempt] = field(default_factory=dict)
     held: dict[int, int] = field(default_factory=dict)
+    # When it was last heard from; at the server's start, every unit was just now.
+    heard_at: float = field(default_factory=monotonic)
+    last_heartbeat: datetime | None = None
 
     def view(self) -> Unit:
         """Return the record as it is now."""
         return replace(
             self.record,
             status=self._status(),
+            last_heartbeat=self.last_heartbeat or self.record.last_heartbeat,
             current_load=len(self.running),
             session_id=self.session.session_id if self.session else "",
             draining=self.session.draining if self.session else False,
@@ -190,5 +197,6 @@ class Registry:
 
     def _assign(self, task: Task) -> None:
         if unit := self.find(task.execution_unit_id):
-            unit.running[task.id] = RunningAttempt(task.attempt, task.task_type)
+            accepted = task.accepted_at is not None
+            unit.running[task.id] = RunningAttempt(task.attempt, task.task_type, accepted, monotonic())
             self._unit_of[task.id] = unit.record.id

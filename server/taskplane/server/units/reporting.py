@@ -93,7 +93,12 @@ class ReportDesk:
 
     def _accepted(self, session: Session, report: Report) -> None:
         session.answered(report.command_id)
+        unit = self._registry.find(session.unit_id)
+        running = unit.running.get(report.task_id) if unit else None
+        if running is None or running.attempt != report.attempt:
+            return  # of a held or finished attempt: nothing waits for the answer
         if report.command_id == start_id(report.task_id, report.attempt):
+            running.accepted = True
             self._live.accepted(report.task_id, report.attempt, report.received_at)
         else:
             self._live.command_accepted(report.task_id, report.attempt, report.command_id, report.received_at)

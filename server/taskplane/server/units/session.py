@@ -21,17 +21,20 @@ class Session:
         self.draining = False
         # The welcome is on its way: the unit's inventory is settled, so it can be given work.
         self.welcomed = False
-        self.said_goodbye = False
+        # It accepts what it is sent. One that does not gets nothing new until it is heard from again.
+        self.is_answering = True
         self.link = link
         self._sent: set[str] = set()
         self._last_sequence = 0
         self._acknowledged = 0
+        # Set when the stream is over.
+        self.ended = asyncio.Event()
         self._reports: asyncio.Queue[tuple[int, asyncio.Future[None]]] = asyncio.Queue(MAX_UNACKNOWLEDGED)
 
     @property
     def takes_work(self) -> bool:
         """Whether it may be sent a start."""
-        return self.welcomed and not self.draining
+        return self.welcomed and self.is_answering and not self.draining
 
     def deliver(self, commands: Sequence[Command]) -> None:
         """Send commands, each once a session."""

@@ -8,6 +8,13 @@ from taskplane.server.core.command import Command, Welcome
 from taskplane.server.core.errors import TaskplaneError
 
 
+@dataclass(frozen=True, slots=True)
+class DrainRequest:
+    """An operator wants the unit gone, within `timeout_seconds` if that is set."""
+
+    timeout_seconds: float | None
+
+
 @dataclass(slots=True)
 class Outgoing:
     """What goes out at once, in this order."""
@@ -15,6 +22,7 @@ class Outgoing:
     welcome: Welcome | None = None
     commands: list[Command] = field(default_factory=list)
     acknowledged: int | None = None
+    drain: DrainRequest | None = None
 
 
 class StreamLink:
@@ -30,6 +38,7 @@ class StreamLink:
         self._control: list[Command] = []
         self._starts: list[Command] = []
         self._acknowledged: int | None = None
+        self._drain: DrainRequest | None = None
         self._error: TaskplaneError | None = None
         self._wake = asyncio.Event()
 
@@ -50,6 +59,11 @@ class StreamLink:
         self._acknowledged = max(sequence, self._acknowledged or 0)
         self._wake.set()
 
+    def ask_to_drain(self, timeout_seconds: float | None) -> None:
+        """Ask the unit to leave."""
+        self._drain = DrainRequest(timeout_seconds)
+        self._wake.set()
+
     def end(self, error: TaskplaneError) -> None:
         """End the stream with an error."""
         self._error = self._error or error
@@ -66,6 +80,6 @@ class StreamLink:
                 return self._take()
 
     def _take(self) -> Outgoing:
-        outgoing = Outgoing(self._welcome, self._control + self._starts, self._acknowledged)
-        self._welcome, self._control, self._starts, self._acknowledged = None, [], [], None
+        outgoing = Outgoing(self._welcome, self._control + self._starts, self._acknowledged, self._drain)
+        self._welcome, self._control, self._starts, self._acknowledged, self._drain = None, [], [], None, None
         return outgoing

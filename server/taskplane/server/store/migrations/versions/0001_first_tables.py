@@ -25,6 +25,7 @@ def upgrade() -> None:
     _create_history()
     _create_units()
     _create_checkpoints()
+    _create_commands()
     _create_requests()
     _create_id_blocks()
 
@@ -33,6 +34,7 @@ def downgrade() -> None:
     for table in (
         "id_blocks",
         "task_requests",
+        "task_commands",
         "task_checkpoints",
         "execution_units",
         "task_status_history",
@@ -79,10 +81,12 @@ def _create_tasks() -> None:
         sa.Column("queued_at", _DATETIME),
         sa.Column("queued_by", sa.String(255)),
         sa.Column("queued_reason", sa.String(1000)),
+        sa.Column("queued_command_id", sa.String(64)),
         sa.Column("not_before", _DATETIME),
         sa.Column("pending_verb", sa.String(10)),
         sa.Column("pending_command_id", sa.String(64)),
         sa.Column("pending_since", _DATETIME),
+        sa.Column("pending_deadline", _DATETIME),
         sa.Column("pending_accepted_at", _DATETIME),
         sa.Column("pending_actor", sa.String(255)),
         sa.Column("pending_reason", sa.String(1000)),
@@ -91,6 +95,11 @@ def _create_tasks() -> None:
         sa.Column("active_seconds", sa.Float(53), nullable=False, server_default="0"),
         sa.Column("paused_seconds", sa.Float(53), nullable=False, server_default="0"),
         sa.Column("status_changed_at", _DATETIME),
+        sa.Column("run_budget_seconds", sa.Float(53)),
+        sa.Column("deadline_at", _DATETIME),
+        sa.Column("queue_timeout_seconds", sa.Float(53)),
+        sa.Column("stall_timeout_seconds", sa.Float(53)),
+        sa.Column("expires_at", _DATETIME),
         mysql_charset="utf8mb4",
     )
     op.create_index("idx_status", "tasks", ["status"])
@@ -98,6 +107,8 @@ def _create_tasks() -> None:
     op.create_index("idx_task_type", "tasks", ["task_type"])
     op.create_index("idx_claim", "tasks", ["status", "queued", sa.text("priority DESC"), "queued_at", "id"])
     op.create_index("idx_tasks_execution_unit_id", "tasks", ["execution_unit_id", "status"])
+    op.create_index("idx_tasks_expires_at", "tasks", ["expires_at"])
+    op.create_index("idx_tasks_completed_at", "tasks", ["completed_at"])
 
 
 def _create_history() -> None:
@@ -161,6 +172,26 @@ def _create_checkpoints() -> None:
     )
 
 
+def _create_commands() -> None:
+    op.create_table(
+        "task_commands",
+        sa.Column("command_id", _key(64), primary_key=True),
+        sa.Column("task_id", sa.BigInteger, nullable=False),
+        sa.Column("attempt", sa.Integer, nullable=False),
+        sa.Column("verb", sa.String(10), nullable=False),
+        sa.Column("state", sa.String(10), nullable=False),
+        sa.Column("actor", sa.String(255)),
+        sa.Column("reason", sa.String(1000)),
+        sa.Column("issued_at", _DATETIME, nullable=False),
+        sa.Column("accepted_at", _DATETIME),
+        sa.Column("settled_at", _DATETIME),
+        sa.Column("message", sa.Text),
+        sa.ForeignKeyConstraint(["task_id"], ["tasks.id"], name="fk_task_commands_task_id", ondelete="CASCADE"),
+        mysql_charset="utf8mb4",
+    )
+    op.create_index("idx_task_commands_task_id", "task_commands", ["task_id", "issued_at"])
+
+
 def _create_requests() -> None:
     op.create_table(
         "task_requests",
@@ -168,6 +199,7 @@ def _create_requests() -> None:
         sa.Column("method", sa.String(40), nullable=False),
         sa.Column("fingerprint", sa.String(64), nullable=False),
         sa.Column("task_ids", sa.JSON, nullable=False),
+        sa.Column("answer", sa.LargeBinary().with_variant(mysql.MEDIUMBLOB, *_MYSQL)),
         sa.Column("created_at", _DATETIME, nullable=False),
         mysql_charset="utf8mb4",
     )
@@ -181,7 +213,9 @@ def _create_id_blocks() -> None:
         sa.Column("next_id", sa.BigInteger, nullable=False),
         mysql_charset="utf8mb4",
     )
-    op.bulk_insert(table, [{"name": "task", "next_id": 1}, {"name": "revision", "next_id": 1}])
+    op.bulk_insert(
+        table, [{"name": "task", "next_id": 1}, {"name": "revision", "next_id": 1}, {"name": "purged", "next_id": 0}]
+    )
 
 
 def _is_mysql() -> bool:

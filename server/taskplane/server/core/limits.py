@@ -1,0 +1,136 @@
+"""Time limits: when one expires, and what becomes of the task then.
+
+The store keeps `next_expiry` with each task, so that one query finds what is due, also after a restart. It may be
+early, never late: `expired` looks again at the task as it is, and changes nothing if there is still time.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from taskplane.server.core.change import SERVER, Change
+from taskplane.server.core.reports import retried
+from taskplane.server.core.retry import RetryPolicy
+from taskplane.server.core.task import Task, TaskStatus, Verb
+
+
+class Expiry(StrEnum):
+    """What expires, as the history names it."""
+
+    DEADLINE = "deadline exceeded"
+    RUN_BUDGET = "run budget exceeded"
+    STALL = "stalled: no progress"
+    QUEUE_TIMEOUT = "queue timeout"
+    CANCEL_DEADLINE = "forced: the unit did not finish the cancel in time"
+    PAUSE_DEADLINE = "the unit has not applied the pause in time"
+
+
+def next_expiry(task: Task) -> datetime | None:
+    """Return when the first limit of the task expires if nothing happens before; None if none does."""
+    return min((when for _, when in _expiries(task)), default=None)
+
+
+def expired(task: Task, now: datetime, policy: RetryPolicy) -> Change:
+    """Apply the first limit that has expired. Changes nothing if none has."""
+    due = [(when, expiry) for expiry, when in _expiries(task) if when <= now]
+    if not due:
+        return Change(task)
+    return _applied(task, min(due)[1], now, policy)
+
+
+def _applied(task: Task, expiry: Expiry, now: datetime, policy: RetryPolicy) -> Change:
+    match expiry:
+        case Expiry.PAUSE_DEADLINE:
+            return _overdue(task, now)
+        case Expiry.CANCEL_DEADLINE:
+            return _forced_cancel(task, now)
+        case Expiry.STALL:
+            failed = _failed(task, now, f"{Expiry.STALL} for {_seconds(task.limits.stall_timeout)} s")
+            return retried(failed, now, policy, None)
+        case Expiry.RUN_BUDGET:
+            return _failed(task, now, f"{Expiry.RUN_BUDGET}: {_seconds(task.limits.run_budget)} s")
+        case _ if task.status is TaskStatus.RUNNING:
+            return _failed(task, now, expiry)
+        case _:
+            # The table knows no way from PENDING or PAUSED to FAILED: what never ran is cancelled.
+            return Change(task).move(
+                TaskStatus.CANCELLED,
+                now=now,
+                by=SERVER,
+                reason=expiry,
+                queued_at=None,
+                queued_command_id="",
+                pending_command=None,
+                taken_from_unit=True,
+            )
+
+
+def _expiries(task: Task) -> Iterator[tuple[Expiry, datetime]]:
+    if task.is_final:
+        return
+    limits, pending = task.limits, task.pending_command
+    if limits.deadline:
+        yield Expiry.DEADLINE, limits.deadline
+    if limits.queue_timeout and task.queued_at:
+        yield Expiry.QUEUE_TIMEOUT, task.queued_at + limits.queue_timeout
+    if pending and pending.deadline:
+        yield _PENDING[pending.verb], pending.deadline
+    if task.status is TaskStatus.RUNNING:
+        if limits.run_budget:
+            left = limits.run_budget - timedelta(seconds=task.active_seconds)
+            yield Expiry.RUN_BUDGET, task.status_changed_at + left
+        if limits.stall_timeout:
+            yield Expiry.STALL, _last_sign_of_work(task) + limits.stall_timeout
+
+
+_PENDING = {Verb.PAUSE: Expiry.PAUSE_DEADLINE, Verb.CANCEL: Expiry.CANCEL_DEADLINE}
+
+
+def _last_sign_of_work(task: Task) -> datetime:
+    signs = [task.status_changed_at]
+    if task.progress:
+        signs.append(task.progress.reported_at)
+    if task.checkpoint:
+        signs.append(task.checkpoint.created_at)
+    return max(signs)
+
+
+def _overdue(task: Task, now: datetime) -> Change:
+    """Say so, once, and leave the command pending."""
+    if task.pending_command is None:
+        return Change(task)
+    pending = replace(task.pending_command, deadline=None)
+    return Change(task).edit(now=now, pending_command=pending, note=Expiry.PAUSE_DEADLINE)
+
+
+def _forced_cancel(task: Task, now: datetime) -> Change:
+    by = task.pending_command.actor if task.pending_command else SERVER
+    asked = task.pending_command.reason if task.pending_command else ""
+    reason = "; ".join(part for part in (asked, Expiry.CANCEL_DEADLINE) if part)
+    return Change(task).move(
+        TaskStatus.CANCELLED,
+        now=now,
+        by=by,
+        reason=reason,
+        pending_command=None,
+        queued_at=None,
+        queued_command_id="",
+        taken_from_unit=True,
+    )
+
+
+def _failed(task: Task, now: datetime, why: str) -> Change:
+    return Change(task).move(
+        TaskStatus.FAILED,
+        now=now,
+        by=SERVER,
+        reason=why,
+        error_message=why,
+        pending_command=None,
+        taken_from_unit=True,
+    )
+
+
+def _seconds(limit: timedelta | None) -> str:
+    return f"{limit.total_seconds():g}" if limit else "0"

@@ -1,0 +1,61 @@
+"""What must be done from time to time: expire time limits, purge what is old."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+from taskplane.server.core.clock import utc_now
+from taskplane.server.core.errors import DatabaseUnavailable, ServerStopping
+from taskplane.server.store.store import Store
+from taskplane.server.tasks.state_manager import TaskStateManager
+
+log = logging.getLogger(__name__)
+
+EXPIRE_SECONDS = 0.5
+PURGE_SECONDS = 60.0
+# Small enough that a batch does not hold up what else is to be committed.
+BATCH = 200
+# Request ids are remembered for a day at least.
+REQUESTS_KEPT = timedelta(days=2)
+
+
+class Maintenance:
+    """The loops that keep tasks within their limits and the tables small."""
+
+    def __init__(self, states: TaskStateManager, store: Store, retention: timedelta | None) -> None:
+        self._states = states
+        self._store = store
+        self._retention = retention
+
+    async def expire_for_ever(self) -> None:
+        """Apply time limits twice a second."""
+        await _repeat(EXPIRE_SECONDS, self.expire)
+
+    async def purge_for_ever(self) -> None:
+        """Delete what is old once a minute."""
+        await _repeat(PURGE_SECONDS, self.purge)
+
+    async def expire(self) -> None:
+        """Apply all time limits that have expired."""
+        while await self._states.expire(BATCH) == BATCH:
+            pass
+
+    async def purge(self) -> None:
+        """Delete finished tasks that are older than the retention, and request ids that nobody repeats any more."""
+        now = utc_now()
+        if self._retention is not None:
+            while await self._states.purge(now - self._retention, BATCH) == BATCH:
+                pass
+        await self._store.forget_requests(now - REQUESTS_KEPT)
+
+
+async def _repeat(seconds: float, job: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        await asyncio.sleep(seconds)
+        try:
+            await job()
+        except DatabaseUnavailable as error:
+            log.warning("maintenance waits: %s", error.message)
+        except ServerStopping:
+            return

@@ -1,0 +1,79 @@
+"""Leases: a unit that has been silent for a lease loses its tasks, and a start that is not accepted goes to another.
+
+All times are the server's own monotonic clock. Every unit is taken as heard from when the server starts, so that
+nothing is taken from anybody for one lease after that.
+"""
+
+import asyncio
+import logging
+
+from taskplane.server.core import reports
+from taskplane.server.core.clock import monotonic
+from taskplane.server.core.errors import DatabaseUnavailable, LeaseExpired, StaleAttempt, TaskNotFound
+from taskplane.server.core.reports import Speaker
+from taskplane.server.tasks.state_manager import TaskStateManager
+from taskplane.server.units.registry import KnownUnit, Registry
+
+log = logging.getLogger(__name__)
+
+# How often leases are looked at; a lost unit is noticed this much later at the most.
+CHECK_SECONDS = 0.5
+# How long a unit may take to accept a start.
+ACCEPT_SECONDS = 5.0
+
+
+class Leases:
+    """Takes tasks away from units that are silent."""
+
+    def __init__(self, states: TaskStateManager, registry: Registry, lease_seconds: float) -> None:
+        self._states = states
+        self._registry = registry
+        self._lease_seconds = lease_seconds
+
+    async def run(self) -> None:
+        """Check for ever. While the database is away nothing can be taken, and is taken later."""
+        while True:
+            await asyncio.sleep(CHECK_SECONDS)
+            try:
+                await self.check()
+            except DatabaseUnavailable as error:
+                log.warning("leases cannot be settled: %s", error.message)
+
+    async def check(self) -> None:
+        """Settle every unit that is silent, and every start that is not accepted."""
+        now = monotonic()
+        for unit in self._registry.all():
+            if now - unit.heard_at > self._lease_seconds:
+                await self._lose(unit)
+            elif unit.session:
+                await self._take_unaccepted(unit, now)
+
+    async def _lose(self, unit: KnownUnit) -> None:
+        if unit.session:
+            log.warning("unit %s is silent for its lease of %g s", unit.record.id, self._lease_seconds)
+            unit.session.link.end(LeaseExpired(unit.record.id, self._lease_seconds))
+        if unit.running:
+            attempts = {task_id: each.attempt for task_id, each in unit.running.items()}
+            why = f"unit lost: not heard from for {self._lease_seconds:g} s"
+            await self._states.lose(unit.record.id, attempts, why)
+
+    async def _take_unaccepted(self, unit: KnownUnit, now: float) -> None:
+        late = [
+            (task_id, each.attempt)
+            for task_id, each in unit.running.items()
+            if not each.accepted and now - each.since > ACCEPT_SECONDS
+        ]
+        for task_id, attempt in late:
+            log.warning("unit %s has not accepted attempt %s of task %s", unit.record.id, attempt, task_id)
+            if unit.session:
+                unit.session.is_answering = False
+            await self._take(unit, task_id, attempt)
+
+    async def _take(self, unit: KnownUnit, task_id: int, attempt: int) -> None:
+        speaker = Speaker(unit.record.id, attempt)
+        try:
+            await self._states.change(
+                task_id, lambda task, now: reports.not_accepted(task, speaker, now, seconds=ACCEPT_SECONDS)
+            )
+        except (StaleAttempt, TaskNotFound):
+            log.info("attempt %s of task %s is over already", attempt, task_id)
