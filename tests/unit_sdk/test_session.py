@@ -417,14 +417,10 @@ def test_after_any_other_error_the_unit_comes_back(
     server.session().welcome()
 
 
+@pytest.mark.usefixtures("worker")
 @pytest.mark.parametrize("place", [(Commands, "obey"), (Attempt, "end")])
 def test_a_fault_in_the_sdk_ends_the_unit_instead_of_hiding(
-    unit: Unit,
-    worker: Worker,
-    server: ScriptedServer,
-    run: Run,
-    monkeypatch: pytest.MonkeyPatch,
-    place: tuple[type, str],
+    unit: Unit, server: ScriptedServer, run: Run, monkeypatch: pytest.MonkeyPatch, place: tuple[type, str]
 ) -> None:
     def faulty(*_: object) -> None:
         raise ZeroDivisionError

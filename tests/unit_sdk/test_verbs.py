@@ -14,11 +14,12 @@ from taskplane.unit import (
     TaskContext,
     TaskDropped,
     Unit,
+    commands,
     executors,
 )
 from taskplane.unit.structs import from_struct
-from taskplane.unit.testing import ScriptedSession
-from taskplane.v1.execution_unit_control_pb2 import AttemptState, DropReason, RejectReason
+from taskplane.unit.testing import ScriptedServer, ScriptedSession
+from taskplane.v1.execution_unit_control_pb2 import AttemptState, Command, DropReason, RejectReason
 
 Connect = Callable[[Unit], ScriptedSession]
 
@@ -144,8 +145,8 @@ def test_a_report_that_meets_a_pause_is_told_once_in_the_paused_report(unit: Uni
     assert session.kinds(1) == ["accepted", "accepted", "paused"]
 
 
-def test_a_paused_attempt_holds_no_slot_and_a_resume_needs_one(unit: Unit, connect: Connect) -> None:
-    small = Unit(name="small", type="TEST", capacity=1, server=unit._server, drain_seconds=0.1)
+def test_a_paused_attempt_holds_no_slot_and_a_resume_needs_one(server: ScriptedServer, connect: Connect) -> None:
+    small = Unit(name="small", type="TEST", capacity=1, server=server.address, drain_seconds=0.1)
     Steps(small)
     session = connect(small)
     session.start(1, 1, "COROUTINE")
@@ -165,8 +166,8 @@ def test_a_paused_attempt_holds_no_slot_and_a_resume_needs_one(unit: Unit, conne
     session.expect("accepted", command_id=resumed)
 
 
-def test_an_ended_attempt_gives_its_slot_back_before_it_is_told(unit: Unit, connect: Connect) -> None:
-    small = Unit(name="small", type="TEST", capacity=1, server=unit._server, drain_seconds=0.1)
+def test_an_ended_attempt_gives_its_slot_back_before_it_is_told(server: ScriptedServer, connect: Connect) -> None:
+    small = Unit(name="small", type="TEST", capacity=1, server=server.address, drain_seconds=0.1)
 
     @small.task("WORK")
     async def work(task: TaskContext, config: dict[str, Any]) -> None:
@@ -484,3 +485,106 @@ def test_an_attempt_is_begun_once_whatever_the_command_is_called(unit: Unit, con
     session.expect("succeeded", task_id=2)
 
     assert begun == [1, 7]
+
+
+def test_only_so_many_answers_are_remembered(unit: Unit, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commands, "_REMEMBERED", 2)
+    Steps(unit)
+    session = connect(unit)
+    session.pause(1, 1, command_id="early")
+    session.expect("rejected", command_id="early")
+    for number in range(2):
+        session.pause(2, 1, command_id=f"later {number}")
+    session.start(1, 1, "COROUTINE")
+    session.pause(1, 1, command_id="early")
+
+    session.expect("accepted", command_id="early")
+
+
+def test_an_order_of_a_newer_server_is_refused(unit: Unit, connect: Connect) -> None:
+    Steps(unit)
+    session = connect(unit)
+    session.command(Command(task_id=1, attempt=1), "strange")
+
+    assert session.expect("rejected").rejected.reason == RejectReason.REJECT_REASON_UNSUPPORTED
+
+
+@both_kinds
+def test_a_second_pause_of_a_paused_attempt_is_answered_as_the_first(unit: Unit, connect: Connect, kind: str) -> None:
+    Steps(unit)
+    session = connect(unit)
+    session.start(1, 1, kind)
+    session.pause(1, 1)
+    first = session.expect("paused").paused
+    session.pause(1, 1)
+
+    assert session.expect("paused").paused == first
+
+
+def test_a_resume_that_overtakes_its_pause_undoes_it(unit: Unit, connect: Connect) -> None:
+    go = threading.Event()
+
+    @unit.task("WORK")
+    def work(task: SyncTaskContext, config: dict[str, Any]) -> None:
+        go.wait()
+        task.safe_point()
+
+    session = connect(unit)
+    session.start(1, 1, "WORK")
+    session.pause(1, 1)
+    resume = session.resume(1, 2, held_attempt=1)
+    session.expect("accepted", command_id=resume)
+    go.set()
+
+    assert session.expect("succeeded").attempt == 2
+    assert "paused" not in session.kinds(1)
+
+
+def test_an_attempt_that_is_being_cancelled_cannot_be_resumed(unit: Unit, connect: Connect) -> None:
+    go = threading.Event()
+
+    @unit.task("WORK")
+    def work(task: SyncTaskContext, config: dict[str, Any]) -> None:
+        go.wait()
+        task.safe_point()
+
+    session = connect(unit)
+    session.start(1, 1, "WORK")
+    session.cancel(1, 1)
+    resume = session.resume(1, 2, held_attempt=1)
+    refused = session.expect("rejected", command_id=resume)
+    go.set()
+
+    assert refused.rejected.reason == RejectReason.REJECT_REASON_OTHER
+    session.expect("cancelled")
+
+
+def test_a_resume_that_was_carried_out_is_accepted_again_under_another_id(unit: Unit, connect: Connect) -> None:
+    Steps(unit)
+    session = connect(unit)
+    session.start(1, 1, "FUNCTION")
+    session.pause(1, 1)
+    session.expect("paused")
+    for command_id in ("first", "second"):
+        session.resume(1, 2, held_attempt=1, command_id=command_id)
+        session.expect("accepted", command_id=command_id)
+
+
+def test_an_attempt_that_has_ended_cannot_be_paused(unit: Unit, connect: Connect) -> None:
+    steps = Steps(unit)
+    steps.may_finish.set()
+    session = connect(unit)
+    session.start(1, 1, "FUNCTION")
+    session.expect("succeeded")
+    session.pause(1, 1)
+
+    assert session.expect("rejected").rejected.message == "it has ended, as was reported"
+
+
+def test_a_unit_without_slots_is_quiet(server: ScriptedServer, connect: Connect) -> None:
+    quiet = Unit(name="quiet", type="TEST", capacity=0, server=server.address, drain_seconds=0.1)
+    Steps(quiet)
+    session = connect(quiet)
+    session.start(1, 1, "FUNCTION")
+
+    assert session.expect("rejected").rejected.reason == RejectReason.REJECT_REASON_NO_SLOT
