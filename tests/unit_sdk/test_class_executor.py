@@ -20,6 +20,7 @@ class Calls:
 
     def __init__(self) -> None:
         self.names: list[str] = []
+        self.paused = threading.Event()
         self.resumed = threading.Event()
         self.may_finish = threading.Event()
 
@@ -36,6 +37,7 @@ def threaded(calls: Calls) -> type:
 
         def pause(self) -> dict[str, Any]:
             calls.names.append("pause")
+            calls.paused.set()
             return {"row": 1}
 
         def resume(self) -> None:
@@ -65,6 +67,7 @@ def asynchronous(calls: Calls) -> type:
 
         async def pause(self) -> dict[str, Any]:
             calls.names.append("pause")
+            calls.paused.set()
             return {"row": 1}
 
         async def resume(self) -> None:
@@ -194,7 +197,7 @@ def test_a_dropped_instance_is_paused_and_nothing_is_cleaned_up(
     session.expect("progress")
     session.drop(1, 1, DropReason.DROP_REASON_SUPERSEDED)
     session.start(1, 2, "WORK")  # begins when the dropped one has ended
-    session.expect("accepted")
+    assert calls.paused.wait(20)
     calls.may_finish.set()
 
     assert from_struct(session.expect("succeeded").succeeded.result) == {"calls": ["pause"]}

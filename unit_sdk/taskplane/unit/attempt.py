@@ -55,7 +55,7 @@ class Attempt:
     def __init__(self, key: AttemptKey, order: StartOrder, postbox: Postbox, slots: threading.Semaphore) -> None:
         """Takes over one slot of `slots`, which the caller has acquired."""
         self.order = order
-        # Reentrant and open to callers: answering a command and leaving its demand must be one step for the executor.
+        # Reentrant and open to callers: looking at the state and asking for something must be one step.
         self.lock = threading.RLock()
         self.demand = Demand.NOTHING
         # What was raised into the executor. It decides how the attempt ends.
@@ -108,10 +108,13 @@ class Attempt:
         if self.is_steered:
             self.raise_interruption()
             return None
-        if not callable(checkpoint):
-            return self.meet_demand(checkpoint)
-        # The callable is the executor's code, so it runs outside the lock.
-        return self.meet_demand(checkpoint() if self.demand in _WITH_CHECKPOINT else None)
+        # Looked at once: a demand that comes from here on waits for the next safe point, as it may need a checkpoint.
+        demand = self.demand
+        if demand == Demand.NOTHING:
+            return None
+        if callable(checkpoint):  # the executor's code, so it runs outside the lock
+            checkpoint = checkpoint() if demand in _WITH_CHECKPOINT else None
+        return self.meet_demand(checkpoint)
 
     def meet_demand(self, checkpoint: Data | None) -> Hold | None:
         """Pauses here (returns the hold), is interrupted here (raises), or goes on (returns None)."""
