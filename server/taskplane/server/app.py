@@ -22,6 +22,7 @@ from taskplane.server.services.watching import WatchService
 from taskplane.server.store.database import Database
 from taskplane.server.store.migrate import migrate, missing_migrations
 from taskplane.server.store.store import Store
+from taskplane.server.tasks.answers import Answers
 from taskplane.server.tasks.group_commit import GroupCommit
 from taskplane.server.tasks.live import LiveAttempts
 from taskplane.server.tasks.maintenance import Maintenance
@@ -51,6 +52,7 @@ class Server:
         self._database = Database(config.database_url)
         self._store = Store(self._database)
         self._live = LiveAttempts(self._store)
+        self._answers = Answers(self._store)
         self._hub = WatchHub()
         self._commits = GroupCommit(self._store, self._live)
         self._states = TaskStateManager(self._commits, RetryPolicy())
@@ -79,6 +81,7 @@ class Server:
         maintenance = Maintenance(self._states, self._store, retention)
         for part in (
             self._live.run(),
+            self._answers.run(),
             self._dispatcher.run(),
             Leases(self._states, registry, self._config.lease_seconds).run(),
             maintenance.expire_for_ever(),
@@ -92,7 +95,7 @@ class Server:
         tasks = TaskService(self._store, self._states, registry, self._live, self._hub, time_limits=time_limits)
         desk = ReportDesk(self._states, self._live, self._hub, registry)
         self._rpc = RpcServer(
-            TaskServicer(tasks, WatchService(self._store, tasks, self._hub)),
+            TaskServicer(tasks, WatchService(self._store, tasks, self._hub), self._answers),
             UnitControlServicer(self._units, desk),
             OperationsServicer(self._units),
             with_reflection=self._config.reflection,
@@ -144,6 +147,7 @@ class Server:
     async def _store_last_news(self) -> None:
         try:
             await self._live.flush()
+            await self._answers.flush()
             await self._units.save_heartbeats()
         except TaskplaneError as error:
             log.warning("the last progress is not stored: %s", error.message)

@@ -152,7 +152,15 @@ def cancelled(task: Task, speaker: Speaker, now: datetime, *, message: str) -> C
     fence(task, speaker)
     by, reason = _who_asked(task, Verb.CANCEL, speaker.name, "cancelled by the unit")
     reason = f"{reason}; {message}" if message else reason
-    return Change(task).move(TaskStatus.CANCELLED, now=now, by=by, reason=reason, pending_command=None, queued_at=None)
+    return Change(task).move(
+        TaskStatus.CANCELLED,
+        now=now,
+        by=by,
+        reason=reason,
+        pending_command=None,
+        queued_at=None,
+        queued_command_id="",
+    )
 
 
 def start_rejected(task: Task, speaker: Speaker, now: datetime, *, message: str) -> Change:

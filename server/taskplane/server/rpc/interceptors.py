@@ -1,5 +1,6 @@
 """Errors to gRPC statuses, in one place for all methods."""
 
+import asyncio
 import functools
 import inspect
 import logging
@@ -12,13 +13,17 @@ from google.protobuf import any_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from taskplane.server.core.errors import TaskplaneError
+from taskplane.server.core.errors import DatabaseUnavailable, TaskplaneError
 
 log = logging.getLogger(__name__)
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
 DOMAIN = "taskplane"
+# A call without a deadline is given up after this; waits for effects end before.
+DEFAULT_CALL_SECONDS = 30.0
+# The answer must still reach the caller before its own deadline.
+_MARGIN_SECONDS = 0.02
 _KINDS = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
 
 
@@ -35,8 +40,30 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         if handler is None:
             return None  # no such method; gRPC answers
         kind = next(kind for kind in _KINDS if getattr(handler, kind))
-        wrapped: grpc.RpcMethodHandler[Any, Any] = handler._replace(**{kind: _guarded(getattr(handler, kind))})
+        behaviour = getattr(handler, kind)
+        if kind == "unary_unary":
+            behaviour = _timely(behaviour)
+        wrapped: grpc.RpcMethodHandler[Any, Any] = handler._replace(**{kind: _guarded(behaviour)})
         return wrapped
+
+
+def _timely(behaviour: Callable[..., Any]) -> Callable[..., Any]:
+    """Answer UNAVAILABLE before the caller's deadline when what the call needs hangs: a database that says nothing."""
+
+    @functools.wraps(behaviour)
+    async def call(request: Any, context: Context) -> Any:
+        left: float | None = context.time_remaining()
+        limit = DEFAULT_CALL_SECONDS if left is None else max(0.0, left - _MARGIN_SECONDS)
+        timer = asyncio.timeout(limit)
+        try:
+            async with timer:
+                return await behaviour(request, context)
+        except TimeoutError as error:
+            if not timer.expired():
+                raise
+            raise DatabaseUnavailable from error
+
+    return call
 
 
 def _guarded(behaviour: Callable[..., Any]) -> Callable[..., Any]:

@@ -4,8 +4,6 @@ import hashlib
 from dataclasses import fields, replace
 from typing import Any
 
-from google.protobuf.message import Message
-
 from taskplane.server.core.task import Limits, TaskStatus
 from taskplane.server.core.verbs import Ask, Update
 from taskplane.server.rpc.validation import Checker
@@ -32,6 +30,14 @@ _STATUSES = {
 }
 
 
+VerbRequest = (
+    pb.StartTaskRequest | pb.PauseTaskRequest | pb.ResumeTaskRequest | pb.CancelTaskRequest | pb.RestartTaskRequest
+)
+MutatingRequest = (
+    VerbRequest | pb.CreateTaskRequest | pb.BatchCreateTasksRequest | pb.UpdateTaskRequest | pb.DeleteTaskRequest
+)
+
+
 def ask(check: Checker, context: pb.RequestContext) -> Ask:
     """Read who asks."""
     check.text("context.request_id", context.request_id, at_most=64)
@@ -42,12 +48,13 @@ def ask(check: Checker, context: pb.RequestContext) -> Ask:
     return Ask(actor or "client", reason, context.expected_revision)
 
 
-def idempotency(method: str, request: Message, context: pb.RequestContext) -> Request | None:
+def idempotency(request: MutatingRequest) -> Request | None:
     """Return the idempotency key of a call, or None if the caller gave none."""
-    if not context.request_id:
+    request_id = request.context.request_id
+    if not request_id:
         return None
     body = hashlib.sha256(request.SerializeToString(deterministic=True))
-    return Request(context.request_id, method, body.hexdigest())
+    return Request(request_id, request.DESCRIPTOR.name.removesuffix("Request"), body.hexdigest())
 
 
 def spec(check: Checker, name: str, message: pb.TaskSpec) -> TaskSpec:

@@ -3,9 +3,10 @@
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
+from google.protobuf.message import Message
 
 from taskplane.server.core.errors import NotImplementedYet
 from taskplane.server.core.verbs import Ask
@@ -23,32 +24,35 @@ from taskplane.server.services.task_service import TaskService
 from taskplane.server.services.view import TaskView
 from taskplane.server.services.watching import WatchService
 from taskplane.server.store.reading import COUNT_CAP
+from taskplane.server.tasks.answers import Answers
 from taskplane.server.tasks.group_commit import Request
-from taskplane.v1 import task_pb2
+from taskplane.server.tasks.state_manager import AlreadyAnswered
 from taskplane.v1 import task_service_pb2 as pb
 from taskplane.v1 import task_service_pb2_grpc as pb_grpc
 
 Context = grpc.aio.ServicerContext[Any, Any]
-_VerbRequest = (
-    pb.StartTaskRequest | pb.PauseTaskRequest | pb.ResumeTaskRequest | pb.CancelTaskRequest | pb.RestartTaskRequest
-)
+_Response = TypeVar("_Response", bound=Message)
 _Verb = Callable[[int, Ask, Request | None, float], Awaitable[TaskView]]
 
 
 class TaskServicer(pb_grpc.TaskServiceServicer):
     """Converts, calls, converts back."""
 
-    def __init__(self, tasks: TaskService, watches: WatchService) -> None:
+    def __init__(self, tasks: TaskService, watches: WatchService, answers: Answers) -> None:
         self._tasks = tasks
         self._watches = watches
+        self._answers = answers
 
     async def CreateTask(self, request: pb.CreateTaskRequest, context: Context) -> pb.CreateTaskResponse:
         check = Checker()
         spec, ask = read.spec(check, "task", request.task), read.ask(check, request.context)
         check.done()
-        key = read.idempotency("CreateTask", request, request.context)
-        (view,) = await self._tasks.create([spec], ask, key)
-        return pb.CreateTaskResponse(task=task_message(view))
+
+        async def create(key: Request | None) -> pb.CreateTaskResponse:
+            (view,) = await self._tasks.create([spec], ask, key)
+            return pb.CreateTaskResponse(task=task_message(view))
+
+        return await self._once(request, create, pb.CreateTaskResponse)
 
     async def BatchCreateTasks(
         self, request: pb.BatchCreateTasksRequest, context: Context
@@ -56,8 +60,12 @@ class TaskServicer(pb_grpc.TaskServiceServicer):
         check = Checker()
         specs, ask = read.batch(check, request), read.ask(check, request.context)
         check.done()
-        views = await self._tasks.create(specs, ask, read.idempotency("BatchCreateTasks", request, request.context))
-        return pb.BatchCreateTasksResponse(tasks=[task_message(view) for view in views])
+
+        async def create(key: Request | None) -> pb.BatchCreateTasksResponse:
+            views = await self._tasks.create(specs, ask, key)
+            return pb.BatchCreateTasksResponse(tasks=[task_message(view) for view in views])
+
+        return await self._once(request, create, pb.BatchCreateTasksResponse)
 
     async def GetTask(self, request: pb.GetTaskRequest, context: Context) -> pb.GetTaskResponse:
         view = await self._tasks.get(_task_id(request))
@@ -73,33 +81,32 @@ class TaskServicer(pb_grpc.TaskServiceServicer):
         )
 
     async def StartTask(self, request: pb.StartTaskRequest, context: Context) -> pb.StartTaskResponse:
-        view = await self._verb("StartTask", self._tasks.start, request, context)
-        return pb.StartTaskResponse(task=view)
+        return await self._verb(self._tasks.start, request, context, pb.StartTaskResponse)
 
     async def PauseTask(self, request: pb.PauseTaskRequest, context: Context) -> pb.PauseTaskResponse:
-        view = await self._verb("PauseTask", self._tasks.pause, request, context)
-        return pb.PauseTaskResponse(task=view)
+        return await self._verb(self._tasks.pause, request, context, pb.PauseTaskResponse)
 
     async def ResumeTask(self, request: pb.ResumeTaskRequest, context: Context) -> pb.ResumeTaskResponse:
         resume = partial(self._tasks.resume, checkpoint_number=_chosen_checkpoint(request))
-        view = await self._verb("ResumeTask", resume, request, context)
-        return pb.ResumeTaskResponse(task=view)
+        return await self._verb(resume, request, context, pb.ResumeTaskResponse)
 
     async def CancelTask(self, request: pb.CancelTaskRequest, context: Context) -> pb.CancelTaskResponse:
-        view = await self._verb("CancelTask", self._tasks.cancel, request, context)
-        return pb.CancelTaskResponse(task=view)
+        return await self._verb(self._tasks.cancel, request, context, pb.CancelTaskResponse)
 
     async def RestartTask(self, request: pb.RestartTaskRequest, context: Context) -> pb.RestartTaskResponse:
         restart = partial(self._tasks.restart, checkpoint_number=_chosen_checkpoint(request))
-        view = await self._verb("RestartTask", restart, request, context)
-        return pb.RestartTaskResponse(task=view)
+        return await self._verb(restart, request, context, pb.RestartTaskResponse)
 
     async def DeleteTask(self, request: pb.DeleteTaskRequest, context: Context) -> pb.DeleteTaskResponse:
         check = Checker()
         task_id, ask = check.task_id("task_id", request.task_id), read.ask(check, request.context)
         check.done()
-        await self._tasks.delete(task_id, ask, read.idempotency("DeleteTask", request, request.context))
-        return pb.DeleteTaskResponse()
+
+        async def delete(key: Request | None) -> pb.DeleteTaskResponse:
+            await self._tasks.delete(task_id, ask, key)
+            return pb.DeleteTaskResponse()
+
+        return await self._once(request, delete, pb.DeleteTaskResponse)
 
     async def WatchTasks(  # type: ignore[override]  # the stub knows generators only; a coroutine cleans up at once
         self, request: pb.WatchTasksRequest, context: Context
@@ -127,8 +134,11 @@ class TaskServicer(pb_grpc.TaskServiceServicer):
         task_id, ask = check.task_id("task_id", request.task_id), read.ask(check, request.context)
         new = read.update(check, request)
         check.done()
-        view = await self._tasks.update(task_id, ask, read.idempotency("UpdateTask", request, request.context), new)
-        return pb.UpdateTaskResponse(task=task_message(view))
+
+        async def update(key: Request | None) -> pb.UpdateTaskResponse:
+            return pb.UpdateTaskResponse(task=task_message(await self._tasks.update(task_id, ask, key, new)))
+
+        return await self._once(request, update, pb.UpdateTaskResponse)
 
     async def BatchControlTasks(
         self, request: pb.BatchControlTasksRequest, context: Context
@@ -143,13 +153,38 @@ class TaskServicer(pb_grpc.TaskServiceServicer):
             commands=[command_message(each) for each in page.items], next_page_token=page.next_token
         )
 
-    async def _verb(self, method: str, verb: _Verb, request: _VerbRequest, context: Context) -> task_pb2.Task:
+    async def _verb(
+        self, verb: _Verb, request: read.VerbRequest, context: Context, response_type: type[_Response]
+    ) -> _Response:
         check = Checker()
         task_id, ask = check.task_id("task_id", request.task_id), read.ask(check, request.context)
         check.done()
         wait = 0.0 if request.no_wait else wait_seconds(context)
-        view = await verb(task_id, ask, read.idempotency(method, request, request.context), wait)
-        return task_message(view, with_checkpoint_data=True)
+
+        async def call(key: Request | None) -> _Response:
+            view = await verb(task_id, ask, key, wait)
+            return response_type(task=task_message(view, with_checkpoint_data=True))
+
+        return await self._once(request, call, response_type)
+
+    async def _once(
+        self,
+        request: read.MutatingRequest,
+        call: Callable[[Request | None], Awaitable[_Response]],
+        response_type: type[_Response],
+    ) -> _Response:
+        """Make a call; if it is a repeat of an answered one, do nothing and return the first answer."""
+        key = read.idempotency(request)
+        if key is None:
+            return await call(None)
+        if answer := self._answers.find(key):
+            return response_type.FromString(answer)
+        try:
+            response = await call(key)
+        except AlreadyAnswered as first:
+            return response_type.FromString(first.answer)
+        self._answers.keep(key, response.SerializeToString())
+        return response
 
 
 def _page(request: pb.ListTaskTransitionsRequest | pb.ListTaskCommandsRequest) -> tuple[int, int, str]:

@@ -5,6 +5,9 @@ not wait behind it.
 """
 
 import asyncio
+import itertools
+import logging
+import random
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,18 +19,31 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from taskplane.server.core.errors import DatabaseUnavailable
 
+log = logging.getLogger(__name__)
+
 T = TypeVar("T")
 
 # Enough for list and get calls to overlap; each is a MySQL connection.
 READER_THREADS = 4
 # MySQL: lock wait timeout, deadlock. The server has rolled back; the same transaction may be tried again.
 _RETRYABLE_MYSQL_ERRORS = frozenset({1205, 1213})
-_TRANSACTION_TRIES = 5
+# Lost in the middle of a transaction, which is then undone: 2006 gone away, 2013 lost.
+_LOST_MYSQL_ERRORS = frozenset({2006, 2013})
+# How long a transaction is tried again, and how long a lost COMMIT is looked for.
+_RETRY_SECONDS = 5.0
+_RESOLVE_SECONDS = 120.0
+# A server that says nothing for so long is taken as lost, a lock that is not had as a deadlock.
+_READ_SECONDS = 15
+_LOCK_SECONDS = 5
 # Too many connections, shutting down, read only, out of disk; cannot connect, gone away, lost.
 _AWAY_MYSQL_ERRORS = frozenset({1040, 1053, 1290, 1021, 1114, 2002, 2003, 2006, 2013, 2014, 2055})
 _AWAY_SQLITE_SIGNS = ("is locked", "disk I/O error", "unable to open", "is full", "readonly")
 # How long SQLite waits for another connection's write lock.
 _SQLITE_BUSY_MILLISECONDS = 5000
+
+
+class _CommitLost(Exception):
+    """The connection broke in COMMIT: the transaction may be durable or not."""
 
 
 class Database:
@@ -41,13 +57,17 @@ class Database:
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="database-writer")
         self._readers = ThreadPoolExecutor(READER_THREADS, thread_name_prefix="database-reader")
 
-    async def write(self, work: Callable[[Connection], T]) -> T:
+    async def write(
+        self, work: Callable[[Connection], T], was_committed: Callable[[Connection], bool] = lambda _: False
+    ) -> T:
         """Run `work` in the writer's thread in one transaction, durable when this returns.
 
-        `work` runs again from the start after a deadlock, so it must have no effect but on the database. Raises
-        DatabaseUnavailable if the database is away.
+        `work` runs again from the start after a deadlock or a lost connection, so it must have no effect but on the
+        database. If the connection is lost in COMMIT, `was_committed` looks in the database whether the transaction
+        is there; without it, `work` must bear being done twice. Raises DatabaseUnavailable if the database is away.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._writer, self._transact, work)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._writer, self._transact, work, was_committed)
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Run `work` in a reader's thread in a transaction that is rolled back. Raises DatabaseUnavailable."""
@@ -59,17 +79,53 @@ class Database:
         await asyncio.to_thread(self._readers.shutdown)
         self.engine.dispose()
 
-    def _transact(self, work: Callable[[Connection], T]) -> T:
-        for tries_left in range(_TRANSACTION_TRIES - 1, -1, -1):
+    def _transact(self, work: Callable[[Connection], T], was_committed: Callable[[Connection], bool]) -> T:
+        give_up_at = time.monotonic() + _RETRY_SECONDS
+        for tries in itertools.count(1):
+            result: list[T] = []
             try:
-                with self.engine.connect().execution_options(taskplane_writes=True) as connection, connection.begin():
-                    return work(connection)
+                self._try(work, result)
+            except _CommitLost as lost:
+                log.warning("the connection broke in COMMIT; looking whether the transaction is there")
+                if not self._look(was_committed, lost):
+                    continue
             except (OperationalError, InterfaceError) as error:
-                if not (tries_left and _may_be_tried_again(error)):
+                if not _may_be_tried_again(error) or time.monotonic() > give_up_at:
                     raise _translated(error) from error
                 # Two writers that met once should not meet again in step.
-                time.sleep(0.01 * (_TRANSACTION_TRIES - tries_left))
-        raise AssertionError("the last try returns or raises")
+                time.sleep(random.uniform(0, min(0.5, 0.01 * 2**tries)))  # noqa: S311  (spreads, keeps no secret)
+                continue
+            return result[0]
+        raise AssertionError("a try returns or raises")
+
+    def _try(self, work: Callable[[Connection], T], result: list[T]) -> None:
+        with self.engine.connect().execution_options(taskplane_writes=True) as connection:
+            transaction = connection.begin()
+            try:
+                result.append(work(connection))
+            except BaseException:
+                transaction.rollback()
+                raise
+            try:
+                transaction.commit()
+            except DBAPIError as error:
+                if error.connection_invalidated:
+                    raise _CommitLost from error
+                raise
+
+    def _look(self, was_committed: Callable[[Connection], bool], lost: _CommitLost) -> bool:
+        """Ask the database itself, as soon as it is back: the outcome is never guessed."""
+        give_up_at = time.monotonic() + _RESOLVE_SECONDS
+        while True:
+            try:
+                with self.engine.connect() as connection:
+                    return was_committed(connection)
+            except (OperationalError, InterfaceError) as error:
+                if time.monotonic() > give_up_at:
+                    log.critical("the outcome of a transaction stays unknown: the database does not come back")
+                    raise DatabaseUnavailable from lost
+                log.warning("the database is away: %s", error.orig)
+                time.sleep(0.5)
 
     def _read(self, work: Callable[[Connection], T]) -> T:
         try:
@@ -94,7 +150,12 @@ def _engine(url: str) -> Engine:
         connect_args={
             "charset": "utf8mb4",
             "connect_timeout": 5,
-            "init_command": "SET time_zone = '+00:00', sql_mode = 'STRICT_ALL_TABLES,NO_ZERO_DATE'",
+            "read_timeout": _READ_SECONDS,
+            "write_timeout": _READ_SECONDS,
+            "init_command": (
+                "SET time_zone = '+00:00', sql_mode = 'STRICT_ALL_TABLES,NO_ZERO_DATE', "
+                f"innodb_lock_wait_timeout = {_LOCK_SECONDS}"
+            ),
         },
     )
 
@@ -119,7 +180,7 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 def _may_be_tried_again(error: DBAPIError) -> bool:
-    return _code(error) in _RETRYABLE_MYSQL_ERRORS
+    return error.connection_invalidated or _code(error) in _RETRYABLE_MYSQL_ERRORS | _LOST_MYSQL_ERRORS
 
 
 def _translated(error: DBAPIError) -> Exception:

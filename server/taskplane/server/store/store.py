@@ -1,6 +1,6 @@
 """The store by intent: what the server asks of its database."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TypeVar
 
@@ -13,7 +13,7 @@ from taskplane.server.store import reading, schema
 from taskplane.server.store.database import Database
 from taskplane.server.store.reading import TaskFilter
 from taskplane.server.store.records import naive, unit_values
-from taskplane.server.store.writing import IdBlocks, LiveRow, WriteTransaction, save_live
+from taskplane.server.store.writing import IdBlocks, LiveRow, WriteTransaction, save_answers, save_live
 
 T = TypeVar("T")
 
@@ -35,14 +35,19 @@ class Store:
 
         One at a time: the caller awaits the last one before the next.
         """
+        tries: list[WriteTransaction] = []
 
         def run(connection: Connection) -> T:
             if not self._last_committed:
                 self._ids.forget()
             self._last_committed = False
-            return work(WriteTransaction(connection, self._ids))
+            tries.append(WriteTransaction(connection, self._ids))
+            return work(tries[-1])
 
-        result = await self._database.write(run)
+        def was_committed(connection: Connection) -> bool:
+            return tries[-1].is_stored(connection)
+
+        result = await self._database.write(run, was_committed)
         self._last_committed = True
         return result
 
@@ -50,6 +55,11 @@ class Store:
         """Store what is new of running attempts; never a status."""
         if rows:
             await self._database.write(lambda connection: save_live(connection, rows))
+
+    async def save_answers(self, answers: Mapping[str, bytes]) -> None:
+        """Store the answers that went out for request ids."""
+        if answers:
+            await self._database.write(lambda connection: save_answers(connection, answers))
 
     async def get_task(self, task_id: int) -> Task | None:
         """Return a task; its checkpoint is without data."""

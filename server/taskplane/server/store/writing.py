@@ -4,9 +4,10 @@ A batch costs a few statements whatever its size. Rows with different values are
 MariaDB join a JSON document that is one parameter, SQLite runs one prepared statement for each row.
 """
 
+import base64
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -70,6 +71,8 @@ class StoredRequest(NamedTuple):
     method: str
     fingerprint: str
     task_ids: tuple[int, ...]
+    # The answer as it went out; None if it has not yet, or is too long to keep.
+    answer: bytes | None = None
 
 
 class LiveRow(NamedTuple):
@@ -90,6 +93,20 @@ class WriteTransaction:
         self._connection = connection
         self._ids = ids
         self._is_sqlite = connection.dialect.name == "sqlite"
+        # What tells in the database whether this transaction is there: revisions are unique.
+        self._stored: tuple[int, int] | None = None
+        self._deleted: int | None = None
+
+    def is_stored(self, connection: Connection) -> bool:
+        """Look, by another connection, whether this transaction was committed. One that wrote nothing was."""
+        table = schema.tasks
+        if self._stored:
+            task_id, revision = self._stored
+            query = select(table.c.id).where(table.c.id == task_id, table.c.revision == revision)
+            return connection.execute(query).first() is not None
+        if self._deleted:
+            return connection.execute(select(table.c.id).where(table.c.id == self._deleted)).first() is None
+        return True
 
     def next_task_ids(self, count: int) -> range:
         """Return ids for new tasks."""
@@ -144,12 +161,14 @@ class WriteTransaction:
 
     def insert_tasks(self, tasks: Sequence[Task]) -> None:
         """Store new tasks."""
+        self._note(tasks)
         self._insert("tasks", _COLUMNS, [tuple(task_values(task)[name] for name in _COLUMNS) for task in tasks])
 
     def update_tasks(self, tasks: Sequence[Task]) -> None:
         """Store all changing columns of the tasks, which must be locked."""
         if not tasks:
             return
+        self._note(tasks)
         rows = [task_values(task) for task in tasks]
         if self._is_sqlite:
             assignments = ", ".join(f"{name} = ?" for name in _CHANGING)
@@ -163,6 +182,7 @@ class WriteTransaction:
     def delete_tasks(self, task_ids: Iterable[int]) -> None:
         """Delete tasks; history and checkpoints go with them."""
         if ids := list(task_ids):
+            self._deleted = ids[0]
             self._connection.execute(delete(schema.tasks).where(schema.tasks.c.id.in_(ids)))
 
     def insert_transitions(self, transitions: Sequence[Transition]) -> None:
@@ -250,7 +270,7 @@ class WriteTransaction:
             return {}
         rows = self._connection.execute(select(table).where(table.c.request_id.in_(ids)))
         return {
-            row.request_id: StoredRequest(row.request_id, row.method, row.fingerprint, tuple(row.task_ids))
+            row.request_id: StoredRequest(row.request_id, row.method, row.fingerprint, tuple(row.task_ids), row.answer)
             for row in rows
         }
 
@@ -264,6 +284,10 @@ class WriteTransaction:
                 for each in requests
             ],
         )
+
+    def _note(self, tasks: Sequence[Task]) -> None:
+        if tasks:
+            self._stored = (tasks[0].id, tasks[0].revision)
 
     def _locked(self, query: Select[Any]) -> list[Task]:
         return [task_of(row) for row in self._connection.execute(query)]
@@ -288,6 +312,23 @@ def save_live(connection: Connection, rows: Sequence[LiveRow]) -> None:
         connection.exec_driver_sql(_LIVE_BY_ROW, values)
     else:
         connection.exec_driver_sql(_LIVE_FROM_JSON, (json.dumps(values, ensure_ascii=False),))
+
+
+def save_answers(connection: Connection, answers: Mapping[str, bytes]) -> None:
+    """Store the answers that went out for request ids."""
+    if connection.dialect.name == "sqlite":
+        statement = "UPDATE task_requests SET answer = ? WHERE request_id = ?"
+        connection.exec_driver_sql(statement, [(answer, request_id) for request_id, answer in answers.items()])
+    else:
+        document = [[request_id, base64.b64encode(answer).decode()] for request_id, answer in answers.items()]
+        connection.exec_driver_sql(_ANSWERS_FROM_JSON, (json.dumps(document),))
+
+
+_ANSWERS_FROM_JSON = (
+    "UPDATE task_requests JOIN JSON_TABLE(%s, '$[*]' COLUMNS ("
+    "request_id VARCHAR(64) PATH '$[0]', answer LONGTEXT PATH '$[1]')) AS answered "
+    "ON task_requests.request_id = answered.request_id SET task_requests.answer = FROM_BASE64(answered.answer)"
+)
 
 
 def _live_values(row: LiveRow) -> dict[str, Any]:

@@ -39,9 +39,13 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """The answer to a call that was made before: nothing was done; the tasks it was about, as they are now."""
+    """The outcome of a call that was made before: nothing was done.
+
+    `answer` is what the caller was told then, if that is kept; `tasks` are those it was about, as they are now.
+    """
 
     tasks: list[Task]
+    answer: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +168,7 @@ class AnsweredRequests:
             return None
         if (stored.method, stored.fingerprint) != (request.method, request.fingerprint):
             raise RequestIdReused(request.request_id, stored.method)
-        return Replayed([task for task_id in stored.task_ids if (task := batch.find(task_id))])
+        return Replayed([task for task_id in stored.task_ids if (task := batch.find(task_id))], stored.answer)
 
     def remember(self, request: Request, task_ids: Iterable[int]) -> None:
         """Take that the request is answered now."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from typing import TypeVar
 
 from taskplane.server.core.change import Change
 from taskplane.server.core.dispatch import Dispatch
@@ -26,14 +27,24 @@ from taskplane.server.tasks.proposals import (
     TaskSpec,
 )
 
+T = TypeVar("T")
+
+
+class AlreadyAnswered(Exception):
+    """The same request was answered before; `answer` is what the caller was told, as its face has kept it."""
+
+    def __init__(self, answer: bytes) -> None:
+        super().__init__("the request was answered before")
+        self.answer = answer
+
 
 class TaskStateManager:
     """Applies verbs, reports and dispatches to tasks, durably and in one order.
 
     Each method returns when the change and its history are committed. It raises what the decision raised
     (IllegalTransition, StaleAttempt, StaleRevision, TaskNotFound, …), RequestIdReused, DatabaseUnavailable or
-    ServerStopping, and then nothing was done. With a `request` that was answered before, nothing is done and the
-    tasks are returned as they are.
+    ServerStopping, and then nothing was done. With a `request` that was made before, nothing is done either:
+    AlreadyAnswered has the answer, or the tasks are returned as they are, if there is none yet.
     """
 
     def __init__(self, commits: GroupCommit, retry_policy: RetryPolicy) -> None:
@@ -42,7 +53,7 @@ class TaskStateManager:
 
     async def create(self, specs: Sequence[TaskSpec], ask: Ask, request: Request | None = None) -> list[Task]:
         """Create tasks, all or none, in the order given."""
-        answer = await self._commits.submit(CreateTasks(specs, ask), request)
+        answer = _unless_answered(await self._commits.submit(CreateTasks(specs, ask), request))
         return answer.tasks if isinstance(answer, Replayed) else answer
 
     async def change(
@@ -79,7 +90,7 @@ class TaskStateManager:
 
     async def delete(self, task_id: int, ask: Ask, request: Request | None = None) -> None:
         """Delete a finished task."""
-        await self._commits.submit(DeleteTask(task_id, ask), request)
+        _unless_answered(await self._commits.submit(DeleteTask(task_id, ask), request))
 
     async def claim(self, offers: Sequence[Offer]) -> list[Dispatch]:
         """Assign queued tasks to free slots. What is returned is durable and must be sent to the units."""
@@ -91,8 +102,16 @@ class TaskStateManager:
 
 
 def _the_task(task_id: int, answer: Task | Replayed) -> Task:
-    if isinstance(answer, Task):
-        return answer
-    if not answer.tasks:
-        raise TaskNotFound(task_id)
-    return answer.tasks[0]
+    match _unless_answered(answer):
+        case Replayed(tasks=[task, *_]):
+            return task
+        case Replayed():
+            raise TaskNotFound(task_id)
+        case task:
+            return task
+
+
+def _unless_answered(answer: T) -> T:
+    if isinstance(answer, Replayed) and answer.answer is not None:
+        raise AlreadyAnswered(answer.answer)
+    return answer

@@ -1,12 +1,13 @@
 """What becomes of a unit's reports: most are proposed to the state manager, the frequent and small are kept live."""
 
+import asyncio
 import logging
 from functools import partial
 
 from taskplane.server.core import reports
 from taskplane.server.core.change import Change
 from taskplane.server.core.command import drop_command, start_id
-from taskplane.server.core.errors import DropReason, StaleAttempt, TaskNotFound
+from taskplane.server.core.errors import DatabaseUnavailable, DropReason, StaleAttempt, TaskNotFound
 from taskplane.server.core.report import (
     Accepted,
     Cancelled,
@@ -29,6 +30,9 @@ from taskplane.server.units.session import Session
 
 log = logging.getLogger(__name__)
 
+# How soon a report is proposed again that the database could not take.
+RETRY_SECONDS = 0.5
+
 
 class ReportDesk:
     """Settles reports, one at a time for each call; calls for the same task are decided in the order they were made."""
@@ -40,16 +44,26 @@ class ReportDesk:
         self._registry = registry
 
     async def settle(self, session: Session, report: Report) -> None:
-        """Return when what was reported is durable, or of no consequence. Raises DatabaseUnavailable.
+        """Return when what was reported is durable, or of no consequence.
 
-        A unit that speaks for an attempt that is over is told to drop it.
+        While the database is away, reports wait here, and the unit's stream stays up. A unit that speaks for an attempt
+        that is over is told to drop it.
         """
         try:
-            await self._settle(session, Speaker(session.unit_id, report.attempt), report)
+            await self._settle_patiently(session, report)
         except StaleAttempt as stale:
             self._drop(session, report, stale.drop)
         except TaskNotFound:
             self._drop(session, report, DropReason.DELETED)
+
+    async def _settle_patiently(self, session: Session, report: Report) -> None:
+        speaker = Speaker(session.unit_id, report.attempt)
+        while True:
+            try:
+                return await self._settle(session, speaker, report)
+            except DatabaseUnavailable as error:
+                log.warning("report %s of unit %s waits: %s", report.sequence, session.unit_id, error.message)
+                await asyncio.sleep(RETRY_SECONDS)
 
     async def _settle(self, session: Session, speaker: Speaker, report: Report) -> None:
         match report.kind:
