@@ -37,11 +37,12 @@ class Reconciliation:
         `tasks` are the RUNNING and PAUSED ones last dispatched to the unit, and all of the inventory that exist. An
         attempt that the unit lacks is sent again if the unit never accepted it, else it is lost.
         """
-        held = {each.task_id: each for each in inventory}
-        self.verdicts += [self._verdict(tasks.get(task_id), each) for task_id, each in held.items()]
+        # By attempt too: of one task, an older attempt can wait for its acknowledgement while a newer one runs.
+        held = {(each.task_id, each.attempt): each for each in inventory}
+        self.verdicts += [self._verdict(tasks.get(each.task_id), each) for each in held.values()]
         for task in tasks.values():
             if task.execution_unit_id == self.unit_id:
-                self._settle(task, held.get(task.id))
+                self._settle(task, held)
 
     def _verdict(self, task: Task | None, held: HeldAttempt) -> Verdict:
         if task and task.execution_unit_id == self.unit_id and _awaits_resume(task, held):
@@ -52,16 +53,17 @@ class Reconciliation:
         is_paused = task is not None and task.status is TaskStatus.PAUSED
         return Verdict(held.task_id, held.attempt, VerdictAction.PAUSE if is_paused else VerdictAction.KEEP)
 
-    def _settle(self, task: Task, held: HeldAttempt | None) -> None:
-        if held is None or held.attempt != task.attempt:
+    def _settle(self, task: Task, held: Mapping[tuple[int, int], HeldAttempt]) -> None:
+        if (task.id, task.attempt) not in held:
             match task.status:
                 case TaskStatus.RUNNING if task.accepted_at:
                     speaker = Speaker(self.unit_id, task.attempt)
                     self.changes.append(lost(task, speaker, self.now, why=GONE, policy=self.policy))
                     return
                 case TaskStatus.RUNNING:
-                    held_attempt = held.attempt if held and _awaits_resume(task, held) else None
-                    self.dispatches.append(Dispatch(task, held_attempt=held_attempt))
+                    before = held.get((task.id, task.attempt - 1))
+                    resumed = before.attempt if before and _awaits_resume(task, before) else None
+                    self.dispatches.append(Dispatch(task, held_attempt=resumed))
                 case TaskStatus.PAUSED if task.pending_command:
                     self.changes.append(_cancelled_unheld(task, task.pending_command, self.now))
                     return
