@@ -1049,12 +1049,19 @@ class UnitHeartbeat(message.Message):
 
     DESCRIPTOR: descriptor.Descriptor
 
+    NUMBER_FIELD_NUMBER: builtins.int
+    number: builtins.int
+    """The unit's count of its heartbeats in this session, echoed in Ack, so that it knows which one has arrived. May be
+    left 0.
+    """
     def __init__(
         self,
+        *,
+        number: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["number", b"number"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1125,16 +1132,20 @@ class Ack(message.Message):
     DESCRIPTOR: descriptor.Descriptor
 
     SEQUENCE_FIELD_NUMBER: builtins.int
+    HEARTBEAT_FIELD_NUMBER: builtins.int
     sequence: builtins.int
     """The last sequence of this session that is durable, with all before it; 0 for none yet."""
+    heartbeat: builtins.int
+    """Number of the last heartbeat that arrived; 0 for none yet, or if they are not numbered."""
     def __init__(
         self,
         *,
         sequence: builtins.int = ...,
+        heartbeat: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["heartbeat", b"heartbeat", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

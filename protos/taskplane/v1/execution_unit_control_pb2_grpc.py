@@ -35,15 +35,17 @@ class ExecutionUnitControlStub:
     2. The server sends Commands. The unit answers each by a Report with its `command_id` and `accepted` or
     `rejected`, at once, before the command has taken effect. Commands are sent again until they are answered (on
     the next session too), so a unit drops one whose `command_id` it has seen, and answers it again as before.
-    A start is also known by its (task_id, attempt): a unit never runs the same attempt twice.
+    A start is also known by its (task_id, attempt): a unit never runs the same attempt twice. A start that is not
+    answered within 5 s goes to another unit: a unit that was asleep for so long rejects what it finds on waking.
     3. The unit sends Reports about its attempts, each with a `sequence` that begins at 1 in every session and grows
     by one. The server acknowledges cumulatively, after what was reported is durable. The unit keeps every report
     that is not acknowledged and sends it again, renumbered from 1, right after the next Welcome. Reports are
     idempotent, so a repeat does no harm. Of unacknowledged progress reports of one attempt only the last need be
     kept; any other report must not be dropped.
-    4. Every message of the unit renews its lease. When it has sent nothing for `heartbeat_interval`, it sends a
-    Heartbeat, which the server answers with an Ack. A unit that has heard nothing from the server for a whole
-    `lease_duration` should drop the connection and make a new one.
+    4. Every message of the unit renews its lease, from when it arrives. When it has sent nothing for
+    `heartbeat_interval`, it sends a Heartbeat, which the server answers with an Ack at once, also while reports
+    wait. A unit that has heard nothing from the server for a whole `lease_duration` should drop the connection and
+    make a new one.
     5. When the stream breaks, the unit works on and reconnects, for ever, waiting a random time between 0 and a bound
     that doubles from 0.5 s to 30 s. A unit that has not renewed its lease stops its work before the lease ends
     (self-fence: hold every attempt at its next safe point), since the server then gives its tasks to others. The
@@ -102,15 +104,17 @@ class ExecutionUnitControlServicer:
     2. The server sends Commands. The unit answers each by a Report with its `command_id` and `accepted` or
     `rejected`, at once, before the command has taken effect. Commands are sent again until they are answered (on
     the next session too), so a unit drops one whose `command_id` it has seen, and answers it again as before.
-    A start is also known by its (task_id, attempt): a unit never runs the same attempt twice.
+    A start is also known by its (task_id, attempt): a unit never runs the same attempt twice. A start that is not
+    answered within 5 s goes to another unit: a unit that was asleep for so long rejects what it finds on waking.
     3. The unit sends Reports about its attempts, each with a `sequence` that begins at 1 in every session and grows
     by one. The server acknowledges cumulatively, after what was reported is durable. The unit keeps every report
     that is not acknowledged and sends it again, renumbered from 1, right after the next Welcome. Reports are
     idempotent, so a repeat does no harm. Of unacknowledged progress reports of one attempt only the last need be
     kept; any other report must not be dropped.
-    4. Every message of the unit renews its lease. When it has sent nothing for `heartbeat_interval`, it sends a
-    Heartbeat, which the server answers with an Ack. A unit that has heard nothing from the server for a whole
-    `lease_duration` should drop the connection and make a new one.
+    4. Every message of the unit renews its lease, from when it arrives. When it has sent nothing for
+    `heartbeat_interval`, it sends a Heartbeat, which the server answers with an Ack at once, also while reports
+    wait. A unit that has heard nothing from the server for a whole `lease_duration` should drop the connection and
+    make a new one.
     5. When the stream breaks, the unit works on and reconnects, for ever, waiting a random time between 0 and a bound
     that doubles from 0.5 s to 30 s. A unit that has not renewed its lease stops its work before the lease ends
     (self-fence: hold every attempt at its next safe point), since the server then gives its tasks to others. The
@@ -200,15 +204,17 @@ class ExecutionUnitControl:
     2. The server sends Commands. The unit answers each by a Report with its `command_id` and `accepted` or
     `rejected`, at once, before the command has taken effect. Commands are sent again until they are answered (on
     the next session too), so a unit drops one whose `command_id` it has seen, and answers it again as before.
-    A start is also known by its (task_id, attempt): a unit never runs the same attempt twice.
+    A start is also known by its (task_id, attempt): a unit never runs the same attempt twice. A start that is not
+    answered within 5 s goes to another unit: a unit that was asleep for so long rejects what it finds on waking.
     3. The unit sends Reports about its attempts, each with a `sequence` that begins at 1 in every session and grows
     by one. The server acknowledges cumulatively, after what was reported is durable. The unit keeps every report
     that is not acknowledged and sends it again, renumbered from 1, right after the next Welcome. Reports are
     idempotent, so a repeat does no harm. Of unacknowledged progress reports of one attempt only the last need be
     kept; any other report must not be dropped.
-    4. Every message of the unit renews its lease. When it has sent nothing for `heartbeat_interval`, it sends a
-    Heartbeat, which the server answers with an Ack. A unit that has heard nothing from the server for a whole
-    `lease_duration` should drop the connection and make a new one.
+    4. Every message of the unit renews its lease, from when it arrives. When it has sent nothing for
+    `heartbeat_interval`, it sends a Heartbeat, which the server answers with an Ack at once, also while reports
+    wait. A unit that has heard nothing from the server for a whole `lease_duration` should drop the connection and
+    make a new one.
     5. When the stream breaks, the unit works on and reconnects, for ever, waiting a random time between 0 and a bound
     that doubles from 0.5 s to 30 s. A unit that has not renewed its lease stops its work before the lease ends
     (self-fence: hold every attempt at its next safe point), since the server then gives its tasks to others. The

@@ -76,7 +76,7 @@ class UnitControlServicer(pb_grpc.ExecutionUnitControlServicer):
                 case "reports":
                     await self._take_reports(session, message.reports, group)
                 case "heartbeat":
-                    session.heartbeat()
+                    session.heartbeat(message.heartbeat.number)
                 case "capacity":
                     self._change_capacity(session, message.capacity.capacity)
                 case "draining":

@@ -204,8 +204,8 @@ def server_messages(outgoing: Outgoing) -> list[pb.ServerMessage]:
     if outgoing.commands:
         commands = pb.Commands(commands=[_command(each) for each in outgoing.commands])
         messages.append(pb.ServerMessage(commands=commands))
-    if outgoing.acknowledged is not None:
-        messages.append(pb.ServerMessage(ack=pb.Ack(sequence=outgoing.acknowledged)))
+    if ack := outgoing.ack:
+        messages.append(pb.ServerMessage(ack=pb.Ack(sequence=ack.sequence, heartbeat=ack.heartbeat)))
     if outgoing.drain:
         seconds = outgoing.drain.timeout_seconds
         timeout = None if seconds is None else seconds_message(seconds)

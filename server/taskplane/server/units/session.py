@@ -67,6 +67,6 @@ class Session:
             self._acknowledged = sequence
             self.link.acknowledge(sequence)
 
-    def heartbeat(self) -> None:
+    def heartbeat(self, number: int) -> None:
         """Answer a heartbeat."""
-        self.link.acknowledge(self._acknowledged)
+        self.link.acknowledge(self._acknowledged, heartbeat=number)

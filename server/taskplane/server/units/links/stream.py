@@ -15,13 +15,21 @@ class DrainRequest:
     timeout_seconds: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """All reports up to a sequence are durable, and a heartbeat has arrived."""
+
+    sequence: int
+    heartbeat: int
+
+
 @dataclass(slots=True)
 class Outgoing:
     """What goes out at once, in this order."""
 
     welcome: Welcome | None = None
     commands: list[Command] = field(default_factory=list)
-    acknowledged: int | None = None
+    ack: Ack | None = None
     drain: DrainRequest | None = None
 
 
@@ -37,7 +45,8 @@ class StreamLink:
         self._welcomed = False
         self._control: list[Command] = []
         self._starts: list[Command] = []
-        self._acknowledged: int | None = None
+        self._ack = Ack(0, 0)
+        self._ack_is_due = False
         self._drain: DrainRequest | None = None
         self._error: TaskplaneError | None = None
         self._wake = asyncio.Event()
@@ -54,9 +63,10 @@ class StreamLink:
             (self._starts if command.is_start else self._control).append(command)
         self._wake.set()
 
-    def acknowledge(self, sequence: int) -> None:
-        """Tell that all reports up to this one are durable."""
-        self._acknowledged = max(sequence, self._acknowledged or 0)
+    def acknowledge(self, sequence: int, heartbeat: int = 0) -> None:
+        """Tell that all reports up to this one are durable, and that this heartbeat has arrived."""
+        self._ack = Ack(max(sequence, self._ack.sequence), max(heartbeat, self._ack.heartbeat))
+        self._ack_is_due = True
         self._wake.set()
 
     def ask_to_drain(self, timeout_seconds: float | None) -> None:
@@ -80,6 +90,8 @@ class StreamLink:
                 return self._take()
 
     def _take(self) -> Outgoing:
-        outgoing = Outgoing(self._welcome, self._control + self._starts, self._acknowledged, self._drain)
-        self._welcome, self._control, self._starts, self._acknowledged, self._drain = None, [], [], None, None
+        ack = self._ack if self._ack_is_due else None
+        outgoing = Outgoing(self._welcome, self._control + self._starts, ack, self._drain)
+        self._welcome, self._control, self._starts, self._drain = None, [], [], None
+        self._ack_is_due = False
         return outgoing
