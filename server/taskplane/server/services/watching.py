@@ -131,8 +131,9 @@ class WatchService:
     async def _live(
         self, follower: Follower, pacer: "ProgressPacer", position: "_Position"
     ) -> AsyncGenerator[WatchEvent]:
+        silent_since = time.monotonic()
         while True:
-            await follower.arrival(pacer.seconds_to_next(KEEP_ALIVE_SECONDS))
+            await follower.arrival(pacer.seconds_to_next(silent_since + KEEP_ALIVE_SECONDS - time.monotonic()))
             changes, progress = follower.take()
             revision = self._hub.revision
             fresh = [change for change in changes if position.is_new(change)]
@@ -143,7 +144,11 @@ class WatchService:
             due = pacer.due()
             for each in due:
                 yield WatchEvent(revision, each)
-            if not fresh and not due:
+            if fresh or due:
+                silent_since = time.monotonic()
+            elif time.monotonic() - silent_since >= KEEP_ALIVE_SECONDS:
+                # Progress that is held back, and changes that were told already, wake the loop too.
+                silent_since = time.monotonic()
                 yield WatchEvent(revision, KeepAlive())
 
     async def _tasks_by_id(self, task_ids: tuple[int, ...]) -> dict[int, Task]:
