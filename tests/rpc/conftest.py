@@ -1,0 +1,65 @@
+"""A real server on a free port for each test, raw units to connect to it, and tasks in any status."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rpc.raw_unit import RawUnit, hello
+from rpc.server import ServerUnderTest, Wire
+
+Connect = Callable[..., Awaitable[RawUnit]]
+
+
+@pytest.fixture
+def served_url(tmp_path: Path) -> str:
+    """URL of the server's database. Modules that try every kind of database override it."""
+    return f"sqlite:///{tmp_path / 'taskplane.db'}"
+
+
+@pytest.fixture
+async def server(served_url: str) -> AsyncIterator[ServerUnderTest]:
+    server = ServerUnderTest(served_url)
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest.fixture
+async def wire(server: ServerUnderTest) -> AsyncIterator[Wire]:
+    wire = Wire(server.address)
+    yield wire
+    await wire.channel.close()
+
+
+@pytest.fixture
+async def open_stream(wire: Wire) -> AsyncIterator[Callable[[], RawUnit]]:
+    """Opens streams on which nothing has been said yet; breaks them off after the test."""
+    async with AsyncExitStack() as streams:
+
+        def open_stream() -> RawUnit:
+            unit = RawUnit(wire.units)
+            streams.push_async_callback(unit.break_off)
+            return unit
+
+        yield open_stream
+
+
+@pytest.fixture
+def connect(open_stream: Callable[[], RawUnit]) -> Connect:
+    """Connects units by their hello, `unit-1` if no other id is given, and waits for the welcome."""
+
+    async def connect(unit_id: str = "unit-1", **changes: Any) -> RawUnit:
+        unit = open_stream()
+        await unit.say(hello=hello(unit_id, **changes))
+        await unit.welcomed()
+        return unit
+
+    return connect
+
+
+@pytest.fixture
+async def unit(connect: Connect) -> RawUnit:
+    """A connected unit with one slot for tasks of type WORK."""
+    return await connect()

@@ -1,0 +1,38 @@
+"""A raw unit that obeys every command at once, and never finishes by itself."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from rpc.raw_unit import RawUnit, checkpoint
+
+from taskplane.v1 import execution_unit_control_pb2 as pb
+
+
+@asynccontextmanager
+async def obeying(unit: RawUnit) -> AsyncIterator[None]:
+    """The unit obeys, until the context ends."""
+    async with asyncio.TaskGroup() as group:
+        obeys = group.create_task(_obey(unit))
+        yield
+        obeys.cancel()
+
+
+async def _obey(unit: RawUnit) -> None:
+    last_checkpoint: Counter[int] = Counter()
+    while True:
+        command = await unit.next_command()
+        task_id = command.task_id
+        await unit.accept(command)
+        match command.WhichOneof("order"):
+            case "start":
+                last_checkpoint[task_id] = command.start.last_checkpoint_number
+            case "pause":
+                last_checkpoint[task_id] += 1
+                paused = pb.PausedReport(checkpoint=checkpoint(last_checkpoint[task_id]))
+                await unit.report(command, paused=paused)
+            case "cancel":
+                await unit.report(command, cancelled=pb.CancelledReport())
+            case "resume" | "drop" | "get_status" | None:
+                pass

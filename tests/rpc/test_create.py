@@ -1,0 +1,86 @@
+"""What is created is stored as it was asked for, and named by ids that grow."""
+
+import pytest
+from google.protobuf.json_format import MessageToDict
+from rpc.raw_unit import struct
+from rpc.server import Wire, status_name
+from rpc.tasks import create, spec
+
+from taskplane.v1 import task_service_pb2 as pb
+
+
+@pytest.fixture
+def served_url(database_url: str) -> str:
+    return database_url
+
+
+CONFIG = {
+    "text": "naïve ☕ 李娜 \U0001f680",
+    "whole": 9007199254740991,
+    "fraction": 0.1,
+    "huge": 1e300,
+    "negative": -5,
+    "yes": True,
+    "nothing": None,
+    "list": [1, "two", [3], {"four": 4}, []],
+    "empty": {},
+    "": "empty key",
+}
+
+
+async def test_a_task_is_stored_as_it_was_asked_for(wire: Wire) -> None:
+    context = pb.RequestContext(actor="ada", reason="a try")
+    asked = spec(
+        task_name="naïve ☕",
+        task_type="A.b_c:d/e-9",
+        priority=1000,
+        config=struct(CONFIG),
+        max_retries=0,
+        labels={"team": "data", "empty": ""},
+        unit_labels={"gpu": "yes"},
+    )
+    created = (await wire.tasks.CreateTask(pb.CreateTaskRequest(task=asked, context=context))).task
+    task = await wire.get(created.id)
+    assert task == created
+    assert (task.task_name, task.task_type, task.priority) == ("naïve ☕", "A.b_c:d/e-9", 1000)
+    assert MessageToDict(task.config) == CONFIG
+    assert (task.max_retries, task.retry_count, task.attempt) == (0, 0, 0)
+    assert (dict(task.labels), dict(task.unit_labels)) == ({"team": "data", "empty": ""}, {"gpu": "yes"})
+    assert status_name(task.status) == "PENDING"
+    is_set = {field.name for field, _ in task.ListFields()}
+    assert not is_set & {"queued_at", "started_at", "completed_at", "progress", "checkpoint", "result"}
+    (creation,) = await wire.history(task.id)
+    assert (creation.from_status, status_name(creation.to_status)) == (0, "PENDING")
+    assert (creation.changed_by, creation.reason, creation.attempt) == ("ada", "a try", 0)
+    assert (creation.revision, creation.changed_at) == (task.revision, task.created_at)
+
+
+async def test_what_is_not_said_has_its_default(wire: Wire) -> None:
+    task = await create(wire)
+    assert (task.priority, task.max_retries, MessageToDict(task.config)) == (0, 3, {})
+    (creation,) = await wire.history(task.id)
+    assert creation.changed_by == "client"
+
+
+async def test_a_batch_is_stored_in_its_order(wire: Wire) -> None:
+    before = await create(wire)
+    request = pb.BatchCreateTasksRequest(tasks=[spec(task_name=f"task {number}") for number in range(1000)])
+    tasks = (await wire.tasks.BatchCreateTasks(request)).tasks
+    assert [task.task_name for task in tasks] == [f"task {number}" for number in range(1000)]
+    ids, revisions = [task.id for task in tasks], [task.revision for task in tasks]
+    assert ids == sorted(set(ids))
+    assert revisions == sorted(set(revisions))
+    assert ids[0] > before.id
+    assert await wire.get(tasks[500].id) == tasks[500]
+
+
+async def test_the_largest_config_passes(wire: Wire) -> None:
+    config = struct({"text": "x" * (1024 * 1024 - len('{"text":""}'))})
+    task = await create(wire, config=config)
+    assert (await wire.get(task.id)).config == config
+
+
+async def test_created_and_started_in_one_call(wire: Wire) -> None:
+    task = await create(wire, start=True)
+    assert task.HasField("queued_at")
+    assert status_name(task.status) == "PENDING"

@@ -1,0 +1,265 @@
+"""What a unit reports about its attempts, and what of it counts."""
+
+import grpc
+import pytest
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.struct_pb2 import Struct, Value
+from rpc.conftest import Connect
+from rpc.raw_unit import RawUnit, checkpoint, struct
+from rpc.server import Wire, status_name
+from rpc.tasks import create, paused, running
+
+from taskplane.v1 import execution_unit_control_pb2 as unit_pb
+from taskplane.v1 import task_pb2
+from taskplane.v1 import task_service_pb2 as pb
+
+TOO_BIG = struct({"text": "x" * (1024 * 1024)})
+NOT_JSON = Struct(fields={"rate": Value(number_value=float("nan"))})
+
+
+async def test_a_task_succeeds_with_its_result(wire: Wire, unit: RawUnit) -> None:
+    start = await running(wire, unit)
+    await unit.report(start, progress=unit_pb.ProgressReport(fraction=0.9))
+    await unit.report(start, succeeded=unit_pb.SucceededReport(result=struct({"rows": 3, "files": ["a"]})))
+    await unit.all_acknowledged()
+    task = await wire.get(start.task_id)
+    assert status_name(task.status) == "SUCCESS"
+    assert MessageToDict(task.result) == {"rows": 3, "files": ["a"]}
+    assert task.started_at.ToNanoseconds() <= task.completed_at.ToNanoseconds()
+    assert (await wire.history(task.id))[-1].changed_by == "unit:unit-1"
+
+
+async def test_progress_is_seen_at_once_and_its_latest_value_counts(wire: Wire, unit: RawUnit) -> None:
+    start = await running(wire, unit)
+    for fraction in (0.0, 0.25, 1.0, 0.5):
+        await unit.report(start, progress=unit_pb.ProgressReport(fraction=fraction, message=f"at {fraction}"))
+    await unit.all_acknowledged()
+    progress = (await wire.get(start.task_id)).progress
+    assert (progress.fraction, progress.message) == (0.5, "at 0.5")
+
+
+async def test_a_long_progress_message_is_cut(wire: Wire, unit: RawUnit) -> None:
+    start = await running(wire, unit)
+    await unit.report(start, progress=unit_pb.ProgressReport(fraction=0.5, message="x" * 5000))
+    await unit.all_acknowledged()
+    assert (await wire.get(start.task_id)).progress.message == "x" * 1000
+
+
+@pytest.mark.parametrize("fraction", [2.0, -0.1, float("nan")])
+async def test_progress_is_from_0_to_1(fraction: float, wire: Wire, unit: RawUnit) -> None:
+    start = await running(wire, unit)
+    await unit.report(start, progress=unit_pb.ProgressReport(fraction=fraction))
+    refusal = await unit.refusal()
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELDS")
+    assert refusal.fields == ["reports.progress.fraction"]
+
+
+async def test_checkpoints_are_kept_and_a_repeat_changes_nothing(wire: Wire, unit: RawUnit) -> None:
+    start = await running(wire, unit)
+    await unit.report(start, checkpoint=checkpoint(1, row=1))
+    await unit.report(start, checkpoint=checkpoint(5, row=5))
+    await unit.report(start, checkpoint=checkpoint(5, row=55))
+    await unit.report(start, checkpoint=checkpoint(3, row=3))
+    await unit.all_acknowledged()
+    task = await wire.get(start.task_id)
+    assert (task.checkpoint.number, MessageToDict(task.checkpoint.data)) == (5, {"row": 5})
+    listed = (await wire.tasks.ListTaskCheckpoints(pb.ListTaskCheckpointsRequest(task_id=task.id))).checkpoints
+    assert [(each.number, MessageToDict(each.data)) for each in listed] == [(5, {"row": 5}), (1, {"row": 1})]
+
+
+async def test_lists_and_watches_leave_out_the_checkpoints_data(wire: Wire, unit: RawUnit) -> None:
+    await paused(wire, unit)
+    (listed,) = (await wire.tasks.ListTasks(pb.ListTasksRequest())).tasks
+    assert (listed.checkpoint.number, listed.checkpoint.HasField("data")) == (1, False)
+
+
+@pytest.mark.parametrize("number", [0, -1])
+async def test_a_checkpoint_has_a_positive_number(number: int, wire: Wire, unit: RawUnit) -> None:
+    start = await running(wire, unit)
+    await unit.report(start, checkpoint=checkpoint(number))
+    refusal = await unit.refusal()
+    assert (refusal.code, refusal.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ["reports.checkpoint.number"])
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        {"checkpoint": unit_pb.CheckpointReport(number=1, data=TOO_BIG)},
+        {"checkpoint": unit_pb.CheckpointReport(number=1, data=NOT_JSON)},
+        {"paused": unit_pb.PausedReport(checkpoint=unit_pb.CheckpointReport(number=1, data=TOO_BIG))},
+        {"succeeded": unit_pb.SucceededReport(result=TOO_BIG)},
+    ],
+    ids=["checkpoint of 1 MiB", "checkpoint with NaN", "pause with 1 MiB", "result of 1 MiB"],
+)
+async def test_what_cannot_be_stored_fails_the_task_and_the_stream_lives(
+    report: dict[str, object], wire: Wire, unit: RawUnit
+) -> None:
+    start = await running(wire, unit)
+    await unit.report(start, **report)
+    await unit.all_acknowledged()
+    task = await wire.get(start.task_id)
+    assert status_name(task.status) == "FAILED"
+    assert next(iter(report)) in task.error_message
+    assert await wire.statuses(task.id) == ["PENDING", "RUNNING", "FAILED"]
+    await running(wire, unit)  # on the same stream
+
+
+async def test_a_failure_is_retried_from_the_last_checkpoint(wire: Wire, unit: RawUnit) -> None:
+    start = await running(wire, unit, max_retries=1)
+    last = checkpoint(2, row=9)
+    await unit.report(start, failed=unit_pb.FailedReport(message="disk", checkpoint=last, retry_delay=Duration()))
+    again = await unit.expect("start")
+    await unit.accept(again)
+    assert (again.task_id, again.attempt, again.start.retry_count) == (start.task_id, start.attempt + 1, 1)
+    assert (again.start.checkpoint.number, again.start.last_checkpoint_number) == (2, 2)
+    assert MessageToDict(again.start.checkpoint.data) == {"row": 9}
+    task = await wire.get(start.task_id)
+    assert (task.retry_count, task.error_message) == (1, "disk")
+    await unit.report(again, failed=unit_pb.FailedReport(message="disk again"))
+    await unit.all_acknowledged()
+    task = await wire.get(start.task_id)
+    assert (status_name(task.status), task.error_message) == ("FAILED", "disk again")
+    assert await wire.statuses(task.id) == ["PENDING", "RUNNING", "FAILED", "PENDING", "RUNNING", "FAILED"]
+
+
+async def test_a_failure_that_no_retry_can_mend_is_not_retried(wire: Wire, unit: RawUnit) -> None:
+    start = await running(wire, unit, max_retries=3)
+    await unit.report(start, failed=unit_pb.FailedReport(message="bad config", not_retryable=True))
+    await unit.all_acknowledged()
+    assert await wire.statuses(start.task_id) == ["PENDING", "RUNNING", "FAILED"]
+
+
+async def test_a_unit_says_how_long_to_wait_before_a_retry(wire: Wire, unit: RawUnit) -> None:
+    start = await running(wire, unit)
+    await unit.report(start, failed=unit_pb.FailedReport(message="later", retry_delay=Duration(seconds=3600)))
+    await unit.all_acknowledged()
+    task = await wire.get(start.task_id)
+    assert task.waiting_reason == task_pb2.WAITING_REASON_RETRY_BACKOFF
+    assert 3590 < task.not_before.ToSeconds() - task.updated_at.ToSeconds() <= 3600
+
+
+async def test_a_released_task_goes_on_elsewhere_and_no_retry_is_counted(wire: Wire, connect: Connect) -> None:
+    leaving = await connect("leaving")
+    start = await running(wire, leaving)
+    await leaving.say(draining=unit_pb.Draining(reason="maintenance"))
+    staying = await connect("staying")
+    await leaving.report(start, released=unit_pb.ReleasedReport(checkpoint=checkpoint(1, row=6), message="maintenance"))
+    again = await staying.expect("start")
+    assert again.attempt == start.attempt + 1
+    assert MessageToDict(again.start.checkpoint.data) == {"row": 6}
+    task = await wire.get(start.task_id)
+    assert (task.retry_count, task.error_message) == (0, "")
+    assert await wire.statuses(task.id) == ["PENDING", "RUNNING", "PAUSED", "RUNNING"]
+
+
+async def test_an_old_attempt_has_no_say_and_is_dropped(wire: Wire, connect: Connect) -> None:
+    old = await connect("old", capacity=1)
+    start = await running(wire, old)
+    await old.report(start, failed=unit_pb.FailedReport(message="x", retry_delay=Duration()))
+    again = await old.expect("start")
+    await old.accept(again)
+    before = await wire.get(start.task_id)
+    for report in (
+        {"progress": unit_pb.ProgressReport(fraction=0.9)},
+        {"checkpoint": checkpoint(99, row=99)},
+        {"paused": unit_pb.PausedReport()},
+        {"succeeded": unit_pb.SucceededReport()},
+        {"failed": unit_pb.FailedReport(message="late")},
+        {"cancelled": unit_pb.CancelledReport()},
+        {"released": unit_pb.ReleasedReport()},
+    ):
+        await old.report(start, **report)
+    await old.all_acknowledged()
+    drop = await old.expect("drop")
+    assert (drop.task_id, drop.attempt) == (start.task_id, start.attempt)
+    assert drop.drop.reason == unit_pb.DROP_REASON_SUPERSEDED
+    after = await wire.get(start.task_id)
+    assert (after.revision, after.attempt, after.HasField("progress")) == (before.revision, again.attempt, False)
+
+
+async def test_another_units_word_on_an_attempt_does_not_count(wire: Wire, connect: Connect) -> None:
+    start = await running(wire, await connect("runs-it"))
+    stranger = await connect("stranger")
+    await stranger.report(start, checkpoint=checkpoint(7))
+    assert (await stranger.expect("drop")).task_id == start.task_id
+    await stranger.report(start, succeeded=unit_pb.SucceededReport())
+    await stranger.all_acknowledged()
+    task = await wire.get(start.task_id)
+    assert (status_name(task.status), task.HasField("checkpoint")) == ("RUNNING", False)
+
+
+async def test_a_report_on_a_task_that_is_over_is_dropped(wire: Wire, unit: RawUnit) -> None:
+    start = await running(wire, unit)
+    await unit.report(start, succeeded=unit_pb.SucceededReport())
+    await unit.report(start, checkpoint=checkpoint(1))
+    drop = await unit.expect("drop")
+    assert drop.drop.reason == unit_pb.DROP_REASON_FINISHED
+    await unit.all_acknowledged()
+    assert not (await wire.get(start.task_id)).HasField("checkpoint")
+
+
+async def test_a_report_on_a_task_that_does_not_exist_is_dropped(wire: Wire, unit: RawUnit) -> None:
+    ghost = unit_pb.Command(task_id=4711, attempt=1)
+    await unit.report(ghost, checkpoint=checkpoint(1))
+    drop = await unit.expect("drop")
+    assert (drop.task_id, drop.attempt, drop.drop.reason) == (4711, 1, unit_pb.DROP_REASON_DELETED)
+    await unit.all_acknowledged()
+
+
+async def test_a_repeat_of_the_last_word_does_no_harm(wire: Wire, unit: RawUnit) -> None:
+    start = await running(wire, unit)
+    for _ in range(3):
+        await unit.report(start, succeeded=unit_pb.SucceededReport(result=struct({"rows": 3})))
+    await unit.all_acknowledged()
+    assert await wire.statuses(start.task_id) == ["PENDING", "RUNNING", "SUCCESS"]
+    assert MessageToDict((await wire.get(start.task_id)).result) == {"rows": 3}
+
+
+async def test_a_rejected_start_is_offered_again_and_costs_no_retry(wire: Wire, unit: RawUnit) -> None:
+    task = await create(wire, start=True, max_retries=0)
+    await unit.reject(await unit.expect("start"), unit_pb.REJECT_REASON_NO_SLOT)
+    again = await unit.expect("start")
+    assert (again.task_id, again.start.retry_count) == (task.id, 0)
+    assert (await wire.get(task.id)).retry_count == 0
+
+
+DONE = unit_pb.SucceededReport()
+BAD_REPORTS: list[tuple[str, unit_pb.Report, str]] = [
+    ("a gap", unit_pb.Report(sequence=2, task_id=1, attempt=1, succeeded=DONE), "reports.sequence"),
+    ("no sequence", unit_pb.Report(task_id=1, attempt=1, succeeded=DONE), "reports.sequence"),
+    ("no kind", unit_pb.Report(sequence=1, task_id=1, attempt=1), "reports.kind"),
+    ("no task", unit_pb.Report(sequence=1, attempt=1, succeeded=DONE), "reports.task_id"),
+    ("a negative task", unit_pb.Report(sequence=1, task_id=-5, attempt=1, succeeded=DONE), "reports.task_id"),
+    ("no attempt", unit_pb.Report(sequence=1, task_id=1, succeeded=DONE), "reports.attempt"),
+    (
+        "no command",
+        unit_pb.Report(sequence=1, task_id=1, attempt=1, accepted=unit_pb.CommandAccepted()),
+        "reports.command_id",
+    ),
+    (
+        "no refused command",
+        unit_pb.Report(sequence=1, task_id=1, attempt=1, rejected=unit_pb.CommandRejected()),
+        "reports.command_id",
+    ),
+]
+
+
+@pytest.mark.parametrize(("case", "report", "field"), BAD_REPORTS, ids=[row[0] for row in BAD_REPORTS])
+async def test_a_bad_report_ends_the_stream_and_names_the_field(
+    case: str, report: unit_pb.Report, field: str, unit: RawUnit
+) -> None:
+    await unit.say(reports=unit_pb.Reports(reports=[report]))
+    refusal = await unit.refusal()
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELDS")
+    assert refusal.fields == [field]
+
+
+async def test_a_repeated_sequence_ends_the_stream(wire: Wire, unit: RawUnit) -> None:
+    start = await running(wire, unit)
+    report = unit_pb.Report(
+        sequence=1, task_id=start.task_id, attempt=start.attempt, succeeded=unit_pb.SucceededReport()
+    )
+    await unit.say(reports=unit_pb.Reports(reports=[report]))
+    assert (await unit.refusal()).fields == ["reports.sequence"]
+    assert status_name((await wire.get(start.task_id)).status) == "RUNNING"
