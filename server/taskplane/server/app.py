@@ -125,7 +125,8 @@ class Server:
             missing = await asyncio.to_thread(bring_up, self._database.engine)
         except Exception as error:
             # Whatever the driver raises here, the operator needs the place and the reason, not a traceback.
-            raise CannotStart(f"database {masked(self._config.database_url)}: {error}") from error
+            reason = str(error).partition("\n")[0]  # SQLAlchemy adds a link to its own pages
+            raise CannotStart(f"database {masked(self._config.database_url)}: {reason}") from error
         if missing:
             raise CannotStart(f"the database is {missing}: start once without --no-migrate")
 
