@@ -6,6 +6,8 @@ BIN := .venv/bin
 ARGS ?=
 CSV ?=
 ROWS ?=
+MINUTES ?= 1
+SEED ?=
 
 .PHONY: help
 help: ## List the targets
@@ -26,6 +28,10 @@ serve: runtime ## Run a server on 127.0.0.1:50051 over ./taskplane.db [ARGS=opti
 .PHONY: test
 test: dev ## Run all tests, with databases of their own [ARGS=pytest options]
 	scripts/with_databases.sh $(BIN)/python -m pytest $(ARGS)
+
+.PHONY: robustness
+robustness: dev ## Break everything at random and prove that nothing is lost [MINUTES=n] [SEED=s] [ARGS=options]
+	PYTHONPATH=tests $(BIN)/python -m robustness.run --minutes $(MINUTES) $(if $(SEED),--seed "$(SEED)") $(ARGS)
 
 .PHONY: check
 check: dev ## Check format, lint, types, layers, scripts and protos
