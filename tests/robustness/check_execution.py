@@ -1,0 +1,137 @@
+"""What the units did, held against what the history says they should have done."""
+
+from collections import Counter
+from collections.abc import Iterator
+from itertools import pairwise
+
+from robustness.check_answers import is_restart
+from robustness.evidence import Evidence
+from robustness.records import Begun, Step, Transition
+
+# How the history names the ends of attempts that were taken from a unit which the server could not ask.
+_TAKEN_BY_FORCE = ("forced", "did not accept")
+
+
+def attempts_do_not_overlap(evidence: Evidence) -> Iterator[str]:
+    """Once a later attempt has done its first step, an older one passes no safe point any more.
+
+    It may end the step that it is in: what counts is when the safe point was entered. If the attempt was not given up
+    by its unit, nor lost with its lease, but taken by force (a cancel's or a start's deadline), the unit may not have
+    heard of it, and may work on until its self-fence: a lease after the attempt was taken.
+    """
+    for task, steps in evidence.steps_of.items():
+        if task not in evidence.history:
+            continue  # deleted, with what says how its attempts ended
+        firsts = _first_steps(steps)
+        for step in steps:
+            later = [began for attempt, began in firsts.items() if attempt > step.attempt]
+            limit = max(min(later, default=float("inf")), _fenced_at(evidence, step))
+            if step.asked > limit:
+                yield (
+                    f"task {task}: attempt {step.attempt} on {step.unit} passed a safe point for step {step.number}, "
+                    f"{step.asked - min(later):.3f} s after a later attempt's first step"
+                )
+
+
+def an_attempt_is_executed_once(evidence: Evidence) -> Iterator[str]:
+    """No attempt is worked on by two executions, on one unit or on two."""
+    worked = {(begun.task, begun.attempt, begun.execution) for begun in evidence.executions}
+    worked |= {(step.task, step.attempt, step.execution) for step in evidence.steps}
+    for (task, attempt), count in Counter((task, attempt) for task, attempt, _ in worked).items():
+        if count > 1:
+            yield f"task {task}: {count} executions worked on attempt {attempt}"
+
+
+def steps_are_done_in_order(evidence: Evidence) -> Iterator[str]:
+    """An execution does each step once, from its checkpoint on, and its attempt only grows."""
+    for begun in evidence.executions:
+        steps = evidence.steps_in.get(begun.execution, [])
+        first = (begun.resumed_from or 0) + 1
+        if [step.number for step in steps] != [*range(first, first + len(steps))]:
+            yield f"{_shown(begun)} did the steps {[step.number for step in steps]}"
+        if any(after.attempt < before.attempt for before, after in pairwise(steps)):
+            yield f"{_shown(begun)} went back to an older attempt"
+
+
+def checkpoints_stand_for_work_that_was_done(evidence: Evidence) -> Iterator[str]:
+    """An attempt goes on from a step that an earlier one has done since the last restart; so nothing is left out."""
+    for begun in evidence.executions:
+        if begun.resumed_from and begun.task in evidence.history:
+            life = _life(evidence, begun.task, begun.attempt)
+            done = {
+                step.number
+                for step in evidence.steps_of.get(begun.task, [])
+                if step.attempt < begun.attempt and _life(evidence, begun.task, step.attempt) == life
+            }
+            if missing := {*range(1, begun.resumed_from + 1)} - done:
+                yield f"{_shown(begun)}, but no earlier attempt has done steps {sorted(missing)}"
+
+
+def successes_are_complete(evidence: Evidence) -> Iterator[str]:
+    """The last execution of a SUCCESS came to the task's last step, and the result is of the current attempt.
+
+    With `steps_are_done_in_order` and `checkpoints_stand_for_work_that_was_done` all of the work was done.
+    """
+    for task in evidence.tasks:
+        if task.status == "SUCCESS":
+            if task.result != {"attempt": task.attempt, "steps": task.steps}:
+                yield f"task {task.id}: SUCCESS of attempt {task.attempt} of {task.steps} steps has {task.result}"
+            executions = evidence.executions_of.get(task.id, [])
+            last = max(executions, key=lambda each: each.attempt, default=None)
+            if last is None or _reached(evidence, last) != task.steps:
+                yield f"task {task.id}: SUCCESS, but its last execution did not come to step {task.steps}"
+
+
+def reports_come_from_the_units_that_ran_the_attempt(evidence: Evidence) -> Iterator[str]:
+    """A change that the history ascribes to a unit concerns an attempt that this unit executed."""
+    ran = {(begun.task, begun.attempt): begun.unit for begun in evidence.executions}
+    ran |= {(step.task, step.attempt): step.unit for step in evidence.steps}
+    for step in evidence.transitions:
+        unit = ran.get((step.task, step.attempt))
+        if step.by.startswith("unit:") and unit is not None and step.by != f"unit:{unit}":
+            yield f"task {step.task}: revision {step.revision} is by {step.by}, but {unit} ran attempt {step.attempt}"
+
+
+def capacity_is_kept(evidence: Evidence) -> Iterator[str]:
+    """No unit ever did more steps at once than it has slots."""
+    for unit, capacity in evidence.capacities.items():
+        changes = [(step.began, 1) for step in evidence.steps if step.unit == unit]
+        changes += [(step.ended, -1) for step in evidence.steps if step.unit == unit]
+        at_once = 0
+        for at, change in sorted(changes):
+            at_once += change
+            if at_once > capacity:
+                yield f"{unit} did {at_once} steps at once at {at:.3f}, with {capacity} slots"
+                break
+
+
+def _first_steps(steps: list[Step]) -> dict[int, float]:
+    firsts: dict[int, float] = {}
+    for step in steps:
+        firsts.setdefault(step.attempt, step.began)
+    return firsts
+
+
+def _fenced_at(evidence: Evidence, step: Step) -> float:
+    """Until when the attempt may go on though a later one has begun; 0 if it may not."""
+    taken = next((each for each in evidence.history[step.task] if _ends(each, step.attempt)), None)
+    if taken is None or not any(sign in taken.reason for sign in _TAKEN_BY_FORCE):
+        return 0.0
+    return taken.at + evidence.lease_seconds
+
+
+def _ends(step: Transition, attempt: int) -> bool:
+    return step.from_status == "RUNNING" and step.attempt == attempt
+
+
+def _life(evidence: Evidence, task: int, attempt: int) -> int:
+    """How often the task had been restarted before this attempt."""
+    return sum(is_restart(each) and each.attempt < attempt for each in evidence.history[task])
+
+
+def _reached(evidence: Evidence, begun: Begun) -> int:
+    return (begun.resumed_from or 0) + len(evidence.steps_in.get(begun.execution, []))
+
+
+def _shown(begun: Begun) -> str:
+    return f"task {begun.task}: attempt {begun.attempt} on {begun.unit}, begun from step {begun.resumed_from}"

@@ -1,0 +1,74 @@
+"""What must be true of the history and the tables when all is over."""
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+from robustness.evidence import Evidence
+from robustness.records import Transition
+
+from taskplane.server.core.task import FINAL, TRANSITIONS, TaskStatus
+
+
+def history_is_a_path_in_the_table(evidence: Evidence) -> Iterator[str]:
+    """Each task's history begins with its creation, and every change goes on from the last, as the table allows."""
+    for task, path in evidence.history.items():
+        statuses: list[str | None] = [None, *(each.to_status for each in path)]
+        for step, before in zip(path, statuses, strict=False):
+            if step.from_status != before:
+                yield f"task {task}: {_shown(step)} does not go on from {before}"
+            if TaskStatus(step.to_status) not in TRANSITIONS[TaskStatus(before) if before else None]:
+                yield f"task {task}: {_shown(step)} is not in the table"
+
+
+def attempts_only_grow(evidence: Evidence) -> Iterator[str]:
+    """A dispatch makes the attempt one greater; nothing else changes it."""
+    for task, path in evidence.history.items():
+        for before, step in pairwise(path):
+            growth = 1 if step.to_status == TaskStatus.RUNNING else 0
+            if step.attempt != before.attempt + growth:
+                yield f"task {task}: {_shown(step)} follows attempt {before.attempt}"
+
+
+def tasks_agree_with_their_history(evidence: Evidence) -> Iterator[str]:
+    """A task's row is as its last transition left it."""
+    for task in evidence.tasks:
+        last = evidence.history[task.id][-1] if task.id in evidence.history else None
+        if last is None or (task.status, task.attempt) != (last.to_status, last.attempt):
+            yield f"task {task.id} is {task.status} in attempt {task.attempt}, but its history ends with {_shown(last)}"
+
+
+def every_task_is_final(evidence: Evidence) -> Iterator[str]:
+    """Once faults and traffic have stopped, and what was paused is resumed, every task comes to its end."""
+    for task in evidence.tasks:
+        if task.status not in FINAL:
+            yield f"task {task.id} is still {task.status}"
+
+
+def nothing_is_left_over(evidence: Evidence) -> Iterator[str]:
+    """In the end the queue is empty, no command is pending and no unit has any load."""
+    for task in evidence.tasks:
+        if task.queued or task.pending:
+            yield f"task {task.id} is {task.status}, and queued: {task.queued}, pending: {task.pending}"
+    for unit in evidence.units:
+        if unit.load:
+            yield f"{unit.id} has a load of {unit.load} in the end"
+
+
+def the_watch_told_every_transition_once(evidence: Evidence) -> Iterator[str]:
+    """A watch tells every transition of the tasks that are left, in order and once, over all breaks."""
+    for before, after in pairwise(evidence.watched):
+        if after.revision <= before.revision:
+            yield f"the watch told revision {after.revision} after {before.revision}"
+    told = {each.revision: each for each in evidence.watched}
+    for step in evidence.transitions:
+        if step.revision > evidence.watched_since and step.revision not in told:
+            yield f"the watch did not tell {_shown(step)} of task {step.task}"
+        seen = told.get(step.revision)
+        if seen and (seen.task, seen.to_status, seen.attempt) != (step.task, step.to_status, step.attempt):
+            yield f"the watch told {seen} instead of {_shown(step)} of task {step.task}"
+
+
+def _shown(step: Transition | None) -> str:
+    if step is None:
+        return "nothing"
+    return f"{step.from_status} → {step.to_status} (revision {step.revision}, attempt {step.attempt}, by {step.by})"

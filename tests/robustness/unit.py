@@ -1,0 +1,146 @@
+"""The unit of the robustness suite, run as a process: its tasks walk step by step and write every step down.
+
+A task's config says how: `steps`, `step_seconds`, `checkpoint_every`, and `stumbles`: for each try the step at which it
+fails, 0 for none. `final_stumble` makes the last of these not retryable.
+"""
+
+import argparse
+import asyncio
+import itertools
+import logging
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from robustness.journal import Journal
+from robustness.records import Begun, Step
+
+from taskplane.unit import SyncTaskContext, TaskContext, TaskFailed, Unit
+
+clock = time.monotonic
+
+
+@dataclass(frozen=True)
+class WalkConfig:
+    """How to walk."""
+
+    steps: int
+    step_seconds: float
+    checkpoint_every: int
+    stumbles: list[int]
+    final_stumble: bool = False
+
+    def __post_init__(self) -> None:
+        # Numbers of a Struct are floats.
+        for name in ("steps", "checkpoint_every"):
+            object.__setattr__(self, name, int(getattr(self, name)))
+
+
+class Walk:
+    """One execution: what it has done, and its entries in the journal."""
+
+    numbers = itertools.count(1)
+
+    def __init__(self, task: TaskContext | SyncTaskContext, config: WalkConfig, unit: str, journal: Journal) -> None:
+        self._task, self._config, self._unit, self._journal = task, config, unit, journal
+        self._name = f"{unit}-{os.getpid()}-{next(self.numbers)}"
+        self.done = int(task.checkpoint["step"]) if task.checkpoint else 0
+        resumed_from = self.done if task.checkpoint else None
+        self._journal.write(Begun(self._name, unit, task.task_id, task.attempt, clock(), resumed_from))
+
+    def steps_left(self) -> Iterator[int]:
+        """The numbers of the steps that are to be done."""
+        return iter(range(self.done + 1, self._config.steps + 1))
+
+    def checkpoint(self) -> dict[str, int]:
+        """From where to go on."""
+        return {"step": self.done}
+
+    def take(self, number: int, asked: float, began: float) -> None:
+        """Takes that a step is done. Raises TaskFailed if the task is to fail behind it."""
+        task = self._task
+        step = Step(self._name, self._unit, task.task_id, task.attempt, number, asked, began, clock())
+        self._journal.write(step)
+        self.done = number
+        self._stumble(number)
+
+    @property
+    def is_at_checkpoint(self) -> bool:
+        """Whether a checkpoint is to be reported here."""
+        return self.done % self._config.checkpoint_every == 0
+
+    @property
+    def progress(self) -> float:
+        """The fraction that is done."""
+        return self.done / self._config.steps
+
+    def result(self) -> dict[str, int]:
+        """What the task returns: who did the last of how many steps."""
+        return {"attempt": self._task.attempt, "steps": self.done}
+
+    def _stumble(self, number: int) -> None:
+        stumbles, tries = self._config.stumbles, self._task.retry_count
+        if tries < len(stumbles) and stumbles[tries] == number:
+            is_last = tries == len(stumbles) - 1
+            raise TaskFailed(f"stumbled at step {number}", retryable=not (is_last and self._config.final_stumble))
+
+
+def register(unit: Unit, name: str, journal: Journal) -> None:
+    """Gives the unit its executors."""
+
+    @unit.task("WALK", config=lambda values: WalkConfig(**values))
+    async def walk(task: TaskContext, config: WalkConfig) -> dict[str, int]:
+        walk = Walk(task, config, name, journal)
+        for number in walk.steps_left():
+            asked = clock()
+            await task.safe_point(walk.checkpoint)
+            began = clock()
+            await asyncio.sleep(config.step_seconds)
+            walk.take(number, asked, began)
+            if walk.is_at_checkpoint:
+                await task.report(progress=walk.progress, checkpoint=walk.checkpoint())
+        return walk.result()
+
+    @unit.task("WALK_IN_THREAD", config=lambda values: WalkConfig(**values))
+    def walk_in_thread(task: SyncTaskContext, config: WalkConfig) -> dict[str, int]:
+        walk = Walk(task, config, name, journal)
+        for number in walk.steps_left():
+            asked = clock()
+            task.safe_point(walk.checkpoint)
+            began = clock()
+            time.sleep(config.step_seconds)
+            walk.take(number, asked, began)
+            if walk.is_at_checkpoint:
+                task.report(progress=walk.progress, checkpoint=walk.checkpoint())
+        return walk.result()
+
+    @unit.task("WALK_WITHOUT_PAUSE", config=lambda values: WalkConfig(**values), can_pause=False)
+    async def walk_without_pause(task: TaskContext, config: WalkConfig) -> dict[str, int]:
+        return await walk(task, config)
+
+
+def main() -> None:
+    """Runs one unit until it is told to stop."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--server", required=True)
+    parser.add_argument("--capacity", type=int, required=True)
+    parser.add_argument("--journal", type=Path, required=True)
+    options = parser.parse_args()
+    logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    unit = Unit(
+        name=options.name,
+        id=options.name,
+        type="WALKER",
+        capacity=options.capacity,
+        server=options.server,
+        drain_seconds=5.0,
+    )
+    register(unit, options.name, Journal(options.journal))
+    unit.run()
+
+
+if __name__ == "__main__":
+    main()
