@@ -93,7 +93,8 @@ def released(task: Task, speaker: Speaker, now: datetime, *, checkpoint: Checkpo
     change = Change(task).store(checkpoint)
     if task.status is TaskStatus.RUNNING:
         reason = f"given back: {message}" if message else "given back by the unit"
-        change = change.move(TaskStatus.PAUSED, now=now, by=speaker.name, reason=reason, pending_command=None)
+        pending = _unless(task, Verb.PAUSE)
+        change = change.move(TaskStatus.PAUSED, now=now, by=speaker.name, reason=reason, pending_command=pending)
     match _pending(task):
         case Verb.CANCEL:
             by, reason = _who_asked(task, Verb.CANCEL, SERVER, "cancelled")

@@ -1,0 +1,245 @@
+"""Each report, in each status, under each pending command: where the task goes, and who is said to have done it."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from builders import NOW, OTHER_UNIT_ID, UNIT_ID, a_checkpoint, a_command, a_task, at, speaker_of
+from deeds import AT_ONCE, REPORTS
+
+from taskplane.server.core import reports
+from taskplane.server.core.change import SERVER, Change
+from taskplane.server.core.errors import DropReason, StaleAttempt
+from taskplane.server.core.reports import Failure, Speaker, drop_reason
+from taskplane.server.core.retry import RetryPolicy
+from taskplane.server.core.task import Progress, Task, TaskStatus, Transition, Verb
+
+PENDING, RUNNING, SUCCESS, FAILED, PAUSED, CANCELLED = TaskStatus
+
+# Report: where it leads under no pending command, a pause, a cancel. None: it has no say.
+FROM_RUNNING = {
+    "checkpointed": (RUNNING, RUNNING, RUNNING),
+    "paused": (PAUSED, PAUSED, PAUSED),
+    "released": (PAUSED, PAUSED, CANCELLED),
+    "succeeded": (SUCCESS, SUCCESS, SUCCESS),
+    "failed": (PENDING, PENDING, FAILED),
+    "failed for good": (FAILED, FAILED, FAILED),
+    "cancelled": (CANCELLED, CANCELLED, CANCELLED),
+    "start rejected": (PENDING, PAUSED, CANCELLED),
+    "command rejected": (RUNNING, RUNNING, RUNNING),
+    "not accepted": (PENDING, PAUSED, CANCELLED),
+    "lost": (PENDING, PAUSED, CANCELLED),
+}
+# The same for a task that a unit holds paused, under no pending command and a cancel.
+FROM_PAUSED = {
+    "checkpointed": (PAUSED, PAUSED),
+    "paused": (PAUSED, PAUSED),
+    "released": (PAUSED, CANCELLED),
+    "succeeded": (None, None),
+    "failed": (None, None),
+    "failed for good": (None, None),
+    "cancelled": (CANCELLED, CANCELLED),
+    "start rejected": (None, None),
+    "command rejected": (PAUSED, PAUSED),
+    "not accepted": (None, None),
+    "lost": (None, None),
+}
+COMMANDS = (None, a_command(Verb.PAUSE), a_command(Verb.CANCEL))
+CASES = [
+    *((name, RUNNING, *case) for name, all_to in FROM_RUNNING.items() for case in zip(COMMANDS, all_to, strict=True)),
+    *(
+        (name, PAUSED, *case)
+        for name, all_to in FROM_PAUSED.items()
+        for case in zip(COMMANDS[::2], all_to, strict=True)
+    ),
+]
+
+
+def report(name: str, task: Task) -> Change:
+    return REPORTS[name](task, speaker_of(task), at(1))
+
+
+def moves(change: Change) -> list[Transition]:
+    return [step.transition for step in change.steps if step.transition]
+
+
+def test_every_report_is_in_the_tables() -> None:
+    assert FROM_RUNNING.keys() == FROM_PAUSED.keys() == REPORTS.keys()
+
+
+@pytest.mark.parametrize(("name", "status", "command", "to"), CASES)
+def test_a_report_leads_where_the_tables_say(name: str, status: TaskStatus, command: object, to: object) -> None:
+    task = a_task(status, pending_command=command)
+    if to is None:
+        with pytest.raises(StaleAttempt):
+            report(name, task)
+    else:
+        assert report(name, task).task.status is to
+
+
+@pytest.mark.parametrize("name", REPORTS)
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [
+        (PENDING, DropReason.SUPERSEDED),
+        (SUCCESS, DropReason.FINISHED),
+        (FAILED, DropReason.FINISHED),
+        (CANCELLED, DropReason.CANCELLED),
+    ],
+)
+def test_a_task_that_no_unit_has_listens_to_no_report(name: str, status: TaskStatus, reason: DropReason) -> None:
+    task = a_task(status, attempt=1, execution_unit_id=UNIT_ID)
+    with pytest.raises(StaleAttempt) as stale:
+        report(name, task)
+    assert stale.value.drop is reason
+
+
+@pytest.mark.parametrize("name", REPORTS)
+@pytest.mark.parametrize("speaker", [Speaker(UNIT_ID, 1), Speaker(UNIT_ID, 3), Speaker(OTHER_UNIT_ID, 2)])
+def test_the_fence_stops_other_attempts_and_other_units(name: str, speaker: Speaker) -> None:
+    with pytest.raises(StaleAttempt) as stale:
+        REPORTS[name](a_task(RUNNING, attempt=2), speaker, at(1))
+    assert stale.value.drop is DropReason.SUPERSEDED
+
+
+def test_a_task_that_is_gone_is_told_as_deleted() -> None:
+    assert drop_reason(None, Speaker(UNIT_ID, 1)) is DropReason.DELETED
+
+
+def test_a_pause_takes_the_checkpoint_and_the_progress_along() -> None:
+    progress = Progress(0.4, "row 40", at(1))
+    task = a_task(RUNNING, pending_command=a_command(Verb.PAUSE))
+    change = reports.paused(task, speaker_of(task), at(1), checkpoint=a_checkpoint(7), progress=progress)
+    assert change.checkpoint == change.task.checkpoint == a_checkpoint(7)
+    assert change.task.last_checkpoint_number == 7
+    assert change.task.progress == progress
+    assert change.task.pending_command is None
+    assert change.task.retry_count == 0
+    (move,) = moves(change)
+    assert (move.changed_by, move.reason) == ("bob", "as bob wishes")
+
+
+def test_a_pause_that_nobody_asked_for_is_the_units_own() -> None:
+    (move,) = moves(report("paused", a_task(RUNNING)))
+    assert move.changed_by == f"unit:{UNIT_ID}"
+
+
+def test_a_pause_that_comes_before_a_cancel_leaves_the_cancel_pending() -> None:
+    task = a_task(RUNNING, pending_command=a_command(Verb.CANCEL))
+    assert report("paused", task).task.pending_command == task.pending_command
+
+
+def test_a_checkpoint_that_is_not_above_the_last_is_a_repeat() -> None:
+    task = a_task(RUNNING, checkpoint=a_checkpoint(7), last_checkpoint_number=7)
+    for number in (6, 7):
+        change = reports.checkpointed(task, speaker_of(task), at(1), checkpoint=a_checkpoint(number))
+        assert change == Change(task)
+    paused = reports.paused(task, speaker_of(task), at(1), checkpoint=a_checkpoint(7, data={"row": 0}), progress=None)
+    assert paused.checkpoint is None
+    assert paused.task.checkpoint == a_checkpoint(7)
+
+
+def test_after_a_restart_the_numbers_of_checkpoints_go_on() -> None:
+    task = a_task(RUNNING, checkpoint=None, last_checkpoint_number=7)
+    assert reports.checkpointed(task, speaker_of(task), at(1), checkpoint=a_checkpoint(7)) == Change(task)
+    stored = reports.checkpointed(task, speaker_of(task), at(1), checkpoint=a_checkpoint(8))
+    assert stored.checkpoint == a_checkpoint(8)
+
+
+def test_success_keeps_the_result_and_clears_the_error() -> None:
+    task = a_task(RUNNING, error_message="first try failed", progress=Progress(0.9, "nearly", NOW))
+    after = report("succeeded", task).task
+    assert (after.result, after.error_message) == ({"rows": 3}, None)
+    assert after.progress == Progress(1.0, "nearly", at(1))
+
+
+def test_a_failure_and_its_retry_are_one_change() -> None:
+    change = report("failed", a_task(RUNNING, checkpoint=a_checkpoint(), last_checkpoint_number=1))
+    failure, retry = moves(change)
+    assert (failure.from_status, failure.to_status, failure.changed_by) == (RUNNING, FAILED, f"unit:{UNIT_ID}")
+    assert (retry.from_status, retry.to_status, retry.changed_by) == (FAILED, PENDING, SERVER)
+    assert (failure.reason, retry.reason) == ("oh", "retry 1 of 3")
+    after = change.task
+    assert (after.retry_count, after.queued_at, after.error_message) == (1, at(1), "oh")
+    assert after.checkpoint == a_checkpoint(), "a retry goes on from the last checkpoint"
+
+
+def test_the_last_retry_is_the_last() -> None:
+    after = report("failed", a_task(RUNNING, retry_count=3)).task
+    assert (after.status, after.retry_count, after.queued_at) == (FAILED, 3, None)
+
+
+def test_the_unit_may_say_how_long_a_retry_waits() -> None:
+    task = a_task(RUNNING)
+    failure = Failure("busy", retry_delay=timedelta(seconds=90))
+    after = reports.failed(task, speaker_of(task), NOW, failure=failure, policy=AT_ONCE).task
+    assert after.not_before == at(90)
+
+
+def test_otherwise_the_policy_says() -> None:
+    task = a_task(RUNNING, retry_count=2)
+    failure = Failure("oh", checkpoint=a_checkpoint())
+    policy = RetryPolicy(base_seconds=10, cap_seconds=15)
+    after = reports.failed(task, speaker_of(task), NOW, failure=failure, policy=policy).task
+    assert after.not_before is not None
+    assert NOW <= after.not_before <= at(15)
+    assert after.checkpoint == a_checkpoint()
+
+
+def test_a_leaving_unit_hands_its_task_on_without_a_retry() -> None:
+    change = report("released", a_task(RUNNING))
+    after = change.task
+    assert (after.status, after.queued_at, after.retry_count) == (PAUSED, at(1), 0)
+    assert after.checkpoint == a_checkpoint(1)
+    assert [move.to_status for move in moves(change)] == [PAUSED]
+
+
+def test_a_task_that_is_to_be_paused_is_not_queued_when_its_unit_leaves() -> None:
+    after = report("released", a_task(RUNNING, pending_command=a_command(Verb.PAUSE))).task
+    assert (after.status, after.queued_at, after.pending_command) == (PAUSED, None, None)
+
+
+@pytest.mark.parametrize("name", ["start rejected", "not accepted"])
+def test_a_start_that_is_not_taken_costs_no_retry(name: str) -> None:
+    task = a_task(RUNNING, retry_count=3, accepted_at=None, checkpoint=a_checkpoint(), last_checkpoint_number=1)
+    change = report(name, task)
+    after = change.task
+    assert [move.to_status for move in moves(change)] == [FAILED, PENDING]
+    assert (after.retry_count, after.queued_at, after.checkpoint) == (3, at(1), a_checkpoint())
+    assert after.not_before is not None
+    assert after.not_before > at(1), "a unit that refuses everything does not spin"
+
+
+def test_an_accepted_start_cannot_time_out() -> None:
+    task = a_task(RUNNING, accepted_at=NOW)
+    assert reports.not_accepted(task, speaker_of(task), at(1), seconds=5) == Change(task)
+
+
+def test_a_refused_command_is_taken_back_and_those_who_wait_hear_why() -> None:
+    task = a_task(RUNNING, pending_command=a_command(Verb.PAUSE))
+    change = reports.command_rejected(task, speaker_of(task), at(1), command_id="command-1", message="UNSUPPORTED")
+    (step,) = change.steps
+    assert (step.transition, step.note) == (None, "UNSUPPORTED")
+    assert step.task == replace(task, pending_command=None, updated_at=at(1))
+
+
+def test_the_refusal_of_an_earlier_command_changes_nothing() -> None:
+    task = a_task(RUNNING, pending_command=a_command(Verb.CANCEL, "newer"))
+    change = reports.command_rejected(task, speaker_of(task), at(1), command_id="older", message="NO")
+    assert change == Change(task)
+
+
+@pytest.mark.parametrize(("verb", "to"), [(Verb.PAUSE, PAUSED), (Verb.CANCEL, CANCELLED)])
+def test_a_lost_attempt_gets_what_was_asked_for(verb: Verb, to: TaskStatus) -> None:
+    change = report("lost", a_task(RUNNING, pending_command=a_command(verb)))
+    (move,) = moves(change)
+    assert (move.to_status, move.changed_by, move.reason) == (to, "bob", "as bob wishes; unit lost")
+    assert change.steps[0].taken_from_unit
+    assert change.task.retry_count == 0
+
+
+def test_a_lost_attempt_is_retried_like_a_failure() -> None:
+    change = report("lost", a_task(RUNNING))
+    assert [(move.to_status, move.changed_by) for move in moves(change)] == [(FAILED, SERVER), (PENDING, SERVER)]
+    assert (change.task.retry_count, change.task.error_message) == (1, "unit lost")
+    assert change.steps[0].taken_from_unit
