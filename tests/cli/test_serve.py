@@ -13,6 +13,8 @@ class Config(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid")
 
     grpc: str = "default"
+    http: str = "default"
+    no_http: bool = False
     database_url: str | None = None
     migrate: bool = True
     reflection: bool = True
@@ -51,13 +53,25 @@ def test_only_what_is_given_is_handed_over(cli: CommandLine, started: list[Confi
 
 def test_everything_given_is_handed_over(cli: CommandLine, started: list[Config]) -> None:
     result = cli.run(
-        *("serve", "--grpc", "127.0.0.1:0", "--database-url", "sqlite:///x.db", "--no-migrate"),
+        *(
+            "serve",
+            "--grpc",
+            "127.0.0.1:0",
+            "--http",
+            "127.0.0.1:1",
+            "--no-http",
+            "--database-url",
+            "sqlite:///x.db",
+            "--no-migrate",
+        ),
         *("--no-reflection", "--log-level", "debug", "--log-format", "json"),
     )
     assert result.exit_code == 7
     assert started == [
         Config(
             grpc="127.0.0.1:0",
+            http="127.0.0.1:1",
+            no_http=True,
             database_url="sqlite:///x.db",
             migrate=False,
             reflection=False,

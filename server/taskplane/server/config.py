@@ -34,6 +34,9 @@ class ServerConfig(BaseSettings):
 
     # Where gRPC listens.
     grpc: Annotated[str, AfterValidator(_address)] = "127.0.0.1:50051"
+    # Where HTTP listens, and whether it does at all.
+    http: Annotated[str, AfterValidator(_address)] = "127.0.0.1:3000"
+    no_http: bool = False
     # SQLite for one server and small use, MySQL 8+ or MariaDB 10.6+ for real use.
     database_url: Annotated[str, AfterValidator(_database_url)] = DEFAULT_DATABASE_URL
     # Bring the database to this version's schema at start. Without it, a database that is behind is an error.

@@ -35,6 +35,11 @@ def serve(  # noqa: PLR0913  an option for each field
         str | None,
         typer.Option(metavar="HOST:PORT", show_default="127.0.0.1:50051", help="Where to listen; port 0 picks one."),
     ] = None,
+    http: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", show_default="127.0.0.1:3000", help="Where to serve HTTP; port 0 picks one."),
+    ] = None,
+    no_http: Annotated[bool, typer.Option("--no-http", help="Serve no HTTP.")] = False,
     database_url: Annotated[
         str | None, typer.Option(metavar="URL", show_default="SQLite, ./taskplane.db", help="The database.")
     ] = None,
@@ -46,6 +51,8 @@ def serve(  # noqa: PLR0913  an option for each field
     """Run the server until SIGTERM or Ctrl-C. What is not given here comes from TASKPLANE_* in the environment."""
     options = {
         "grpc": grpc,
+        "http": http,
+        "no_http": True if no_http else None,
         "database_url": database_url,
         "migrate": False if no_migrate else None,
         "reflection": False if no_reflection else None,

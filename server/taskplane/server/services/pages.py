@@ -34,12 +34,16 @@ class TaskPage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskQuery:
-    """Which tasks, in which order, how many (1 to 1000), and after which page."""
+    """Which tasks, in which order, how many (1 to 1000), and after which page.
+
+    `skip` is for faces that number their pages: the database reads what it skips, so it is to be small.
+    """
 
     filter: TaskFilter
     newest_first: bool = True
     page_size: int = 50
     page_token: str = ""
+    skip: int = 0
     include_total: bool = False
 
     @property

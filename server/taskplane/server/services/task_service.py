@@ -112,7 +112,7 @@ class TaskService:
         after_id = read_page_token(query.page_token, query.fingerprint)
         limit = query.page_size
         found = await self._store.list_tasks(
-            query.filter, newest_first=query.newest_first, after_id=after_id, limit=limit + 1
+            query.filter, newest_first=query.newest_first, after_id=after_id, limit=limit + 1, skip=query.skip
         )
         total = await self._store.count_tasks(query.filter) if query.include_total else None
         token = page_token(query.fingerprint, found[limit - 1].id) if len(found) > limit else ""

@@ -38,15 +38,17 @@ def get_task(connection: Connection, task_id: int) -> Task | None:
     return task_of(row) if row else None
 
 
-def list_tasks(
-    connection: Connection, chosen: TaskFilter, *, newest_first: bool, after_id: int | None, limit: int
+def list_tasks(  # noqa: PLR0913  (filter, order and window of one query)
+    connection: Connection, chosen: TaskFilter, *, newest_first: bool, after_id: int | None, limit: int, skip: int = 0
 ) -> list[Task]:
-    """Return up to `limit` tasks by id, beyond `after_id` in the direction of the order."""
+    """Return up to `limit` tasks by id, beyond `after_id` in the direction of the order and `skip` more."""
     key = schema.tasks.c.id
     query = select(schema.tasks).where(*_conditions(chosen)).limit(limit)
     query = query.order_by(key.desc() if newest_first else key)
     if after_id is not None:
         query = query.where(key < after_id if newest_first else key > after_id)
+    if skip:
+        query = query.offset(skip)
     return [task_of(row) for row in connection.execute(query)]
 
 

@@ -66,12 +66,12 @@ class Store:
         return await self._database.read(lambda connection: reading.get_task(connection, task_id))
 
     async def list_tasks(
-        self, chosen: TaskFilter, *, newest_first: bool, after_id: int | None, limit: int
+        self, chosen: TaskFilter, *, newest_first: bool, after_id: int | None, limit: int, skip: int = 0
     ) -> list[Task]:
-        """Return up to `limit` tasks by id, beyond `after_id`."""
+        """Return up to `limit` tasks by id, beyond `after_id` and `skip` more."""
         return await self._database.read(
             lambda connection: reading.list_tasks(
-                connection, chosen, newest_first=newest_first, after_id=after_id, limit=limit
+                connection, chosen, newest_first=newest_first, after_id=after_id, limit=limit, skip=skip
             )
         )
 

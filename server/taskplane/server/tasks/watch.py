@@ -111,8 +111,13 @@ class WatchHub:
 
     def stop(self) -> None:
         """Cut all who follow: the server stops."""
-        for follower in {*self._of_all, *(each for group in self._of_task.values() for each in group)}:
+        for follower in self._followers():
             follower.cut(ServerStopping())
+
+    @property
+    def follower_count(self) -> int:
+        """How many follow: watches, and verbs that wait for their effect."""
+        return len(self._followers())
 
     @contextmanager
     def follow(
@@ -132,6 +137,9 @@ class WatchHub:
             for task_id in ids:
                 if not self._of_task.get(task_id, True):
                     del self._of_task[task_id]
+
+    def _followers(self) -> set[Follower]:
+        return self._of_all.union(*self._of_task.values())
 
     def _offer(self, task_id: int, event: Committed | Progressed) -> None:
         for follower in self._of_task.get(task_id, ()):
