@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,13 @@ class Cluster:
         task = self.wait_until(task_id, lambda task: task.progress.fraction >= fraction)
         assert task.status == task_pb2.TASK_STATUS_RUNNING, "the task ended too soon for this test"
         return task
+
+    def wait_for_unit(self, unit_id: str) -> None:
+        """Wait until the unit is connected; nothing tells of it, so this looks again and again."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not any(unit.id == unit_id and unit.session_id for unit in self.client.list_units()):
+            assert time.monotonic() < deadline, f"{unit_id} has not connected"
+            time.sleep(0.02)
 
     def is_connected(self, unit_id: str) -> bool:
         return self.client.get_unit(unit_id).status != EXECUTION_UNIT_STATUS_OFFLINE

@@ -1,0 +1,243 @@
+"""An execution unit written from the protos alone: plain gRPC, no SDK.
+
+    python examples/raw_unit.py 127.0.0.1:50051 counter-1
+
+It takes tasks of type COUNT and counts to `config["to"]`, a step every `config["step_seconds"]`. Numbers in comments
+are those of the list in protos/taskplane/v1/execution_unit_control.proto. To stay short, it rests while it is not
+connected, where a better unit works on until shortly before its lease ends (5), it remembers every command that it has
+answered, and it has no way to leave but to be killed (6).
+"""
+
+import queue
+import random
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.struct_pb2 import Struct
+
+from taskplane.v1 import execution_unit_control_pb2 as pb
+from taskplane.v1.execution_unit_control_pb2_grpc import ExecutionUnitControlStub
+from taskplane.v1.execution_unit_pb2 import TaskTypeSupport
+
+NEEDS_A_PERSON = {
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.FAILED_PRECONDITION,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.ABORTED,
+}
+Key = tuple[int, int]  # task id, attempt
+Inbox = queue.SimpleQueue[pb.ServerMessage | grpc.RpcError | None]
+
+
+@dataclass
+class Count:
+    """The work of an attempt."""
+
+    to: int
+    step_seconds: float
+    done: int
+    checkpoint_number: int
+    is_paused: bool = False
+
+    @property
+    def state(self) -> pb.AttemptState.ValueType:
+        """What the unit does with it."""
+        return pb.ATTEMPT_STATE_PAUSED if self.is_paused else pb.ATTEMPT_STATE_RUNNING
+
+    @property
+    def progress(self) -> pb.ProgressReport:
+        """How far it is."""
+        return pb.ProgressReport(fraction=self.done / self.to, message=f"at {self.done}")
+
+    def checkpoint(self) -> pb.CheckpointReport:
+        """Return a new checkpoint: from there this process, or another one, can go on."""
+        self.checkpoint_number += 1
+        data = Struct()
+        data["done"] = self.done
+        return pb.CheckpointReport(number=self.checkpoint_number, data=data)
+
+
+class CountingUnit:
+    """All is done by one thread; a second one only reads the stream."""
+
+    def __init__(self, unit_id: str) -> None:
+        """Know the unit by its lasting id: when it is started again, it still has its tasks."""
+        count = TaskTypeSupport(task_type="COUNT", can_pause=True, can_checkpoint=True)
+        self.hello = pb.Hello(
+            protocol_version=1,
+            unit_id=unit_id,
+            boot_id=uuid.uuid4().hex,
+            unit_type="COUNTER",
+            unit_name=unit_id,
+            capacity=2,
+            task_types=[count],
+        )
+        self.counts: dict[Key, Count] = {}
+        self.answers: dict[str, dict[str, Any]] = {}  # to every command, since a command may come again (2)
+        self.unacknowledged: list[pb.Report] = []
+        self.sequence = 0
+        self.outbox: queue.SimpleQueue[pb.UnitMessage | None] = queue.SimpleQueue()
+
+    def run(self, server: str) -> None:
+        """Connect, for ever (5)."""
+        while True:
+            try:
+                with grpc.insecure_channel(server) as channel:
+                    self.converse(ExecutionUnitControlStub(channel))
+            except grpc.RpcError as error:
+                if error.code() in NEEDS_A_PERSON:
+                    sys.exit(f"the server refuses this unit: {error.details()}")
+            time.sleep(random.uniform(0, 0.5))  # noqa: S311  (spreads units, hides nothing)
+
+    def converse(self, stub: ExecutionUnitControlStub) -> None:
+        """Hold one session."""
+        self.sequence, self.outbox = 0, queue.SimpleQueue()
+        hello = pb.Hello(inventory=self.inventory())
+        hello.MergeFrom(self.hello)
+        self.outbox.put(pb.UnitMessage(hello=hello))  # (1)
+        inbox: Inbox = queue.SimpleQueue()
+        stream = stub.Connect(iter(self.outbox.get, None))
+        threading.Thread(target=read, args=(stream, inbox), daemon=True).start()
+        welcome = inbox.get()
+        if isinstance(welcome, pb.ServerMessage):
+            self.begin(welcome.welcome)
+            heartbeat_seconds = welcome.welcome.heartbeat_interval.ToMilliseconds() / 1000
+            welcome = self.work(inbox, heartbeat_seconds)
+        self.outbox.put(None)
+        if isinstance(welcome, grpc.RpcError):
+            raise welcome
+
+    def inventory(self) -> Iterator[pb.HeldAttempt]:
+        """Tell of all attempts in hand, and of those that ended without an acknowledgement."""
+        for (task_id, attempt), count in self.counts.items():
+            number = count.checkpoint_number
+            yield pb.HeldAttempt(task_id=task_id, attempt=attempt, state=count.state, checkpoint_number=number)
+        for task_id, attempt in {key_of(each) for each in self.unacknowledged} - self.counts.keys():
+            yield pb.HeldAttempt(task_id=task_id, attempt=attempt, state=pb.ATTEMPT_STATE_ENDED)
+
+    def begin(self, welcome: pb.Welcome) -> None:
+        """Carry out the verdicts, and send again what was not acknowledged (3)."""
+        self.hello.unit_id = welcome.unit_id
+        verdicts = {key_of(each): each.action for each in welcome.verdicts}
+        for key, action in verdicts.items():
+            if action == pb.VERDICT_ACTION_DROP:
+                self.counts.pop(key, None)
+            elif action == pb.VERDICT_ACTION_PAUSE and key in self.counts:
+                self.counts[key].is_paused = True
+        again, self.unacknowledged = self.unacknowledged, []
+        for report in again:
+            if verdicts.get(key_of(report)) != pb.VERDICT_ACTION_DROP:
+                self.send(report)
+
+    def work(self, inbox: Inbox, heartbeat_seconds: float) -> grpc.RpcError | None:
+        """Obey, and count in between. Returns how the stream ended."""
+        while True:
+            steps = [count.step_seconds for count in self.counts.values() if not count.is_paused]
+            try:
+                message = inbox.get(timeout=min([heartbeat_seconds, *steps]))
+            except queue.Empty:
+                self.step()
+                continue
+            if not isinstance(message, pb.ServerMessage):
+                return message
+            for command in message.commands.commands:
+                self.obey(command)
+            if message.HasField("ack"):
+                self.unacknowledged = [each for each in self.unacknowledged if each.sequence > message.ack.sequence]
+
+    def step(self) -> None:
+        """Count one further, or show that the unit is alive (4)."""
+        active = [key for key, count in self.counts.items() if not count.is_paused]
+        if not active:
+            self.outbox.put(pb.UnitMessage(heartbeat=pb.UnitHeartbeat()))
+        for key in active:
+            count = self.counts[key]
+            count.done += 1
+            self.report(key, progress=count.progress)
+            if count.done == count.to:
+                del self.counts[key]
+                result = Struct()
+                result["counted"] = count.done
+                self.report(key, succeeded=pb.SucceededReport(result=result))
+            elif count.done % 10 == 0:
+                self.report(key, checkpoint=count.checkpoint())
+
+    def obey(self, command: pb.Command) -> None:
+        """Answer a command, and then carry it out; one that comes again is only answered, as before (2)."""
+        key, order = key_of(command), command.WhichOneof("order")
+        held = (command.task_id, command.resume.held_attempt) if order == "resume" else key
+        is_known = order in {"start", "drop"} or held in self.counts
+        is_new = command.command_id not in self.answers
+        if is_new:
+            refusal = pb.CommandRejected(reason=pb.REJECT_REASON_UNKNOWN_ATTEMPT)
+            answer = {"accepted": pb.CommandAccepted()} if is_known else {"rejected": refusal}
+            self.answers[command.command_id] = answer
+        self.report(key, command_id=command.command_id, **self.answers[command.command_id])
+        if is_new and is_known:
+            self.carry_out(command, key, held)
+
+    def carry_out(self, command: pb.Command, key: Key, held: Key) -> None:
+        """Do what a new command says; `held` is the attempt that it is about, by the number it had so far."""
+        match command.WhichOneof("order"):
+            case "start":
+                start = command.start
+                config, begin = MessageToDict(start.config), MessageToDict(start.checkpoint.data)
+                done = int(begin.get("done", 0))
+                self.counts[key] = Count(config["to"], config["step_seconds"], done, start.last_checkpoint_number)
+            case "pause":
+                self.counts[key].is_paused = True
+                self.report(key, paused=pb.PausedReport(checkpoint=self.counts[key].checkpoint()))
+            case "resume":
+                self.counts[key] = self.counts.pop(held)
+                self.counts[key].is_paused = False
+            case "cancel":
+                del self.counts[key]
+                self.report(key, cancelled=pb.CancelledReport(message="nothing to clean up"))
+            case "drop":
+                self.counts.pop(key, None)
+            case "get_status":
+                count = self.counts[key]
+                status = pb.AttemptStatusReport(
+                    state=count.state, progress=count.progress, checkpoint_number=count.checkpoint_number
+                )
+                self.report(key, attempt_status=status)
+            case None:
+                pass  # an order that this unit does not know; it has said so
+
+    def report(self, key: Key, **kind: Any) -> None:
+        """Report about an attempt."""
+        self.send(pb.Report(task_id=key[0], attempt=key[1], **kind))
+
+    def send(self, report: pb.Report) -> None:
+        """Send a report, and keep it until it is acknowledged (3)."""
+        self.sequence += 1
+        report.sequence = self.sequence
+        self.unacknowledged.append(report)
+        self.outbox.put(pb.UnitMessage(reports=pb.Reports(reports=[report])))
+
+
+def key_of(about: pb.Command | pb.Report | pb.Verdict) -> Key:
+    """Return the attempt that a message is about."""
+    return about.task_id, about.attempt
+
+
+def read(stream: Iterator[pb.ServerMessage], inbox: Inbox) -> None:
+    """Put what the server says into the inbox, and at the end how the stream ended."""
+    try:
+        for message in stream:
+            inbox.put(message)
+    except grpc.RpcError as error:
+        inbox.put(error)
+    else:
+        inbox.put(None)
+
+
+if __name__ == "__main__":
+    CountingUnit(sys.argv[2]).run(sys.argv[1])
