@@ -63,7 +63,11 @@ class Change:
 
     def store(self, checkpoint: Checkpoint | None) -> Self:
         """Take a checkpoint along, unless it is None or a repeat."""
-        if checkpoint is None or checkpoint.number <= self.task.last_checkpoint_number:
+        if checkpoint is None:
+            return self
+        last = self.task.last_checkpoint_number
+        checkpoint = replace(checkpoint, number=checkpoint.number or last + 1)
+        if checkpoint.number <= last:
             return self
         task = replace(self.task, checkpoint=checkpoint, last_checkpoint_number=checkpoint.number)
         return replace(self, task=task, checkpoint=checkpoint)

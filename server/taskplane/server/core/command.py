@@ -17,10 +17,10 @@ class StartOrder:
 
 @dataclass(frozen=True, slots=True)
 class ResumeOrder:
-    """Go on from memory with `held_attempt`, under the command's attempt."""
+    """Go on from memory with `held_attempt`, under the command's attempt; or begin `dispatch`, if memory fails."""
 
     held_attempt: int
-    last_checkpoint_number: int
+    dispatch: Dispatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ def dispatch_command(dispatch: Dispatch) -> Command:
     task = dispatch.task
     order: Order = StartOrder(dispatch)
     if dispatch.held_attempt is not None:
-        order = ResumeOrder(dispatch.held_attempt, task.last_checkpoint_number)
+        order = ResumeOrder(dispatch.held_attempt, dispatch)
     return Command(start_id(task.id, task.attempt), task.id, task.attempt, order)
 
 

@@ -10,7 +10,7 @@ from taskplane.server.core.task import Checkpoint, Task, TaskStatus
 
 @dataclass(frozen=True, slots=True)
 class Dispatch:
-    """A durable assignment: what the unit is told. `checkpoint` has its data; None when going on from memory."""
+    """A durable assignment: what the unit is told. `checkpoint` has its data; `held_attempt` may go on from memory."""
 
     task: Task
     checkpoint: Checkpoint | None = None

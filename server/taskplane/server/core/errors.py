@@ -169,6 +169,26 @@ class UnitInUse(TaskplaneError):
     reason = "UNIT_IN_USE"
 
 
+class UnitHasStream(TaskplaneError):
+    """A unit that is spoken to by its stream speaks by it too."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "UNIT_HAS_STREAM"
+
+    def __init__(self, unit_id: str) -> None:
+        super().__init__(
+            f"unit {unit_id!r} speaks by its stream; register it with an endpoint to drive it over HTTP",
+            metadata={"unit_id": unit_id},
+        )
+
+
+class UnitDrained(TaskplaneError):
+    """An operator has drained the unit: its session is over, and it gets nothing until it registers again."""
+
+    code = Code.UNAVAILABLE
+    reason = "UNIT_DRAINED"
+
+
 class ProtocolVersionUnsupported(TaskplaneError):
     """The unit speaks a protocol that this server does not."""
 

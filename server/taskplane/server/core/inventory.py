@@ -73,6 +73,16 @@ class Reconciliation:
             self.commands.append(control_command(task, task.pending_command))
 
 
+def as_recorded(unit_id: str, tasks: Iterable[Task]) -> list[HeldAttempt]:
+    """Return the inventory of a unit that does not tell it: all that it has accepted, running or paused."""
+    own = (task for task in tasks if task.execution_unit_id == unit_id)
+    return [
+        HeldAttempt(task.id, task.attempt, AttemptState(task.status))
+        for task in own
+        if task.status is TaskStatus.PAUSED or (task.status is TaskStatus.RUNNING and task.accepted_at)
+    ]
+
+
 def _awaits_resume(task: Task, held: HeldAttempt) -> bool:
     """Whether the unit holds the attempt before a resume that it has not heard of."""
     return (

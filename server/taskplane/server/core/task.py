@@ -61,7 +61,10 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A point from which an attempt can go on. `data` is None where only the number matters."""
+    """A point from which an attempt can go on. `data` is None where only the number matters.
+
+    The number 0 stands for the task's next one, for units that do not count: it gets one when it is stored.
+    """
 
     number: int
     attempt: int

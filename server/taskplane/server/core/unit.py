@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from taskplane.server.core.errors import FieldViolation, InvalidFields
 from taskplane.server.core.task import Json
 
 
@@ -67,6 +68,36 @@ class HeldAttempt:
     task_id: int
     attempt: int
     state: AttemptState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registration:
+    """A unit without a stream introduces itself; see RegisterUnitRequest.
+
+    Task types that are not given are read from `config.taskTypes`, a list of names; without that one too there is one,
+    called as the unit type.
+    """
+
+    unit_id: str = ""
+    unit_type: str
+    unit_name: str
+    capacity: int = 1
+    endpoint: str
+    config: Json = field(default_factory=dict)
+    task_types: Mapping[str, TaskTypeSupport] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    def accepted_task_types(self) -> Mapping[str, TaskTypeSupport]:
+        """Return what the unit accepts. What is only named can be paused and makes checkpoints.
+
+        Raises InvalidFields if `config.taskTypes` is no list of names.
+        """
+        if self.task_types:
+            return self.task_types
+        names = self.config.get("taskTypes", [self.unit_type])
+        if not isinstance(names, list) or not names or not all(isinstance(each, str) and each for each in names):
+            raise InvalidFields(FieldViolation("config.taskTypes", "must be a list of names of task types"))
+        return {each: TaskTypeSupport(each, can_pause=True, can_checkpoint=True) for each in names}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

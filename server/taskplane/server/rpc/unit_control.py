@@ -40,7 +40,7 @@ class UnitControlServicer(pb_grpc.ExecutionUnitControlServicer):
         link = StreamLink()
         session = await self._units.connect(hello, link)
         try:
-            await self._converse(session, request_iterator, context)
+            await self._converse(session, link, request_iterator, context)
         finally:
             await self._units.disconnect(session)
 
@@ -55,10 +55,12 @@ class UnitControlServicer(pb_grpc.ExecutionUnitControlServicer):
     ) -> pb.ReportTaskStatusResponse:
         raise _no_stream("ReportTaskStatus")
 
-    async def _converse(self, session: Session, messages: AsyncIterator[pb.UnitMessage], context: Context) -> None:
+    async def _converse(
+        self, session: Session, link: StreamLink, messages: AsyncIterator[pb.UnitMessage], context: Context
+    ) -> None:
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(_write(session, context))
+                group.create_task(_write(link, context))
                 group.create_task(session.acknowledge())
                 group.create_task(self._read(session, messages, group))
         except BaseExceptionGroup as errors:
@@ -117,9 +119,9 @@ async def _first_message(messages: AsyncIterator[pb.UnitMessage]) -> pb.Hello:
     return message.hello
 
 
-async def _write(session: Session, context: Context) -> NoReturn:
+async def _write(link: StreamLink, context: Context) -> NoReturn:
     while True:
-        for message in server_messages(await session.link.next()):
+        for message in server_messages(await link.next()):
             await context.write(message)
 
 

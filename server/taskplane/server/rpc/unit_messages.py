@@ -237,9 +237,9 @@ def _command(command: Command) -> pb.Command:
     match command.order:
         case StartOrder(dispatch):
             message.start.CopyFrom(_start(dispatch))
-        case ResumeOrder(held_attempt, last_checkpoint_number):
+        case ResumeOrder(held_attempt, dispatch):
             message.resume.held_attempt = held_attempt
-            message.resume.last_checkpoint_number = last_checkpoint_number
+            message.resume.last_checkpoint_number = dispatch.task.last_checkpoint_number
         case PauseOrder(reason):
             message.pause.reason = reason
             message.pause.SetInParent()

@@ -140,8 +140,7 @@ class Batch:
     def with_checkpoints(self, dispatches: Iterable[Dispatch]) -> list[Dispatch]:
         """Complete dispatches with the data that their units need to go on from."""
         dispatches = list(dispatches)
-        cold = [each.task for each in dispatches if each.held_attempt is None]
-        data = self._transaction.checkpoints(cold)
+        data = self._transaction.checkpoints(each.task for each in dispatches)
         return [replace(each, checkpoint=data.get(each.task.id)) for each in dispatches]
 
     def write(self) -> None:

@@ -9,7 +9,7 @@ from taskplane.server.core.change import Change
 from taskplane.server.core.command import Command, Verdict
 from taskplane.server.core.dispatch import Dispatch, dispatched
 from taskplane.server.core.errors import FieldViolation, InvalidFields
-from taskplane.server.core.inventory import Reconciliation
+from taskplane.server.core.inventory import Reconciliation, as_recorded
 from taskplane.server.core.limits import expired
 from taskplane.server.core.placement import Assignment, Offer, place
 from taskplane.server.core.reports import Speaker, drop_reason, lost
@@ -227,20 +227,21 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class ReconcileUnit:
-    """Settle what a connecting unit holds against what is its own; see core.inventory."""
+    """Settle what a connecting unit holds against what is its own; see core.inventory. None: as is recorded."""
 
     unit_id: str
-    inventory: Sequence[HeldAttempt]
+    inventory: Sequence[HeldAttempt] | None
     policy: RetryPolicy
 
     def task_ids(self) -> Iterable[int]:
-        return [each.task_id for each in self.inventory]
+        return [each.task_id for each in self.inventory or ()]
 
     def decide(self, batch: Batch) -> Settled:
         own = {task.id: task for task in batch.lock_running_on(self.unit_id)}
-        named = {each.task_id: task for each in self.inventory if (task := batch.find(each.task_id))}
+        inventory = as_recorded(self.unit_id, own.values()) if self.inventory is None else self.inventory
+        named = {each.task_id: task for each in inventory if (task := batch.find(each.task_id))}
         outcome = Reconciliation(self.unit_id, batch.now, self.policy)
-        outcome.settle(self.inventory, own | named)
+        outcome.settle(inventory, own | named)
         for change in outcome.changes:
             batch.put(change)
         after = [task for task_id in own if (task := batch.find(task_id))]

@@ -96,8 +96,8 @@ class TaskStateManager:
         """Assign queued tasks to free slots. What is returned is durable and must be sent to the units."""
         return await self._commits.submit(ClaimTasks(offers))
 
-    async def reconcile(self, unit_id: str, inventory: Sequence[HeldAttempt]) -> Settled:
-        """Settle what a connecting unit holds; see core.inventory."""
+    async def reconcile(self, unit_id: str, inventory: Sequence[HeldAttempt] | None) -> Settled:
+        """Settle what a connecting unit holds; see core.inventory. None: what it was last known to hold."""
         return await self._commits.submit(ReconcileUnit(unit_id, inventory, self.retry_policy))
 
 

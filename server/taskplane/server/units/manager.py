@@ -27,11 +27,11 @@ from taskplane.server.core.errors import (
     UnitNotFound,
 )
 from taskplane.server.core.reports import Speaker, drop_reason
-from taskplane.server.core.unit import Hello, Unit
+from taskplane.server.core.unit import HeldAttempt, Hello, Unit
 from taskplane.server.store.store import Store
 from taskplane.server.tasks.batch import Committed
 from taskplane.server.tasks.state_manager import TaskStateManager
-from taskplane.server.units.links.stream import StreamLink
+from taskplane.server.units.links import Link
 from taskplane.server.units.registry import KnownUnit, Registry
 from taskplane.server.units.session import Session
 
@@ -58,26 +58,43 @@ class ExecutionUnitManager:
         self._registry = registry
         self._intervals = intervals
 
-    async def connect(self, hello: Hello, link: StreamLink) -> Session:
+    async def connect(self, hello: Hello, link: Link) -> Session:
+        """Take a unit with a stream on, as `take_on` does."""
+        unit_id = hello.unit_id or new_unit_id(hello.unit_name)
+        known = self._registry.find(unit_id)
+        return await self.take_on(_record(hello, unit_id, known), link, hello.inventory, hello.boot_id)
+
+    async def take_on(
+        self, record: Unit, link: Link, inventory: Sequence[HeldAttempt] | None, boot_id: str = ""
+    ) -> Session:
         """Take a unit on: supersede its older session, settle its inventory, welcome it.
 
-        Raises SessionSuperseded if a newer session of the same unit comes meanwhile, and DatabaseUnavailable.
+        Without an inventory it holds what it was last known to hold. Raises SessionSuperseded if a newer session of
+        the same unit comes meanwhile, and DatabaseUnavailable; then it is not connected.
         """
-        unit_id = hello.unit_id or f"{hello.unit_name[:200]}-{secrets.token_hex(4)}"
-        unit, session = self._attach(hello, unit_id, link)
+        unit, session = self._attach(record, boot_id, link)
+        try:
+            await self._introduce(unit, session, inventory)
+        except BaseException:
+            if unit.session is session:
+                unit.session = None
+            raise
+        log.info("unit %s connected, session %s, boot %s", record.id, session.session_id, boot_id or "not told")
+        return session
+
+    async def _introduce(self, unit: KnownUnit, session: Session, inventory: Sequence[HeldAttempt] | None) -> None:
+        unit_id = session.unit_id
         await self._store.save_units([unit.view()])
-        settled = await self._states.reconcile(unit_id, hello.inventory)
+        settled = await self._states.reconcile(unit_id, inventory)
         if unit.session is not session:
             raise _superseded(unit_id)
         for verdict in settled.verdicts:
             if verdict.action is VerdictAction.PAUSE:
                 self._registry.hold(unit, verdict.task_id, verdict.attempt)
         heartbeat, lease = self._intervals.heartbeat, self._intervals.lease
-        link.welcome(Welcome(unit_id, session.session_id, heartbeat, lease, tuple(settled.verdicts)))
+        session.link.welcome(Welcome(unit_id, session.session_id, heartbeat, lease, tuple(settled.verdicts)))
         session.deliver([*settled.commands, *(dispatch_command(each) for each in settled.dispatches)])
         session.welcomed = True
-        log.info("unit %s connected, session %s, boot %s", unit_id, session.session_id, hello.boot_id)
-        return session
 
     async def disconnect(self, session: Session) -> None:
         """Take that a session's stream has ended. Without a goodbye the unit keeps its tasks.
@@ -193,14 +210,14 @@ class ExecutionUnitManager:
             if unit.session:
                 unit.session.link.end(ServerStopping())
 
-    def _attach(self, hello: Hello, unit_id: str, link: StreamLink) -> tuple[KnownUnit, Session]:
-        known = self._registry.find(unit_id)
+    def _attach(self, record: Unit, boot_id: str, link: Link) -> tuple[KnownUnit, Session]:
+        known = self._registry.find(record.id)
         if known and known.session:
-            log.info("unit %s: session %s is superseded", unit_id, known.session.session_id)
-            known.session.link.end(_superseded(unit_id))
+            log.info("unit %s: session %s is superseded", record.id, known.session.session_id)
+            known.session.link.end(_superseded(record.id))
             self._registry.release_all(known)
-        unit = self._registry.add(_record(hello, unit_id, known.record if known else None))
-        unit.session = Session(secrets.token_hex(8), unit_id, hello.boot_id, link)
+        unit = self._registry.add(record)
+        unit.session = Session(secrets.token_hex(8), record.id, boot_id, link)
         unit.heard_at = monotonic()
         return unit, unit.session
 
@@ -223,12 +240,18 @@ class ExecutionUnitManager:
             unit.session.deliver(commands)
 
 
+def new_unit_id(unit_name: str) -> str:
+    """Make up a lasting id for a unit that has none."""
+    return f"{unit_name[:200]}-{secrets.token_hex(4)}"
+
+
 def _superseded(unit_id: str) -> SessionSuperseded:
     return SessionSuperseded(f"a newer session of unit {unit_id!r} has connected", metadata={"unit_id": unit_id})
 
 
-def _record(hello: Hello, unit_id: str, before: Unit | None) -> Unit:
+def _record(hello: Hello, unit_id: str, known: KnownUnit | None) -> Unit:
     now = utc_now()
+    before = known.record if known else None
     return Unit(
         id=unit_id,
         unit_type=hello.unit_type,

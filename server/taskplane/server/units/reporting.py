@@ -43,18 +43,19 @@ class ReportDesk:
         self._watch = watch
         self._registry = registry
 
-    async def settle(self, session: Session, report: Report) -> None:
+    async def settle(self, session: Session, report: Report) -> DropReason | None:
         """Return when what was reported is durable, or of no consequence.
 
         While the database is away, reports wait here, and the unit's stream stays up. A unit that speaks for an attempt
-        that is over is told to drop it.
+        that is over is told to drop it; why is returned too.
         """
         try:
             await self._settle_patiently(session, report)
         except StaleAttempt as stale:
-            self._drop(session, report, stale.drop)
+            return self._drop(session, report, stale.drop)
         except TaskNotFound:
-            self._drop(session, report, DropReason.DELETED)
+            return self._drop(session, report, DropReason.DELETED)
+        return None
 
     async def _settle_patiently(self, session: Session, report: Report) -> None:
         speaker = Speaker(session.unit_id, report.attempt)
@@ -137,10 +138,11 @@ class ReportDesk:
             change = partial(reports.command_rejected, command_id=report.command_id, message=message)
         await self._states.change(report.task_id, lambda task, now: change(task, speaker, now))
 
-    def _drop(self, session: Session, report: Report, reason: DropReason) -> None:
+    def _drop(self, session: Session, report: Report, reason: DropReason) -> DropReason:
         self._registry.release_if(report.task_id, session.unit_id, report.attempt)
         if not isinstance(report.kind, Accepted | Rejected | Cancelled | Succeeded | Failed | Released):
             session.deliver([drop_command(report.task_id, report.attempt, reason)])
+        return reason
 
 
 def _fenced(task: Task, speaker: Speaker) -> Change:

@@ -1,11 +1,11 @@
-"""One connected stream of a unit."""
+"""A connected unit: one stream of it, or one registration of a unit without a stream."""
 
 import asyncio
 from collections.abc import Sequence
 
 from taskplane.server.core.command import Command
-from taskplane.server.core.errors import FieldViolation, InvalidFields
-from taskplane.server.units.links.stream import StreamLink
+from taskplane.server.core.errors import DropReason, FieldViolation, InvalidFields
+from taskplane.server.units.links import Link
 
 # Reports that may wait for their commit. A unit that sends more is not read until some are durable.
 MAX_UNACKNOWLEDGED = 1000
@@ -14,7 +14,7 @@ MAX_UNACKNOWLEDGED = 1000
 class Session:
     """A unit's session: its link, what was sent over it, and its reports that are not acknowledged yet."""
 
-    def __init__(self, session_id: str, unit_id: str, boot_id: str, link: StreamLink) -> None:
+    def __init__(self, session_id: str, unit_id: str, boot_id: str, link: Link) -> None:
         self.session_id = session_id
         self.unit_id = unit_id
         self.boot_id = boot_id
@@ -27,9 +27,9 @@ class Session:
         self._sent: set[str] = set()
         self._last_sequence = 0
         self._acknowledged = 0
-        # Set when the stream is over.
+        # Set when the session is over.
         self.ended = asyncio.Event()
-        self._reports: asyncio.Queue[tuple[int, asyncio.Future[None]]] = asyncio.Queue(MAX_UNACKNOWLEDGED)
+        self._reports: asyncio.Queue[tuple[int, asyncio.Future[DropReason | None]]] = asyncio.Queue(MAX_UNACKNOWLEDGED)
 
     @property
     def takes_work(self) -> bool:
@@ -54,7 +54,7 @@ class Session:
             raise InvalidFields(FieldViolation("reports.sequence", wanted))
         self._last_sequence = sequence
 
-    async def track(self, sequence: int, settled: "asyncio.Future[None]") -> None:
+    async def track(self, sequence: int, settled: "asyncio.Future[DropReason | None]") -> None:
         """Take a report on that is acknowledged when it is settled. Waits while too many are not."""
         await self._reports.put((sequence, settled))
 

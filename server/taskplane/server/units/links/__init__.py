@@ -1,1 +1,26 @@
-"""How a unit is spoken to. `stream` is the gRPC stream; units that speak HTTP get a link of the same shape."""
+"""How a unit is spoken to: `stream` over its gRPC stream, `http` by requests to its endpoint."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from taskplane.server.core.command import Command, Welcome
+from taskplane.server.core.errors import TaskplaneError
+
+
+class Link(Protocol):
+    """What a session needs of the way to its unit. Nothing here waits: a link gathers, and sends by itself."""
+
+    def welcome(self, welcome: Welcome) -> None:
+        """Begin; nothing is sent before."""
+
+    def send(self, commands: Sequence[Command]) -> None:
+        """Send commands. Those that control go ahead of those that start."""
+
+    def acknowledge(self, sequence: int, heartbeat: int = 0) -> None:
+        """Tell that all reports up to this one are durable, and that this heartbeat has arrived."""
+
+    def ask_to_drain(self, timeout_seconds: float | None) -> None:
+        """Ask the unit to leave."""
+
+    def end(self, error: TaskplaneError) -> None:
+        """End the session, with the reason."""

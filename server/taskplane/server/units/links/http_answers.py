@@ -1,0 +1,110 @@
+"""The bodies of a unit's answers: JSON that says how an attempt is, or nothing."""
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+from taskplane.server.core.outcome import Outcome, fraction
+from taskplane.server.core.task import TaskStatus
+
+# As deep as google.protobuf.Struct can carry it to clients.
+MAX_DEPTH = 24
+
+
+class BadAnswer(ValueError):
+    """The body is JSON, and not in the form that was agreed; the text names what is wrong."""
+
+
+def read_outcome(body: bytes) -> Outcome | None:
+    """Read what an answer says of its attempt.
+
+    None if it says nothing: it is empty, or no JSON object, or has no `status`. Raises BadAnswer.
+    """
+    try:
+        document = json.loads(body, parse_int=_number, parse_float=_number, parse_constant=_no_number)
+    except BadAnswer:
+        raise
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(document, dict) or document.get("status") is None:
+        return None
+    _check(document, MAX_DEPTH)
+    return Outcome(
+        status=_status(document["status"]),
+        attempt=_attempt(document),
+        progress=_progress(document),
+        message=_text(document, "message"),
+        checkpoint=_object(document, "checkpoint"),
+        result=_object(document, "result"),
+        error_message=_text(document, "errorMessage"),
+        retryable=document.get("retryable") is not False,
+    )
+
+
+def _status(value: object) -> TaskStatus:
+    if value not in [each.value for each in TaskStatus]:
+        raise BadAnswer(f"status: is {value!r}; must be one of {', '.join(TaskStatus)}")
+    return TaskStatus(str(value))
+
+
+def _attempt(document: Mapping[str, Any]) -> int | None:
+    value = document.get("attempt")
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+        raise BadAnswer(f"attempt: is {value!r}; must be a whole number")
+    return value
+
+
+def _progress(document: Mapping[str, Any]) -> float | None:
+    value = document.get("progress")
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise BadAnswer(f"progress: is {value!r}; must be a number")
+    try:
+        return fraction(value)
+    except ValueError as error:
+        raise BadAnswer(f"progress: {error}") from error
+
+
+def _text(document: Mapping[str, Any], name: str) -> str:
+    value = document.get(name)
+    return "" if value is None else str(value)
+
+
+def _object(document: Mapping[str, Any], name: str) -> dict[str, Any] | None:
+    """A checkpoint or a result; one that is no object is kept in one, under the name `value`."""
+    value = document.get(name)
+    return value if value is None or isinstance(value, dict) else {"value": value}
+
+
+def _number(text: str) -> int | float:
+    """Whole numbers stay what they are as far as doubles, which clients get, are exact."""
+    number = float(text)
+    if not math.isfinite(number):
+        _no_number(text)
+    return int(number) if number.is_integer() and abs(number) <= 2**53 else number
+
+
+def _no_number(text: str) -> NoReturn:
+    raise BadAnswer(f"holds {text[:20]}, which is no JSON number")
+
+
+def _check(value: object, levels: int) -> None:
+    if not levels:
+        raise BadAnswer(f"is nested deeper than {MAX_DEPTH} levels")
+    match value:
+        case str():
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                raise BadAnswer("holds half a surrogate pair, which is no text") from None
+        case dict():
+            for key, each in value.items():
+                _check(key, levels)
+                _check(each, levels - 1)
+        case list():
+            for each in value:
+                _check(each, levels - 1)
+        case _:
+            pass

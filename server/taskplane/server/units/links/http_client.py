@@ -1,0 +1,129 @@
+"""Requests to one unit: each with a deadline, a bounded number of tries and a bounded answer."""
+
+import asyncio
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+
+# For one request and its answer. Below Leases' ACCEPT_SECONDS, so that a late answer to a start is no news.
+REQUEST_SECONDS = 4.0
+MAX_ANSWER_BYTES = 1024 * 1024
+# What people are shown of an answer.
+MAX_TEXT = 500
+# Requests under way at once to one unit; the others wait for a connection.
+MAX_CONNECTIONS = 16
+
+TRIES = 4
+# The wait before a new try is a random part of a bound that doubles from here.
+FIRST_BACKOFF_SECONDS = 0.2
+
+
+class NoAnswer(Exception):
+    """The unit has not said what it makes of a request. `may_have_arrived`: nor whether it has it."""
+
+    def __init__(self, message: str, *, may_have_arrived: bool) -> None:
+        super().__init__(message)
+        self.may_have_arrived = may_have_arrived
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Status and body of an answer; the body is cut off, and of no use, if it `is_too_big`."""
+
+    status: int
+    body: bytes
+    is_too_big: bool = False
+
+    @property
+    def is_success(self) -> bool:
+        """Whether the request was taken on."""
+        return 200 <= self.status < 300 and not self.is_too_big  # noqa: PLR2004  (2xx)
+
+    def __str__(self) -> str:
+        if self.is_too_big:
+            return f"HTTP {self.status} with more than {MAX_ANSWER_BYTES} bytes"
+        if 300 <= self.status < 400:  # noqa: PLR2004  (3xx)
+            return f"HTTP {self.status}: redirects are not followed"
+        text = self.body[: 4 * MAX_TEXT].decode(errors="replace").replace("\x00", " ").strip()
+        return f"HTTP {self.status}: {text[:MAX_TEXT]}" if text else f"HTTP {self.status}"
+
+
+class UnitClient:
+    """The requests of one link, made while its context is entered.
+
+    Connections are not kept: units close idle ones when they like, and a request on one that is just being closed
+    would have an unknown outcome.
+    """
+
+    def __init__(self, endpoint: str, request_seconds: float = REQUEST_SECONDS) -> None:
+        self._endpoint = endpoint.rstrip("/")
+        self._timeout = aiohttp.ClientTimeout(total=request_seconds)
+        self._http: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        self._http = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS, force_close=True),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=self._timeout,
+            # A small answer could unpack to a great one.
+            auto_decompress=False,
+            headers={"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "taskplane"},
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._http:
+            await self._http.close()
+
+    async def ask(self, path: str) -> Answer:
+        """GET, once. Raises NoAnswer."""
+        return await self._request("GET", path, None)
+
+    async def tell(self, path: str, body: Mapping[str, Any], *, once: bool = False) -> Answer:
+        """POST, several times if there is no answer, or a 5xx. Raises NoAnswer with what came last.
+
+        `once`: a request that may have arrived is not repeated; one that was answered by a 5xx is.
+        """
+        for left in reversed(range(TRIES)):
+            try:
+                return await self._request("POST", path, body)
+            except NoAnswer as error:
+                if not left or (once and error.may_have_arrived):
+                    raise
+            bound = FIRST_BACKOFF_SECONDS * 2 ** (TRIES - 1 - left)
+            await asyncio.sleep(random.uniform(0, bound))  # noqa: S311  (spreads tries, hides nothing)
+        raise AssertionError("the last try returns or raises")
+
+    async def _request(self, method: str, path: str, body: Mapping[str, Any] | None) -> Answer:
+        if self._http is None:
+            raise RuntimeError("the client's context is not entered")
+        try:
+            async with self._http.request(
+                method, f"{self._endpoint}/{path}", json=body, allow_redirects=False
+            ) as response:
+                return await _read(response)
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            raise NoAnswer(f"cannot be reached: {error}", may_have_arrived=False) from error
+        except TimeoutError as error:
+            raise NoAnswer(f"has not answered within {self._timeout.total:g} s", may_have_arrived=True) from error
+        except aiohttp.ClientError as error:
+            text = str(error) or type(error).__name__
+            raise NoAnswer(f"broke off: {text}", may_have_arrived=True) from error
+
+
+async def _read(response: aiohttp.ClientResponse) -> Answer:
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > MAX_ANSWER_BYTES:
+            return Answer(response.status, b"", is_too_big=True)
+    answer = Answer(response.status, bytes(body))
+    if answer.status >= 500:  # noqa: PLR2004  (5xx)
+        raise NoAnswer(str(answer), may_have_arrived=False)
+    return answer
