@@ -39,7 +39,7 @@ class Cluster:
 
     def serve(self, *options: str, **environment: str) -> Process:
         """Start a server, on a free port at first and later on the same, and wait until it is ready."""
-        where = ["--grpc", self.address, "--database-url", self.database_url]
+        where = ["--grpc", self.address, "--no-http", "--database-url", self.database_url]
         server = self.start("server", [TASKPLANE, "serve", *where, *options], **environment)
         self.address = server.expect("ready grpc=").removeprefix("ready grpc=")
         self._has_served = True

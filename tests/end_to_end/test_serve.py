@@ -15,7 +15,12 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 def refused(cluster: Cluster, *options: str) -> subprocess.CompletedProcess[str]:
     """Run a server that must not start."""
     return subprocess.run(  # noqa: S603  (our own command)
-        [TASKPLANE, "serve", *options], cwd=cluster.folder, capture_output=True, text=True, check=False, timeout=60
+        [TASKPLANE, "serve", "--no-http", *options],
+        cwd=cluster.folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
 
 

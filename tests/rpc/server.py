@@ -70,7 +70,7 @@ class ServerUnderTest:
         self._server: Server | None = None
 
     async def start(self) -> None:
-        config = ServerConfig(grpc=self.address, database_url=self.database_url, drain_seconds=1)
+        config = ServerConfig(grpc=self.address, database_url=self.database_url, no_http=True, drain_seconds=1)
         server = Server(config)
         self.address = await server.start()
         self._server = server
