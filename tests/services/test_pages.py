@@ -1,0 +1,63 @@
+"""A page token gives back its key to the query that it was made for, and to no other."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from taskplane.server.core.errors import InvalidFields
+from taskplane.server.core.task import TaskStatus
+from taskplane.server.services.pages import TaskQuery, page_token, read_page_token, read_text_page_token
+from taskplane.server.store.reading import TaskFilter
+
+QUERY = TaskQuery(filter=TaskFilter(statuses=(TaskStatus.PENDING,), min_priority=0, labels={"team": "data"}))
+OTHER_QUERIES = [
+    replace(QUERY, newest_first=False),
+    replace(QUERY, filter=TaskFilter()),
+    replace(QUERY, filter=replace(QUERY.filter, min_priority=None)),
+    replace(QUERY, filter=replace(QUERY.filter, name_contains="x")),
+    replace(QUERY, filter=replace(QUERY.filter, labels={"team": "web"})),
+]
+
+
+def assert_refused(read: object, token: str) -> None:
+    assert callable(read)
+    with pytest.raises(InvalidFields) as caught:
+        read(token, QUERY.fingerprint)
+    assert [violation.field for violation in caught.value.violations] == ["page_token"]
+
+
+@given(st.integers(0, 2**63 - 1))
+def test_a_number_comes_back(key: int) -> None:
+    assert read_page_token(page_token(QUERY.fingerprint, key), QUERY.fingerprint) == key
+
+
+@given(st.text(max_size=255))
+def test_a_text_comes_back(key: str) -> None:
+    assert read_text_page_token(page_token(QUERY.fingerprint, key), QUERY.fingerprint) == key
+
+
+def test_no_token_is_the_first_page() -> None:
+    assert read_page_token("", QUERY.fingerprint) is None
+    assert read_text_page_token("", QUERY.fingerprint) == ""
+
+
+@pytest.mark.parametrize("other", OTHER_QUERIES)
+def test_a_token_of_another_query_is_refused(other: TaskQuery) -> None:
+    assert_refused(read_page_token, page_token(other.fingerprint, 7))
+
+
+def test_the_size_of_the_pages_and_the_count_may_change_from_page_to_page() -> None:
+    assert replace(QUERY, page_size=3, include_total=True, page_token="x").fingerprint == QUERY.fingerprint
+
+
+def test_a_token_with_a_key_of_the_wrong_kind_is_refused() -> None:
+    assert_refused(read_page_token, page_token(QUERY.fingerprint, "text"))
+    assert_refused(read_text_page_token, page_token(QUERY.fingerprint, 7))
+
+
+@given(st.text(min_size=1, max_size=100))
+def test_a_token_that_was_made_up_is_refused(token: str) -> None:
+    assert_refused(read_page_token, token)
+    assert_refused(read_text_page_token, token)
