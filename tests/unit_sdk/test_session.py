@@ -312,6 +312,7 @@ def test_a_connection_on_which_the_server_is_silent_for_a_lease_is_replaced(
 ) -> None:
     run(unit)
     first = server.session()
+    first.answers_heartbeats = False
     first.welcome(heartbeat_seconds=0.02, lease_seconds=0.1)
     first.expect_heartbeats(1)
 
@@ -325,6 +326,7 @@ def test_whatever_the_server_says_shows_that_it_lives(
 ) -> None:
     run(unit)
     connected = server.session()
+    connected.answers_heartbeats = False
     connected.welcome(heartbeat_seconds=0.01, lease_seconds=5.0)
     for beat in range(1, 20):
         connected.expect_heartbeats(beat)

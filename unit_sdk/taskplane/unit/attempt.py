@@ -30,10 +30,11 @@ class Demand(IntEnum):
     """What is asked of an attempt. A greater one replaces a lesser, until it has been raised into the executor."""
 
     NOTHING = 0
-    PAUSE = 1
-    RELEASE = 2
-    CANCEL = 3
-    DROP = 4
+    FENCE = 1
+    PAUSE = 2
+    RELEASE = 3
+    CANCEL = 4
+    DROP = 5
 
 
 _INTERRUPTIONS: dict[Demand, type[Interrupted]] = {
@@ -41,8 +42,8 @@ _INTERRUPTIONS: dict[Demand, type[Interrupted]] = {
     Demand.CANCEL: TaskCancelled,
     Demand.DROP: TaskDropped,
 }
-# These are reported with the point from which to go on.
-_WITH_CHECKPOINT = (Demand.PAUSE, Demand.RELEASE)
+# These need the point from which to go on.
+_WITH_CHECKPOINT = (Demand.FENCE, Demand.PAUSE, Demand.RELEASE)
 
 
 class Attempt:
@@ -122,6 +123,8 @@ class Attempt:
             self.raise_interruption()
             if checkpoint is not None and self.demand in _WITH_CHECKPOINT:
                 self._journal.note_checkpoint(json_struct(checkpoint, "checkpoint"))
+            if self.demand == Demand.FENCE:
+                return self._rest()
             if self.demand == Demand.PAUSE:
                 return self._pause()
             if self.demand != Demand.NOTHING:
@@ -163,9 +166,29 @@ class Attempt:
             self.demand = max(self.demand, demand)
             if self.demand > Demand.PAUSE:
                 self._end_hold()
-            elif self._hold is not None:
-                self._post_paused()
+            elif self.demand == Demand.PAUSE and self._hold is not None:
+                self._pause()
             self.on_demand()
+
+    def fence(self) -> None:
+        """Lets the attempt rest at its next safe point, in its slot and unreported: the lease is over."""
+        with self.lock:
+            if self._state == AttemptState.ATTEMPT_STATE_RUNNING:
+                self.ask(Demand.FENCE)
+
+    @property
+    def is_fenced(self) -> bool:
+        """Whether it rests, or is to rest, for want of a lease only: to the server it is RUNNING."""
+        return self.demand == Demand.FENCE
+
+    def unfence(self) -> None:
+        """Lets the attempt go on where it rests, unless something else was asked of it meanwhile."""
+        with self.lock:
+            if self.demand == Demand.FENCE:
+                self.demand = Demand.NOTHING
+                self._state = AttemptState.ATTEMPT_STATE_RUNNING
+                self._end_hold()
+                self.on_demand()
 
     def regain_slot(self) -> bool:
         """Prepares a resume: takes a slot again, or undoes a pause that has not taken hold. False: no slot is free."""
@@ -223,12 +246,16 @@ class Attempt:
         return Report(released=ReleasedReport(checkpoint=self._journal.checkpoint, message=message))
 
     def _pause(self) -> Hold:
+        hold = self._rest()
+        self._give_slot_back()
+        self._post_paused()
+        return hold
+
+    def _rest(self) -> Hold:
         if self._hold is None:
             self._hold = Hold()
             self._hold.set_running_or_notify_cancel()  # so that no waiter can cancel it
             self._state = AttemptState.ATTEMPT_STATE_PAUSED
-            self._give_slot_back()
-            self._post_paused()
         return self._hold
 
     def _end_hold(self) -> None:
@@ -242,7 +269,7 @@ class Attempt:
 
     def _post_unless_stopping(self, report: Report) -> None:
         # What is noted just before a pause or a release takes hold rides in the report on that.
-        if self.is_steered or self.demand == Demand.NOTHING:
+        if self.is_steered or self.demand <= Demand.FENCE:
             self.post(report)
 
     def _give_slot_back(self) -> None:

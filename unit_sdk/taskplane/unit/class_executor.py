@@ -77,7 +77,7 @@ class ClassExecutor:
         return self._can_pause or demand in (Demand.CANCEL, Demand.DROP)
 
     async def _meet(self, demand: Demand, working: asyncio.Task[Any]) -> None:
-        at_rest = self._can_pause and demand in (Demand.PAUSE, Demand.RELEASE, Demand.DROP)
+        at_rest = self._can_pause and demand in (Demand.FENCE, Demand.PAUSE, Demand.RELEASE, Demand.DROP)
         checkpoint = await self._call(self._instance.pause) if at_rest else None
         if working.done():  # sooner than it could be paused
             return

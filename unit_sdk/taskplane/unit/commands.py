@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from taskplane.unit.attempt import Attempt, Demand
 from taskplane.unit.executors import TaskType
+from taskplane.unit.lease import Lease
 from taskplane.unit.postbox import Postbox
 from taskplane.unit.reports import AttemptKey, accepted, key_of, rejected
 from taskplane.unit.runner import Runner
@@ -33,12 +34,18 @@ class Commands:
     """Carries out commands. Called by the session's thread."""
 
     def __init__(
-        self, task_types: Mapping[str, TaskType], workload: Workload, runner: Runner, postbox: Postbox
+        self,
+        task_types: Mapping[str, TaskType],
+        workload: Workload,
+        runner: Runner,
+        postbox: Postbox,
+        lease: Lease,
     ) -> None:
         self._task_types = task_types
         self._workload = workload
         self._runner = runner
         self._postbox = postbox
+        self._lease = lease
         self._answers: OrderedDict[str, Report] = OrderedDict()
         self._begun: OrderedDict[AttemptKey, None] = OrderedDict()
 
@@ -90,7 +97,7 @@ class Commands:
         if task_type is None:
             reason = RejectReason.REJECT_REASON_UNKNOWN_TASK_TYPE
             raise Refusal(reason, f"this unit does not run {command.start.task_type}")
-        self._refuse_if_draining()
+        self._refuse_to_begin()
         if not self._workload.acquire_slot():
             raise _no_slot()
         _remember(self._begun, key_of(command), None)
@@ -107,7 +114,7 @@ class Commands:
         if key_of(command) in self._begun:
             return None
         attempt = self._at_work(AttemptKey(command.task_id, command.resume.held_attempt))
-        self._refuse_if_draining()
+        self._refuse_to_begin()
         if attempt.demand > Demand.PAUSE:
             raise Refusal(RejectReason.REJECT_REASON_OTHER, f"the attempt is about to end: {attempt.demand.name}")
         if not attempt.regain_slot():
@@ -129,9 +136,12 @@ class Commands:
             raise _unknown_attempt("it has ended, as was reported")
         return attempt
 
-    def _refuse_if_draining(self) -> None:
+    def _refuse_to_begin(self) -> None:
         if self._workload.is_draining:
             raise Refusal(RejectReason.REJECT_REASON_DRAINING, "this unit is about to leave")
+        if not self._lease.is_fresh():
+            # Read on waking up, it may have been taken back: the drop that says so is still to be read.
+            raise Refusal(RejectReason.REJECT_REASON_OTHER, "this unit was out of touch for too long")
 
     def _post(self, answer: Report) -> None:
         # A copy: the outbox numbers what it is given, and an answer may be given more than once.

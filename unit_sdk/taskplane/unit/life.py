@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 from taskplane.unit.commands import Commands
 from taskplane.unit.executors import TaskType
+from taskplane.unit.fence import Fence
+from taskplane.unit.lease import Lease
 from taskplane.unit.link import Link
 from taskplane.unit.postbox import Postbox
 from taskplane.unit.runner import Runner
@@ -31,12 +33,15 @@ class Life:
         self._postbox = Postbox()
         self._runner = Runner(self._loop, self._fail)
         self._workload = Workload(introduction.capacity, self._postbox, self._runner)
+        lease = Lease()
+        self._fence = Fence(lease, self._workload)
         self._link = Link(
             server,
             introduction,
             self._workload,
-            Commands(task_types, self._workload, self._runner, self._postbox),
+            Commands(task_types, self._workload, self._runner, self._postbox, lease),
             self._postbox,
+            lease=lease,
             on_drain=self.leave,
             on_failure=lambda error: self._loop.call_soon_threadsafe(self._fail, error),
         )
@@ -44,6 +49,7 @@ class Life:
     async def live(self) -> None:
         """Returns after `leave`; raises what the server or a fault ended the unit with."""
         self._link.start()
+        self._fence.start()
         try:
             await self._leaving.wait()
             await self._drain()
@@ -51,6 +57,7 @@ class Life:
             # What is still at work is stopped first: after Goodbye the server gives it to others.
             await self._runner.close()
             await in_thread("taskplane-leave", self._link.leave)
+            self._fence.stop()
         if self._failure is not None:
             raise self._failure
 

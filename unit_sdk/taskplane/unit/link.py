@@ -10,6 +10,7 @@ import grpc
 
 from taskplane.unit.channel import fatal_error
 from taskplane.unit.commands import Commands
+from taskplane.unit.lease import Lease
 from taskplane.unit.postbox import Postbox
 from taskplane.unit.session import Session
 from taskplane.unit.workload import Workload
@@ -39,6 +40,7 @@ class Link:
         commands: Commands,
         postbox: Postbox,
         *,
+        lease: Lease,
         on_drain: Callable[[float | None], None],
         on_failure: Callable[[Exception], object],
     ) -> None:
@@ -47,6 +49,7 @@ class Link:
         self._workload = workload
         self._commands = commands
         self._postbox = postbox
+        self._lease = lease
         self._on_drain = on_drain
         self._on_failure = on_failure
         self._draining = False
@@ -97,7 +100,7 @@ class Link:
         hello = Hello(inventory=self._workload.inventory())
         hello.MergeFrom(self._introduction)
         logger.info("session: connecting to %s with %d attempts", self._server, len(hello.inventory))
-        return Session(self._server, hello, self._postbox, self._receive)
+        return Session(self._server, hello, self._postbox, self._lease, self._receive)
 
     def _catch_up(self, session: Session) -> None:
         # `drain` and `leave` note what they want before they look for the session: one of the two sides sees it.

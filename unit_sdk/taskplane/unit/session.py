@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from taskplane.unit.channel import open_channel
+from taskplane.unit.lease import HEARTBEAT_SECONDS, LEASE_SECONDS, Lease, Proof, now
 from taskplane.unit.postbox import Postbox
 from taskplane.v1.execution_unit_control_pb2 import (
     Draining,
@@ -23,9 +24,8 @@ logger = logging.getLogger("taskplane.unit")
 
 # Without a Welcome for so long, the connection is taken for dead.
 HELLO_SECONDS = 10.0
-# If Welcome does not say.
-_HEARTBEAT_SECONDS = 5.0
-_LEASE_SECONDS = 30.0
+# A heartbeat goes out after this part of the interval, so that it is answered before the whole has passed.
+_HEARTBEAT_PART = 0.8
 
 
 class Session:
@@ -35,7 +35,9 @@ class Session:
     neither an executor that blocks nor a connection that is stuck keeps the others from their part.
     """
 
-    def __init__(self, server: str, hello: Hello, postbox: Postbox, receive: Callable[[ServerMessage], None]) -> None:
+    def __init__(
+        self, server: str, hello: Hello, postbox: Postbox, lease: Lease, receive: Callable[[ServerMessage], None]
+    ) -> None:
         """Opens the stream."""
         self.is_welcomed = False
         self._hello = hello
@@ -47,8 +49,9 @@ class Session:
         self._may_send = threading.Event()
         self._over = threading.Event()
         self._error: Exception | None = None
-        self._heartbeat_seconds = _HEARTBEAT_SECONDS
-        self._lease_seconds = _LEASE_SECONDS
+        self._heartbeat_seconds = HEARTBEAT_SECONDS
+        self._lease_seconds = LEASE_SECONDS
+        self._proof = Proof(lease)
         self._dead_at = time.monotonic() + HELLO_SECONDS
         self._channel = open_channel(server)
         self._call = ExecutionUnitControlStub(self._channel).Connect(self._outgoing(postbox.open()))
@@ -106,33 +109,41 @@ class Session:
             self._adopt(message.welcome)
         self._dead_at = time.monotonic() + self._lease_seconds
         self._receive(message)
+        if message.HasField("ack"):
+            self._proof.acknowledged(message.ack.sequence, message.ack.heartbeat)
         if message.HasField("welcome"):
-            # After the verdicts have been carried out, so that nothing is sent of what they drop.
+            # After the verdicts have been carried out, so that nothing is sent, or goes on, of what they drop.
+            self._proof.welcomed(self._lease_seconds)
             self.is_welcomed = True
             self._may_send.set()
 
     def _adopt(self, welcome: Welcome) -> None:
-        self._heartbeat_seconds = welcome.heartbeat_interval.ToMilliseconds() / 1000 or _HEARTBEAT_SECONDS
-        self._lease_seconds = welcome.lease_duration.ToMilliseconds() / 1000 or _LEASE_SECONDS
+        self._heartbeat_seconds = welcome.heartbeat_interval.ToMilliseconds() / 1000 or HEARTBEAT_SECONDS
+        self._lease_seconds = welcome.lease_duration.ToMilliseconds() / 1000 or LEASE_SECONDS
 
     def _outgoing(self, ticket: int) -> Iterator[UnitMessage]:
         """What gRPC sends. It asks for the next message when the last is out, so whatever gathers goes together."""
         yield UnitMessage(hello=self._hello)
         self._may_send.wait()
+        interval = _HEARTBEAT_PART * self._heartbeat_seconds
+        next_heartbeat = now() + interval
         while True:
-            reports = self._postbox.collect(ticket, self._is_urgent, self._heartbeat_seconds)
+            reports = self._postbox.collect(ticket, self._is_urgent, max(0.0, next_heartbeat - now()))
             if reports is None:
                 return
             if self._draining_unsaid:
                 self._draining_unsaid = False
                 yield UnitMessage(draining=Draining(reason="the unit is shutting down"))
             if reports:
+                self._proof.reports(reports[-1].sequence)
                 yield UnitMessage(reports=Reports(reports=reports))
             elif self._leaving:
                 yield UnitMessage(goodbye=Goodbye(reason="the unit is shut down"))
                 return
-            else:
-                yield UnitMessage(heartbeat=UnitHeartbeat())
+            # Beside reports too: their acknowledgement may wait for a database, a heartbeat's never does.
+            if now() >= next_heartbeat:
+                next_heartbeat = now() + interval
+                yield UnitMessage(heartbeat=UnitHeartbeat(number=self._proof.heartbeat()))
 
     def _is_urgent(self) -> bool:
         return self._draining_unsaid or self._leaving

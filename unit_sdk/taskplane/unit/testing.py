@@ -146,6 +146,9 @@ class ScriptedSession:
         # How many reports came in each message.
         self.batches: list[int] = []
         self.heartbeats = 0
+        # Heartbeats are answered, as the server does; turned off, it is as if they did not arrive.
+        self.answers_heartbeats = True
+        self._acknowledged = 0
         self._unread: list[Report] = []
         self._said: set[str] = set()
         self._changed = threading.Condition()
@@ -235,7 +238,8 @@ class ScriptedSession:
         """Makes everything up to `sequence` durable, by default all that has come."""
         with self._changed:
             newest = self.reports[-1].sequence if self.reports else 0
-        self.send(ServerMessage(ack=Ack(sequence=newest if sequence is None else sequence)))
+            self._acknowledged = newest if sequence is None else sequence
+            self.send(ServerMessage(ack=Ack(sequence=self._acknowledged)))
 
     def drain(self, timeout_seconds: float | None = None) -> None:
         """Asks the unit to leave."""
@@ -325,12 +329,18 @@ class ScriptedSession:
     def _hear(self, message: UnitMessage) -> None:
         with self._changed:
             self._said.add(message.WhichOneof("body") or "")
-            self.heartbeats += message.HasField("heartbeat")
+            if message.HasField("heartbeat"):
+                self.heartbeats += 1
+                self._answer_heartbeat(message.heartbeat.number)
             if message.HasField("reports"):
                 self.batches.append(len(message.reports.reports))
                 self.reports.extend(message.reports.reports)
                 self._unread.extend(message.reports.reports)
             self._changed.notify_all()
+
+    def _answer_heartbeat(self, number: int) -> None:
+        if self.answers_heartbeats:
+            self.send(ServerMessage(ack=Ack(sequence=self._acknowledged, heartbeat=number)))
 
     def _outgoing(self) -> Iterator[ServerMessage | Status]:
         while (message := self._to_send.get()) is not None:

@@ -88,13 +88,25 @@ class Workload:
                 if report.WhichOneof("kind") in ENDINGS and self.find(key_of(report)) is not None:
                     del self._attempts[report.task_id]
 
+    def fence(self) -> None:
+        """Holds everything that runs, since the lease is over."""
+        with self.lock:
+            for attempt in self._attempts.values():
+                attempt.fence()
+
+    def unfence(self) -> None:
+        """Lets what the fence holds go on."""
+        with self.lock:
+            for attempt in self._attempts.values():
+                attempt.unfence()
+
     def drain(self) -> None:
         """Takes on nothing more, gives back what runs, and lets go of what is paused: its checkpoint was reported."""
         with self.lock:
             self.is_draining = True
             for attempt in [*self._attempts.values()]:
                 with attempt.lock:
-                    if attempt.state == AttemptState.ATTEMPT_STATE_PAUSED:
+                    if attempt.state == AttemptState.ATTEMPT_STATE_PAUSED and not attempt.is_fenced:
                         attempt.silence()
                         del self._attempts[attempt.key.task_id]
                     attempt.ask(Demand.RELEASE)
@@ -108,5 +120,5 @@ class Workload:
 
     def _pause(self, key: AttemptKey) -> None:
         attempt = self.find(key)
-        if attempt is not None and attempt.state == AttemptState.ATTEMPT_STATE_RUNNING:
+        if attempt is not None and (attempt.state == AttemptState.ATTEMPT_STATE_RUNNING or attempt.is_fenced):
             attempt.ask(Demand.PAUSE)

@@ -1,0 +1,189 @@
+"""What proves to the unit that it has its lease, and what it does without one."""
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from taskplane.unit import SyncTaskContext, TaskDropped, TaskReleased, Unit, lease
+from taskplane.unit.lease import Lease, Proof
+from taskplane.unit.testing import ScriptedServer, ScriptedSession
+from taskplane.v1.execution_unit_control_pb2 import AttemptState, DropReason, Verdict, VerdictAction
+
+TIMEOUT_SECONDS = 20.0
+# Short enough for a test, long enough for a loaded machine to send three heartbeats.
+HEARTBEAT_SECONDS = 0.1
+LEASE_SECONDS = 0.5
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.time = 100.0
+
+    def __call__(self) -> float:
+        return self.time
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(lease, "now", clock)
+    return clock
+
+
+def is_valid(a_lease: Lease) -> bool:
+    return a_lease.wait_for_change(until=lambda: True)
+
+
+def test_a_lease_counts_from_when_the_message_was_sent_that_renewed_it(clock: Clock) -> None:
+    unit_lease = Lease()
+    proof = Proof(unit_lease)
+    clock.time += 5
+    proof.welcomed(30.0)  # in answer to a Hello that was sent 5 s ago
+    clock.time += 18.9
+    assert is_valid(unit_lease)
+    clock.time += 0.2  # 24.1 s after the Hello: the lease less its margin is over
+    assert not is_valid(unit_lease)
+
+
+def test_a_heartbeat_renews_the_lease_only_when_it_is_the_one_that_is_echoed(clock: Clock) -> None:
+    unit_lease = Lease()
+    proof = Proof(unit_lease)
+    proof.welcomed(30.0)
+    first = proof.heartbeat()
+    clock.time += 20
+    second = proof.heartbeat()
+    proof.acknowledged(0, first)
+    clock.time += 5
+    assert not is_valid(unit_lease)
+    proof.acknowledged(0, second)
+    assert is_valid(unit_lease)
+
+
+def test_reports_renew_the_lease_when_the_last_of_them_is_acknowledged(clock: Clock) -> None:
+    unit_lease = Lease()
+    proof = Proof(unit_lease)
+    proof.welcomed(30.0)
+    clock.time += 20
+    proof.reports(7)
+    clock.time += 5
+    proof.acknowledged(6, 0)
+    assert not is_valid(unit_lease)
+    proof.acknowledged(7, 0)
+    assert is_valid(unit_lease)
+
+
+def test_a_lease_that_was_not_renewed_lately_is_not_fresh_long_before_it_ends(clock: Clock) -> None:
+    unit_lease = Lease()
+    assert unit_lease.is_fresh()
+    Proof(unit_lease).welcomed(30.0)
+    clock.time += 4.9
+    assert unit_lease.is_fresh()
+    clock.time += 0.2
+    assert not unit_lease.is_fresh()
+    assert is_valid(unit_lease)
+
+
+class Worker:
+    """Counts its safe points, and tells when it rests at one or goes on."""
+
+    def __init__(self, unit: Unit) -> None:
+        self.is_at_work = threading.Event()
+        self.may_end = threading.Event()
+        self.ended_by: list[type[BaseException]] = []
+        self.has_ended = threading.Event()
+        unit.task("WORK")(self.work)
+
+    def work(self, task: SyncTaskContext, config: dict[str, Any]) -> dict[str, Any]:
+        step = 0
+        try:
+            while not self.may_end.wait(0.002):
+                self.is_at_work.set()
+                task.safe_point(checkpoint={"step": step})
+                step += 1
+        except BaseException as error:
+            self.ended_by.append(type(error))
+            raise
+        finally:
+            self.has_ended.set()
+        return {"attempt": task.attempt}
+
+
+@pytest.fixture
+def held(
+    server: ScriptedServer, unit: Unit, run: Callable[[Unit], object], caplog: pytest.LogCaptureFixture
+) -> Iterator[tuple[ScriptedSession, Worker]]:
+    """A unit whose attempt 1 of task 1 is held by the fence, and the next session that it has opened since."""
+    worker = Worker(unit)
+    run(unit)
+    session = server.session()
+    session.welcome(heartbeat_seconds=HEARTBEAT_SECONDS, lease_seconds=LEASE_SECONDS)
+    session.start(1, 1, "WORK")
+    assert worker.is_at_work.wait(TIMEOUT_SECONDS)
+    session.answers_heartbeats = False
+    later = server.session()
+    while later.hello.inventory[0].state != AttemptState.ATTEMPT_STATE_PAUSED:
+        later.close()
+        later = server.session()
+    yield later, worker
+    worker.may_end.set()
+
+
+Held = tuple[ScriptedSession, Worker]
+
+
+def verdict(action: VerdictAction.ValueType, reason: DropReason.ValueType = DropReason.DROP_REASON_UNSPECIFIED) -> Any:
+    return [Verdict(task_id=1, attempt=1, action=action, drop_reason=reason)]
+
+
+def test_what_the_fence_holds_goes_on_when_the_server_says_keep(held: Held) -> None:
+    session, worker = held
+    worker.is_at_work.clear()
+    session.welcome(verdicts=verdict(VerdictAction.VERDICT_ACTION_KEEP))
+    assert worker.is_at_work.wait(TIMEOUT_SECONDS)
+    worker.may_end.set()
+    assert session.expect("succeeded").attempt == 1
+    assert "paused" not in session.kinds(1)
+
+
+def test_what_was_given_away_meanwhile_is_dropped_and_does_nothing_more(held: Held) -> None:
+    session, worker = held
+    worker.is_at_work.clear()
+    superseded = DropReason.DROP_REASON_SUPERSEDED
+    session.welcome(verdicts=verdict(VerdictAction.VERDICT_ACTION_DROP, superseded))
+    assert worker.has_ended.wait(TIMEOUT_SECONDS)
+    assert worker.ended_by == [TaskDropped]
+    assert not worker.is_at_work.is_set()
+
+
+def test_what_is_to_pause_stays_at_rest_and_says_so_with_its_checkpoint(held: Held) -> None:
+    session, worker = held
+    worker.is_at_work.clear()
+    session.welcome(verdicts=verdict(VerdictAction.VERDICT_ACTION_PAUSE))
+    report = session.expect("paused")
+    assert report.attempt == 1
+    assert "step" in report.paused.checkpoint.data.fields
+    assert not worker.is_at_work.is_set()
+
+
+def test_what_the_fence_holds_is_given_back_when_the_unit_leaves(held: Held, unit: Unit) -> None:
+    session, worker = held
+    session.welcome(verdicts=[])
+    unit.stop()
+    assert session.expect("released").attempt == 1
+    assert worker.ended_by == [TaskReleased]
+
+
+def test_a_start_that_is_read_after_a_long_sleep_is_refused(
+    server: ScriptedServer, unit: Unit, run: Callable[[Unit], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = Worker(unit)
+    run(unit)
+    session = server.session()
+    session.welcome()
+    session.expect_heartbeats(0)
+    monkeypatch.setattr(lease, "ACCEPT_SECONDS", 0.0)
+    refused = session.expect("rejected", command_id=session.start(1, 1, "WORK"))
+    assert "out of touch" in refused.rejected.message
+    assert not worker.is_at_work.is_set()
