@@ -13,9 +13,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+import pymysql
 import sqlalchemy
 from sqlalchemy import Connection, Engine, event
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, OperationalError
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from taskplane.server.core.errors import DatabaseUnavailable
 
@@ -38,6 +40,8 @@ _LOCK_SECONDS = 5
 # Too many connections, shutting down, read only, out of disk; cannot connect, gone away, lost.
 _AWAY_MYSQL_ERRORS = frozenset({1040, 1053, 1290, 1021, 1114, 2002, 2003, 2006, 2013, 2014, 2055})
 _AWAY_SQLITE_SIGNS = ("is locked", "disk I/O error", "unable to open", "is full", "readonly")
+# A connection that was not used for so long may have been closed by the server.
+_REST_SECONDS = 1.0
 # How long SQLite waits for another connection's write lock.
 _SQLITE_BUSY_MILLISECONDS = 5000
 
@@ -142,10 +146,11 @@ def _engine(url: str) -> Engine:
         event.listen(engine, "connect", _configure_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
-    return sqlalchemy.create_engine(
+    engine = sqlalchemy.create_engine(
         parsed,
         pool_size=READER_THREADS + 1,
-        pool_pre_ping=True,
+        # Every transaction here is ended by its owner, so the pool need not roll back once more.
+        pool_reset_on_return=None,
         isolation_level="READ COMMITTED",
         connect_args={
             "charset": "utf8mb4",
@@ -158,6 +163,23 @@ def _engine(url: str) -> Engine:
             ),
         },
     )
+    event.listen(engine, "checkin", _note_use)
+    event.listen(engine, "checkout", _ping_after_rest)
+    return engine
+
+
+def _note_use(_connection: Any, record: ConnectionPoolEntry) -> None:
+    record.info["used_at"] = time.monotonic()
+
+
+def _ping_after_rest(connection: Any, record: ConnectionPoolEntry, _proxy: Any) -> None:
+    """Find out that a resting connection is dead before a transaction needs it; a busy one needs no such round trip."""
+    if time.monotonic() - record.info.get("used_at", 0.0) > _REST_SECONDS:
+        try:
+            connection.ping(reconnect=False)
+        except pymysql.Error as error:
+            # The pool makes a new connection.
+            raise DisconnectionError from error
 
 
 def _configure_sqlite(connection: Any, _record: Any) -> None:

@@ -1,16 +1,18 @@
 """Rows to core objects and back. The only place that knows how a task is spread over columns."""
 
 import json
-from collections.abc import Mapping
+from collections import namedtuple
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row
+from sqlalchemy import JSON, DateTime, Row, String, func
 
 from taskplane.server.core.ledger import CommandState, LedgerEntry
 from taskplane.server.core.limits import next_expiry
 from taskplane.server.core.task import Checkpoint, Limits, PendingCommand, Progress, Task, TaskStatus, Transition, Verb
 from taskplane.server.core.unit import TaskTypeSupport, Unit, UnitStatus
+from taskplane.server.store import schema
 
 
 def naive(moment: datetime | None) -> datetime | None:
@@ -27,7 +29,30 @@ def _known(moment: datetime) -> datetime:
     return moment.replace(tzinfo=UTC)
 
 
-def task_of(row: Row[Any]) -> Task:
+_TASK_COLUMNS = tuple(schema.tasks.columns)
+_TASK_NAMES = [column.name for column in _TASK_COLUMNS]
+_TaskRow = namedtuple("_TaskRow", _TASK_NAMES)  # type: ignore[misc]  # noqa: PYI024  (the names are the schema's)
+_TIMES = tuple(index for index, column in enumerate(_TASK_COLUMNS) if isinstance(column.type, DateTime))
+_DOCUMENTS = tuple(index for index, column in enumerate(_TASK_COLUMNS) if isinstance(column.type, JSON))
+
+# A whole row of `tasks` as one JSON array, for MySQL and MariaDB; `task_row` reads it.
+TASK_DOCUMENT = func.json_array(*_TASK_COLUMNS, type_=String)
+
+
+def task_row(document: Sequence[Any]) -> Any:
+    """Return a row with all columns of `tasks`, as `task_of` takes it, from a TASK_DOCUMENT that was loaded."""
+    values = list(document)
+    for index in _TIMES:
+        if values[index]:
+            values[index] = datetime.fromisoformat(values[index])
+    for index in _DOCUMENTS:
+        # MariaDB, whose JSON columns are texts, nests them as such.
+        if isinstance(values[index], str):
+            values[index] = json.loads(values[index])
+    return _TaskRow._make(values)
+
+
+def task_of(row: Any) -> Task:
     """Build a task from a row with all columns of `tasks`."""
     return Task(
         id=row.id,
@@ -273,4 +298,7 @@ def json_text(value: Mapping[str, Any] | None) -> str | None:
 
 def time_text(moment: datetime | None) -> str | None:
     """A time as every database here reads it, and as SQLAlchemy's SQLite type writes it."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f") if moment else None
+    if moment is None:
+        return None
+    # Times are UTC all over the server, so this is the text without its zone; a row has up to ten of them.
+    return moment.isoformat(" ", "microseconds").removesuffix("+00:00")
