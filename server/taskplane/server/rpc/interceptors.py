@@ -30,12 +30,18 @@ _KINDS = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
 class ErrorInterceptor(grpc.aio.ServerInterceptor):
     """Answers a TaskplaneError with its status and details, and anything unexpected with INTERNAL and no text."""
 
+    def __init__(self) -> None:
+        # Wrapped once for each method, not for each call.
+        self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+
     async def intercept_service(
         self,
         continuation: "Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]]",
         handler_call_details: grpc.HandlerCallDetails,
     ) -> "grpc.RpcMethodHandler[Any, Any] | None":
         """Wrap the handler in one of the same kind."""
+        if wrapped := self._wrapped.get(handler_call_details.method):
+            return wrapped
         handler: Any = await continuation(handler_call_details)
         if handler is None:
             return None  # no such method; gRPC answers
@@ -43,8 +49,8 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         behaviour = getattr(handler, kind)
         if kind == "unary_unary":
             behaviour = _timely(behaviour)
-        wrapped: grpc.RpcMethodHandler[Any, Any] = handler._replace(**{kind: _guarded(behaviour)})
-        return wrapped
+        self._wrapped[handler_call_details.method] = handler._replace(**{kind: _guarded(behaviour)})
+        return self._wrapped[handler_call_details.method]
 
 
 def _timely(behaviour: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,5 +1,6 @@
 """Core objects as messages of taskplane.v1."""
 
+import math
 from datetime import datetime, timedelta
 
 from google.protobuf.duration_pb2 import Duration
@@ -199,9 +200,8 @@ def _pending_message(pending: PendingCommand) -> task_pb2.PendingCommand:
 def _time(moment: datetime | None) -> Timestamp | None:
     if moment is None:
         return None
-    timestamp = Timestamp()
-    timestamp.FromDatetime(moment)
-    return timestamp
+    # As Timestamp.FromDatetime does it, in a fraction of its time.
+    return Timestamp(seconds=math.floor(moment.timestamp()), nanos=moment.microsecond * 1000)
 
 
 def seconds_message(seconds: float) -> Duration:
