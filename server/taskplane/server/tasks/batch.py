@@ -98,16 +98,16 @@ class Batch:
         """Return ids for new tasks."""
         return self._transaction.next_task_ids(count)
 
+    def new_revisions(self, count: int) -> range:
+        """Return revisions for new tasks."""
+        return self._transaction.next_revisions(count)
+
     def create(self, tasks: Sequence[Task], transitions: Sequence[Transition]) -> list[Task]:
-        """Add new tasks, each with the transition that made it. Returns them with their revisions."""
-        created = []
-        revisions = self._transaction.next_revisions(len(tasks))
-        for task, transition, revision in zip(tasks, transitions, revisions, strict=True):
-            self._tasks[task.id] = replace(task, revision=revision)
-            self._created.add(task.id)
-            self.committed.append(Committed(self._tasks[task.id], replace(transition, revision=revision)))
-            created.append(self._tasks[task.id])
-        return created
+        """Add new tasks, each with the transition that made it, under new ids and revisions. Returns the tasks."""
+        self._tasks.update((task.id, task) for task in tasks)
+        self._created.update(task.id for task in tasks)
+        self.committed += map(Committed, tasks, transitions)
+        return list(tasks)
 
     def put(self, change: Change) -> Task:
         """Take a change on. Returns the task with its new revision; without steps it stays as it is."""
@@ -141,7 +141,7 @@ class Batch:
         """Complete dispatches with the data that their units need to go on from."""
         dispatches = list(dispatches)
         data = self._transaction.checkpoints(each.task for each in dispatches)
-        return [replace(each, checkpoint=data.get(each.task.id)) for each in dispatches]
+        return [replace(each, checkpoint=data[each.task.id]) if each.task.id in data else each for each in dispatches]
 
     def write(self) -> None:
         """Write everything."""

@@ -46,13 +46,15 @@ class CreateTasks:
         return ()
 
     def decide(self, batch: Batch) -> list[Task]:
-        ids = batch.new_ids(len(self.specs))
-        tasks = [self._task(spec, task_id, batch.now) for spec, task_id in zip(self.specs, ids, strict=True)]
+        count = len(self.specs)
+        numbered = zip(self.specs, batch.new_ids(count), batch.new_revisions(count), strict=True)
+        tasks = [self._task(spec, task_id, revision, batch.now) for spec, task_id, revision in numbered]
         return batch.create(tasks, [self._transition(task) for task in tasks])
 
-    def _task(self, spec: TaskSpec, task_id: int, now: datetime) -> Task:
+    def _task(self, spec: TaskSpec, task_id: int, revision: int, now: datetime) -> Task:
         return Task(
             id=task_id,
+            revision=revision,
             task_name=spec.task_name,
             task_type=spec.task_type,
             status=TaskStatus.PENDING,
@@ -72,7 +74,9 @@ class CreateTasks:
 
     def _transition(self, task: Task) -> Transition:
         reason = self.ask.reason or "created"
-        return Transition(task.id, None, task.status, task.created_at, self.ask.actor, reason, attempt=0)
+        return Transition(
+            task.id, None, task.status, task.created_at, self.ask.actor, reason, attempt=0, revision=task.revision
+        )
 
 
 @dataclass(frozen=True, slots=True)
