@@ -1,0 +1,307 @@
+"""The model: what tasks become by verbs, reports and reconnects of one unit, in plain Python, from design.md alone.
+
+It knows no times, no database and no concurrency: what happens, happens at once.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Status = Literal["PENDING", "RUNNING", "PAUSED", "SUCCESS", "FAILED", "CANCELLED"]
+OrderKind = Literal["start", "resume", "pause", "cancel"]
+FINAL = ("SUCCESS", "FAILED", "CANCELLED")
+
+
+class Refused(Exception):
+    """The verb is refused; the text is the reason in ErrorInfo."""
+
+
+@dataclass(frozen=True, order=True)
+class Order:
+    """A command that the unit must get."""
+
+    task: int
+    attempt: int
+    kind: OrderKind
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What of a task is compared."""
+
+    status: str
+    attempt: int
+    is_queued: bool
+    pending: str
+    retry_count: int
+    checkpoint: int
+
+
+@dataclass
+class ModelTask:
+    """A task. `queued` is its place in the line; `checkpoint` the number of the newest, 0 for none."""
+
+    id: int
+    priority: int
+    max_retries: int
+    status: Status = "PENDING"
+    attempt: int = 0
+    queued: int | None = None
+    pending: Literal["", "PAUSE", "CANCEL"] = ""
+    retry_count: int = 0
+    checkpoint: int = 0
+    last_checkpoint: int = 0
+    history: list[Status] = field(default_factory=lambda: ["PENDING"])
+
+    def become(self, *statuses: Status) -> None:
+        """Changes the status, by way of others if several are given."""
+        for status in statuses:
+            self.status = status
+            self.history.append(status)
+
+    def store(self, checkpoint: int) -> None:
+        """Keeps a checkpoint, unless it is a repeat."""
+        if checkpoint > self.last_checkpoint:
+            self.checkpoint = self.last_checkpoint = checkpoint
+
+    @property
+    def shown(self) -> Shown:
+        """As answers show it."""
+        return Shown(
+            self.status, self.attempt, self.queued is not None, self.pending, self.retry_count, self.checkpoint
+        )
+
+
+class Model:
+    """All tasks, and one unit that all are dispatched to. `orders` gathers what the unit must be told."""
+
+    def __init__(self, capacity: int) -> None:
+        self.tasks: dict[int, ModelTask] = {}
+        self.orders: list[Order] = []
+        self.is_connected = False
+        # The attempts that the connected unit holds paused in memory, by task.
+        self.held: dict[int, int] = {}
+        self._capacity = capacity
+        self._turn = 0
+
+    def create(self, task: int, priority: int, max_retries: int, *, start: bool) -> None:
+        """A new task, which the server has given its id."""
+        self.tasks[task] = ModelTask(task, priority, max_retries)
+        if start:
+            self._queue(self.tasks[task])
+
+    def dispatch(self) -> None:
+        """Gives queued tasks to the unit while it has free slots: highest priority first, then oldest."""
+        line = [task for task in self.tasks.values() if task.queued is not None]
+        running = sum(task.status == "RUNNING" for task in self.tasks.values())
+        free = self._capacity - running if self.is_connected else 0
+        for task in sorted(line, key=lambda each: (-each.priority, each.queued))[: max(0, free)]:
+            kind: OrderKind = "resume" if self.held.pop(task.id, 0) == task.attempt and task.attempt else "start"
+            task.become("RUNNING")
+            task.attempt += 1
+            task.queued = None
+            self.orders.append(Order(task.id, task.attempt, kind))
+
+    # Verbs. Each raises Refused if the status does not allow it.
+
+    def start(self, task: ModelTask) -> None:
+        if task.status == "PENDING":
+            self._queue(task)
+        elif task.status != "RUNNING":
+            raise Refused("ILLEGAL_TRANSITION")
+
+    def pause(self, task: ModelTask) -> None:
+        if task.pending == "CANCEL" or task.status not in ("RUNNING", "PAUSED"):
+            raise Refused("ILLEGAL_TRANSITION")
+        if task.status == "PAUSED":
+            task.queued = None
+        elif not task.pending:
+            self._command(task, "PAUSE")
+
+    def resume(self, task: ModelTask) -> None:
+        if task.pending or task.status not in ("RUNNING", "PAUSED"):
+            raise Refused("ILLEGAL_TRANSITION")
+        if task.status == "PAUSED":
+            self._queue(task)
+
+    def cancel(self, task: ModelTask) -> None:
+        if task.status in ("SUCCESS", "FAILED"):
+            raise Refused("ILLEGAL_TRANSITION")
+        if task.status == "CANCELLED" or task.pending == "CANCEL":
+            return
+        task.queued = None
+        if task.status == "RUNNING" or task.id in self.held:
+            self._command(task, "CANCEL")
+        else:
+            task.become("CANCELLED")
+
+    def restart(self, task: ModelTask) -> None:
+        if task.status == "PENDING" and task.queued is not None:
+            return
+        if task.status not in ("FAILED", "CANCELLED"):
+            raise Refused("ILLEGAL_TRANSITION")
+        task.become("PENDING")
+        task.retry_count = task.checkpoint = 0
+        self._queue(task)
+
+    def delete(self, task: ModelTask) -> None:
+        if task.status not in FINAL:
+            raise Refused("TASK_NOT_FINAL")
+        del self.tasks[task.id]
+        self.held.pop(task.id, None)
+
+    # Reports, in the name of an attempt. What is said of an older attempt, or of a task that is over, changes nothing.
+
+    def checkpointed(self, task: int, attempt: int, number: int) -> None:
+        if live := self._live(task, attempt):
+            live.store(number)
+
+    def paused(self, task: int, attempt: int, number: int) -> None:
+        if live := self._live(task, attempt):
+            self.held[task] = attempt
+            if live.status == "RUNNING":
+                live.store(number)
+                live.become("PAUSED")
+                live.pending = "" if live.pending == "PAUSE" else live.pending
+
+    def succeeded(self, task: int, attempt: int) -> None:
+        if live := self._running(task, attempt):
+            live.become("SUCCESS")
+            live.pending = ""
+
+    def failed(self, task: int, attempt: int, *, retryable: bool) -> None:
+        if live := self._running(task, attempt):
+            live.become("FAILED")
+            if retryable and live.pending != "CANCEL":
+                self._retry(live)
+            live.pending = ""
+
+    def cancelled(self, task: int, attempt: int) -> None:
+        if live := self._live(task, attempt):
+            live.become("CANCELLED")
+            live.pending, live.queued = "", None
+            self.held.pop(task, None)
+
+    def released(self, task: int, attempt: int, number: int) -> None:
+        if live := self._running(task, attempt):
+            live.store(number)
+            live.become("PAUSED")
+            if live.pending == "CANCEL":
+                live.become("CANCELLED")
+            elif not live.pending:
+                self._queue(live)
+            live.pending = ""
+
+    def command_rejected(self, task: int, attempt: int) -> None:
+        if live := self._live(task, attempt):
+            live.pending = ""
+
+    def start_rejected(self, task: int, attempt: int) -> None:
+        """No retry is counted."""
+        if live := self._running(task, attempt):
+            if self._settle_as_asked(live):
+                return
+            live.become("FAILED", "PENDING")
+            self._queue(live)
+
+    # The unit's connection.
+
+    def disconnected(self) -> None:
+        """The unit may come back, and keeps its tasks; nobody knows what it holds."""
+        self.is_connected = False
+        self.held.clear()
+
+    def left(self) -> None:
+        """The unit has said goodbye: what it still had at work is lost."""
+        self.disconnected()
+        for task in self._by_id():
+            if task.status == "RUNNING":
+                self._lose(task)
+
+    def connected(self, inventory: Mapping[int, int]) -> dict[int, str]:
+        """The unit is there, with these attempts by task. Returns the verdict on each."""
+        self.is_connected = True
+        verdicts = {task: self._verdict(task, attempt) for task, attempt in inventory.items()}
+        self.held = {task: inventory[task] for task, verdict in verdicts.items() if verdict == "PAUSE"}
+        for task in self._by_id():
+            self._reconcile(task, is_there=inventory.get(task.id) == task.attempt)
+        return verdicts
+
+    def _reconcile(self, task: ModelTask, *, is_there: bool) -> None:
+        if is_there and task.status in ("RUNNING", "PAUSED"):
+            if task.pending:
+                self._order_pending(task)
+        elif task.status == "RUNNING":
+            self._lose(task)
+        elif task.status == "PAUSED" and task.pending:
+            task.become("CANCELLED")
+            task.pending = ""
+
+    def _verdict(self, task: int, attempt: int) -> str:
+        known = self.tasks.get(task)
+        if known is None or known.attempt != attempt:
+            return "DROP"
+        return {"RUNNING": "KEEP", "PAUSED": "PAUSE"}.get(known.status, "DROP")
+
+    def _live(self, task: int, attempt: int) -> ModelTask | None:
+        """The task, if the attempt has a say in it; else the unit is told to drop it, and holds it no more."""
+        known = self.tasks.get(task)
+        if known is not None and known.attempt == attempt and known.status in ("RUNNING", "PAUSED"):
+            return known
+        self._drop(task, attempt)
+        return None
+
+    def _running(self, task: int, attempt: int) -> ModelTask | None:
+        live = self._live(task, attempt)
+        if live is not None and live.status == "RUNNING":
+            return live
+        self._drop(task, attempt)
+        return None
+
+    def _drop(self, task: int, attempt: int) -> None:
+        if self.held.get(task) == attempt:
+            del self.held[task]
+
+    def _lose(self, task: ModelTask) -> None:
+        if not self._settle_as_asked(task):
+            task.become("FAILED")
+            self._retry(task)
+
+    def _settle_as_asked(self, task: ModelTask) -> bool:
+        """What was asked of an attempt that is gone holds."""
+        if not task.pending:
+            return False
+        task.become("PAUSED" if task.pending == "PAUSE" else "CANCELLED")
+        task.pending = ""
+        return True
+
+    def _retry(self, task: ModelTask) -> None:
+        if task.retry_count < task.max_retries:
+            task.become("PENDING")
+            task.retry_count += 1
+            self._queue(task)
+
+    def _queue(self, task: ModelTask) -> None:
+        if task.queued is None:
+            self._turn += 1
+            task.queued = self._turn
+
+    def _command(self, task: ModelTask, verb: Literal["PAUSE", "CANCEL"]) -> None:
+        task.pending = verb
+        if self.is_connected:
+            self._order_pending(task)
+
+    def _order_pending(self, task: ModelTask) -> None:
+        self.orders.append(Order(task.id, task.attempt, "pause" if task.pending == "PAUSE" else "cancel"))
+
+    def _by_id(self) -> Iterable[ModelTask]:
+        return sorted(self.tasks.values(), key=lambda task: task.id)
+
+
+VERBS: Mapping[str, Callable[[Model, ModelTask], None]] = {
+    "Start": Model.start,
+    "Pause": Model.pause,
+    "Resume": Model.resume,
+    "Cancel": Model.cancel,
+    "Restart": Model.restart,
+}
