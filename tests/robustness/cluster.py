@@ -60,7 +60,7 @@ class WalkingUnit:
         self._starts = 0
 
     def start(self) -> None:
-        """Starts it; it connects by itself."""
+        """Starts it and waits until it obeys signals; it connects by itself."""
         self._starts += 1
         command = [
             *(sys.executable, "-m", "robustness.unit", "--name", self.name, "--capacity", str(self.capacity)),
@@ -68,6 +68,7 @@ class WalkingUnit:
             *("--journal", str(self._folder / f"{self.name}-{self._starts}.jsonl")),
         ]
         self.process.start(command)
+        self.process.wait_until(lambda: "session: connecting" in self.process.log_of_this_start(), "connecting")
 
 
 @dataclass
