@@ -8,6 +8,7 @@ import pytest
 from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct, Value
 from google.protobuf.timestamp_pb2 import Timestamp
+from rpc.deep import lists_in_lists, objects_in_objects
 from rpc.raw_unit import struct
 from rpc.refusals import Refusal, refusal_of
 from rpc.server import Wire
@@ -37,6 +38,8 @@ BAD_SPECS: list[tuple[str, dict[str, Any], list[str]]] = [
     ("2 MB deep in the config", {"config": struct(NESTED)}, ["task.config"]),
     ("NaN in the config", {"config": NOT_A_NUMBER}, ["task.config"]),
     ("infinity in the config", {"config": INFINITE}, ["task.config"]),
+    ("25 objects in each other", {"config": struct(objects_in_objects(25))}, ["task.config"]),
+    ("24 lists in an object", {"config": struct({"list": lists_in_lists(24)})}, ["task.config"]),
     ("33 labels", {"labels": {str(number): "" for number in range(33)}}, ["task.labels"]),
     ("an empty label key", {"labels": {"": "x"}}, ["task.labels['']"]),
     ("a long label key", {"labels": {"k" * 64: "x"}}, [f"task.labels['{'k' * 64}']"]),

@@ -1,11 +1,14 @@
 """What is created is stored as it was asked for, and named by ids that grow."""
 
 import pytest
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.json_format import MessageToDict
-from rpc.raw_unit import struct
-from rpc.server import Wire, status_name
-from rpc.tasks import create, spec
+from rpc.deep import objects_in_objects
+from rpc.raw_unit import RawUnit, struct
+from rpc.server import Wire, status_name, watching
+from rpc.tasks import create, running, spec
 
+from taskplane.v1 import execution_unit_control_pb2 as unit_pb
 from taskplane.v1 import task_service_pb2 as pb
 
 
@@ -78,6 +81,17 @@ async def test_the_largest_config_passes(wire: Wire) -> None:
     config = struct({"text": "x" * (1024 * 1024 - len('{"text":""}'))})
     task = await create(wire, config=config)
     assert (await wire.get(task.id)).config == config
+
+
+async def test_the_deepest_config_passes_to_everybody_who_is_told_of_it(wire: Wire, unit: RawUnit) -> None:
+    deepest = struct(objects_in_objects(24))
+    start = await running(wire, unit, config=deepest)
+    assert start.start.config == deepest
+    carried = unit_pb.CheckpointReport(number=1, data=deepest)
+    await unit.report(start, failed=unit_pb.FailedReport(message="x", checkpoint=carried, retry_delay=Duration()))
+    assert (await unit.expect("start")).start.checkpoint.data == deepest
+    async with watching(wire, after_revision=0) as events:
+        assert (await anext(events)).transition.task.config == deepest
 
 
 async def test_created_and_started_in_one_call(wire: Wire) -> None:

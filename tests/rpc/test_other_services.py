@@ -12,7 +12,6 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from rpc.refusals import refusal_of
 from rpc.server import ServerUnderTest, Wire
 
-from taskplane.v1 import execution_unit_control_pb2 as unit_pb
 from taskplane.v1 import operations_service_pb2 as operations_pb
 from taskplane.v1 import task_service_pb2 as pb
 
@@ -28,9 +27,6 @@ async def test_methods_that_are_not_served_yet_say_so(wire: Wire) -> None:
     calls: list[Awaitable[object]] = [
         wire.tasks.BatchControlTasks(pb.BatchControlTasksRequest()),
         wire.operations.GetStatistics(operations_pb.GetStatisticsRequest()),
-        wire.units.RegisterUnit(unit_pb.RegisterUnitRequest()),
-        wire.units.Heartbeat(unit_pb.HeartbeatRequest()),
-        wire.units.ReportTaskStatus(unit_pb.ReportTaskStatusRequest()),
     ]
     for call in calls:
         refusal = await refusal_of(call)

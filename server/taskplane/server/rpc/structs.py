@@ -10,6 +10,9 @@ from google.protobuf.struct_pb2 import Struct, Value
 from taskplane.server.core.task import Json
 
 MAX_JSON_BYTES = 1024 * 1024
+# Objects and lists in each other. Protobuf's decoders give up at about 30, counted from the whole message: what comes
+# in one message must fit into every other that carries it, or a task would break the stream of each unit it goes to.
+MAX_NESTING = 24
 # Above this a double does not hold every whole number, so it stays a float.
 _EXACT = 2**53
 
@@ -19,8 +22,11 @@ class NotJson(ValueError):
 
 
 def json_of(struct: Struct) -> Json:
-    """Return the Struct as a dict; whole numbers become int. Raises NotJson for NaN, Infinity and over 1 MiB."""
-    value = {key: _value_of(each) for key, each in struct.fields.items()}
+    """Return the Struct as a dict; whole numbers become int.
+
+    Raises NotJson for NaN, Infinity, what is nested deeper than MAX_NESTING, and over 1 MiB.
+    """
+    value = _fields_of(struct, MAX_NESTING)
     size = len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
     if size > MAX_JSON_BYTES:
         raise NotJson(f"is {size} bytes as JSON; at most {MAX_JSON_BYTES} are allowed")
@@ -34,7 +40,12 @@ def struct_of(value: Json) -> Struct:
     return struct
 
 
-def _value_of(value: Value) -> Any:
+def _fields_of(struct: Struct, levels: int) -> dict[str, Any]:
+    left = _one_less(levels)
+    return {key: _value_of(each, left) for key, each in struct.fields.items()}
+
+
+def _value_of(value: Value, levels: int) -> Any:
     match value.WhichOneof("kind"):
         case "number_value":
             return _number_of(value.number_value)
@@ -43,11 +54,18 @@ def _value_of(value: Value) -> Any:
         case "bool_value":
             return value.bool_value
         case "struct_value":
-            return {key: _value_of(each) for key, each in value.struct_value.fields.items()}
+            return _fields_of(value.struct_value, levels)
         case "list_value":
-            return [_value_of(each) for each in value.list_value.values]
+            left = _one_less(levels)
+            return [_value_of(each, left) for each in value.list_value.values]
         case _:
             return None
+
+
+def _one_less(levels: int) -> int:
+    if levels == 0:
+        raise NotJson(f"is nested deeper than {MAX_NESTING} levels")
+    return levels - 1
 
 
 def _number_of(number: float) -> int | float:
