@@ -57,6 +57,11 @@ def test_a_token_with_a_key_of_the_wrong_kind_is_refused() -> None:
     assert_refused(read_text_page_token, page_token(QUERY.fingerprint, 7))
 
 
+@pytest.mark.parametrize("key", [-1, 2**63])
+def test_a_token_with_a_key_that_no_row_has_is_refused(key: int) -> None:
+    assert_refused(read_page_token, page_token(QUERY.fingerprint, key))
+
+
 @given(st.text(min_size=1, max_size=100))
 def test_a_token_that_was_made_up_is_refused(token: str) -> None:
     assert_refused(read_page_token, token)

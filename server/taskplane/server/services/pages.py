@@ -60,10 +60,12 @@ def page_token(fingerprint: str, key: int | str) -> str:
 
 def read_page_token(token: str, fingerprint: str) -> int | None:
     """Return the key that a token holds, or None for an empty one. Raises InvalidFields if it is of another query."""
-    key = _read(token, fingerprint) if token else None
-    if key is not None and not isinstance(key, int):
+    if not token:
+        return None
+    key = _read(token, fingerprint)
+    if not isinstance(key, int) or not 0 <= key < 2**63:
         raise _invalid("is not a page token of this server")
-    return key
+    return int(key)
 
 
 def read_text_page_token(token: str, fingerprint: str) -> str:
