@@ -22,11 +22,11 @@ COPY --from=build /opt/taskplane /opt/taskplane
 ENV PATH=/opt/taskplane/bin:$PATH GRPC_VERBOSITY=ERROR
 USER taskplane
 WORKDIR /var/lib/taskplane
-EXPOSE 50051
+EXPOSE 50051 3000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD ["python", "-c", "\
 import grpc; from grpc_health.v1 import health_pb2 as pb, health_pb2_grpc as rpc; \
 stub = rpc.HealthStub(grpc.insecure_channel('127.0.0.1:50051')); \
 raise SystemExit(stub.Check(pb.HealthCheckRequest(), timeout=4).status != pb.HealthCheckResponse.SERVING)"]
 ENTRYPOINT ["taskplane"]
 # All interfaces of the container; what of it is published is the engine's matter.
-CMD ["serve", "--grpc", "0.0.0.0:50051"]
+CMD ["serve", "--grpc", "0.0.0.0:50051", "--http", "0.0.0.0:3000"]

@@ -63,7 +63,9 @@ def make_csv(folder: Path, rows: int) -> Path:
 def tell_the_story(folder: Path, source: Path) -> None:
     database = f"sqlite:///{folder / 'taskplane.db'}"
     step("A server over SQLite, on a free port of this machine")
-    with Service("server", ["serve", "--grpc", "127.0.0.1:0", "--database-url", database], folder) as server:
+    with Service(
+        "server", ["serve", "--grpc", "127.0.0.1:0", "--no-http", "--database-url", database], folder
+    ) as server:
         server.wait_until(lambda: server.logged("ready grpc=") is not None)
         address = server.logged("ready grpc=") or ""
         os.environ["TASKPLANE_SERVER"] = address  # where the command and the unit look for it

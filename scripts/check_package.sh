@@ -25,14 +25,14 @@ bin=$folder/environment/bin
 "$bin/pip" install --quiet --no-deps --no-build-isolation .
 
 cd "$folder" # away from the sources, so that only what is installed can be imported
-GRPC_VERBOSITY=ERROR "$bin/taskplane" serve --grpc 127.0.0.1:0 >out 2>err &
+GRPC_VERBOSITY=ERROR "$bin/taskplane" serve --grpc 127.0.0.1:0 --http 127.0.0.1:0 >out 2>err &
 server=$!
 for _ in $(seq 1 100); do
   grep -q '^ready grpc=' out && break
   kill -0 "$server" || { cat err >&2; exit 1; }
   sleep 0.2
 done
-address=$(sed -n 's/^ready grpc=//p' out)
+address=$(sed -n 's/^ready grpc=\([^ ]*\).*/\1/p' out)
 "$bin/python" -c "${health_check//127.0.0.1:50051/$address}"
 "$bin/taskplane" --server "$address" task list
 kill "$server"

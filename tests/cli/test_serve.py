@@ -53,17 +53,8 @@ def test_only_what_is_given_is_handed_over(cli: CommandLine, started: list[Confi
 
 def test_everything_given_is_handed_over(cli: CommandLine, started: list[Config]) -> None:
     result = cli.run(
-        *(
-            "serve",
-            "--grpc",
-            "127.0.0.1:0",
-            "--http",
-            "127.0.0.1:1",
-            "--no-http",
-            "--database-url",
-            "sqlite:///x.db",
-            "--no-migrate",
-        ),
+        *("serve", "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:1", "--no-http"),
+        *("--database-url", "sqlite:///x.db", "--no-migrate"),
         *("--no-reflection", "--log-level", "debug", "--log-format", "json"),
     )
     assert result.exit_code == 7

@@ -70,6 +70,11 @@ class WatchService:
         self._tasks = tasks
         self._hub = hub
 
+    @property
+    def follower_count(self) -> int:
+        """How many follow what happens now: watches, and verbs that wait for their effect."""
+        return self._hub.follower_count
+
     async def watch(self, query: WatchQuery) -> AsyncGenerator[WatchEvent]:
         """Yield events for ever. Close the generator when done with it.
 

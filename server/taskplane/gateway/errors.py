@@ -1,0 +1,194 @@
+"""Errors to HTTP answers, in one place for all routes: `{"error": {code, status, reason, message, details}}`."""
+
+import logging
+import math
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Match
+
+from taskplane.gateway.lingering import LingeringAnswer
+from taskplane.gateway.schema import Schema, camel_case
+from taskplane.server.core.errors import Code, FieldViolation, InvalidFields, StaleRevision, TaskplaneError
+
+log = logging.getLogger(__name__)
+
+_STATUS = {
+    Code.INVALID_ARGUMENT: 400,
+    Code.OUT_OF_RANGE: 400,
+    Code.NOT_FOUND: 404,
+    Code.FAILED_PRECONDITION: 409,
+    Code.ABORTED: 409,
+    Code.RESOURCE_EXHAUSTED: 429,
+    Code.INTERNAL: 500,
+    Code.UNIMPLEMENTED: 501,
+    Code.UNAVAILABLE: 503,
+    Code.DEADLINE_EXCEEDED: 504,
+}
+# A body can be wrong in as many places as it has bytes; the answer names so many.
+_MAX_VIOLATIONS = 50
+# Where gRPC's requests have a level that HTTP's do not, and the field that has another name.
+_GRPC_LEVELS = re.compile(r"^(context|task|filter)\.")
+_RENAMED = {"expectedRevision": "revision", "executionUnitId": "unitId"}
+
+
+class Refused(TaskplaneError):
+    """HTTP itself is used in a way that this server does not serve."""
+
+    code = Code.INVALID_ARGUMENT
+
+    def __init__(self, http_status: int, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.http_status = http_status
+        self.reason = reason
+
+
+class FieldViolationAnswer(Schema):
+    """One bad field."""
+
+    field: str
+    description: str
+
+
+class ErrorDetails(Schema):
+    """What programs can use: facts about the error by name, and every bad field."""
+
+    metadata: dict[str, str]
+    field_violations: list[FieldViolationAnswer]
+
+
+class ErrorContent(Schema):
+    """An error: the HTTP status, gRPC's name for its kind, the exact reason, and a text for people."""
+
+    code: int
+    status: str
+    reason: str
+    message: str
+    details: ErrorDetails
+
+
+class ErrorAnswer(Schema):
+    """The body of every answer that is not a success."""
+
+    error: ErrorContent
+
+
+def install(app: FastAPI) -> None:
+    """Let the application answer every error in the one shape."""
+    app.add_exception_handler(TaskplaneError, _on_taskplane_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid_request)
+    app.add_exception_handler(HTTPException, _on_routing_error)
+    app.add_exception_handler(ClientDisconnect, _on_disconnect)
+    app.add_exception_handler(Exception, _on_unexpected_error)
+
+
+def answer(error: TaskplaneError, headers: dict[str, str] | None = None) -> Response:
+    """Return the answer for an error."""
+    code = http_status(error)
+    content = ErrorContent(
+        code=code,
+        status=error.code,
+        reason=error.reason,
+        message=error.message,
+        details=ErrorDetails(
+            metadata={camel_case(name): value for name, value in error.metadata.items()},
+            field_violations=[
+                FieldViolationAnswer(field=each.field, description=each.description) for each in error.violations
+            ],
+        ),
+    )
+    headers = dict(headers or {})
+    if error.retry_delay_seconds is not None:
+        headers["retry-after"] = str(max(1, math.ceil(error.retry_delay_seconds)))
+    body = ErrorAnswer(error=content).model_dump_json(by_alias=True)
+    return LingeringAnswer(body, code, headers, media_type="application/json")
+
+
+def http_status(error: TaskplaneError) -> int:
+    """Return the HTTP status of an error."""
+    match error:
+        case Refused():
+            return error.http_status
+        case StaleRevision():
+            return 412
+        case _:
+            return _STATUS[error.code]
+
+
+async def _on_taskplane_error(_: Request, error: Any) -> Response:
+    return answer(_in_http_words(error) if error.violations else error)
+
+
+async def _on_invalid_request(_: Request, error: Any) -> Response:
+    return answer(_limited([_violation(each) for each in error.errors()]))
+
+
+async def _on_routing_error(request: Request, error: Any) -> Response:
+    if error.status_code == 404:  # noqa: PLR2004  (Not Found)
+        refused = Refused(404, "NO_SUCH_PATH", f"nothing is served at {request.url.path[:200]}; see /docs")
+        refused.code = Code.NOT_FOUND
+        return answer(refused)
+    if error.status_code == 405:  # noqa: PLR2004  (Method Not Allowed)
+        allowed = ", ".join(sorted(_methods(request)))
+        message = f"{request.method} is not served here; {allowed} is"
+        return answer(Refused(405, "METHOD_NOT_ALLOWED", message), {"allow": allowed})
+    return answer(Refused(error.status_code, "BAD_REQUEST", str(error.detail)))
+
+
+async def _on_disconnect(_: Request, __: Exception) -> Response:
+    return Response(status_code=400)  # nobody is there to read it
+
+
+async def _on_unexpected_error(_: Request, __: Exception) -> Response:
+    # The error itself goes on to the HTTP server, which logs it.
+    return answer(TaskplaneError("internal error; the server's log has the details"))
+
+
+def _methods(request: Request) -> Iterator[str]:
+    for route in request.app.routes:
+        if route.matches(request.scope)[0] is not Match.NONE:
+            yield from getattr(route, "methods", None) or ()
+
+
+def _in_http_words(error: TaskplaneError) -> TaskplaneError:
+    """Return an error of the services with its fields named as they are here."""
+    violations = [FieldViolation(_http_name(each.field), each.description) for each in error.violations]
+    if isinstance(error, InvalidFields):
+        return _limited(violations)
+    error.violations = tuple(violations)
+    return error
+
+
+def _http_name(field: str) -> str:
+    name = camel_case(_GRPC_LEVELS.sub("", field))
+    return _RENAMED.get(name, name)
+
+
+def _limited(violations: list[FieldViolation]) -> InvalidFields:
+    if (more := len(violations) - _MAX_VIOLATIONS) > 0:
+        violations = [*violations[:_MAX_VIOLATIONS], FieldViolation("body", f"and {more} more bad fields")]
+    return InvalidFields(*violations)
+
+
+def _violation(found: Any) -> FieldViolation:
+    where, *path = found["loc"]
+    name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
+    return FieldViolation(name[:200] or where, _description(found))
+
+
+def _description(found: Any) -> str:
+    match found["type"]:
+        case "missing":
+            return "is required"
+        case "extra_forbidden":
+            return "is not known here"
+        case "value_error":
+            return str(found["ctx"]["error"])
+        case _:
+            return str(found["msg"])

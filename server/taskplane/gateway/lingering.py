@@ -1,0 +1,43 @@
+"""Answers that may be given before the request was read to its end."""
+
+import asyncio
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+# For how long a client that still sends is listened to, so that it gets to read the answer.
+LINGER_SECONDS = 5.0
+
+
+class LingeringAnswer(Response):
+    """An answer that a client gets also while it is still sending its body.
+
+    Closing a connection on which something is unread resets it, and the client may never see the answer. So the rest
+    is read and thrown away, for a while; then the connection is closed.
+    """
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the answer, and close the connection if the request was not read to its end."""
+        headers = self.raw_headers
+        is_unread = _has_body(scope) and not scope.get("taskplane.body_is_read", False)
+        if is_unread:
+            headers = [*headers, (b"connection", b"close")]
+        await send({"type": "http.response.start", "status": self.status_code, "headers": headers})
+        if is_unread:
+            await send({"type": "http.response.body", "body": self.body, "more_body": True})
+            await _discard(receive)
+        await send({"type": "http.response.body", "body": b"" if is_unread else self.body, "more_body": False})
+
+
+def _has_body(scope: Scope) -> bool:
+    names = {name for name, value in scope["headers"] if value != b"0"}
+    return not names.isdisjoint({b"content-length", b"transfer-encoding"})
+
+
+async def _discard(receive: Receive) -> None:
+    try:
+        async with asyncio.timeout(LINGER_SECONDS):
+            while (await receive()).get("more_body", False):
+                pass
+    except TimeoutError:
+        return

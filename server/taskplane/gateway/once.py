@@ -1,0 +1,38 @@
+"""Idempotent calls: a repeat with the same requestId and body does nothing and gets the first answer."""
+
+import hashlib
+import json
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from taskplane.gateway.schema import Schema
+from taskplane.gateway.task_requests import Asking
+from taskplane.server.tasks.answers import Answers
+from taskplane.server.tasks.group_commit import Request
+from taskplane.server.tasks.state_manager import AlreadyAnswered
+
+A = TypeVar("A", bound=Schema)
+
+
+def idempotency(method: str, target: int | str, asking: Asking) -> Request | None:
+    """Return the key of a call to a method of something, or None if the caller gave no requestId."""
+    if not asking.request_id:
+        return None
+    body = json.dumps([target, asking.model_dump(mode="json")], sort_keys=True)
+    return Request(asking.request_id, f"HTTP {method}", hashlib.sha256(body.encode()).hexdigest())
+
+
+async def once(
+    answers: Answers, key: Request | None, call: Callable[[Request | None], Awaitable[A]], answer_type: type[A]
+) -> A:
+    """Make a call; if it is a repeat of an answered one, return the first answer."""
+    if key is None:
+        return await call(None)
+    if kept := answers.find(key):
+        return answer_type.model_validate_json(kept)
+    try:
+        answer = await call(key)
+    except AlreadyAnswered as first:
+        return answer_type.model_validate_json(first.answer)
+    answers.keep(key, answer.model_dump_json(by_alias=True).encode())
+    return answer

@@ -1,0 +1,69 @@
+"""The API's description of itself, at /openapi.json: what the routes say, and nothing that they do not answer."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from taskplane.gateway.errors import ErrorAnswer
+
+_ERRORS = {
+    400: ("INVALID_ARGUMENT", "INVALID_FIELDS", "Bad input; every bad field is named."),
+    404: ("NOT_FOUND", "TASK_NOT_FOUND", "There is no such thing."),
+    408: ("INVALID_ARGUMENT", "BODY_TIMEOUT", "The body did not arrive in time."),
+    409: ("FAILED_PRECONDITION", "ILLEGAL_TRANSITION", "The state of things does not allow it."),
+    412: ("ABORTED", "STALE_REVISION", "The task has changed since: `revision` is not its revision."),
+    413: ("INVALID_ARGUMENT", "BODY_TOO_LARGE", "The body is too large."),
+    415: ("INVALID_ARGUMENT", "UNSUPPORTED_MEDIA_TYPE", "The body is not declared as JSON in UTF-8."),
+    429: ("RESOURCE_EXHAUSTED", "SLOW_READER", "Too much is asked at once."),
+    503: ("UNAVAILABLE", "DATABASE_UNAVAILABLE", "The database is away or the server stops; see Retry-After."),
+    504: (
+        "DEADLINE_EXCEEDED",
+        "COMMAND_PENDING",
+        "The wait ran out; the command stays pending and takes effect later.",
+    ),
+}
+_RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 1}}}
+DESCRIPTION = """Controls long-running tasks: create, start, pause, resume, cancel, restart, delete, watch.
+
+Ids are numbers, times are RFC 3339 in UTC, unknown fields are refused. Repeating a verb whose effect already holds is
+harmless. The same tasks are served by gRPC (taskplane.v1)."""
+
+
+def errors(*codes: int) -> dict[int | str, dict[str, Any]]:
+    """Return the descriptions of errors that a route answers, besides those that all can."""
+    return {code: _described(code) for code in sorted({400, 503, *codes})}
+
+
+def description_of(app: FastAPI) -> dict[str, Any]:
+    """Return the OpenAPI document, built once."""
+    if app.openapi_schema is None:
+        document = get_openapi(
+            title=app.title, version=app.version, description=app.description, routes=app.routes, tags=app.openapi_tags
+        )
+        _drop_validation_errors(document)
+        app.openapi_schema = document
+    return app.openapi_schema
+
+
+def _described(code: int) -> dict[str, Any]:
+    status, reason, text = _ERRORS[code]
+    content = {
+        "code": code,
+        "status": status,
+        "reason": reason,
+        "message": text,
+        "details": {"metadata": {}, "fieldViolations": []},
+    }
+    example = {"application/json": {"example": {"error": content}}}
+    described: dict[str, Any] = {"model": ErrorAnswer, "description": text, "content": example}
+    return described | ({"headers": _RETRY_AFTER} if code == 503 else {})  # noqa: PLR2004  (Service Unavailable)
+
+
+def _drop_validation_errors(document: dict[str, Any]) -> None:
+    """Remove FastAPI's 422, which is a 400 here."""
+    for path in document["paths"].values():
+        for operation in path.values():
+            operation["responses"].pop("422", None)
+    for name in ("HTTPValidationError", "ValidationError"):
+        document["components"]["schemas"].pop(name, None)

@@ -1,0 +1,94 @@
+"""The routes for operators and their machines: health, figures, metrics."""
+
+import asyncio
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Depends
+from prometheus_client import CONTENT_TYPE_LATEST
+from pydantic import Field
+from starlette.responses import Response
+
+from taskplane.gateway.bodies import StrictRoute
+from taskplane.gateway.figures import Figures, figures_of
+from taskplane.gateway.metrics import exposition
+from taskplane.gateway.openapi import errors
+from taskplane.gateway.parameters import check_query
+from taskplane.gateway.schema import Moment, Schema
+from taskplane.gateway.services import Using
+from taskplane.server.core.clock import utc_now
+from taskplane.server.core.errors import DatabaseUnavailable, ServerStopping
+from taskplane.server.services.pages import TaskQuery
+from taskplane.server.store.reading import TaskFilter
+
+router = APIRouter(tags=["operations"], route_class=StrictRoute, dependencies=[Depends(check_query)])
+
+# A database that takes longer is not ready.
+_PROBE_SECONDS = 5.0
+
+
+class HealthAnswer(Schema):
+    """All is well."""
+
+    status: Literal["ok"] = "ok"
+
+
+class StatisticsAnswer(Schema):
+    """Figures of this moment."""
+
+    taken_at: Moment
+    units: Annotated[int, Field(description="Units that are known.")]
+    units_connected: int
+    slots: Annotated[int, Field(description="Slots of all connected units.")]
+    slots_used: Annotated[int, Field(description="Slots that hold a RUNNING task.")]
+    watch_followers: Annotated[int, Field(description="Watches, and verbs that wait for their effect.")]
+
+    @classmethod
+    def of(cls, figures: Figures) -> "StatisticsAnswer":
+        """Build it from the figures."""
+        return cls(
+            taken_at=utc_now(),
+            units=figures.units,
+            units_connected=figures.units_connected,
+            slots=figures.slots,
+            slots_used=figures.slots_used,
+            watch_followers=figures.watch_followers,
+        )
+
+
+@router.get("/healthz", summary="Is the process alive", responses={400: errors()[400]})
+async def healthz() -> HealthAnswer:
+    """Answer, which is all that is asked."""
+    return HealthAnswer()
+
+
+@router.get("/readyz", summary="Can it serve", responses=errors())
+async def readyz(using: Using) -> HealthAnswer:
+    """Answer 200 while the database answers and the server is not about to stop, else 503."""
+    if using.is_stopping():
+        raise ServerStopping
+    try:
+        async with asyncio.timeout(_PROBE_SECONDS):
+            await using.tasks.list(TaskQuery(filter=TaskFilter(), page_size=1))
+    except TimeoutError as error:
+        raise DatabaseUnavailable from error
+    return HealthAnswer()
+
+
+@router.get("/api/statistics", summary="Figures", responses={400: errors()[400]})
+async def statistics(using: Using) -> StatisticsAnswer:
+    """Return figures of units, slots and watches as they are now."""
+    return StatisticsAnswer.of(figures_of(using))
+
+
+@router.get(
+    "/metrics",
+    summary="Metrics for Prometheus",
+    response_class=Response,
+    responses={
+        200: {"description": "Prometheus's text format.", "content": {"text/plain": {"schema": {"type": "string"}}}},
+        400: errors()[400],
+    },
+)
+async def metrics(using: Using) -> Response:
+    """Return metrics in Prometheus's text format."""
+    return Response(exposition(figures_of(using)), headers={"content-type": CONTENT_TYPE_LATEST})

@@ -1,0 +1,37 @@
+"""Parameters of paths and queries."""
+
+from typing import Annotated
+
+from fastapi import Path
+from pydantic import StringConstraints
+from starlette.requests import Request
+
+from taskplane.gateway.schema import MAX_INT64, Digits
+from taskplane.server.core.errors import FieldViolation, InvalidFields
+
+TaskId = Annotated[int, Digits, Path(alias="taskId", ge=1, le=MAX_INT64, description="Id of a task.", examples=[1])]
+UnitId = Annotated[
+    str,
+    StringConstraints(pattern=r"^[^\x00]*$"),
+    Path(alias="unitId", min_length=1, max_length=255, description="Id of a unit.", examples=["data-processor-1"]),
+]
+
+
+async def check_query(request: Request) -> None:
+    """Refuse query parameters that are given twice, or that the API's description does not name for this path."""
+    known = _described(request)
+    seen: set[str] = set()
+    violations = []
+    for name, _ in request.query_params.multi_items():
+        if name in seen:
+            violations.append(FieldViolation(name[:200], "is given twice"))
+        elif name not in known:
+            violations.append(FieldViolation(name[:200], "is not known here"))
+        seen.add(name)
+    if violations:
+        raise InvalidFields(*violations)
+
+
+def _described(request: Request) -> set[str]:
+    operation = request.app.openapi()["paths"][request.scope["route"].path_format][request.method.lower()]
+    return {each["name"] for each in operation.get("parameters", ()) if each["in"] == "query"}

@@ -1,0 +1,90 @@
+"""What all bodies have in common, and the kinds of fields they are made of."""
+
+import json
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    StringConstraints,
+    WithJsonSchema,
+)
+from pydantic.alias_generators import to_camel
+
+# The bounds are those that taskplane.v1 documents; a test holds both faces to the same.
+MAX_JSON_BYTES = 1024 * 1024
+MAX_LABELS = 32
+MAX_DURATION_SECONDS = 10 * 366 * 24 * 3600
+MAX_INT64 = 2**63 - 1
+# "T" and "Z" may be small in RFC 3339.
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+_DIGITS = re.compile(r"-?\d{1,25}", re.ASCII)
+
+
+class Schema(BaseModel):
+    """A body, or a part of one: camelCase, exact types, no unknown fields."""
+
+    model_config = ConfigDict(alias_generator=to_camel, strict=True, extra="forbid", frozen=True, validate_by_name=True)
+
+
+def camel_case(name: str) -> str:
+    """Return a snake_case name as JSON has it; a path keeps its dots."""
+    return ".".join(to_camel(part) if "_" in part else part for part in name.split("."))
+
+
+def _parse_moment(value: Any) -> datetime:
+    if isinstance(value, datetime):
+        return value
+    if not (isinstance(value, str) and _RFC3339.fullmatch(value)):
+        raise ValueError("must be a time as in RFC 3339 with its zone, such as 2026-01-02T03:04:05Z")
+    try:
+        return datetime.fromisoformat(value.upper()).astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise ValueError("is not a time from year 1 to 9999") from error
+
+
+def _format_moment(value: datetime) -> str:
+    return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _check_size(value: dict[str, Any]) -> dict[str, Any]:
+    size = len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
+    if size > MAX_JSON_BYTES:
+        raise ValueError(f"is {size} bytes as JSON; at most {MAX_JSON_BYTES} are allowed")
+    return value
+
+
+def _parse_digits(value: Any) -> Any:
+    """Read a number of a path or query: digits and nothing else."""
+    if isinstance(value, str):
+        if not _DIGITS.fullmatch(value):
+            raise ValueError("must be a whole number")
+        return int(value)
+    return value
+
+
+_MOMENT_SCHEMA = {"type": "string", "format": "date-time", "examples": ["2026-01-02T03:04:05.678901Z"]}
+Moment = Annotated[
+    datetime,
+    BeforeValidator(_parse_moment),
+    PlainSerializer(_format_moment),
+    WithJsonSchema(_MOMENT_SCHEMA),
+]
+JsonObject = Annotated[dict[str, Any], AfterValidator(_check_size)]
+Seconds = Annotated[float, Field(ge=0, le=MAX_DURATION_SECONDS, allow_inf_nan=False)]
+Digits = BeforeValidator(_parse_digits)
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00]*[^\s\x00][^\x00]*$")]
+TaskType = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:/-]{1,100}$")]
+Actor = Annotated[str, StringConstraints(max_length=255, pattern=r"^[^\x00]*$")]
+Reason = Annotated[str, StringConstraints(max_length=1000, pattern=r"^[^\x00]*$")]
+RequestId = Annotated[str, StringConstraints(max_length=64, pattern=r"^[^\x00]*$")]
+_LabelKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._/-]{1,63}$")]
+_LabelValue = Annotated[str, StringConstraints(max_length=255, pattern=r"^[^\x00]*$")]
+Labels = Annotated[dict[_LabelKey, _LabelValue], Field(max_length=MAX_LABELS)]

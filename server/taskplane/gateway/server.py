@@ -1,0 +1,64 @@
+"""The HTTP server: uvicorn inside the event loop of the whole server."""
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+
+from taskplane.gateway.application import application
+from taskplane.gateway.services import Services
+
+# Connections that wait to be accepted, and seconds that an idle one is kept.
+_BACKLOG = 1024
+_IDLE_SECONDS = 75
+
+
+class HttpServer:
+    """The gateway on one port. `start`, then `stop`; both once."""
+
+    def __init__(self, services: Services) -> None:
+        config = uvicorn.Config(
+            application(services),
+            http="h11",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=_IDLE_SECONDS,
+        )
+        self._server = _EmbeddedServer(config)
+
+    async def start(self, address: str) -> int:
+        """Listen on HOST:PORT and serve. Returns the port. Raises OSError if the address cannot be had."""
+        listening = _listen(address)
+        self._serving = asyncio.create_task(self._server.serve(sockets=[listening]))
+        port: int = listening.getsockname()[1]
+        return port
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Refuse new connections, let calls under way end, and cut them after the grace."""
+        self._server.config.timeout_graceful_shutdown = grace_seconds  # type: ignore[assignment]  # takes fractions too
+        self._server.should_exit = True
+        await self._serving
+
+
+class _EmbeddedServer(uvicorn.Server):
+    """A uvicorn that leaves signals to the process that it is a part of."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _listen(address: str) -> socket.socket:
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, int(port)), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise OSError(f"cannot listen on {address} for HTTP: {error.strerror or error}") from error

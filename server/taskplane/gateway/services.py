@@ -1,0 +1,32 @@
+"""What the routes call, handed to them by the application."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends
+from starlette.requests import Request
+
+from taskplane.server.services.task_service import TaskService
+from taskplane.server.services.watching import WatchService
+from taskplane.server.tasks.answers import Answers
+from taskplane.server.units.manager import ExecutionUnitManager
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The services of the server; `is_stopping` tells whether new work should go elsewhere."""
+
+    tasks: TaskService
+    watches: WatchService
+    units: ExecutionUnitManager
+    answers: Answers
+    is_stopping: Callable[[], bool]
+
+
+async def _services(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services
+
+
+Using = Annotated[Services, Depends(_services)]

@@ -1,0 +1,97 @@
+"""JSON read strictly: what two readers could take for two different things is refused (RFC 8259, RFC 7493)."""
+
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+# What nests deeper could be stored but not told: a protobuf reader takes 100 levels, and a level of a Struct is three.
+MAX_DEPTH = 30
+# The whole numbers that databases keep exactly in JSON; greater ones are doubles, as in gRPC.
+_EXACT = 2**63
+# No double has more digits before its point.
+_MAX_DIGITS = 310
+
+
+class NotStrictJson(ValueError):
+    """The text is not JSON, or not unambiguous; the message completes "the body …"."""
+
+
+def parse(raw: bytes) -> Any:
+    """Return the JSON value. Whole numbers become int, however they are written. Raises NotStrictJson.
+
+    Refused: invalid UTF-8, duplicate keys, NaN and Infinity, numbers beyond a double, lone surrogates, and more than
+    MAX_DEPTH levels. A byte order mark is passed over.
+    """
+    try:
+        text = raw.decode("utf-8-sig")
+        value = json.loads(
+            text, object_pairs_hook=_object, parse_constant=_constant, parse_int=_integer, parse_float=_number
+        )
+    except UnicodeDecodeError as error:
+        raise NotStrictJson(f"is not UTF-8 at byte {error.start}") from error
+    except json.JSONDecodeError as error:
+        raise NotStrictJson(f"is not JSON: {error.msg} at line {error.lineno}, column {error.colno}") from error
+    except RecursionError:
+        raise _too_deep() from None
+    _check_depth(value)
+    _check_characters(value, text)
+    return value
+
+
+def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise NotStrictJson(f"has the key {key[:80]!a} twice in one object")
+        found[key] = value
+    return found
+
+
+def _constant(text: str) -> Any:
+    raise NotStrictJson(f"holds {text}, which is not JSON")
+
+
+def _integer(text: str) -> int | float:
+    if len(text) > _MAX_DIGITS:
+        raise _too_great()
+    value = int(text)
+    return value if -_EXACT <= value < _EXACT else _number(text)
+
+
+def _number(text: str) -> int | float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise _too_great()
+    return int(value) if value.is_integer() and abs(value) < 2**53 else value
+
+
+def _check_depth(value: Any) -> None:
+    level, depth = [value], 0
+    while level := [child for each in level for child in _children(each)]:
+        depth += 1
+        if depth > MAX_DEPTH:
+            raise _too_deep()
+
+
+def _children(value: Any) -> Sequence[Any]:
+    if isinstance(value, dict):
+        return list(value.values())
+    return value if isinstance(value, list) else ()
+
+
+def _check_characters(value: Any, text: str) -> None:
+    if "\\u" not in text:
+        return  # only an escape can name half a character
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise NotStrictJson("holds half of a surrogate pair, which is no character") from error
+
+
+def _too_deep() -> NotStrictJson:
+    return NotStrictJson(f"nests deeper than {MAX_DEPTH} levels")
+
+
+def _too_great() -> NotStrictJson:
+    return NotStrictJson("holds a number that is too great for a double")

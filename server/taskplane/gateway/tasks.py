@@ -1,0 +1,134 @@
+"""The routes of tasks: create, look, control, delete."""
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query
+from starlette.responses import Response
+
+from taskplane.gateway.bodies import StrictRoute
+from taskplane.gateway.once import idempotency, once
+from taskplane.gateway.openapi import errors
+from taskplane.gateway.parameters import TaskId, check_query
+from taskplane.gateway.services import Services, Using
+from taskplane.gateway.task_answers import CheckpointListAnswer, TaskAnswer, TaskPageAnswer, TransitionPageAnswer
+from taskplane.gateway.task_requests import (
+    Control,
+    ControlFromCheckpoint,
+    DeletionQuery,
+    NewTask,
+    PageQuery,
+    TaskListQuery,
+)
+from taskplane.server.core.verbs import Ask
+from taskplane.server.services.view import TaskView
+from taskplane.server.tasks.group_commit import Request
+from taskplane.server.tasks.state_manager import AlreadyAnswered
+
+router = APIRouter(prefix="/api/tasks", tags=["tasks"], route_class=StrictRoute, dependencies=[Depends(check_query)])
+
+_Verb = Callable[[int, Ask, Request | None, float], Awaitable[TaskView]]
+_BODY = (408, 413, 415)
+_VERB = errors(404, 409, 412, 504, *_BODY)
+
+
+@router.post(
+    "",
+    status_code=201,
+    summary="Create a task",
+    responses=errors(*_BODY)
+    | {201: {"headers": {"Location": {"description": "Path of the task.", "schema": {"type": "string"}}}}},
+)
+async def create_task(using: Using, body: NewTask, response: Response) -> TaskAnswer:
+    """Create a task in PENDING, queued at once if `start` is true. Answers when it is durable."""
+
+    async def create(key: Request | None) -> TaskAnswer:
+        (view,) = await using.tasks.create([body.spec()], body.ask(), key)
+        return TaskAnswer.of(view)
+
+    task = await once(using.answers, idempotency("CreateTask", "", body), create, TaskAnswer)
+    response.headers["location"] = f"{router.prefix}/{task.id}"
+    return task
+
+
+@router.get("", summary="List tasks", responses=errors())
+async def list_tasks(using: Using, query: Annotated[TaskListQuery, Query()]) -> TaskPageAnswer:
+    """List tasks in pages, by number or, however deep, by token."""
+    page = await using.tasks.list(query.query())
+    number = None if query.page_token else query.page or 1
+    return TaskPageAnswer.of(page, number=number, limit=query.limit)
+
+
+@router.get("/{taskId}", summary="Get a task", responses=errors(404))
+async def get_task(using: Using, task_id: TaskId) -> TaskAnswer:
+    """Return a task, with the data of its newest checkpoint."""
+    return TaskAnswer.of(await using.tasks.get(task_id), with_checkpoint_data=True)
+
+
+@router.delete("/{taskId}", status_code=204, summary="Delete a task", responses=errors(404, 409, 412))
+async def delete_task(using: Using, task_id: TaskId, query: Annotated[DeletionQuery, Query()]) -> None:
+    """Delete a task that is SUCCESS, FAILED or CANCELLED, with its history and checkpoints."""
+    key = idempotency("DeleteTask", task_id, query)
+    if key and using.answers.find(key) is not None:
+        return
+    try:
+        await using.tasks.delete(task_id, query.ask(), key)
+    except AlreadyAnswered:
+        return
+    if key:
+        using.answers.keep(key, b"")
+
+
+@router.post("/{taskId}/start", summary="Start a task", responses=_VERB)
+async def start_task(using: Using, task_id: TaskId, body: Control | None = None) -> TaskAnswer:
+    """Queue a PENDING task, and wait while a free slot is there for it. With none, it stays PENDING and says why."""
+    return await _control(using, "StartTask", using.tasks.start, task_id, body or Control())
+
+
+@router.post("/{taskId}/pause", summary="Pause a task", responses=_VERB)
+async def pause_task(using: Using, task_id: TaskId, body: Control | None = None) -> TaskAnswer:
+    """Pause a RUNNING task: it stops at its next safe point, and its checkpoint is durable when this answers."""
+    return await _control(using, "PauseTask", using.tasks.pause, task_id, body or Control())
+
+
+@router.post("/{taskId}/resume", summary="Resume a task", responses=_VERB)
+async def resume_task(using: Using, task_id: TaskId, body: ControlFromCheckpoint | None = None) -> TaskAnswer:
+    """Let a PAUSED task go on, from memory or its last checkpoint, or from the one that is chosen."""
+    body = body or ControlFromCheckpoint()
+    resume = partial(using.tasks.resume, checkpoint_number=body.checkpoint_number)
+    return await _control(using, "ResumeTask", resume, task_id, body)
+
+
+@router.post("/{taskId}/cancel", summary="Cancel a task", responses=_VERB)
+async def cancel_task(using: Using, task_id: TaskId, body: Control | None = None) -> TaskAnswer:
+    """Cancel a task that is not final; the unit stops and cleans up."""
+    return await _control(using, "CancelTask", using.tasks.cancel, task_id, body or Control())
+
+
+@router.post("/{taskId}/restart", summary="Restart a task", responses=_VERB)
+async def restart_task(using: Using, task_id: TaskId, body: ControlFromCheckpoint | None = None) -> TaskAnswer:
+    """Put a FAILED or CANCELLED task back in the queue, to run from scratch or from the checkpoint that is chosen."""
+    body = body or ControlFromCheckpoint()
+    restart = partial(using.tasks.restart, checkpoint_number=body.checkpoint_number)
+    return await _control(using, "RestartTask", restart, task_id, body)
+
+
+@router.get("/{taskId}/history", summary="List a task's transitions", responses=errors(404))
+async def list_transitions(using: Using, task_id: TaskId, query: Annotated[PageQuery, Query()]) -> TransitionPageAnswer:
+    """List a task's changes of status, oldest first."""
+    return TransitionPageAnswer.of(await using.tasks.transitions(task_id, query.limit, query.page_token or ""))
+
+
+@router.get("/{taskId}/checkpoints", summary="List a task's checkpoints", responses=errors(404))
+async def list_checkpoints(using: Using, task_id: TaskId) -> CheckpointListAnswer:
+    """List the checkpoints that are kept of a task, newest first, with their data."""
+    return CheckpointListAnswer.of(await using.tasks.checkpoints(task_id))
+
+
+async def _control(using: Services, method: str, verb: _Verb, task_id: int, body: Control) -> TaskAnswer:
+    async def call(key: Request | None) -> TaskAnswer:
+        view = await verb(task_id, body.ask(), key, body.wait)
+        return TaskAnswer.of(view, with_checkpoint_data=True)
+
+    return await once(using.answers, idempotency(method, task_id, body), call, TaskAnswer)
