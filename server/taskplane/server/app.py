@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 from taskplane.server.config import ServerConfig, masked
+from taskplane.server.core.endpoint import Endpoints
 from taskplane.server.core.errors import DatabaseUnavailable, TaskplaneError
 from taskplane.server.core.retry import RetryPolicy
 from taskplane.server.observability import logs
@@ -28,11 +29,14 @@ from taskplane.server.tasks.live import LiveAttempts
 from taskplane.server.tasks.maintenance import Maintenance
 from taskplane.server.tasks.state_manager import TaskStateManager
 from taskplane.server.tasks.watch import WatchHub
+from taskplane.server.units.callbacks import Callbacks
 from taskplane.server.units.dispatcher import Dispatcher
+from taskplane.server.units.http_units import HttpUnits
 from taskplane.server.units.leases import Leases
 from taskplane.server.units.manager import ExecutionUnitManager, Intervals
-from taskplane.server.units.registry import Registry
+from taskplane.server.units.registry import KnownUnit, Registry
 from taskplane.server.units.reporting import ReportDesk
+from taskplane.server.units.unit_listener import UnitListener
 
 log = logging.getLogger("taskplane.server")
 
@@ -94,9 +98,13 @@ class Server:
         )
         tasks = TaskService(self._store, self._states, registry, self._live, self._hub, time_limits=time_limits)
         desk = ReportDesk(self._states, self._live, self._hub, registry)
+        self._http_units = self._drive_units_over_http(registry, desk)
+        callbacks = Callbacks(self._store, registry, self._http_units, desk)
+        await self._http_units.start()
+        self._run(self._http_units.look_for_lost())
         self._rpc = RpcServer(
             TaskServicer(tasks, WatchService(self._store, tasks, self._hub), self._answers),
-            UnitControlServicer(self._units, desk),
+            UnitControlServicer(self._units, desk, self._http_units, callbacks),
             OperationsServicer(self._units),
             with_reflection=self._config.reflection,
         )
@@ -109,6 +117,7 @@ class Server:
         # 2. Streams end with UNAVAILABLE: units and watchers come back to the next server.
         self._units.end_all()
         self._hub.stop()
+        await self._http_units.stop()
         # 3. No new calls; those under way may end.
         await self._rpc.stop(self._config.drain_seconds)
         # 4. What was proposed becomes durable, then nothing is proposed any more.
@@ -129,6 +138,15 @@ class Server:
             raise CannotStart(f"database {masked(self._config.database_url)}: {reason}") from error
         if missing:
             raise CannotStart(f"the database is {missing}: start once without --no-migrate")
+
+    def _drive_units_over_http(self, registry: Registry, desk: ReportDesk) -> HttpUnits:
+        def listen(unit: KnownUnit) -> UnitListener:
+            return UnitListener(unit, registry, self._units, desk, self._states)
+
+        endpoints = Endpoints(self._config.allowed_endpoints)
+        # An answer renews the lease: a unit that sends no heartbeats has these only.
+        poll_seconds = min(self._config.poll_seconds, self._config.lease_seconds / 4)
+        return HttpUnits(self._units, registry, listen, endpoints, poll_seconds)
 
     async def _listen(self) -> str:
         host = self._config.grpc.rpartition(":")[0]

@@ -4,8 +4,10 @@ import re
 from typing import Annotated, Literal
 from urllib.parse import quote, quote_plus
 
-from pydantic import AfterValidator, AliasChoices, Field, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from taskplane.server.core.endpoint import Endpoints
 
 DEFAULT_DATABASE_URL = "sqlite:///taskplane.db"
 _SCHEMES = ("sqlite:///", "mysql+pymysql://", "mariadb+pymysql://")
@@ -24,6 +26,15 @@ def _database_url(value: str) -> str:
     if not value.startswith(_SCHEMES):
         known = "sqlite:///path/to/file.db or mysql+pymysql://user:password@host:3306/name"
         raise ValueError(f"{masked(value)!r} is not a database URL that is served here: use {known}")
+    return value
+
+
+def _listed(value: object) -> object:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _endpoints(value: tuple[str, ...]) -> tuple[str, ...]:
+    Endpoints(value)  # raises ValueError for what is neither a host nor a network
     return value
 
 
@@ -51,6 +62,11 @@ class ServerConfig(BaseSettings):
     # How often a unit is to be heard, and how long it may be silent before its tasks are given away.
     heartbeat_seconds: float = Field(default=5.0, gt=0, le=3600)
     lease_seconds: float = Field(default=30.0, gt=0, le=24 * 3600)
+    # How often a unit that is driven over HTTP is asked about what it does and does not call back about; at least four
+    # times a lease, whatever is set here.
+    poll_seconds: float = Field(default=5.0, gt=0, le=3600)
+    # Where such units may be: host names and networks (CIDR), separated by commas; empty allows all.
+    allowed_endpoints: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed), AfterValidator(_endpoints)] = ()
     # How long a unit may take for a pause (then it is reported as overdue) and a cancel (then it is forced).
     pause_seconds: float = Field(default=30.0, gt=0, le=24 * 3600)
     cancel_seconds: float = Field(default=30.0, gt=0, le=24 * 3600)

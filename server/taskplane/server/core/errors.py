@@ -185,7 +185,7 @@ class UnitHasStream(TaskplaneError):
 class UnitDrained(TaskplaneError):
     """An operator has drained the unit: its session is over, and it gets nothing until it registers again."""
 
-    code = Code.UNAVAILABLE
+    code = Code.FAILED_PRECONDITION
     reason = "UNIT_DRAINED"
 
 

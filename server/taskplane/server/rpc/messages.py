@@ -73,6 +73,11 @@ def _add_moment(message: task_pb2.Task, task: Task, view: TaskView) -> None:
         message.waiting_message = view.waiting.message
 
 
+def status_of(task: Task) -> "task_pb2.TaskStatus.ValueType":
+    """Return a task's status."""
+    return _STATUS[task.status]
+
+
 def progress_message(progress: Progress) -> task_pb2.Progress:
     """Return progress."""
     return task_pb2.Progress(

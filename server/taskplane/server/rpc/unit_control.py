@@ -1,4 +1,7 @@
-"""The gRPC face of ExecutionUnitControl: one coroutine reads a unit's stream, one writes it, one acknowledges."""
+"""The gRPC face of ExecutionUnitControl: one coroutine reads a unit's stream, one writes it, one acknowledges.
+
+The calls of units without a stream are converted, made and converted back.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -7,9 +10,19 @@ from typing import Any, NoReturn
 import grpc
 
 from taskplane.server.core.clock import utc_now
-from taskplane.server.core.errors import HelloExpected, HelloTimeout, NotImplementedYet, TaskplaneError
-from taskplane.server.rpc.unit_messages import MAX_CAPACITY, read_hello, read_report, server_messages
+from taskplane.server.core.errors import HelloExpected, HelloTimeout, TaskplaneError
+from taskplane.server.rpc.messages import seconds_message, status_of, unit_message
+from taskplane.server.rpc.unit_messages import (
+    MAX_CAPACITY,
+    read_hello,
+    read_report,
+    server_messages,
+    verdict_message,
+)
+from taskplane.server.rpc.unit_requests import read_heartbeat, read_registration, read_unit_id
 from taskplane.server.rpc.validation import Checker
+from taskplane.server.units.callbacks import Callbacks
+from taskplane.server.units.http_units import HttpUnits
 from taskplane.server.units.links.stream import StreamLink
 from taskplane.server.units.manager import ExecutionUnitManager
 from taskplane.server.units.reporting import ReportDesk
@@ -27,11 +40,15 @@ class _StreamEnded(Exception):
 
 
 class UnitControlServicer(pb_grpc.ExecutionUnitControlServicer):
-    """Holds the streams of all units."""
+    """Holds the streams of all units, and takes the calls of those without one."""
 
-    def __init__(self, units: ExecutionUnitManager, desk: ReportDesk) -> None:
+    def __init__(
+        self, units: ExecutionUnitManager, desk: ReportDesk, http_units: HttpUnits, callbacks: Callbacks
+    ) -> None:
         self._units = units
         self._desk = desk
+        self._http_units = http_units
+        self._callbacks = callbacks
 
     async def Connect(  # type: ignore[override]  # the stub knows generators only; a coroutine cleans up at once
         self, request_iterator: AsyncIterator[pb.UnitMessage], context: Context
@@ -45,15 +62,23 @@ class UnitControlServicer(pb_grpc.ExecutionUnitControlServicer):
             await self._units.disconnect(session)
 
     async def RegisterUnit(self, request: pb.RegisterUnitRequest, context: Context) -> pb.RegisterUnitResponse:
-        raise _no_stream("RegisterUnit")
+        unit = await self._http_units.register(read_registration(request))
+        intervals = self._units.intervals
+        return pb.RegisterUnitResponse(
+            unit=unit_message(unit),
+            heartbeat_interval=seconds_message(intervals.heartbeat),
+            lease_duration=seconds_message(intervals.lease),
+        )
 
     async def Heartbeat(self, request: pb.HeartbeatRequest, context: Context) -> pb.HeartbeatResponse:
-        raise _no_stream("Heartbeat")
+        return pb.HeartbeatResponse(unit=unit_message(await self._http_units.heartbeat(*read_heartbeat(request))))
 
     async def ReportTaskStatus(
         self, request: pb.ReportTaskStatusRequest, context: Context
     ) -> pb.ReportTaskStatusResponse:
-        raise _no_stream("ReportTaskStatus")
+        unit_id = read_unit_id(request)
+        answer = await self._callbacks.report(unit_id, read_report(request.report, utc_now()))
+        return pb.ReportTaskStatusResponse(verdict=verdict_message(answer.verdict), status=status_of(answer.task))
 
     async def _converse(
         self, session: Session, link: StreamLink, messages: AsyncIterator[pb.UnitMessage], context: Context
@@ -136,7 +161,3 @@ def _cause(errors: BaseExceptionGroup[BaseException]) -> BaseException:
         else:
             leaves.append(each)
     return min(leaves, key=lambda each: (isinstance(each, _StreamEnded), not isinstance(each, TaskplaneError)))
-
-
-def _no_stream(method: str) -> NotImplementedYet:
-    return NotImplementedYet(f"{method} is not served by this version: units connect by the stream")

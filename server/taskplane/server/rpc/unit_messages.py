@@ -1,5 +1,6 @@
 """Messages of a unit's stream, checked and in the words of the core, and back."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from google.protobuf.struct_pb2 import Struct
@@ -75,7 +76,7 @@ def read_hello(message: pb.Hello) -> Hello:
         unit_type=check.text("hello.unit_type", message.unit_type, at_least=1, at_most=100),
         unit_name=check.text("hello.unit_name", message.unit_name, at_least=1, at_most=255),
         capacity=check.number("hello.capacity", message.capacity, at_least=0, at_most=MAX_CAPACITY),
-        task_types=_task_types(check, message),
+        task_types=_required_task_types(check, message),
         labels=check.labels("hello.labels", message.labels),
         sdk=check.text("hello.sdk", message.sdk, at_most=100),
         inventory=tuple(_held(check, f"hello.inventory[{i}]", each) for i, each in enumerate(message.inventory)),
@@ -85,17 +86,22 @@ def read_hello(message: pb.Hello) -> Hello:
     return hello
 
 
-def _task_types(check: Checker, message: pb.Hello) -> dict[str, TaskTypeSupport]:
+def _required_task_types(check: Checker, message: pb.Hello) -> dict[str, TaskTypeSupport]:
     if not message.task_types:
         check.refuse("hello.task_types", "at least one is required")
-    check.unique("hello.task_types", [each.task_type for each in message.task_types], at_most=MAX_TASK_TYPES)
+    return read_task_types(check, "hello.task_types", message.task_types)
+
+
+def read_task_types(
+    check: Checker, name: str, messages: Sequence[execution_unit_pb2.TaskTypeSupport]
+) -> dict[str, TaskTypeSupport]:
+    """Read what a unit accepts, by task type."""
+    check.unique(name, [each.task_type for each in messages], at_most=MAX_TASK_TYPES)
     return {
         each.task_type: TaskTypeSupport(
-            check.task_type(f"hello.task_types[{index}].task_type", each.task_type),
-            each.can_pause,
-            each.can_checkpoint,
+            check.task_type(f"{name}[{index}].task_type", each.task_type), each.can_pause, each.can_checkpoint
         )
-        for index, each in enumerate(message.task_types)
+        for index, each in enumerate(messages)
     }
 
 
@@ -219,11 +225,12 @@ def _welcome(welcome: Welcome) -> pb.Welcome:
         session_id=welcome.session_id,
         heartbeat_interval=seconds_message(welcome.heartbeat_seconds),
         lease_duration=seconds_message(welcome.lease_seconds),
-        verdicts=[_verdict(each) for each in welcome.verdicts],
+        verdicts=[verdict_message(each) for each in welcome.verdicts],
     )
 
 
-def _verdict(verdict: Verdict) -> pb.Verdict:
+def verdict_message(verdict: Verdict) -> pb.Verdict:
+    """Return what becomes of an attempt."""
     return pb.Verdict(
         task_id=verdict.task_id,
         attempt=verdict.attempt,

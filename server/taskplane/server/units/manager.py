@@ -56,7 +56,7 @@ class ExecutionUnitManager:
         self._store = store
         self._states = states
         self._registry = registry
-        self._intervals = intervals
+        self.intervals = intervals
 
     async def connect(self, hello: Hello, link: Link) -> Session:
         """Take a unit with a stream on, as `take_on` does."""
@@ -91,7 +91,7 @@ class ExecutionUnitManager:
         for verdict in settled.verdicts:
             if verdict.action is VerdictAction.PAUSE:
                 self._registry.hold(unit, verdict.task_id, verdict.attempt)
-        heartbeat, lease = self._intervals.heartbeat, self._intervals.lease
+        heartbeat, lease = self.intervals.heartbeat, self.intervals.lease
         session.link.welcome(Welcome(unit_id, session.session_id, heartbeat, lease, tuple(settled.verdicts)))
         session.deliver([*settled.commands, *(dispatch_command(each) for each in settled.dispatches)])
         session.welcomed = True
@@ -189,13 +189,18 @@ class ExecutionUnitManager:
         raise UnitNotFound(unit_id)
 
     async def delete_unit(self, unit_id: str) -> None:
-        """Forget a unit that is OFFLINE and has no RUNNING tasks. Raises UnitNotFound, UnitInUse."""
+        """Forget a unit without RUNNING tasks; one with a stream must be OFFLINE. Raises UnitNotFound, UnitInUse."""
         unit = self._registry.find(unit_id)
         if unit is None:
             raise UnitNotFound(unit_id)
-        if unit.session or unit.running:
-            what = "is connected" if unit.session else f"has {len(unit.running)} running tasks"
+        has_stream = unit.session is not None and not unit.record.endpoint
+        if has_stream or unit.running:
+            what = "is connected" if has_stream else f"has {len(unit.running)} running tasks"
             raise UnitInUse(f"unit {unit_id!r} cannot be deleted: it {what}", metadata={"unit_id": unit_id})
+        if unit.session:
+            unit.session.link.end(UnitNotFound(unit_id))
+            unit.session = None
+            self._registry.release_all(unit)
         await self._store.delete_unit(unit_id)
         self._registry.remove(unit_id)
 

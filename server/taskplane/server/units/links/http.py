@@ -33,6 +33,9 @@ log = logging.getLogger(__name__)
 # What the unit is told of the loss of an attempt: only this, as a cancel. It has no word for the other reasons, and
 # would clean up what the next attempt goes on from.
 TOLD_DROPS = frozenset({DropReason.CANCELLED, DropReason.DELETED})
+# The unit says that the task itself is at fault: it would be so anywhere and at any time.
+HOPELESS = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY})
+NOT_THERE = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED})
 # How often a drain looks for what is still at work.
 DRAIN_CHECK_SECONDS = 0.2
 
@@ -138,13 +141,20 @@ class HttpLink:
                 await self._drop(command, reason)
 
     async def _start(self, command: Command, dispatch: Dispatch) -> None:
-        if answer := await self._tell_once(command, "execute", _execution(command, dispatch)):
+        answer = await self._tell_once(command, "execute", _execution(command, dispatch))
+        if answer and answer.status in HOPELESS:
+            await self._listener.answered(command, Accepted())
+            hopeless = Outcome(status=TaskStatus.FAILED, error_message=str(answer), retryable=False)
+            await self._listener.told(_key(command), hopeless)
+        elif answer:
             await self._settle(command, answer)
+            if answer.status in NOT_THERE:
+                self._listener.unanswered()
 
     async def _resume(self, command: Command, held_attempt: int, dispatch: Dispatch) -> None:
         body = {"attempt": command.attempt, "heldAttempt": held_attempt}
         answer = await self._tell_once(command, f"resume/{command.task_id}", body)
-        if answer and answer.status in {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}:
+        if answer and answer.status in NOT_THERE:
             # It has forgotten the task, or knows no resume at all: then the checkpoint is the memory.
             await self._start(command, dispatch)
         elif answer:
