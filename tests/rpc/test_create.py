@@ -3,6 +3,7 @@
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.json_format import MessageToDict
+from rpc.conftest import Connect
 from rpc.deep import objects_in_objects
 from rpc.raw_unit import RawUnit, struct
 from rpc.server import Wire, status_name, watching
@@ -81,6 +82,14 @@ async def test_the_largest_config_passes(wire: Wire) -> None:
     config = struct({"text": "x" * (1024 * 1024 - len('{"text":""}'))})
     task = await create(wire, config=config)
     assert (await wire.get(task.id)).config == config
+
+
+async def test_many_large_tasks_reach_their_unit_at_once(wire: Wire, connect: Connect) -> None:
+    config = struct({"text": "x" * 1_000_000})
+    tasks = [await create(wire, config=config, start=True) for _ in range(10)]
+    unit = await connect(capacity=10)
+    for task in tasks:
+        assert (await unit.expect("start", task_id=task.id)).start.config == config
 
 
 async def test_the_deepest_config_passes_to_everybody_who_is_told_of_it(wire: Wire, unit: RawUnit) -> None:

@@ -1,6 +1,6 @@
 """Messages of a unit's stream, checked and in the words of the core, and back."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 
 from google.protobuf.struct_pb2 import Struct
@@ -46,6 +46,9 @@ MAX_CAPACITY = 10_000
 MAX_TASK_TYPES = 1000
 MAX_PROGRESS_MESSAGE = 1000
 MAX_ERROR_MESSAGE = 10_000
+# Commands that do not fit go into a further message. A start with a large config and checkpoint has one for itself:
+# receivers take 4 MiB if nothing is said, and one message too large would end the stream, again on every session.
+FULL_MESSAGE_BYTES = 1024 * 1024
 # Longer waits than this are no retry.
 _MAX_RETRY_DELAY = timedelta(days=365)
 
@@ -207,9 +210,7 @@ def server_messages(outgoing: Outgoing) -> list[pb.ServerMessage]:
     messages = []
     if outgoing.welcome:
         messages.append(pb.ServerMessage(welcome=_welcome(outgoing.welcome)))
-    if outgoing.commands:
-        commands = pb.Commands(commands=[_command(each) for each in outgoing.commands])
-        messages.append(pb.ServerMessage(commands=commands))
+    messages += _command_messages(outgoing.commands)
     if ack := outgoing.ack:
         messages.append(pb.ServerMessage(ack=pb.Ack(sequence=ack.sequence, heartbeat=ack.heartbeat)))
     if outgoing.drain:
@@ -217,6 +218,18 @@ def server_messages(outgoing: Outgoing) -> list[pb.ServerMessage]:
         timeout = None if seconds is None else seconds_message(seconds)
         messages.append(pb.ServerMessage(drain=pb.DrainRequest(timeout=timeout)))
     return messages
+
+
+def _command_messages(commands: Iterable[Command]) -> Iterator[pb.ServerMessage]:
+    message, size = pb.ServerMessage(), 0
+    for command in map(_command, commands):
+        if size and size + command.ByteSize() > FULL_MESSAGE_BYTES:
+            yield message
+            message, size = pb.ServerMessage(), 0
+        message.commands.commands.append(command)
+        size += command.ByteSize()
+    if size:
+        yield message
 
 
 def _welcome(welcome: Welcome) -> pb.Welcome:
