@@ -26,4 +26,13 @@ OPTIONS: tuple[tuple[str, int], ...] = (
 
 def open_channel(server: str | None) -> grpc.Channel:
     """A plain-text channel to `server`, HOST:PORT; None: $TASKPLANE_SERVER, else 127.0.0.1:50051. Connects lazily."""
-    return grpc.insecure_channel(server or os.environ.get(SERVER_VARIABLE) or DEFAULT_SERVER, OPTIONS)
+    return grpc.insecure_channel(_address(server), OPTIONS)
+
+
+def open_aio_channel(server: str | None) -> grpc.aio.Channel:
+    """As `open_channel`, for asyncio."""
+    return grpc.aio.insecure_channel(_address(server), OPTIONS)
+
+
+def _address(server: str | None) -> str:
+    return server or os.environ.get(SERVER_VARIABLE) or DEFAULT_SERVER

@@ -78,7 +78,7 @@ class TaskCalls(Calls):
 
         `timeout` is for each page, `page_size` up to 1000, 0 the server's choice.
         """
-        request = _list_request(restrictions, page_size=page_size, oldest_first=oldest_first)
+        request = list_request(restrictions, page_size=page_size, oldest_first=oldest_first)
         for page in all_pages(lambda token: self._list_tasks(request, token, timeout)):
             yield from page.tasks
 
@@ -93,7 +93,7 @@ class TaskCalls(Calls):
         **restrictions: Unpack[FilterOptions],
     ) -> ListTasksResponse:
         """One page. `page_token` is the `next_page_token` of the page before, of the same restrictions and order."""
-        request = _list_request(restrictions, page_size=page_size, oldest_first=oldest_first)
+        request = list_request(restrictions, page_size=page_size, oldest_first=oldest_first)
         request.include_total = include_total
         return self._list_tasks(request, page_token, timeout)
 
@@ -119,7 +119,8 @@ class TaskCalls(Calls):
         return self._call(self._tasks.ListTasks, request, timeout)
 
 
-def _list_request(restrictions: FilterOptions, *, page_size: int, oldest_first: bool) -> ListTasksRequest:
+def list_request(restrictions: FilterOptions, *, page_size: int, oldest_first: bool) -> ListTasksRequest:
+    """The request of a list's first page."""
     return ListTasksRequest(
         filter=task_filter(**restrictions),
         page_size=page_size,

@@ -41,50 +41,52 @@ class WatchCalls(Calls):
             include_progress=include_progress,
             max_progress_per_second=max_progress_per_second,
         )
-        return _Watch(self._tasks.WatchTasks, request, self._retry, reconnect_timeout).events()
+        course = WatchCourse(request, self._retry, reconnect_timeout)
+        return _events(self._tasks.WatchTasks, course)
 
 
-class _Watch:
-    """One watch: where it is, and since when it has been cut off."""
+def _events(open_stream: OpenStream, course: "WatchCourse") -> Generator[WatchTasksResponse]:
+    while True:
+        stream = open_stream(course.request)
+        try:
+            for event in stream:
+                course.advance(event)
+                yield event
+            pause = course.pause_seconds(stream_ended())
+        except grpc.RpcError as error:
+            pause = course.pause_seconds(translate(error))
+        finally:
+            stream.cancel()
+        time.sleep(pause)
 
-    def __init__(
-        self, open_stream: OpenStream, request: WatchTasksRequest, retry: RetryPolicy, reconnect_timeout: float
-    ) -> None:
-        self._open_stream = open_stream
-        self._request = request
+
+class WatchCourse:
+    """One watch: where it is, since when it has been cut off, and when to give up. `request` goes on from there."""
+
+    def __init__(self, request: WatchTasksRequest, retry: RetryPolicy, reconnect_timeout: float) -> None:
+        self.request = request
         self._retry = retry
         self._reconnect_timeout = reconnect_timeout
         self._was_connected = False
         self._failures = 0
         self._broken_since = 0.0
 
-    def events(self) -> Generator[WatchTasksResponse]:
-        while True:
-            stream = self._open_stream(self._request)
-            try:
-                for event in stream:
-                    self._advance(event)
-                    yield event
-                self._pause_or_raise(_stream_ended())
-            except grpc.RpcError as error:
-                self._pause_or_raise(translate(error))
-            finally:
-                stream.cancel()
-
-    def _advance(self, event: WatchTasksResponse) -> None:
+    def advance(self, event: WatchTasksResponse) -> None:
+        """Takes that an event has come."""
         self._was_connected = True
         self._failures = 0
-        is_past_snapshot = self._request.HasField("after_revision")
+        is_past_snapshot = self.request.HasField("after_revision")
         if is_past_snapshot or event.WhichOneof("event") == "snapshot_complete":
-            self._request.after_revision = event.revision
+            self.request.after_revision = event.revision
 
-    def _pause_or_raise(self, failure: TaskplaneError) -> None:
+    def pause_seconds(self, failure: TaskplaneError) -> float:
+        """How long to wait before the watch is opened again after a failure. Raises it if there is no use."""
         self._failures += 1
         if self._failures == 1:
             self._broken_since = time.monotonic()
         if not isinstance(failure, UnavailableError | SlowReaderError) or self._gives_up(failure):
             raise failure
-        time.sleep(self._retry.pause_seconds(self._failures, failure))
+        return self._retry.pause_seconds(self._failures, failure)
 
     def _gives_up(self, failure: TaskplaneError) -> bool:
         if not self._was_connected:
@@ -92,6 +94,6 @@ class _Watch:
         return time.monotonic() - self._broken_since >= self._reconnect_timeout
 
 
-def _stream_ended() -> UnavailableError:
+def stream_ended() -> UnavailableError:
     """A watch never ends by itself, so an end without an error is a server that leaves."""
     return UnavailableError(grpc.StatusCode.UNAVAILABLE, "STREAM_ENDED", "the server ended the watch")

@@ -1,0 +1,279 @@
+"""The asyncio client against a server that is scripted call by call."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import aclosing
+from typing import Any
+
+import grpc
+import pytest
+from client.conftest import AT_ONCE, PATIENCE_SECONDS, because, trailing_metadata
+
+from taskplane.client import InvalidArgumentError, NotFoundError, NotJsonError, UnavailableError
+from taskplane.client.aio import AsyncClient
+from taskplane.client.aio.coalescing import MAX_TASKS
+from taskplane.v1.task_pb2 import Task, TaskTransition
+from taskplane.v1.task_service_pb2 import (
+    BatchCreateTasksRequest,
+    BatchCreateTasksResponse,
+    CreateTaskRequest,
+    CreateTaskResponse,
+    GetTaskRequest,
+    GetTaskResponse,
+    ListTasksRequest,
+    ListTasksResponse,
+    ListTaskTransitionsRequest,
+    ListTaskTransitionsResponse,
+    PauseTaskRequest,
+    PauseTaskResponse,
+    SnapshotComplete,
+    TaskSpec,
+    TransitionEvent,
+    WatchTasksRequest,
+    WatchTasksResponse,
+)
+from taskplane.v1.task_service_pb2_grpc import TaskServiceServicer, add_TaskServiceServicer_to_server
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class Script(TaskServiceServicer):
+    """Creates what it is asked for, unless its name is "bad"; while `gate` is closed, batches wait at it."""
+
+    def __init__(self) -> None:
+        self.batches: list[BatchCreateTasksRequest] = []
+        self.creates: list[CreateTaskRequest] = []
+        self.pauses: list[PauseTaskRequest] = []
+        self.watched_after: list[int | None] = []
+        self.arrived = asyncio.Event()
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.failures_left = 0
+
+    async def CreateTask(self, request: CreateTaskRequest, context: Context) -> CreateTaskResponse:
+        self.creates.append(request)
+        await self._maybe_fail(context)
+        return CreateTaskResponse(task=_created(request.task))
+
+    async def BatchCreateTasks(self, request: BatchCreateTasksRequest, context: Context) -> BatchCreateTasksResponse:
+        self.batches.append(request)
+        self.arrived.set()
+        await self.gate.wait()
+        await self._maybe_fail(context)
+        if any(spec.task_name == "bad" for spec in request.tasks):
+            await _abort(context, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELDS")
+        return BatchCreateTasksResponse(tasks=[_created(spec) for spec in request.tasks])
+
+    async def GetTask(self, request: GetTaskRequest, context: Context) -> GetTaskResponse:
+        if request.task_id != 7:
+            await _abort(context, grpc.StatusCode.NOT_FOUND, "TASK_NOT_FOUND")
+        return GetTaskResponse(task=Task(id=7))
+
+    async def PauseTask(self, request: PauseTaskRequest, context: Context) -> PauseTaskResponse:
+        self.pauses.append(request)
+        return PauseTaskResponse(task=Task(id=request.task_id))
+
+    async def ListTasks(self, request: ListTasksRequest, context: Context) -> ListTasksResponse:
+        page = int(request.page_token or 0)
+        return ListTasksResponse(tasks=[Task(id=page)], next_page_token=str(page + 1) if page < 2 else "")
+
+    async def ListTaskTransitions(
+        self, request: ListTaskTransitionsRequest, context: Context
+    ) -> ListTaskTransitionsResponse:
+        return ListTaskTransitionsResponse(transitions=[TaskTransition(revision=1), TaskTransition(revision=2)])
+
+    async def WatchTasks(self, request: WatchTasksRequest, context: Context) -> AsyncIterator[WatchTasksResponse]:
+        is_resumed = request.HasField("after_revision")
+        self.watched_after.append(request.after_revision if is_resumed else None)
+        if is_resumed:
+            yield WatchTasksResponse(revision=request.after_revision + 1, transition=TransitionEvent())
+        else:
+            yield WatchTasksResponse(revision=5, snapshot_complete=SnapshotComplete())
+        await context.abort(grpc.StatusCode.UNAVAILABLE, "gone")
+
+    async def _maybe_fail(self, context: Context) -> None:
+        if self.failures_left:
+            self.failures_left -= 1
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "gone")
+
+
+def _created(spec: TaskSpec) -> Task:
+    return Task(id=1, task_name=spec.task_name)
+
+
+async def _abort(context: Context, code: grpc.StatusCode, reason: str) -> None:
+    await context.abort(code, "no", trailing_metadata(code, "no", because(reason)))
+
+
+@pytest.fixture
+async def script() -> Script:
+    return Script()  # type: ignore[abstract]  # the other methods answer UNIMPLEMENTED
+
+
+@pytest.fixture
+async def address(script: Script) -> AsyncIterator[str]:
+    server = grpc.aio.server()
+    add_TaskServiceServicer_to_server(script, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    yield f"127.0.0.1:{port}"
+    await server.stop(None)
+
+
+@pytest.fixture
+async def client(address: str) -> AsyncIterator[AsyncClient]:
+    async with AsyncClient(address, retry=AT_ONCE, timeout=PATIENCE_SECONDS) as client:
+        yield client
+
+
+@pytest.fixture
+async def gathering(address: str) -> AsyncIterator[AsyncClient]:
+    """A client that coalesces."""
+    async with AsyncClient(address, retry=AT_ONCE, timeout=PATIENCE_SECONDS, coalesce=True) as client:
+        yield client
+
+
+async def test_calls_carry_what_the_sync_client_sends(client: AsyncClient, script: Script) -> None:
+    task = await client.create_task("T", "n", {"path": "a.csv"}, start=True, actor="me")
+    await client.pause_task(7, wait=False, reason="because", expected_revision=3)
+    (create,), (pause,) = script.creates, script.pauses
+    assert task.task_name == "n"
+    assert (create.task.task_type, create.task.start, create.context.actor) == ("T", True, "me")
+    assert (pause.task_id, pause.no_wait, pause.context.reason, pause.context.expected_revision) == (
+        7,
+        True,
+        "because",
+        3,
+    )
+    assert create.context.request_id
+    assert create.context.request_id != pause.context.request_id
+
+
+async def test_pages_follow_each_other(client: AsyncClient) -> None:
+    assert [task.id async for task in client.list_tasks()] == [0, 1, 2]
+    assert [each.revision async for each in client.list_task_transitions(7)] == [1, 2]
+
+
+async def test_errors_are_those_of_the_sync_client(client: AsyncClient) -> None:
+    assert (await client.get_task(7)).id == 7
+    with pytest.raises(NotFoundError, match="TASK_NOT_FOUND"):
+        await client.get_task(8)
+    with pytest.raises(NotJsonError):
+        await client.create_task("T", "n", {"ratio": float("nan")})
+
+
+async def test_a_call_is_repeated_under_the_same_request_id(client: AsyncClient, script: Script) -> None:
+    script.failures_left = 2
+    await client.create_task("T", "n")
+    first, second, third = script.creates
+    assert first == second == third
+
+
+async def test_after_so_many_attempts_the_error_is_raised(client: AsyncClient, script: Script) -> None:
+    script.failures_left = 3
+    with pytest.raises(UnavailableError, match="gone"):
+        await client.create_task("T", "n")
+
+
+async def test_a_watch_goes_on_after_a_break(client: AsyncClient, script: Script) -> None:
+    async with aclosing(client.watch([7])) as events:
+        assert [(await anext(events)).revision for _ in range(3)] == [5, 6, 7]
+    assert script.watched_after == [None, 5, 6]
+
+
+async def create_while_one_is_under_way(
+    client: AsyncClient, script: Script, names: Iterable[str], actors: Iterable[str] = ()
+) -> list[Task | BaseException]:
+    """Creates the first by itself, and the others while it waits at the gate."""
+    first, *others = names
+    actor_of = dict(zip(others, actors, strict=False))
+    script.gate.clear()
+    creates = [asyncio.create_task(client.create_task("T", first))]
+    await script.arrived.wait()
+    creates += [asyncio.create_task(client.create_task("T", name, actor=actor_of.get(name, ""))) for name in others]
+
+    async def open_gate() -> None:
+        script.gate.set()
+
+    # Tasks take their first step in the order in which they are made: the others have asked before the gate opens.
+    await asyncio.create_task(open_gate())
+    return await asyncio.gather(*creates, return_exceptions=True)
+
+
+def names_of(script: Script) -> list[list[str]]:
+    return [[spec.task_name for spec in batch.tasks] for batch in script.batches]
+
+
+async def test_a_lone_create_goes_out_at_once(gathering: AsyncClient, script: Script) -> None:
+    assert (await gathering.create_task("T", "a")).task_name == "a"
+    assert names_of(script) == [["a"]]
+
+
+async def test_creates_that_come_meanwhile_travel_together(gathering: AsyncClient, script: Script) -> None:
+    tasks = await create_while_one_is_under_way(gathering, script, "abcd")
+    assert [task.task_name for task in tasks if isinstance(task, Task)] == list("abcd")
+    assert names_of(script) == [["a"], ["b", "c", "d"]]
+    assert script.creates == []
+
+
+async def test_a_batch_has_one_asker(gathering: AsyncClient, script: Script) -> None:
+    await create_while_one_is_under_way(gathering, script, "abcd", actors=["x", "x", "y"])
+    assert names_of(script) == [["a"], ["b", "c"], ["d"]]
+    assert [batch.context.actor for batch in script.batches] == ["", "x", "y"]
+
+
+async def test_no_batch_is_larger_than_the_server_takes(gathering: AsyncClient, script: Script) -> None:
+    await asyncio.gather(*(gathering.create_task("T", str(number)) for number in range(MAX_TASKS + 1)))
+    assert [len(batch.tasks) for batch in script.batches] == [MAX_TASKS, 1]
+
+
+async def test_large_tasks_fit_into_messages(gathering: AsyncClient, script: Script) -> None:
+    config: dict[str, object] = {"text": "x" * 900_000}
+    await asyncio.gather(*(gathering.create_task("T", str(number), config) for number in range(5)))
+    assert [len(batch.tasks) for batch in script.batches] == [2, 2, 1]
+
+
+async def test_a_bad_task_fails_alone(gathering: AsyncClient, script: Script) -> None:
+    good, bad, other = await create_while_one_is_under_way(gathering, script, ["good", "bad", "other"])
+    assert isinstance(good, Task)
+    assert isinstance(bad, InvalidArgumentError)
+    assert isinstance(other, Task)
+    assert names_of(script) == [["good"], ["bad", "other"], ["bad"], ["other"]]
+
+
+async def test_every_create_of_a_batch_hears_that_the_server_is_away(gathering: AsyncClient, script: Script) -> None:
+    script.failures_left = 3
+    outcomes = await asyncio.gather(*(gathering.create_task("T", name) for name in "ab"), return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [UnavailableError, UnavailableError]
+    assert (await gathering.create_task("T", "c")).task_name == "c"
+
+
+async def test_a_create_with_a_request_id_or_a_timeout_goes_alone(gathering: AsyncClient, script: Script) -> None:
+    await asyncio.gather(
+        gathering.create_task("T", "a", request_id="mine"), gathering.create_task("T", "b", timeout=20)
+    )
+    assert sorted(create.task.task_name for create in script.creates) == ["a", "b"]
+    assert script.batches == []
+
+
+async def test_a_caller_that_goes_away_disturbs_nobody(gathering: AsyncClient, script: Script) -> None:
+    script.gate.clear()
+    leaving, staying = (asyncio.create_task(gathering.create_task("T", name)) for name in "ab")
+    await script.arrived.wait()
+    leaving.cancel()
+    script.gate.set()
+    assert (await staying).task_name == "b"
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+
+
+async def test_closing_waits_for_what_was_asked_for(address: str, script: Script) -> None:
+    client = AsyncClient(address, timeout=PATIENCE_SECONDS, coalesce=True)
+    script.gate.clear()
+    creating = asyncio.create_task(client.create_task("T", "a"))
+    await script.arrived.wait()
+    closing = asyncio.create_task(client.close())
+    script.gate.set()
+    await closing
+    assert creating.done()
+    assert (await creating).task_name == "a"
