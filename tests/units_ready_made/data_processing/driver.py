@@ -23,7 +23,7 @@ class KilledError(BaseException):
 
 
 class ScriptedTask:
-    """A task as its executor sees it; each `safe_point` and `report` takes the next of `events`, if there is one."""
+    """A task as its executor sees it; each `report` takes the next of `events`, if there is one."""
 
     def __init__(self, events: Iterable[Event] = (), checkpoint: dict[str, Any] | None = None) -> None:
         self.task_id = TASK_ID
@@ -32,17 +32,15 @@ class ScriptedTask:
         self.reports: list[dict[str, Any]] = []
         self._events = iter(events)
 
-    def safe_point(self, checkpoint: MakeCheckpoint) -> None:
-        self._next_event()(self, checkpoint)
-
-    def report(self, progress: float, message: str, checkpoint: dict[str, Any] | None) -> None:
+    def report(self, progress: float, message: str, checkpoint: dict[str, Any] | MakeCheckpoint) -> None:
         event = self._next_event()
         if event is kill:
             raise KilledError
-        if checkpoint is not None:
-            self.store(checkpoint)
-        self.reports.append({"progress": progress, "message": message, "checkpoint": checkpoint})
-        event(self, None)
+        stored = None if callable(checkpoint) else checkpoint
+        if stored is not None:
+            self.store(stored)
+        self.reports.append({"progress": progress, "message": message, "checkpoint": stored})
+        event(self, checkpoint if callable(checkpoint) else None)
 
     def store(self, checkpoint: dict[str, Any]) -> None:
         self.stored = json.loads(json.dumps(checkpoint))

@@ -90,19 +90,25 @@ class Attempt:
 
     # What the executor calls.
 
-    def report(self, progress: float | None, message: str | None, checkpoint: Data | None) -> Hold | None:
+    def report(
+        self, progress: float | None, message: str | None, checkpoint: Data | Callable[[], Data] | None
+    ) -> Hold | None:
         """Sends what is given, and is a safe point: returns what to wait on if the attempt pauses here.
 
-        Raises TypeError or ValueError for what cannot be reported, and the interruption if there is one.
+        A callable checkpoint is called only for that. Raises TypeError or ValueError for what cannot be reported, and
+        the interruption if there is one.
         """
-        data = None if checkpoint is None else json_struct(checkpoint, "checkpoint")
+        for_safe_point = checkpoint if callable(checkpoint) else None
+        data = None if checkpoint is None or callable(checkpoint) else json_struct(checkpoint, "checkpoint")
         with self.lock:
             self.raise_interruption()
             if progress is not None or message is not None:
                 self._post_unless_stopping(Report(progress=self._journal.note_progress(progress, message)))
             if data is not None:
                 self._post_unless_stopping(Report(checkpoint=self._journal.note_checkpoint(data)))
-            return self.safe_point(None)
+            if for_safe_point is None:
+                return self.safe_point(None)
+        return self.safe_point(for_safe_point)
 
     def safe_point(self, checkpoint: Data | Callable[[], Data] | None) -> Hold | None:
         """Lets a demand take hold. The checkpoint is used, or a callable called, only if it is to be reported now."""

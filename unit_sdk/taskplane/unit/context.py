@@ -39,9 +39,11 @@ class TaskContext(_Facts):
     """What a coroutine is handed. Its calls are made one at a time, from the coroutine that runs the task."""
 
     async def report(
-        self, progress: float | None = None, message: str | None = None, checkpoint: Mapping[str, Any] | None = None
+        self, progress: float | None = None, message: str | None = None, checkpoint: Checkpoint | None = None
     ) -> None:
         """Tells how far the work is; a checkpoint given here is stored. Is a safe point as well.
+
+        A callable checkpoint is called only if the work is stopped here, as in `safe_point`.
 
         `progress` is a fraction from 0 to 1. Of values that come faster than they can be sent, only the last is; no
         checkpoint is left out. Raises ValueError or TypeError for a bad fraction, and for a checkpoint that is not
@@ -69,7 +71,7 @@ class SyncTaskContext(_Facts):
     """What a plain function is handed: as TaskContext, without await."""
 
     def report(
-        self, progress: float | None = None, message: str | None = None, checkpoint: Mapping[str, Any] | None = None
+        self, progress: float | None = None, message: str | None = None, checkpoint: Checkpoint | None = None
     ) -> None:
         """As `TaskContext.report`."""
         self._rest(self._attempt.report(progress, message, checkpoint))

@@ -33,11 +33,9 @@ def process(task: SyncTaskContext, config: DataProcessingConfig) -> dict[str, An
 
 
 def _tell(task: SyncTaskContext, conversion: Conversion) -> None:
-    # The safe point comes first: a pause there gets its checkpoint from here, one inside report would get the last
-    # one that was stored.
-    task.safe_point(conversion.checkpoint)
-    due = conversion.checkpoint() if conversion.checkpoint_is_due else None
-    task.report(progress=conversion.progress, message=str(conversion), checkpoint=due)
+    # Between two stored checkpoints one is made only if the task is stopped here: it costs an fsync.
+    checkpoint = conversion.checkpoint() if conversion.checkpoint_is_due else conversion.checkpoint
+    task.report(progress=conversion.progress, message=str(conversion), checkpoint=checkpoint)
 
 
 @contextmanager
