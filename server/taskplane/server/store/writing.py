@@ -7,7 +7,7 @@ MariaDB join a JSON document that is one parameter, SQLite runs one prepared sta
 import base64
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from typing import Any, NamedTuple
@@ -34,6 +34,8 @@ from taskplane.server.store.records import (
 _FIXED = frozenset({"id", "task_name", "task_type", "config", "created_at"})
 _COLUMNS = tuple(column.name for column in schema.tasks.columns)
 _CHANGING = tuple(name for name in _COLUMNS if name not in _FIXED)
+# A statement is one message, of which MariaDB takes 16 MiB and MySQL 64. Escapes can make eight bytes of a character.
+_STATEMENT_CHARACTERS = 2**20
 _WAITING = (TaskStatus.PENDING, TaskStatus.PAUSED)
 
 
@@ -140,11 +142,10 @@ class WriteTransaction:
                 .where(table.c.status == status, table.c.queued == 1, table.c.task_type.in_(list(task_types)))
                 .where(table.c.not_before.is_(None) | (table.c.not_before <= naive(now)))
                 .order_by(table.c.priority.desc(), table.c.queued_at, table.c.id)
-                .limit(limit)
-                .offset(offset)
+                .limit(offset + limit)  # the rows before the page may all be of this status, or none of them
             )
             found += self._locked(query.with_for_update(skip_locked=True))
-        return sorted(found, key=lambda task: (-task.priority, task.queued_at, task.id))[:limit]
+        return sorted(found, key=lambda task: (-task.priority, task.queued_at, task.id))[offset : offset + limit]
 
     def lock_running_on(self, unit_id: str) -> list[Task]:
         """Return the RUNNING and PAUSED tasks whose last dispatch was to this unit."""
@@ -185,8 +186,8 @@ class WriteTransaction:
             self._connection.exec_driver_sql(statement, values)
         else:
             names = self._changed_columns(rows)
-            document = [{name: row[name] for name in ("id", *names) if row[name] is not None} for row in rows]
-            self._connection.exec_driver_sql(_update_from_json(names), (json.dumps(document, ensure_ascii=False),))
+            for document in _documents(rows, names):
+                self._connection.exec_driver_sql(_update_from_json(names), (document,))
 
     def _changed_columns(self, rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
         """Name the columns that change in any of the rows: the database spends most of an update on their number."""
@@ -324,7 +325,10 @@ class WriteTransaction:
 
 
 def save_live(connection: Connection, rows: Sequence[LiveRow]) -> None:
-    """Store what is new of running attempts. Rows of an attempt that is not the task's current one change nothing."""
+    """Store what is new of running attempts.
+
+    Rows of an attempt that is over, or is not the task's current one, change nothing, nor does older progress.
+    """
     if not rows:
         return
     values = [_live_values(row) for row in rows]
@@ -365,26 +369,51 @@ def _live_values(row: LiveRow) -> dict[str, Any]:
     }
 
 
-_LIVE_COLUMNS = ("progress", "progress_message", "progress_at", "accepted_at")
+_LIVE_STATUSES = "status IN ('RUNNING', 'PAUSED')"
 
 
 def _live_assignments(target: str, source: str) -> str:
-    plain = ", ".join(f"{target}{name} = COALESCE({source}{name}, tasks.{name})" for name in _LIVE_COLUMNS)
+    # Older progress may come late: a pause with newer progress was committed while it was on its way. "Or equal",
+    # since MySQL may have assigned progress_at before it compares.
+    is_newer = f"COALESCE({source}progress_at >= tasks.progress_at, {source}progress_at IS NOT NULL)"
+    progress = ", ".join(
+        f"{target}{name} = CASE WHEN {is_newer} THEN {source}{name} ELSE tasks.{name} END"
+        for name in ("progress", "progress_message", "progress_at")
+    )
     return (
-        f"{plain}, {target}pending_accepted_at = CASE WHEN tasks.pending_command_id = {source}command_id"
+        f"{progress}, {target}accepted_at = COALESCE({source}accepted_at, tasks.accepted_at),"
+        f" {target}pending_accepted_at = CASE WHEN tasks.pending_command_id = {source}command_id"
         f" THEN {source}command_accepted_at ELSE tasks.pending_accepted_at END"
     )
 
 
-_LIVE_BY_ROW = f"UPDATE tasks SET {_live_assignments('', ':')} WHERE id = :id AND attempt = :attempt"  # noqa: S608
+_LIVE_BY_ROW = (
+    f"UPDATE tasks SET {_live_assignments('', ':')}"  # noqa: S608  (names of ours)
+    f" WHERE id = :id AND attempt = :attempt AND {_LIVE_STATUSES}"
+)
 _LIVE_FROM_JSON = (
     "UPDATE tasks JOIN JSON_TABLE(%s, '$[*]' COLUMNS ("  # noqa: S608  (names of ours)
     "id BIGINT PATH '$.id', attempt INT PATH '$.attempt', progress DOUBLE PATH '$.progress', "
     "progress_message VARCHAR(1000) PATH '$.progress_message', progress_at DATETIME(6) PATH '$.progress_at', "
     "accepted_at DATETIME(6) PATH '$.accepted_at', command_id VARCHAR(64) PATH '$.command_id', "
     "command_accepted_at DATETIME(6) PATH '$.command_accepted_at')) AS live "
-    f"ON tasks.id = live.id AND tasks.attempt = live.attempt SET {_live_assignments('tasks.', 'live.')}"
+    f"ON tasks.id = live.id AND tasks.attempt = live.attempt AND tasks.{_LIVE_STATUSES} "
+    f"SET {_live_assignments('tasks.', 'live.')}"
 )
+
+
+def _documents(rows: Iterable[Mapping[str, Any]], names: Sequence[str]) -> Iterator[str]:
+    """JSON arrays of the rows, so many that each is short enough for a statement."""
+    texts: list[str] = []
+    characters = 0
+    for row in rows:
+        text = json.dumps({name: row[name] for name in ("id", *names) if row[name] is not None}, ensure_ascii=False)
+        if texts and characters + len(text) > _STATEMENT_CHARACTERS:
+            yield f"[{','.join(texts)}]"
+            texts, characters = [], 0
+        texts.append(text)
+        characters += len(text)
+    yield f"[{','.join(texts)}]"
 
 
 def _json_table_type(name: str) -> str:

@@ -1,0 +1,133 @@
+"""The queue: who is next, who is due, and two servers that look at once."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+from builders import NOW, TASK_TYPE, a_task, at
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Connection, Engine, text
+from stored import insert
+
+from taskplane.server.core.task import Task, TaskStatus
+from taskplane.server.store.store import Store
+from taskplane.server.store.writing import IdBlocks, WriteTransaction
+
+PENDING, PAUSED = TaskStatus.PENDING, TaskStatus.PAUSED
+
+
+def queued(task_id: int, seconds: float = 0, status: TaskStatus = PENDING, **changes: object) -> Task:
+    return a_task(status, **{"id": task_id, "queued_at": at(seconds), **changes})
+
+
+async def claimed(store: Store, limit: int = 100, offset: int = 0) -> list[int]:
+    found = await store.transaction(lambda each: each.lock_queued([TASK_TYPE], NOW, limit, offset))
+    return [task.id for task in found]
+
+
+async def test_the_highest_priority_comes_first_then_the_oldest(store: Store) -> None:
+    await insert(
+        store,
+        queued(1, 3, priority=0),
+        queued(2, 2, priority=0),
+        queued(3, 9, priority=7),
+        queued(4, 1, PAUSED, priority=0),
+        queued(5, 10, PAUSED, priority=7),
+        queued(6, 2, priority=0),
+    )
+    assert await claimed(store) == [3, 5, 4, 2, 6, 1]
+    assert await claimed(store, limit=2) == [3, 5]
+
+
+async def test_only_what_wants_to_run_and_is_due_is_claimed(store: Store) -> None:
+    await insert(
+        store,
+        a_task(id=1),
+        queued(2, task_type="VIDEO"),
+        queued(3, not_before=at(0.000001)),
+        queued(4, not_before=NOW),
+        *(a_task(status, id=number) for number, status in enumerate(TaskStatus, 5)),
+    )
+    assert await claimed(store) == [4]
+
+
+async def test_the_claim_returns_whole_tasks(store: Store) -> None:
+    task = queued(1, labels={"a": "b"}, config={"rows": [1, 2]})
+    await insert(store, task)
+    assert await store.transaction(lambda each: each.lock_queued([TASK_TYPE], NOW, 10)) == [task]
+
+
+queues = st.lists(
+    st.tuples(st.sampled_from([PENDING, PAUSED]), st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=12
+)
+
+
+@given(queues, st.integers(1, 5))
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_the_pages_of_the_queue_are_the_whole_queue(
+    engine: Engine, found: Sequence[tuple[TaskStatus, int, int]], limit: int
+) -> None:
+    """A claim looks further when what it saw fits nowhere: nothing may be hidden from it, whatever its status."""
+    tasks = [
+        queued(number, seconds, status, priority=priority)
+        for number, (status, priority, seconds) in enumerate(found, 1)
+    ]
+    in_order = sorted(tasks, key=lambda task: (-task.priority, task.queued_at, task.id))
+    with engine.connect() as connection:  # never committed: each example has an empty table
+        transaction = WriteTransaction(connection, IdBlocks())
+        transaction.insert_tasks(tasks)
+        pages = [
+            [task.id for task in transaction.lock_queued([TASK_TYPE], NOW, limit, offset)]
+            for offset in range(0, len(tasks), limit)
+        ]
+    assert [task_id for page in pages for task_id in page] == [task.id for task in in_order]
+    assert all(len(page) == limit for page in pages[:-1])
+
+
+def lock(connection: Connection, *task_ids: int) -> None:
+    WriteTransaction(connection, IdBlocks()).lock_tasks(task_ids)
+
+
+@pytest.mark.usefixtures("without_sqlite")
+async def test_a_claim_passes_over_what_another_server_is_claiming(store: Store, engine: Engine) -> None:
+    await insert(store, *(queued(number, number) for number in range(1, 6)))
+    with engine.connect() as other:
+        lock(other, 1, 3)
+        assert await claimed(store, limit=2) == [2, 4]
+    assert await claimed(store, limit=2) == [1, 2]
+
+
+@pytest.mark.usefixtures("without_sqlite")
+async def test_a_claim_locks_no_more_than_it_returns(store: Store, engine: Engine) -> None:
+    """With a filesort it would lock every row that it reads, and the other servers would find nothing."""
+    await insert(store, *(queued(number, number, priority=number % 3) for number in range(1, 201)))
+    with engine.connect() as other:
+        mine = WriteTransaction(other, IdBlocks()).lock_queued([TASK_TYPE], NOW, 5)
+        theirs = await claimed(store, limit=200)
+    assert len(theirs) == 195
+    assert not {task.id for task in mine} & set(theirs)
+
+
+@pytest.mark.usefixtures("without_sqlite")
+async def test_what_is_locked_by_id_is_waited_for(store: Store, engine: Engine) -> None:
+    await insert(store, queued(1))
+    wait = text("SELECT id FROM tasks WHERE id = 1 FOR UPDATE SKIP LOCKED")
+
+    def look(transaction: WriteTransaction) -> bool:
+        locked = transaction.lock_tasks([1, 2])
+        with engine.connect() as other:
+            return set(locked) == {1} and other.execute(wait).first() is None
+
+    assert await store.transaction(look), "nobody else gets at the row until the transaction is over"
+    with engine.connect() as other:
+        assert other.execute(wait).first() is not None
+
+
+async def test_the_tasks_of_a_unit_are_those_it_has_to_answer_for(store: Store) -> None:
+    tasks = [a_task(status, id=number, execution_unit_id="mine") for number, status in enumerate(TaskStatus, 1)]
+    await insert(store, *tasks, replace(tasks[1], id=20, execution_unit_id="Mine"), a_task(TaskStatus.RUNNING, id=21))
+    found = await store.transaction(lambda each: each.lock_running_on("mine"))
+    assert {task.status for task in found} == {TaskStatus.RUNNING, PAUSED}
+    assert {task.execution_unit_id for task in found} == {"mine"}
+    assert len(found) == 2

@@ -1,0 +1,200 @@
+"""Tasks go in and come out as they were, whatever they hold; a transaction that cannot hold them changes nothing."""
+
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from builders import NOW, a_command, a_task, at
+from sqlalchemy import Engine, event
+from sqlalchemy.exc import DBAPIError
+from stored import insert, update
+
+from taskplane.server.core.task import Checkpoint, Limits, Progress, Task, TaskStatus, Verb
+from taskplane.server.store.store import Store
+
+ODD_TEXTS = {
+    "emoji": "🦆🇩🇪 quack",
+    "quotes": "'\"`''\"\"",
+    "backslashes": "\\ \\n \\u0041 \\",
+    "placeholders": "%s %% ? :id %(id)s {0}",
+    "white space": " \t\n\r ",
+    "right to left": "שלום עולם",
+    "JSON": '{"a": [1, null]}',
+    "the text null": "null",
+    "SQL": "'; DROP TABLE tasks; --",
+}
+ODD_JSON: list[dict[str, Any]] = [
+    {},
+    {"nothing": None, "no": False, "yes": True},
+    {"nested": {"list": [1, [2, {"deep": None}]], "empty": {}, "none": []}},
+    {"numbers": [0, -1, 0.1, 1e300, -2.5e-7, 2**53]},
+    {"": "empty key", '"': "quote", "\\": "backslash", "a.b[0]": "path", "🦆": "duck"},
+    dict(ODD_TEXTS),
+]
+
+
+def a_full_task(text: str = "text", json: dict[str, Any] | None = None) -> Task:
+    """Return a task with a value in every field, all different."""
+    document = json if json is not None else {"key": text}
+    return a_task(
+        TaskStatus.RUNNING,
+        task_name=text[:255],
+        priority=1000,
+        config=document,
+        execution_unit_id=text[:255],
+        execution_unit_type=text[:100],
+        created_at=at(1),
+        updated_at=at(2),
+        started_at=at(3),
+        completed_at=at(4),
+        error_message=text,
+        retry_count=5,
+        max_retries=6,
+        result=document,
+        revision=2**40,
+        attempt=7,
+        accepted_at=at(5),
+        progress=Progress(0.123456789, text[:1000], at(6)),
+        checkpoint=Checkpoint(2**41, 8, at(7)),
+        last_checkpoint_number=2**42,
+        queued_at=at(8),
+        queued_by=text[:255],
+        queued_reason=text[:1000],
+        queued_command_id="command-0",
+        not_before=at(9),
+        pending_command=a_command(
+            Verb.CANCEL, deadline=at(10), accepted_at=at(11), actor=text[:255], reason=text[:1000]
+        ),
+        labels={"label": text[:255]},
+        unit_labels={"unit": text[:255]},
+        limits=Limits(
+            run_budget=timedelta(hours=1),
+            deadline=at(12),
+            queue_timeout=timedelta(seconds=1.5),
+            stall_timeout=timedelta(microseconds=1),
+        ),
+        active_seconds=1.5,
+        paused_seconds=2.25,
+        status_changed_at=at(13),
+    )
+
+
+def test_a_full_task_is_full() -> None:
+    bare = a_task()
+    same = {field.name for field in fields(Task) if getattr(a_full_task(), field.name) == getattr(bare, field.name)}
+    assert same == {"id", "task_type"}
+
+
+async def test_every_field_survives_both_ways_in(store: Store) -> None:
+    await insert(store, a_full_task(), a_task(id=2))
+    assert await store.get_task(1) == a_full_task()
+    assert await store.get_task(2) == a_task(id=2)
+    full, bare = replace(_with_fixed_of(a_full_task(), a_task()), id=2), _with_fixed_of(a_task(), a_full_task())
+    await update(store, bare, full)
+    assert await store.get_task(1) == bare, "what is None again is None in the database"
+    assert await store.get_task(2) == full
+
+
+def _with_fixed_of(task: Task, original: Task) -> Task:
+    """Return the task with what never changes after the creation."""
+    return replace(
+        task, task_name=original.task_name, config=original.config, created_at=original.created_at, id=original.id
+    )
+
+
+async def come_out_as_they_went_in(store: Store, *tasks: Task) -> None:
+    """Store the tasks by inserts, and again, under other ids, by an update of bare ones."""
+    copies = [replace(task, id=task.id + 1000) for task in tasks]
+    await insert(store, *tasks, *(_with_fixed_of(a_task(), copy) for copy in copies))
+    await update(store, *copies)
+    for task in (*tasks, *copies):
+        assert await store.get_task(task.id) == task
+
+
+async def test_odd_texts_survive(store: Store) -> None:
+    tasks = [replace(a_full_task(text), id=number) for number, text in enumerate(ODD_TEXTS.values(), 1)]
+    await come_out_as_they_went_in(store, *tasks)
+
+
+async def test_the_longest_texts_survive(store: Store) -> None:
+    # In characters, not bytes: an emoji has four.
+    await come_out_as_they_went_in(store, a_full_task("🦆" * 10_000, {"text": "🦆" * (2**20 // 4)}))
+
+
+async def test_odd_documents_survive(store: Store) -> None:
+    tasks = [replace(a_full_task(json=document), id=number) for number, document in enumerate(ODD_JSON, 1)]
+    await come_out_as_they_went_in(store, *tasks)
+
+
+async def test_types_are_told_apart_by_case(store: Store) -> None:
+    await insert(store, a_task(id=1, task_type="video"), a_task(id=2, task_type="VIDEO"))
+    found = await store.transaction(lambda each: each.lock_queued(["VIDEO"], NOW, 10))
+    assert found == []
+    assert (await store.get_task(1)) != (await store.get_task(2))
+
+
+async def test_many_rows_change_to_different_values_in_one_statement(store: Store, statements: Sequence[str]) -> None:
+    tasks = [a_task(id=number) for number in range(1, 301)]
+    await insert(store, *tasks)
+    changed = [
+        replace(task, priority=task.id, labels={"n": f"{task.id}"}, error_message="x" * (task.id % 7) or None)
+        for task in (replace(task, updated_at=at(1)) for task in tasks)
+    ]
+    await update(store, *changed)
+    assert [each.split()[0] for each in statements if "BEGIN" not in each] == ["INSERT", "SELECT", "UPDATE"]
+    for task in changed[::50]:
+        assert await store.get_task(task.id) == task
+
+
+async def test_one_bad_row_undoes_the_whole_transaction(store: Store) -> None:
+    first, second = a_task(id=1), a_task(id=2)
+    await insert(store, first, second)
+    bad: Any = None  # which the column does not take
+    with pytest.raises(DBAPIError):
+        await update(store, replace(first, priority=9), replace(second, attempt=bad))
+    assert await store.get_task(1) == first
+
+
+TOO_MUCH: dict[str, Any] = {
+    "execution_unit_type": "x" * 101,
+    "execution_unit_id": "x" * 256,
+    "queued_by": "x" * 256,
+    "queued_reason": "🦆" * 1001,
+    "queued_command_id": "x" * 65,
+    "error_message": "x" * 70_000,
+    "priority": 2**31,
+    "retry_count": 2**31,
+    "pending_command": a_command(Verb.PAUSE, command_id="x" * 65),
+}
+
+
+@pytest.mark.usefixtures("without_sqlite")
+async def test_a_value_that_does_not_fit_is_refused_and_not_cut(store: Store) -> None:
+    task, other = a_task(id=1), a_task(id=2)
+    await insert(store, task, other)
+    for field, value in TOO_MUCH.items():
+        with pytest.raises(DBAPIError):
+            await update(store, replace(other, priority=9), replace(task, **{field: value}))
+        with pytest.raises(DBAPIError):
+            await insert(store, replace(other, id=3), replace(task, id=4, **{field: value}))
+        assert [await store.get_task(task_id) for task_id in (1, 2, 3)] == [task, other, None], field
+
+
+async def test_a_task_that_does_not_exist_is_none(store: Store) -> None:
+    assert await store.get_task(1) is None
+
+
+@pytest.mark.usefixtures("without_sqlite")
+async def test_no_message_is_longer_than_a_database_takes(store: Store, engine: Engine) -> None:
+    """Large results of many tasks can end up in one transaction, and MariaDB takes 16 MiB at once."""
+    lengths: list[int] = []
+    event.listen(engine, "before_cursor_execute", lambda *args: lengths.append(len(str(args[3]))))
+    tasks = [a_task(id=number) for number in range(1, 21)]
+    await insert(store, *tasks)
+    finished = [replace(task, updated_at=at(1), result={"text": f"{task.id}" + "x" * 2**20}) for task in tasks]
+    lengths.clear()
+    await update(store, *finished)
+    assert max(lengths) < 16 * 2**20
+    assert await store.get_task(20) == finished[-1]
