@@ -11,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Match
+from starlette.routing import compile_path
 
 from taskplane.gateway.lingering import LingeringAnswer
 from taskplane.gateway.schema import Schema, camel_case
@@ -135,7 +135,7 @@ async def _on_routing_error(request: Request, error: Any) -> Response:
         refused.code = Code.NOT_FOUND
         return answer(refused)
     if error.status_code == 405:  # noqa: PLR2004  (Method Not Allowed)
-        allowed = ", ".join(sorted(_methods(request)))
+        allowed = ", ".join(sorted(_methods(request))) or "GET"
         message = f"{request.method} is not served here; {allowed} is"
         return answer(Refused(405, "METHOD_NOT_ALLOWED", message), {"allow": allowed})
     return answer(Refused(error.status_code, "BAD_REQUEST", str(error.detail)))
@@ -151,9 +151,9 @@ async def _on_unexpected_error(_: Request, __: Exception) -> Response:
 
 
 def _methods(request: Request) -> Iterator[str]:
-    for route in request.app.routes:
-        if route.matches(request.scope)[0] is not Match.NONE:
-            yield from getattr(route, "methods", None) or ()
+    for path, operations in request.app.openapi()["paths"].items():
+        if compile_path(path)[0].match(request.url.path):
+            yield from (method.upper() for method in operations)
 
 
 def _in_http_words(error: TaskplaneError) -> TaskplaneError:
@@ -188,6 +188,8 @@ def _description(found: Any) -> str:
             return "is required"
         case "extra_forbidden":
             return "is not known here"
+        case "dict_type" | "model_type" | "model_attributes_type":
+            return "must be a JSON object"
         case "value_error":
             return str(found["ctx"]["error"])
         case _:

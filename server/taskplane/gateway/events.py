@@ -9,7 +9,7 @@ from taskplane.gateway.bodies import StrictRoute
 from taskplane.gateway.event_stream import EventStream
 from taskplane.gateway.openapi import errors
 from taskplane.gateway.parameters import TaskId, check_query
-from taskplane.gateway.schema import MAX_INT64, Digits, Schema, TaskType
+from taskplane.gateway.schema import MAX_NUMBER, Digits, Schema, TaskType
 from taskplane.gateway.services import Services, Using
 from taskplane.server.services.watching import WatchQuery
 
@@ -23,7 +23,7 @@ _STREAM: dict[int | str, dict[str, Any]] = {
     }
 }
 
-_Revision = Annotated[int, Digits, Field(ge=0, le=MAX_INT64)]
+_Revision = Annotated[int, Field(ge=0, le=MAX_NUMBER), Digits]
 LastEventId = Annotated[_Revision | None, Header(alias="Last-Event-ID", description="Go on after this event.")]
 
 
@@ -42,7 +42,11 @@ class EventsQuery(TaskEventsQuery):
 
 
 @router.get(
-    "/tasks/{taskId}/events", summary="Watch a task", response_class=EventStream, responses=_STREAM | errors(404)
+    "/tasks/{taskId}/events",
+    status_code=200,
+    summary="Watch a task",
+    response_class=EventStream,
+    responses=_STREAM | errors(404),
 )
 async def watch_task(
     using: Using,
@@ -55,7 +59,9 @@ async def watch_task(
     return await _stream(using, WatchQuery(task_ids=(task_id,), after_revision=after, include_progress=True))
 
 
-@router.get("/events", summary="Watch all tasks", response_class=EventStream, responses=_STREAM | errors())
+@router.get(
+    "/events", status_code=200, summary="Watch all tasks", response_class=EventStream, responses=_STREAM | errors()
+)
 async def watch_tasks(
     using: Using, query: Annotated[EventsQuery, Query()], last_event_id: LastEventId = None
 ) -> EventStream:

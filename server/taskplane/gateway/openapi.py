@@ -42,6 +42,7 @@ def description_of(app: FastAPI) -> dict[str, Any]:
             title=app.title, version=app.version, description=app.description, routes=app.routes, tags=app.openapi_tags
         )
         _drop_validation_errors(document)
+        _drop_null_parameters(document)
         app.openapi_schema = document
     return app.openapi_schema
 
@@ -58,6 +59,15 @@ def _described(code: int) -> dict[str, Any]:
     example = {"application/json": {"example": {"error": content}}}
     described: dict[str, Any] = {"model": ErrorAnswer, "description": text, "content": example}
     return described | ({"headers": _RETRY_AFTER} if code == 503 else {})  # noqa: PLR2004  (Service Unavailable)
+
+
+def _drop_null_parameters(document: dict[str, Any]) -> None:
+    """Say of parameters that may be left out what they are, without "or null", which a query cannot say."""
+    for path in document["paths"].values():
+        for operation in path.values():
+            for parameter in operation.get("parameters", ()):
+                schema = parameter["schema"]
+                parameter["schema"] = schema | next((each for each in schema.pop("anyOf", ())), {})
 
 
 def _drop_validation_errors(document: dict[str, Any]) -> None:

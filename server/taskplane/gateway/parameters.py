@@ -6,10 +6,10 @@ from fastapi import Path
 from pydantic import StringConstraints
 from starlette.requests import Request
 
-from taskplane.gateway.schema import MAX_INT64, Digits
+from taskplane.gateway.schema import MAX_NUMBER, Digits
 from taskplane.server.core.errors import FieldViolation, InvalidFields
 
-TaskId = Annotated[int, Digits, Path(alias="taskId", ge=1, le=MAX_INT64, description="Id of a task.", examples=[1])]
+TaskId = Annotated[int, Path(alias="taskId", ge=1, le=MAX_NUMBER, description="Id of a task.", examples=[1]), Digits]
 UnitId = Annotated[
     str,
     StringConstraints(pattern=r"^[^\x00]*$"),

@@ -21,7 +21,8 @@ from pydantic.alias_generators import to_camel
 MAX_JSON_BYTES = 1024 * 1024
 MAX_LABELS = 32
 MAX_DURATION_SECONDS = 10 * 366 * 24 * 3600
-MAX_INT64 = 2**63 - 1
+# What every reader of JSON keeps exactly.
+MAX_NUMBER = 2**53 - 1
 # "T" and "Z" may be small in RFC 3339.
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _DIGITS = re.compile(r"-?\d{1,25}", re.ASCII)
@@ -30,7 +31,14 @@ _DIGITS = re.compile(r"-?\d{1,25}", re.ASCII)
 class Schema(BaseModel):
     """A body, or a part of one: camelCase, exact types, no unknown fields."""
 
-    model_config = ConfigDict(alias_generator=to_camel, strict=True, extra="forbid", frozen=True, validate_by_name=True)
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        field_title_generator=lambda name, _: to_camel(name),
+        strict=True,
+        extra="forbid",
+        frozen=True,
+        validate_by_name=True,
+    )
 
 
 def camel_case(name: str) -> str:
@@ -80,11 +88,25 @@ JsonObject = Annotated[dict[str, Any], AfterValidator(_check_size)]
 Seconds = Annotated[float, Field(ge=0, le=MAX_DURATION_SECONDS, allow_inf_nan=False)]
 Digits = BeforeValidator(_parse_digits)
 
+_NO_NUL = r"^[^\x00]*$"
+_LABEL_KEY = r"^[A-Za-z0-9._/-]{1,63}$"
 Name = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00]*[^\s\x00][^\x00]*$")]
 TaskType = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:/-]{1,100}$")]
-Actor = Annotated[str, StringConstraints(max_length=255, pattern=r"^[^\x00]*$")]
-Reason = Annotated[str, StringConstraints(max_length=1000, pattern=r"^[^\x00]*$")]
-RequestId = Annotated[str, StringConstraints(max_length=64, pattern=r"^[^\x00]*$")]
-_LabelKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._/-]{1,63}$")]
-_LabelValue = Annotated[str, StringConstraints(max_length=255, pattern=r"^[^\x00]*$")]
-Labels = Annotated[dict[_LabelKey, _LabelValue], Field(max_length=MAX_LABELS)]
+Actor = Annotated[str, StringConstraints(max_length=255, pattern=_NO_NUL)]
+Reason = Annotated[str, StringConstraints(max_length=1000, pattern=_NO_NUL)]
+RequestId = Annotated[str, StringConstraints(max_length=64, pattern=_NO_NUL)]
+_LabelKey = Annotated[str, StringConstraints(pattern=_LABEL_KEY)]
+_LabelValue = Annotated[str, StringConstraints(max_length=255, pattern=_NO_NUL)]
+Labels = Annotated[
+    dict[_LabelKey, _LabelValue],
+    Field(max_length=MAX_LABELS),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "maxProperties": MAX_LABELS,
+            "propertyNames": {"pattern": _LABEL_KEY},
+            "additionalProperties": {"type": "string", "maxLength": 255, "pattern": _NO_NUL},
+            "examples": [{"team": "data"}],
+        }
+    ),
+]

@@ -10,6 +10,8 @@ from starlette.requests import Request
 from taskplane.server.services.task_service import TaskService
 from taskplane.server.services.watching import WatchService
 from taskplane.server.tasks.answers import Answers
+from taskplane.server.units.callbacks import Callbacks
+from taskplane.server.units.http_units import HttpUnits
 from taskplane.server.units.manager import ExecutionUnitManager
 
 
@@ -20,6 +22,8 @@ class Services:
     tasks: TaskService
     watches: WatchService
     units: ExecutionUnitManager
+    http_units: HttpUnits
+    callbacks: Callbacks
     answers: Answers
     is_stopping: Callable[[], bool]
 

@@ -3,10 +3,10 @@
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 
 from taskplane.gateway.schema import (
-    MAX_INT64,
+    MAX_NUMBER,
     Actor,
     Digits,
     JsonObject,
@@ -19,6 +19,7 @@ from taskplane.gateway.schema import (
     Seconds,
     TaskType,
 )
+from taskplane.server.core.errors import FieldViolation, InvalidFields
 from taskplane.server.core.task import Limits, TaskStatus
 from taskplane.server.core.verbs import Ask
 from taskplane.server.services.pages import TaskQuery
@@ -134,7 +135,7 @@ Wait = Annotated[
     ),
 ]
 Revision = Annotated[
-    int, Field(ge=0, le=MAX_INT64, description="Do it only if the task's revision is this one; 0: no condition.")
+    int, Field(ge=0, le=MAX_NUMBER, description="Do it only if the task's revision is this one; 0: no condition.")
 ]
 
 
@@ -151,7 +152,7 @@ class ControlFromCheckpoint(Control):
     """The same, for verbs that can go on from a chosen checkpoint."""
 
     checkpoint_number: Annotated[
-        int, Field(ge=0, le=2**62, description="Go on from this one of the kept checkpoints. 0: as usual.")
+        int, Field(ge=0, le=MAX_NUMBER, description="Go on from this one of the kept checkpoints. 0: as usual.")
     ] = 0
 
 
@@ -169,10 +170,10 @@ class TaskListQuery(Schema):
     unit_id: Annotated[Name | None, Field(description="Assigned to this unit, or last run by it.")] = None
     q: Annotated[Name | None, Field(description="With this text in the name; case does not matter.")] = None
     page: Annotated[
-        Annotated[int, Digits, Field(ge=1, le=MAX_NUMBERED_ROWS)] | None,
+        Annotated[int, Field(ge=1, le=MAX_NUMBERED_ROWS), Digits] | None,
         Field(description="From 1, up to row 10,000; deeper pages are had by pageToken."),
     ] = None
-    limit: Annotated[int, Digits, Field(ge=1, le=1000, description="How many at most.")] = 50
+    limit: Annotated[int, Field(ge=1, le=1000, description="How many at most."), Digits] = 50
     sort: Annotated[Literal["createdAt", "-createdAt"], Field(description="Newest first unless told otherwise.")] = (
         "-createdAt"
     )
@@ -181,23 +182,14 @@ class TaskListQuery(Schema):
         Field(description="nextPageToken of the page before, with the same filter and order; instead of page."),
     ] = None
 
-    @model_validator(mode="after")
-    def _pages_in_one_way(self) -> "TaskListQuery":
-        if self.page and self.page_token:
-            raise ValueError("give page or pageToken, not both")
-        if self.skip + self.limit > MAX_NUMBERED_ROWS:
-            raise ValueError(
-                f"page {self.page} goes beyond row {MAX_NUMBERED_ROWS}; follow nextPageToken by pageToken instead"
-            )
-        return self
-
-    @property
-    def skip(self) -> int:
-        """How many rows are before the page."""
-        return ((self.page or 1) - 1) * self.limit
-
     def query(self) -> TaskQuery:
-        """Return it as the services have it."""
+        """Return it as the services have it. Raises InvalidFields if it names its page in two ways, or one too deep."""
+        if self.page and self.page_token:
+            raise InvalidFields(FieldViolation("page", "and pageToken exclude each other: give one"))
+        skip = ((self.page or 1) - 1) * self.limit
+        if skip + self.limit > MAX_NUMBERED_ROWS:
+            deep = f"{self.page} goes beyond row {MAX_NUMBERED_ROWS}; follow nextPageToken by pageToken instead"
+            raise InvalidFields(FieldViolation("page", deep))
         return TaskQuery(
             filter=TaskFilter(
                 statuses=(TaskStatus(self.status),) if self.status else (),
@@ -208,7 +200,7 @@ class TaskListQuery(Schema):
             newest_first=self.sort == "-createdAt",
             page_size=self.limit,
             page_token=self.page_token or "",
-            skip=self.skip,
+            skip=skip,
             include_total=True,
         )
 
@@ -216,7 +208,7 @@ class TaskListQuery(Schema):
 class PageQuery(Schema):
     """Which page of a list that has no numbered pages."""
 
-    limit: Annotated[int, Digits, Field(ge=1, le=1000, description="How many at most.")] = 100
+    limit: Annotated[int, Field(ge=1, le=1000, description="How many at most."), Digits] = 100
     page_token: Annotated[
         Annotated[str, StringConstraints(min_length=1, max_length=1000)] | None,
         Field(description="nextPageToken of the page before."),

@@ -9,6 +9,8 @@ from collections.abc import Coroutine
 from datetime import timedelta
 from typing import Any
 
+from taskplane.gateway.server import HttpServer
+from taskplane.gateway.services import Services
 from taskplane.server.config import ServerConfig, masked
 from taskplane.server.core.endpoint import Endpoints
 from taskplane.server.core.errors import DatabaseUnavailable, TaskplaneError
@@ -63,9 +65,13 @@ class Server:
         self._background: list[asyncio.Task[None]] = []
         # Set when a part that must run for ever has failed.
         self.failed = asyncio.Event()
+        self._http: HttpServer | None = None
+        # Where HTTP listens, HOST:PORT; empty if it does not.
+        self.http_address = ""
+        self._is_stopping = False
 
     async def start(self) -> str:
-        """Migrate, load what is running, listen. Returns the address, HOST:PORT. Raises CannotStart."""
+        """Migrate, load what is running, listen. Returns gRPC's address, HOST:PORT. Raises CannotStart."""
         await self._prepare_database()
         self._hub.revision = await self._store.latest_revision()
         registry = Registry(await self._store.all_units(), await self._store.running_tasks())
@@ -102,23 +108,39 @@ class Server:
         callbacks = Callbacks(self._store, registry, self._http_units, desk)
         await self._http_units.start()
         self._run(self._http_units.look_for_lost())
+        watches = WatchService(self._store, tasks, self._hub)
         self._rpc = RpcServer(
-            TaskServicer(tasks, WatchService(self._store, tasks, self._hub), self._answers),
+            TaskServicer(tasks, watches, self._answers),
             UnitControlServicer(self._units, desk, self._http_units, callbacks),
             OperationsServicer(self._units),
             with_reflection=self._config.reflection,
         )
+        if not self._config.no_http:
+            self._http = HttpServer(
+                Services(
+                    tasks=tasks,
+                    watches=watches,
+                    units=self._units,
+                    http_units=self._http_units,
+                    callbacks=callbacks,
+                    answers=self._answers,
+                    is_stopping=lambda: self._is_stopping,
+                )
+            )
         return await self._listen()
 
     async def stop(self) -> None:
         """Stop in order, so that nothing that was promised is lost."""
         # 1. Health checks and load balancers look elsewhere.
+        self._is_stopping = True
         await self._rpc.refuse_new_work()
         # 2. Streams end with UNAVAILABLE: units and watchers come back to the next server.
         self._units.end_all()
         self._hub.stop()
         await self._http_units.stop()
-        # 3. No new calls; those under way may end.
+        # 3. No new calls; those under way may end. HTTP first, as it may wait for what comes by gRPC.
+        if self._http:
+            await self._http.stop(self._config.drain_seconds)
         await self._rpc.stop(self._config.drain_seconds)
         # 4. What was proposed becomes durable, then nothing is proposed any more.
         self._commits.stop()
@@ -150,10 +172,14 @@ class Server:
 
     async def _listen(self) -> str:
         host = self._config.grpc.rpartition(":")[0]
+        http_host = self._config.http.rpartition(":")[0]
         try:
-            return f"{host}:{await self._rpc.start(self._config.grpc)}"
+            address = f"{host}:{await self._rpc.start(self._config.grpc)}"
+            if self._http:
+                self.http_address = f"{http_host}:{await self._http.start(self._config.http)}"
         except OSError as error:
             raise CannotStart(str(error)) from error
+        return address
 
     async def _store_heartbeats(self) -> None:
         while True:
@@ -194,7 +220,8 @@ async def serve(config: ServerConfig) -> int:
     log.info("starting: %s", config.described())
     address = await server.start()
     stop = _stop_on_signals()
-    print(f"ready grpc={address}", flush=True)  # noqa: T201  (the line that scripts wait for)
+    http = f" http={server.http_address}" if server.http_address else ""
+    print(f"ready grpc={address}{http}", flush=True)  # noqa: T201  (the line that scripts wait for)
     waits = [asyncio.ensure_future(each.wait()) for each in (stop, server.failed)]
     await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
     for wait in waits:

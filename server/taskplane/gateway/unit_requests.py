@@ -1,0 +1,167 @@
+"""What units without a stream send, and operators about units; and the same in the words of the services."""
+
+from datetime import timedelta
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, StringConstraints
+
+from taskplane.gateway.schema import Actor, Digits, JsonObject, Labels, Name, Reason, Schema, Seconds, TaskType
+from taskplane.gateway.task_requests import DEFAULT_WAIT_SECONDS, StatusName, Wait
+from taskplane.server.core.outcome import Outcome
+from taskplane.server.core.task import TaskStatus
+from taskplane.server.core.unit import Registration, TaskTypeSupport, Unit
+
+MAX_CAPACITY = 10_000
+MAX_TASK_TYPES = 1000
+
+UnitStatusName = Literal["AVAILABLE", "BUSY", "OFFLINE"]
+UnitType = Annotated[Name, StringConstraints(max_length=100)]
+Capacity = Annotated[int, Field(ge=0, le=MAX_CAPACITY, description="How many tasks it runs at once.")]
+
+
+class SupportedTaskType(Schema):
+    """What a unit can do with tasks of one type."""
+
+    task_type: TaskType
+    can_pause: Annotated[bool, Field(description="It stops at a safe point when told to pause.")] = False
+    can_checkpoint: Annotated[bool, Field(description="It makes checkpoints, to go on from elsewhere.")] = False
+
+
+class NewUnit(Schema):
+    """A unit introduces itself, or tells its new values: it is known by its id, without one by its type and name."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "unitType": "DOCKER_CONTAINER",
+                    "unitName": "data-processor-1",
+                    "capacity": 5,
+                    "endpoint": "http://processor:8080",
+                    "config": {},
+                }
+            ]
+        }
+    )
+
+    unit_id: Annotated[Name | None, Field(description="Its lasting id; the server gives one if there is none.")] = None
+    unit_type: UnitType
+    unit_name: Name
+    capacity: Capacity = 1
+    endpoint: Annotated[
+        str, Field(max_length=500, description="Base URL, http or https, by which the server drives it.")
+    ]
+    config: Annotated[JsonObject | None, Field(description="For its own use, but for taskTypes.")] = None
+    task_types: Annotated[
+        list[SupportedTaskType],
+        Field(
+            max_length=MAX_TASK_TYPES,
+            description="What it accepts. Without any: the names in config.taskTypes, or else its unitType.",
+        ),
+    ] = Field(default_factory=list)
+    labels: Annotated[Labels, Field(description="Its marks, which a task's unitLabels can ask for.")] = Field(
+        default_factory=dict
+    )
+
+    def registration(self) -> Registration:
+        """Return it as the core has it."""
+        return Registration(
+            unit_id=self.unit_id or "",
+            unit_type=self.unit_type,
+            unit_name=self.unit_name,
+            capacity=self.capacity,
+            endpoint=self.endpoint,
+            config=self.config or {},
+            task_types={
+                each.task_type: TaskTypeSupport(each.task_type, each.can_pause, each.can_checkpoint)
+                for each in self.task_types
+            },
+            labels=self.labels,
+        )
+
+
+class Heartbeat(Schema):
+    """A sign of life. The body may be left out."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"capacity": 5}]})
+
+    capacity: Annotated[Capacity | None, Field(description="Its slots, if they have changed.")] = None
+
+
+class Drain(Schema):
+    """How a unit is to be emptied. The body may be left out."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"timeoutSeconds": 60, "wait": False}]})
+
+    actor: Actor = ""
+    reason: Reason = ""
+    timeout_seconds: Annotated[Seconds | None, Field(description="How long it may take; null: as it needs.")] = None
+    wait: Wait = DEFAULT_WAIT_SECONDS
+
+
+_CALLBACK: dict[str, Any] = {"status": "SUCCESS", "result": {}, "errorMessage": None}
+
+
+class StatusCallback(Schema):
+    """How an attempt is, as its unit says it: at its end, or on its way."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                _CALLBACK,
+                {"status": "RUNNING", "attempt": 1, "progress": 0.4, "message": "row 400", "checkpoint": {"row": 400}},
+                {"status": "FAILED", "attempt": 1, "errorMessage": "no such file", "retryable": False},
+            ]
+        }
+    )
+
+    status: Annotated[StatusName, Field(description="PENDING reads as RUNNING: the unit has a queue of its own.")]
+    result: Annotated[JsonObject | None, Field(description="With SUCCESS.")] = None
+    error_message: Annotated[str | None, Field(description="With FAILED; cut after 10,000 characters.")] = None
+    attempt: Annotated[
+        Annotated[int, Field(ge=1, le=2**31 - 1)] | None,
+        Field(description="The attempt that this is about, as /execute told it. Left out: the task's current one."),
+    ] = None
+    progress: Annotated[
+        Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] | None,
+        Field(description="A fraction up to 1, or a percentage above."),
+    ] = None
+    message: Annotated[str | None, Field(description="For people; cut after 1,000 characters.")] = None
+    checkpoint: Annotated[JsonObject | None, Field(description="From which the task can go on.")] = None
+    retryable: Annotated[bool, Field(description="With FAILED: whether another attempt may help.")] = True
+    retry_delay_seconds: Annotated[Seconds | None, Field(description="With FAILED: when to try again.")] = None
+    released: Annotated[bool, Field(description="With PAUSED: the unit leaves; go on elsewhere.")] = False
+    unit_id: Annotated[Name | None, Field(description="Who says it. Left out: the unit that has the task.")] = None
+
+    def outcome(self) -> Outcome:
+        """Return it as the core has it."""
+        return Outcome(
+            status=TaskStatus(self.status),
+            attempt=self.attempt,
+            progress=self.progress,
+            message=self.message or "",
+            checkpoint=self.checkpoint,
+            result=self.result,
+            error_message=self.error_message or "",
+            retryable=self.retryable,
+            retry_delay=None if self.retry_delay_seconds is None else timedelta(seconds=self.retry_delay_seconds),
+            released=self.released,
+        )
+
+
+class UnitListQuery(Schema):
+    """Which units, and which page of them."""
+
+    status: UnitStatusName | None = None
+    unit_type: UnitType | None = None
+    task_type: TaskType | None = None
+    page: Annotated[int, Field(ge=1, le=10_000), Digits] = 1
+    limit: Annotated[int, Field(ge=1, le=1000, description="How many at most."), Digits] = 50
+
+    def matches(self, unit: Unit) -> bool:
+        """Whether a unit is among those that are asked for."""
+        return (
+            self.status in {None, unit.status.value}
+            and self.unit_type in {None, unit.unit_type}
+            and (self.task_type is None or self.task_type in unit.task_types)
+        )
