@@ -64,13 +64,14 @@ class Wire:
 class ServerUnderTest:
     """A server that can be stopped and started again, on the port that it had first."""
 
-    def __init__(self, database_url: str) -> None:
+    def __init__(self, database_url: str, **settings: Any) -> None:
         self.database_url = database_url
+        self._settings = {"no_http": True, "drain_seconds": 1} | settings
         self.address = "127.0.0.1:0"
         self._server: Server | None = None
 
     async def start(self) -> None:
-        config = ServerConfig(grpc=self.address, database_url=self.database_url, no_http=True, drain_seconds=1)
+        config = ServerConfig(grpc=self.address, database_url=self.database_url, **self._settings)
         server = Server(config)
         self.address = await server.start()
         self._server = server

@@ -1,0 +1,43 @@
+"""A server that polls quickly, a scripted unit, and the calls of a unit without a stream."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from http_units.calls import Calls
+from http_units.scripted_unit import ScriptedUnit
+from rpc.server import ServerUnderTest, Wire
+
+
+@pytest.fixture
+def settings() -> dict[str, Any]:
+    """Settings of the server. Modules override it."""
+    return {"poll_seconds": 0.1}
+
+
+@pytest.fixture
+async def server(tmp_path: Path, settings: dict[str, Any]) -> AsyncIterator[ServerUnderTest]:
+    server = ServerUnderTest(f"sqlite:///{tmp_path / 'taskplane.db'}", **settings)
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest.fixture
+async def wire(server: ServerUnderTest) -> AsyncIterator[Wire]:
+    wire = Wire(server.address)
+    yield wire
+    await wire.channel.close()
+
+
+@pytest.fixture
+def calls(wire: Wire) -> Calls:
+    return Calls(wire)
+
+
+@pytest.fixture
+def unit() -> Iterator[ScriptedUnit]:
+    """A unit that listens, and is not registered."""
+    with ScriptedUnit() as unit:
+        yield unit
