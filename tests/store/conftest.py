@@ -1,22 +1,56 @@
 """A store over every kind of database there is."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import ExitStack
+from functools import cache
+from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, event, make_url
+from conftest import DATABASES, fresh_database, server_url
+from sqlalchemy import Engine, create_engine, event
 
 from taskplane.server.store.database import Database
 from taskplane.server.store.migrate import migrate
+from taskplane.server.store.schema import id_blocks, metadata
 from taskplane.server.store.store import Store
 
 
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    """An empty database with the schema of this version; one test for each kind of database."""
-    database = Database(database_url)
-    migrate(database.engine)
+@pytest.fixture(scope="session")
+def migrated() -> Iterator[Callable[[str], str]]:
+    """Give the URL of a database with the schema, by kind. Made once: that takes longer than most of the tests."""
+    with ExitStack() as databases:
+
+        @cache
+        def url_of(kind: str) -> str:
+            url = databases.enter_context(fresh_database(server_url(kind)))
+            engine = create_engine(url)
+            migrate(engine)
+            engine.dispose()
+            return url
+
+        yield url_of
+
+
+@pytest.fixture(params=DATABASES)
+async def database(
+    request: pytest.FixtureRequest, tmp_path: Path, migrated: Callable[[str], str]
+) -> AsyncIterator[Database]:
+    """A database with the schema and nothing in it; one test for each kind of database."""
+    is_sqlite = request.param == "sqlite"
+    database = Database(f"sqlite:///{tmp_path / 'taskplane.db'}" if is_sqlite else migrated(request.param))
+    if is_sqlite:
+        migrate(database.engine)
     yield database
+    if not is_sqlite:
+        _empty(database.engine)
     await database.close()
+
+
+def _empty(engine: Engine) -> None:
+    with engine.begin() as connection:
+        for table in reversed(metadata.sorted_tables):
+            if table is not id_blocks:
+                connection.execute(table.delete())
 
 
 @pytest.fixture
@@ -31,15 +65,20 @@ def store(database: Database) -> Store:
 
 
 @pytest.fixture
-def without_sqlite(database_url: str) -> None:
+def without_sqlite(engine: Engine) -> None:
     """Skip what a database with one writer and loose types cannot show."""
-    if make_url(database_url).get_backend_name() == "sqlite":
+    if engine.dialect.name == "sqlite":
         pytest.skip("SQLite locks the whole database, and takes values of any length")
 
 
 @pytest.fixture
-def statements(engine: Engine) -> Sequence[str]:
+def statements(engine: Engine) -> Iterator[Sequence[str]]:
     """What is sent to the database from now on, one entry a round trip."""
     sent: list[str] = []
-    event.listen(engine, "before_cursor_execute", lambda *args: sent.append(args[2]))
-    return sent
+
+    def note(*args: object) -> None:
+        sent.append(str(args[2]))
+
+    event.listen(engine, "before_cursor_execute", note)
+    yield sent
+    event.remove(engine, "before_cursor_execute", note)

@@ -100,7 +100,7 @@ async def test_a_claim_passes_over_what_another_server_is_claiming(store: Store,
 
 @pytest.mark.usefixtures("without_sqlite")
 async def test_a_claim_locks_no_more_than_it_returns(store: Store, engine: Engine) -> None:
-    """With a filesort it would lock every row that it reads, and the other servers would find nothing."""
+    """With a sort it would lock every row that it reads, and the other servers would find nothing."""
     await insert(store, *(queued(number, number, priority=number % 3) for number in range(1, 201)))
     with engine.connect() as other:
         mine = WriteTransaction(other, IdBlocks()).lock_queued([TASK_TYPE], NOW, 5)

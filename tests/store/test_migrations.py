@@ -161,8 +161,9 @@ def drop_all(engine: Engine) -> None:
             connection.execute(text(f"DROP TABLE {table}"))
 
 
-@pytest.mark.usefixtures("without_sqlite")
 def test_the_requirements_tables_exist_exactly_as_given(empty: Engine) -> None:
+    if empty.dialect.name == "sqlite":
+        pytest.skip("the requirements are written for MySQL")
     with empty.begin() as connection:
         for table in REQUIREMENTS:
             connection.execute(text(table))
