@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.routing import compile_path
 
 from taskplane.gateway.lingering import LingeringAnswer
-from taskplane.gateway.schema import Schema, camel_case
+from taskplane.gateway.schema import PATTERN_MEANINGS, Schema, camel_case
 from taskplane.server.core.errors import Code, FieldViolation, InvalidFields, StaleRevision, TaskplaneError
 
 log = logging.getLogger(__name__)
@@ -190,6 +190,8 @@ def _description(found: Any) -> str:
             return "is not known here"
         case "dict_type" | "model_type" | "model_attributes_type":
             return "must be a JSON object"
+        case "string_pattern_mismatch":
+            return PATTERN_MEANINGS.get(found["ctx"]["pattern"], str(found["msg"]))
         case "value_error":
             return str(found["ctx"]["error"])
         case _:

@@ -6,13 +6,13 @@ from fastapi import Path
 from pydantic import StringConstraints
 from starlette.requests import Request
 
-from taskplane.gateway.schema import MAX_NUMBER, Digits
+from taskplane.gateway.schema import MAX_NUMBER, NO_NUL, Digits
 from taskplane.server.core.errors import FieldViolation, InvalidFields
 
 TaskId = Annotated[int, Path(alias="taskId", ge=1, le=MAX_NUMBER, description="Id of a task.", examples=[1]), Digits]
 UnitId = Annotated[
     str,
-    StringConstraints(pattern=r"^[^\x00]*$"),
+    StringConstraints(pattern=NO_NUL),
     Path(alias="unitId", min_length=1, max_length=255, description="Id of a unit.", examples=["data-processor-1"]),
 ]
 

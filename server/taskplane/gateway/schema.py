@@ -88,15 +88,24 @@ JsonObject = Annotated[dict[str, Any], AfterValidator(_check_size)]
 Seconds = Annotated[float, Field(ge=0, le=MAX_DURATION_SECONDS, allow_inf_nan=False)]
 Digits = BeforeValidator(_parse_digits)
 
-_NO_NUL = r"^[^\x00]*$"
+_NAME = r"^[^\x00]*[^\s\x00][^\x00]*$"
+NO_NUL = r"^[^\x00]*$"
+_TASK_TYPE = r"^[A-Za-z0-9._:/-]{1,100}$"
 _LABEL_KEY = r"^[A-Za-z0-9._/-]{1,63}$"
-Name = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00]*[^\s\x00][^\x00]*$")]
-TaskType = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:/-]{1,100}$")]
-Actor = Annotated[str, StringConstraints(max_length=255, pattern=_NO_NUL)]
-Reason = Annotated[str, StringConstraints(max_length=1000, pattern=_NO_NUL)]
-RequestId = Annotated[str, StringConstraints(max_length=64, pattern=_NO_NUL)]
+# What is said of a text that does not match.
+PATTERN_MEANINGS = {
+    _NAME: "must not be blank, nor hold a NUL character",
+    NO_NUL: "must not hold a NUL character",
+    _TASK_TYPE: "must be 1 to 100 characters of A-Z a-z 0-9 . _ : / -",
+    _LABEL_KEY: "a key is 1 to 63 characters of A-Z a-z 0-9 . _ / -",
+}
+Name = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=_NAME)]
+TaskType = Annotated[str, StringConstraints(pattern=_TASK_TYPE)]
+Actor = Annotated[str, StringConstraints(max_length=255, pattern=NO_NUL)]
+Reason = Annotated[str, StringConstraints(max_length=1000, pattern=NO_NUL)]
+RequestId = Annotated[str, StringConstraints(max_length=64, pattern=NO_NUL)]
 _LabelKey = Annotated[str, StringConstraints(pattern=_LABEL_KEY)]
-_LabelValue = Annotated[str, StringConstraints(max_length=255, pattern=_NO_NUL)]
+_LabelValue = Annotated[str, StringConstraints(max_length=255, pattern=NO_NUL)]
 Labels = Annotated[
     dict[_LabelKey, _LabelValue],
     Field(max_length=MAX_LABELS),
@@ -105,7 +114,7 @@ Labels = Annotated[
             "type": "object",
             "maxProperties": MAX_LABELS,
             "propertyNames": {"pattern": _LABEL_KEY},
-            "additionalProperties": {"type": "string", "maxLength": 255, "pattern": _NO_NUL},
+            "additionalProperties": {"type": "string", "maxLength": 255, "pattern": NO_NUL},
             "examples": [{"team": "data"}],
         }
     ),
