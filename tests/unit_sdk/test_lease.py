@@ -9,6 +9,7 @@ import pytest
 from taskplane.unit import SyncTaskContext, TaskDropped, TaskReleased, Unit, lease
 from taskplane.unit.lease import Lease, Proof
 from taskplane.unit.testing import ScriptedServer, ScriptedSession
+from taskplane.unit.workload import Workload
 from taskplane.v1.execution_unit_control_pb2 import AttemptState, DropReason, Verdict, VerdictAction
 
 TIMEOUT_SECONDS = 20.0
@@ -110,6 +111,15 @@ class Worker:
         return {"attempt": task.attempt}
 
 
+def held_session(server: ScriptedServer) -> ScriptedSession:
+    """The first session that is opened with the attempt at rest."""
+    session = server.session()
+    while session.hello.inventory[0].state != AttemptState.ATTEMPT_STATE_PAUSED:
+        session.close()
+        session = server.session()
+    return session
+
+
 @pytest.fixture
 def held(
     server: ScriptedServer, unit: Unit, run: Callable[[Unit], object], caplog: pytest.LogCaptureFixture
@@ -122,11 +132,7 @@ def held(
     session.start(1, 1, "WORK")
     assert worker.is_at_work.wait(TIMEOUT_SECONDS)
     session.answers_heartbeats = False
-    later = server.session()
-    while later.hello.inventory[0].state != AttemptState.ATTEMPT_STATE_PAUSED:
-        later.close()
-        later = server.session()
-    yield later, worker
+    yield held_session(server), worker
     worker.may_end.set()
 
 
@@ -187,3 +193,39 @@ def test_a_start_that_is_read_after_a_long_sleep_is_refused(
     refused = session.expect("rejected", command_id=session.start(1, 1, "WORK"))
     assert "out of touch" in refused.rejected.message
     assert not worker.is_at_work.is_set()
+
+
+def test_a_lease_that_was_found_over_is_told_as_lost_and_then_as_won_back(clock: Clock) -> None:
+    unit_lease = Lease()
+    proof = Proof(unit_lease)
+    proof.welcomed(30.0)
+    assert is_valid(unit_lease)
+    heartbeat = proof.heartbeat()
+    clock.time += 25
+    assert unit_lease.is_over()
+    clock.time -= 20  # renewed before anybody was told
+    proof.acknowledged(0, heartbeat)
+    assert unit_lease.is_over()
+    assert not is_valid(unit_lease)
+    assert is_valid(unit_lease)
+    assert not unit_lease.is_over()
+
+
+def test_a_safe_point_holds_without_a_lease_though_the_fence_is_late(
+    server: ScriptedServer, unit: Unit, run: Callable[[Unit], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after SIGSTOP for longer than the lease: every thread goes on at once, and the executor may be the first."""
+    monkeypatch.setattr(Workload, "fence", lambda workload: None)
+    worker = Worker(unit)
+    run(unit)
+    session = server.session()
+    session.welcome(heartbeat_seconds=HEARTBEAT_SECONDS, lease_seconds=LEASE_SECONDS)
+    session.start(1, 1, "WORK")
+    assert worker.is_at_work.wait(TIMEOUT_SECONDS)
+    session.answers_heartbeats = False
+    later = held_session(server)
+    worker.is_at_work.clear()
+    later.welcome(verdicts=verdict(VerdictAction.VERDICT_ACTION_KEEP))
+    assert worker.is_at_work.wait(TIMEOUT_SECONDS)
+    worker.may_end.set()
+    assert later.expect("succeeded").attempt == 1

@@ -8,6 +8,7 @@ from typing import Any
 
 from taskplane.unit.errors import Interrupted, TaskCancelled, TaskDropped, TaskReleased
 from taskplane.unit.journal import Journal
+from taskplane.unit.lease import Lease
 from taskplane.unit.postbox import Postbox
 from taskplane.unit.reports import AttemptKey, json_struct
 from taskplane.v1.execution_unit_control_pb2 import (
@@ -53,7 +54,9 @@ class Attempt:
     thread or on the event loop: a pause hands it a `Hold` to wait on, anything stronger is raised.
     """
 
-    def __init__(self, key: AttemptKey, order: StartOrder, postbox: Postbox, slots: threading.Semaphore) -> None:
+    def __init__(
+        self, key: AttemptKey, order: StartOrder, postbox: Postbox, slots: threading.Semaphore, lease: Lease
+    ) -> None:
         """Takes over one slot of `slots`, which the caller has acquired."""
         self.order = order
         # Reentrant and open to callers: looking at the state and asking for something must be one step.
@@ -70,6 +73,7 @@ class Attempt:
         self._key = key
         self._postbox = postbox
         self._slots = slots
+        self._lease = lease
         self._has_slot = True
         self._state = AttemptState.ATTEMPT_STATE_RUNNING
         self._journal = Journal(order.last_checkpoint_number)
@@ -115,6 +119,7 @@ class Attempt:
         if self.is_steered:
             self.raise_interruption()
             return None
+        self._fence_in_time()
         # Looked at once: a demand that comes from here on waits for the next safe point, as it may need a checkpoint.
         demand = self.demand
         if demand == Demand.NOTHING:
@@ -181,6 +186,13 @@ class Attempt:
         with self.lock:
             if self._state == AttemptState.ATTEMPT_STATE_RUNNING:
                 self.ask(Demand.FENCE)
+
+    def _fence_in_time(self) -> None:
+        """Does what the fence's thread will do: when the process was suspended, that may come later than this."""
+        if self._lease.is_over():
+            self.fence()
+            if not self._lease.is_over():
+                self.unfence()  # renewed in between, and nobody else would end it
 
     @property
     def is_fenced(self) -> bool:

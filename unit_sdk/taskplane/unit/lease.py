@@ -30,6 +30,9 @@ class Lease:
         self._changed = threading.Condition()
         self._renewed_at: float | None = None
         self._duration = LEASE_SECONDS
+        # What `wait_for_change` returned last, and whether the lease has been found over since.
+        self._was_valid = True
+        self._has_lapsed = False
 
     def renew(self, sent_at: float, duration: float | None = None) -> None:
         """A message that was sent at `sent_at` has arrived; Welcome also says how long leases are."""
@@ -44,18 +47,30 @@ class Lease:
             age = 0.0 if self._renewed_at is None else now() - self._renewed_at
             return age < min(ACCEPT_SECONDS, self._duration * (1 - _MARGIN))
 
+    def is_over(self) -> bool:
+        """Whether attempts must be held now. `wait_for_change` tells of it too, even if it is renewed right after."""
+        with self._changed:
+            if self._was_valid and self._seconds_left() <= 0:
+                self._has_lapsed = True
+                self._changed.notify_all()
+            return not self._is_valid()
+
     def wait_for_change(self, until: Callable[[], bool]) -> bool:
         """Waits until the lease begins or ceases to be valid, or `until()`; returns whether it is valid."""
         with self._changed:
-            was_valid = self._seconds_left() > 0
-            while not until() and (self._seconds_left() > 0) == was_valid:
-                self._changed.wait(self._seconds_left() if was_valid else None)
-            return self._seconds_left() > 0
+            while not until() and self._is_valid() == self._was_valid:
+                self._changed.wait(self._seconds_left() if self._was_valid else None)
+            self._was_valid = self._is_valid()
+            self._has_lapsed = False
+            return self._was_valid
 
     def wake(self) -> None:
         """Makes whoever waits look again."""
         with self._changed:
             self._changed.notify_all()
+
+    def _is_valid(self) -> bool:
+        return self._seconds_left() > 0 and not self._has_lapsed
 
     def _seconds_left(self) -> float:
         """How long attempts may go on; not above 0 when they must be held."""

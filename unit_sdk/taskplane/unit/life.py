@@ -32,8 +32,8 @@ class Life:
         self._failure: Exception | None = None
         self._postbox = Postbox()
         self._runner = Runner(self._loop, self._fail)
-        self._workload = Workload(introduction.capacity, self._postbox, self._runner)
         lease = Lease()
+        self._workload = Workload(introduction.capacity, self._postbox, self._runner, lease)
         self._fence = Fence(lease, self._workload)
         self._link = Link(
             server,

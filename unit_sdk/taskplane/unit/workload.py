@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 from taskplane.unit.attempt import Attempt, Demand
 from taskplane.unit.executors import TaskType
+from taskplane.unit.lease import Lease
 from taskplane.unit.postbox import Postbox
 from taskplane.unit.reports import ENDINGS, AttemptKey, key_of
 from taskplane.unit.runner import Runner
@@ -29,7 +30,7 @@ class Workload:
     taken in this order: the workload's, an attempt's, the postbox's.
     """
 
-    def __init__(self, capacity: int, postbox: Postbox, runner: Runner) -> None:
+    def __init__(self, capacity: int, postbox: Postbox, runner: Runner, lease: Lease) -> None:
         # Reentrant and open to callers: deciding on a command and carrying it out must be one step for a drain.
         self.lock = threading.RLock()
         self.is_draining = False
@@ -37,6 +38,7 @@ class Workload:
         self._attempts: dict[int, Attempt] = {}  # by task id
         self._postbox = postbox
         self._runner = runner
+        self._lease = lease
 
     def find(self, key: AttemptKey) -> Attempt | None:
         """The attempt, if it is held."""
@@ -54,7 +56,7 @@ class Workload:
             older = self._attempts.get(command.task_id)
             if older is not None and older.state != AttemptState.ATTEMPT_STATE_ENDED:
                 self.drop(older.key, DropReason.DROP_REASON_SUPERSEDED)
-            attempt = Attempt(key_of(command), command.start, self._postbox, self._slots)
+            attempt = Attempt(key_of(command), command.start, self._postbox, self._slots, self._lease)
             self._attempts[command.task_id] = attempt
             self._runner.launch(attempt, task_type)
 
