@@ -1,0 +1,163 @@
+"""What belongs to a task: history, checkpoints, commands, and the answers to requests."""
+
+from dataclasses import replace
+
+import pytest
+from builders import NOW, a_checkpoint, a_task, at
+from sqlalchemy import Engine, func, select
+from sqlalchemy.exc import IntegrityError
+from stored import insert
+
+from taskplane.server.core.ledger import CommandState, LedgerEntry
+from taskplane.server.core.task import Checkpoint, TaskStatus, Transition, Verb
+from taskplane.server.store import schema
+from taskplane.server.store.store import Store
+from taskplane.server.store.writing import StoredRequest, WriteTransaction
+
+CREATED = Transition(1, None, TaskStatus.PENDING, at(1), "alice 🦆", "because; 'quoted' \\", attempt=0, revision=1)
+DISPATCHED = Transition(1, TaskStatus.PENDING, TaskStatus.RUNNING, at(2), "taskplane", "", attempt=1, revision=5)
+OF_ANOTHER = replace(CREATED, task_id=2, revision=3)
+ENTRY = LedgerEntry("command-1", 1, 1, Verb.PAUSE, CommandState.ISSUED, "alice", "because", issued_at=at(1))
+
+
+async def checkpoints(store: Store, *pairs: tuple[int, Checkpoint], keep: int = 3) -> None:
+    def work(transaction: WriteTransaction) -> None:
+        transaction.insert_checkpoints(pairs)
+        transaction.prune_checkpoints({task_id for task_id, _ in pairs}, keep)
+
+    await store.transaction(work)
+
+
+async def history(store: Store, *transitions: Transition) -> None:
+    await store.transaction(lambda transaction: transaction.insert_transitions(transitions))
+
+
+async def commands(store: Store, *entries: LedgerEntry) -> None:
+    await store.transaction(lambda transaction: transaction.save_commands(entries))
+
+
+@pytest.fixture
+async def two_tasks(store: Store) -> None:
+    await insert(store, a_task(id=1), a_task(id=2))
+
+
+@pytest.mark.usefixtures("two_tasks")
+async def test_a_history_comes_out_oldest_first_as_it_went_in(store: Store) -> None:
+    await history(store, DISPATCHED, OF_ANOTHER, CREATED)
+    assert await store.list_transitions(1, after_revision=0, limit=10) == [CREATED, DISPATCHED]
+    assert await store.list_transitions(1, after_revision=0, limit=1) == [CREATED]
+    assert await store.list_transitions(1, after_revision=1, limit=10) == [DISPATCHED]
+    assert await store.list_transitions(3, after_revision=0, limit=10) == []
+
+
+@pytest.mark.usefixtures("two_tasks")
+async def test_the_history_of_many_is_in_the_order_of_commits(store: Store) -> None:
+    await history(store, DISPATCHED, OF_ANOTHER, CREATED)
+    assert await store.transitions_since(0, task_ids=(), limit=10) == [CREATED, OF_ANOTHER, DISPATCHED]
+    assert await store.transitions_since(1, task_ids=(), limit=1) == [OF_ANOTHER]
+    assert await store.transitions_since(0, task_ids=(2, 99), limit=10) == [OF_ANOTHER]
+
+
+@pytest.mark.usefixtures("two_tasks")
+async def test_a_revision_is_given_once(store: Store) -> None:
+    await history(store, CREATED)
+    with pytest.raises(IntegrityError):
+        await history(store, replace(OF_ANOTHER, revision=CREATED.revision))
+
+
+async def test_a_history_without_its_task_is_refused(store: Store) -> None:
+    with pytest.raises(IntegrityError):
+        await history(store, CREATED)
+
+
+@pytest.mark.usefixtures("two_tasks")
+async def test_the_last_checkpoints_are_kept_newest_first(store: Store) -> None:
+    await checkpoints(store, *((1, a_checkpoint(number)) for number in (1, 2, 9, 10)), (2, a_checkpoint(7)))
+    assert await store.list_checkpoints(1) == [a_checkpoint(10), a_checkpoint(9), a_checkpoint(2)]
+    await checkpoints(store, (1, a_checkpoint(11)), keep=1)
+    assert await store.list_checkpoints(1) == [a_checkpoint(11)]
+    assert await store.list_checkpoints(2) == [a_checkpoint(7)], "another task's are not touched"
+
+
+@pytest.mark.usefixtures("two_tasks")
+async def test_a_checkpoint_is_found_by_its_number(store: Store) -> None:
+    odd = a_checkpoint(2**40, attempt=9, data={"row": 1, "text": "🦆\\'", "nothing": None})
+    await checkpoints(store, (1, odd))
+    assert await store.get_checkpoint(1, 2**40) == odd
+    assert await store.get_checkpoint(1, 1) is None
+    assert await store.get_checkpoint(2, 2**40) is None
+    assert await store.transaction(lambda transaction: transaction.checkpoint(1, 2**40)) == odd
+
+
+@pytest.mark.usefixtures("two_tasks")
+async def test_a_dispatch_gets_the_data_of_the_checkpoint_that_its_task_goes_on_from(store: Store) -> None:
+    await checkpoints(store, (1, a_checkpoint(1)), (1, a_checkpoint(2)), (2, a_checkpoint(5)))
+    goes_on = a_task(id=1, checkpoint=Checkpoint(1, 1, NOW), last_checkpoint_number=2)
+    found = await store.transaction(lambda transaction: transaction.checkpoints([goes_on, a_task(id=2)]))
+    assert found == {1: a_checkpoint(1)}
+
+
+@pytest.mark.usefixtures("two_tasks")
+async def test_commands_come_out_newest_first(store: Store) -> None:
+    newer = replace(ENTRY, command_id="command-0", verb=Verb.CANCEL, issued_at=at(2))
+    await commands(store, ENTRY, newer, replace(ENTRY, command_id="command-2", task_id=2))
+    assert await store.list_commands(1, skip=0, limit=10) == [newer, ENTRY]
+    assert await store.list_commands(1, skip=1, limit=10) == [ENTRY]
+    assert await store.list_commands(1, skip=0, limit=1) == [newer]
+
+
+@pytest.mark.usefixtures("two_tasks")
+async def test_a_later_word_on_a_command_takes_the_place_of_the_earlier(store: Store) -> None:
+    accepted = replace(ENTRY, state=CommandState.ACCEPTED, accepted_at=at(2))
+    applied = replace(accepted, state=CommandState.APPLIED, settled_at=at(3), message="paused 🦆")
+    await commands(store, ENTRY)
+    await commands(store, accepted, applied)
+    assert await store.list_commands(1, skip=0, limit=10) == [applied]
+
+
+async def test_deleting_a_task_takes_everything_of_it_along_and_nothing_else(store: Store, engine: Engine) -> None:
+    await insert(store, a_task(id=1), a_task(id=2))
+    await history(store, CREATED, OF_ANOTHER)
+    await checkpoints(store, (1, a_checkpoint(1)), (2, a_checkpoint(1)))
+    await commands(store, ENTRY, replace(ENTRY, command_id="command-2", task_id=2))
+    await store.transaction(lambda transaction: transaction.delete_tasks([1]))
+    assert await store.get_task(1) is None
+    assert await store.get_task(2) == a_task(id=2)
+    with engine.connect() as connection:
+        for table in (schema.task_status_history, schema.task_checkpoints, schema.task_commands):
+            assert connection.execute(select(func.count()).select_from(table)).scalar_one() == 1, table.name
+
+
+REQUEST = StoredRequest("request-1", "CreateTask", "f" * 64, (3, 1, 2))
+
+
+async def answered(store: Store, *request_ids: str) -> dict[str, StoredRequest]:
+    return await store.transaction(lambda transaction: transaction.requests(request_ids))
+
+
+async def test_an_answered_request_is_remembered(store: Store) -> None:
+    await store.transaction(lambda transaction: transaction.insert_requests([REQUEST], NOW))
+    assert await answered(store, "request-1", "request-2") == {"request-1": REQUEST}
+    assert await answered(store, "REQUEST-1") == {}, "ids are compared exactly"
+    assert await answered(store) == {}
+
+
+async def test_the_answers_to_requests_are_kept_to_the_byte(store: Store) -> None:
+    other = replace_id(REQUEST, "request-2")
+    await store.transaction(lambda transaction: transaction.insert_requests([REQUEST, other], NOW))
+    answer = bytes(range(256)) * 10
+    await store.save_answers({"request-1": answer, "never heard of": b"lost"})
+    found = await answered(store, "request-1", "request-2")
+    assert (found["request-1"].answer, found["request-2"].answer) == (answer, None)
+
+
+async def test_old_requests_are_forgotten(store: Store) -> None:
+    await store.transaction(lambda transaction: transaction.insert_requests([REQUEST], at(0)))
+    newer = replace_id(REQUEST, "request-2")
+    await store.transaction(lambda transaction: transaction.insert_requests([newer], at(10)))
+    await store.forget_requests(before=at(10))
+    assert set(await answered(store, "request-1", "request-2")) == {"request-2"}
+
+
+def replace_id(request: StoredRequest, request_id: str) -> StoredRequest:
+    return request._replace(request_id=request_id)

@@ -1,0 +1,79 @@
+"""Ids and revisions: unique and growing, over failures, restarts and several servers."""
+
+from itertools import pairwise
+
+import pytest
+from builders import a_task, at
+from stored import insert
+
+from taskplane.server.core.task import TaskStatus, Transition
+from taskplane.server.store.database import Database
+from taskplane.server.store.store import Store
+from taskplane.server.store.writing import WriteTransaction
+
+
+class Undone(Exception):
+    """Rolls a transaction back."""
+
+
+async def take(store: Store, *counts: int) -> list[int]:
+    """Take task ids, so many at once, in one transaction."""
+    return await store.transaction(
+        lambda transaction: [each for count in counts for each in transaction.next_task_ids(count)]
+    )
+
+
+def grows(ids: list[int]) -> bool:
+    return all(before < after for before, after in pairwise(ids))
+
+
+async def test_ids_begin_at_one_and_come_one_after_another(store: Store, database: Database) -> None:
+    first = await take(store, 1, 2)
+    assert first[1:] == [first[0] + 1, first[0] + 2]
+    if database.engine.dialect.name == "sqlite":  # the others' database is not new
+        assert first == [1, 2, 3]
+
+
+@pytest.mark.parametrize("count", [1, 700, 1000, 1001, 2500])
+async def test_ids_never_repeat_whatever_is_taken_at_once(store: Store, count: int) -> None:
+    ids = [each for _ in range(4) for each in await take(store, count)]
+    assert len(ids) == 4 * count
+    assert grows(ids)
+
+
+async def test_ids_never_repeat_after_a_transaction_that_failed(store: Store) -> None:
+    ids = await take(store, 1)
+    for _ in range(3):
+        with pytest.raises(Undone):
+            await store.transaction(_take_and_fail)
+        ids += await take(store, 600)
+    assert grows(ids)
+
+
+def _take_and_fail(transaction: WriteTransaction) -> None:
+    transaction.next_task_ids(900)
+    raise Undone
+
+
+async def test_two_servers_over_one_database_never_give_out_the_same(store: Store, database: Database) -> None:
+    servers = [store, Store(database), Store(database)]
+    ids = [each for _ in range(5) for server in servers for each in await take(server, 400)]
+    assert len(set(ids)) == len(ids) == 5 * 3 * 400
+
+
+async def test_tasks_and_revisions_are_counted_apart(store: Store) -> None:
+    def work(transaction: WriteTransaction) -> tuple[range, range]:
+        return transaction.next_task_ids(3), transaction.next_revisions(5)
+
+    (ids, revisions), (more_ids, more_revisions) = await store.transaction(work), await store.transaction(work)
+    assert more_ids[0] == ids[-1] + 1
+    assert more_revisions[0] == revisions[-1] + 1
+
+
+async def test_the_latest_revision_is_that_of_a_task_or_of_the_history(store: Store) -> None:
+    assert await store.latest_revision() == 0
+    await insert(store, a_task(revision=7))
+    assert await store.latest_revision() == 7
+    later = Transition(1, None, TaskStatus.PENDING, at(1), "alice", "created", attempt=0, revision=9)
+    await store.transaction(lambda transaction: transaction.insert_transitions([later]))
+    assert await store.latest_revision() == 9

@@ -1,0 +1,181 @@
+"""What breaks between the server and its database: what can be mended is done again, once; what cannot is told."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event
+
+import pytest
+from builders import PATIENCE_SECONDS, a_task
+from sqlalchemy import Connection, Engine, event, text
+from stored import insert
+
+from taskplane.server.core.errors import Code, DatabaseUnavailable
+from taskplane.server.store.database import Database
+from taskplane.server.store.store import Store
+from taskplane.server.store.writing import WriteTransaction
+
+NOBODY_LISTENS = "mysql+pymysql://root@127.0.0.1:1/taskplane"
+
+
+def kill(engine: Engine, connection: Connection) -> None:
+    """Cut a connection at the database's end, as a restart or a firewall does."""
+    number = connection.exec_driver_sql("SELECT CONNECTION_ID()").scalar_one()
+    with engine.connect() as killer:
+        killer.execute(text(f"KILL CONNECTION {number}"))
+
+
+@contextmanager
+def at_commit(engine: Engine, act: Callable[[Connection], None]) -> Iterator[None]:
+    """Do something right before the next COMMIT."""
+    acted = Event()
+
+    def once(connection: Connection) -> None:
+        if not acted.is_set():
+            acted.set()
+            act(connection)
+
+    event.listen(engine, "commit", once)
+    yield
+    event.remove(engine, "commit", once)
+    assert acted.is_set()
+
+
+async def test_a_database_that_is_away_is_told_as_such() -> None:
+    database = Database(NOBODY_LISTENS)
+    store = Store(database)
+    for call in (store.get_task(1), insert(store, a_task()), store.save_units([])):
+        with pytest.raises(DatabaseUnavailable) as away:
+            await call
+        assert away.value.code is Code.UNAVAILABLE
+        assert away.value.retry_delay_seconds
+    await database.close()
+
+
+async def test_a_file_that_cannot_be_opened_is_told_as_such(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'no such folder' / 'taskplane.db'}")
+    with pytest.raises(DatabaseUnavailable):
+        await Store(database).get_task(1)
+    await database.close()
+
+
+async def test_our_own_mistakes_are_not_taken_for_an_outage(database: Database) -> None:
+    with pytest.raises(Exception, match="no_such_table") as mistake:
+        await database.read(lambda connection: connection.execute(text("SELECT * FROM no_such_table")))
+    assert not isinstance(mistake.value, DatabaseUnavailable)
+
+
+async def test_readers_do_not_wait_for_the_writer(store: Store) -> None:
+    await insert(store, a_task(id=1))
+    has_written, may_end = Event(), Event()
+
+    def hold(transaction: WriteTransaction) -> None:
+        transaction.insert_tasks([a_task(id=2)])
+        has_written.set()
+        assert may_end.wait(PATIENCE_SECONDS)
+
+    writing = asyncio.ensure_future(store.transaction(hold))
+    await asyncio.to_thread(has_written.wait, PATIENCE_SECONDS)
+    assert await store.get_task(1) == a_task(id=1)
+    assert await store.get_task(2) is None, "what is not committed is not seen"
+    may_end.set()
+    await writing
+    assert await store.get_task(2) == a_task(id=2)
+
+
+async def test_a_transaction_that_fails_leaves_nothing_and_the_next_one_goes_on(store: Store) -> None:
+    def fail(transaction: WriteTransaction) -> None:
+        transaction.insert_tasks([a_task(id=1)])
+        raise LookupError("undo all of it")
+
+    with pytest.raises(LookupError, match="undo all of it"):
+        await store.transaction(fail)
+    assert await store.get_task(1) is None
+    await insert(store, a_task(id=1))
+
+
+@pytest.mark.usefixtures("without_sqlite")
+async def test_a_deadlock_is_tried_again(store: Store, engine: Engine) -> None:
+    """Two transactions take two rows in opposite order. The database undoes the one that has written less: ours."""
+    await insert(store, *(a_task(id=number) for number in range(1, 60)))
+    theirs_has_2, ours_has_1 = Event(), Event()
+    tries: list[int] = []
+
+    def theirs() -> None:
+        with engine.begin() as connection:
+            connection.execute(text("UPDATE tasks SET priority = 1 WHERE id BETWEEN 2 AND 59"))
+            theirs_has_2.set()
+            assert ours_has_1.wait(PATIENCE_SECONDS)
+            connection.execute(text("UPDATE tasks SET priority = 1 WHERE id = 1"))
+
+    def ours(transaction: WriteTransaction) -> None:
+        tries.append(1)
+        transaction.lock_tasks([1])
+        ours_has_1.set()
+        transaction.lock_tasks([2])
+        transaction.insert_tasks([a_task(id=100)])
+
+    with ThreadPoolExecutor(1) as other:
+        rival = other.submit(theirs)
+        await asyncio.to_thread(theirs_has_2.wait, PATIENCE_SECONDS)
+        await store.transaction(ours)
+        rival.result(PATIENCE_SECONDS)
+    assert len(tries) > 1
+    assert await store.get_task(100) == a_task(id=100)
+    stored = await store.get_task(1)
+    assert stored
+    assert stored.priority == 1, "the other one has not lost its work either"
+
+
+@pytest.mark.usefixtures("without_sqlite")
+async def test_a_connection_that_breaks_in_a_transaction_costs_nothing(store: Store, engine: Engine) -> None:
+    tries: list[int] = []
+
+    def work(transaction: WriteTransaction) -> None:
+        tries.append(1)
+        transaction.insert_tasks([a_task(id=1)])
+        if len(tries) == 1:
+            kill(engine, transaction._connection)
+        transaction.insert_tasks([a_task(id=2)])
+
+    await store.transaction(work)
+    assert len(tries) == 2
+    assert [await store.get_task(task_id) for task_id in (1, 2)] == [a_task(id=1), a_task(id=2)]
+
+
+@pytest.mark.usefixtures("without_sqlite")
+async def test_a_connection_that_broke_while_it_was_idle_is_not_noticed(store: Store, database: Database) -> None:
+    def kill_all_others(connection: Connection) -> None:
+        others = connection.execute(
+            text("SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()")
+        )
+        for number in others.scalars().all():
+            connection.execute(text(f"KILL CONNECTION {number}"))
+
+    await insert(store, a_task(id=1))
+    await database.read(kill_all_others)
+    assert await store.get_task(1) == a_task(id=1)
+    await insert(store, a_task(id=2))
+    assert await store.get_task(2) == a_task(id=2)
+
+
+@pytest.mark.usefixtures("without_sqlite")
+@pytest.mark.parametrize("is_durable", [True, False])
+async def test_a_connection_that_breaks_in_commit_is_resolved_by_reading_back(
+    store: Store, engine: Engine, caplog: pytest.LogCaptureFixture, *, is_durable: bool
+) -> None:
+    """Nothing is lost, and nothing is done twice: the second try would meet its own row."""
+
+    def break_off(connection: Connection) -> None:
+        if is_durable:
+            connection.connection.commit()
+        kill(engine, connection)
+
+    caplog.set_level(logging.WARNING)
+    with at_commit(engine, break_off):
+        await insert(store, a_task(id=1, revision=1))
+    assert await store.get_task(1) == a_task(id=1, revision=1)
+    assert "broke in COMMIT" in caplog.text

@@ -1,0 +1,63 @@
+"""Units go in and come out as they were."""
+
+from dataclasses import replace
+
+from builders import a_unit, at
+
+from taskplane.server.core.unit import TaskTypeSupport, Unit, UnitStatus
+from taskplane.server.store.store import Store
+
+FULL = a_unit(
+    "unit 🦆 'quoted' \\",
+    unit_type="x" * 100,
+    unit_name="🦆" * 255,
+    status=UnitStatus.BUSY,
+    capacity=10_000,
+    current_load=7,
+    endpoint="http://127.0.0.1:8080/" + "x" * 400,
+    config={"nested": [1, None, {"text": "🦆"}]},
+    last_heartbeat=at(1),
+    created_at=at(2),
+    updated_at=at(3),
+    task_types={
+        "A": TaskTypeSupport("A", can_pause=True),
+        "B": TaskTypeSupport("B", can_checkpoint=True),
+    },
+    labels={"gpu": "yes", "empty": ""},
+    sdk="taskplane-python 0.1.0",
+)
+
+
+async def all_by_id(store: Store) -> dict[str, Unit]:
+    return {unit.id: unit for unit in await store.all_units()}
+
+
+async def test_every_field_survives(store: Store) -> None:
+    bare = a_unit("bare", task_types={})
+    await store.save_units([FULL, bare])
+    assert await store.get_unit(FULL.id) == FULL
+    assert await all_by_id(store) == {FULL.id: FULL, "bare": bare}
+
+
+async def test_a_unit_is_saved_in_place_of_its_earlier_self(store: Store) -> None:
+    await store.save_units([FULL])
+    changed = replace(FULL, capacity=0, status=UnitStatus.OFFLINE, task_types={}, labels={}, updated_at=at(4))
+    await store.save_units([changed])
+    assert await all_by_id(store) == {FULL.id: changed}
+
+
+async def test_saving_a_unit_that_has_not_changed_is_harmless(store: Store) -> None:
+    await store.save_units([FULL])
+    await store.save_units([FULL])
+    assert await all_by_id(store) == {FULL.id: FULL}
+
+
+async def test_units_are_told_apart_by_case(store: Store) -> None:
+    await store.save_units([a_unit("unit"), a_unit("Unit")])
+    await store.delete_unit("unit")
+    assert set(await all_by_id(store)) == {"Unit"}
+
+
+async def test_deleting_what_is_not_there_is_harmless(store: Store) -> None:
+    await store.delete_unit("never heard of")
+    assert await store.get_unit("never heard of") is None
