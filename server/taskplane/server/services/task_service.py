@@ -163,7 +163,10 @@ class TaskService:
                 task = await self._states.change(task_id, _timed(change), request)
             changes = _later_changes(follower, task, wait_seconds)
             async with aclosing(changes):
-                while not is_dispatched(task) and self._is_about_to_run(task):
+                # A dispatch that was committed together with the verb has taken the slot already.
+                while not is_dispatched(task) and (
+                    follower.has_change_after(task.revision) or self._is_about_to_run(task)
+                ):
                     event = await anext(changes, None)
                     if event is None:
                         break

@@ -56,6 +56,10 @@ class Follower:
         self._progress.clear()
         self._wake.set()
 
+    def has_change_after(self, revision: int) -> bool:
+        """Whether a change is queued that came later than the revision."""
+        return any(change.task.revision > revision for change in self._changes)
+
     async def next_change(self, timeout_seconds: float) -> Committed | None:
         """Return the next change, or None after `timeout_seconds` without one. Raises what cut the follower."""
         try:
