@@ -49,6 +49,22 @@ async def test_the_unit_that_holds_it_goes_on_under_a_new_attempt(wire: Wire, co
     assert await wire.statuses(task.id) == ["PENDING", "RUNNING", "PAUSED", "RUNNING", "SUCCESS"]
 
 
+async def test_a_late_word_of_an_older_attempt_does_not_make_the_holder_be_forgotten(
+    wire: Wire, connect: Connect
+) -> None:
+    holder = await connect("holder")
+    first = await paused(wire, holder)
+    await resume(wire, first.task_id)
+    order = await holder.expect("resume")
+    await holder.accept(order)
+    await holder.report(order, paused=unit_pb.PausedReport(checkpoint=checkpoint(2, row=20)))
+    await holder.report(first, paused=unit_pb.PausedReport(checkpoint=checkpoint(1, row=10)))
+    await holder.all_acknowledged()
+    await resume(wire, first.task_id)
+    again = await holder.expect("resume")
+    assert (again.resume.held_attempt, again.attempt) == (order.attempt, order.attempt + 1)
+
+
 async def test_another_unit_goes_on_from_the_checkpoint_when_the_holder_is_gone(wire: Wire, connect: Connect) -> None:
     holder = await connect("holder")
     pause = await paused(wire, holder)

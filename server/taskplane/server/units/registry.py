@@ -59,6 +59,11 @@ class KnownUnit:
     heard_at: float = field(default_factory=monotonic)
     last_heartbeat: datetime | None = None
 
+    def runs(self, task_id: int, attempt: int) -> bool:
+        """Whether the attempt is at work here."""
+        running = self.running.get(task_id)
+        return running is not None and running.attempt == attempt
+
     def view(self) -> Unit:
         """Return the record as it is now."""
         return replace(

@@ -96,8 +96,10 @@ class ReportDesk:
         return await self._states.change(report.task_id, lambda task, now: change(task, speaker, now))
 
     async def _paused(self, session: Session, speaker: Speaker, report: Report, paused: Paused) -> None:
-        # The unit holds it from now on, whatever becomes of the task; so a resume right after finds its way back.
-        if unit := self._registry.find(session.unit_id):
+        # The unit holds it from now on, whatever becomes of the task; so a resume right after finds its way back. A
+        # late word of an older attempt says nothing about the one that is held.
+        unit = self._registry.find(session.unit_id)
+        if unit and unit.runs(report.task_id, report.attempt):
             self._registry.hold(unit, report.task_id, report.attempt)
         await self._states.change(
             report.task_id,
