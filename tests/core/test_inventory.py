@@ -107,6 +107,14 @@ def test_a_start_that_the_unit_never_accepted_is_sent_again() -> None:
     assert outcome.changes == []
 
 
+def test_an_attempt_that_the_unit_has_is_accepted_though_nobody_remembers() -> None:
+    outcome = reconcile(a_third_attempt(TaskStatus.RUNNING, accepted_at=None), [held()])
+    (change,) = outcome.changes
+    assert change.task.accepted_at == NOW
+    assert [step.transition for step in change.steps] == [None]
+    assert outcome.dispatches == []
+
+
 @pytest.mark.parametrize(("verb", "to"), [(Verb.PAUSE, TaskStatus.PAUSED), (Verb.CANCEL, TaskStatus.CANCELLED)])
 def test_a_lost_attempt_ends_as_was_asked(verb: Verb, to: TaskStatus) -> None:
     task = a_third_attempt(TaskStatus.RUNNING, pending_command=a_command(verb))

@@ -69,6 +69,9 @@ class Reconciliation:
                     return
                 case _:
                     return
+        elif task.status is TaskStatus.RUNNING and task.accepted_at is None:
+            # It has it, so it has accepted it; a server that was killed may have forgotten.
+            self.changes.append(Change(task).edit(now=self.now, accepted_at=self.now))
         if task.pending_command and not task.is_final:
             self.commands.append(control_command(task, task.pending_command))
 

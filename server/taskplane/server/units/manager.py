@@ -89,8 +89,11 @@ class ExecutionUnitManager:
         if unit.session is not session:
             raise _superseded(unit_id)
         for verdict in settled.verdicts:
-            if verdict.action is VerdictAction.PAUSE:
-                self._registry.hold(unit, verdict.task_id, verdict.attempt)
+            match verdict.action:
+                case VerdictAction.PAUSE:
+                    self._registry.hold(unit, verdict.task_id, verdict.attempt)
+                case VerdictAction.KEEP if verdict.task_id in unit.running:
+                    unit.running[verdict.task_id].accepted = True
         heartbeat, lease = self.intervals.heartbeat, self.intervals.lease
         session.link.welcome(Welcome(unit_id, session.session_id, heartbeat, lease, tuple(settled.verdicts)))
         session.deliver([*settled.commands, *(dispatch_command(each) for each in settled.dispatches)])
