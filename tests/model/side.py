@@ -161,14 +161,14 @@ class Side:
         """Takes that the unit has nothing of a task any more."""
         self.inventory.pop(task, None)
 
-    def unexpected(self, tasks: Mapping[int, Shown]) -> list[control.Command]:
+    def unexpected(self, tasks: Mapping[int, Shown], held: Mapping[int, int]) -> list[control.Command]:
         """The commands that nobody expected: any but repeats, and drops of what is over."""
         if self._unit is None:
             return []
         return [
             each
             for each in self._unit.commands
-            if each.command_id not in self._obeyed and not (each.HasField("drop") and _is_over(each, tasks))
+            if each.command_id not in self._obeyed and not (each.HasField("drop") and _is_over(each, tasks, held))
         ]
 
     def _is(self, command: control.Command, order: Order) -> bool:
@@ -198,6 +198,8 @@ def shown(task: Task) -> Shown:
     return Shown(status_name(task.status), task.attempt, is_queued, pending, task.retry_count, task.checkpoint.number)
 
 
-def _is_over(drop: control.Command, tasks: Mapping[int, Shown]) -> bool:
+def _is_over(drop: control.Command, tasks: Mapping[int, Shown], held: Mapping[int, int]) -> bool:
+    """Whether what is dropped is neither at work nor held paused."""
     task = tasks.get(drop.task_id)
-    return task is None or task.attempt != drop.attempt or task.status not in ("RUNNING", "PAUSED")
+    is_at_work = task is not None and task.attempt == drop.attempt and task.status == "RUNNING"
+    return not is_at_work and held.get(drop.task_id) != drop.attempt

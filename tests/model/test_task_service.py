@@ -294,7 +294,7 @@ class Comparison(RuleBasedStateMachine):
                 self.model.dispatch()
         found = self.stage.do(self.side.shown())
         assert found == {task.id: task.shown for task in self.model.tasks.values()}
-        assert self.side.unexpected(found) == []
+        assert self.side.unexpected(found, self.model.held) == []
 
 
 def test_the_server_does_what_the_model_does(stage: Stage) -> None:
