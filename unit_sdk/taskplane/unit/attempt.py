@@ -259,6 +259,11 @@ class Attempt:
             )
             self.post(Report(command_id=command_id, attempt_status=status))
 
+    def standing(self) -> PausedReport:
+        """How far the attempt is, and the newest checkpoint that it has made."""
+        with self.lock:
+            return PausedReport(checkpoint=self._journal.checkpoint, progress=self._journal.progress)
+
     def released(self, message: str) -> Report:
         """The ending of an attempt that is given back."""
         return Report(released=ReleasedReport(checkpoint=self._journal.checkpoint, message=message))
@@ -282,8 +287,7 @@ class Attempt:
             self._hold = None
 
     def _post_paused(self) -> None:
-        journal = self._journal
-        self.post(Report(paused=PausedReport(checkpoint=journal.checkpoint, progress=journal.progress)))
+        self.post(Report(paused=self.standing()))
 
     def _post_unless_stopping(self, report: Report) -> None:
         # What is noted just before a pause or a release takes hold rides in the report on that.

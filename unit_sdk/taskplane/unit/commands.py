@@ -59,6 +59,11 @@ class Commands:
             else:
                 self._carry_out(command)
 
+    def answer(self, command: Command) -> Report:
+        """How a command was answered that was obeyed just now, and is no get_status."""
+        with self._workload.lock:
+            return self._answers[command.command_id]
+
     def _carry_out(self, command: Command) -> None:
         effect: Effect | None = None
         try:

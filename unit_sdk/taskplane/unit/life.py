@@ -2,13 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Protocol
 
 from taskplane.unit.commands import Commands
 from taskplane.unit.executors import TaskType
 from taskplane.unit.fence import Fence
 from taskplane.unit.lease import Lease
-from taskplane.unit.link import Link
 from taskplane.unit.postbox import Postbox
 from taskplane.unit.runner import Runner
 from taskplane.unit.threads import in_thread
@@ -18,11 +18,41 @@ from taskplane.v1.execution_unit_control_pb2 import Hello
 logger = logging.getLogger("taskplane.unit")
 
 
+class AnyLink(Protocol):
+    """The way to the server."""
+
+    def start(self) -> None:
+        """Begins to be in touch."""
+
+    def drain(self) -> None:
+        """Tells the server that the unit is about to leave."""
+
+    def leave(self) -> None:
+        """Says what is left to be said, and ends. Blocks."""
+
+
+class MakeLink(Protocol):
+    """Makes the link, as `link.Link` for the stream and `http.link.HttpLink` for HTTP."""
+
+    def __call__(  # noqa: D102, PLR0913 - all that a link connects
+        self,
+        introduction: Hello,
+        workload: Workload,
+        commands: Commands,
+        postbox: Postbox,
+        *,
+        runner: Runner,
+        lease: Lease,
+        on_drain: Callable[[float | None], None],
+        on_failure: Callable[[Exception], object],
+    ) -> AnyLink: ...
+
+
 class Life:
     """Builds all that a connected unit consists of, and takes it down in order. Made on the running event loop."""
 
     def __init__(
-        self, server: str, introduction: Hello, task_types: Mapping[str, TaskType], drain_seconds: float
+        self, make_link: MakeLink, introduction: Hello, task_types: Mapping[str, TaskType], drain_seconds: float
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._drain_seconds = drain_seconds
@@ -35,12 +65,12 @@ class Life:
         lease = Lease()
         self._workload = Workload(introduction.capacity, self._postbox, self._runner, lease)
         self._fence = Fence(lease, self._workload)
-        self._link = Link(
-            server,
+        self._link = make_link(
             introduction,
             self._workload,
             Commands(task_types, self._workload, self._runner, self._postbox, lease),
             self._postbox,
+            runner=self._runner,
             lease=lease,
             on_drain=self.leave,
             on_failure=lambda error: self._loop.call_soon_threadsafe(self._fail, error),

@@ -12,6 +12,7 @@ from taskplane.unit.channel import fatal_error
 from taskplane.unit.commands import Commands
 from taskplane.unit.lease import Lease
 from taskplane.unit.postbox import Postbox
+from taskplane.unit.runner import Runner
 from taskplane.unit.session import Session
 from taskplane.unit.workload import Workload
 from taskplane.v1.execution_unit_control_pb2 import Hello, ServerMessage, Welcome
@@ -40,6 +41,7 @@ class Link:
         commands: Commands,
         postbox: Postbox,
         *,
+        runner: Runner,
         lease: Lease,
         on_drain: Callable[[float | None], None],
         on_failure: Callable[[Exception], object],

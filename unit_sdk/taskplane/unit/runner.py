@@ -4,6 +4,7 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Callable, Coroutine
+from concurrent.futures import wait
 from functools import partial
 from typing import Any
 
@@ -46,6 +47,11 @@ class Runner:
             self._loop.call_soon_threadsafe(lambda: self._spawn(self._answer_status(attempt, command_id)))
         else:
             attempt.post_status(command_id)
+
+    def refresh(self, attempt: Attempt, within_seconds: float) -> None:
+        """Asks an executor that is a class how far it is, and waits for it. From any other thread than the loop's."""
+        refreshing = asyncio.run_coroutine_threadsafe(self._refresh(attempt), self._loop)
+        wait({refreshing}, within_seconds)
 
     async def idle(self) -> None:
         """Waits until nothing runs."""
@@ -113,12 +119,15 @@ class Runner:
         return await executor.run(config)
 
     async def _answer_status(self, attempt: Attempt, command_id: str) -> None:
+        await self._refresh(attempt)
+        attempt.post_status(command_id)
+
+    async def _refresh(self, attempt: Attempt) -> None:
         try:
             if (executor := self._executors.get(attempt)) is not None:
                 await executor.refresh_status()
         except (Exception, Interrupted):
             logger.warning("%s: get_status failed; the last known status is told", attempt, exc_info=True)
-        attempt.post_status(command_id)
 
     @staticmethod
     def _is_closing() -> bool:

@@ -6,18 +6,22 @@ import os
 import threading
 import uuid
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib.metadata import version
 from typing import Any, TypeVar
 
 from taskplane.unit.class_executor import check_methods
 from taskplane.unit.config import ConfigReader
 from taskplane.unit.executors import TaskType
-from taskplane.unit.life import Life
+from taskplane.unit.http.link import HttpLink, Site
+from taskplane.unit.life import Life, MakeLink
+from taskplane.unit.link import Link
 from taskplane.unit.signals import stop_on_signals
 from taskplane.v1.execution_unit_control_pb2 import Hello
 from taskplane.v1.execution_unit_pb2 import TaskTypeSupport
 
 _DEFAULT_SERVER = "127.0.0.1:50051"
+_DEFAULT_HTTP_SERVER = "http://127.0.0.1:3000"
 _PROTOCOL_VERSION = 1
 
 C = TypeVar("C", bound=Callable[..., Any])
@@ -85,19 +89,23 @@ class Unit:
 
         Raises UnitRejected if the server refuses the unit, UnitSuperseded if another process takes its id.
         """
-        asyncio.run(self._run_with_signals())
+        asyncio.run(self._run_with_signals(partial(Link, self._server)))
 
     async def run_async(self) -> None:
         """As `run`, in a loop that runs already. Signals are left to whoever owns the loop: call `stop`."""
-        if not self._task_types:
-            raise ValueError("the unit runs no task type: decorate an executor with @unit.task(...)")
-        support = [
-            TaskTypeSupport(task_type=kind.name, can_pause=kind.can_pause, can_checkpoint=kind.can_checkpoint)
-            for kind in self._task_types.values()
-        ]
-        introduction = Hello(task_types=support)
-        introduction.MergeFrom(self._introduction)
-        await self._live(Life(self._server, introduction, self._task_types, self._drain_seconds))
+        await self._live(partial(Link, self._server))
+
+    def serve_http(
+        self, port: int, host: str = "127.0.0.1", *, server: str | None = None, endpoint: str | None = None
+    ) -> None:
+        """As `run`, but driven over HTTP: listens at host and port (0 picks one), registers there, and calls back.
+
+        `server` is the base URL of the server's REST API; without it the environment's TASK_MANAGER_URL counts, else
+        http://127.0.0.1:3000. `endpoint` is the URL by which the server reaches the unit, if it is not where it
+        listens. Raises UnitRejected, and OSError if the port is taken.
+        """
+        site = Site(server or os.environ.get("TASK_MANAGER_URL") or _DEFAULT_HTTP_SERVER, host, port, endpoint)
+        asyncio.run(self._run_with_signals(partial(HttpLink, site)))
 
     def stop(self) -> None:
         """Drains: gives attempts back at their next safe point, then `run` returns. From any thread, at any time."""
@@ -106,11 +114,14 @@ class Unit:
             if self._life is not None:
                 self._life.leave(self._drain_seconds)
 
-    async def _run_with_signals(self) -> None:
+    async def _run_with_signals(self, make_link: MakeLink) -> None:
         with stop_on_signals(self.stop):
-            await self.run_async()
+            await self._live(make_link)
 
-    async def _live(self, life: Life) -> None:
+    async def _live(self, make_link: MakeLink) -> None:
+        if not self._task_types:
+            raise ValueError("the unit runs no task type: decorate an executor with @unit.task(...)")
+        life = Life(make_link, self._hello(), self._task_types, self._drain_seconds)
         with self._lock:
             self._life = life
             if self._is_stopped:
@@ -120,3 +131,12 @@ class Unit:
         finally:
             with self._lock:
                 self._life = None
+
+    def _hello(self) -> Hello:
+        support = [
+            TaskTypeSupport(task_type=kind.name, can_pause=kind.can_pause, can_checkpoint=kind.can_checkpoint)
+            for kind in self._task_types.values()
+        ]
+        introduction = Hello(task_types=support)
+        introduction.MergeFrom(self._introduction)
+        return introduction

@@ -7,6 +7,7 @@ from taskplane.server.core.command import Verdict, VerdictAction, start_id
 from taskplane.server.core.errors import DropReason, FieldViolation, InvalidFields, StaleAttempt, TaskNotFound
 from taskplane.server.core.outcome import Outcome
 from taskplane.server.core.report import Accepted, Cancelled, Failed, Kind, Report, Succeeded
+from taskplane.server.core.reports import Speaker, drop_reason
 from taskplane.server.core.task import Task, TaskStatus
 from taskplane.server.store.store import Store
 from taskplane.server.units.http_units import HttpUnits
@@ -72,6 +73,9 @@ class Callbacks:
         for report in reports:
             drop = await self._desk.settle(session, report) or drop
         task = await self._task(key[0])
+        if not reports:
+            # No news, but a question: whether the attempt is still the unit's.
+            drop = drop_reason(task, Speaker(session.unit_id, key[1]))
         if drop and any(_has_ended_so(task, session, report) for report in reports):
             drop = None
         return CallAnswer(_verdict(task, key, drop), task)
