@@ -44,7 +44,8 @@ class Server:
     def start(self) -> None:
         """Starts it and waits until it is ready."""
         address, database = f"127.0.0.1:{self.port}", self._database_url
-        self.process.start([TASKPLANE, "serve", "--grpc", address, "--database-url", database, "--log-format", "json"])
+        where = ("--grpc", address, "--no-http", "--database-url", database)
+        self.process.start([TASKPLANE, "serve", *where, "--log-format", "json"])
         self.process.wait_until(lambda: "ready grpc=" in self.process.log_of_this_start(), "ready")
 
 
