@@ -18,7 +18,6 @@ ODD_LABELS: Mapping[str, str] = {
     "plain": "value",
     "a.b/c-d_e": "path-like",
     "1": "digit",
-    "-": "dash",
     "Case": "Case",
     "empty": "",
     "quote": 'it\'s "quoted" \\ 🦆',

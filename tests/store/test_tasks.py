@@ -163,7 +163,6 @@ TOO_MUCH: dict[str, Any] = {
     "queued_by": "x" * 256,
     "queued_reason": "🦆" * 1001,
     "queued_command_id": "x" * 65,
-    "error_message": "x" * 70_000,
     "priority": 2**31,
     "retry_count": 2**31,
     "pending_command": a_command(Verb.PAUSE, command_id="x" * 65),
@@ -175,9 +174,9 @@ async def test_a_value_that_does_not_fit_is_refused_and_not_cut(store: Store) ->
     task, other = a_task(id=1), a_task(id=2)
     await insert(store, task, other)
     for field, value in TOO_MUCH.items():
-        with pytest.raises(DBAPIError):
+        with pytest.raises(DBAPIError, match=r"too long|[Oo]ut of range|ERROR ON ERROR|JSON_TABLE"):
             await update(store, replace(other, priority=9), replace(task, **{field: value}))
-        with pytest.raises(DBAPIError):
+        with pytest.raises(DBAPIError, match=r"too long|[Oo]ut of range"):
             await insert(store, replace(other, id=3), replace(task, id=4, **{field: value}))
         assert [await store.get_task(task_id) for task_id in (1, 2, 3)] == [task, other, None], field
 

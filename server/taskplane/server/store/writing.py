@@ -36,6 +36,8 @@ _COLUMNS = tuple(column.name for column in schema.tasks.columns)
 _CHANGING = tuple(name for name in _COLUMNS if name not in _FIXED)
 # A statement is one message, of which MariaDB takes 16 MiB and MySQL 64. Escapes can make eight bytes of a character.
 _STATEMENT_CHARACTERS = 2**20
+# What JSON_TABLE makes of a text is by default in the character set of the database, which may not know all of it.
+_UTF8 = "CHARACTER SET utf8mb4"
 _WAITING = (TaskStatus.PENDING, TaskStatus.PAUSED)
 
 
@@ -351,8 +353,8 @@ def save_answers(connection: Connection, answers: Mapping[str, bytes]) -> None:
 
 
 _ANSWERS_FROM_JSON = (
-    "UPDATE task_requests JOIN JSON_TABLE(%s, '$[*]' COLUMNS ("
-    "request_id VARCHAR(64) PATH '$[0]', answer LONGTEXT PATH '$[1]')) AS answered "
+    "UPDATE task_requests JOIN JSON_TABLE(%s, '$[*]' COLUMNS ("  # noqa: S608  (names of ours)
+    f"request_id VARCHAR(64) {_UTF8} PATH '$[0]', answer LONGTEXT PATH '$[1]')) AS answered "
     "ON task_requests.request_id = answered.request_id SET task_requests.answer = FROM_BASE64(answered.answer)"
 )
 
@@ -396,7 +398,7 @@ _LIVE_BY_ROW = (
 _LIVE_FROM_JSON = (
     "UPDATE tasks JOIN JSON_TABLE(%s, '$[*]' COLUMNS ("  # noqa: S608  (names of ours)
     "id BIGINT PATH '$.id', attempt INT PATH '$.attempt', progress DOUBLE PATH '$.progress', "
-    "progress_message VARCHAR(1000) PATH '$.progress_message', progress_at DATETIME(6) PATH '$.progress_at', "
+    f"progress_message VARCHAR(1000) {_UTF8} PATH '$.progress_message', progress_at DATETIME(6) PATH '$.progress_at', "
     "accepted_at DATETIME(6) PATH '$.accepted_at', command_id VARCHAR(64) PATH '$.command_id', "
     "command_accepted_at DATETIME(6) PATH '$.command_accepted_at')) AS live "
     f"ON tasks.id = live.id AND tasks.attempt = live.attempt AND tasks.{_LIVE_STATUSES} "
@@ -429,10 +431,11 @@ def _json_table_type(name: str) -> str:
         case DateTime():
             return "DATETIME(6)"
         case String(length=int(length)):
-            return f"VARCHAR({length})"
+            # MariaDB cuts here without an error. One character more than fits, and the column refuses it.
+            return f"VARCHAR({length + 1}) {_UTF8}"
         case _:
             # JSON travels as a text inside the document: MariaDB's JSON_TABLE has no JSON type.
-            return "LONGTEXT"
+            return f"LONGTEXT {_UTF8}"
 
 
 @cache
