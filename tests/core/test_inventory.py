@@ -27,8 +27,8 @@ def held(attempt: int = ATTEMPT, state: AttemptState = AttemptState.RUNNING) -> 
     return HeldAttempt(1, attempt, state)
 
 
-def reconcile(task: Task | None, inventory: Iterable[HeldAttempt]) -> Reconciliation:
-    outcome = Reconciliation(UNIT_ID, NOW, AT_ONCE)
+def reconcile(task: Task | None, inventory: Iterable[HeldAttempt], *, is_new_process: bool = False) -> Reconciliation:
+    outcome = Reconciliation(UNIT_ID, NOW, AT_ONCE, is_new_process)
     outcome.settle(inventory, {task.id: task} if task else {})
     return outcome
 
@@ -105,6 +105,17 @@ def test_a_start_that_the_unit_never_accepted_is_sent_again() -> None:
     outcome = reconcile(task, [])
     assert [(each.task, each.held_attempt) for each in outcome.dispatches] == [(task, None)]
     assert outcome.changes == []
+
+
+def test_a_start_that_another_process_of_the_unit_may_have_begun_is_not_sent_again() -> None:
+    task = a_third_attempt(TaskStatus.RUNNING, accepted_at=None, max_retries=0)
+    outcome = reconcile(task, [], is_new_process=True)
+    assert outcome.dispatches == []
+    (change,) = outcome.changes
+    moves = [(step.transition.from_status, step.transition.to_status) for step in change.steps if step.transition]
+    assert moves == [(TaskStatus.RUNNING, TaskStatus.FAILED), (TaskStatus.FAILED, TaskStatus.PENDING)]
+    assert change.task.queued_at == NOW
+    assert change.task.retry_count == 0
 
 
 def test_an_attempt_that_the_unit_has_is_accepted_though_nobody_remembers() -> None:

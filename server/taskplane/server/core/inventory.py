@@ -10,7 +10,7 @@ from datetime import datetime
 from taskplane.server.core.change import Change
 from taskplane.server.core.command import Command, Verdict, VerdictAction, control_command
 from taskplane.server.core.dispatch import Dispatch
-from taskplane.server.core.reports import Speaker, drop_reason, lost
+from taskplane.server.core.reports import Speaker, drop_reason, lost, not_begun
 from taskplane.server.core.retry import RetryPolicy
 from taskplane.server.core.task import PendingCommand, Task, TaskStatus
 from taskplane.server.core.unit import AttemptState, HeldAttempt
@@ -25,6 +25,8 @@ class Reconciliation:
     unit_id: str
     now: datetime
     policy: RetryPolicy
+    # The unit has been restarted since its tasks were dispatched.
+    is_new_process: bool = False
     verdicts: list[Verdict] = field(default_factory=list)
     # What is to be stored, and what is to be sent again.
     changes: list[Change] = field(default_factory=list)
@@ -35,7 +37,8 @@ class Reconciliation:
         """Fill the lists.
 
         `tasks` are the RUNNING and PAUSED ones last dispatched to the unit, and all of the inventory that exist. An
-        attempt that the unit lacks is sent again if the unit never accepted it, else it is lost.
+        attempt that the unit lacks is lost if the unit had accepted it. If not, it is sent again to the same process;
+        another one gets it under a new attempt.
         """
         # By attempt too: of one task, an older attempt can wait for its acknowledgement while a newer one runs.
         held = {(each.task_id, each.attempt): each for each in inventory}
@@ -59,6 +62,9 @@ class Reconciliation:
                 case TaskStatus.RUNNING if task.accepted_at:
                     speaker = Speaker(self.unit_id, task.attempt)
                     self.changes.append(lost(task, speaker, self.now, why=GONE, policy=self.policy))
+                    return
+                case TaskStatus.RUNNING if self.is_new_process:
+                    self.changes.append(not_begun(task, Speaker(self.unit_id, task.attempt), self.now))
                     return
                 case TaskStatus.RUNNING:
                     before = held.get((task.id, task.attempt - 1))

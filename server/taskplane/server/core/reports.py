@@ -208,6 +208,19 @@ def not_accepted(task: Task, speaker: Speaker, now: datetime, *, seconds: float)
     return _queued_again(change, now, "not accepted by a unit")
 
 
+def not_begun(task: Task, speaker: Speaker, now: datetime) -> Change:
+    """RUNNING → FAILED → PENDING: the process that was sent the start is gone, and never accepted it.
+
+    It may have begun all the same, so the start is not sent again: an attempt is executed once. No retry is counted.
+    """
+    _fence_running(task, speaker)
+    why = "the unit came back as another process, without having accepted it"
+    if settled := _as_was_asked(task, now, why):
+        return settled
+    change = Change(task).move(TaskStatus.FAILED, now=now, by=SERVER, reason=why)
+    return _queued_again(change, now, "not begun")
+
+
 def lost(task: Task, speaker: Speaker, now: datetime, *, why: str, policy: RetryPolicy) -> Change:
     """RUNNING → FAILED: the attempt is gone with its unit; and on to PENDING if a retry is left.
 

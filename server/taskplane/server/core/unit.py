@@ -45,6 +45,8 @@ class Unit:
     labels: Mapping[str, str] = field(default_factory=dict)
     draining: bool = False
     session_id: str = ""
+    # Names the process that was last connected; empty if it does not say.
+    boot_id: str = ""
     sdk: str = ""
 
     def can_pause(self, task_type: str) -> bool:

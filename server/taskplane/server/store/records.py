@@ -261,6 +261,7 @@ def unit_of(row: Row[Any]) -> Unit:
         task_types=_task_types_of(row.task_types or []),
         labels=row.labels or {},
         sdk=row.sdk or "",
+        boot_id=row.boot_id or "",
     )
 
 
@@ -284,6 +285,7 @@ def unit_values(unit: Unit) -> dict[str, Any]:
         ],
         "labels": dict(unit.labels),
         "sdk": unit.sdk,
+        "boot_id": unit.boot_id,
     }
 
 

@@ -158,6 +158,8 @@ execution_units = Table(
     Column("task_types", JSON),
     Column("labels", JSON),
     Column("sdk", String(100)),
+    # The process that was last connected.
+    Column("boot_id", String(64)),
     # The requirements' name. SQLite, where index names are the database's, has it as idx_execution_units_status.
     Index("idx_status", "status"),
     Index("idx_unit_type", "unit_type"),

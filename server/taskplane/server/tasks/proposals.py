@@ -235,6 +235,7 @@ class ReconcileUnit:
 
     unit_id: str
     inventory: Sequence[HeldAttempt] | None
+    is_new_process: bool
     policy: RetryPolicy
 
     def task_ids(self) -> Iterable[int]:
@@ -244,7 +245,7 @@ class ReconcileUnit:
         own = {task.id: task for task in batch.lock_running_on(self.unit_id)}
         inventory = as_recorded(self.unit_id, own.values()) if self.inventory is None else self.inventory
         named = {each.task_id: task for each in inventory if (task := batch.find(each.task_id))}
-        outcome = Reconciliation(self.unit_id, batch.now, self.policy)
+        outcome = Reconciliation(self.unit_id, batch.now, self.policy, self.is_new_process)
         outcome.settle(inventory, own | named)
         for change in outcome.changes:
             batch.put(change)

@@ -96,9 +96,11 @@ class TaskStateManager:
         """Assign queued tasks to free slots. What is returned is durable and must be sent to the units."""
         return await self._commits.submit(ClaimTasks(offers))
 
-    async def reconcile(self, unit_id: str, inventory: Sequence[HeldAttempt] | None) -> Settled:
+    async def reconcile(
+        self, unit_id: str, inventory: Sequence[HeldAttempt] | None, *, is_new_process: bool
+    ) -> Settled:
         """Settle what a connecting unit holds; see core.inventory. None: what it was last known to hold."""
-        return await self._commits.submit(ReconcileUnit(unit_id, inventory, self.retry_policy))
+        return await self._commits.submit(ReconcileUnit(unit_id, inventory, is_new_process, self.retry_policy))
 
 
 def _the_task(task_id: int, answer: Task | Replayed) -> Task:

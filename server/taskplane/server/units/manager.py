@@ -84,8 +84,11 @@ class ExecutionUnitManager:
 
     async def _introduce(self, unit: KnownUnit, session: Session, inventory: Sequence[HeldAttempt] | None) -> None:
         unit_id = session.unit_id
+        is_new_process = unit.record.boot_id != session.boot_id
+        settled = await self._states.reconcile(unit_id, inventory, is_new_process=is_new_process)
+        # Only now: should the server die before, the next one must know too that this is another process.
+        unit.record = replace(unit.record, boot_id=session.boot_id)
         await self._store.save_units([unit.view()])
-        settled = await self._states.reconcile(unit_id, inventory)
         if unit.session is not session:
             raise _superseded(unit_id)
         for verdict in settled.verdicts:
@@ -272,4 +275,5 @@ def _record(hello: Hello, unit_id: str, known: KnownUnit | None) -> Unit:
         task_types=hello.task_types,
         labels=hello.labels,
         sdk=hello.sdk,
+        boot_id=before.boot_id if before else hello.boot_id,
     )

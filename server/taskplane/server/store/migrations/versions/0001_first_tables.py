@@ -151,6 +151,7 @@ def _create_units() -> None:
         sa.Column("task_types", sa.JSON),
         sa.Column("labels", sa.JSON),
         sa.Column("sdk", sa.String(100)),
+        sa.Column("boot_id", sa.String(64)),
         mysql_charset="utf8mb4",
     )
     # Index names belong to the table in MySQL, to the database in SQLite, where tasks has this one already.
