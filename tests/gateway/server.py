@@ -13,9 +13,11 @@ TASKPLANE = Path(sys.executable).with_name("taskplane")
 @contextmanager
 def served(database_url: str) -> Iterator[str]:
     """The base URL of a server's HTTP face, until the context ends; it must then stop by itself, with exit code 0."""
-    command = [TASKPLANE, "serve", "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", "--database-url", database_url]
+    where = ("--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", "--database-url", database_url)
     quiet = os.environ | {"GRPC_VERBOSITY": "ERROR", "TASKPLANE_LOG_LEVEL": "WARNING"}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=quiet) as process:  # noqa: S603  (our own)
+    with subprocess.Popen(  # noqa: S603  (our own command)
+        [TASKPLANE, "serve", *where], stdout=subprocess.PIPE, text=True, env=quiet
+    ) as process:
         try:
             assert process.stdout
             ready = process.stdout.readline()

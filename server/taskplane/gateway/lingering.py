@@ -25,13 +25,19 @@ class LingeringAnswer(Response):
         await send({"type": "http.response.start", "status": self.status_code, "headers": headers})
         if is_unread:
             await send({"type": "http.response.body", "body": self.body, "more_body": True})
-            await _discard(receive)
+            if not _asks_first(scope):
+                await _discard(receive)
         await send({"type": "http.response.body", "body": b"" if is_unread else self.body, "more_body": False})
 
 
 def _has_body(scope: Scope) -> bool:
     names = {name for name, value in scope["headers"] if value != b"0"}
     return not names.isdisjoint({b"content-length", b"transfer-encoding"})
+
+
+def _asks_first(scope: Scope) -> bool:
+    """Whether the client sends its body only when it is told to go on, which it was not."""
+    return any(name == b"expect" for name, _ in scope["headers"])
 
 
 async def _discard(receive: Receive) -> None:

@@ -24,6 +24,7 @@ _ERRORS = {
     ),
 }
 _RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 1}}}
+_SCHEMAS = "#/components/schemas/{model}"
 DESCRIPTION = """Controls long-running tasks: create, start, pause, resume, cancel, restart, delete, watch.
 
 Ids are numbers, times are RFC 3339 in UTC, unknown fields are refused. Repeating a verb whose effect already holds is
@@ -42,6 +43,7 @@ def description_of(app: FastAPI) -> dict[str, Any]:
             title=app.title, version=app.version, description=app.description, routes=app.routes, tags=app.openapi_tags
         )
         _drop_validation_errors(document)
+        _add_error_schemas(document)
         _drop_null_parameters(document)
         app.openapi_schema = document
     return app.openapi_schema
@@ -56,9 +58,16 @@ def _described(code: int) -> dict[str, Any]:
         "message": text,
         "details": {"metadata": {}, "fieldViolations": []},
     }
-    example = {"application/json": {"example": {"error": content}}}
-    described: dict[str, Any] = {"model": ErrorAnswer, "description": text, "content": example}
+    # Not as a `model`: FastAPI would give it the media type of the route's success.
+    schema = {"$ref": _SCHEMAS.format(model=ErrorAnswer.__name__)}
+    body = {"application/json": {"schema": schema, "example": {"error": content}}}
+    described: dict[str, Any] = {"description": text, "content": body}
     return described | ({"headers": _RETRY_AFTER} if code == 503 else {})  # noqa: PLR2004  (Service Unavailable)
+
+
+def _add_error_schemas(document: dict[str, Any]) -> None:
+    schema = ErrorAnswer.model_json_schema(mode="serialization", ref_template=_SCHEMAS)
+    document["components"]["schemas"] |= schema.pop("$defs") | {ErrorAnswer.__name__: schema}
 
 
 def _drop_null_parameters(document: dict[str, Any]) -> None:

@@ -1,0 +1,76 @@
+"""One service behind two faces: what one does the other sees, and both draw the same bounds."""
+
+from typing import Any
+
+import pytest
+from gateway.rest import Rest
+from google.protobuf import json_format
+from rpc.obedient_unit import obeying
+from rpc.raw_unit import RawUnit
+from rpc.server import Wire
+
+from taskplane.gateway import schema, strict_json, task_requests, unit_requests
+from taskplane.server.rpc import structs, unit_messages, validation
+from taskplane.server.rpc import task_requests as rpc_requests
+from taskplane.v1 import task_pb2
+from taskplane.v1 import task_service_pb2 as pb
+
+
+async def test_one_task_is_controlled_by_both_in_turns(rest: Rest, wire: Wire, unit: RawUnit) -> None:
+    task_id = (await rest.create(config={"数": [1, 2.5, None]}))["id"]
+    path = f"/api/tasks/{task_id}"
+    async with obeying(unit):
+        await wire.tasks.StartTask(pb.StartTaskRequest(task_id=task_id))
+        assert (await rest.post(f"{path}/pause", {"actor": "rest"})).body["status"] == "PAUSED"
+        resumed = await wire.tasks.ResumeTask(
+            pb.ResumeTaskRequest(task_id=task_id, context=pb.RequestContext(actor="grpc"))
+        )
+        assert resumed.task.status == task_pb2.TASK_STATUS_RUNNING
+        assert (await rest.post(f"{path}/cancel", {"actor": "rest"})).body["status"] == "CANCELLED"
+    assert await wire.statuses(task_id) == ["PENDING", "RUNNING", "PAUSED", "RUNNING", "CANCELLED"]
+    told = (await rest.get(f"{path}/history")).body["items"]
+    assert [(each.revision, each.changed_by, each.reason) for each in await wire.history(task_id)] == [
+        (each["revision"], each["changedBy"], each["reason"]) for each in told
+    ]
+    restarted = await wire.tasks.RestartTask(
+        pb.RestartTaskRequest(task_id=task_id, context=pb.RequestContext(request_id="r"))
+    )
+    stale = await rest.post(f"{path}/cancel", {"revision": restarted.task.revision - 1})
+    assert stale.status == 412
+    reused = await rest.post(f"{path}/cancel", {"requestId": "r"})
+    assert reused.error["reason"] == "REQUEST_ID_REUSED"
+
+
+async def test_both_tell_the_same_of_a_task(rest: Rest, wire: Wire) -> None:
+    made = await rest.create(
+        config={"a": {"b": [1, 2.5, "x", None, True]}}, labels={"team": "data"}, priority=7, start=True
+    )
+    shown: dict[str, Any] = json_format.MessageToDict(await wire.get(made["id"]))
+    for name in ("taskName", "taskType", "priority", "config", "maxRetries", "labels", "waitingMessage"):
+        assert made[name] == shown[name], name
+    assert shown["status"] == f"TASK_STATUS_{made['status']}"
+    assert shown["waitingReason"] == f"WAITING_REASON_{made['waitingReason']}"
+
+
+@pytest.mark.parametrize("levels", [structs.MAX_NESTING, structs.MAX_NESTING + 1])
+async def test_both_take_configs_of_the_same_depth(levels: int, rest: Rest, wire: Wire) -> None:
+    config: Any = 1
+    for _ in range(levels):
+        config = {"a": config}
+    answer = await rest.post("/api/tasks", {"taskName": "deep", "taskType": "WORK", "config": config})
+    if levels > structs.MAX_NESTING:
+        assert answer.bad_fields == {"body"}
+    else:
+        assert json_format.MessageToDict((await wire.get(answer.body["id"])).config) == config
+
+
+def test_both_draw_the_same_bounds() -> None:
+    assert strict_json.MAX_DEPTH == structs.MAX_NESTING + 1
+    assert schema.MAX_JSON_BYTES == structs.MAX_JSON_BYTES
+    assert schema.MAX_LABELS == validation.MAX_LABELS
+    assert schema.MAX_DURATION_SECONDS == validation.MAX_DURATION_SECONDS
+    assert task_requests.MAX_PRIORITY == rpc_requests.MAX_PRIORITY
+    assert task_requests.MAX_RETRIES == rpc_requests.MAX_RETRIES
+    assert unit_requests.MAX_CAPACITY == unit_messages.MAX_CAPACITY
+    assert unit_requests.MAX_TASK_TYPES == unit_messages.MAX_TASK_TYPES
+    assert task_requests.NewTask(task_name="n", task_type="T").max_retries == rpc_requests.DEFAULT_RETRIES
