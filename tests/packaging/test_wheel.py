@@ -27,6 +27,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[zipfile.ZipFile]
         "taskplane/v1/task_service.proto",
         "taskplane/server/store/schema.py",
         "taskplane/server/store/migrations/env.py",
+        "taskplane/gateway/server.py",
         "taskplane/unit/__init__.py",
         "taskplane/units/data_processing/__init__.py",
         "taskplane/client/client.py",
