@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 from typing import Protocol
 
-from robustness.processes import free_port
+from robustness.processes import Trouble, free_port
 from sqlalchemy import make_url
 
 MYSQL_SCRIPT = Path(__file__).parents[2] / "scripts" / "mysql.sh"
@@ -91,8 +91,9 @@ class OwnMySQL:
         """SIGKILL. What was committed has been handed to the system and is not lost with the process."""
         pid_file = self._folder / "server.pid"
         os.kill(int(pid_file.read_text()), signal.SIGKILL)
-        # Else the script would take a zombie that nobody reaps for a server that runs.
+        # Where nobody reaps orphans a zombie is left: script and server would take it for a server that runs.
         pid_file.unlink()
+        (self._folder / "data" / "server.sock.lock").unlink()
 
     def end(self) -> None:
         """Ends it and removes its data."""
@@ -106,6 +107,8 @@ class OwnMySQL:
             "TASKPLANE_MYSQL_ARGS": "--skip-log-bin --innodb-flush-log-at-trx-commit=2 --innodb-buffer-pool-size=64M",
         }
         done = subprocess.run(  # noqa: S603  our own script
-            [MYSQL_SCRIPT, verb], env=os.environ | settings, check=True, capture_output=True, text=True
+            [MYSQL_SCRIPT, verb], env=os.environ | settings, check=False, capture_output=True, text=True
         )
+        if done.returncode != 0:
+            raise Trouble(f"mysql.sh {verb} failed:\n{done.stderr}")
         return done.stdout
