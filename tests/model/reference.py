@@ -157,12 +157,12 @@ class Model:
             live.store(number)
 
     def paused(self, task: int, attempt: int, number: int) -> None:
-        if live := self._live(task, attempt):
+        live = self._live(task, attempt)
+        if live is not None and live.status == "RUNNING":
             self.held[task] = attempt
-            if live.status == "RUNNING":
-                live.store(number)
-                live.become("PAUSED")
-                live.pending = "" if live.pending == "PAUSE" else live.pending
+            live.store(number)
+            live.become("PAUSED")
+            live.pending = "" if live.pending == "PAUSE" else live.pending
 
     def succeeded(self, task: int, attempt: int) -> None:
         if live := self._running(task, attempt):
