@@ -1,0 +1,60 @@
+"""The server's writer under observation: its transactions counted, failed, or held open so that proposals gather."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from threading import Event
+from typing import TypeVar
+
+from builders import PATIENCE_SECONDS
+
+from taskplane.server.store.database import Database
+from taskplane.server.store.store import Store
+from taskplane.server.store.writing import WriteTransaction
+from taskplane.server.tasks.batch import Batch
+from taskplane.server.tasks.group_commit import GroupCommit
+
+T = TypeVar("T")
+
+
+class CountingStore(Store):
+    """A store that counts its transactions, and can be made to fail the next one."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self.transactions = 0
+        self.next_error: Exception | None = None
+
+    async def transaction(self, work: Callable[[WriteTransaction], T]) -> T:
+        """Run `work` as the store does, or raise the error."""
+        self.transactions += 1
+        error, self.next_error = self.next_error, None
+        if error:
+            raise error
+        return await super().transaction(work)
+
+
+class HeldCommit:
+    """Holds a transaction open as long as the context lasts; what is submitted meanwhile gathers behind it."""
+
+    def __init__(self, commits: GroupCommit) -> None:
+        self._commits = commits
+        self._has_begun = Event()
+        self._may_end = Event()
+
+    def task_ids(self) -> Iterable[int]:
+        """No tasks: it is a proposal that changes nothing."""
+        return ()
+
+    def decide(self, batch: Batch) -> None:
+        """Wait for the end of the context."""
+        self._has_begun.set()
+        if not self._may_end.wait(PATIENCE_SECONDS):
+            raise TimeoutError("nobody has ended the held transaction")
+
+    async def __aenter__(self) -> None:
+        self._answer = self._commits.submit(self)
+        await asyncio.to_thread(self._has_begun.wait, PATIENCE_SECONDS)
+
+    async def __aexit__(self, *_: object) -> None:
+        self._may_end.set()
+        await self._answer
