@@ -6,7 +6,7 @@ from google.rpc.error_details_pb2 import RetryInfo
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskplane.client import Client, RetryPolicy, UnavailableError
+from taskplane.client import Client, RetryPolicy, TaskplaneError, UnavailableError
 from taskplane.v1.operations_service_pb2 import DeleteUnitResponse
 from taskplane.v1.task_pb2 import Task
 from taskplane.v1.task_service_pb2 import CreateTaskResponse, GetTaskResponse
@@ -34,6 +34,21 @@ def test_a_changing_call_is_repeated_under_the_same_request_id(client: Client, s
     assert creating.result(20).id == 7
     assert first.request == second.request
     assert len(first.request.context.request_id) == 32
+
+
+def test_a_call_that_a_stopping_server_cancels_is_repeated(client: Client, server: FakeServer) -> None:
+    getting = in_background(client.get_task, 7)
+    server.take("GetTask").fail(grpc.StatusCode.CANCELLED, "CANCELLED")
+    server.take("GetTask").answer(GetTaskResponse(task=Task(id=7)))
+    assert getting.result(20).id == 7
+
+
+def test_a_call_that_ends_with_its_own_client_is_not_repeated(client: Client, server: FakeServer) -> None:
+    getting = in_background(client.get_task, 7)
+    server.take("GetTask").fail(grpc.StatusCode.CANCELLED, "Channel closed!")
+    error = getting.exception(20)
+    assert isinstance(error, TaskplaneError)
+    assert not isinstance(error, UnavailableError)
 
 
 def test_two_calls_have_two_request_ids(client: Client, server: FakeServer) -> None:

@@ -15,6 +15,8 @@
 | UNIMPLEMENTED       | UnimplementedError      |                                                                     |
 | any other           | TaskplaneError          |                                                                     |
 
+A CANCELLED that comes from the server, which is about to stop then, is an UnavailableError too.
+
 `translate` is the one place where gRPC's errors become these.
 """
 
@@ -141,6 +143,10 @@ BY_REASON: Mapping[tuple[grpc.StatusCode, str], type[TaskplaneError]] = {
 }
 
 
+# gRPC's words for a call that ends on this side: cancelled, or its channel closed.
+_CANCELLED_HERE = ("Locally cancelled by application!", "Channel closed!")
+
+
 def translate(error: grpc.RpcError) -> TaskplaneError:
     """The same error in taskplane's words, with all that the server's details tell."""
     status = rpc_status.from_call(error)
@@ -148,7 +154,7 @@ def translate(error: grpc.RpcError) -> TaskplaneError:
     code = error.code()
     info = _find(details, ErrorInfo())
     reason = info.reason or code.name
-    return _class_for(code, reason)(
+    return _class_for(error, reason)(
         code,
         reason,
         error.details() or code.value[1],
@@ -158,7 +164,11 @@ def translate(error: grpc.RpcError) -> TaskplaneError:
     )
 
 
-def _class_for(code: grpc.StatusCode, reason: str) -> type[TaskplaneError]:
+def _class_for(error: grpc.RpcError, reason: str) -> type[TaskplaneError]:
+    code = error.code()
+    if code is grpc.StatusCode.CANCELLED and error.details() not in _CANCELLED_HERE:
+        # gRPC's own answer to a call that comes to a server while it stops.
+        return UnavailableError
     return BY_REASON.get((code, reason)) or BY_CODE.get(code, TaskplaneError)
 
 
