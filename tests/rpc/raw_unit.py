@@ -93,10 +93,13 @@ class RawUnit:
         self._unread.remove(command)
         return command
 
-    async def next_command(self) -> pb.Command:
-        """Wait for the oldest command that was not returned before. Waits for ever."""
+    async def any_command(self) -> None:
+        """Wait for a command that was not returned before. Waits for ever."""
         async with self._heard:
             await self._heard.wait_for(lambda: bool(self._unread))
+
+    def take_oldest(self) -> pb.Command:
+        """Return the oldest command that was not returned before."""
         return self._unread.pop(0)
 
     async def all_acknowledged(self) -> None:

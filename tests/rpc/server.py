@@ -62,18 +62,19 @@ class Wire:
 
 
 class ServerUnderTest:
-    """A server that can be stopped and started again, on the port that it had first."""
+    """A server that can be stopped and started again, on the ports that it had first. Without HTTP unless told."""
 
     def __init__(self, database_url: str, **settings: Any) -> None:
         self.database_url = database_url
-        self._settings = {"no_http": True, "drain_seconds": 1} | settings
-        self.address = "127.0.0.1:0"
+        self._settings: dict[str, Any] = {"no_http": True, "drain_seconds": 1} | settings
+        self.address = self.http_address = "127.0.0.1:0"
         self._server: Server | None = None
 
     async def start(self) -> None:
-        config = ServerConfig(grpc=self.address, database_url=self.database_url, **self._settings)
-        server = Server(config)
+        self._settings |= {"grpc": self.address, "http": self.http_address}
+        server = Server(ServerConfig(**self._settings, database_url=self.database_url))
         self.address = await server.start()
+        self.http_address = server.http_address or self.http_address
         self._server = server
 
     async def stop(self) -> None:
