@@ -6,6 +6,8 @@ BIN := .venv/bin
 ARGS ?=
 CSV ?=
 ROWS ?=
+PARTS ?=
+FULL ?=
 MINUTES ?= 1
 SEED ?=
 
@@ -32,6 +34,10 @@ test: dev ## Run all tests, with databases of their own [ARGS=pytest options]
 .PHONY: robustness
 robustness: dev ## Break everything at random and prove that nothing is lost [MINUTES=n] [SEED=s] [ARGS=options]
 	PYTHONPATH=tests $(BIN)/python -m robustness.run --minutes $(MINUTES) $(if $(SEED),--seed "$(SEED)") $(ARGS)
+
+.PHONY: bench
+bench: dev ## Measure, beside what gRPC and the database alone can do [PARTS="lifecycles …"] [FULL=1] [ARGS=options]
+	$(BIN)/python -m bench $(PARTS) $(if $(FULL),--full) $(ARGS)
 
 .PHONY: check
 check: dev ## Check format, lint, types, layers, scripts and protos

@@ -1,0 +1,33 @@
+"""Many watches of one task. `python -m bench.watchers SERVER TASK_ID COUNT`."""
+
+import asyncio
+import sys
+
+import uvloop
+
+from bench.unit import CONNECTING
+from taskplane.client.aio import AsyncClient
+
+
+async def main(server: str, task_id: int, count: int) -> None:
+    """Open the watches, some at a time, say so, and read them."""
+    free = asyncio.Semaphore(CONNECTING)
+    async with AsyncClient(server) as client, asyncio.TaskGroup() as group:
+
+        async def read(complete: asyncio.Event) -> None:
+            async for event in client.watch([task_id], include_progress=True):
+                if event.HasField("snapshot_complete"):
+                    complete.set()
+
+        async def open_watch() -> None:
+            complete = asyncio.Event()
+            async with free:
+                group.create_task(read(complete))
+                await complete.wait()
+
+        await asyncio.gather(*(open_watch() for _ in range(count)))
+        print("ready", flush=True)
+
+
+if __name__ == "__main__":
+    uvloop.run(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])))
