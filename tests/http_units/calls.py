@@ -5,7 +5,7 @@ from typing import Any
 from google.protobuf.json_format import MessageToDict, ParseDict
 from google.protobuf.struct_pb2 import Struct
 from http_units.scripted_unit import Request, ScriptedUnit
-from rpc.server import Wire
+from rpc.server import Wire, eventually
 
 from taskplane.v1 import execution_unit_control_pb2 as pb
 from taskplane.v1 import execution_unit_pb2, task_pb2
@@ -68,6 +68,13 @@ class Calls:
         """Wait for a task to be in a status."""
         wanted = task_pb2.TaskStatus.Value(f"TASK_STATUS_{status}")
         return await self.wire.task_when(task_id, lambda task: task.status == wanted)
+
+    async def until_accepted(self, task_id: int) -> None:
+        """Wait for the pending command to be accepted, of which no watch tells."""
+        pending = await eventually(
+            lambda: self.wire.get(task_id), lambda task: task.pending_command.HasField("accepted_at")
+        )
+        assert pending.status == task_pb2.TASK_STATUS_RUNNING
 
     async def unit(self, unit_id: str) -> execution_unit_pb2.ExecutionUnit:
         return (await self.wire.operations.GetUnit(operations_pb.GetUnitRequest(unit_id=unit_id))).unit

@@ -234,7 +234,7 @@ async def test_a_body_that_says_nothing_is_acceptance_and_no_more(body: str, cal
     unit.on("pause", always(200, body))
     request = await calls.accepted(unit)
     await calls.pause(request.task_id, no_wait=True)
-    await calls.wire.task_when(request.task_id, lambda task: task.pending_command.HasField("accepted_at"))
+    await calls.until_accepted(request.task_id)
     await calls.report(unit_id, request, paused=pb.PausedReport())
     assert (await calls.wire.get(request.task_id)).status == task_pb2.TASK_STATUS_PAUSED
 

@@ -114,11 +114,11 @@ def _start(body: Mapping[str, Any]) -> StartOrder:
     task_type = body.get("taskType")
     if not isinstance(task_type, str):
         raise BadRequest(f"taskType: must be a text, not {task_type!r}")
-    checkpoint = body.get("checkpoint")
+    config, checkpoint = body.get("config"), body.get("checkpoint")
     return StartOrder(
         task_type=task_type,
         task_name=str(body.get("taskName", "")),
-        config=_struct(body.get("config") or {}, "config"),
+        config=_struct({} if config is None else config, "config"),
         checkpoint=None if checkpoint is None else TaskCheckpoint(data=_struct(checkpoint, "checkpoint")),
         last_checkpoint_number=whole(body, "lastCheckpointNumber", 0),
         retry_count=whole(body, "retryCount", 0),
