@@ -301,6 +301,6 @@ def test_the_server_does_what_the_model_does(stage: Stage) -> None:
     run_state_machine_as_test(
         lambda: Comparison(stage),  # type: ignore[arg-type]  # any callable that makes one serves
         settings=settings(
-            max_examples=100, stateful_step_count=40, deadline=None, suppress_health_check=[*HealthCheck]
+            max_examples=70, stateful_step_count=40, deadline=None, suppress_health_check=[*HealthCheck]
         ),
     )
