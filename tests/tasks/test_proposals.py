@@ -1,0 +1,219 @@
+"""What is proposed to the state manager beside verbs and reports: creation, claims, losses, limits and the purge."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from builders import (
+    ALICE,
+    NOW,
+    OTHER_UNIT_ID,
+    UNIT_ID,
+    a_checkpoint,
+    a_spec,
+    an_offer,
+    assert_is_path,
+    speaker_of,
+)
+from deeds import REPORTS, do
+from writer import CountingStore, HeldCommit
+
+from taskplane.server.core import verbs
+from taskplane.server.core.change import Change
+from taskplane.server.core.command import VerdictAction
+from taskplane.server.core.errors import InvalidFields, StaleRevision, TaskNotFinal
+from taskplane.server.core.limits import Expiry
+from taskplane.server.core.task import Checkpoint, Limits, Task, TaskStatus, Verb
+from taskplane.server.core.unit import AttemptState, HeldAttempt
+from taskplane.server.core.verbs import Ask
+from taskplane.server.tasks.batch import CHECKPOINTS_KEPT, Committed
+from taskplane.server.tasks.group_commit import GroupCommit
+from taskplane.server.tasks.proposals import ChangeTask, ClaimTasks
+from taskplane.server.tasks.state_manager import TaskStateManager
+
+PENDING, RUNNING, _, FAILED, _, CANCELLED = TaskStatus
+
+
+async def running(states: TaskStateManager, count: int = 1, **spec: object) -> list[Task]:
+    """Create tasks and give them to the unit."""
+    await states.create([a_spec(start=True, **spec)] * count, ALICE)
+    return [each.task for each in await states.claim([an_offer(UNIT_ID, capacity=count)])]
+
+
+async def ask(states: TaskStateManager, task: Task, verb: Verb) -> Task:
+    return await states.change(task.id, lambda each, now: do(verb, each, now))
+
+
+async def hear(states: TaskStateManager, task: Task, report: str, times: int = 1) -> Task:
+    """Let the task's unit report."""
+    for _ in range(times):
+        task = await states.change(task.id, lambda each, now: REPORTS[report](each, speaker_of(each), now))
+    return task
+
+
+async def test_a_created_task_has_a_history_from_the_first_moment(
+    states: TaskStateManager, store: CountingStore
+) -> None:
+    (task,) = await states.create([a_spec(priority=7, labels={"a": "b"})], Ask("alice", "a reason"))
+    (created,) = await store.list_transitions(task.id, after_revision=0, limit=10)
+    assert (created.from_status, created.to_status, created.revision) == (None, PENDING, task.revision)
+    assert (created.changed_by, created.reason) == ("alice", "a reason")
+    assert await store.get_task(task.id) == task
+    assert (task.priority, task.labels, task.queued_at) == (7, {"a": "b"}, None)
+
+
+async def test_a_task_that_is_to_start_is_queued_at_once(states: TaskStateManager) -> None:
+    (task,) = await states.create([a_spec(start=True)], ALICE)
+    assert (task.status, task.queued_at, task.queued_by) == (PENDING, task.created_at, "alice")
+
+
+async def test_tasks_are_claimed_by_priority_as_far_as_there_are_slots(states: TaskStateManager) -> None:
+    specs = [a_spec(task_name=f"priority {priority}", priority=priority, start=True) for priority in (1, 3, 2)]
+    await states.create(specs, ALICE)
+    dispatches = await states.claim([an_offer(capacity=2)])
+    assert [each.task.task_name for each in dispatches] == ["priority 3", "priority 2"]
+    assert [each.task.task_name for each in await states.claim([an_offer(capacity=9)])] == ["priority 1"]
+    assert await states.claim([an_offer(capacity=9)]) == []
+
+
+async def test_a_claim_looks_beyond_what_fits_nowhere(
+    states: TaskStateManager, store: CountingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ClaimTasks, "LOOK_AHEAD", 5)
+    await states.create([a_spec(priority=9, start=True, unit_labels={"gpu": "yes"})] * 5, ALICE)
+    (waiting,) = await running(states)
+    await hear(states, waiting, "paused")
+    await ask(states, waiting, Verb.RESUME)
+    assert [each.task.id for each in await states.claim([an_offer()])] == [waiting.id]
+
+
+async def test_two_claims_in_one_transaction_share_out_the_queue(
+    states: TaskStateManager, commits: GroupCommit
+) -> None:
+    await states.create([a_spec(start=True)] * 3, ALICE)
+    async with HeldCommit(commits):
+        claims = [commits.submit(ClaimTasks([an_offer(unit, capacity=2)])) for unit in (UNIT_ID, OTHER_UNIT_ID)]
+    first, second = await asyncio.gather(*claims)
+    assert (len(first), len(second)) == (2, 1)
+    assert len({each.task.id for each in (*first, *second)}) == 3
+
+
+async def test_a_task_that_is_cancelled_in_the_same_transaction_is_not_claimed(
+    states: TaskStateManager, commits: GroupCommit
+) -> None:
+    (task,) = await states.create([a_spec(start=True)], ALICE)
+    async with HeldCommit(commits):
+        cancelling = commits.submit(ChangeTask(task.id, lambda each, now: do(Verb.CANCEL, each, now)))
+        claim = commits.submit(ClaimTasks([an_offer()]))
+    assert (await cancelling).status is CANCELLED
+    assert await claim == []
+
+
+async def test_a_unit_is_told_the_checkpoint_that_it_goes_on_from(states: TaskStateManager) -> None:
+    (task,) = await running(states)
+    await hear(states, task, "checkpointed", times=2)
+    await states.lose(UNIT_ID, {task.id: task.attempt}, "unit lost")
+    (dispatch,) = await states.claim([an_offer(OTHER_UNIT_ID)])
+    assert dispatch.checkpoint == a_checkpoint(2)
+    assert (dispatch.task.attempt, dispatch.task.retry_count) == (2, 1)
+
+
+async def test_the_last_checkpoints_are_kept_and_one_can_be_chosen(
+    states: TaskStateManager, store: CountingStore
+) -> None:
+    (task,) = await running(states)
+    await hear(states, task, "checkpointed", times=CHECKPOINTS_KEPT + 2)
+    kept = [each.number for each in await store.list_checkpoints(task.id)]
+    assert kept == list(range(CHECKPOINTS_KEPT + 2, 2, -1))
+    await hear(states, task, "failed for good")
+    with pytest.raises(InvalidFields):
+        await states.change_from_checkpoint(task.id, 2, restart_from)
+    await states.change_from_checkpoint(task.id, 4, restart_from)
+    (dispatch,) = await states.claim([an_offer()])
+    assert dispatch.checkpoint == a_checkpoint(4)
+
+
+def restart_from(task: Task, now: datetime, checkpoint: Checkpoint) -> Change:
+    return verbs.restart(task, ALICE, now, checkpoint=checkpoint)
+
+
+async def test_a_lost_unit_gives_its_tasks_back_in_one_transaction(
+    states: TaskStateManager, store: CountingStore, told: list[Committed]
+) -> None:
+    tasks = await running(states, 3)
+    await hear(states, tasks[2], "succeeded")
+    transactions = store.transactions
+    told.clear()
+    attempts = {task.id: task.attempt for task in tasks} | {99: 1}
+    await states.lose(UNIT_ID, attempts, "unit lost")
+    assert store.transactions == transactions + 1
+    for task in tasks[:2]:
+        history = await store.list_transitions(task.id, after_revision=0, limit=10)
+        assert_is_path(history)
+        assert [each.to_status for each in history[-2:]] == [FAILED, PENDING]
+    assert {each.task.id for each in told} == {tasks[0].id, tasks[1].id}, "what is over is left alone"
+
+
+async def test_an_attempt_that_is_another_units_is_not_lost_with_this_one(states: TaskStateManager) -> None:
+    (task,) = await running(states)
+    await states.lose(OTHER_UNIT_ID, {task.id: task.attempt}, "unit lost")
+    await states.lose(UNIT_ID, {task.id: task.attempt + 1}, "unit lost")
+    assert (await ask(states, task, Verb.START)).status is RUNNING
+
+
+async def test_a_connecting_unit_is_settled_in_one_transaction(states: TaskStateManager, store: CountingStore) -> None:
+    unsent, held, ended = await running(states, 3)
+    await hear(states, ended, "succeeded")
+    transactions = store.transactions
+    inventory = [HeldAttempt(each.id, each.attempt, AttemptState.RUNNING) for each in (held, ended)]
+    settled = await states.reconcile(UNIT_ID, inventory, is_new_process=False)
+    assert store.transactions == transactions + 1
+    assert [(each.task_id, each.action) for each in settled.verdicts] == [
+        (held.id, VerdictAction.KEEP),
+        (ended.id, VerdictAction.DROP),
+    ]
+    assert [each.task.id for each in settled.dispatches] == [unsent.id]
+    assert {each.id for each in settled.running} == {unsent.id, held.id}
+
+
+async def test_limits_that_have_expired_are_applied(states: TaskStateManager, store: CountingStore) -> None:
+    over, still_time = await states.create(
+        [a_spec(limits=Limits(deadline=NOW)), a_spec(limits=Limits(deadline=datetime.max.replace(tzinfo=UTC)))], ALICE
+    )
+    assert await states.expire(limit=10) == 1
+    assert await states.expire(limit=10) == 0
+    expired = await store.get_task(over.id)
+    assert expired
+    assert expired.status is CANCELLED
+    history = await store.list_transitions(over.id, after_revision=0, limit=10)
+    assert history[-1].reason == Expiry.DEADLINE
+    assert await store.get_task(still_time.id) == still_time
+
+
+async def test_old_finished_tasks_are_purged_and_the_gap_is_remembered(
+    states: TaskStateManager, store: CountingStore, told: list[Committed]
+) -> None:
+    done, cancelled, live = await running(states, 3)
+    done = await hear(states, done, "succeeded")
+    await hear(states, cancelled, "cancelled")
+    assert await states.purge(NOW, limit=10) == 0, "none is as old as that"
+    told.clear()
+    assert await states.purge(datetime.now(UTC) + timedelta(days=1), limit=10) == 2
+    assert [await store.get_task(each.id) for each in (done, cancelled)] == [None, None]
+    assert await store.get_task(live.id) == live
+    assert {each.task.id for each in told if each.deleted} == {done.id, cancelled.id}
+    assert await store.purged_revision() >= done.revision
+
+
+async def test_only_finished_tasks_are_deleted_and_only_as_the_caller_knows_them(
+    states: TaskStateManager, store: CountingStore
+) -> None:
+    (task,) = await running(states)
+    with pytest.raises(TaskNotFinal):
+        await states.delete(task.id, ALICE)
+    cancelled = await hear(states, task, "cancelled")
+    with pytest.raises(StaleRevision):
+        await states.delete(task.id, Ask(expected_revision=task.revision))
+    await states.delete(task.id, Ask(expected_revision=cancelled.revision))
+    assert await store.get_task(task.id) is None
+    assert await store.list_transitions(task.id, after_revision=0, limit=10) == []

@@ -1,0 +1,118 @@
+"""Request ids: a call that is repeated is done once, and its id serves no other call."""
+
+import asyncio
+
+import pytest
+from builders import ALICE, a_spec
+from deeds import do
+from writer import CountingStore, HeldCommit
+
+from taskplane.server.core.errors import DatabaseUnavailable, IllegalTransition, RequestIdReused, TaskNotFound
+from taskplane.server.core.task import Task, TaskStatus, Verb
+from taskplane.server.tasks.batch import Committed
+from taskplane.server.tasks.group_commit import GroupCommit, Replayed, Request
+from taskplane.server.tasks.proposals import ChangeTask, CreateTasks, DeleteTask
+from taskplane.server.tasks.state_manager import AlreadyAnswered, TaskStateManager
+
+CREATE = Request("request-1", "CreateTask", "a" * 64)
+CANCEL = Request("request-2", "CancelTask", "b" * 64)
+
+
+def cancel(task: Task) -> ChangeTask:
+    return ChangeTask(task.id, lambda each, now: do(Verb.CANCEL, each, now))
+
+
+@pytest.fixture
+async def task(states: TaskStateManager) -> Task:
+    """A task that was created under a request id."""
+    (task,) = await states.create([a_spec()], ALICE, CREATE)
+    return task
+
+
+async def test_a_repeated_create_creates_nothing(states: TaskStateManager, told: list[Committed], task: Task) -> None:
+    told.clear()
+    assert await states.create([a_spec()], ALICE, CREATE) == [task]
+    assert told == []
+
+
+async def test_a_repeat_does_nothing_also_after_later_verbs(
+    states: TaskStateManager, commits: GroupCommit, task: Task
+) -> None:
+    await commits.submit(cancel(task), CANCEL)
+    restarted = await states.change(task.id, lambda each, now: do(Verb.RESTART, each, now))
+    replayed = await commits.submit(cancel(task), CANCEL)
+    assert replayed == Replayed([restarted])
+
+
+async def test_a_repeat_gets_the_answer_that_went_out_the_first_time(
+    states: TaskStateManager, store: CountingStore, task: Task
+) -> None:
+    await store.save_answers({CREATE.request_id: b"as it was"})
+    with pytest.raises(AlreadyAnswered) as answered:
+        await states.create([a_spec()], ALICE, CREATE)
+    assert answered.value.answer == b"as it was"
+
+
+async def test_a_repeat_in_the_same_transaction_is_a_repeat(commits: GroupCommit, store: CountingStore) -> None:
+    async with HeldCommit(commits):
+        answers = [commits.submit(CreateTasks([a_spec()], ALICE), CREATE) for _ in range(10)]
+    first, *others = await asyncio.gather(*answers)
+    assert isinstance(first, list)
+    assert others == [Replayed(first)] * 9
+    assert store.transactions == 2
+
+
+@pytest.mark.parametrize(
+    "other", [Request("request-1", "DeleteTask", "a" * 64), Request("request-1", "CreateTask", "c" * 64)]
+)
+async def test_an_id_serves_one_call(
+    states: TaskStateManager, commits: GroupCommit, task: Task, other: Request
+) -> None:
+    with pytest.raises(RequestIdReused):
+        await states.create([a_spec()], ALICE, other)
+    async with HeldCommit(commits):
+        first = commits.submit(cancel(task), CANCEL)
+        reused = commits.submit(cancel(task), Request(CANCEL.request_id, "StartTask", "b" * 64))
+    outcomes = await asyncio.gather(first, reused, return_exceptions=True)
+    assert isinstance(outcomes[0], Task)
+    assert isinstance(outcomes[1], RequestIdReused)
+
+
+async def test_an_id_whose_call_was_refused_is_free_again(states: TaskStateManager, task: Task) -> None:
+    with pytest.raises(IllegalTransition):
+        await states.change(task.id, lambda each, now: do(Verb.PAUSE, each, now), CANCEL)
+    changed = await states.change(task.id, lambda each, now: do(Verb.CANCEL, each, now), CANCEL)
+    assert changed.status is TaskStatus.CANCELLED
+
+
+async def test_an_id_whose_call_was_undone_is_free_again(
+    states: TaskStateManager, commits: GroupCommit, store: CountingStore
+) -> None:
+    store.next_error = DatabaseUnavailable()
+    with pytest.raises(DatabaseUnavailable):
+        await states.create([a_spec()], ALICE, CREATE)
+    assert isinstance(await commits.submit(CreateTasks([a_spec()], ALICE), CREATE), list)
+
+
+async def test_a_repeated_delete_is_done_already(states: TaskStateManager, commits: GroupCommit, task: Task) -> None:
+    await commits.submit(cancel(task))
+    deletion = Request("request-3", "DeleteTask", "d" * 64)
+    await states.delete(task.id, ALICE, deletion)
+    await states.delete(task.id, ALICE, deletion)
+    assert await commits.submit(DeleteTask(task.id, ALICE), deletion) == Replayed([])
+    with pytest.raises(TaskNotFound):
+        await states.delete(task.id, ALICE)
+
+
+async def test_a_repeated_verb_on_a_task_that_is_gone_is_not_found(states: TaskStateManager, task: Task) -> None:
+    await states.change(task.id, lambda each, now: do(Verb.CANCEL, each, now), CANCEL)
+    await states.delete(task.id, ALICE)
+    with pytest.raises(TaskNotFound):
+        await states.change(task.id, lambda each, now: do(Verb.CANCEL, each, now), CANCEL)
+
+
+async def test_a_batch_of_tasks_is_replayed_in_its_order(states: TaskStateManager) -> None:
+    specs = [a_spec(task_name=f"number {number}") for number in range(20)]
+    created = await states.create(specs, ALICE, CREATE)
+    assert await states.create(specs, ALICE, CREATE) == created
+    assert [task.task_name for task in created] == [spec.task_name for spec in specs]

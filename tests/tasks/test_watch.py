@@ -1,0 +1,154 @@
+"""Followers: each hears what it asked for, whole and in order, and none can hold up or drown the server."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+from builders import NOW, PATIENCE_SECONDS, TASK_TYPE, a_task
+
+from taskplane.server.core.errors import ServerStopping, SlowReader
+from taskplane.server.core.task import Progress
+from taskplane.server.tasks import watch
+from taskplane.server.tasks.batch import Committed
+from taskplane.server.tasks.watch import Follower, Progressed, WatchHub
+
+AT_ONCE = 0.0
+
+
+@pytest.fixture
+def hub() -> WatchHub:
+    return WatchHub()
+
+
+def changes(*revisions: int, task_id: int = 1) -> list[Committed]:
+    return [Committed(a_task(id=task_id, revision=revision)) for revision in revisions]
+
+
+def progress(fraction: float, task_id: int = 1) -> Progressed:
+    return Progressed(task_id, TASK_TYPE, 1, Progress(fraction, "", NOW))
+
+
+def revisions(taken: Sequence[Committed]) -> list[int]:
+    return [event.task.revision for event in taken]
+
+
+async def heard(follower: Follower) -> list[int]:
+    """Return the revisions that the follower has, one by one, without waiting for more."""
+    found = []
+    while event := await follower.next_change(AT_ONCE):
+        found.append(event.task.revision)
+    return found
+
+
+async def test_changes_come_whole_and_in_order(hub: WatchHub) -> None:
+    with hub.follow([1]) as one_by_one, hub.follow([1]) as all_at_once:
+        hub.publish(changes(1, 2, 3))
+        hub.publish(changes(4))
+        assert await heard(one_by_one) == [1, 2, 3, 4]
+        assert revisions(all_at_once.take()[0]) == [1, 2, 3, 4]
+        assert all_at_once.take() == ([], [])
+
+
+async def test_a_follower_hears_of_its_tasks_alone_and_one_without_ids_of_all(hub: WatchHub) -> None:
+    with hub.follow([1, 3]) as two, hub.follow([]) as everything:
+        for task_id in (1, 2, 3):
+            hub.publish(changes(task_id * 10, task_id=task_id))
+        assert await heard(two) == [10, 30]
+        assert await heard(everything) == [10, 20, 30]
+
+
+async def test_a_follower_hears_what_matches(hub: WatchHub) -> None:
+    with hub.follow([1], lambda event: isinstance(event, Committed) and event.task.revision > 1) as follower:
+        hub.publish(changes(1, 2))
+        hub.publish_progress(progress(0.5))
+        assert await heard(follower) == [2]
+        assert follower.take() == ([], [])
+
+
+async def test_whoever_waits_is_woken(hub: WatchHub) -> None:
+    with hub.follow([1]) as first, hub.follow([1]) as second:
+        waiting = asyncio.create_task(first.next_change(PATIENCE_SECONDS))
+        arriving = asyncio.create_task(second.arrival(PATIENCE_SECONDS))
+        await asyncio.sleep(0)  # both have begun to wait
+        hub.publish(changes(1))
+        event = await waiting
+        assert event
+        assert event.task.revision == 1
+        await arriving
+        assert revisions(second.take()[0]) == [1]
+
+
+async def test_of_progress_the_latest_value_of_each_task_is_kept(hub: WatchHub) -> None:
+    with hub.follow([]) as follower:
+        for fraction in (0.1, 0.2, 0.3):
+            hub.publish_progress(progress(fraction, task_id=1))
+            hub.publish_progress(progress(fraction / 2, task_id=2))
+        await follower.arrival(PATIENCE_SECONDS)
+        assert follower.take() == ([], [progress(0.3, task_id=1), progress(0.15, task_id=2)])
+
+
+async def test_a_slow_reader_is_cut_and_what_it_has_is_dropped(hub: WatchHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "BACKLOG", 3)
+    with hub.follow([1]) as slow, hub.follow([1]) as quick:
+        for revision in range(1, 5):
+            hub.publish(changes(revision))
+            assert await heard(quick) == [revision]
+        with pytest.raises(SlowReader):
+            await slow.next_change(PATIENCE_SECONDS)
+        with pytest.raises(SlowReader):
+            await slow.arrival(PATIENCE_SECONDS)
+        hub.publish(changes(5))
+        assert slow.take() == ([], []), "nothing gathers for it any more"
+        assert await heard(quick) == [5]
+
+
+async def test_a_full_backlog_is_still_whole(hub: WatchHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "BACKLOG", 3)
+    with hub.follow([1]) as follower:
+        hub.publish(changes(1, 2, 3))
+        hub.publish_progress(progress(0.5))
+        assert await heard(follower) == [1, 2, 3]
+
+
+async def test_progress_alone_never_makes_a_reader_slow(hub: WatchHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "BACKLOG", 3)
+    with hub.follow([1]) as follower:
+        for number in range(100):
+            hub.publish_progress(progress(number / 100))
+        assert follower.take() == ([], [progress(0.99)])
+
+
+async def test_thousands_follow_one_task_and_each_hears_it(hub: WatchHub) -> None:
+    contexts = [hub.follow([1]) for _ in range(3000)]
+    followers = [context.__enter__() for context in contexts]
+    hub.publish(changes(1, 2))
+    hub.publish(changes(3, task_id=2))
+    for follower in followers:
+        assert revisions(follower.take()[0]) == [1, 2]
+    for context in contexts:
+        context.__exit__(None, None, None)
+
+
+async def test_who_has_left_hears_nothing_and_leaves_nothing_behind(hub: WatchHub) -> None:
+    with hub.follow([1, 2]) as gone, hub.follow([1]):
+        pass
+    with hub.follow([1]) as stays:
+        hub.publish(changes(1))
+        hub.publish_progress(progress(0.5, task_id=2))
+        assert await heard(stays) == [1]
+    assert gone.take() == ([], [])
+
+
+async def test_the_hub_knows_the_last_revision_that_was_told(hub: WatchHub) -> None:
+    hub.publish(changes(4, 7))
+    hub.publish_progress(progress(0.5))
+    assert hub.revision == 7
+
+
+async def test_a_stopping_server_cuts_all(hub: WatchHub) -> None:
+    with hub.follow([1]) as one, hub.follow([]) as everything:
+        hub.publish(changes(1))
+        hub.stop()
+        for follower in (one, everything):
+            with pytest.raises(ServerStopping):
+                await follower.next_change(PATIENCE_SECONDS)
