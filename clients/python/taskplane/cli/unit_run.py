@@ -50,13 +50,23 @@ def run(  # noqa: PLR0913  an option for each field
     label: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="A label that tasks can ask for.")
     ] = None,
+    http: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=65535, metavar="PORT", help="Listen on 127.0.0.1:PORT and be driven over HTTP; 0 picks a port."
+        ),
+    ] = None,
+    http_server: Annotated[
+        str | None,
+        typer.Option(metavar="URL", show_default="http://127.0.0.1:3000", help="With --http: the server's REST API."),
+    ] = None,
 ) -> None:
     """Run an execution unit until SIGTERM or Ctrl-C, which give its tasks back. A second one ends it at once."""
     os.environ[SERVER_VARIABLE] = settings.server  # a Unit that is not told a server asks there
     if ":" in what:
         if any(given is not None for given in (unit_id, name, capacity, label)):
             raise typer.BadParameter("--id, --name, --capacity and --label are for ready-made units")
-        raise typer.Exit(_run(_own_unit(what)))
+        raise typer.Exit(_run(_own_unit(what), http, http_server))
     unit = _ready_made_unit(
         what,
         id=unit_id,
@@ -64,16 +74,19 @@ def run(  # noqa: PLR0913  an option for each field
         capacity=1 if capacity is None else capacity,
         labels=parse_pairs(label or [], "--label"),
     )
-    raise typer.Exit(_run(unit))
+    raise typer.Exit(_run(unit, http, http_server))
 
 
-def _run(unit: "Unit") -> ExitCode:
+def _run(unit: "Unit", http: int | None, http_server: str | None) -> ExitCode:
     from taskplane.unit import UnitRejected  # noqa: PLC0415  the SDK is loaded only to run a unit
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
-        unit.run()
-    except UnitRejected as error:
+        if http is None:
+            unit.run()
+        else:
+            unit.serve_http(http, server=http_server)
+    except (UnitRejected, OSError) as error:
         return complain(str(error), ExitCode.FAILED)
     return ExitCode.OK
 
