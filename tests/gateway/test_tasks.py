@@ -1,11 +1,12 @@
-from typing import Any
-
 import pytest
 from gateway.rest import Rest
 from rpc.obedient_unit import obeying
 from rpc.raw_unit import RawUnit
 from rpc.server import Wire
 from rpc.tasks import paused, running, task_in
+
+# What differs between two looks at one task.
+MOVING = {"activeSeconds": 0, "pausedSeconds": 0}
 
 
 async def test_what_is_given_at_creation_is_kept(rest: Rest) -> None:
@@ -69,12 +70,6 @@ async def test_without_wait_a_verb_returns_at_once(rest: Rest, wire: Wire, unit:
     assert answer.body["pendingCommand"]["verb"] == "CANCEL"
 
 
-@pytest.mark.parametrize("wait", [-1, 61, "true", None, []])
-async def test_a_bad_wait_is_refused(wait: Any, rest: Rest) -> None:
-    task = await rest.create()
-    assert (await rest.post(f"/api/tasks/{task['id']}/start", {"wait": wait})).bad_fields == {"wait"}
-
-
 @pytest.mark.parametrize(
     ("status", "verb"),
     [("PENDING", "pause"), ("PENDING", "resume"), ("SUCCESS", "cancel"), ("FAILED", "start"), ("RUNNING", "restart")],
@@ -105,12 +100,6 @@ async def test_a_stale_revision_is_412_and_changes_nothing(rest: Rest) -> None:
     assert (await rest.get(path)).body["status"] == "PENDING"
     assert (await rest.post(f"{path}/cancel", {"revision": task["revision"]})).body["status"] == "CANCELLED"
     assert (await rest.call("DELETE", path, revision=task["revision"])).status == 412
-
-
-@pytest.mark.parametrize("verb", ["start", "pause", "resume", "cancel", "restart"])
-async def test_verbs_of_a_task_that_is_not_there_are_404(verb: str, rest: Rest) -> None:
-    answer = await rest.post(f"/api/tasks/4711/{verb}")
-    assert (answer.status, answer.error["reason"]) == (404, "TASK_NOT_FOUND")
 
 
 async def test_a_repeat_with_the_same_request_id_gets_the_first_answer(rest: Rest) -> None:
@@ -159,7 +148,3 @@ async def test_history_comes_in_pages(rest: Rest) -> None:
     second = (await rest.get(f"/api/tasks/{task['id']}/history", limit=1, pageToken=token)).body
     assert [each["toStatus"] for each in first["items"] + second["items"]] == ["PENDING", "CANCELLED"]
     assert second["nextPageToken"] is None
-
-
-# What differs between two looks at one task.
-MOVING = {"activeSeconds": 0, "pausedSeconds": 0}

@@ -1,6 +1,5 @@
 from typing import Any
 
-import pytest
 from gateway.rest import Rest
 from rpc.raw_unit import RawUnit
 from rpc.server import Wire
@@ -42,24 +41,6 @@ async def test_task_types_may_be_named_with_what_is_possible(rest: Rest) -> None
     assert (await register(rest, taskTypes=types))["taskTypes"] == types
 
 
-@pytest.mark.parametrize(
-    ("changes", "bad"),
-    [
-        ({"endpoint": "ftp://x"}, {"endpoint"}),
-        ({"endpoint": "http://"}, {"endpoint"}),
-        ({"endpoint": "x" * 501}, {"endpoint"}),
-        ({"capacity": -1}, {"capacity"}),
-        ({"capacity": 10_001, "unitName": ""}, {"capacity", "unitName"}),
-        ({"unitType": "x" * 101}, {"unitType"}),
-        ({"config": {"taskTypes": "A"}}, {"config.taskTypes"}),
-        ({"taskTypes": [{"taskType": "no spaces"}]}, {"taskTypes[0].taskType"}),
-        ({"capcity": 1}, {"capcity"}),
-    ],
-)
-async def test_bad_registrations_name_their_fields(changes: dict[str, Any], bad: set[str], rest: Rest) -> None:
-    assert (await rest.post(UNITS, UNIT | changes)).bad_fields == bad
-
-
 async def test_units_are_found(rest: Rest, unit: RawUnit) -> None:
     http_unit = await register(rest)
     listed = (await rest.get(UNITS)).body
@@ -72,12 +53,6 @@ async def test_units_are_found(rest: Rest, unit: RawUnit) -> None:
     assert (await rest.get(UNITS, status="DEAD")).bad_fields == {"status"}
     stream_unit = (await rest.get(f"{UNITS}/unit-1")).body
     assert (stream_unit["endpoint"], stream_unit["status"]) == (None, "AVAILABLE")
-
-
-@pytest.mark.parametrize(("method", "path"), [("GET", ""), ("DELETE", ""), ("POST", "/heartbeat"), ("POST", "/drain")])
-async def test_a_unit_that_is_not_there_is_404(method: str, path: str, rest: Rest) -> None:
-    answer = await rest.call(method, f"{UNITS}/nobody{path}")
-    assert (answer.status, answer.error["reason"]) == (404, "UNIT_NOT_FOUND")
 
 
 async def test_a_heartbeat_may_tell_a_new_capacity(rest: Rest) -> None:
@@ -139,23 +114,3 @@ async def test_a_stale_attempt_is_409_and_changes_nothing(rest: Rest) -> None:
     assert (answer.status, answer.error["reason"]) == (409, "STALE_ATTEMPT")
     assert answer.error["details"]["metadata"]["dropReason"] == "SUPERSEDED"
     assert (await rest.get(f"/api/tasks/{task['id']}")).body["status"] == "RUNNING"
-
-
-@pytest.mark.parametrize(
-    ("body", "bad"),
-    [
-        ({}, {"status"}),
-        ({"status": "DONE"}, {"status"}),
-        ({"status": "SUCCESS", "result": []}, {"result"}),
-        ({"status": "RUNNING", "progress": 101, "attempt": 0}, {"progress", "attempt"}),
-        ({"status": "RUNNING", "attempt": 2**31}, {"attempt"}),
-        ({"status": "FAILED", "error": "x"}, {"error"}),
-    ],
-)
-async def test_bad_callbacks_name_their_fields(body: dict[str, Any], bad: set[str], rest: Rest) -> None:
-    task = await rest.create()
-    assert (await rest.post(f"/api/tasks/{task['id']}/status", body)).bad_fields == bad
-
-
-async def test_a_callback_for_a_task_that_is_not_there_is_404(rest: Rest) -> None:
-    assert (await rest.post("/api/tasks/4711/status", {"status": "SUCCESS"})).status == 404

@@ -1,6 +1,7 @@
 """The HTTP server: uvicorn inside the event loop of the whole server."""
 
 import asyncio
+import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -60,5 +61,12 @@ def _listen(address: str) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, int(port)), family=family, backlog=_BACKLOG)
+    except socket.gaierror as error:
+        raise _cannot_listen(address, error.strerror or str(error)) from error
     except OSError as error:
-        raise OSError(f"cannot listen on {address} for HTTP: {error.strerror or error}") from error
+        # Python's own text names the address once more.
+        raise _cannot_listen(address, os.strerror(error.errno or 0)) from error
+
+
+def _cannot_listen(address: str, why: str) -> OSError:
+    return OSError(f"cannot listen on {address} for HTTP: {why}; choose another by --http, or --no-http")

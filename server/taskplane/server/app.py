@@ -178,6 +178,7 @@ class Server:
             if self._http:
                 self.http_address = f"{http_host}:{await self._http.start(self._config.http)}"
         except OSError as error:
+            await self._rpc.stop(0)  # a server that is left serving spoils the end of the process
             raise CannotStart(str(error)) from error
         return address
 

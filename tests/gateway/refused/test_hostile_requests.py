@@ -2,13 +2,11 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import pytest_asyncio
-from gateway.rest import Rest, rest_of
-from gateway.running import RunningServer, running_server
+from gateway.rest import Rest
+from gateway.running import RunningServer
 from rpc.server import PATIENCE_SECONDS
 
 from taskplane.gateway import bodies, lingering
@@ -16,21 +14,6 @@ from taskplane.gateway import bodies, lingering
 GOOD = {"taskName": "n", "taskType": "T"}
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningServer]:
-    """One server for all: what is refused leaves nothing behind."""
-    server = running_server(tmp_path_factory.mktemp("server"))
-    await server.start()
-    yield server
-    await server.stop()
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def rest(server: RunningServer) -> AsyncIterator[Rest]:
-    async with rest_of(server) as rest:
-        yield rest
 
 
 async def raw(server: RunningServer, *parts: bytes) -> bytes:

@@ -1,0 +1,67 @@
+"""Calls that are well formed, and wrong: in a field, or in what they are about."""
+
+from typing import Any
+
+import pytest
+from gateway.rest import Rest
+
+UNITS = "/api/execution-units"
+UNIT = {"unitType": "WORKER", "unitName": "one", "endpoint": "http://127.0.0.1:1/unit"}
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest.mark.parametrize("wait", [-1, 61, "true", None, []])
+async def test_a_bad_wait_is_refused(wait: Any, rest: Rest) -> None:
+    task = await rest.create()
+    assert (await rest.post(f"/api/tasks/{task['id']}/start", {"wait": wait})).bad_fields == {"wait"}
+
+
+@pytest.mark.parametrize("verb", ["start", "pause", "resume", "cancel", "restart"])
+async def test_verbs_of_a_task_that_is_not_there_are_404(verb: str, rest: Rest) -> None:
+    answer = await rest.post(f"/api/tasks/4711/{verb}")
+    assert (answer.status, answer.error["reason"]) == (404, "TASK_NOT_FOUND")
+
+
+@pytest.mark.parametrize(
+    ("changes", "bad"),
+    [
+        ({"endpoint": "ftp://x"}, {"endpoint"}),
+        ({"endpoint": "http://"}, {"endpoint"}),
+        ({"endpoint": "x" * 501}, {"endpoint"}),
+        ({"capacity": -1}, {"capacity"}),
+        ({"capacity": 10_001, "unitName": ""}, {"capacity", "unitName"}),
+        ({"unitType": "x" * 101}, {"unitType"}),
+        ({"config": {"taskTypes": "A"}}, {"config.taskTypes"}),
+        ({"taskTypes": [{"taskType": "no spaces"}]}, {"taskTypes[0].taskType"}),
+        ({"capcity": 1}, {"capcity"}),
+    ],
+)
+async def test_bad_registrations_name_their_fields(changes: dict[str, Any], bad: set[str], rest: Rest) -> None:
+    assert (await rest.post(UNITS, UNIT | changes)).bad_fields == bad
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", ""), ("DELETE", ""), ("POST", "/heartbeat"), ("POST", "/drain")])
+async def test_a_unit_that_is_not_there_is_404(method: str, path: str, rest: Rest) -> None:
+    answer = await rest.call(method, f"{UNITS}/nobody{path}")
+    assert (answer.status, answer.error["reason"]) == (404, "UNIT_NOT_FOUND")
+
+
+@pytest.mark.parametrize(
+    ("body", "bad"),
+    [
+        ({}, {"status"}),
+        ({"status": "DONE"}, {"status"}),
+        ({"status": "SUCCESS", "result": []}, {"result"}),
+        ({"status": "RUNNING", "progress": 101, "attempt": 0}, {"progress", "attempt"}),
+        ({"status": "RUNNING", "attempt": 2**31}, {"attempt"}),
+        ({"status": "FAILED", "error": "x"}, {"error"}),
+    ],
+)
+async def test_bad_callbacks_name_their_fields(body: dict[str, Any], bad: set[str], rest: Rest) -> None:
+    task = await rest.create()
+    assert (await rest.post(f"/api/tasks/{task['id']}/status", body)).bad_fields == bad
+
+
+async def test_a_callback_for_a_task_that_is_not_there_is_404(rest: Rest) -> None:
+    assert (await rest.post("/api/tasks/4711/status", {"status": "SUCCESS"})).status == 404
