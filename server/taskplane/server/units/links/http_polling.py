@@ -33,14 +33,17 @@ class Polling:
         # The last word on each attempt, which need not be said twice, and those that were not known once.
         self._last: dict[Key, Outcome] = {}
         self._unknown: set[Key] = set()
+        # What was said of these is not durable yet; while the database is away, that takes its time.
+        self._unsettled: set[Key] = set()
 
     async def run(self) -> None:
         """Ask for ever. What the unit should hold from before is asked about at once."""
         for key in self._listener.accepted():
             self._schedule.look_after(key, monotonic())
-        while True:
-            await self._round()
-            await self._pause()
+        async with asyncio.TaskGroup() as settling:
+            while True:
+                await self._round(settling)
+                await self._pause()
 
     def look_after(self, key: Key) -> None:
         """Ask about an attempt soon: the unit was told something whose effect is to be seen."""
@@ -63,16 +66,22 @@ class Polling:
             await self._listener.told(key, outcome)
         return outcome
 
-    async def _round(self) -> None:
+    async def _round(self, settling: asyncio.TaskGroup) -> None:
         held = set(self._listener.accepted())
         self._schedule.keep(held, monotonic())
         self._last = {key: each for key, each in self._last.items() if key in held}
         self._unknown &= held
-        due = self._schedule.take_due(monotonic())
+        due = [key for key in self._schedule.take_due(monotonic()) if key not in self._unsettled]
         for first in range(0, len(due), AT_ONCE):
-            answered = await asyncio.gather(*(self._ask(key) for key in due[first : first + AT_ONCE]))
-            if not any(answered):
+            some = due[first : first + AT_ONCE]
+            answers = await asyncio.gather(*(self._request(f"status/{task_id}") for task_id, _ in some))
+            if not any(answers):
                 return  # nobody there; the others will be asked in the next rounds
+            for key, answer in zip(some, answers, strict=True):
+                if answer:
+                    # Not waited for: answers that are still to come renew the lease.
+                    self._unsettled.add(key)
+                    settling.create_task(self._settle(key, answer))
         if not due and self._listener.is_silent():
             await self._request(SIGN_OF_LIFE)
 
@@ -84,16 +93,15 @@ class Polling:
             return
         self._wake.clear()
 
-    async def _ask(self, key: Key) -> bool:
-        answer = await self._request(f"status/{key[0]}")
-        if answer is None:
-            return False
-        outcome = await self.hear(key, answer) if answer.is_success else None
-        if answer.status == HTTPStatus.NOT_FOUND or (outcome and outcome.attempt not in {None, key[1]}):
-            await self._not_known(key)
-        else:
-            self._unknown.discard(key)
-        return True
+    async def _settle(self, key: Key, answer: Answer) -> None:
+        try:
+            outcome = await self.hear(key, answer) if answer.is_success else None
+            if answer.status == HTTPStatus.NOT_FOUND or (outcome and outcome.attempt not in {None, key[1]}):
+                await self._not_known(key)
+            else:
+                self._unknown.discard(key)
+        finally:
+            self._unsettled.discard(key)
 
     async def _request(self, path: str) -> Answer | None:
         try:
