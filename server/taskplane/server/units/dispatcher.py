@@ -29,11 +29,8 @@ class Dispatcher:
         self._states = states
         self._registry = registry
         self._send = send
-        self._wake = asyncio.Event()
-
-    def wake(self) -> None:
-        """Look at the queue soon."""
-        self._wake.set()
+        # Set for whatever may fill or need a slot.
+        self._wake = registry.may_offer_more
 
     def follow(self, committed: Sequence[Committed]) -> None:
         """Wake up for whatever may fill or need a slot."""

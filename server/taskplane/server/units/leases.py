@@ -33,11 +33,20 @@ class Leases:
     async def run(self) -> None:
         """Check for ever. While the database is away nothing can be taken, and is taken later."""
         while True:
+            asleep_at = monotonic()
             await asyncio.sleep(CHECK_SECONDS)
+            self._forgive(monotonic() - asleep_at - CHECK_SECONDS)
             try:
                 await self.check()
             except DatabaseUnavailable as error:
                 log.warning("leases cannot be settled: %s", error.message)
+
+    def _forgive(self, overslept: float) -> None:
+        """Count nothing against the units for the time in which the server itself stood still and could not hear."""
+        if overslept > CHECK_SECONDS:
+            log.warning("the server stood still for %.1f s; all leases are that much longer", overslept)
+            for unit in self._registry.all():
+                unit.forgive(overslept)
 
     async def check(self) -> None:
         """Settle every unit that is silent, and every start that is not accepted."""

@@ -27,6 +27,7 @@ from taskplane.server.core.errors import (
     UnitNotFound,
 )
 from taskplane.server.core.reports import Speaker, drop_reason
+from taskplane.server.core.task import Task
 from taskplane.server.core.unit import HeldAttempt, Hello, Unit
 from taskplane.server.store.store import Store
 from taskplane.server.tasks.batch import Committed
@@ -101,6 +102,7 @@ class ExecutionUnitManager:
         session.link.welcome(Welcome(unit_id, session.session_id, heartbeat, lease, tuple(settled.verdicts)))
         session.deliver([*settled.commands, *(dispatch_command(each) for each in settled.dispatches)])
         session.welcomed = True
+        self._registry.may_offer_more.set()
 
     async def disconnect(self, session: Session) -> None:
         """Take that a session's stream has ended. Without a goodbye the unit keeps its tasks.
@@ -157,6 +159,7 @@ class ExecutionUnitManager:
         """Take that the unit has more or fewer slots."""
         if unit := self._registry.find(session.unit_id):
             unit.record = replace(unit.record, capacity=capacity, updated_at=utc_now())
+            self._registry.may_offer_more.set()
 
     def heard_from(self, session: Session) -> None:
         """Take that the unit has sent a message, which renews its lease."""
@@ -177,10 +180,11 @@ class ExecutionUnitManager:
 
     def follow(self, committed: Sequence[Committed]) -> None:
         """Send the pauses and cancels that were committed, and drop what was taken from a unit."""
+        latest = {event.task.id: event.task for event in committed}
         for event in committed:
             task = event.task
             if event.taken_from_unit:
-                self._drop(event)
+                self._drop(event, latest[task.id])
             if task.pending_command and not event.transition and not task.pending_command.accepted_at:
                 self._deliver(task.execution_unit_id, [control_command(task, task.pending_command)])
 
@@ -232,11 +236,11 @@ class ExecutionUnitManager:
         unit.heard_at = monotonic()
         return unit, unit.session
 
-    def _drop(self, event: Committed) -> None:
+    def _drop(self, event: Committed, latest: Task) -> None:
         task = event.task
         speaker = Speaker(task.execution_unit_id or "", task.attempt)
-        # RUNNING, PAUSED: the unit lost it and another will go on with it.
-        reason = drop_reason(task, speaker) or DropReason.SUPERSEDED
+        # By what became of the task in the end: one that failed and is tried again is not over. PAUSED is not either.
+        reason = drop_reason(latest, speaker) or DropReason.SUPERSEDED
         self._deliver(task.execution_unit_id, [drop_command(task.id, task.attempt, reason)])
 
     def _take_from_holder(self, dispatch: Dispatch) -> None:

@@ -5,6 +5,7 @@ knows the free slots without asking. Belongs to the event loop, but for `can_pau
 and are asked in the writer's thread too.
 """
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -64,6 +65,12 @@ class KnownUnit:
         running = self.running.get(task_id)
         return running is not None and running.attempt == attempt
 
+    def forgive(self, seconds: float) -> None:
+        """Count so much less time as silence."""
+        self.heard_at += seconds
+        for attempt in self.running.values():
+            attempt.since += seconds
+
     def view(self) -> Unit:
         """Return the record as it is now."""
         return replace(
@@ -97,6 +104,8 @@ class Registry:
     """The known units by id."""
 
     def __init__(self, units: Iterable[Unit] = (), running: Iterable[Task] = ()) -> None:
+        # Set when there may be more to offer than before: somebody who looks for slots should look again.
+        self.may_offer_more = asyncio.Event()
         self._units = {unit.id: KnownUnit(unit) for unit in units}
         # Where each RUNNING task is, so that it can be taken away from there.
         self._unit_of: dict[int, str] = {}

@@ -111,13 +111,14 @@ class ReportDesk:
     def _accepted(self, session: Session, report: Report) -> None:
         session.answered(report.command_id)
         unit = self._registry.find(session.unit_id)
-        running = unit.running.get(report.task_id) if unit else None
-        if running is None or running.attempt != report.attempt:
-            return  # of a held or finished attempt: nothing waits for the answer
+        if unit is None:
+            return
+        running = unit.running.get(report.task_id)
         if report.command_id == start_id(report.task_id, report.attempt):
-            running.accepted = True
-            self._live.accepted(report.task_id, report.attempt, report.received_at)
-        else:
+            if running and running.attempt == report.attempt:
+                running.accepted = True
+                self._live.accepted(report.task_id, report.attempt, report.received_at)
+        elif unit.runs(report.task_id, report.attempt) or unit.held.get(report.task_id) == report.attempt:
             self._live.command_accepted(report.task_id, report.attempt, report.command_id, report.received_at)
 
     async def _progressed(self, speaker: Speaker, report: Report, progress: Progress) -> None:
