@@ -1,0 +1,90 @@
+"""The server without its faces: store, state manager, units and dispatcher, wired as the server wires them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from connected_unit import ConnectedUnit, a_hello
+from deeds import AT_ONCE
+
+from taskplane.server.store.database import Database
+from taskplane.server.store.migrate import migrate
+from taskplane.server.store.store import Store
+from taskplane.server.tasks.group_commit import GroupCommit
+from taskplane.server.tasks.live import LiveAttempts
+from taskplane.server.tasks.state_manager import TaskStateManager
+from taskplane.server.tasks.watch import WatchHub
+from taskplane.server.units.dispatcher import Dispatcher
+from taskplane.server.units.manager import ExecutionUnitManager, Intervals
+from taskplane.server.units.registry import Registry
+from taskplane.server.units.reporting import ReportDesk
+
+Connect = Callable[..., Awaitable[ConnectedUnit]]
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    database = Database(f"sqlite:///{tmp_path / 'taskplane.db'}")
+    migrate(database.engine)
+    yield Store(database)
+    await database.close()
+
+
+@pytest.fixture
+def registry() -> Registry:
+    return Registry()
+
+
+@pytest.fixture
+def live(store: Store) -> LiveAttempts:
+    return LiveAttempts(store)
+
+
+@pytest.fixture
+async def commits(store: Store, live: LiveAttempts) -> AsyncIterator[GroupCommit]:
+    commits = GroupCommit(store, live)
+    running = asyncio.create_task(commits.run())
+    yield commits
+    commits.stop()
+    await running
+
+
+@pytest.fixture
+def states(commits: GroupCommit) -> TaskStateManager:
+    return TaskStateManager(commits, AT_ONCE)
+
+
+@pytest.fixture
+def units(store: Store, states: TaskStateManager, registry: Registry, commits: GroupCommit) -> ExecutionUnitManager:
+    units = ExecutionUnitManager(store, states, registry, Intervals())
+    commits.listeners += [registry.follow, units.follow]
+    return units
+
+
+@pytest.fixture
+async def dispatcher(
+    states: TaskStateManager, registry: Registry, units: ExecutionUnitManager, commits: GroupCommit
+) -> AsyncIterator[Dispatcher]:
+    """The dispatcher, at work."""
+    dispatcher = Dispatcher(states, registry, units.send_dispatches)
+    commits.listeners.append(dispatcher.follow)
+    running = asyncio.create_task(dispatcher.run())
+    yield dispatcher
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+@pytest.fixture
+def desk(states: TaskStateManager, live: LiveAttempts, registry: Registry) -> ReportDesk:
+    return ReportDesk(states, live, WatchHub(), registry)
+
+
+@pytest.fixture
+def connect(units: ExecutionUnitManager, desk: ReportDesk, dispatcher: Dispatcher) -> Connect:
+    """Connect a unit with one slot, unless told otherwise, to a server whose dispatcher is at work."""
+
+    async def connect(unit_id: str = "unit-1", **hello: object) -> ConnectedUnit:
+        return await ConnectedUnit.connect(units, desk, a_hello(unit_id, **hello))
+
+    return connect
