@@ -85,7 +85,7 @@ async def test_a_cancel_takes_the_place_of_a_pending_pause(wire: Wire, unit: Raw
 
 async def test_a_cancel_that_takes_longer_than_the_call_takes_effect_later(wire: Wire, unit: RawUnit) -> None:
     start = await running(wire, unit)
-    refusal = await refusal_of(wire.tasks.CancelTask(request(start.task_id), timeout=1))
+    refusal = await refusal_of(wire.tasks.CancelTask(request(start.task_id), timeout=3))
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "COMMAND_PENDING")
     await unit.report(await unit.expect("cancel"), cancelled=unit_pb.CancelledReport())
     await unit.all_acknowledged()

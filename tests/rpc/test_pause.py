@@ -74,7 +74,7 @@ async def test_a_pause_without_a_checkpoint_keeps_the_last_one(wire: Wire, unit:
 async def test_a_pause_that_takes_longer_than_the_call_takes_effect_later(wire: Wire, unit: RawUnit) -> None:
     start = await running(wire, unit)
     request = pb.PauseTaskRequest(task_id=start.task_id)
-    refusal = await refusal_of(wire.tasks.PauseTask(request, timeout=1))
+    refusal = await refusal_of(wire.tasks.PauseTask(request, timeout=3))
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "COMMAND_PENDING")
     pause = await unit.expect("pause")
     assert (await wire.get(start.task_id)).pending_command.command_id == pause.command_id
