@@ -61,3 +61,18 @@ async def test_units_are_told_apart_by_case(store: Store) -> None:
 async def test_deleting_what_is_not_there_is_harmless(store: Store) -> None:
     await store.delete_unit("never heard of")
     assert await store.get_unit("never heard of") is None
+
+
+async def test_heartbeats_change_what_changes_by_itself_and_nothing_else(store: Store) -> None:
+    quiet = a_unit("Unit 🦆 'QUOTED' \\")
+    await store.save_units([FULL, quiet])
+    heard = replace(
+        FULL, status=UnitStatus.AVAILABLE, capacity=3, current_load=0, last_heartbeat=at(5), updated_at=at(6)
+    )
+    await store.save_heartbeats([replace(heard, unit_name="other", labels={}), a_unit("never saved")])
+    assert await all_by_id(store) == {FULL.id: heard, quiet.id: quiet}
+
+
+async def test_no_heartbeats_are_no_statement(store: Store) -> None:
+    await store.save_heartbeats([])
+    assert await all_by_id(store) == {}

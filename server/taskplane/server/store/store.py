@@ -11,6 +11,7 @@ from taskplane.server.core.task import Checkpoint, Task, Transition
 from taskplane.server.core.unit import Unit
 from taskplane.server.store import reading, schema
 from taskplane.server.store.database import Database
+from taskplane.server.store.heartbeats import save_heartbeats
 from taskplane.server.store.reading import TaskFilter
 from taskplane.server.store.records import naive, unit_values
 from taskplane.server.store.writing import IdBlocks, LiveRow, WriteTransaction, save_answers, save_live
@@ -128,6 +129,11 @@ class Store:
     async def save_units(self, units: Sequence[Unit]) -> None:
         """Store units, new or changed."""
         await self._database.write(lambda connection: _save_units(connection, units))
+
+    async def save_heartbeats(self, units: Sequence[Unit]) -> None:
+        """Store what changes of connected units by itself: status, load, last heartbeat."""
+        if units:
+            await self._database.write(lambda connection: save_heartbeats(connection, units))
 
     async def forget_requests(self, before: datetime) -> None:
         """Forget request ids that were answered before a time."""

@@ -217,7 +217,7 @@ class ExecutionUnitManager:
     async def save_heartbeats(self) -> None:
         """Store the connected units as they are."""
         connected = [unit.view() for unit in self._registry.all() if unit.session]
-        await self._store.save_units(connected)
+        await self._store.save_heartbeats(connected)
 
     def end_all(self) -> None:
         """End every session: the server stops, and the units will come back."""
