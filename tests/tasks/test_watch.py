@@ -152,3 +152,24 @@ async def test_a_stopping_server_cuts_all(hub: WatchHub) -> None:
         for follower in (one, everything):
             with pytest.raises(ServerStopping):
                 await follower.next_change(PATIENCE_SECONDS)
+
+
+async def test_the_patient_take_turns_and_let_others_go_between(hub: WatchHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "WOKEN_AT_ONCE", 1)
+    order: list[str] = []
+
+    async def read(name: str, *, patient: bool) -> None:
+        with hub.follow([1], patient=patient) as follower:
+            following.release()
+            await follower.next_change(PATIENCE_SECONDS)
+            order.append(name)
+
+    following = asyncio.Semaphore(0)
+    readers = [asyncio.create_task(read(f"patient {number}", patient=True)) for number in range(5)]
+    readers.append(asyncio.create_task(read("verb", patient=False)))
+    for _ in readers:
+        await following.acquire()
+    hub.publish(changes(1))
+    await asyncio.gather(*readers)
+    assert sorted(order) == [*(f"patient {number}" for number in range(5)), "verb"]
+    assert "verb" in order[:2]

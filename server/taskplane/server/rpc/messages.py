@@ -2,6 +2,7 @@
 
 import math
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -11,7 +12,7 @@ from taskplane.server.core.task import Checkpoint, Limits, PendingCommand, Progr
 from taskplane.server.core.unit import Unit, UnitStatus
 from taskplane.server.rpc.structs import struct_of
 from taskplane.server.services.view import TaskView
-from taskplane.server.services.watching import Changed, KeepAlive, Snapshot, SnapshotComplete, WatchEvent
+from taskplane.server.services.watching import TOLD_KEPT, Changed, KeepAlive, Snapshot, SnapshotComplete, WatchEvent
 from taskplane.server.tasks.watch import Progressed
 from taskplane.server.units.registry import WaitingReason
 from taskplane.v1 import execution_unit_pb2, task_pb2, task_service_pb2
@@ -162,19 +163,29 @@ def watch_message(event: WatchEvent) -> task_service_pb2.WatchTasksResponse:
             message.snapshot.CopyFrom(task_message(view))
         case SnapshotComplete():
             message.snapshot_complete.SetInParent()
-        case Changed(change, _) if change.deleted:
-            message.deleted.task_id = change.task.id
-        case Changed(change, view) if change.transition:
-            message.transition.transition.CopyFrom(transition_message(change.transition))
-            message.transition.task.CopyFrom(task_message(view))
-        case Changed(_, view):
-            message.changed.CopyFrom(task_message(view))
+        case Changed() as changed:
+            return _changed_message(event.revision, changed)
         case Progressed(task_id=task_id, attempt=attempt, progress=progress):
             message.progress.task_id = task_id
             message.progress.attempt = attempt
             message.progress.progress.CopyFrom(progress_message(progress))
         case KeepAlive():
             message.keep_alive.SetInParent()
+    return message
+
+
+@lru_cache(TOLD_KEPT)
+def _changed_message(revision: int, event: Changed) -> task_service_pb2.WatchTasksResponse:
+    """Return the message that all who watch the task are sent; nobody may change it."""
+    message = task_service_pb2.WatchTasksResponse(revision=revision)
+    change = event.change
+    if change.deleted:
+        message.deleted.task_id = change.task.id
+    elif change.transition:
+        message.transition.transition.CopyFrom(transition_message(change.transition))
+        message.transition.task.CopyFrom(task_message(event.view))
+    else:
+        message.changed.CopyFrom(task_message(event.view))
     return message
 
 

@@ -15,6 +15,8 @@ from taskplane.server.tasks.batch import Committed
 from taskplane.server.tasks.watch import Follower, Progressed, WatchHub
 
 KEEP_ALIVE_SECONDS = 15.0
+# Watchers tell a change at about the same time.
+TOLD_KEPT = 500
 _PAGE = 500
 
 
@@ -41,9 +43,12 @@ class SnapshotComplete:
     """What follows happened later."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Changed:
-    """A durable change, with the task as it was right after; as it is now, if the change is replayed."""
+    """A durable change, with the task as it was right after; as it is now, if the change is replayed.
+
+    Compared by identity: many watchers are told the same one.
+    """
 
     change: Committed
     view: TaskView
@@ -69,6 +74,8 @@ class WatchService:
         self._store = store
         self._tasks = tasks
         self._hub = hub
+        # By revision, oldest first.
+        self._recently_told: dict[int, Changed] = {}
 
     @property
     def follower_count(self) -> int:
@@ -80,7 +87,7 @@ class WatchService:
 
         Raises TaskNotFound, RevisionTooOld, and SlowReader when the reader falls behind.
         """
-        with self._hub.follow(query.task_ids, lambda event: _matches(query, event)) as follower:
+        with self._hub.follow(query.task_ids, lambda event: _matches(query, event), patient=True) as follower:
             # Followed first, read after: what is committed in between is in both, and told once.
             position = _Position(self._hub.revision)
             await self._check_ids(query)
@@ -144,7 +151,7 @@ class WatchService:
             fresh = [change for change in changes if position.is_new(change)]
             for change in fresh:
                 pacer.changed(change)
-                yield WatchEvent(change.task.revision, Changed(change, self._tasks.view(change.task)))
+                yield WatchEvent(change.task.revision, self._told(change))
             pacer.take(progress)
             due = pacer.due()
             for each in due:
@@ -155,6 +162,15 @@ class WatchService:
                 # Progress that is held back, and changes that were told already, wake the loop too.
                 silent_since = time.monotonic()
                 yield WatchEvent(revision, KeepAlive())
+
+    def _told(self, change: Committed) -> Changed:
+        """Return the same object to every watcher, so that it is made, and turned into a message, only once."""
+        revision = change.task.revision
+        if revision not in self._recently_told:
+            if len(self._recently_told) >= TOLD_KEPT:
+                del self._recently_told[next(iter(self._recently_told))]
+            self._recently_told[revision] = Changed(change, self._tasks.view(change.task))
+        return self._recently_told[revision]
 
     async def _tasks_by_id(self, task_ids: tuple[int, ...]) -> dict[int, Task]:
         if not task_ids:
