@@ -12,7 +12,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from taskplane.server.core.clock import monotonic
-from taskplane.server.core.placement import Offer
+from taskplane.server.core.placement import Offer, suits
 from taskplane.server.core.task import Task, TaskStatus
 from taskplane.server.core.unit import Unit, UnitStatus
 from taskplane.server.tasks.batch import Committed
@@ -94,10 +94,15 @@ class KnownUnit:
             held=dict(self.held),
         )
 
+    def has_room_for(self, task: Task) -> bool:
+        """Whether it is connected to stay, has a free slot, and suits the task."""
+        return self._status() is UnitStatus.AVAILABLE and suits(self.record.task_types, self.record.labels, task)
+
     def _status(self) -> UnitStatus:
         if self.session is None:
             return UnitStatus.OFFLINE
-        return UnitStatus.AVAILABLE if self.offer().free and not self.session.draining else UnitStatus.BUSY
+        has_slot = len(self.running) < self.record.capacity
+        return UnitStatus.AVAILABLE if has_slot and not self.session.draining else UnitStatus.BUSY
 
 
 class Registry:
@@ -183,6 +188,8 @@ class Registry:
         if task.not_before and task.not_before > now:
             when = task.not_before.isoformat(timespec="milliseconds")
             return Waiting(WaitingReason.RETRY_BACKOFF, f"next try not before {when}")
+        if any(unit.has_room_for(task) for unit in self._units.values()):
+            return Waiting(WaitingReason.DISPATCHING, "about to be dispatched")
         return self._why_not(task)
 
     def _why_not(self, task: Task) -> Waiting:
@@ -191,17 +198,15 @@ class Registry:
         if not of_type:
             message = f"no connected unit accepts {task.task_type}; start one"
             return Waiting(WaitingReason.NO_UNIT_FOR_TYPE, message)
-        suitable = [unit for unit in of_type if unit.offer().suits(task)]
+        suitable = [unit for unit in of_type if suits(unit.record.task_types, unit.record.labels, task)]
         if not suitable:
             wanted = ", ".join(f"{key}={value}" for key, value in sorted(task.unit_labels.items()))
             return Waiting(WaitingReason.NO_UNIT_WITH_LABELS, f"no unit for {task.task_type} has the labels {wanted}")
         staying = [unit for unit in suitable if unit.session and not unit.session.draining]
         if not staying:
             return Waiting(WaitingReason.UNITS_DRAINING, f"every unit for {task.task_type} is about to leave")
-        if not any(unit.offer().free for unit in staying):
-            slots = sum(unit.record.capacity for unit in staying)
-            return Waiting(WaitingReason.UNITS_BUSY, f"all {slots} slots for {task.task_type} are in use")
-        return Waiting(WaitingReason.DISPATCHING, "about to be dispatched")
+        slots = sum(unit.record.capacity for unit in staying)
+        return Waiting(WaitingReason.UNITS_BUSY, f"all {slots} slots for {task.task_type} are in use")
 
     def _follow(self, task: Task, *, deleted: bool) -> None:
         if before := self.find(self._unit_of.pop(task.id, None)):
