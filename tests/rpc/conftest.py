@@ -19,8 +19,14 @@ def served_url(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-async def server(served_url: str) -> AsyncIterator[ServerUnderTest]:
-    server = ServerUnderTest(served_url)
+def settings() -> dict[str, Any]:
+    """Settings of the server under test. Modules in which time matters override it."""
+    return {}
+
+
+@pytest.fixture
+async def server(served_url: str, settings: dict[str, Any]) -> AsyncIterator[ServerUnderTest]:
+    server = ServerUnderTest(served_url, **settings)
     await server.start()
     yield server
     await server.stop()

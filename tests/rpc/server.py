@@ -30,7 +30,7 @@ class Wire:
             address,
             options=[
                 *options,
-                ("grpc.max_receive_message_length", 8 * 1024 * 1024),
+                ("grpc.max_receive_message_length", 16 * 1024 * 1024),
                 # Each test its own connection, and a quick way back to a server that was started again.
                 ("grpc.use_local_subchannel_pool", 1),
                 ("grpc.initial_reconnect_backoff_ms", 50),

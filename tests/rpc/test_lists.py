@@ -4,7 +4,7 @@ import grpc
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from rpc.conftest import Connect
-from rpc.raw_unit import RawUnit
+from rpc.raw_unit import RawUnit, struct
 from rpc.refusals import refusal_of
 from rpc.server import Wire
 from rpc.tasks import create, paused, running, spec, task_in
@@ -186,3 +186,19 @@ async def test_only_a_unit_that_is_gone_can_be_deleted(wire: Wire, connect: Conn
     ):
         refusal = await refusal_of(call)
         assert (refusal.code, refusal.reason) == (grpc.StatusCode.NOT_FOUND, "UNIT_NOT_FOUND")
+
+
+async def test_a_page_of_large_tasks_ends_early_and_the_next_goes_on(wire: Wire) -> None:
+    large = struct({"text": "x" * 900_000})
+    ids = [(await create(wire, config=large)).id for _ in range(5)]
+    request = pb.ListTasksRequest(order=pb.TASK_ORDER_OLDEST_FIRST)
+    found: list[int] = []
+    pages = 0
+    while pages == 0 or request.page_token:
+        page = await wire.tasks.ListTasks(request)
+        assert page.ByteSize() < 4 * 1024 * 1024
+        found += [task.id for task in page.tasks]
+        request.page_token = page.next_page_token
+        pages += 1
+    assert found == ids
+    assert pages == 2

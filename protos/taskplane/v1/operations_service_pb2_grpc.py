@@ -89,7 +89,8 @@ class OperationsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteUnit(self, request, context):
-        """Forgets a unit. OFFLINE and without RUNNING tasks only, else FAILED_PRECONDITION (UNIT_IN_USE).
+        """Forgets a unit. OFFLINE and without RUNNING tasks only, else FAILED_PRECONDITION (UNIT_IN_USE). One that is driven
+        over HTTP has no stream to end: if it is idle, it is forgotten at once.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

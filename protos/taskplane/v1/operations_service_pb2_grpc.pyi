@@ -42,7 +42,9 @@ class OperationsServiceStub:
     then it leaves. Harmless if it drains already.
     """
     DeleteUnit: grpc.UnaryUnaryMultiCallable[operations_service_pb2.DeleteUnitRequest, operations_service_pb2.DeleteUnitResponse]
-    """Forgets a unit. OFFLINE and without RUNNING tasks only, else FAILED_PRECONDITION (UNIT_IN_USE)."""
+    """Forgets a unit. OFFLINE and without RUNNING tasks only, else FAILED_PRECONDITION (UNIT_IN_USE). One that is driven
+    over HTTP has no stream to end: if it is idle, it is forgotten at once.
+    """
     GetStatistics: grpc.UnaryUnaryMultiCallable[operations_service_pb2.GetStatisticsRequest, operations_service_pb2.GetStatisticsResponse]
     """Counts tasks and units, and tells rates and times."""
 
@@ -60,7 +62,9 @@ class OperationsServiceAsyncStub(OperationsServiceStub):
     then it leaves. Harmless if it drains already.
     """
     DeleteUnit: aio.UnaryUnaryMultiCallable[operations_service_pb2.DeleteUnitRequest, operations_service_pb2.DeleteUnitResponse]  # type: ignore[assignment]
-    """Forgets a unit. OFFLINE and without RUNNING tasks only, else FAILED_PRECONDITION (UNIT_IN_USE)."""
+    """Forgets a unit. OFFLINE and without RUNNING tasks only, else FAILED_PRECONDITION (UNIT_IN_USE). One that is driven
+    over HTTP has no stream to end: if it is idle, it is forgotten at once.
+    """
     GetStatistics: aio.UnaryUnaryMultiCallable[operations_service_pb2.GetStatisticsRequest, operations_service_pb2.GetStatisticsResponse]  # type: ignore[assignment]
     """Counts tasks and units, and tells rates and times."""
 
@@ -99,7 +103,9 @@ class OperationsServiceServicer(metaclass=abc_1.ABCMeta):
         request: operations_service_pb2.DeleteUnitRequest,
         context: _ServicerContext,
     ) -> typing.Union[operations_service_pb2.DeleteUnitResponse, abc.Awaitable[operations_service_pb2.DeleteUnitResponse]]:
-        """Forgets a unit. OFFLINE and without RUNNING tasks only, else FAILED_PRECONDITION (UNIT_IN_USE)."""
+        """Forgets a unit. OFFLINE and without RUNNING tasks only, else FAILED_PRECONDITION (UNIT_IN_USE). One that is driven
+        over HTTP has no stream to end: if it is idle, it is forgotten at once.
+        """
 
     @abc_1.abstractmethod
     def GetStatistics(

@@ -545,7 +545,7 @@ class ListTasksResponse(message.Message):
     """There are more than `total`."""
     @builtins.property
     def tasks(self) -> containers.RepeatedCompositeFieldContainer[task_pb2.Task]:
-        """The page, without checkpoint data."""
+        """The page, without checkpoint data. May end early, after about 3 MiB."""
 
     def __init__(
         self,

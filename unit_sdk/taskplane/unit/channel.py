@@ -12,7 +12,7 @@ from taskplane.unit.errors import UnitRejected, UnitSuperseded
 M = TypeVar("M", bound=Message)
 
 # A checkpoint of 1 MiB of JSON can be six times that as a Struct. Both ends must take it.
-MESSAGE_BYTES = 8 << 20
+MESSAGE_BYTES = 16 << 20
 
 _OPTIONS = (
     ("grpc.max_send_message_length", MESSAGE_BYTES),

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from taskplane.unit.channel import open_channel
-from taskplane.unit.lease import HEARTBEAT_SECONDS, LEASE_SECONDS, Lease, Proof, now
+from taskplane.unit.lease import ACCEPT_SECONDS, HEARTBEAT_SECONDS, LEASE_SECONDS, Lease, Proof, now
 from taskplane.unit.postbox import Postbox
 from taskplane.v1.execution_unit_control_pb2 import (
     Draining,
@@ -125,7 +125,8 @@ class Session:
         """What gRPC sends. It asks for the next message when the last is out, so whatever gathers goes together."""
         yield UnitMessage(hello=self._hello)
         self._may_send.wait()
-        interval = _HEARTBEAT_PART * self._heartbeat_seconds
+        # Often enough to know of every start that it is fresh, even if the server asks for less.
+        interval = _HEARTBEAT_PART * min(self._heartbeat_seconds, ACCEPT_SECONDS)
         next_heartbeat = now() + interval
         while True:
             reports = self._postbox.collect(ticket, self._is_urgent, max(0.0, next_heartbeat - now()))

@@ -8,7 +8,7 @@ DEFAULT_SERVER = "127.0.0.1:50051"
 SERVER_VARIABLE = "TASKPLANE_SERVER"
 
 # As large as the server's: a task may carry 1 MiB each of config, result and checkpoint, a page of tasks more.
-MAX_MESSAGE_BYTES = 8 * 1024 * 1024
+MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 
 OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),

@@ -20,7 +20,8 @@ from taskplane.v1 import (
     task_service_pb2_grpc,
 )
 
-MAX_MESSAGE_BYTES = 8 * 1024 * 1024
+# 1 MiB of JSON can be 5.5 MiB as a Struct, and a start has a config and a checkpoint.
+MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 OPTIONS: Sequence[tuple[str, int]] = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),

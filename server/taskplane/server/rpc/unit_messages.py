@@ -112,6 +112,7 @@ def _held(check: Checker, name: str, message: pb.HeldAttempt) -> HeldAttempt:
     task_id = check.task_id(f"{name}.task_id", message.task_id)
     if message.state not in _STATES:
         check.refuse(f"{name}.state", "must be RUNNING, PAUSED or ENDED")
+    check.number(f"{name}.attempt", message.attempt, at_least=1, at_most=2**31 - 1)
     return HeldAttempt(task_id, message.attempt, _STATES.get(message.state, AttemptState.RUNNING))
 
 
@@ -167,7 +168,7 @@ def _known_kind(check: Checker, message: pb.Report, now: datetime) -> Kind:  # n
         case "released":
             released = message.released
             return Released(_carried(check, released, attempt, now), released.message[:MAX_ERROR_MESSAGE])
-        case "attempt_status":
+        case "attempt_status" if message.attempt_status.HasField("progress"):
             return ProgressMade(_progress(check, message.attempt_status.progress, now))
         case _:
             return Accepted()

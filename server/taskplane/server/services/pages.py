@@ -52,6 +52,10 @@ class TaskQuery:
         content = json.dumps([asdict(self.filter), self.newest_first], default=str, sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
+    def token_after(self, task_id: int) -> str:
+        """Return the token of the page after this task."""
+        return page_token(self.fingerprint, task_id)
+
 
 def page_token(fingerprint: str, key: int | str) -> str:
     """Return the token of the page after the row with this key."""

@@ -14,7 +14,7 @@ from taskplane.server.core.task import Progress
 from taskplane.server.tasks.batch import Committed
 
 # A follower that is this many changes behind is cut.
-BACKLOG = 2000
+BACKLOG = 20_000
 # Watchers that may take their turn before anything else does; a turn is a message of some 50 µs.
 WOKEN_AT_ONCE = 20
 
