@@ -141,3 +141,19 @@ def test_from_memory_goes_on_who_is_paused_and_held(tasks: list[Task], offers: l
     for each in place(tasks, offers):
         held = each.task.status is TaskStatus.PAUSED and each.task.id in each.offer.held
         assert each.held_attempt == (1 if held else None)
+
+
+@given(tasks, offers)
+def test_whoever_gets_a_task_that_it_does_not_hold_has_the_smallest_share_in_use(
+    tasks: list[Task], offers: list[Offer]
+) -> None:
+    load = {offer.unit_id: offer.load for offer in offers}
+    for each in place(tasks, offers):
+        shares = {
+            offer.unit_id: load[offer.unit_id] / offer.capacity
+            for offer in offers
+            if offer.suits(each.task) and offer.capacity > load[offer.unit_id]
+        }
+        if each.held_attempt is None:
+            assert shares[each.offer.unit_id] == min(shares.values())
+        load[each.offer.unit_id] += 1

@@ -41,17 +41,20 @@ async def test_ids_never_repeat_whatever_is_taken_at_once(store: Store, count: i
     assert grows(ids)
 
 
-async def test_ids_never_repeat_after_a_transaction_that_failed(store: Store) -> None:
-    ids = await take(store, 1)
+@pytest.mark.parametrize("lost", [1, 600, 1001])
+async def test_ids_never_repeat_after_a_transaction_that_failed(store: Store, lost: int) -> None:
+    """The block that it had fetched is rolled back with it; whatever is left of that block must not be used."""
+    ids: list[int] = []
     for _ in range(3):
         with pytest.raises(Undone):
-            await store.transaction(_take_and_fail)
-        ids += await take(store, 600)
+            await store.transaction(lambda transaction: _take_and_fail(transaction, lost))
+        for _ in range(4):
+            ids += await take(store, 400)
     assert grows(ids)
 
 
-def _take_and_fail(transaction: WriteTransaction) -> None:
-    transaction.next_task_ids(900)
+def _take_and_fail(transaction: WriteTransaction, count: int) -> None:
+    transaction.next_task_ids(count)
     raise Undone
 
 
