@@ -1,6 +1,7 @@
 """Which unit gets which task."""
 
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from builders import TASK_TYPE, UNIT_ID, a_checkpoint, a_task, an_offer
@@ -96,6 +97,15 @@ def test_a_task_that_goes_on_from_an_older_checkpoint_does_not_go_on_from_memory
     assert place([older], [holder]) == [Assignment(older, holder)]
 
 
+def as_they_can_be(offers: Iterable[Offer]) -> Iterator[Offer]:
+    """Give each offer a name, and leave each held attempt to the first: only one unit can hold it."""
+    held_before: set[int] = set()
+    for number, offer in enumerate(offers):
+        held = {task_id: attempt for task_id, attempt in offer.held.items() if task_id not in held_before}
+        held_before |= held.keys()
+        yield replace(offer, unit_id=f"unit-{number}", held=held)
+
+
 labels = st.dictionaries(st.sampled_from("ab"), st.sampled_from("xy"), max_size=2)
 types = st.sampled_from([TASK_TYPE, "VIDEO"])
 tasks = st.lists(
@@ -119,7 +129,7 @@ offers = st.lists(
         st.frozensets(st.integers(1, 12), max_size=3),
     ),
     max_size=4,
-).map(lambda found: [replace(offer, unit_id=f"unit-{number}") for number, offer in enumerate(found)])
+).map(lambda found: list(as_they_can_be(found)))
 
 
 @given(tasks, offers)
