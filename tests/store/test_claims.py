@@ -11,8 +11,9 @@ from sqlalchemy import Connection, Engine, text
 from stored import insert
 
 from taskplane.server.core.task import Task, TaskStatus
+from taskplane.server.store.id_blocks import IdBlocks
 from taskplane.server.store.store import Store
-from taskplane.server.store.writing import IdBlocks, WriteTransaction
+from taskplane.server.store.writing import WriteTransaction
 
 PENDING, PAUSED = TaskStatus.PENDING, TaskStatus.PAUSED
 

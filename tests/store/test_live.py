@@ -8,8 +8,8 @@ from builders import a_command, a_task, at
 from stored import insert
 
 from taskplane.server.core.task import Progress, Task, TaskStatus, Verb
+from taskplane.server.store.live_rows import LiveRow
 from taskplane.server.store.store import Store
-from taskplane.server.store.writing import LiveRow
 
 RUNNING = TaskStatus.RUNNING
 OLD = Progress(0.25, "a quarter", at(10))

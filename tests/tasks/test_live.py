@@ -9,7 +9,7 @@ from writer import CountingStore
 
 from taskplane.server.core.errors import DatabaseUnavailable
 from taskplane.server.core.task import FINAL, Progress, Task, TaskStatus, Verb
-from taskplane.server.store.writing import LiveRow
+from taskplane.server.store.live_rows import LiveRow
 from taskplane.server.tasks.live import LiveAttempts
 from taskplane.server.tasks.state_manager import TaskStateManager
 

@@ -104,9 +104,9 @@ def purged_revision(connection: Connection) -> int:
 
 
 def latest_revision(connection: Connection) -> int:
-    """Return a revision that none in the database is above."""
-    tasks = connection.execute(select(func.max(schema.tasks.c.revision))).scalar() or 0
-    return max(tasks, connection.execute(select(func.max(schema.task_status_history.c.id))).scalar() or 0)
+    """Return a revision that none ever given out is above, that of a deleted task neither."""
+    table = schema.id_blocks
+    return int(connection.execute(select(table.c.next_id).where(table.c.name == "revision")).scalar_one()) - 1
 
 
 def running_tasks(connection: Connection) -> list[Task]:

@@ -12,9 +12,11 @@ from taskplane.server.core.unit import Unit
 from taskplane.server.store import reading, schema
 from taskplane.server.store.database import Database
 from taskplane.server.store.heartbeats import save_heartbeats
+from taskplane.server.store.id_blocks import IdBlocks
+from taskplane.server.store.live_rows import LiveRow, save_answers, save_live
 from taskplane.server.store.reading import TaskFilter
 from taskplane.server.store.records import naive, unit_values
-from taskplane.server.store.writing import IdBlocks, LiveRow, WriteTransaction, save_answers, save_live
+from taskplane.server.store.writing import WriteTransaction
 
 T = TypeVar("T")
 
@@ -111,7 +113,7 @@ class Store:
         return await self._database.read(reading.purged_revision)
 
     async def latest_revision(self) -> int:
-        """Return a revision that none in the database is above."""
+        """Return a revision that none ever given out is above."""
         return await self._database.read(reading.latest_revision)
 
     async def running_tasks(self) -> list[Task]:

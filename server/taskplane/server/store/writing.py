@@ -4,19 +4,18 @@ A batch costs a few statements whatever its size. Rows with different values are
 MariaDB join a JSON document that is one parameter, SQLite runs one prepared statement for each row.
 """
 
-import base64
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from functools import cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, Boolean, Connection, DateTime, Float, Integer, Select, String, delete, select, tuple_
+from sqlalchemy import Connection, Select, delete, select, tuple_
 
 from taskplane.server.core.ledger import LedgerEntry
-from taskplane.server.core.task import FINAL, Checkpoint, Progress, Task, TaskStatus, Transition
+from taskplane.server.core.task import FINAL, Checkpoint, Task, TaskStatus, Transition
 from taskplane.server.store import schema
+from taskplane.server.store.id_blocks import IdBlocks
 from taskplane.server.store.reading import get_checkpoint
 from taskplane.server.store.records import (
     TASK_DOCUMENT,
@@ -29,46 +28,13 @@ from taskplane.server.store.records import (
     task_values,
     time_text,
 )
+from taskplane.server.store.task_updates import documents, update_from_json
 
 # What never changes after the creation, and so is not part of an UPDATE.
 _FIXED = frozenset({"id", "task_name", "task_type", "config", "created_at"})
 _COLUMNS = tuple(column.name for column in schema.tasks.columns)
 _CHANGING = tuple(name for name in _COLUMNS if name not in _FIXED)
-# A statement is one message, of which MariaDB takes 16 MiB and MySQL 64. Escapes can make eight bytes of a character.
-_STATEMENT_CHARACTERS = 2**20
-# What JSON_TABLE makes of a text is by default in the character set of the database, which may not know all of it.
-_UTF8 = "CHARACTER SET utf8mb4"
 _WAITING = (TaskStatus.PENDING, TaskStatus.PAUSED)
-
-
-class IdBlocks:
-    """Numbers from the database in blocks. A block that was taken in a transaction that failed is forgotten.
-
-    Belongs to the writer's thread.
-    """
-
-    def __init__(self, block: int = 1000) -> None:
-        self._block = block
-        self._spans: dict[str, range] = {}
-
-    def take(self, connection: Connection, name: str, count: int) -> range:
-        """Return `count` consecutive numbers, greater than any given out before under this name."""
-        span = self._spans.get(name, range(0))
-        if len(span) < count:
-            span = self._fetch(connection, name, max(self._block, count))
-        self._spans[name] = span[count:]
-        return span[:count]
-
-    def forget(self) -> None:
-        """Drop what is in hand: the transaction that fetched it may have been rolled back."""
-        self._spans.clear()
-
-    @staticmethod
-    def _fetch(connection: Connection, name: str, count: int) -> range:
-        table = schema.id_blocks
-        connection.execute(table.update().where(table.c.name == name).values(next_id=table.c.next_id + count))
-        end = connection.execute(select(table.c.next_id).where(table.c.name == name)).scalar_one()
-        return range(end - count, end)
 
 
 class StoredRequest(NamedTuple):
@@ -80,17 +46,6 @@ class StoredRequest(NamedTuple):
     task_ids: tuple[int, ...]
     # The answer as it went out; None if it has not yet, or is too long to keep.
     answer: bytes | None = None
-
-
-class LiveRow(NamedTuple):
-    """The latest of one attempt; see tasks.live. None leaves a column as it is."""
-
-    task_id: int
-    attempt: int
-    progress: Progress | None
-    accepted_at: datetime | None
-    command_id: str
-    command_accepted_at: datetime | None
 
 
 class WriteTransaction:
@@ -190,8 +145,8 @@ class WriteTransaction:
             self._connection.exec_driver_sql(statement, values)
         else:
             names = self._changed_columns(rows)
-            for document in _documents(rows, names):
-                self._connection.exec_driver_sql(_update_from_json(names), (document,))
+            for document in documents(rows, names):
+                self._connection.exec_driver_sql(update_from_json(names), (document,))
 
     def _changed_columns(self, rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
         """Name the columns that change in any of the rows: the database spends most of an update on their number."""
@@ -326,126 +281,3 @@ class WriteTransaction:
             values = ", ".join([mark] * len(columns))
             statement = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({values}) {on_conflict}"  # noqa: S608  (names of ours)
             self._connection.exec_driver_sql(statement, list(rows))
-
-
-def save_live(connection: Connection, rows: Sequence[LiveRow]) -> None:
-    """Store what is new of running attempts.
-
-    Rows of an attempt that is over, or is not the task's current one, change nothing, nor does older progress.
-    """
-    if not rows:
-        return
-    values = [_live_values(row) for row in rows]
-    if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql(_LIVE_BY_ROW, values)
-    else:
-        connection.exec_driver_sql(_LIVE_FROM_JSON, (json.dumps(values, ensure_ascii=False),))
-
-
-def save_answers(connection: Connection, answers: Mapping[str, bytes]) -> None:
-    """Store the answers that went out for request ids."""
-    if connection.dialect.name == "sqlite":
-        statement = "UPDATE task_requests SET answer = ? WHERE request_id = ?"
-        connection.exec_driver_sql(statement, [(answer, request_id) for request_id, answer in answers.items()])
-    else:
-        document = [[request_id, base64.b64encode(answer).decode()] for request_id, answer in answers.items()]
-        connection.exec_driver_sql(_ANSWERS_FROM_JSON, (json.dumps(document),))
-
-
-_ANSWERS_FROM_JSON = (
-    "UPDATE task_requests JOIN JSON_TABLE(%s, '$[*]' COLUMNS ("  # noqa: S608  (names of ours)
-    f"request_id VARCHAR(64) {_UTF8} PATH '$[0]', answer LONGTEXT PATH '$[1]')) AS answered "
-    "ON task_requests.request_id = answered.request_id SET task_requests.answer = FROM_BASE64(answered.answer)"
-)
-
-
-def _live_values(row: LiveRow) -> dict[str, Any]:
-    progress = row.progress
-    return {
-        "id": row.task_id,
-        "attempt": row.attempt,
-        "progress": progress and progress.fraction,
-        "progress_message": progress and progress.message,
-        "progress_at": progress and time_text(progress.reported_at),
-        "accepted_at": time_text(row.accepted_at),
-        "command_id": row.command_id,
-        "command_accepted_at": time_text(row.command_accepted_at),
-    }
-
-
-_LIVE_STATUSES = "status IN ('RUNNING', 'PAUSED')"
-
-
-def _live_assignments(target: str, source: str) -> str:
-    # Older progress may come late: a pause with newer progress was committed while it was on its way. "Or equal",
-    # since MySQL may have assigned progress_at before it compares.
-    is_newer = f"COALESCE({source}progress_at >= tasks.progress_at, {source}progress_at IS NOT NULL)"
-    progress = ", ".join(
-        f"{target}{name} = CASE WHEN {is_newer} THEN {source}{name} ELSE tasks.{name} END"
-        for name in ("progress", "progress_message", "progress_at")
-    )
-    return (
-        f"{progress}, {target}accepted_at = COALESCE({source}accepted_at, tasks.accepted_at),"
-        f" {target}pending_accepted_at = CASE WHEN tasks.pending_command_id = {source}command_id"
-        f" THEN {source}command_accepted_at ELSE tasks.pending_accepted_at END"
-    )
-
-
-_LIVE_BY_ROW = (
-    f"UPDATE tasks SET {_live_assignments('', ':')}"  # noqa: S608  (names of ours)
-    f" WHERE id = :id AND attempt = :attempt AND {_LIVE_STATUSES}"
-)
-_LIVE_FROM_JSON = (
-    "UPDATE tasks JOIN JSON_TABLE(%s, '$[*]' COLUMNS ("  # noqa: S608  (names of ours)
-    "id BIGINT PATH '$.id', attempt INT PATH '$.attempt', progress DOUBLE PATH '$.progress', "
-    f"progress_message VARCHAR(1000) {_UTF8} PATH '$.progress_message', progress_at DATETIME(6) PATH '$.progress_at', "
-    "accepted_at DATETIME(6) PATH '$.accepted_at', command_id VARCHAR(64) PATH '$.command_id', "
-    "command_accepted_at DATETIME(6) PATH '$.command_accepted_at')) AS live "
-    f"ON tasks.id = live.id AND tasks.attempt = live.attempt AND tasks.{_LIVE_STATUSES} "
-    f"SET {_live_assignments('tasks.', 'live.')}"
-)
-
-
-def _documents(rows: Iterable[Mapping[str, Any]], names: Sequence[str]) -> Iterator[str]:
-    """JSON arrays of the rows, so many that each is short enough for a statement."""
-    texts: list[str] = []
-    characters = 0
-    for row in rows:
-        text = json.dumps({name: row[name] for name in ("id", *names) if row[name] is not None}, ensure_ascii=False)
-        if texts and characters + len(text) > _STATEMENT_CHARACTERS:
-            yield f"[{','.join(texts)}]"
-            texts, characters = [], 0
-        texts.append(text)
-        characters += len(text)
-    yield f"[{','.join(texts)}]"
-
-
-def _json_table_type(name: str) -> str:
-    match schema.tasks.c[name].type:
-        case BigInteger() | Integer():
-            return "BIGINT"
-        case Boolean():
-            return "TINYINT"
-        case Float():
-            return "DOUBLE"
-        case DateTime():
-            return "DATETIME(6)"
-        case String(length=int(length)):
-            # MariaDB cuts here without an error. One character more than fits, and the column refuses it.
-            return f"VARCHAR({length + 1}) {_UTF8}"
-        case _:
-            # JSON travels as a text inside the document: MariaDB's JSON_TABLE has no JSON type.
-            return f"LONGTEXT {_UTF8}"
-
-
-@cache
-def _update_from_json(names: tuple[str, ...]) -> str:
-    # A value that does not fit must fail the batch, not become NULL, which is JSON_TABLE's default.
-    columns = ", ".join(
-        f"{name} {_json_table_type(name)} PATH '$.{name}' NULL ON EMPTY ERROR ON ERROR" for name in ("id", *names)
-    )
-    assignments = ", ".join(f"tasks.{name} = changed.{name}" for name in names)
-    return (
-        f"UPDATE tasks JOIN JSON_TABLE(%s, '$[*]' COLUMNS ({columns})) AS changed "  # noqa: S608  (names of ours)
-        f"ON tasks.id = changed.id SET {assignments}"
-    )

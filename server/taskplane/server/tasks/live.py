@@ -11,8 +11,8 @@ from datetime import datetime
 
 from taskplane.server.core.errors import DatabaseUnavailable
 from taskplane.server.core.task import Progress, Task
+from taskplane.server.store.live_rows import LiveRow
 from taskplane.server.store.store import Store
-from taskplane.server.store.writing import LiveRow
 
 log = logging.getLogger(__name__)
 
