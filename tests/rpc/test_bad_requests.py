@@ -53,6 +53,7 @@ BAD_SPECS: list[tuple[str, dict[str, Any], list[str]]] = [
 ]
 BAD_CONTEXTS: list[tuple[str, dict[str, Any], str]] = [
     ("a long request id", {"request_id": "x" * 65}, "context.request_id"),
+    ("a request id that ends with a space", {"request_id": "x "}, "context.request_id"),
     ("a long actor", {"actor": "x" * 256}, "context.actor"),
     ("a long reason", {"reason": "x" * 1001}, "context.reason"),
     ("a negative revision", {"expected_revision": -1}, "context.expected_revision"),

@@ -40,7 +40,7 @@ MutatingRequest = (
 
 def ask(check: Checker, context: pb.RequestContext) -> Ask:
     """Read who asks."""
-    check.text("context.request_id", context.request_id, at_most=64)
+    check.identifier("context.request_id", context.request_id, at_most=64)
     actor = check.text("context.actor", context.actor, at_most=255)
     reason = check.text("context.reason", context.reason, at_most=1000)
     if context.expected_revision < 0:

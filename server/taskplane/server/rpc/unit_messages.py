@@ -74,7 +74,7 @@ def read_hello(message: pb.Hello) -> Hello:
         )
     check = Checker()
     hello = Hello(
-        unit_id=check.text("hello.unit_id", message.unit_id, at_most=255),
+        unit_id=check.identifier("hello.unit_id", message.unit_id, at_most=255),
         boot_id=check.text("hello.boot_id", message.boot_id, at_least=1, at_most=64),
         unit_type=check.text("hello.unit_type", message.unit_type, at_least=1, at_most=100),
         unit_name=check.text("hello.unit_name", message.unit_name, at_least=1, at_most=255),

@@ -49,6 +49,12 @@ class Checker:
             self.refuse(name, "holds a NUL character")
         return value
 
+    def identifier(self, name: str, value: str, *, at_least: int = 0, at_most: int) -> str:
+        """Check a text that identifies: databases do not tell spaces at its end."""
+        if value != value.strip():
+            self.refuse(name, "begins or ends with a space")
+        return self.text(name, value, at_least=at_least, at_most=at_most)
+
     def number(self, name: str, value: int, *, at_least: int, at_most: int) -> int:
         """Check a number's range."""
         if not at_least <= value <= at_most:
