@@ -6,7 +6,8 @@
 # The command finds these in its environment:
 #   TASKPLANE_TEST_MYSQL_URL     always: the caller's, else a throw-away server, the first to be had of: genuine
 #                                MySQL (mysql.sh), a mysqld or mariadbd on the PATH, one installed by apt (root)
-#   TASKPLANE_TEST_MARIADB_URL   the caller's, else a throw-away server where there is a mariadbd on the PATH
+#   TASKPLANE_TEST_MARIADB_URL   the caller's, else a throw-away server by the mariadbd on the PATH or by apt (root);
+#                                without either unset, but in CI, which must try every database
 set -euo pipefail
 
 SCRIPTS=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -51,8 +52,14 @@ trap stop_all EXIT
 if [ -z "${TASKPLANE_TEST_MYSQL_URL:-}" ]; then
   TASKPLANE_TEST_MYSQL_URL=$(start_mysql)
 fi
-if [ -z "${TASKPLANE_TEST_MARIADB_URL:-}" ] && mariadbd=$(command -v mariadbd); then
-  TASKPLANE_TEST_MARIADB_URL=$(start mariadb "$mariadbd")
+if [ -z "${TASKPLANE_TEST_MARIADB_URL:-}" ]; then
+  if mariadbd=$(command -v mariadbd) || { install_by_apt && mariadbd=$(command -v mariadbd); }; then
+    TASKPLANE_TEST_MARIADB_URL=$(start mariadb "$mariadbd")
+  elif [ -n "${CI:-}" ]; then
+    say "no MariaDB to be had: set TASKPLANE_TEST_MARIADB_URL"
+    exit 1
+  fi
 fi
-export TASKPLANE_TEST_MYSQL_URL TASKPLANE_TEST_MARIADB_URL
+export TASKPLANE_TEST_MYSQL_URL
+[ -z "${TASKPLANE_TEST_MARIADB_URL:-}" ] || export TASKPLANE_TEST_MARIADB_URL
 "$@"
