@@ -13,7 +13,8 @@ from sqlalchemy import URL, make_url
 SERVER_VARIABLES = {"mysql": "TASKPLANE_TEST_MYSQL_URL", "mariadb": "TASKPLANE_TEST_MARIADB_URL"}
 
 # MariaDB is tested where there is one; a missing MySQL is told by `mysql_url`.
-DATABASES = ["sqlite", "mysql", *(["mariadb"] if os.environ.get(SERVER_VARIABLES["mariadb"]) else [])]
+SERVERS = ["mysql", *(["mariadb"] if os.environ.get(SERVER_VARIABLES["mariadb"]) else [])]
+DATABASES = ["sqlite", *SERVERS]
 
 
 @pytest.fixture(scope="session")

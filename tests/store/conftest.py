@@ -65,13 +65,6 @@ def store(database: Database) -> Store:
 
 
 @pytest.fixture
-def without_sqlite(engine: Engine) -> None:
-    """Skip what a database with one writer and loose types cannot show."""
-    if engine.dialect.name == "sqlite":
-        pytest.skip("SQLite locks the whole database, and takes values of any length")
-
-
-@pytest.fixture
 def statements(engine: Engine) -> Iterator[Sequence[str]]:
     """What is sent to the database from now on, one entry a round trip."""
     sent: list[str] = []

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 from builders import NOW, TASK_TYPE, a_task, at
+from conftest import SERVERS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine, text
@@ -14,6 +15,9 @@ from taskplane.server.core.task import Task, TaskStatus
 from taskplane.server.store.id_blocks import IdBlocks
 from taskplane.server.store.store import Store
 from taskplane.server.store.writing import WriteTransaction
+
+# SQLite locks the whole database and takes values of any length: nothing to see there.
+on_servers = pytest.mark.parametrize("database", SERVERS, indirect=True)
 
 PENDING, PAUSED = TaskStatus.PENDING, TaskStatus.PAUSED
 
@@ -90,7 +94,7 @@ def lock(connection: Connection, *task_ids: int) -> None:
     WriteTransaction(connection, IdBlocks()).lock_tasks(task_ids)
 
 
-@pytest.mark.usefixtures("without_sqlite")
+@on_servers
 async def test_a_claim_passes_over_what_another_server_is_claiming(store: Store, engine: Engine) -> None:
     await insert(store, *(queued(number, number) for number in range(1, 6)))
     with engine.connect() as other:
@@ -99,7 +103,7 @@ async def test_a_claim_passes_over_what_another_server_is_claiming(store: Store,
     assert await claimed(store, limit=2) == [1, 2]
 
 
-@pytest.mark.usefixtures("without_sqlite")
+@on_servers
 async def test_a_claim_locks_no_more_than_it_returns(store: Store, engine: Engine) -> None:
     """With a sort it would lock every row that it reads, and the other servers would find nothing."""
     await insert(store, *(queued(number, number, priority=number % 3) for number in range(1, 201)))
@@ -110,7 +114,7 @@ async def test_a_claim_locks_no_more_than_it_returns(store: Store, engine: Engin
     assert not {task.id for task in mine} & set(theirs)
 
 
-@pytest.mark.usefixtures("without_sqlite")
+@on_servers
 async def test_what_is_locked_by_id_is_waited_for(store: Store, engine: Engine) -> None:
     await insert(store, queued(1))
     wait = text("SELECT id FROM tasks WHERE id = 1 FOR UPDATE SKIP LOCKED")

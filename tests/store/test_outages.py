@@ -10,6 +10,7 @@ from threading import Event
 
 import pytest
 from builders import PATIENCE_SECONDS, a_task
+from conftest import SERVERS
 from sqlalchemy import Connection, Engine, event, text
 from stored import insert
 
@@ -17,6 +18,9 @@ from taskplane.server.core.errors import Code, DatabaseUnavailable
 from taskplane.server.store.database import Database
 from taskplane.server.store.store import Store
 from taskplane.server.store.writing import WriteTransaction
+
+# SQLite locks the whole database and takes values of any length: nothing to see there.
+on_servers = pytest.mark.parametrize("database", SERVERS, indirect=True)
 
 NOBODY_LISTENS = "mysql+pymysql://root@127.0.0.1:1/taskplane"
 
@@ -97,7 +101,7 @@ async def test_a_transaction_that_fails_leaves_nothing_and_the_next_one_goes_on(
     await insert(store, a_task(id=1))
 
 
-@pytest.mark.usefixtures("without_sqlite")
+@on_servers
 async def test_a_deadlock_is_tried_again(store: Store, engine: Engine) -> None:
     """Two transactions take two rows in opposite order. The database undoes the one that has written less: ours."""
     await insert(store, *(a_task(id=number) for number in range(1, 60)))
@@ -130,7 +134,7 @@ async def test_a_deadlock_is_tried_again(store: Store, engine: Engine) -> None:
     assert stored.priority == 1, "the other one has not lost its work either"
 
 
-@pytest.mark.usefixtures("without_sqlite")
+@on_servers
 async def test_a_connection_that_breaks_in_a_transaction_costs_nothing(store: Store, engine: Engine) -> None:
     tries: list[int] = []
 
@@ -146,7 +150,7 @@ async def test_a_connection_that_breaks_in_a_transaction_costs_nothing(store: St
     assert [await store.get_task(task_id) for task_id in (1, 2)] == [a_task(id=1), a_task(id=2)]
 
 
-@pytest.mark.usefixtures("without_sqlite")
+@on_servers
 async def test_a_connection_that_broke_while_it_was_idle_is_not_noticed(store: Store, database: Database) -> None:
     def kill_all_others(connection: Connection) -> None:
         others = connection.execute(
@@ -162,7 +166,7 @@ async def test_a_connection_that_broke_while_it_was_idle_is_not_noticed(store: S
     assert await store.get_task(2) == a_task(id=2)
 
 
-@pytest.mark.usefixtures("without_sqlite")
+@on_servers
 @pytest.mark.parametrize("is_durable", [True, False])
 async def test_a_connection_that_breaks_in_commit_is_resolved_by_reading_back(
     store: Store, engine: Engine, caplog: pytest.LogCaptureFixture, *, is_durable: bool

@@ -7,12 +7,16 @@ from typing import Any
 
 import pytest
 from builders import NOW, a_command, a_task, at
+from conftest import SERVERS
 from sqlalchemy import Engine, event
 from sqlalchemy.exc import DBAPIError
 from stored import insert, update
 
 from taskplane.server.core.task import Checkpoint, Limits, Progress, Task, TaskStatus, Verb
 from taskplane.server.store.store import Store
+
+# SQLite locks the whole database and takes values of any length: nothing to see there.
+on_servers = pytest.mark.parametrize("database", SERVERS, indirect=True)
 
 ODD_TEXTS = {
     "emoji": "🦆🇩🇪 quack",
@@ -169,7 +173,7 @@ TOO_MUCH: dict[str, Any] = {
 }
 
 
-@pytest.mark.usefixtures("without_sqlite")
+@on_servers
 async def test_a_value_that_does_not_fit_is_refused_and_not_cut(store: Store) -> None:
     task, other = a_task(id=1), a_task(id=2)
     await insert(store, task, other)
@@ -185,7 +189,7 @@ async def test_a_task_that_does_not_exist_is_none(store: Store) -> None:
     assert await store.get_task(1) is None
 
 
-@pytest.mark.usefixtures("without_sqlite")
+@on_servers
 async def test_no_message_is_longer_than_a_database_takes(store: Store, engine: Engine) -> None:
     """Large results of many tasks can end up in one transaction, and MariaDB takes 16 MiB at once."""
     lengths: list[int] = []
