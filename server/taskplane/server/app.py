@@ -75,9 +75,18 @@ class Server:
         await self._prepare_database()
         self._hub.revision = await self._store.latest_revision()
         registry = Registry(await self._store.all_units(), await self._store.running_tasks())
+        self._build_units(registry)
+        self._build_faces(registry)
+        self._run_loops(registry)
+        await self._http_units.start()
+        return await self._listen()
+
+    def _build_units(self, registry: Registry) -> None:
         intervals = Intervals(self._config.heartbeat_seconds, self._config.lease_seconds)
         self._units = ExecutionUnitManager(self._store, self._states, registry, intervals)
         self._dispatcher = Dispatcher(self._states, registry, self._units.send_dispatches)
+        self._desk = ReportDesk(self._states, self._live, self._hub, registry)
+        self._http_units = self._drive_units_over_http(registry, self._desk)
         # The registry hears first, since the others look things up in it.
         self._commits.listeners += [
             registry.follow,
@@ -86,48 +95,47 @@ class Server:
             self._hub.publish,
             logs.log_transitions,
         ]
-        self._committing = self._run(self._commits.run())
+
+    def _build_faces(self, registry: Registry) -> None:
+        time_limits = CommandTimeLimits(
+            timedelta(seconds=self._config.pause_seconds), timedelta(seconds=self._config.cancel_seconds)
+        )
+        tasks = TaskService(self._store, self._states, registry, self._live, self._hub, time_limits=time_limits)
+        watches = WatchService(self._store, tasks, self._hub)
+        callbacks = Callbacks(self._store, registry, self._http_units, self._desk)
+        self._rpc = RpcServer(
+            TaskServicer(tasks, watches, self._answers),
+            UnitControlServicer(self._units, self._desk, self._http_units, callbacks),
+            OperationsServicer(self._units),
+            with_reflection=self._config.reflection,
+        )
+        if not self._config.no_http:
+            services = Services(
+                tasks=tasks,
+                watches=watches,
+                units=self._units,
+                http_units=self._http_units,
+                callbacks=callbacks,
+                answers=self._answers,
+                is_stopping=lambda: self._is_stopping,
+            )
+            self._http = HttpServer(services)
+
+    def _run_loops(self, registry: Registry) -> None:
         retention = timedelta(days=self._config.retention_days) if self._config.retention_days else None
         maintenance = Maintenance(self._states, self._store, retention)
+        self._committing = self._run(self._commits.run())
         for part in (
             self._live.run(),
             self._answers.run(),
             self._dispatcher.run(),
             Leases(self._states, registry, self._config.lease_seconds).run(),
+            self._http_units.look_for_lost(),
             maintenance.expire_for_ever(),
             maintenance.purge_for_ever(),
             self._store_heartbeats(),
         ):
             self._run(part)
-        time_limits = CommandTimeLimits(
-            timedelta(seconds=self._config.pause_seconds), timedelta(seconds=self._config.cancel_seconds)
-        )
-        tasks = TaskService(self._store, self._states, registry, self._live, self._hub, time_limits=time_limits)
-        desk = ReportDesk(self._states, self._live, self._hub, registry)
-        self._http_units = self._drive_units_over_http(registry, desk)
-        callbacks = Callbacks(self._store, registry, self._http_units, desk)
-        await self._http_units.start()
-        self._run(self._http_units.look_for_lost())
-        watches = WatchService(self._store, tasks, self._hub)
-        self._rpc = RpcServer(
-            TaskServicer(tasks, watches, self._answers),
-            UnitControlServicer(self._units, desk, self._http_units, callbacks),
-            OperationsServicer(self._units),
-            with_reflection=self._config.reflection,
-        )
-        if not self._config.no_http:
-            self._http = HttpServer(
-                Services(
-                    tasks=tasks,
-                    watches=watches,
-                    units=self._units,
-                    http_units=self._http_units,
-                    callbacks=callbacks,
-                    answers=self._answers,
-                    is_stopping=lambda: self._is_stopping,
-                )
-            )
-        return await self._listen()
 
     async def stop(self) -> None:
         """Stop in order, so that nothing that was promised is lost."""
