@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import JSON, DateTime, Row, String, func
+from sqlalchemy import JSON, DateTime, Row, String, literal_column
 
 from taskplane.server.core.ledger import CommandState, LedgerEntry
 from taskplane.server.core.limits import next_expiry
@@ -36,7 +36,8 @@ _TIMES = tuple(index for index, column in enumerate(_TASK_COLUMNS) if isinstance
 _DOCUMENTS = tuple(index for index, column in enumerate(_TASK_COLUMNS) if isinstance(column.type, JSON))
 
 # A whole row of `tasks` as one JSON array, for MySQL and MariaDB; `task_row` reads it.
-TASK_DOCUMENT = func.json_array(*_TASK_COLUMNS, type_=String)
+# Text, since SQLAlchemy would look at each of the columns again for every query.
+TASK_DOCUMENT = literal_column(f"JSON_ARRAY({', '.join(f'tasks.{name}' for name in _TASK_NAMES)})", String)
 
 
 def task_row(document: Sequence[Any]) -> Any:

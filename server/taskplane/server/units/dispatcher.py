@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 from taskplane.server.core.dispatch import Dispatch
 from taskplane.server.core.errors import DatabaseUnavailable
+from taskplane.server.core.task import TaskStatus
 from taskplane.server.tasks.batch import Committed
 from taskplane.server.tasks.state_manager import TaskStateManager
 from taskplane.server.units.registry import Registry
@@ -35,7 +36,8 @@ class Dispatcher:
     def follow(self, committed: Sequence[Committed]) -> None:
         """Wake up for whatever may fill or need a slot."""
         for event in committed:
-            if event.transition or event.task.queued_at:
+            frees_a_slot = event.transition is not None and event.transition.from_status is TaskStatus.RUNNING
+            if frees_a_slot or event.task.queued_at:
                 self._wake.set()
             if event.task.queued_at and event.task.not_before:
                 delay = (event.task.not_before - event.task.updated_at).total_seconds()
