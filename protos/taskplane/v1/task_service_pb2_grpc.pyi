@@ -34,7 +34,8 @@ class TaskServiceStub:
     methods: NOT_FOUND (TASK_NOT_FOUND) no such task; INVALID_ARGUMENT (INVALID_FIELDS) bad input;
     FAILED_PRECONDITION (ILLEGAL_TRANSITION) the status does not allow the verb, with `from`, `to` and `allowed` in the
     metadata; ABORTED (STALE_REVISION) `expected_revision` is not the task's; UNAVAILABLE (DATABASE_UNAVAILABLE) the
-    database is away. After any error nothing has been done by halves.
+    database is away. After any error nothing has been done by halves. gRPC itself answers CANCELLED, without details, to
+    a call that reaches a server in its last moment: to the caller that is as UNAVAILABLE.
 
     Control verbs wait until their effect holds, up to the caller's deadline (10 s if there is none), and return the
     task as it then is. With `no_wait` they return as soon as the command is durably recorded. When the time runs out
@@ -109,7 +110,8 @@ class TaskServiceAsyncStub(TaskServiceStub):
     methods: NOT_FOUND (TASK_NOT_FOUND) no such task; INVALID_ARGUMENT (INVALID_FIELDS) bad input;
     FAILED_PRECONDITION (ILLEGAL_TRANSITION) the status does not allow the verb, with `from`, `to` and `allowed` in the
     metadata; ABORTED (STALE_REVISION) `expected_revision` is not the task's; UNAVAILABLE (DATABASE_UNAVAILABLE) the
-    database is away. After any error nothing has been done by halves.
+    database is away. After any error nothing has been done by halves. gRPC itself answers CANCELLED, without details, to
+    a call that reaches a server in its last moment: to the caller that is as UNAVAILABLE.
 
     Control verbs wait until their effect holds, up to the caller's deadline (10 s if there is none), and return the
     task as it then is. With `no_wait` they return as soon as the command is durably recorded. When the time runs out
@@ -180,7 +182,8 @@ class TaskServiceServicer(metaclass=abc_1.ABCMeta):
     methods: NOT_FOUND (TASK_NOT_FOUND) no such task; INVALID_ARGUMENT (INVALID_FIELDS) bad input;
     FAILED_PRECONDITION (ILLEGAL_TRANSITION) the status does not allow the verb, with `from`, `to` and `allowed` in the
     metadata; ABORTED (STALE_REVISION) `expected_revision` is not the task's; UNAVAILABLE (DATABASE_UNAVAILABLE) the
-    database is away. After any error nothing has been done by halves.
+    database is away. After any error nothing has been done by halves. gRPC itself answers CANCELLED, without details, to
+    a call that reaches a server in its last moment: to the caller that is as UNAVAILABLE.
 
     Control verbs wait until their effect holds, up to the caller's deadline (10 s if there is none), and return the
     task as it then is. With `no_wait` they return as soon as the command is durably recorded. When the time runs out
