@@ -37,7 +37,7 @@ robustness: dev ## Break everything at random and prove that nothing is lost [MI
 
 .PHONY: bench
 bench: dev ## Measure, beside what gRPC and the database alone can do [PARTS="lifecycles …"] [FULL=1] [ARGS=options]
-	$(BIN)/python -m bench $(PARTS) $(if $(FULL),--full) $(ARGS)
+	GRPC_VERBOSITY=ERROR $(BIN)/python -m bench $(PARTS) $(if $(FULL),--full) $(ARGS)
 
 .PHONY: check
 check: dev ## Check format, lint, types, layers, scripts and protos
