@@ -59,7 +59,7 @@ class Change:
 
     def edit(self, *, now: datetime, note: str = "", **changes: Any) -> Self:
         """Add a change of anything but the status."""
-        return self._plus(Step(replace(self.task, updated_at=now, **changes), note=note))
+        return self._plus(Step(self.task.but(updated_at=now, **changes), note=note))
 
     def store(self, checkpoint: Checkpoint | None) -> Self:
         """Take a checkpoint along, unless it is None or a repeat."""
@@ -69,8 +69,8 @@ class Change:
         checkpoint = replace(checkpoint, number=checkpoint.number or last + 1)
         if checkpoint.number <= last:
             return self
-        task = replace(self.task, checkpoint=checkpoint, last_checkpoint_number=checkpoint.number)
+        task = self.task.but(checkpoint=checkpoint, last_checkpoint_number=checkpoint.number)
         return replace(self, task=task, checkpoint=checkpoint)
 
     def _plus(self, step: Step) -> Self:
-        return replace(self, task=step.task, steps=(*self.steps, step))
+        return type(self)(step.task, (*self.steps, step), self.checkpoint)

@@ -5,7 +5,7 @@ Everything that decides whether a status may change lives in this file: `TRANSIT
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Self
@@ -112,7 +112,7 @@ class Transition:
     revision: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Task:
     """The record of one piece of work; the fields are those of taskplane.v1.Task. All times are UTC."""
 
@@ -161,6 +161,19 @@ class Task:
         """Whether it is finished."""
         return self.status in FINAL
 
+    def but(self, **changes: Any) -> Self:
+        """Return a copy with other values of some fields.
+
+        As `dataclasses.replace`, which looks at each of the forty fields: this is a sixth of its time, and each change
+        of a task is a copy or two.
+        """
+        if not changes.keys() <= self.__dict__.keys():
+            raise TypeError(f"a task has no {', '.join(changes.keys() - self.__dict__.keys())}")
+        copy = object.__new__(type(self))
+        copy.__dict__.update(self.__dict__)
+        copy.__dict__.update(changes)
+        return copy
+
     def moved(self, to: TaskStatus, *, now: datetime, **changes: Any) -> Self:
         """Return the task in status `to`, its clocks brought up to `now`, with `changes`.
 
@@ -168,8 +181,7 @@ class Task:
         """
         if to not in TRANSITIONS[self.status]:
             raise illegal(self, to, f"move to {to}")
-        return replace(
-            self,
+        return self.but(
             status=to,
             status_changed_at=now,
             active_seconds=self.active_seconds_at(now),

@@ -219,7 +219,7 @@ class TaskService:
             return task
         # It may have been pruned or deleted since the task was read.
         checkpoint = await self._store.get_checkpoint(task.id, task.checkpoint.number)
-        return replace(task, checkpoint=checkpoint or task.checkpoint)
+        return task.but(checkpoint=checkpoint or task.checkpoint)
 
 
 def _with_acceptance(entry: LedgerEntry, task: Task) -> LedgerEntry:

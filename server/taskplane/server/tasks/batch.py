@@ -113,7 +113,7 @@ class Batch:
         """Take a change on. Returns the task with its new revision; without steps it stays as it is."""
         self._commands += entries(self._tasks[change.task.id], change, self.now)
         for step, revision in zip(change.steps, self._transaction.next_revisions(len(change.steps)), strict=True):
-            task = replace(step.task, revision=revision)
+            task = step.task.but(revision=revision)
             transition = replace(step.transition, revision=revision) if step.transition else None
             self._tasks[task.id] = task
             self.committed.append(Committed(task, transition, step.note, step.taken_from_unit))
@@ -135,7 +135,7 @@ class Batch:
         """Delete a locked task with all that belongs to it."""
         (revision,) = self._transaction.next_revisions(1)
         self._deleted.add(task.id)
-        self.committed.append(Committed(replace(task, revision=revision), deleted=True))
+        self.committed.append(Committed(task.but(revision=revision), deleted=True))
 
     def with_checkpoints(self, dispatches: Iterable[Dispatch]) -> list[Dispatch]:
         """Complete dispatches with the data that their units need to go on from."""

@@ -62,8 +62,7 @@ class LiveAttempts:
         pending = task.pending_command
         if pending and pending.command_id == live.command_id and live.command_accepted_at:
             pending = replace(pending, accepted_at=live.command_accepted_at)
-        return replace(
-            task,
+        return task.but(
             progress=live.progress or task.progress,
             accepted_at=live.accepted_at or task.accepted_at,
             pending_command=pending,
