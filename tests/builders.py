@@ -81,16 +81,12 @@ def a_unit(unit_id: str = UNIT_ID, *task_types: str, can_pause: bool = True, **c
     return replace(unit, **changes)
 
 
-def an_offer(unit_id: str = UNIT_ID, *, capacity: int = 1, load: int = 0, **changes: Any) -> Offer:
+def an_offer(unit_id: str = UNIT_ID, *, capacity: int = 1, **changes: Any) -> Offer:
     """Return what a unit has to offer."""
-    offer = Offer(
-        unit_id=unit_id,
-        unit_type="DATA_PROCESSOR",
-        capacity=capacity,
-        load=load,
-        task_types=frozenset({TASK_TYPE}),
+    task_types = frozenset({TASK_TYPE})
+    return replace(
+        Offer(unit_id=unit_id, unit_type="DATA_PROCESSOR", capacity=capacity, task_types=task_types), **changes
     )
-    return replace(offer, **changes)
 
 
 def speaker_of(task: Task) -> Speaker:

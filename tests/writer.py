@@ -1,17 +1,21 @@
 """The server's writer under observation: its transactions counted, failed, or held open so that proposals gather."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from threading import Event
 from typing import TypeVar
 
 from builders import PATIENCE_SECONDS
 
+from taskplane.server.core.dispatch import Dispatch
+from taskplane.server.core.placement import Offer, Slots
+from taskplane.server.core.retry import RetryPolicy
 from taskplane.server.store.database import Database
 from taskplane.server.store.store import Store
 from taskplane.server.store.writing import WriteTransaction
-from taskplane.server.tasks.batch import Batch
+from taskplane.server.tasks.batch import Batch, Committed
 from taskplane.server.tasks.group_commit import GroupCommit
+from taskplane.server.tasks.state_manager import TaskStateManager
 
 T = TypeVar("T")
 
@@ -31,6 +35,29 @@ class CountingStore(Store):
         if error:
             raise error
         return await super().transaction(work)
+
+
+class ClaimingStates(TaskStateManager):
+    """A state manager with units that are there for the moment of a claim only, and hold nothing after it."""
+
+    def __init__(self, commits: GroupCommit, retry_policy: RetryPolicy, slots: Slots) -> None:
+        super().__init__(commits, retry_policy)
+        self.slots = slots
+        self._told: list[Committed] = []
+        commits.listeners.append(self._told.extend)
+
+    async def claim(self, offers: Sequence[Offer]) -> list[Dispatch]:
+        """Let units take from the queue what they have room for."""
+        self._told.clear()
+        for offer in offers:
+            self.slots.offer(offer)
+        await self.fill_slots()
+        for offer in offers:
+            self.slots.withdraw(offer.unit_id)
+        dispatches = [each.dispatch for each in self._told if each.dispatch]
+        for each in dispatches:
+            self.slots.vacate(each.task.id)
+        return dispatches
 
 
 class HeldCommit:

@@ -1,169 +1,303 @@
-"""Which unit gets which task."""
+"""Which unit gets which task, and what is known of free slots."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
-from builders import TASK_TYPE, UNIT_ID, a_checkpoint, a_task, an_offer
+from builders import NOW, TASK_TYPE, a_checkpoint, a_task, an_offer, at
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskplane.server.core.placement import Assignment, Offer, place
+from taskplane.server.core.placement import Assignment, Offer, Slots, claim_order, is_due
 from taskplane.server.core.task import Task, TaskStatus
 
+# Tasks of others, which are not placed by a test but run already.
+OTHERS = 1_000
 
-def who_gets(*tasks: Task, offers: list[Offer]) -> list[tuple[int, str]]:
-    return [(each.task.id, each.offer.unit_id) for each in place(tasks, offers)]
+
+def slots_of(*offers: Offer, loads: Mapping[str, int] | None = None, held: Mapping[int, str] | None = None) -> Slots:
+    """Return the slots of units; `loads` are in use already, `held` says who holds attempt 4 of which task."""
+    slots = Slots()
+    others = iter(range(OTHERS, 2 * OTHERS))
+    for unit_id, load in (loads or {}).items():
+        for _ in range(load):
+            slots.occupy(next(others), unit_id)
+    for task_id, unit_id in (held or {}).items():
+        slots.hold(task_id, unit_id, 4)
+    for offer in offers:
+        slots.offer(offer)
+    return slots
+
+
+def placed(slots: Slots, *tasks: Task) -> list[Assignment]:
+    return [each for task in tasks if (each := slots.take(task))]
+
+
+def who_gets(slots: Slots, *tasks: Task) -> list[tuple[int, str]]:
+    return [(each.task.id, each.offer.unit_id) for each in placed(slots, *tasks)]
 
 
 def paused(task_id: int = 1, **changes: object) -> Task:
     return a_task(TaskStatus.PAUSED, **{"id": task_id, "attempt": 4, **changes})
 
 
-def test_tasks_are_placed_in_the_order_given() -> None:
-    tasks = [a_task(id=task_id) for task_id in (3, 1, 2)]
-    assert who_gets(*tasks, offers=[an_offer("a", capacity=2)]) == [(3, "a"), (1, "a")]
+def test_only_what_is_queued_and_whose_time_has_come_is_due() -> None:
+    assert is_due(a_task(queued_at=NOW), NOW)
+    assert is_due(paused(queued_at=NOW), NOW)
+    assert not is_due(a_task(), NOW)
+    assert not is_due(a_task(TaskStatus.RUNNING, queued_at=NOW), NOW)
+    assert not is_due(a_task(queued_at=NOW, not_before=at(5)), at(4))
+    assert is_due(a_task(queued_at=NOW, not_before=at(5)), at(5))
+
+
+def test_slots_go_by_priority_then_age_then_id() -> None:
+    first = a_task(id=9, queued_at=at(9), priority=1)
+    second, third, fourth = a_task(id=8, queued_at=NOW), a_task(id=4, queued_at=at(1)), a_task(id=5, queued_at=at(1))
+    assert sorted([fourth, third, first, second], key=claim_order) == [first, second, third, fourth]
 
 
 def test_the_smallest_share_of_capacity_in_use_wins() -> None:
-    offers = [an_offer("half", capacity=2, load=1), an_offer("third", capacity=9, load=3)]
-    assert who_gets(a_task(), offers=offers) == [(1, "third")]
+    slots = slots_of(an_offer("half", capacity=2), an_offer("third", capacity=9), loads={"half": 1, "third": 3})
+    assert who_gets(slots, a_task()) == [(1, "third")]
 
 
-def test_what_was_just_placed_counts_as_load() -> None:
-    offers = [an_offer("a", capacity=2), an_offer("b", capacity=2)]
-    placed = who_gets(*(a_task(id=task_id) for task_id in range(1, 5)), offers=offers)
-    assert Counter(unit for _, unit in placed) == {"a": 2, "b": 2}
+def test_what_was_just_taken_counts_as_load() -> None:
+    slots = slots_of(an_offer("a", capacity=2), an_offer("b", capacity=2))
+    found = who_gets(slots, *(a_task(id=task_id) for task_id in range(1, 6)))
+    assert Counter(unit for _, unit in found) == {"a": 2, "b": 2}
 
 
 def test_a_unit_with_capacity_0_is_quiet() -> None:
-    assert who_gets(a_task(), offers=[an_offer(capacity=0)]) == []
+    assert who_gets(slots_of(an_offer(capacity=0)), a_task()) == []
 
 
 def test_a_unit_with_more_tasks_than_slots_gets_nothing() -> None:
-    offer = an_offer(capacity=1, load=3)
-    assert offer.free == 0
-    assert who_gets(a_task(), offers=[offer]) == []
+    slots = slots_of(an_offer("a", capacity=1), loads={"a": 3})
+    assert who_gets(slots, a_task()) == []
+    slots.vacate(OTHERS)
+    slots.vacate(OTHERS + 1)
+    assert who_gets(slots, a_task()) == []
+    slots.vacate(OTHERS + 2)
+    assert who_gets(slots, a_task()) == [(1, "a")]
 
 
 def test_a_task_goes_only_where_its_type_is_accepted() -> None:
-    assert who_gets(a_task(task_type="VIDEO"), offers=[an_offer()]) == []
+    assert who_gets(slots_of(an_offer()), a_task(task_type="VIDEO")) == []
 
 
 def test_a_task_goes_only_where_all_its_labels_are() -> None:
     task = a_task(unit_labels={"gpu": "yes", "zone": "b"})
-    offers = [
+    slots = slots_of(
         an_offer("no labels"),
         an_offer("one of two", labels={"gpu": "yes"}),
         an_offer("another value", labels={"gpu": "yes", "zone": "a"}),
-    ]
-    assert who_gets(task, offers=offers) == []
-    offers.append(an_offer("both and more", labels={"gpu": "yes", "zone": "b", "os": "linux"}))
-    assert who_gets(task, offers=offers) == [(1, "both and more")]
+    )
+    assert who_gets(slots, task) == []
+    slots.offer(an_offer("both and more", labels={"gpu": "yes", "zone": "b", "os": "linux"}))
+    assert who_gets(slots, task) == [(1, "both and more")]
 
 
-def test_one_that_fits_nowhere_does_not_hold_up_the_next() -> None:
-    tasks = [a_task(id=1, unit_labels={"gpu": "yes"}), a_task(id=2)]
-    assert who_gets(*tasks, offers=[an_offer()]) == [(2, UNIT_ID)]
+def test_who_takes_no_work_any_more_gets_none_and_keeps_what_it_has() -> None:
+    slots = slots_of(an_offer("a", capacity=2), loads={"a": 1})
+    assert slots.has_room(a_task())
+    slots.withdraw("a")
+    assert not slots.has_room(a_task())
+    assert slots.free([TASK_TYPE]) == 0
+    slots.offer(an_offer("a", capacity=2))
+    assert slots.free([TASK_TYPE]) == 1
+
+
+def test_what_a_unit_offers_now_takes_the_place_of_what_it_offered() -> None:
+    slots = slots_of(an_offer("a", capacity=5))
+    assert slots.has_room(a_task())
+    slots.offer(an_offer("a", capacity=2, task_types=frozenset({"VIDEO"})))
+    assert not slots.has_room(a_task())
+    assert (slots.free([TASK_TYPE]), slots.free(["VIDEO"])) == (0, 2)
+
+
+def test_a_task_is_in_one_slot_however_often_that_is_said() -> None:
+    slots = slots_of(an_offer("a"), an_offer("b"))
+    slots.occupy(7, "a")
+    slots.occupy(7, "a")
+    assert slots.free([TASK_TYPE]) == 1
+    slots.occupy(7, "b")
+    assert who_gets(slots, a_task()) == [(1, "a")]
+    slots.vacate(7)
+    slots.vacate(7)
+    assert who_gets(slots, a_task(id=2), a_task(id=3)) == [(2, "b")]
 
 
 def test_a_paused_task_goes_back_to_its_holder_even_if_that_is_busier() -> None:
-    task = paused()
-    holder = an_offer("holder", capacity=10, load=9, held={1: 4})
-    assert place([task], [an_offer("idle", capacity=10), holder]) == [Assignment(task, holder, held_attempt=4)]
+    holder = an_offer("holder", capacity=10)
+    slots = slots_of(an_offer("idle", capacity=10), holder, loads={"holder": 9}, held={1: "holder"})
+    assert placed(slots, paused()) == [Assignment(paused(), holder, held_attempt=4)]
 
 
 def test_a_full_holder_does_not_keep_a_task_waiting() -> None:
-    task, idle = paused(), an_offer("idle")
-    assert place([task], [an_offer("holder", load=1, held={1: 4}), idle]) == [Assignment(task, idle)]
+    idle = an_offer("idle")
+    slots = slots_of(an_offer("holder"), idle, loads={"holder": 1}, held={1: "holder"})
+    assert placed(slots, paused()) == [Assignment(paused(), idle)]
 
 
-def test_who_holds_an_older_attempt_cannot_go_on_from_memory() -> None:
-    task, holder = paused(), an_offer("holder", held={1: 3})
-    assert place([task], [holder]) == [Assignment(task, holder)]
-
-
-def test_a_task_that_begins_anew_does_not_go_on_from_memory() -> None:
-    task = a_task(TaskStatus.PENDING, attempt=4)
-    holder = an_offer("holder", held={1: 4})
-    assert place([task], [holder]) == [Assignment(task, holder)]
-
-
-def test_a_task_that_goes_on_from_an_older_checkpoint_does_not_go_on_from_memory() -> None:
-    holder = an_offer("holder", held={1: 4})
+def test_only_who_holds_the_newest_attempt_and_checkpoint_goes_on_from_memory() -> None:
+    holder = an_offer("holder", capacity=9)
+    slots = slots_of(holder, held={1: "holder"})
     newest = paused(checkpoint=a_checkpoint(7), last_checkpoint_number=7)
     older = paused(checkpoint=a_checkpoint(6), last_checkpoint_number=7)
-    assert place([newest], [holder]) == [Assignment(newest, holder, held_attempt=4)]
-    assert place([older], [holder]) == [Assignment(older, holder)]
+    anew = a_task(TaskStatus.PENDING, attempt=4)
+    assert placed(slots, newest) == [Assignment(newest, holder, held_attempt=4)]
+    for task in (older, anew, paused(attempt=5)):
+        assert placed(slots, task) == [Assignment(task, holder)]
+    slots.let_go(1)
+    assert placed(slots, newest) == [Assignment(newest, holder)]
 
 
-def as_they_can_be(offers: Iterable[Offer]) -> Iterator[Offer]:
-    """Give each offer a name, and leave each held attempt to the first: only one unit can hold it."""
-    held_before: set[int] = set()
-    for number, offer in enumerate(offers):
-        held = {task_id: attempt for task_id, attempt in offer.held.items() if task_id not in held_before}
-        held_before |= held.keys()
-        yield replace(offer, unit_id=f"unit-{number}", held=held)
+def test_what_is_given_back_is_free_again_and_what_is_kept_is_not() -> None:
+    slots = slots_of(an_offer("a", capacity=3))
+    slots.take(a_task(id=1))
+    slots.keep()
+    slots.take(a_task(id=2))
+    slots.take(a_task(id=3))
+    slots.give_back()
+    assert slots.free([TASK_TYPE]) == 2
+    slots.give_back()
+    assert slots.free([TASK_TYPE]) == 2
+
+
+def test_a_slot_that_is_given_back_belongs_to_who_had_it_before() -> None:
+    """A task that was moved to another unit in a transaction that failed is still at the first."""
+    slots = slots_of(an_offer("a", capacity=2), an_offer("b"), loads={"a": 0})
+    slots.occupy(1, "a")
+    slots.occupy(2, "a")
+    assert who_gets(slots, a_task(id=1)) == [(1, "b")]
+    assert slots.has_room(a_task(id=3))
+    slots.give_back()
+    assert who_gets(slots, a_task(id=3), a_task(id=4)) == [(3, "b")]
+
+
+def test_types_are_looked_at_when_a_slot_is_free_and_left_alone_when_nothing_waits() -> None:
+    slots = slots_of(an_offer("a"))
+    assert slots.types_to_look_at() == {TASK_TYPE}
+    slots.looked([TASK_TYPE], waiting=[])
+    assert slots.types_to_look_at() == set()
+    slots.occupy(7, "a")
+    slots.vacate(7)
+    assert slots.types_to_look_at() == set(), "nothing waits for the slot"
+    slots.look_again()
+    assert slots.types_to_look_at() == {TASK_TYPE}
+
+
+def test_a_slot_that_becomes_free_is_looked_at_if_something_waits_for_it() -> None:
+    slots = slots_of(an_offer("a"), an_offer("b", labels={"gpu": "yes"}), loads={"a": 1, "b": 1})
+    slots.looked([TASK_TYPE], waiting=[a_task(unit_labels={"gpu": "yes"})])
+    slots.vacate(OTHERS)
+    assert slots.types_to_look_at() == set(), "the unit that is free has not the labels"
+    slots.vacate(OTHERS + 1)
+    assert slots.types_to_look_at() == {TASK_TYPE}
+
+
+def test_what_waits_without_having_been_seen_is_looked_for_at_every_free_slot() -> None:
+    slots = slots_of(an_offer("a"), loads={"a": 1})
+    slots.looked([TASK_TYPE], waiting=None)
+    slots.vacate(OTHERS)
+    assert slots.types_to_look_at() == {TASK_TYPE}
+
+
+def test_a_task_that_came_to_wait_later_is_remembered_too() -> None:
+    slots = slots_of(an_offer("a"), loads={"a": 1})
+    slots.looked([TASK_TYPE], waiting=[])
+    slots.waits(a_task())
+    slots.vacate(OTHERS)
+    assert slots.types_to_look_at() == {TASK_TYPE}
+
+
+@dataclass
+class Fleet:
+    """Units with what is in their slots, and what each holds in memory."""
+
+    offers: list[Offer]
+    loads: dict[str, int]
+    held: dict[int, str]
+
+    def slots(self) -> Slots:
+        return slots_of(*self.offers, loads=self.loads, held=self.held)
+
+    def free(self, offer: Offer) -> int:
+        return max(0, offer.capacity - self.loads[offer.unit_id])
+
+
+def a_fleet(found: Iterable[tuple[Offer, int, frozenset[int]]]) -> Fleet:
+    """Give each unit a name, and leave each held task to the first: only one unit can hold it."""
+    fleet = Fleet([], {}, {})
+    for number, (offer, load, held) in enumerate(found):
+        unit_id = f"unit-{number}"
+        fleet.offers.append(replace(offer, unit_id=unit_id))
+        fleet.loads[unit_id] = load
+        fleet.held = dict.fromkeys(held, unit_id) | fleet.held
+    return fleet
 
 
 labels = st.dictionaries(st.sampled_from("ab"), st.sampled_from("xy"), max_size=2)
 types = st.sampled_from([TASK_TYPE, "VIDEO"])
 tasks = st.lists(
     st.builds(
-        lambda status, each, wanted: a_task(status, task_type=each, unit_labels=wanted, attempt=1),
+        lambda status, each, wanted: a_task(status, task_type=each, unit_labels=wanted, attempt=4),
         st.sampled_from([TaskStatus.PENDING, TaskStatus.PAUSED]),
         types,
         labels,
     ),
     max_size=12,
 ).map(lambda found: [replace(task, id=number) for number, task in enumerate(found, 1)])
-offers = st.lists(
-    st.builds(
-        lambda capacity, load, accepted, has, held: an_offer(
-            capacity=capacity, load=load, task_types=accepted, labels=has, held=dict.fromkeys(held, 1)
-        ),
-        st.integers(0, 4),
-        st.integers(0, 5),
-        st.frozensets(types),
-        labels,
-        st.frozensets(st.integers(1, 12), max_size=3),
-    ),
-    max_size=4,
-).map(lambda found: list(as_they_can_be(found)))
+offers = st.builds(
+    lambda capacity, accepted, has: an_offer(capacity=capacity, task_types=accepted, labels=has),
+    st.integers(0, 4),
+    st.frozensets(types),
+    labels,
+)
+fleets = st.lists(st.tuples(offers, st.integers(0, 5), st.frozensets(st.integers(1, 12), max_size=3)), max_size=4).map(
+    a_fleet
+)
 
 
-@given(tasks, offers)
-def test_never_above_capacity_never_twice_never_unsuited_and_never_left_out_without_need(
-    tasks: list[Task], offers: list[Offer]
-) -> None:
-    placed = place(tasks, offers)
-    used = Counter(each.offer.unit_id for each in placed)
-    assert all(used[offer.unit_id] <= max(0, offer.capacity - offer.load) for offer in offers)
-    assert len({each.task.id for each in placed}) == len(placed)
-    assert all(each.offer.suits(each.task) for each in placed)
-    left_out = [task for task in tasks if task.id not in {each.task.id for each in placed}]
-    for task in left_out:
-        assert not any(offer.suits(task) and offer.free > used[offer.unit_id] for offer in offers)
+@given(tasks, fleets)
+def test_never_above_capacity_never_unsuited_and_never_left_out_without_need(tasks: list[Task], fleet: Fleet) -> None:
+    found = placed(fleet.slots(), *tasks)
+    used = Counter(each.offer.unit_id for each in found)
+    assert all(used[offer.unit_id] <= fleet.free(offer) for offer in fleet.offers)
+    assert all(each.offer.suits(each.task) for each in found)
+    for task in tasks:
+        if task.id not in {each.task.id for each in found}:
+            assert not any(offer.suits(task) and fleet.free(offer) > used[offer.unit_id] for offer in fleet.offers)
 
 
-@given(tasks, offers)
-def test_from_memory_goes_on_who_is_paused_and_held(tasks: list[Task], offers: list[Offer]) -> None:
-    for each in place(tasks, offers):
-        held = each.task.status is TaskStatus.PAUSED and each.task.id in each.offer.held
-        assert each.held_attempt == (1 if held else None)
+@given(tasks, fleets)
+def test_from_memory_goes_on_who_is_paused_and_held(tasks: list[Task], fleet: Fleet) -> None:
+    for each in placed(fleet.slots(), *tasks):
+        is_held = each.task.status is TaskStatus.PAUSED and fleet.held.get(each.task.id) == each.offer.unit_id
+        assert each.held_attempt == (4 if is_held else None)
 
 
-@given(tasks, offers)
+@given(tasks, fleets)
 def test_whoever_gets_a_task_that_it_does_not_hold_has_the_smallest_share_in_use(
-    tasks: list[Task], offers: list[Offer]
+    tasks: list[Task], fleet: Fleet
 ) -> None:
-    load = {offer.unit_id: offer.load for offer in offers}
-    for each in place(tasks, offers):
-        shares = {
-            offer.unit_id: load[offer.unit_id] / offer.capacity
-            for offer in offers
-            if offer.suits(each.task) and offer.capacity > load[offer.unit_id]
-        }
-        if each.held_attempt is None:
-            assert shares[each.offer.unit_id] == min(shares.values())
-        load[each.offer.unit_id] += 1
+    def shares(task: Task) -> Iterator[float]:
+        for offer in fleet.offers:
+            if offer.suits(task) and fleet.free(offer):
+                yield fleet.loads[offer.unit_id] / offer.capacity
+
+    slots = fleet.slots()
+    for task in tasks:
+        smallest = min(shares(task), default=None)
+        if found := slots.take(task):
+            unit_id = found.offer.unit_id
+            assert found.held_attempt or fleet.loads[unit_id] / found.offer.capacity == smallest
+            fleet.loads[unit_id] += 1
+
+
+@given(tasks, fleets)
+def test_what_is_given_back_leaves_no_trace(tasks: list[Task], fleet: Fleet) -> None:
+    slots = fleet.slots()
+    before = placed(slots, *tasks)
+    slots.give_back()
+    assert placed(slots, *tasks) == before

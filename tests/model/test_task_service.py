@@ -80,6 +80,7 @@ class Comparison(RuleBasedStateMachine):
         task = self.stage.do(self.side.create(spec, uuid.uuid4().hex))
         self.model.create(task.id, priority, max_retries, start=start)
         self.ids.append(task.id)
+        self.model.dispatch()
         assert shown(task) == self.model.tasks[task.id].shown
         self.agree()
 
@@ -91,6 +92,7 @@ class Comparison(RuleBasedStateMachine):
         context = pb.RequestContext(request_id=uuid.uuid4().hex)
         request = request_class(task_id=self.id_of(pick), context=context, no_wait=True)
         answer = self.call_both(verb, request, task)
+        self.model.dispatch()
         if answer is not None:
             assert task is not None
             assert shown(answer) == task.shown

@@ -90,11 +90,11 @@ async def test_a_checkpoint_is_found_by_its_number(store: Store) -> None:
 
 
 @pytest.mark.usefixtures("two_tasks")
-async def test_a_dispatch_gets_the_data_of_the_checkpoint_that_its_task_goes_on_from(store: Store) -> None:
+async def test_checkpoints_of_several_tasks_are_found_together(store: Store) -> None:
     await checkpoints(store, (1, a_checkpoint(1)), (1, a_checkpoint(2)), (2, a_checkpoint(5)))
-    goes_on = a_task(id=1, checkpoint=Checkpoint(1, 1, NOW), last_checkpoint_number=2)
-    found = await store.transaction(lambda transaction: transaction.checkpoints([goes_on, a_task(id=2)]))
-    assert found == {1: a_checkpoint(1)}
+    found = await store.transaction(lambda transaction: transaction.checkpoints({1: 1, 2: 4}))
+    assert found == {1: a_checkpoint(1)}, "a number belongs to its task"
+    assert await store.transaction(lambda transaction: transaction.checkpoints({})) == {}
 
 
 @pytest.mark.usefixtures("two_tasks")

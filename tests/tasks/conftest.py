@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 from deeds import AT_ONCE
-from writer import CountingStore
+from writer import ClaimingStates, CountingStore
 
+from taskplane.server.core.placement import Slots
 from taskplane.server.store.database import Database
 from taskplane.server.store.migrate import migrate
 from taskplane.server.tasks.batch import Committed
 from taskplane.server.tasks.group_commit import GroupCommit
 from taskplane.server.tasks.live import LiveAttempts
-from taskplane.server.tasks.state_manager import TaskStateManager
 
 
 @pytest.fixture
@@ -42,8 +42,15 @@ def told() -> list[Committed]:
 
 
 @pytest.fixture
-async def commits(store: CountingStore, live: LiveAttempts, told: list[Committed]) -> AsyncIterator[GroupCommit]:
-    commits = GroupCommit(store, live)
+def slots() -> Slots:
+    return Slots()
+
+
+@pytest.fixture
+async def commits(
+    store: CountingStore, live: LiveAttempts, slots: Slots, told: list[Committed]
+) -> AsyncIterator[GroupCommit]:
+    commits = GroupCommit(store, live, slots)
     commits.listeners.append(told.extend)
     running = asyncio.create_task(commits.run())
     yield commits
@@ -52,5 +59,5 @@ async def commits(store: CountingStore, live: LiveAttempts, told: list[Committed
 
 
 @pytest.fixture
-def states(commits: GroupCommit) -> TaskStateManager:
-    return TaskStateManager(commits, AT_ONCE)
+def states(commits: GroupCommit, slots: Slots) -> ClaimingStates:
+    return ClaimingStates(commits, AT_ONCE, slots)

@@ -14,6 +14,7 @@ from writer import CountingStore, HeldCommit
 
 from taskplane.server.core.change import Change
 from taskplane.server.core.errors import DatabaseUnavailable, IllegalTransition, ServerStopping, TaskNotFound
+from taskplane.server.core.placement import Slots
 from taskplane.server.core.task import Task, TaskStatus, Verb
 from taskplane.server.tasks import group_commit
 from taskplane.server.tasks.batch import Batch, Committed, Proposal
@@ -200,7 +201,7 @@ async def test_listeners_do_not_hear_of_what_failed(
 
 
 async def test_stop_makes_durable_what_was_proposed_and_refuses_what_comes_later(store: CountingStore) -> None:
-    commits = GroupCommit(store, LiveAttempts(store))
+    commits = GroupCommit(store, LiveAttempts(store), Slots())
     running = asyncio.create_task(commits.run())
     async with HeldCommit(commits):
         answers = [commits.submit(CREATE) for _ in range(20)]
@@ -214,7 +215,7 @@ async def test_stop_makes_durable_what_was_proposed_and_refuses_what_comes_later
 
 
 async def test_stop_of_an_idle_writer_ends_it(store: CountingStore) -> None:
-    commits = GroupCommit(store, LiveAttempts(store))
+    commits = GroupCommit(store, LiveAttempts(store), Slots())
     running = asyncio.create_task(commits.run())
     await commits.submit(CREATE)
     commits.stop()

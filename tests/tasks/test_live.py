@@ -5,20 +5,19 @@ from dataclasses import replace
 import pytest
 from builders import ALICE, NOW, UNIT_ID, a_command, a_spec, a_task, an_offer, at, speaker_of
 from deeds import REPORTS, do
-from writer import CountingStore
+from writer import ClaimingStates, CountingStore
 
 from taskplane.server.core.errors import DatabaseUnavailable
 from taskplane.server.core.task import FINAL, Progress, Task, TaskStatus, Verb
 from taskplane.server.store.live_rows import LiveRow
 from taskplane.server.tasks.live import LiveAttempts
-from taskplane.server.tasks.state_manager import TaskStateManager
 
 QUARTER, HALF = Progress(0.25, "a quarter", at(1)), Progress(0.5, "half", at(2))
 RUNNING = TaskStatus.RUNNING
 
 
 @pytest.fixture
-async def task(states: TaskStateManager) -> Task:
+async def task(states: ClaimingStates) -> Task:
     """A task that a unit has just been given."""
     await states.create([a_spec(start=True)], ALICE)
     (dispatch,) = await states.claim([an_offer(UNIT_ID)])
@@ -108,7 +107,7 @@ async def test_what_could_not_be_written_is_written_with_the_next_flush(
 
 
 async def test_the_next_change_of_a_task_takes_the_news_along(
-    live: LiveAttempts, states: TaskStateManager, store: CountingStore, task: Task
+    live: LiveAttempts, states: ClaimingStates, store: CountingStore, task: Task
 ) -> None:
     live.accepted(task.id, task.attempt, at(1))
     live.progressed(task.id, task.attempt, HALF)
@@ -118,7 +117,7 @@ async def test_the_next_change_of_a_task_takes_the_news_along(
 
 
 async def test_after_the_end_of_an_attempt_its_news_is_forgotten(
-    live: LiveAttempts, states: TaskStateManager, store: CountingStore, task: Task
+    live: LiveAttempts, states: ClaimingStates, store: CountingStore, task: Task
 ) -> None:
     live.progressed(task.id, task.attempt, HALF)
     failed = REPORTS["failed for good"]

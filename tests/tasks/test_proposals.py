@@ -1,13 +1,14 @@
 """What is proposed to the state manager beside verbs and reports: creation, claims, losses, limits and the purge."""
 
-import asyncio
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 from builders import (
     ALICE,
     NOW,
     OTHER_UNIT_ID,
+    TASK_TYPE,
     UNIT_ID,
     a_checkpoint,
     a_spec,
@@ -16,7 +17,7 @@ from builders import (
     speaker_of,
 )
 from deeds import REPORTS, do
-from writer import CountingStore, HeldCommit
+from writer import ClaimingStates, CountingStore, HeldCommit
 
 from taskplane.server.core import verbs
 from taskplane.server.core.change import Change
@@ -26,34 +27,32 @@ from taskplane.server.core.limits import Expiry
 from taskplane.server.core.task import Checkpoint, Limits, Task, TaskStatus, Verb
 from taskplane.server.core.unit import AttemptState, HeldAttempt
 from taskplane.server.core.verbs import Ask
-from taskplane.server.tasks.batch import CHECKPOINTS_KEPT, Committed
+from taskplane.server.tasks import batch
+from taskplane.server.tasks.batch import CHECKPOINTS_KEPT, Batch, Committed
 from taskplane.server.tasks.group_commit import GroupCommit
-from taskplane.server.tasks.proposals import ChangeTask, ClaimTasks
-from taskplane.server.tasks.state_manager import TaskStateManager
+from taskplane.server.tasks.proposals import ChangeTask
 
 PENDING, RUNNING, _, FAILED, _, CANCELLED = TaskStatus
 
 
-async def running(states: TaskStateManager, count: int = 1, **spec: object) -> list[Task]:
+async def running(states: ClaimingStates, count: int = 1, **spec: object) -> list[Task]:
     """Create tasks and give them to the unit."""
     await states.create([a_spec(start=True, **spec)] * count, ALICE)
     return [each.task for each in await states.claim([an_offer(UNIT_ID, capacity=count)])]
 
 
-async def ask(states: TaskStateManager, task: Task, verb: Verb) -> Task:
+async def ask(states: ClaimingStates, task: Task, verb: Verb) -> Task:
     return await states.change(task.id, lambda each, now: do(verb, each, now))
 
 
-async def hear(states: TaskStateManager, task: Task, report: str, times: int = 1) -> Task:
+async def hear(states: ClaimingStates, task: Task, report: str, times: int = 1) -> Task:
     """Let the task's unit report."""
     for _ in range(times):
         task = await states.change(task.id, lambda each, now: REPORTS[report](each, speaker_of(each), now))
     return task
 
 
-async def test_a_created_task_has_a_history_from_the_first_moment(
-    states: TaskStateManager, store: CountingStore
-) -> None:
+async def test_a_created_task_has_a_history_from_the_first_moment(states: ClaimingStates, store: CountingStore) -> None:
     (task,) = await states.create([a_spec(priority=7, labels={"a": "b"})], Ask("alice", "a reason"))
     (created,) = await store.list_transitions(task.id, after_revision=0, limit=10)
     assert (created.from_status, created.to_status, created.revision) == (None, PENDING, task.revision)
@@ -62,12 +61,12 @@ async def test_a_created_task_has_a_history_from_the_first_moment(
     assert (task.priority, task.labels, task.queued_at) == (7, {"a": "b"}, None)
 
 
-async def test_a_task_that_is_to_start_is_queued_at_once(states: TaskStateManager) -> None:
+async def test_a_task_that_is_to_start_is_queued_at_once(states: ClaimingStates) -> None:
     (task,) = await states.create([a_spec(start=True)], ALICE)
     assert (task.status, task.queued_at, task.queued_by) == (PENDING, task.created_at, "alice")
 
 
-async def test_tasks_are_claimed_by_priority_as_far_as_there_are_slots(states: TaskStateManager) -> None:
+async def test_tasks_are_claimed_by_priority_as_far_as_there_are_slots(states: ClaimingStates) -> None:
     specs = [a_spec(task_name=f"priority {priority}", priority=priority, start=True) for priority in (1, 3, 2)]
     await states.create(specs, ALICE)
     dispatches = await states.claim([an_offer(capacity=2)])
@@ -77,9 +76,9 @@ async def test_tasks_are_claimed_by_priority_as_far_as_there_are_slots(states: T
 
 
 async def test_a_claim_looks_beyond_what_fits_nowhere(
-    states: TaskStateManager, store: CountingStore, monkeypatch: pytest.MonkeyPatch
+    states: ClaimingStates, store: CountingStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ClaimTasks, "LOOK_AHEAD", 5)
+    monkeypatch.setattr(batch, "LEAST_PAGE", 5)
     await states.create([a_spec(priority=9, start=True, unit_labels={"gpu": "yes"})] * 5, ALICE)
     (waiting,) = await running(states)
     await hear(states, waiting, "paused")
@@ -87,29 +86,64 @@ async def test_a_claim_looks_beyond_what_fits_nowhere(
     assert [each.task.id for each in await states.claim([an_offer()])] == [waiting.id]
 
 
-async def test_two_claims_in_one_transaction_share_out_the_queue(
-    states: TaskStateManager, commits: GroupCommit
+async def test_what_is_created_while_a_slot_is_free_is_dispatched_in_the_same_transaction(
+    states: ClaimingStates, store: CountingStore, told: list[Committed]
 ) -> None:
-    await states.create([a_spec(start=True)] * 3, ALICE)
-    async with HeldCommit(commits):
-        claims = [commits.submit(ClaimTasks([an_offer(unit, capacity=2)])) for unit in (UNIT_ID, OTHER_UNIT_ID)]
-    first, second = await asyncio.gather(*claims)
-    assert (len(first), len(second)) == (2, 1)
-    assert len({each.task.id for each in (*first, *second)}) == 3
+    states.slots.offer(an_offer(capacity=2))
+    before = store.transactions
+    first, second, third = await states.create([a_spec(start=True)] * 3, ALICE)
+    assert store.transactions == before + 1
+    assert [each.status for each in (first, second, third)] == [RUNNING, RUNNING, PENDING]
+    assert await store.get_task(first.id) == first
+    created, dispatched = await store.list_transitions(first.id, after_revision=0, limit=10)
+    assert (created.to_status, dispatched.to_status, dispatched.revision) == (PENDING, RUNNING, first.revision)
+    assert [each.dispatch.task for each in told if each.dispatch] == [first, second]
 
 
-async def test_a_task_that_is_cancelled_in_the_same_transaction_is_not_claimed(
-    states: TaskStateManager, commits: GroupCommit
+async def test_nobody_overtakes_what_waits_with_a_higher_priority(states: ClaimingStates) -> None:
+    (waiting,) = await states.create([a_spec(start=True, priority=9)], ALICE)
+    states.slots.offer(an_offer(capacity=2))
+    low, high = await states.create([a_spec(start=True), a_spec(start=True, priority=10)], ALICE)
+    assert (low.status, high.status) == (PENDING, RUNNING)
+    assert (await ask(states, waiting, Verb.START)).status is RUNNING
+
+
+async def test_slots_that_were_taken_in_a_transaction_that_failed_are_free_again(
+    states: ClaimingStates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (task,) = await states.create([a_spec(start=True)], ALICE)
+    await states.create([a_spec(start=True)], ALICE)
+    with monkeypatch.context() as broken:
+        broken.setattr(Batch, "write", lambda _: 1 // 0)
+        with pytest.raises(ZeroDivisionError):
+            await states.claim([an_offer()])
+    states.slots.offer(an_offer())
+    assert states.slots.free([TASK_TYPE]) == 1
+    assert len(await states.claim([an_offer()])) == 1
+
+
+async def test_a_task_that_its_unit_gives_back_moves_in_the_same_transaction(
+    states: ClaimingStates, store: CountingStore
+) -> None:
+    (task,) = await running(states)
+    states.slots.occupy(task.id, UNIT_ID)
+    states.slots.offer(an_offer(OTHER_UNIT_ID))
+    moved = await hear(states, task, "released")
+    assert (moved.status, moved.execution_unit_id, moved.attempt) == (RUNNING, OTHER_UNIT_ID, 2)
+    assert_is_path(await store.list_transitions(task.id, after_revision=0, limit=10))
+
+
+async def test_a_task_that_is_started_and_cancelled_in_one_transaction_is_not_dispatched(
+    states: ClaimingStates, commits: GroupCommit, told: list[Committed]
+) -> None:
+    (task,) = await states.create([a_spec()], ALICE)
+    states.slots.offer(an_offer())
     async with HeldCommit(commits):
-        cancelling = commits.submit(ChangeTask(task.id, lambda each, now: do(Verb.CANCEL, each, now)))
-        claim = commits.submit(ClaimTasks([an_offer()]))
-    assert (await cancelling).status is CANCELLED
-    assert await claim == []
+        both = [commits.submit(ChangeTask(task.id, partial(do, verb))) for verb in (Verb.START, Verb.CANCEL)]
+    assert (await both[1]).status is CANCELLED
+    assert not any(each.dispatch for each in told)
 
 
-async def test_a_unit_is_told_the_checkpoint_that_it_goes_on_from(states: TaskStateManager) -> None:
+async def test_a_unit_is_told_the_checkpoint_that_it_goes_on_from(states: ClaimingStates) -> None:
     (task,) = await running(states)
     await hear(states, task, "checkpointed", times=2)
     await states.lose(UNIT_ID, {task.id: task.attempt}, "unit lost")
@@ -118,8 +152,27 @@ async def test_a_unit_is_told_the_checkpoint_that_it_goes_on_from(states: TaskSt
     assert (dispatch.task.attempt, dispatch.task.retry_count) == (2, 1)
 
 
+async def test_a_task_whose_checkpoint_is_gone_leaves_the_queue_and_says_why(
+    states: ClaimingStates, store: CountingStore
+) -> None:
+    (task,) = await running(states, priority=9)
+    await hear(states, task, "checkpointed", times=2)
+    await ask(states, task, Verb.CANCEL)
+    await hear(states, task, "cancelled")
+    await states.change_from_checkpoint(task.id, 1, restart_from)
+    await store.transaction(lambda transaction: transaction.prune_checkpoints({task.id}, 1))
+    assert await states.claim([an_offer()]) == []
+    after = await store.get_task(task.id)
+    assert after
+    assert (after.status, after.queued_at) == (PENDING, None)
+    assert "not in the table" in (after.error_message or "")
+    states.slots.offer(an_offer())
+    (other,) = await states.create([a_spec(start=True)], ALICE)
+    assert other.status is RUNNING, "the slot is free again"
+
+
 async def test_the_last_checkpoints_are_kept_and_one_can_be_chosen(
-    states: TaskStateManager, store: CountingStore
+    states: ClaimingStates, store: CountingStore
 ) -> None:
     (task,) = await running(states)
     await hear(states, task, "checkpointed", times=CHECKPOINTS_KEPT + 2)
@@ -138,7 +191,7 @@ def restart_from(task: Task, now: datetime, checkpoint: Checkpoint) -> Change:
 
 
 async def test_a_lost_unit_gives_its_tasks_back_in_one_transaction(
-    states: TaskStateManager, store: CountingStore, told: list[Committed]
+    states: ClaimingStates, store: CountingStore, told: list[Committed]
 ) -> None:
     tasks = await running(states, 3)
     await hear(states, tasks[2], "succeeded")
@@ -154,14 +207,14 @@ async def test_a_lost_unit_gives_its_tasks_back_in_one_transaction(
     assert {each.task.id for each in told} == {tasks[0].id, tasks[1].id}, "what is over is left alone"
 
 
-async def test_an_attempt_that_is_another_units_is_not_lost_with_this_one(states: TaskStateManager) -> None:
+async def test_an_attempt_that_is_another_units_is_not_lost_with_this_one(states: ClaimingStates) -> None:
     (task,) = await running(states)
     await states.lose(OTHER_UNIT_ID, {task.id: task.attempt}, "unit lost")
     await states.lose(UNIT_ID, {task.id: task.attempt + 1}, "unit lost")
     assert (await ask(states, task, Verb.START)).status is RUNNING
 
 
-async def test_a_connecting_unit_is_settled_in_one_transaction(states: TaskStateManager, store: CountingStore) -> None:
+async def test_a_connecting_unit_is_settled_in_one_transaction(states: ClaimingStates, store: CountingStore) -> None:
     unsent, held, ended = await running(states, 3)
     await hear(states, ended, "succeeded")
     transactions = store.transactions
@@ -176,7 +229,7 @@ async def test_a_connecting_unit_is_settled_in_one_transaction(states: TaskState
     assert {each.id for each in settled.running} == {unsent.id, held.id}
 
 
-async def test_limits_that_have_expired_are_applied(states: TaskStateManager, store: CountingStore) -> None:
+async def test_limits_that_have_expired_are_applied(states: ClaimingStates, store: CountingStore) -> None:
     over, still_time = await states.create(
         [a_spec(limits=Limits(deadline=NOW)), a_spec(limits=Limits(deadline=datetime.max.replace(tzinfo=UTC)))], ALICE
     )
@@ -191,7 +244,7 @@ async def test_limits_that_have_expired_are_applied(states: TaskStateManager, st
 
 
 async def test_old_finished_tasks_are_purged_and_the_gap_is_remembered(
-    states: TaskStateManager, store: CountingStore, told: list[Committed]
+    states: ClaimingStates, store: CountingStore, told: list[Committed]
 ) -> None:
     done, cancelled, live = await running(states, 3)
     done = await hear(states, done, "succeeded")
@@ -206,7 +259,7 @@ async def test_old_finished_tasks_are_purged_and_the_gap_is_remembered(
 
 
 async def test_only_finished_tasks_are_deleted_and_only_as_the_caller_knows_them(
-    states: TaskStateManager, store: CountingStore
+    states: ClaimingStates, store: CountingStore
 ) -> None:
     (task,) = await running(states)
     with pytest.raises(TaskNotFinal):

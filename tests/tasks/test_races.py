@@ -14,7 +14,7 @@ from itertools import product
 import pytest
 from builders import ALICE, OTHER_UNIT_ID, TASK_TYPE, UNIT_ID, a_spec, an_offer, assert_is_path, speaker_of
 from deeds import REPORTS, do
-from writer import CountingStore, HeldCommit
+from writer import ClaimingStates, CountingStore, HeldCommit
 
 from taskplane.server.core.change import Change
 from taskplane.server.core.errors import IllegalTransition, StaleAttempt
@@ -22,7 +22,6 @@ from taskplane.server.core.placement import Offer
 from taskplane.server.core.task import FINAL, Task, TaskStatus, Transition, Verb
 from taskplane.server.tasks.group_commit import GroupCommit
 from taskplane.server.tasks.proposals import ChangeTask
-from taskplane.server.tasks.state_manager import TaskStateManager
 
 PENDING, RUNNING, SUCCESS, FAILED, PAUSED, CANCELLED = TaskStatus
 CLIENTS = 20
@@ -39,7 +38,7 @@ def url(database_url: str) -> str:
 class Arena:
     """A task on which several fall at once, and what has become of it."""
 
-    states: TaskStateManager
+    states: ClaimingStates
     store: CountingStore
     commits: GroupCommit
     task: Task
@@ -69,7 +68,7 @@ REPORT_OF = {SUCCESS: "succeeded", FAILED: "failed for good", PAUSED: "paused"}
 class Arenas:
     """Makes tasks in the status that is wanted, by the ways that lead there."""
 
-    states: TaskStateManager
+    states: ClaimingStates
     store: CountingStore
     commits: GroupCommit
 
@@ -95,7 +94,7 @@ def report(name: str) -> Deed:
 
 
 @pytest.fixture
-def arenas(states: TaskStateManager, store: CountingStore, commits: GroupCommit) -> Arenas:
+def arenas(states: ClaimingStates, store: CountingStore, commits: GroupCommit) -> Arenas:
     return Arenas(states, store, commits)
 
 
@@ -185,7 +184,7 @@ async def test_a_task_ends_once_however_many_want_to_end_it(arenas: Arenas, seed
 class Crowd:
     """Clients, units and a dispatcher that do at random whatever can be done."""
 
-    states: TaskStateManager
+    states: ClaimingStates
     ids: Sequence[int]
     chance: random.Random
 
@@ -209,7 +208,7 @@ class Crowd:
 
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_whatever_happens_at_once_every_history_is_a_path(
-    states: TaskStateManager, store: CountingStore, seed: int
+    states: ClaimingStates, store: CountingStore, seed: int
 ) -> None:
     tasks = await states.create([a_spec(start=number % 2 == 0, max_retries=1000) for number in range(12)], ALICE)
     chance = random.Random(seed)  # noqa: S311  (chooses, keeps no secret)

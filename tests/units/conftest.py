@@ -42,8 +42,8 @@ def live(store: Store) -> LiveAttempts:
 
 
 @pytest.fixture
-async def commits(store: Store, live: LiveAttempts) -> AsyncIterator[GroupCommit]:
-    commits = GroupCommit(store, live)
+async def commits(store: Store, live: LiveAttempts, registry: Registry) -> AsyncIterator[GroupCommit]:
+    commits = GroupCommit(store, live, registry.slots)
     running = asyncio.create_task(commits.run())
     yield commits
     commits.stop()
@@ -63,11 +63,9 @@ def units(store: Store, states: TaskStateManager, registry: Registry, commits: G
 
 
 @pytest.fixture
-async def dispatcher(
-    states: TaskStateManager, registry: Registry, units: ExecutionUnitManager, commits: GroupCommit
-) -> AsyncIterator[Dispatcher]:
+async def dispatcher(states: TaskStateManager, registry: Registry, commits: GroupCommit) -> AsyncIterator[Dispatcher]:
     """The dispatcher, at work."""
-    dispatcher = Dispatcher(states, registry, units.send_dispatches)
+    dispatcher = Dispatcher(states, registry)
     commits.listeners.append(dispatcher.follow)
     running = asyncio.create_task(dispatcher.run())
     yield dispatcher

@@ -20,8 +20,9 @@ RUNNING = TaskStatus.RUNNING
 def connect(registry: Registry, unit_id: str = UNIT_ID, **changes: Any) -> KnownUnit:
     """Take a unit on and give it a session that takes work."""
     unit = registry.add(a_unit(unit_id, **changes))
-    unit.session = Session(f"session of {unit_id}", unit_id, "boot-1", StreamLink())
-    unit.session.welcomed = True
+    session = Session(f"session of {unit_id}", unit_id, "boot-1", StreamLink())
+    registry.connected(unit, session)
+    session.welcomed = True
     return unit
 
 
@@ -84,7 +85,7 @@ def test_a_unit_shows_whether_it_can_be_given_work(registry: Registry) -> None:
     assert (unit.view().status, unit.view().session_id) == (UnitStatus.AVAILABLE, f"session of {UNIT_ID}")
     registry.follow([moved(a_running_task(1))])
     assert unit.view().status is UnitStatus.BUSY
-    unit.session = None
+    registry.disconnected(unit)
     assert (unit.view().status, unit.view().current_load) == (UnitStatus.OFFLINE, 1)
 
 
@@ -96,33 +97,44 @@ NO_OFFER: Mapping[str, Callable[[Session], None]] = {
 
 
 @pytest.mark.parametrize("why", NO_OFFER)
-def test_only_sessions_that_take_work_make_offers(registry: Registry, why: str) -> None:
+def test_only_sessions_that_take_work_offer_slots(registry: Registry, why: str) -> None:
     unit = connect(registry)
-    assert len(registry.offers()) == 1
+    assert registry.slots.free([TASK_TYPE]) == 1
     assert unit.session
     NO_OFFER[why](unit.session)
-    assert registry.offers() == []
+    assert registry.slots.free([TASK_TYPE]) == 0
 
 
-def test_only_connected_units_with_a_free_slot_make_offers(registry: Registry) -> None:
+def test_only_connected_units_with_a_free_slot_offer_one(registry: Registry) -> None:
     connect(registry, "full")
     connect(registry, "quiet", capacity=0)
-    connect(registry, "offline").session = None
+    registry.disconnected(connect(registry, "offline"))
+    registry.remove(connect(registry, "gone").record.id)
     registry.follow([moved(a_running_task(1, "full"))])
-    assert registry.offers() == []
+    assert registry.slots.take(a_task(id=2)) is None
     registry.follow([moved(a_task(TaskStatus.SUCCESS, id=1))])
-    assert [offer.unit_id for offer in registry.offers()] == ["full"]
+    found = registry.slots.take(a_task(id=2))
+    assert found
+    assert found.offer.unit_id == "full"
 
 
-def test_an_offer_says_what_the_unit_accepts_has_and_holds(registry: Registry) -> None:
-    unit = connect(registry, capacity=5, labels={"gpu": "yes"})
-    registry.follow([moved(a_running_task(1))])
-    registry.hold(unit, 2, 4)
-    (offer,) = registry.offers()
-    assert (offer.unit_id, offer.capacity, offer.load, offer.free) == (UNIT_ID, 5, 1, 4)
+def test_an_offer_says_what_the_unit_accepts_and_has(registry: Registry) -> None:
+    offer = connect(registry, capacity=5, labels={"gpu": "yes"}).offer()
+    assert offer
+    assert (offer.unit_id, offer.capacity) == (UNIT_ID, 5)
     assert offer.task_types == frozenset({TASK_TYPE})
     assert dict(offer.labels) == {"gpu": "yes"}
-    assert dict(offer.held) == {2: 4}
+
+
+def test_the_slots_know_what_runs_and_what_is_held(registry: Registry) -> None:
+    unit = connect(registry, capacity=5)
+    connect(registry, OTHER_UNIT_ID, capacity=5)
+    registry.follow([moved(a_running_task(1))])
+    assert registry.slots.free([TASK_TYPE]) == 9
+    registry.hold(unit, 2, 4)
+    found = registry.slots.take(a_task(TaskStatus.PAUSED, id=2, attempt=4))
+    assert found
+    assert (found.offer.unit_id, found.held_attempt) == (UNIT_ID, 4)
 
 
 def test_a_unit_that_connects_anew_keeps_its_running_tasks(registry: Registry) -> None:
@@ -148,7 +160,7 @@ def test_what_is_held_is_held_until_it_is_released(registry: Registry) -> None:
 def test_what_is_held_cannot_be_reached_while_the_unit_is_away(registry: Registry) -> None:
     unit = connect(registry)
     registry.hold(unit, 1, 1)
-    unit.session = None
+    registry.disconnected(unit)
     assert not registry.is_held(a_task(TaskStatus.PAUSED))
     registry.release_all(unit)
     connect(registry)

@@ -60,8 +60,6 @@ class Server:
         self._live = LiveAttempts(self._store)
         self._answers = Answers(self._store)
         self._hub = WatchHub()
-        self._commits = GroupCommit(self._store, self._live)
-        self._states = TaskStateManager(self._commits, RetryPolicy())
         self._background: list[asyncio.Task[None]] = []
         # Set when a part that must run for ever has failed.
         self.failed = asyncio.Event()
@@ -75,6 +73,8 @@ class Server:
         await self._prepare_database()
         self._hub.revision = await self._store.latest_revision()
         registry = Registry(await self._store.all_units(), await self._store.running_tasks())
+        self._commits = GroupCommit(self._store, self._live, registry.slots)
+        self._states = TaskStateManager(self._commits, RetryPolicy())
         self._build_units(registry)
         self._build_faces(registry)
         self._run_loops(registry)
@@ -84,7 +84,7 @@ class Server:
     def _build_units(self, registry: Registry) -> None:
         intervals = Intervals(self._config.heartbeat_seconds, self._config.lease_seconds)
         self._units = ExecutionUnitManager(self._store, self._states, registry, intervals)
-        self._dispatcher = Dispatcher(self._states, registry, self._units.send_dispatches)
+        self._dispatcher = Dispatcher(self._states, registry)
         self._desk = ReportDesk(self._states, self._live, self._hub, registry)
         self._http_units = self._drive_units_over_http(registry, self._desk)
         # The registry hears first, since the others look things up in it.

@@ -38,6 +38,12 @@ def dispatched(assignment: Assignment, now: datetime) -> Change:
     )
 
 
+def without_checkpoint(task: Task, now: datetime) -> Change:
+    """Take a task out of the queue whose checkpoint is gone: to begin anew would lose work without a word."""
+    why = "the checkpoint that it was to go on from is not in the table any more; choose another"
+    return Change(task).edit(now=now, queued_at=None, queued_command_id="", error_message=why, note=why)
+
+
 def _how(assignment: Assignment) -> str:
     where = f"dispatched to {assignment.offer.unit_id}"
     if assignment.held_attempt is not None:

@@ -1,28 +1,36 @@
-"""Which unit gets which task. Pure: queued tasks and the units' free slots in, assignments out."""
+"""Which unit gets which task: the slots of all units, who is in them, and what waits for one.
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+The picture is kept up, not computed anew, so that thousands of units do not slow down the one task that wants a slot.
+"""
+
+from collections import Counter
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
-from heapq import heapify, heappop, heapreplace
+from datetime import datetime
+from threading import Lock
+from typing import Any
+
+from sortedcontainers import SortedList
 
 from taskplane.server.core.task import Task, TaskStatus
+
+# The unit labels that a task asks for.
+Labels = frozenset[tuple[str, str]]
+# What of a task decides which units suit it: its type and the labels that it asks for.
+Kind = tuple[str, Labels]
+# Kinds of task for which the units that suit are kept in order. Labels are made up by clients, without an end.
+MAX_QUEUES = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offer:
-    """What a connected unit has to offer at one moment. `held` are the attempts it holds paused, by task id."""
+    """What a unit that takes work has to offer."""
 
     unit_id: str
     unit_type: str
     capacity: int
-    load: int
     task_types: frozenset[str]
     labels: Mapping[str, str] = field(default_factory=dict)
-    held: Mapping[int, int] = field(default_factory=dict)
-
-    @property
-    def free(self) -> int:
-        """Slots that hold no RUNNING task."""
-        return max(0, self.capacity - self.load)
 
     def suits(self, task: Task) -> bool:
         """Whether the unit accepts the task's type and has every label that the task asks for."""
@@ -43,66 +51,238 @@ class Assignment:
     held_attempt: int | None = None
 
 
-def place(tasks: Iterable[Task], offers: Sequence[Offer]) -> list[Assignment]:
-    """Assign tasks, in the order given, as far as there are slots.
+def is_due(task: Task, now: datetime) -> bool:
+    """Whether the task waits for nothing but a slot."""
+    waits = task.queued_at is not None and task.status in {TaskStatus.PENDING, TaskStatus.PAUSED}
+    return waits and (task.not_before is None or task.not_before <= now)
 
-    A paused task goes back to the unit that holds it if that has a free slot. Otherwise the least loaded unit that
-    suits gets it (the smallest share of its capacity in use). A task that fits nowhere is left out.
+
+def kind_of(task: Task) -> Kind:
+    """Return what decides which units suit a task."""
+    return task.task_type, frozenset(task.unit_labels.items())
+
+
+def claim_order(task: Task) -> Any:
+    """Return the key by which queued tasks get their slots: highest priority first, then oldest."""
+    return -task.priority, task.queued_at, task.id
+
+
+class _Place:
+    """A unit that takes work, the number of its slots in use, and the queues of units in which it stands."""
+
+    def __init__(self, offer: Offer, load: int) -> None:
+        self.offer = offer
+        self.load = load
+        self.queues: list[SortedList[tuple[float, str]]] = []
+
+    @property
+    def free(self) -> int:
+        return max(0, self.offer.capacity - self.load)
+
+    @property
+    def rank(self) -> tuple[float, str]:
+        """The unit with the smallest share of its capacity in use comes first."""
+        return self.load / self.offer.capacity, self.offer.unit_id
+
+
+class Slots:
+    """The slots of all units, and who is in them.
+
+    The event loop says which units take work and which tasks run; the writer's thread takes slots. What it takes is
+    reserved only, until `keep` (the transaction is durable) or `give_back` (it is not).
     """
-    slots = _Slots(offers)
-    return [assignment for task in tasks if (assignment := slots.assign(task))]
 
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._places: dict[str, _Place] = {}
+        self._unit_of: dict[int, str] = {}
+        self._loads: Counter[str] = Counter()
+        # Who holds which attempt of a task paused in memory.
+        self._holder_of: dict[int, tuple[str, int]] = {}
+        # The tasks that were given a slot, each with the unit in whose slot it was before.
+        self._reserved: list[tuple[int, str | None]] = []
+        # Free slots by task type; those of a unit that accepts two types count for each.
+        self._free: Counter[str] = Counter()
+        # For each kind of task that was placed: the units with free slots that suit it.
+        self._queues: dict[Kind, SortedList[tuple[float, str]]] = {}
+        # For each type of which it is known what waits, though there may be room for others: the labels it asks for.
+        self._waiting: dict[str, set[Labels]] = {}
+        # The types of which something that waits may have room since the last look.
+        self._to_look_at: set[str] = set()
 
-class _Slots:
-    """The free slots while tasks are placed, so found that thousands of units do not slow down each task."""
+    def offer(self, offer: Offer) -> None:
+        """Take that a unit takes work, or what it has to offer now."""
+        with self._lock:
+            self._close(offer.unit_id)
+            place = self._places[offer.unit_id] = _Place(offer, self._loads[offer.unit_id])
+            for (task_type, labels), queue in self._queues.items():
+                if task_type in offer.task_types and labels <= offer.labels.items():
+                    place.queues.append(queue)
+            self._show(place)
 
-    def __init__(self, offers: Sequence[Offer]) -> None:
-        self._offers = offers
-        self._taken = {offer.unit_id: 0 for offer in offers}
-        self._holders = {held: offer for offer in offers for held in offer.held.items()}
-        # For each kind of task the units that suit it, as a heap. An entry's share may be outdated, thus too small.
-        self._queues: dict[tuple[str, frozenset[tuple[str, str]]], list[tuple[float, str, Offer]]] = {}
+    def withdraw(self, unit_id: str) -> None:
+        """Take that a unit takes no work; what runs there stays."""
+        with self._lock:
+            self._close(unit_id)
 
-    def assign(self, task: Task) -> Assignment | None:
-        holder = self._holders.get((task.id, task.attempt))
-        is_held = holder is not None and holds(holder, task) and holder.suits(task) and self._left(holder) > 0
-        offer = holder if is_held else self._least_loaded(task)
-        if offer is None:
-            return None
-        self._taken[offer.unit_id] += 1
-        return Assignment(task, offer, held_attempt=task.attempt if is_held else None)
+    def occupy(self, task_id: int, unit_id: str) -> None:
+        """Take that a task runs in a slot of a unit."""
+        with self._lock:
+            self._occupy(task_id, unit_id)
 
-    def _least_loaded(self, task: Task) -> Offer | None:
-        queue = self._queue(task)
-        while queue:
-            share, unit_id, offer = queue[0]
-            if not self._left(offer):
-                heappop(queue)
-            elif share != self._share(offer):
-                heapreplace(queue, (self._share(offer), unit_id, offer))
-            else:
-                return offer
-        return None
+    def vacate(self, task_id: int) -> None:
+        """Take that a task is in no slot any more."""
+        with self._lock:
+            self._vacate(task_id)
 
-    def _queue(self, task: Task) -> list[tuple[float, str, Offer]]:
-        kind = (task.task_type, frozenset(task.unit_labels.items()))
-        if kind not in self._queues:
-            suiting = (offer for offer in self._offers if self._left(offer) and offer.suits(task))
-            self._queues[kind] = [(self._share(offer), offer.unit_id, offer) for offer in suiting]
-            heapify(self._queues[kind])
-        return self._queues[kind]
+    def hold(self, task_id: int, unit_id: str, attempt: int) -> None:
+        """Take that a unit holds an attempt paused in memory."""
+        with self._lock:
+            self._holder_of[task_id] = unit_id, attempt
 
-    def _left(self, offer: Offer) -> int:
-        return offer.free - self._taken[offer.unit_id]
+    def let_go(self, task_id: int) -> None:
+        """Take that no unit holds the task in memory."""
+        with self._lock:
+            self._holder_of.pop(task_id, None)
 
-    def _share(self, offer: Offer) -> float:
-        return (offer.load + self._taken[offer.unit_id]) / offer.capacity
+    def take(self, task: Task) -> Assignment | None:
+        """Reserve a slot for a task, which then counts as load; None if it fits nowhere.
 
+        A paused task goes back to the unit that holds it if that has a free slot. Otherwise the least loaded unit that
+        suits gets it (the smallest share of its capacity in use).
+        """
+        with self._lock:
+            holder = self._holder(task)
+            place = holder or self._least_loaded(task)
+            if place is None:
+                return None
+            self._reserved.append((task.id, self._unit_of.get(task.id)))
+            self._occupy(task.id, place.offer.unit_id)
+            return Assignment(task, place.offer, held_attempt=task.attempt if holder else None)
 
-def holds(offer: Offer, task: Task) -> bool:
-    """Whether the unit holds the task's current attempt paused in memory, where it is to go on.
+    def keep(self) -> None:
+        """Take that what was taken is durable."""
+        self._reserved.clear()
 
-    A task that is resumed from an older checkpoint than its last cannot go on from memory.
-    """
-    goes_on = task.checkpoint is None or task.checkpoint.number == task.last_checkpoint_number
-    return task.status is TaskStatus.PAUSED and goes_on and offer.held.get(task.id) == task.attempt
+    def give_back(self) -> None:
+        """Undo what was taken since the last `keep`. Who had a slot may wait in the queue again."""
+        with self._lock:
+            while self._reserved:
+                task_id, before = self._reserved.pop()
+                self._vacate(task_id)
+                if before:
+                    self._occupy(task_id, before)
+                self._look_again()
+
+    def has_room(self, task: Task) -> bool:
+        """Whether a task would get a slot now."""
+        with self._lock:
+            return self._holder(task) is not None or self._least_loaded(task) is not None
+
+    def types_to_look_at(self) -> frozenset[str]:
+        """Return the types of which something in the queue may have room since it was looked at last."""
+        with self._lock:
+            return frozenset(each for each in self._to_look_at if self._free[each])
+
+    def free(self, task_types: Iterable[str]) -> int:
+        """Return how many slots are free for these types at the most."""
+        with self._lock:
+            return sum(self._free[each] for each in task_types)
+
+    def waits(self, task: Task) -> None:
+        """Take that a task waits in the queue since it fits nowhere."""
+        with self._lock:
+            if task.task_type in self._waiting:
+                self._waiting[task.task_type].add(kind_of(task)[1])
+
+    def looked(self, task_types: Iterable[str], waiting: Iterable[Task] | None) -> None:
+        """Take that the queue was looked at for these types. What waits there still: None if not all of it was seen."""
+        with self._lock:
+            for task_type in task_types:
+                self._to_look_at.discard(task_type)
+                self._waiting.pop(task_type, None)
+                if waiting is not None:
+                    self._waiting[task_type] = set()
+            for task in waiting or ():
+                self._waiting[task.task_type].add(kind_of(task)[1])
+
+    def look_again(self) -> None:
+        """Forget what is known of the queue: others may have queued something, or a delay is over."""
+        with self._lock:
+            self._look_again()
+
+    def _look_again(self) -> None:
+        self._waiting.clear()
+        self._to_look_at.update(task_type for task_type, free in self._free.items() if free)
+
+    def _occupy(self, task_id: int, unit_id: str) -> None:
+        if self._unit_of.get(task_id) != unit_id:
+            self._vacate(task_id)
+            self._unit_of[task_id] = unit_id
+            self._change_load(unit_id, 1)
+
+    def _vacate(self, task_id: int) -> None:
+        if unit_id := self._unit_of.pop(task_id, None):
+            self._change_load(unit_id, -1)
+
+    def _change_load(self, unit_id: str, by: int) -> None:
+        self._loads[unit_id] += by
+        if place := self._places.get(unit_id):
+            self._hide(place)
+            place.load += by
+            self._show(place)
+
+    def _show(self, place: _Place) -> None:
+        """Let a unit be found by its free slots, and what waits for them be looked at."""
+        if not place.free:
+            return
+        for queue in place.queues:
+            queue.add(place.rank)
+        for task_type in place.offer.task_types:
+            self._free[task_type] += place.free
+            waiting = self._waiting.get(task_type)
+            if waiting is None or any(labels <= place.offer.labels.items() for labels in waiting):
+                self._to_look_at.add(task_type)
+
+    def _hide(self, place: _Place) -> None:
+        if not place.free:
+            return
+        for queue in place.queues:
+            queue.remove(place.rank)
+        for task_type in place.offer.task_types:
+            self._free[task_type] -= place.free
+
+    def _close(self, unit_id: str) -> None:
+        if place := self._places.pop(unit_id, None):
+            self._hide(place)
+
+    def _holder(self, task: Task) -> _Place | None:
+        """Return the unit that holds the task's current attempt paused in memory, if it is to go on there and can.
+
+        A task that is resumed from an older checkpoint than its last cannot go on from memory.
+        """
+        unit_id, attempt = self._holder_of.get(task.id, ("", 0))
+        place = self._places.get(unit_id)
+        goes_on = task.checkpoint is None or task.checkpoint.number == task.last_checkpoint_number
+        is_held = place is not None and task.status is TaskStatus.PAUSED and attempt == task.attempt and goes_on
+        return place if place and is_held and place.free and place.offer.suits(task) else None
+
+    def _least_loaded(self, task: Task) -> _Place | None:
+        kind = kind_of(task)
+        queue = self._queues.get(kind)
+        if queue is None:
+            queue = self._queues[kind] = self._new_queue(task)
+        return self._places[queue[0][1]] if queue else None
+
+    def _new_queue(self, task: Task) -> "SortedList[tuple[float, str]]":
+        if len(self._queues) >= MAX_QUEUES:
+            self._queues.clear()
+            for place in self._places.values():
+                place.queues.clear()
+        queue: SortedList[tuple[float, str]] = SortedList()
+        for place in self._places.values():
+            if place.offer.suits(task):
+                place.queues.append(queue)
+                if place.free:
+                    queue.add(place.rank)
+        return queue

@@ -116,15 +116,13 @@ class WriteTransaction:
         )
         return self._locked(query.with_for_update())
 
-    def checkpoints(self, tasks: Iterable[Task]) -> dict[int, Checkpoint]:
-        """Return the newest checkpoints, with their data, of those of the tasks that have one, by task id."""
+    def checkpoints(self, numbers: Mapping[int, int]) -> dict[int, Checkpoint]:
+        """Return those of these checkpoints that are kept, with their data, by task id; given the number for each."""
+        if not numbers:
+            return {}
         table = schema.task_checkpoints
-        found: dict[int, Checkpoint] = {}
-        for task in tasks:
-            if task.checkpoint:
-                query = select(table).where(table.c.task_id == task.id, table.c.number == task.checkpoint.number)
-                found[task.id] = checkpoint_of(self._connection.execute(query).one())
-        return found
+        query = select(table).where(tuple_(table.c.task_id, table.c.number).in_(list(numbers.items())))
+        return {row.task_id: checkpoint_of(row) for row in self._connection.execute(query)}
 
     def insert_tasks(self, tasks: Sequence[Task]) -> None:
         """Store new tasks."""

@@ -1,24 +1,31 @@
 """One transaction of the state manager, and the proposals that share it.
 
 Runs in the database writer's thread. A batch locks the tasks of its proposals, lets each decide on the tasks as the
-ones before it have left them, and writes everything at the end with a few statements.
+ones before it have left them, gives free slots to those that want to run, and writes everything at the end with a few
+statements.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from heapq import merge
 from typing import Protocol, TypeVar
 
 from taskplane.server.core.change import Change
-from taskplane.server.core.dispatch import Dispatch
+from taskplane.server.core.dispatch import Dispatch, dispatched, without_checkpoint
 from taskplane.server.core.errors import TaskNotFound
 from taskplane.server.core.ledger import LedgerEntry, entries
+from taskplane.server.core.placement import Assignment, Slots, claim_order, is_due
 from taskplane.server.core.task import Checkpoint, Task, Transition
 from taskplane.server.store.writing import WriteTransaction
 from taskplane.server.tasks.live import LiveAttempts
 
 # Checkpoints that are kept of a task.
 CHECKPOINTS_KEPT = 5
+# How much of the queue is read at once, and in one transaction at the most: what fits nowhere (labels) must not hide
+# what is behind it.
+LEAST_PAGE, LARGEST_PAGE = 20, 500
+MOST_PAGES = 10
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -33,6 +40,8 @@ class Committed:
     # The unit has no say in it and must be told to drop its attempt.
     taken_from_unit: bool = False
     deleted: bool = False
+    # It was given to a unit, which must be told.
+    dispatch: Dispatch | None = None
 
 
 class Proposal(Protocol[T_co]):
@@ -48,11 +57,14 @@ class Proposal(Protocol[T_co]):
 class Batch:
     """The tasks of one transaction as they will be."""
 
-    def __init__(self, transaction: WriteTransaction, live: LiveAttempts, now: datetime) -> None:
+    def __init__(self, transaction: WriteTransaction, live: LiveAttempts, slots: Slots, now: datetime) -> None:
         self.now = now
         self.committed: list[Committed] = []
+        # The tasks that got a slot in this transaction, by the revision that they had before.
+        self.dispatched: dict[int, Task] = {}
         self._transaction = transaction
         self._live = live
+        self._slots = slots
         self._tasks: dict[int, Task] = {}
         self._created: set[int] = set()
         self._changed: set[int] = set()
@@ -65,11 +77,6 @@ class Batch:
         self._tasks.update(
             (task_id, self._live.overlay(task)) for task_id, task in self._transaction.lock_tasks(task_ids).items()
         )
-
-    def lock_queued(self, task_types: Iterable[str], limit: int, offset: int) -> list[Task]:
-        """Lock and return queued tasks that are due; see WriteTransaction.lock_queued."""
-        found = self._transaction.lock_queued(task_types, self.now, limit, offset)
-        return [task for task in self._as_they_will_be(found) if task.queued_at]
 
     def lock_running_on(self, unit_id: str) -> list[Task]:
         """Lock and return the RUNNING and PAUSED tasks last dispatched to a unit."""
@@ -140,8 +147,36 @@ class Batch:
     def with_checkpoints(self, dispatches: Iterable[Dispatch]) -> list[Dispatch]:
         """Complete dispatches with the data that their units need to go on from."""
         dispatches = list(dispatches)
-        data = self._transaction.checkpoints(each.task for each in dispatches)
-        return [replace(each, checkpoint=data[each.task.id]) if each.task.id in data else each for each in dispatches]
+        data = self._newest_checkpoints(each.task for each in dispatches)
+        return [replace(each, checkpoint=data.get(each.task.id)) for each in dispatches]
+
+    def fill_slots(self) -> None:
+        """Give free slots to what is due, highest priority first: to the tasks of this transaction, and to the queue.
+
+        The queue is read only if something in it may have room, which most transactions know that it has not.
+        """
+        mine = sorted((task for task_id in self._tasks if (task := self._due(task_id))), key=claim_order)
+        queue = _Queue(self, self._slots.types_to_look_at())
+        assignments: list[Assignment] = []
+        waiting: list[Task] = []
+        for task in merge(mine, queue, key=claim_order):
+            if assignment := self._slots.take(task):
+                assignments.append(assignment)
+            else:
+                self._slots.waits(task)
+                waiting.append(task)
+        self._slots.looked(queue.task_types, waiting if queue.was_read_whole else None)
+        self._dispatch(assignments)
+
+    def queue_page(self, task_types: Iterable[str], limit: int, offset: int) -> tuple[list[Task], bool]:
+        """Lock and return a page of the queue without the tasks that are in this batch, and whether it is the last."""
+        found = self._transaction.lock_queued(task_types, self.now, limit, offset)
+        others = [task for task in found if task.id not in self._tasks]
+        return self._as_they_will_be(others), len(found) < limit
+
+    def free_slots(self, task_types: Iterable[str]) -> int:
+        """Return how many slots are left for these types."""
+        return self._slots.free(task_types)
 
     def write(self) -> None:
         """Write everything."""
@@ -159,8 +194,50 @@ class Batch:
         self._transaction.save_commands([each for each in self._commands if each.task_id not in self._deleted])
         self._transaction.delete_tasks(self._deleted)
 
-    def _as_they_will_be(self, found: Iterable[Task]) -> list[Task]:
+    def _due(self, task_id: int) -> Task | None:
+        task = self.find(task_id)
+        return task if task and is_due(task, self.now) else None
+
+    def _dispatch(self, assignments: Sequence[Assignment]) -> None:
+        checkpoints = self._newest_checkpoints(each.task for each in assignments)
+        for assignment in assignments:
+            if assignment.task.checkpoint and assignment.task.id not in checkpoints:
+                self._slots.vacate(assignment.task.id)
+                self.put(without_checkpoint(assignment.task, self.now))
+                continue
+            task = self.put(dispatched(assignment, self.now))
+            dispatch = Dispatch(task, checkpoints.get(task.id), assignment.held_attempt)
+            self.committed[-1] = replace(self.committed[-1], dispatch=dispatch)
+            self.dispatched[assignment.task.revision] = task
+
+    def _newest_checkpoints(self, tasks: Iterable[Task]) -> dict[int, Checkpoint]:
+        wanted = {task.id: task.checkpoint.number for task in tasks if task.checkpoint}
+        if not wanted:
+            return {}
+        new = {task_id: each for task_id, each in self._checkpoints if wanted.get(task_id) == each.number}
+        return new | self._transaction.checkpoints({key: wanted[key] for key in wanted.keys() - new.keys()})
+
+    def _as_they_will_be(self, found: Sequence[Task]) -> list[Task]:
         for task in found:
             if task.id not in self._tasks:
                 self._tasks[task.id] = self._live.overlay(task)
         return [current for each in found if (current := self.find(each.id))]
+
+
+class _Queue:
+    """What waits in the table for some task types, in order, read page by page as long as there are slots."""
+
+    def __init__(self, batch: Batch, task_types: frozenset[str]) -> None:
+        self.task_types = task_types
+        self.was_read_whole = False
+        self._batch = batch
+
+    def __iter__(self) -> Iterator[Task]:
+        limit = min(max(self._batch.free_slots(self.task_types), LEAST_PAGE), LARGEST_PAGE)
+        for page in range(MOST_PAGES if self.task_types else 0):
+            found, is_last = self._batch.queue_page(self.task_types, limit, offset=page * limit)
+            yield from found
+            if is_last:
+                self.was_read_whole = True
+            if is_last or not self._batch.free_slots(self.task_types):
+                return

@@ -6,13 +6,14 @@ There is no timer: an idle server commits a lone proposal at once, a busy one co
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar, overload
 
 from taskplane.server.core.clock import utc_now
 from taskplane.server.core.errors import DatabaseUnavailable, RequestIdReused, ServerStopping, TaskplaneError
+from taskplane.server.core.placement import Slots
 from taskplane.server.core.task import Task
 from taskplane.server.store.store import Store
 from taskplane.server.store.writing import StoredRequest, WriteTransaction
@@ -65,9 +66,10 @@ class _Outcome:
 class GroupCommit:
     """The one writer of tasks. `listeners` hear of every durable change, in order, before any caller is answered."""
 
-    def __init__(self, store: Store, live: LiveAttempts) -> None:
+    def __init__(self, store: Store, live: LiveAttempts, slots: Slots) -> None:
         self._store = store
         self._live = live
+        self._slots = slots
         self._inbox: deque[_Waiting] = deque()
         self._wake = asyncio.Event()
         self._stopping = False
@@ -111,8 +113,10 @@ class GroupCommit:
         try:
             outcome = await self._store.transaction(lambda transaction: self._decide(transaction, group))
         except DatabaseUnavailable as error:
+            self._slots.give_back()
             _fail(group, error)
         except Exception as error:
+            self._slots.give_back()
             # One proposal has spoiled the transaction of all: let each try alone, so that it fails alone.
             if len(group) > 1:
                 for each in group:
@@ -124,16 +128,19 @@ class GroupCommit:
             self._tell(group, outcome)
 
     def _decide(self, transaction: WriteTransaction, group: list[_Waiting]) -> _Outcome:
-        batch = Batch(transaction, self._live, utc_now())
+        self._slots.give_back()  # what an earlier try has taken
+        batch = Batch(transaction, self._live, self._slots, utc_now())
         requests = AnsweredRequests(transaction, [each.request.request_id for each in group if each.request])
         named = {task_id for each in group for task_id in each.proposal.task_ids()}
         batch.lock(named | requests.task_ids)
         answers = [_answer(each, batch, requests) for each in group]
+        batch.fill_slots()
         batch.write()
         requests.write(batch.now)
-        return _Outcome(answers, batch.committed)
+        return _Outcome([_as_dispatched(each, batch.dispatched) for each in answers], batch.committed)
 
     def _tell(self, group: list[_Waiting], outcome: _Outcome) -> None:
+        self._slots.keep()
         for committed in outcome.committed:
             if committed.transition or committed.deleted:
                 self._live.forget(committed.task.id)
@@ -194,6 +201,17 @@ def _answer(waiting: _Waiting, batch: Batch, requests: AnsweredRequests) -> Any:
         changed = [each.task.id for each in batch.committed[before:]]
         requests.remember(request, dict.fromkeys([*waiting.proposal.task_ids(), *changed]))
     return answer
+
+
+def _as_dispatched(answer: Any, dispatched: Mapping[int, Task]) -> Any:
+    """Show tasks that got a slot in the transaction of their answer as they are now."""
+    match answer:
+        case Task():
+            return dispatched.get(answer.revision, answer)
+        case list():
+            return [_as_dispatched(each, dispatched) for each in answer]
+        case _:
+            return answer
 
 
 def _fail(group: list[_Waiting], error: Exception) -> None:

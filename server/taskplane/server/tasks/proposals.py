@@ -3,15 +3,13 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import ClassVar
 
 from taskplane.server.core.change import Change
 from taskplane.server.core.command import Command, Verdict
-from taskplane.server.core.dispatch import Dispatch, dispatched
+from taskplane.server.core.dispatch import Dispatch
 from taskplane.server.core.errors import FieldViolation, InvalidFields
 from taskplane.server.core.inventory import Reconciliation, as_recorded
 from taskplane.server.core.limits import expired
-from taskplane.server.core.placement import Assignment, Offer, place
 from taskplane.server.core.reports import Speaker, drop_reason, lost
 from taskplane.server.core.retry import RetryPolicy
 from taskplane.server.core.task import Checkpoint, Json, Limits, Task, TaskStatus, Transition
@@ -189,33 +187,14 @@ class DeleteTask:
 
 
 @dataclass(frozen=True, slots=True)
-class ClaimTasks:
-    """Give queued tasks to units with free slots."""
-
-    offers: Sequence[Offer]
-
-    # Tasks that fit nowhere (labels) must not hide those behind them; this bounds how far a claim looks.
-    LOOK_AHEAD: ClassVar[int] = 200
-    PAGES: ClassVar[int] = 10
+class FillSlots:
+    """Nothing but what every transaction does at its end: give free slots to queued tasks."""
 
     def task_ids(self) -> Iterable[int]:
         return ()
 
-    def decide(self, batch: Batch) -> list[Dispatch]:
-        task_types = {task_type for offer in self.offers for task_type in offer.task_types}
-        free = sum(offer.free for offer in self.offers)
-        limit = min(max(free, self.LOOK_AHEAD), 1000)
-        queued: list[Task] = []
-        assignments: list[Assignment] = []
-        for page in range(self.PAGES):
-            found = batch.lock_queued(task_types, limit, offset=page * limit)
-            queued += found
-            assignments = place(queued, self.offers)
-            if len(assignments) == free or len(found) < limit:
-                break
-        return batch.with_checkpoints(
-            Dispatch(batch.put(dispatched(each, batch.now)), held_attempt=each.held_attempt) for each in assignments
-        )
+    def decide(self, batch: Batch) -> None:
+        """Leave it to the batch."""
 
 
 @dataclass(frozen=True, slots=True)

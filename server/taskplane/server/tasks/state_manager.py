@@ -5,9 +5,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from taskplane.server.core.change import Change
-from taskplane.server.core.dispatch import Dispatch
 from taskplane.server.core.errors import TaskNotFound
-from taskplane.server.core.placement import Offer
 from taskplane.server.core.retry import RetryPolicy
 from taskplane.server.core.task import Checkpoint, Task
 from taskplane.server.core.unit import HeldAttempt
@@ -16,10 +14,10 @@ from taskplane.server.tasks.group_commit import GroupCommit, Replayed, Request
 from taskplane.server.tasks.proposals import (
     ChangeFromCheckpoint,
     ChangeTask,
-    ClaimTasks,
     CreateTasks,
     DeleteTask,
     ExpireTasks,
+    FillSlots,
     LoseAttempts,
     PurgeTasks,
     ReconcileUnit,
@@ -92,9 +90,9 @@ class TaskStateManager:
         """Delete a finished task."""
         _unless_answered(await self._commits.submit(DeleteTask(task_id, ask), request))
 
-    async def claim(self, offers: Sequence[Offer]) -> list[Dispatch]:
-        """Assign queued tasks to free slots. What is returned is durable and must be sent to the units."""
-        return await self._commits.submit(ClaimTasks(offers))
+    async def fill_slots(self) -> None:
+        """Give free slots to queued tasks; listeners hear who got what."""
+        await self._commits.submit(FillSlots())
 
     async def reconcile(
         self, unit_id: str, inventory: Sequence[HeldAttempt] | None, *, is_new_process: bool

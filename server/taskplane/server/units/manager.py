@@ -78,7 +78,7 @@ class ExecutionUnitManager:
             await self._introduce(unit, session, inventory)
         except BaseException:
             if unit.session is session:
-                unit.session = None
+                self._registry.disconnected(unit)
             raise
         log.info("unit %s connected, session %s, boot %s", record.id, session.session_id, boot_id or "not told")
         return session
@@ -102,7 +102,6 @@ class ExecutionUnitManager:
         session.link.welcome(Welcome(unit_id, session.session_id, heartbeat, lease, tuple(settled.verdicts)))
         session.deliver([*settled.commands, *(dispatch_command(each) for each in settled.dispatches)])
         session.welcomed = True
-        self._registry.may_offer_more.set()
 
     async def disconnect(self, session: Session) -> None:
         """Take that a session's stream has ended. Without a goodbye the unit keeps its tasks.
@@ -113,7 +112,7 @@ class ExecutionUnitManager:
         unit = self._registry.find(session.unit_id)
         if unit is None or unit.session is not session:
             return
-        unit.session = None
+        self._registry.disconnected(unit)
         self._registry.release_all(unit)
         log.info("unit %s disconnected, session %s", session.unit_id, session.session_id)
         try:
@@ -158,8 +157,7 @@ class ExecutionUnitManager:
     def change_capacity(self, session: Session, capacity: int) -> None:
         """Take that the unit has more or fewer slots."""
         if unit := self._registry.find(session.unit_id):
-            unit.record = replace(unit.record, capacity=capacity, updated_at=utc_now())
-            self._registry.may_offer_more.set()
+            self._registry.add(replace(unit.record, capacity=capacity, updated_at=utc_now()))
 
     def heard_from(self, session: Session) -> None:
         """Take that the unit has sent a message, which renews its lease."""
@@ -169,24 +167,24 @@ class ExecutionUnitManager:
             unit.heard_at = monotonic()
             unit.last_heartbeat = utc_now()
 
-    def send_dispatches(self, dispatches: Sequence[Dispatch]) -> None:
-        """Send durable assignments to their units. What cannot be sent now is sent when the unit connects."""
-        by_unit: dict[str, list[Command]] = defaultdict(list)
-        for dispatch in dispatches:
-            by_unit[dispatch.task.execution_unit_id or ""].append(dispatch_command(dispatch))
-            self._take_from_holder(dispatch)
-        for unit_id, commands in by_unit.items():
-            self._deliver(unit_id, commands)
-
     def follow(self, committed: Sequence[Committed]) -> None:
-        """Send the pauses and cancels that were committed, and drop what was taken from a unit."""
+        """Send the starts, pauses and cancels that were committed, and drop what was taken from a unit.
+
+        What cannot be sent now is sent when the unit connects.
+        """
         latest = {event.task.id: event.task for event in committed}
+        starts: dict[str, list[Command]] = defaultdict(list)
         for event in committed:
             task = event.task
+            if event.dispatch:
+                starts[task.execution_unit_id or ""].append(dispatch_command(event.dispatch))
+                self._take_from_holder(event.dispatch)
             if event.taken_from_unit:
                 self._drop(event, latest[task.id])
             if task.pending_command and not event.transition and not task.pending_command.accepted_at:
                 self._deliver(task.execution_unit_id, [control_command(task, task.pending_command)])
+        for unit_id, commands in starts.items():
+            self._deliver(unit_id, commands)
 
     def units(self) -> list[Unit]:
         """Return all units as they are, by id."""
@@ -209,7 +207,7 @@ class ExecutionUnitManager:
             raise UnitInUse(f"unit {unit_id!r} cannot be deleted: it {what}", metadata={"unit_id": unit_id})
         if unit.session:
             unit.session.link.end(UnitNotFound(unit_id))
-            unit.session = None
+            self._registry.disconnected(unit)
             self._registry.release_all(unit)
         await self._store.delete_unit(unit_id)
         self._registry.remove(unit_id)
@@ -230,11 +228,13 @@ class ExecutionUnitManager:
         if known and known.session:
             log.info("unit %s: session %s is superseded", record.id, known.session.session_id)
             known.session.link.end(_superseded(record.id))
+            self._registry.disconnected(known)
             self._registry.release_all(known)
         unit = self._registry.add(record)
-        unit.session = Session(secrets.token_hex(8), record.id, boot_id, link)
+        session = Session(secrets.token_hex(8), record.id, boot_id, link)
+        self._registry.connected(unit, session)
         unit.heard_at = monotonic()
-        return unit, unit.session
+        return unit, session
 
     def _drop(self, event: Committed, latest: Task) -> None:
         task = event.task

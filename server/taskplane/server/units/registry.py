@@ -10,9 +10,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
+from functools import partial
 
 from taskplane.server.core.clock import monotonic
-from taskplane.server.core.placement import Offer, suits
+from taskplane.server.core.placement import Kind, Offer, Slots, kind_of, suits
 from taskplane.server.core.task import Task, TaskStatus
 from taskplane.server.core.unit import Unit, UnitStatus
 from taskplane.server.tasks.batch import Committed
@@ -82,21 +83,17 @@ class KnownUnit:
             draining=self.session.draining if self.session else False,
         )
 
-    def offer(self) -> Offer:
-        """Return what the unit has to offer."""
+    def offer(self) -> Offer | None:
+        """Return what the unit has to offer, or None if it takes no work."""
+        if self.session is None or not self.session.takes_work:
+            return None
         return Offer(
             unit_id=self.record.id,
             unit_type=self.record.unit_type,
             capacity=self.record.capacity,
-            load=len(self.running),
             task_types=frozenset(self.record.task_types),
             labels=self.record.labels,
-            held=dict(self.held),
         )
-
-    def has_room_for(self, task: Task) -> bool:
-        """Whether it is connected to stay, has a free slot, and suits the task."""
-        return self._status() is UnitStatus.AVAILABLE and suits(self.record.task_types, self.record.labels, task)
 
     def _status(self) -> UnitStatus:
         if self.session is None:
@@ -109,12 +106,15 @@ class Registry:
     """The known units by id."""
 
     def __init__(self, units: Iterable[Unit] = (), running: Iterable[Task] = ()) -> None:
+        self.slots = Slots()
         # Set when there may be more to offer than before: somebody who looks for slots should look again.
         self.may_offer_more = asyncio.Event()
         self._units = {unit.id: KnownUnit(unit) for unit in units}
         # Where each RUNNING task is, so that it can be taken away from there.
         self._unit_of: dict[int, str] = {}
         self._holder_of: dict[int, str] = {}
+        # Why a kind of task finds no room, until a unit comes, goes or changes.
+        self._reasons: dict[Kind, Waiting] = {}
         for task in running:
             self._assign(task)
 
@@ -126,11 +126,24 @@ class Registry:
         """Take a unit on, or its new record."""
         known = self._units.setdefault(record.id, KnownUnit(record))
         known.record = record
+        self._look_at(known)
         return known
 
     def remove(self, unit_id: str) -> None:
         """Forget a unit."""
-        self._units.pop(unit_id, None)
+        if unit := self._units.pop(unit_id, None):
+            self.disconnected(unit)
+
+    def connected(self, unit: KnownUnit, session: Session) -> None:
+        """Take that a unit has a session, whose changes are followed from now on."""
+        unit.session = session
+        session.on_change = partial(self._look_at, unit)
+        self._look_at(unit)
+
+    def disconnected(self, unit: KnownUnit) -> None:
+        """Take that a unit has no session."""
+        unit.session = None
+        self._look_at(unit)
 
     def all(self) -> list[KnownUnit]:
         """Return all units, by id."""
@@ -142,24 +155,22 @@ class Registry:
             if event.transition or event.deleted:
                 self._follow(event.task, deleted=event.deleted)
 
-    def offers(self) -> list[Offer]:
-        """Return the offers of all units that take work and have a free slot."""
-        candidates = (unit for unit in self._units.values() if unit.session and unit.session.takes_work)
-        return [offer for unit in candidates if (offer := unit.offer()).free]
-
     def hold(self, unit: KnownUnit, task_id: int, attempt: int) -> None:
         """Take that a unit holds an attempt paused in memory."""
         unit.held[task_id] = attempt
         self._holder_of[task_id] = unit.record.id
+        self.slots.hold(task_id, unit.record.id, attempt)
 
     def release_all(self, unit: KnownUnit) -> None:
         """Take that a unit holds nothing any more that could be resumed from memory."""
         for task_id in unit.held:
             self._holder_of.pop(task_id, None)
+            self.slots.let_go(task_id)
         unit.held.clear()
 
     def release(self, task_id: int) -> tuple[KnownUnit, int] | None:
         """Take that nobody holds the task any more. Returns who held which attempt."""
+        self.slots.let_go(task_id)
         holder = self.find(self._holder_of.pop(task_id, None))
         if holder is None or task_id not in holder.held:
             return None
@@ -188,9 +199,12 @@ class Registry:
         if task.not_before and task.not_before > now:
             when = task.not_before.isoformat(timespec="milliseconds")
             return Waiting(WaitingReason.RETRY_BACKOFF, f"next try not before {when}")
-        if any(unit.has_room_for(task) for unit in self._units.values()):
+        if self.slots.has_room(task):
             return Waiting(WaitingReason.DISPATCHING, "about to be dispatched")
-        return self._why_not(task)
+        kind = kind_of(task)
+        if kind not in self._reasons:
+            self._reasons[kind] = self._why_not(task)
+        return self._reasons[kind]
 
     def _why_not(self, task: Task) -> Waiting:
         connected = [unit for unit in self._units.values() if unit.session]
@@ -208,9 +222,19 @@ class Registry:
         slots = sum(unit.record.capacity for unit in staying)
         return Waiting(WaitingReason.UNITS_BUSY, f"all {slots} slots for {task.task_type} are in use")
 
+    def _look_at(self, unit: KnownUnit) -> None:
+        """Take what has changed about a unit over into the slots."""
+        self._reasons.clear()
+        if offer := unit.offer():
+            self.slots.offer(offer)
+            self.may_offer_more.set()
+        else:
+            self.slots.withdraw(unit.record.id)
+
     def _follow(self, task: Task, *, deleted: bool) -> None:
         if before := self.find(self._unit_of.pop(task.id, None)):
             before.running.pop(task.id, None)
+            self.slots.vacate(task.id)
         if task.status is TaskStatus.RUNNING and not deleted:
             self._assign(task)
 
@@ -219,3 +243,4 @@ class Registry:
             accepted = task.accepted_at is not None
             unit.running[task.id] = RunningAttempt(task.attempt, task.task_type, accepted, monotonic())
             self._unit_of[task.id] = unit.record.id
+            self.slots.occupy(task.id, unit.record.id)

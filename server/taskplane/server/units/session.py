@@ -1,7 +1,7 @@
 """A connected unit: one stream of it, or one registration of a unit without a stream."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from taskplane.server.core.command import Command
 from taskplane.server.core.errors import DropReason, FieldViolation, InvalidFields
@@ -11,17 +11,38 @@ from taskplane.server.units.links import Link
 MAX_UNACKNOWLEDGED = 1000
 
 
+class _Told:
+    """A yes or no about a session; whoever changes it tells `on_change`."""
+
+    def __set_name__(self, _owner: type, name: str) -> None:
+        self._name = f"_{name}"
+
+    def __get__(self, session: "Session", _owner: type) -> bool:
+        return bool(getattr(session, self._name))
+
+    def __set__(self, session: "Session", value: bool) -> None:  # noqa: FBT001  (how Python sets attributes)
+        if getattr(session, self._name, None) is not value:
+            setattr(session, self._name, value)
+            session.on_change()
+
+
 class Session:
     """A unit's session: its link, what was sent over it, and its reports that are not acknowledged yet."""
 
+    draining = _Told()
+    # The welcome is on its way: the unit's inventory is settled, so it can be given work.
+    welcomed = _Told()
+    # It accepts what it is sent. One that does not gets nothing new until it is heard from again.
+    is_answering = _Told()
+
     def __init__(self, session_id: str, unit_id: str, boot_id: str, link: Link) -> None:
+        # Called when it may take work, or may not any more.
+        self.on_change: Callable[[], None] = lambda: None
         self.session_id = session_id
         self.unit_id = unit_id
         self.boot_id = boot_id
         self.draining = False
-        # The welcome is on its way: the unit's inventory is settled, so it can be given work.
         self.welcomed = False
-        # It accepts what it is sent. One that does not gets nothing new until it is heard from again.
         self.is_answering = True
         self.link = link
         self._sent: set[str] = set()
