@@ -13,6 +13,7 @@ from stored import insert
 
 from taskplane.server.core.task import Task, TaskStatus
 from taskplane.server.store.id_blocks import IdBlocks
+from taskplane.server.store.recent import RecentTasks
 from taskplane.server.store.store import Store
 from taskplane.server.store.writing import WriteTransaction
 
@@ -80,7 +81,7 @@ def test_the_pages_of_the_queue_are_the_whole_queue(
     ]
     in_order = sorted(tasks, key=lambda task: (-task.priority, task.queued_at, task.id))
     with engine.connect() as connection:  # never committed: each example has an empty table
-        transaction = WriteTransaction(connection, IdBlocks())
+        transaction = WriteTransaction(connection, IdBlocks(), RecentTasks())
         transaction.insert_tasks(tasks)
         pages = [
             [task.id for task in transaction.lock_queued([TASK_TYPE], NOW, limit, offset)]
@@ -91,7 +92,7 @@ def test_the_pages_of_the_queue_are_the_whole_queue(
 
 
 def lock(connection: Connection, *task_ids: int) -> None:
-    WriteTransaction(connection, IdBlocks()).lock_tasks(task_ids)
+    WriteTransaction(connection, IdBlocks(), RecentTasks()).lock_tasks(task_ids)
 
 
 @on_servers
@@ -108,7 +109,7 @@ async def test_a_claim_locks_no_more_than_it_returns(store: Store, engine: Engin
     """With a sort it would lock every row that it reads, and the other servers would find nothing."""
     await insert(store, *(queued(number, number, priority=number % 3) for number in range(1, 201)))
     with engine.connect() as other:
-        mine = WriteTransaction(other, IdBlocks()).lock_queued([TASK_TYPE], NOW, 5)
+        mine = WriteTransaction(other, IdBlocks(), RecentTasks()).lock_queued([TASK_TYPE], NOW, 5)
         theirs = await claimed(store, limit=200)
     assert len(theirs) == 195
     assert not {task.id for task in mine} & set(theirs)

@@ -143,7 +143,7 @@ async def test_many_rows_change_to_different_values_in_one_statement(store: Stor
     tasks = [a_task(id=number) for number in range(1, 301)]
     await insert(store, *tasks)
     changed = [
-        replace(task, priority=task.id, labels={"n": f"{task.id}"}, error_message="x" * (task.id % 7) or None)
+        replace(task, priority=task.id, labels={"n": f"{task.id}"}, error_message="x" * (1 + task.id % 7))
         for task in (replace(task, updated_at=at(1)) for task in tasks)
     ]
     await update(store, *changed)

@@ -62,16 +62,20 @@ class Database:
         self._readers = ThreadPoolExecutor(READER_THREADS, thread_name_prefix="database-reader")
 
     async def write(
-        self, work: Callable[[Connection], T], was_committed: Callable[[Connection], bool] = lambda _: False
+        self,
+        work: Callable[[Connection], T],
+        was_committed: Callable[[Connection], bool] = lambda _: False,
+        on_commit: Callable[[], None] = lambda: None,
     ) -> T:
         """Run `work` in the writer's thread in one transaction, durable when this returns.
 
         `work` runs again from the start after a deadlock or a lost connection, so it must have no effect but on the
         database. If the connection is lost in COMMIT, `was_committed` looks in the database whether the transaction
-        is there; without it, `work` must bear being done twice. Raises DatabaseUnavailable if the database is away.
+        is there; without it, `work` must bear being done twice. `on_commit` is called in
+        the writer's thread once it is durable. Raises DatabaseUnavailable if the database is away.
         """
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._writer, self._transact, work, was_committed)
+        return await loop.run_in_executor(self._writer, self._transact, work, was_committed, on_commit)
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Run `work` in a reader's thread in a transaction that is rolled back. Raises DatabaseUnavailable."""
@@ -83,7 +87,12 @@ class Database:
         await asyncio.to_thread(self._readers.shutdown)
         self.engine.dispose()
 
-    def _transact(self, work: Callable[[Connection], T], was_committed: Callable[[Connection], bool]) -> T:
+    def _transact(
+        self,
+        work: Callable[[Connection], T],
+        was_committed: Callable[[Connection], bool],
+        on_commit: Callable[[], None],
+    ) -> T:
         give_up_at = time.monotonic() + _RETRY_SECONDS
         for tries in itertools.count(1):
             result: list[T] = []
@@ -99,6 +108,7 @@ class Database:
                 # Two writers that met once should not meet again in step.
                 time.sleep(random.uniform(0, min(0.5, 0.01 * 2**tries)))  # noqa: S311  (spreads, keeps no secret)
                 continue
+            on_commit()
             return result[0]
         raise AssertionError("a try returns or raises")
 

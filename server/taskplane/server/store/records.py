@@ -2,7 +2,7 @@
 
 import json
 from collections import namedtuple
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -27,6 +27,19 @@ def aware(moment: datetime | None) -> datetime | None:
 
 def _known(moment: datetime) -> datetime:
     return moment.replace(tzinfo=UTC)
+
+
+def json_text(value: Mapping[str, Any] | None) -> str | None:
+    """JSON for a JSON column; None stays NULL."""
+    return None if value is None else json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def time_text(moment: datetime | None) -> str | None:
+    """A time as every database here reads it, and as SQLAlchemy's SQLite type writes it."""
+    if moment is None:
+        return None
+    # Times are UTC all over the server, so this is the text without its zone; a row has up to ten of them.
+    return moment.isoformat(" ", "microseconds").removesuffix("+00:00")
 
 
 _TASK_COLUMNS = tuple(schema.tasks.columns)
@@ -136,60 +149,100 @@ def _total_seconds(duration: timedelta | None) -> float | None:
     return duration.total_seconds() if duration else None
 
 
-def task_values(task: Task) -> dict[str, Any]:
-    """Spread a task over the columns of `tasks`, as plain driver values: texts, numbers and None."""
-    progress, checkpoint, pending = task.progress, task.checkpoint, task.pending_command
-    return {
-        "id": task.id,
-        "task_name": task.task_name,
-        "task_type": task.task_type,
-        "status": task.status.value,
-        "priority": task.priority,
-        "config": json_text(task.config),
-        "execution_unit_id": task.execution_unit_id,
-        "execution_unit_type": task.execution_unit_type,
-        "created_at": time_text(task.created_at),
-        "updated_at": time_text(task.updated_at),
-        "started_at": time_text(task.started_at),
-        "completed_at": time_text(task.completed_at),
-        "error_message": task.error_message,
-        "retry_count": task.retry_count,
-        "max_retries": task.max_retries,
-        "result": json_text(task.result),
-        "revision": task.revision,
-        "attempt": task.attempt,
-        "accepted_at": time_text(task.accepted_at),
-        "progress": progress.fraction if progress else None,
-        "progress_message": progress.message if progress else None,
-        "progress_at": time_text(progress.reported_at) if progress else None,
-        "checkpoint_number": checkpoint.number if checkpoint else None,
-        "checkpoint_attempt": checkpoint.attempt if checkpoint else None,
-        "checkpoint_at": time_text(checkpoint.created_at) if checkpoint else None,
-        "last_checkpoint_number": task.last_checkpoint_number,
-        "queued": int(task.queued_at is not None),
-        "queued_at": time_text(task.queued_at),
-        "queued_by": task.queued_by or None,
-        "queued_reason": task.queued_reason or None,
-        "queued_command_id": task.queued_command_id or None,
-        "not_before": time_text(task.not_before),
-        "pending_verb": pending.verb.value if pending else None,
-        "pending_command_id": pending.command_id if pending else None,
-        "pending_since": time_text(pending.since) if pending else None,
-        "pending_deadline": time_text(pending.deadline) if pending else None,
-        "pending_accepted_at": time_text(pending.accepted_at) if pending else None,
-        "pending_actor": pending.actor if pending else None,
-        "pending_reason": pending.reason if pending else None,
-        "labels": json_text(task.labels or None),
-        "unit_labels": json_text(task.unit_labels or None),
-        "active_seconds": task.active_seconds,
-        "paused_seconds": task.paused_seconds,
-        "status_changed_at": time_text(task.status_changed_at),
-        "run_budget_seconds": _total_seconds(task.limits.run_budget),
-        "deadline_at": time_text(task.limits.deadline),
-        "queue_timeout_seconds": _total_seconds(task.limits.queue_timeout),
-        "stall_timeout_seconds": _total_seconds(task.limits.stall_timeout),
-        "expires_at": time_text(next_expiry(task)),
-    }
+def _is_set(value: Any) -> int:
+    return int(value is not None)
+
+
+def _text_or_null(value: str) -> str | None:
+    return value or None
+
+
+def _plain(value: Any) -> Any:
+    return value
+
+
+def _part(name: str, value_of: Callable[[Any], Any] = _plain) -> Callable[[Any], Any]:
+    """Return what stores one attribute of a value, NULL if there is no value."""
+    return lambda value: None if value is None else value_of(getattr(value, name))
+
+
+# For each field of a task that is more than one column of the same name and value: its columns and what goes there.
+_SPREAD: Mapping[str, Mapping[str, Callable[[Any], Any]]] = {
+    "status": {"status": lambda status: status.value},
+    "config": {"config": json_text},
+    "created_at": {"created_at": time_text},
+    "updated_at": {"updated_at": time_text},
+    "started_at": {"started_at": time_text},
+    "completed_at": {"completed_at": time_text},
+    "result": {"result": json_text},
+    "accepted_at": {"accepted_at": time_text},
+    "progress": {
+        "progress": _part("fraction"),
+        "progress_message": _part("message"),
+        "progress_at": _part("reported_at", time_text),
+    },
+    "checkpoint": {
+        "checkpoint_number": _part("number"),
+        "checkpoint_attempt": _part("attempt"),
+        "checkpoint_at": _part("created_at", time_text),
+    },
+    "queued_at": {"queued": _is_set, "queued_at": time_text},
+    "queued_by": {"queued_by": _text_or_null},
+    "queued_reason": {"queued_reason": _text_or_null},
+    "queued_command_id": {"queued_command_id": _text_or_null},
+    "not_before": {"not_before": time_text},
+    "pending_command": {
+        "pending_verb": _part("verb", lambda verb: verb.value),
+        "pending_command_id": _part("command_id"),
+        "pending_since": _part("since", time_text),
+        "pending_deadline": _part("deadline", time_text),
+        "pending_accepted_at": _part("accepted_at", time_text),
+        "pending_actor": _part("actor"),
+        "pending_reason": _part("reason"),
+    },
+    "labels": {"labels": lambda labels: json_text(labels or None)},
+    "unit_labels": {"unit_labels": lambda labels: json_text(labels or None)},
+    "status_changed_at": {"status_changed_at": time_text},
+    "limits": {
+        "run_budget_seconds": _part("run_budget", _total_seconds),
+        "deadline_at": _part("deadline", time_text),
+        "queue_timeout_seconds": _part("queue_timeout", _total_seconds),
+        "stall_timeout_seconds": _part("stall_timeout", _total_seconds),
+    },
+}
+
+
+def new_values(task: Task) -> dict[str, Any]:
+    """Spread a new task over the columns of `tasks` that are not NULL, as driver values: texts and numbers."""
+    values: dict[str, Any] = {"queued": 0, "expires_at": time_text(next_expiry(task))}
+    for name, value in vars(task).items():
+        if value is not None:
+            _spread(name, value, values)
+    return {column: value for column, value in values.items() if value is not None}
+
+
+def changed_values(before: Task, after: Task) -> dict[str, Any]:
+    """Return the columns of `tasks` in which two versions of a task differ, with the values of the later one."""
+    # MySQL would put its own time into a row in which it is not named.
+    values: dict[str, Any] = {"updated_at": time_text(after.updated_at)}
+    old = vars(before)
+    for name, value in vars(after).items():
+        # Most fields are the same objects, which is quick to see.
+        if value is not old[name] and value != old[name]:
+            _spread(name, value, values)
+    expires_at = next_expiry(after)
+    if expires_at != next_expiry(before):
+        values["expires_at"] = time_text(expires_at)
+    return values
+
+
+def _spread(name: str, value: Any, values: dict[str, Any]) -> None:
+    columns = _SPREAD.get(name)
+    if columns is None:
+        values[name] = value
+    else:
+        for column, value_of in columns.items():
+            values[column] = value_of(value)
 
 
 def transition_of(row: Row[Any]) -> Transition:
@@ -292,16 +345,3 @@ def unit_values(unit: Unit) -> dict[str, Any]:
 
 def _task_types_of(stored: list[dict[str, Any]]) -> Mapping[str, TaskTypeSupport]:
     return {each["task_type"]: TaskTypeSupport(**each) for each in stored}
-
-
-def json_text(value: Mapping[str, Any] | None) -> str | None:
-    """JSON for a JSON column; None stays NULL."""
-    return None if value is None else json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-
-
-def time_text(moment: datetime | None) -> str | None:
-    """A time as every database here reads it, and as SQLAlchemy's SQLite type writes it."""
-    if moment is None:
-        return None
-    # Times are UTC all over the server, so this is the text without its zone; a row has up to ten of them.
-    return moment.isoformat(" ", "microseconds").removesuffix("+00:00")

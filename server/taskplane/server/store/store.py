@@ -15,6 +15,7 @@ from taskplane.server.store.heartbeats import save_heartbeats
 from taskplane.server.store.id_blocks import IdBlocks
 from taskplane.server.store.live_rows import LiveRow, save_answers, save_live
 from taskplane.server.store.reading import TaskFilter
+from taskplane.server.store.recent import RecentTasks
 from taskplane.server.store.records import naive, unit_values
 from taskplane.server.store.writing import WriteTransaction
 
@@ -30,6 +31,7 @@ class Store:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._ids = IdBlocks()
+        self._recent = RecentTasks()
         # Whether the last try of a transaction is known to be durable. If not, its id blocks may be rolled back.
         self._last_committed = True
 
@@ -44,20 +46,27 @@ class Store:
             if not self._last_committed:
                 self._ids.forget()
             self._last_committed = False
-            tries.append(WriteTransaction(connection, self._ids))
+            tries.append(WriteTransaction(connection, self._ids, self._recent))
             return work(tries[-1])
 
         def was_committed(connection: Connection) -> bool:
             return tries[-1].is_stored(connection)
 
-        result = await self._database.write(run, was_committed)
-        self._last_committed = True
-        return result
+        def on_commit() -> None:
+            self._last_committed = True
+            tries[-1].remember()
+
+        return await self._database.write(run, was_committed, on_commit)
 
     async def save_live(self, rows: Sequence[LiveRow]) -> None:
         """Store what is new of running attempts; never a status."""
+
+        def save(connection: Connection) -> None:
+            self._recent.forget(row.task_id for row in rows)
+            save_live(connection, rows)
+
         if rows:
-            await self._database.write(lambda connection: save_live(connection, rows))
+            await self._database.write(save)
 
     async def save_answers(self, answers: Mapping[str, bytes]) -> None:
         """Store the answers that went out for request ids."""

@@ -4,7 +4,7 @@ They join a JSON document that is one parameter; how many rows it has does not c
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any
 
@@ -17,13 +17,16 @@ _STATEMENT_CHARACTERS = 2**20
 # What JSON_TABLE makes of a text is by default in the character set of the database, which may not know all of it.
 UTF8 = "CHARACTER SET utf8mb4"
 
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
-def documents(rows: Iterable[Mapping[str, Any]], names: Sequence[str]) -> Iterator[str]:
+
+def documents(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     """JSON arrays of the rows, so many that each is short enough for a statement."""
     texts: list[str] = []
     characters = 0
     for row in rows:
-        text = json.dumps({name: row[name] for name in ("id", *names) if row[name] is not None}, ensure_ascii=False)
+        # An empty value is a missing one: JSON's null would be the text "null" to MariaDB.
+        text = _encode({name: value for name, value in row.items() if value is not None})
         if texts and characters + len(text) > _STATEMENT_CHARACTERS:
             yield f"[{','.join(texts)}]"
             texts, characters = [], 0

@@ -17,23 +17,21 @@ from taskplane.server.core.task import FINAL, Checkpoint, Task, TaskStatus, Tran
 from taskplane.server.store import schema
 from taskplane.server.store.id_blocks import IdBlocks
 from taskplane.server.store.reading import get_checkpoint
+from taskplane.server.store.recent import RecentTasks
 from taskplane.server.store.records import (
     TASK_DOCUMENT,
+    changed_values,
     checkpoint_of,
     command_values,
     json_text,
     naive,
+    new_values,
     task_of,
     task_row,
-    task_values,
     time_text,
 )
 from taskplane.server.store.task_updates import documents, update_from_json
 
-# What never changes after the creation, and so is not part of an UPDATE.
-_FIXED = frozenset({"id", "task_name", "task_type", "config", "created_at"})
-_COLUMNS = tuple(column.name for column in schema.tasks.columns)
-_CHANGING = tuple(name for name in _COLUMNS if name not in _FIXED)
 _WAITING = (TaskStatus.PENDING, TaskStatus.PAUSED)
 
 
@@ -51,12 +49,15 @@ class StoredRequest(NamedTuple):
 class WriteTransaction:
     """One transaction of the writer. Tasks that it returns are locked until the end."""
 
-    def __init__(self, connection: Connection, ids: IdBlocks) -> None:
+    def __init__(self, connection: Connection, ids: IdBlocks, recent: RecentTasks) -> None:
         self._connection = connection
         self._ids = ids
+        self._recent = recent
         self._is_sqlite = connection.dialect.name == "sqlite"
-        # The tasks as they were read, in the order of the columns; empty on SQLite.
-        self._read: dict[int, Sequence[Any]] = {}
+        # The tasks that are locked, as they are in the table.
+        self._locked: dict[int, Task] = {}
+        # The tasks as they will be in the table.
+        self._written: dict[int, Task] = {}
         # What tells in the database whether this transaction is there: revisions are unique.
         self._stored: tuple[int, int] | None = None
         self._deleted: int | None = None
@@ -82,10 +83,21 @@ class WriteTransaction:
 
     def lock_tasks(self, task_ids: Iterable[int]) -> dict[int, Task]:
         """Return those of the tasks that exist. Locks in the order of ids, so that two writers rarely deadlock."""
-        if not (ids := sorted(task_ids)):
-            return {}
-        query = select(schema.tasks).where(schema.tasks.c.id.in_(ids)).order_by(schema.tasks.c.id)
-        return {task.id: task for task in self._locked(query.with_for_update())}
+        ids = sorted(task_ids)
+        found = self._lock_recent(ids) if any(task_id in self._recent for task_id in ids) else {}
+        if others := [task_id for task_id in ids if task_id not in found]:
+            query = select(schema.tasks).where(schema.tasks.c.id.in_(others)).order_by(schema.tasks.c.id)
+            found |= {task.id: task for task in self._lock(query.with_for_update())}
+        return found
+
+    def _lock_recent(self, ids: Sequence[int]) -> dict[int, Task]:
+        """Lock tasks and return those that are as they were written last: most need not be read for it."""
+        listed = ", ".join(map(str, ids))
+        query = f"SELECT id, revision FROM tasks WHERE id IN ({listed}) ORDER BY id"  # noqa: S608  (numbers of ours)
+        rows = self._connection.exec_driver_sql(query if self._is_sqlite else f"{query} FOR UPDATE")
+        found = {task.id: task for task_id, revision in rows if (task := self._recent.find(task_id, revision))}
+        self._locked.update(found)
+        return found
 
     def lock_queued(self, task_types: Iterable[str], now: datetime, limit: int, offset: int = 0) -> list[Task]:
         """Return queued tasks that are due, highest priority first, then oldest; skips what others have locked.
@@ -105,7 +117,7 @@ class WriteTransaction:
                 .order_by(table.c.priority.desc(), table.c.queued_at, table.c.id)
                 .limit(offset + limit)  # the rows before the page may all be of this status, or none of them
             )
-            found += self._locked(query.with_for_update(skip_locked=True))
+            found += self._lock(query.with_for_update(skip_locked=True))
         return sorted(found, key=lambda task: (-task.priority, task.queued_at, task.id))[offset : offset + limit]
 
     def lock_running_on(self, unit_id: str) -> list[Task]:
@@ -114,7 +126,7 @@ class WriteTransaction:
         query = select(table).where(
             table.c.execution_unit_id == unit_id, table.c.status.in_([TaskStatus.RUNNING, TaskStatus.PAUSED])
         )
-        return self._locked(query.with_for_update())
+        return self._lock(query.with_for_update())
 
     def checkpoints(self, numbers: Mapping[int, int]) -> dict[int, Checkpoint]:
         """Return those of these checkpoints that are kept, with their data, by task id; given the number for each."""
@@ -127,32 +139,29 @@ class WriteTransaction:
     def insert_tasks(self, tasks: Sequence[Task]) -> None:
         """Store new tasks."""
         self._note(tasks)
-        rows = [task_values(task) for task in tasks]
+        rows = [new_values(task) for task in tasks]
         # More than half of a new task's columns are empty, and each value that is sent costs.
-        filled = [name for name in _COLUMNS if any(row[name] is not None for row in rows)]
-        self._insert("tasks", filled, [tuple(row[name] for name in filled) for row in rows])
+        filled = list(dict.fromkeys(name for row in rows for name in row))
+        self._insert("tasks", filled, [tuple(row.get(name) for name in filled) for row in rows])
 
     def update_tasks(self, tasks: Sequence[Task]) -> None:
-        """Store all changing columns of the tasks, which must be locked."""
-        if not tasks:
-            return
+        """Store what has changed of the tasks, which must be locked."""
         self._note(tasks)
-        rows = [task_values(task) for task in tasks]
-        if self._is_sqlite:
-            assignments = ", ".join(f"{name} = ?" for name in _CHANGING)
-            statement = f"UPDATE tasks SET {assignments} WHERE id = ?"  # noqa: S608  (column names of ours)
-            values = [(*(row[name] for name in _CHANGING), row["id"]) for row in rows]
-            self._connection.exec_driver_sql(statement, values)
-        else:
-            names = self._changed_columns(rows)
-            for document in documents(rows, names):
-                self._connection.exec_driver_sql(update_from_json(names), (document,))
+        by_columns: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
+        for task in tasks:
+            values = changed_values(self._locked[task.id], task)
+            by_columns[tuple(sorted(values))].append({"id": task.id, **values})
+        for columns, rows in by_columns.items():
+            self._update(columns, rows)
 
-    def _changed_columns(self, rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-        """Name the columns that change in any of the rows: the database spends most of an update on their number."""
-        pairs = [(row, self._read[row["id"]]) for row in rows]
-        columns = [(index, name) for index, name in enumerate(_COLUMNS) if name not in _FIXED]
-        return tuple(name for index, name in columns if any(row[name] != before[index] for row, before in pairs))
+    def _update(self, columns: tuple[str, ...], rows: Sequence[Mapping[str, Any]]) -> None:
+        if self._is_sqlite:
+            assignments = ", ".join(f"{name} = :{name}" for name in columns)
+            statement = f"UPDATE tasks SET {assignments} WHERE id = :id"  # noqa: S608  (column names of ours)
+            self._connection.exec_driver_sql(statement, list(rows))
+        else:
+            for document in documents(rows):
+                self._connection.exec_driver_sql(update_from_json(columns), (document,))
 
     def delete_tasks(self, task_ids: Iterable[int]) -> None:
         """Delete tasks; history and checkpoints go with them."""
@@ -212,13 +221,13 @@ class WriteTransaction:
         """Return tasks one of whose limits may have expired."""
         table = schema.tasks
         query = select(table).where(table.c.expires_at <= naive(now)).order_by(table.c.expires_at).limit(limit)
-        return self._locked(query.with_for_update(skip_locked=True))
+        return self._lock(query.with_for_update(skip_locked=True))
 
     def lock_finished(self, before: datetime, limit: int) -> list[Task]:
         """Return final tasks that were completed before a time."""
         table = schema.tasks
         query = select(table).where(table.c.completed_at < naive(before), table.c.status.in_(list(FINAL)))
-        return self._locked(query.order_by(table.c.completed_at).limit(limit).with_for_update(skip_locked=True))
+        return self._lock(query.order_by(table.c.completed_at).limit(limit).with_for_update(skip_locked=True))
 
     def note_purge(self, revision: int) -> None:
         """Remember that history up to a revision may have gaps."""
@@ -260,18 +269,24 @@ class WriteTransaction:
             ],
         )
 
+    def remember(self) -> None:
+        """Take that the transaction is durable."""
+        self._recent.wrote(self._written.values())
+
     def _note(self, tasks: Sequence[Task]) -> None:
+        self._written.update((task.id, task) for task in tasks)
         if tasks:
             self._stored = (tasks[0].id, tasks[0].revision)
 
-    def _locked(self, query: Select[Any]) -> list[Task]:
+    def _lock(self, query: Select[Any]) -> list[Task]:
         if self._is_sqlite:
-            return [task_of(row) for row in self._connection.execute(query)]
-        # PyMySQL and SQLAlchemy together take ten times as long over fifty columns as json does over one text.
-        query = query.with_only_columns(TASK_DOCUMENT, maintain_column_froms=True)
-        documents = [json.loads(text) for text in self._connection.scalars(query)]
-        self._read.update((document[0], document) for document in documents)
-        return [task_of(task_row(document)) for document in documents]
+            found = [task_of(row) for row in self._connection.execute(query)]
+        else:
+            # PyMySQL and SQLAlchemy together take ten times as long over fifty columns as json does over one text.
+            query = query.with_only_columns(TASK_DOCUMENT, maintain_column_froms=True)
+            found = [task_of(task_row(json.loads(text))) for text in self._connection.scalars(query)]
+        self._locked.update((task.id, task) for task in found)
+        return found
 
     def _insert(
         self, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]], on_conflict: str = ""

@@ -1,0 +1,105 @@
+"""What was written last need not be read again, as long as nobody else has changed it."""
+
+from collections.abc import Sequence
+
+import pytest
+from builders import a_checkpoint, a_task, at
+from sqlalchemy import Engine, text
+from stored import insert, update
+
+from taskplane.server.core.task import Progress, Task, TaskStatus
+from taskplane.server.store.database import Database
+from taskplane.server.store.live_rows import LiveRow
+from taskplane.server.store.recent import RecentTasks
+from taskplane.server.store.store import Store
+from taskplane.server.store.writing import WriteTransaction
+
+RUNNING = TaskStatus.RUNNING
+
+
+async def locked(store: Store, *task_ids: int) -> list[Task]:
+    return [*(await store.transaction(lambda transaction: transaction.lock_tasks(task_ids))).values()]
+
+
+async def test_a_task_that_was_just_written_is_locked_without_being_read(store: Store, statements: list[str]) -> None:
+    tasks = [a_task(id=number) for number in (1, 2)]
+    await insert(store, *tasks)
+    statements.clear()
+    assert await locked(store, 1, 2) == tasks
+    (query,) = (each for each in statements if each.startswith("SELECT"))
+    assert "task_name" not in query
+
+
+async def test_what_is_not_known_is_read_beside_what_is(store: Store, database: Database) -> None:
+    await insert(store, a_task(id=1))
+    await insert(Store(database), a_task(id=2))
+    assert await locked(store, 1, 2, 3) == [a_task(id=1), a_task(id=2)]
+
+
+async def test_what_another_server_has_changed_is_read(store: Store, engine: Engine) -> None:
+    await insert(store, a_task(id=1, revision=5))
+    with engine.begin() as other:
+        other.execute(text("UPDATE tasks SET priority = 9, revision = 6, updated_at = updated_at"))
+    assert await locked(store, 1) == [a_task(id=1, revision=6, priority=9)]
+
+
+async def test_what_another_server_has_deleted_is_not_there(store: Store, engine: Engine) -> None:
+    await insert(store, a_task(id=1))
+    with engine.begin() as other:
+        other.execute(text("DELETE FROM tasks"))
+    assert await locked(store, 1) == []
+
+
+async def test_news_of_a_running_attempt_is_not_missed(store: Store) -> None:
+    task, progress = a_task(RUNNING, attempt=1), Progress(0.5, "half", at(9))
+    await insert(store, task)
+    await store.save_live([LiveRow(task.id, 1, progress, None, "", None)])
+    (found,) = await locked(store, task.id)
+    assert found.progress == progress
+
+
+async def test_a_transaction_that_failed_leaves_nothing_behind(store: Store) -> None:
+    await insert(store, a_task(id=1))
+
+    def work(transaction: WriteTransaction) -> None:
+        transaction.lock_tasks([1])
+        transaction.update_tasks([a_task(id=1, priority=9)])
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await store.transaction(work)
+    assert await locked(store, 1) == [a_task(id=1)]
+
+
+async def test_only_the_columns_that_differ_are_written(store: Store, statements: list[str]) -> None:
+    before, other = a_task(id=1), a_task(id=2)
+    await insert(store, before, other)
+    statements.clear()
+    await update(store, before.but(priority=3, revision=7), other.but(error_message="no", revision=8))
+    updates: Sequence[str] = [each for each in statements if each.startswith("UPDATE")]
+    assert len(updates) == 2, "one for those in which the same columns change"
+    assert "priority" in updates[0]
+    assert "error_message" not in updates[0]
+    assert "task_type" not in "".join(updates)
+    assert await store.get_task(1) == before.but(priority=3, revision=7)
+
+
+def test_so_many_tasks_are_kept_and_none_that_is_finished() -> None:
+    recent = RecentTasks(most=2)
+    first, second, third = (a_task(id=number, revision=number) for number in (1, 2, 3))
+    recent.wrote([first, second])
+    recent.wrote([first, third])
+    assert [task.id for task in (first, second, third) if task.id in recent] == [1, 3]
+    recent.wrote([a_task(TaskStatus.SUCCESS, id=1, revision=4)])
+    assert 1 not in recent
+    recent.forget([3, 8])
+    assert 3 not in recent
+
+
+def test_the_data_of_a_checkpoint_is_not_kept() -> None:
+    recent = RecentTasks()
+    recent.wrote([a_task(id=1, checkpoint=a_checkpoint(1, data={"row": 1}))])
+    task = recent.find(1, 0)
+    assert task
+    assert task.checkpoint
+    assert task.checkpoint.data is None
