@@ -12,7 +12,7 @@ from enum import StrEnum
 from taskplane.server.core.change import SERVER, Change
 from taskplane.server.core.reports import retried
 from taskplane.server.core.retry import RetryPolicy
-from taskplane.server.core.task import Task, TaskStatus, Verb
+from taskplane.server.core.task import NO_LIMITS, Task, TaskStatus, Verb
 
 
 class Expiry(StrEnum):
@@ -28,6 +28,8 @@ class Expiry(StrEnum):
 
 def next_expiry(task: Task) -> datetime | None:
     """Return when the first limit of the task expires if nothing happens before; None if none does."""
+    if task.pending_command is None and task.limits == NO_LIMITS:
+        return None  # as it is for most tasks, whose every change asks
     return min((when for _, when in _expiries(task)), default=None)
 
 

@@ -98,6 +98,9 @@ class Limits:
     stall_timeout: timedelta | None = None
 
 
+NO_LIMITS = Limits()
+
+
 @dataclass(frozen=True, slots=True)
 class Transition:
     """One change of status. `revision` is 0 until the state manager has given it one."""
@@ -150,7 +153,7 @@ class Task:
     pending_command: PendingCommand | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     unit_labels: Mapping[str, str] = field(default_factory=dict)
-    limits: Limits = field(default_factory=Limits)
+    limits: Limits = NO_LIMITS
     # Closed stretches only; `active_seconds_at` adds the one under way.
     active_seconds: float = 0.0
     paused_seconds: float = 0.0
@@ -167,11 +170,11 @@ class Task:
         As `dataclasses.replace`, which looks at each of the forty fields: this is a sixth of its time, and each change
         of a task is a copy or two.
         """
-        if not changes.keys() <= self.__dict__.keys():
-            raise TypeError(f"a task has no {', '.join(changes.keys() - self.__dict__.keys())}")
         copy = object.__new__(type(self))
         copy.__dict__.update(self.__dict__)
         copy.__dict__.update(changes)
+        if len(copy.__dict__) != len(self.__dict__):
+            raise TypeError(f"a task has no {', '.join(changes.keys() - self.__dict__.keys())}")
         return copy
 
     def moved(self, to: TaskStatus, *, now: datetime, **changes: Any) -> Self:

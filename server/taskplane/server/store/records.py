@@ -4,13 +4,24 @@ import json
 from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import JSON, DateTime, Row, String, literal_column
 
 from taskplane.server.core.ledger import CommandState, LedgerEntry
 from taskplane.server.core.limits import next_expiry
-from taskplane.server.core.task import Checkpoint, Limits, PendingCommand, Progress, Task, TaskStatus, Transition, Verb
+from taskplane.server.core.task import (
+    NO_LIMITS,
+    Checkpoint,
+    Limits,
+    PendingCommand,
+    Progress,
+    Task,
+    TaskStatus,
+    Transition,
+    Verb,
+)
 from taskplane.server.core.unit import TaskTypeSupport, Unit, UnitStatus
 from taskplane.server.store import schema
 
@@ -29,16 +40,22 @@ def _known(moment: datetime) -> datetime:
     return moment.replace(tzinfo=UTC)
 
 
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+
+
 def json_text(value: Mapping[str, Any] | None) -> str | None:
     """JSON for a JSON column; None stays NULL."""
-    return None if value is None else json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return None if value is None else _encode(value)
 
 
 def time_text(moment: datetime | None) -> str | None:
     """A time as every database here reads it, and as SQLAlchemy's SQLite type writes it."""
-    if moment is None:
-        return None
-    # Times are UTC all over the server, so this is the text without its zone; a row has up to ten of them.
+    return None if moment is None else _time_text(moment)
+
+
+@lru_cache(maxsize=1024)  # a transaction puts its own time into ten columns of each of its rows
+def _time_text(moment: datetime) -> str:
+    # Times are UTC all over the server, so this is the text without its zone.
     return moment.isoformat(" ", "microseconds").removesuffix("+00:00")
 
 
@@ -216,7 +233,7 @@ def new_values(task: Task) -> dict[str, Any]:
     """Spread a new task over the columns of `tasks` that are not NULL, as driver values: texts and numbers."""
     values: dict[str, Any] = {"queued": 0, "expires_at": time_text(next_expiry(task))}
     for name, value in vars(task).items():
-        if value is not None:
+        if value is not None and value is not NO_LIMITS:
             _spread(name, value, values)
     return {column: value for column, value in values.items() if value is not None}
 
