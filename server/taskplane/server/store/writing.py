@@ -10,9 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Select, delete, select, tuple_
+from sqlalchemy import Connection, Select, bindparam, delete, select, tuple_
 
 from taskplane.server.core.ledger import LedgerEntry
+from taskplane.server.core.placement import claim_order
 from taskplane.server.core.task import FINAL, Checkpoint, Task, TaskStatus, Transition
 from taskplane.server.store import schema
 from taskplane.server.store.id_blocks import IdBlocks
@@ -33,6 +34,25 @@ from taskplane.server.store.records import (
 from taskplane.server.store.task_updates import documents, update_from_json
 
 _WAITING = (TaskStatus.PENDING, TaskStatus.PAUSED)
+
+
+def _queued() -> Select[Any]:
+    table = schema.tasks
+    return (
+        select(table.c.id, table.c.revision)
+        .with_hint(table, "FORCE INDEX (idx_claim)", "mysql")
+        .with_hint(table, "FORCE INDEX (idx_claim)", "mariadb")
+        .where(table.c.status == bindparam("status"), table.c.queued == 1)
+        .where(table.c.task_type.in_(bindparam("types", expanding=True)))
+        .where(table.c.not_before.is_(None) | (table.c.not_before <= bindparam("now")))
+        .order_by(table.c.priority.desc(), table.c.queued_at, table.c.id)
+        .limit(bindparam("most"))
+        .with_for_update(skip_locked=True)
+    )
+
+
+# Built once: putting it together takes longer than running it.
+_QUEUED = _queued()
 
 
 class StoredRequest(NamedTuple):
@@ -84,20 +104,12 @@ class WriteTransaction:
     def lock_tasks(self, task_ids: Iterable[int]) -> dict[int, Task]:
         """Return those of the tasks that exist. Locks in the order of ids, so that two writers rarely deadlock."""
         ids = sorted(task_ids)
-        found = self._lock_recent(ids) if any(task_id in self._recent for task_id in ids) else {}
-        if others := [task_id for task_id in ids if task_id not in found]:
-            query = select(schema.tasks).where(schema.tasks.c.id.in_(others)).order_by(schema.tasks.c.id)
-            found |= {task.id: task for task in self._lock(query.with_for_update())}
-        return found
-
-    def _lock_recent(self, ids: Sequence[int]) -> dict[int, Task]:
-        """Lock tasks and return those that are as they were written last: most need not be read for it."""
+        if not any(task_id in self._recent for task_id in ids):
+            return self._lock_and_read(ids)
         listed = ", ".join(map(str, ids))
         query = f"SELECT id, revision FROM tasks WHERE id IN ({listed}) ORDER BY id"  # noqa: S608  (numbers of ours)
         rows = self._connection.exec_driver_sql(query if self._is_sqlite else f"{query} FOR UPDATE")
-        found = {task.id: task for task_id, revision in rows if (task := self._recent.find(task_id, revision))}
-        self._locked.update(found)
-        return found
+        return self._as_locked(rows)
 
     def lock_queued(self, task_types: Iterable[str], now: datetime, limit: int, offset: int = 0) -> list[Task]:
         """Return queued tasks that are due, highest priority first, then oldest; skips what others have locked.
@@ -105,20 +117,11 @@ class WriteTransaction:
         One query for each status, so that the claim's index gives the order: with a sort, SKIP LOCKED would lock
         every row it reads, and where MySQL merges two indexes it would even wait.
         """
-        table = schema.tasks
-        found: list[Task] = []
-        for status in _WAITING:
-            query = (
-                select(table)
-                .with_hint(table, "FORCE INDEX (idx_claim)", "mysql")
-                .with_hint(table, "FORCE INDEX (idx_claim)", "mariadb")
-                .where(table.c.status == status, table.c.queued == 1, table.c.task_type.in_(list(task_types)))
-                .where(table.c.not_before.is_(None) | (table.c.not_before <= naive(now)))
-                .order_by(table.c.priority.desc(), table.c.queued_at, table.c.id)
-                .limit(offset + limit)  # the rows before the page may all be of this status, or none of them
-            )
-            found += self._lock(query.with_for_update(skip_locked=True))
-        return sorted(found, key=lambda task: (-task.priority, task.queued_at, task.id))[offset : offset + limit]
+        # The rows before the page may all be of one status, or none of them.
+        chosen = {"types": list(task_types), "now": naive(now), "most": offset + limit}
+        rows = [row for status in _WAITING for row in self._connection.execute(_QUEUED, chosen | {"status": status})]
+        found = self._as_locked(rows)
+        return sorted(found.values(), key=claim_order)[offset : offset + limit]
 
     def lock_running_on(self, unit_id: str) -> list[Task]:
         """Return the RUNNING and PAUSED tasks whose last dispatch was to this unit."""
@@ -277,6 +280,19 @@ class WriteTransaction:
         self._written.update((task.id, task) for task in tasks)
         if tasks:
             self._stored = (tasks[0].id, tasks[0].revision)
+
+    def _as_locked(self, rows: Iterable[Any]) -> dict[int, Task]:
+        """Return the tasks of locked rows, given as (id, revision): what is as it was written last is not read."""
+        known = {task_id: self._recent.find(task_id, revision) for task_id, revision in rows}
+        found = {task_id: task for task_id, task in known.items() if task}
+        self._locked.update(found)
+        return found | self._lock_and_read([task_id for task_id in known if task_id not in found])
+
+    def _lock_and_read(self, ids: Sequence[int]) -> dict[int, Task]:
+        if not ids:
+            return {}
+        query = select(schema.tasks).where(schema.tasks.c.id.in_(ids)).order_by(schema.tasks.c.id)
+        return {task.id: task for task in self._lock(query.with_for_update())}
 
     def _lock(self, query: Select[Any]) -> list[Task]:
         if self._is_sqlite:
