@@ -117,8 +117,6 @@ tasks = Table(
     Index("idx_claim", "status", "queued", text("priority DESC"), "queued_at", "id"),
     Index("idx_tasks_execution_unit_id", "execution_unit_id", "status"),
     Index("idx_tasks_expires_at", "expires_at"),
-    # For the purge of old tasks.
-    Index("idx_tasks_completed_at", "completed_at"),
     mysql_charset="utf8mb4",
 )
 

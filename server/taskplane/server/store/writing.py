@@ -227,10 +227,21 @@ class WriteTransaction:
         return self._lock(query.with_for_update(skip_locked=True))
 
     def lock_finished(self, before: datetime, limit: int) -> list[Task]:
-        """Return final tasks that were completed before a time."""
+        """Return final tasks that were completed before a time.
+
+        They are found among those that were created before it, which saves every task an index of its own for this.
+        """
         table = schema.tasks
-        query = select(table).where(table.c.completed_at < naive(before), table.c.status.in_(list(FINAL)))
-        return self._lock(query.order_by(table.c.completed_at).limit(limit).with_for_update(skip_locked=True))
+        query = (
+            select(table)
+            .with_hint(table, "FORCE INDEX (idx_created_at)", "mysql")
+            .with_hint(table, "FORCE INDEX (idx_created_at)", "mariadb")
+            .where(table.c.created_at < naive(before), table.c.completed_at < naive(before))
+            .where(table.c.status.in_(list(FINAL)))
+            .order_by(table.c.created_at)
+            .limit(limit)
+        )
+        return self._lock(query.with_for_update(skip_locked=True))
 
     def note_purge(self, revision: int) -> None:
         """Remember that history up to a revision may have gaps."""

@@ -108,7 +108,6 @@ def _create_tasks() -> None:
     op.create_index("idx_claim", "tasks", ["status", "queued", sa.text("priority DESC"), "queued_at", "id"])
     op.create_index("idx_tasks_execution_unit_id", "tasks", ["execution_unit_id", "status"])
     op.create_index("idx_tasks_expires_at", "tasks", ["expires_at"])
-    op.create_index("idx_tasks_completed_at", "tasks", ["completed_at"])
 
 
 def _create_history() -> None:
