@@ -231,35 +231,34 @@ _SPREAD: Mapping[str, Mapping[str, Callable[[Any], Any]]] = {
 
 def new_values(task: Task) -> dict[str, Any]:
     """Spread a new task over the columns of `tasks` that are not NULL, as driver values: texts and numbers."""
-    values: dict[str, Any] = {"queued": 0, "expires_at": time_text(next_expiry(task))}
-    for name, value in vars(task).items():
-        if value is not None and value is not NO_LIMITS:
-            _spread(name, value, values)
+    fields = {name: value for name, value in vars(task).items() if value is not None and value is not NO_LIMITS}
+    values = {"queued": 0, "expires_at": time_text(next_expiry(task))} | _spread(fields)
     return {column: value for column, value in values.items() if value is not None}
 
 
 def changed_values(before: Task, after: Task) -> dict[str, Any]:
     """Return the columns of `tasks` in which two versions of a task differ, with the values of the later one."""
-    # MySQL would put its own time into a row in which it is not named.
-    values: dict[str, Any] = {"updated_at": time_text(after.updated_at)}
     old = vars(before)
-    for name, value in vars(after).items():
-        # Most fields are the same objects, which is quick to see.
-        if value is not old[name] and value != old[name]:
-            _spread(name, value, values)
+    # Most fields are the same objects, which is quick to see.
+    changed = {name: value for name, value in vars(after).items() if value is not old[name] and value != old[name]}
+    values = _spread(changed)
+    # MySQL would put its own time into a row in which it is not named.
+    values["updated_at"] = time_text(after.updated_at)
     expires_at = next_expiry(after)
     if expires_at != next_expiry(before):
         values["expires_at"] = time_text(expires_at)
     return values
 
 
-def _spread(name: str, value: Any, values: dict[str, Any]) -> None:
-    columns = _SPREAD.get(name)
-    if columns is None:
-        values[name] = value
-    else:
-        for column, value_of in columns.items():
-            values[column] = value_of(value)
+def _spread(fields: Mapping[str, Any]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name, value in fields.items():
+        if name in _SPREAD:
+            for column, value_of in _SPREAD[name].items():
+                values[column] = value_of(value)
+        else:
+            values[name] = value
+    return values
 
 
 def transition_of(row: Row[Any]) -> Transition:

@@ -121,7 +121,7 @@ class Batch:
         self._commands += entries(self._tasks[change.task.id], change, self.now)
         for step, revision in zip(change.steps, self._transaction.next_revisions(len(change.steps)), strict=True):
             task = step.task.but(revision=revision)
-            transition = replace(step.transition, revision=revision) if step.transition else None
+            transition = step.transition and step.transition.numbered(revision)
             self._tasks[task.id] = task
             self.committed.append(Committed(task, transition, step.note, step.taken_from_unit))
         if change.steps:
