@@ -2,7 +2,6 @@
 
 import json
 import math
-from collections.abc import Mapping
 from typing import Any
 
 from google.protobuf.struct_pb2 import Struct, Value
@@ -40,8 +39,16 @@ def json_of(struct: Struct) -> Json:
 def struct_of(value: Json) -> Struct:
     """Return a dict of JSON values as a Struct."""
     struct = Struct()
-    _fill(struct, value)
+    fill_struct(struct, value)
     return struct
+
+
+def fill_struct(struct: Struct, value: Json) -> None:
+    """Put a dict of JSON values into an empty Struct. A Struct that is a field is set by it, even if to nothing."""
+    struct.SetInParent()
+    fields = struct.fields
+    for key, each in value.items():
+        _fill_value(fields[key], each)
 
 
 def _check_size(value: Json) -> None:
@@ -86,12 +93,6 @@ def _number_of(number: float) -> int | float:
     return int(number) if number.is_integer() and abs(number) <= _EXACT else number
 
 
-def _fill(struct: Struct, content: Mapping[str, Any]) -> None:
-    fields = struct.fields
-    for key, value in content.items():
-        _fill_value(fields[key], value)
-
-
 def _fill_value(target: Value, value: Any) -> None:
     if field := _FIELD_OF_TYPE.get(type(value)):
         setattr(target, field, value)
@@ -103,5 +104,4 @@ def _fill_value(target: Value, value: Any) -> None:
         for each in value:
             _fill_value(values.add(), each)
     else:
-        target.struct_value.SetInParent()
-        _fill(target.struct_value, value)
+        fill_struct(target.struct_value, value)
