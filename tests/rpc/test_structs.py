@@ -14,7 +14,7 @@ from taskplane.server.rpc.structs import MAX_JSON_BYTES, NotJson, json_of, struc
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
 SCALARS = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)
-VALUES = st.recursive(SCALARS | TEXTS, lambda inner: st.lists(inner) | st.dictionaries(TEXTS, inner), max_leaves=20)
+VALUES = st.recursive(SCALARS | TEXTS, lambda inner: st.lists(inner) | st.dictionaries(TEXTS, inner), max_leaves=10)
 USUAL = {"inputPath": "/data/users.csv", "batchSize": 1000, "validationRules": ["email"]}
 # What the most bytes of JSON come from.
 LONG_AS_JSON = ["\x01" * 1000, "", -1.7976931348623157e308, -(2**53) + 1, None, False, [], {}, {"": None}]
@@ -23,14 +23,10 @@ LONG_AS_JSON = ["\x01" * 1000, "", -1.7976931348623157e308, -(2**53) + 1, None, 
 @given(st.dictionaries(TEXTS, VALUES))
 @example(USUAL)
 @example({"true": True, "one": 1, "none": None, "list": [], "object": {}, "half": 0.5, "big": 2.0**60})
-def test_a_struct_is_that_of_protobuf(value: dict[str, Any]) -> None:
-    assert struct_of(value) == json_format.ParseDict(value, Struct())
-
-
-@given(st.dictionaries(TEXTS, VALUES))
-@example(USUAL)
-def test_what_goes_in_comes_out(value: dict[str, Any]) -> None:
-    assert json_of(struct_of(value)) == value
+def test_a_struct_is_that_of_protobuf_and_comes_out_as_it_went_in(value: dict[str, Any]) -> None:
+    struct = struct_of(value)
+    assert struct == json_format.ParseDict(value, Struct())
+    assert json_of(struct) == value
 
 
 def test_a_value_of_no_kind_is_null() -> None:
@@ -44,7 +40,7 @@ def test_a_number_that_is_not_json_is_refused(number: float) -> None:
         json_of(struct_of({"deep": [{"number": number}]}))
 
 
-@pytest.mark.parametrize("value", LONG_AS_JSON, ids=repr)
+@pytest.mark.parametrize("value", LONG_AS_JSON, ids=range(len(LONG_AS_JSON)))
 def test_no_value_is_longer_as_json_than_is_allowed_for(value: Any) -> None:
     for content in ({"": value}, {"list": [value] * 1000}):
         size = len(json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode())
