@@ -6,54 +6,58 @@ from collections.abc import Sequence
 
 import structlog
 
+from taskplane.server.observability.transition_lines import (
+    LOGGER,
+    TransitionFormatter,
+    json_line,
+    line_by,
+    plain_line,
+    transitions_record,
+)
 from taskplane.server.tasks.batch import Committed
 
-log = logging.getLogger("taskplane.transitions")
+log = logging.getLogger(LOGGER)
 
 
 def configure(level: str, style: str) -> None:
     """Send the logs of all libraries to standard error, as lines for people (`console`) or JSON (`json`)."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(formatter(style, has_colours=sys.stderr.isatty()))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    # No line tells of these, and finding them out is a third of the cost of a record.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    # Alembic tells of each start of its context; the migrations themselves are told by our own lines.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+
+
+def formatter(style: str, *, has_colours: bool) -> logging.Formatter:
+    """Return what makes lines of records."""
+    if style == "json":
+        return TransitionFormatter(json_line, _by(structlog.processors.JSONRenderer(ensure_ascii=False)))
+    others = _by(structlog.dev.ConsoleRenderer(colors=has_colours))
+    return TransitionFormatter(line_by(others) if has_colours else plain_line, others)
+
+
+def _by(renderer: structlog.types.Processor) -> logging.Formatter:
     shared: list[structlog.types.Processor] = [
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.stdlib.ExtraAdder(),
     ]
-    last: structlog.types.Processor = structlog.processors.JSONRenderer(ensure_ascii=False)
-    if style == "console":
-        last = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
-    formatter = structlog.stdlib.ProcessorFormatter(
+    return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared,
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             structlog.processors.format_exc_info,
-            last,
+            renderer,
         ],
     )
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(formatter)
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(level)
-    # Alembic tells of each start of its context; the migrations themselves are told by our own lines.
-    logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
 def log_transitions(committed: Sequence[Committed]) -> None:
     """Tell of each change of status. A listener of the group commit."""
-    if not log.isEnabledFor(logging.INFO):
-        return
-    for event in committed:
-        if transition := event.transition:
-            log.info(
-                "%s -> %s",
-                transition.from_status or "new",
-                transition.to_status,
-                extra={
-                    "task_id": transition.task_id,
-                    "attempt": transition.attempt,
-                    "unit_id": event.task.execution_unit_id,
-                    "by": transition.changed_by,
-                    "reason": transition.reason,
-                },
-            )
+    if log.isEnabledFor(logging.INFO) and (told := [each for each in committed if each.transition]):
+        log.handle(transitions_record(told))

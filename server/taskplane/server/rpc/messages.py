@@ -1,7 +1,6 @@
 """Core objects as messages of taskplane.v1."""
 
-import math
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
 from google.protobuf.duration_pb2 import Duration
@@ -10,12 +9,16 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from taskplane.server.core.ledger import CommandState, LedgerEntry
 from taskplane.server.core.task import Checkpoint, Limits, PendingCommand, Progress, Task, TaskStatus, Transition, Verb
 from taskplane.server.core.unit import Unit, UnitStatus
-from taskplane.server.rpc.structs import struct_of
+from taskplane.server.rpc.structs import fill_struct, struct_of
 from taskplane.server.services.view import TaskView
 from taskplane.server.services.watching import TOLD_KEPT, Changed, KeepAlive, Snapshot, SnapshotComplete, WatchEvent
 from taskplane.server.tasks.watch import Progressed
 from taskplane.server.units.registry import WaitingReason
 from taskplane.v1 import execution_unit_pb2, task_pb2, task_service_pb2
+
+_NO_LIMITS = Limits()
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_DAY_SECONDS = 24 * 3600
 
 _STATUS = {status: task_pb2.TaskStatus.Value(f"TASK_STATUS_{status}") for status in TaskStatus}
 _WAITING = {reason: task_pb2.WaitingReason.Value(f"WAITING_REASON_{reason}") for reason in WaitingReason}
@@ -31,7 +34,11 @@ _COMMAND_STATE = {state: task_service_pb2.CommandState.Value(f"COMMAND_STATE_{st
 
 
 def task_message(view: TaskView, *, with_checkpoint_data: bool = False) -> task_pb2.Task:
-    """Return a task as callers see it."""
+    """Return a task as callers see it.
+
+    This is the answer to most calls: what a task has not got costs nothing, and what it has is not made and copied but
+    filled in where it belongs.
+    """
     task = view.task
     message = task_pb2.Task(
         id=task.id,
@@ -39,36 +46,64 @@ def task_message(view: TaskView, *, with_checkpoint_data: bool = False) -> task_
         task_type=task.task_type,
         status=_STATUS[task.status],
         priority=task.priority,
-        config=struct_of(task.config),
-        execution_unit_id=task.execution_unit_id or "",
-        execution_unit_type=task.execution_unit_type or "",
-        created_at=_time(task.created_at),
-        updated_at=_time(task.updated_at),
-        started_at=_time(task.started_at),
-        completed_at=_time(task.completed_at),
-        error_message=task.error_message or "",
         retry_count=task.retry_count,
         max_retries=task.max_retries,
-        result=None if task.result is None else struct_of(task.result),
         revision=task.revision,
         attempt=task.attempt,
-        progress=progress_message(task.progress) if task.progress else None,
-        checkpoint=checkpoint_message(task.checkpoint, with_data=with_checkpoint_data) if task.checkpoint else None,
-        queued_at=_time(task.queued_at),
-        not_before=_time(task.not_before),
-        pending_command=_pending_message(task.pending_command) if task.pending_command else None,
-        labels=task.labels,
-        unit_labels=task.unit_labels,
-        limits=_limits_message(task.limits) if task.limits != Limits() else None,
     )
+    fill_struct(message.config, task.config)
+    _add_wishes(message, task)
+    _add_run(message, task, with_checkpoint_data=with_checkpoint_data)
+    _add_times(message, task)
     _add_moment(message, task, view)
     return message
 
 
+def _add_wishes(message: task_pb2.Task, task: Task) -> None:
+    """Add what was asked for beyond the work itself."""
+    if task.labels:
+        message.labels.update(task.labels)
+    if task.unit_labels:
+        message.unit_labels.update(task.unit_labels)
+    if task.limits != _NO_LIMITS:
+        message.limits.CopyFrom(_limits_message(task.limits))
+    if task.pending_command:
+        message.pending_command.CopyFrom(_pending_message(task.pending_command))
+
+
+def _add_run(message: task_pb2.Task, task: Task, *, with_checkpoint_data: bool) -> None:
+    """Add who does it, how far it is and what came of it."""
+    if task.execution_unit_id:
+        message.execution_unit_id = task.execution_unit_id
+    if task.execution_unit_type:
+        message.execution_unit_type = task.execution_unit_type
+    if task.error_message:
+        message.error_message = task.error_message
+    if task.result is not None:
+        fill_struct(message.result, task.result)
+    if task.progress:
+        message.progress.CopyFrom(progress_message(task.progress))
+    if task.checkpoint:
+        message.checkpoint.CopyFrom(checkpoint_message(task.checkpoint, with_data=with_checkpoint_data))
+
+
+def _add_times(message: task_pb2.Task, task: Task) -> None:
+    _set_time(message.created_at, task.created_at)
+    _set_time(message.updated_at, task.updated_at)
+    if task.started_at:
+        _set_time(message.started_at, task.started_at)
+    if task.completed_at:
+        _set_time(message.completed_at, task.completed_at)
+    if task.queued_at:
+        _set_time(message.queued_at, task.queued_at)
+    if task.not_before:
+        _set_time(message.not_before, task.not_before)
+
+
 def _add_moment(message: task_pb2.Task, task: Task, view: TaskView) -> None:
     """Add what depends on when the task was looked at."""
-    message.active_time.FromTimedelta(timedelta(seconds=task.active_seconds_at(view.seen_at)))
-    message.paused_time.FromTimedelta(timedelta(seconds=task.paused_seconds_at(view.seen_at)))
+    _set_seconds(message.active_time, task.active_seconds_at(view.seen_at))
+    _set_seconds(message.paused_time, task.paused_seconds_at(view.seen_at))
     if view.waiting:
         message.waiting_reason = _WAITING[view.waiting.reason]
         message.waiting_message = view.waiting.message
@@ -216,12 +251,27 @@ def _pending_message(pending: PendingCommand) -> task_pb2.PendingCommand:
 def _time(moment: datetime | None) -> Timestamp | None:
     if moment is None:
         return None
-    # As Timestamp.FromDatetime does it, in a fraction of its time.
-    return Timestamp(seconds=math.floor(moment.timestamp()), nanos=moment.microsecond * 1000)
+    timestamp = Timestamp()
+    _set_time(timestamp, moment)
+    return timestamp
+
+
+def _set_time(timestamp: Timestamp, moment: datetime) -> None:
+    """As Timestamp.FromDatetime does it, in a fraction of its time."""
+    since = moment - _EPOCH
+    timestamp.seconds = since.days * _DAY_SECONDS + since.seconds
+    timestamp.nanos = since.microseconds * 1000
 
 
 def seconds_message(seconds: float) -> Duration:
     """Return a duration."""
     duration = Duration()
-    duration.FromTimedelta(timedelta(seconds=seconds))
+    _set_seconds(duration, seconds)
     return duration
+
+
+def _set_seconds(duration: Duration, seconds: float) -> None:
+    """As Duration.FromTimedelta does it for what is not negative, in a fraction of its time."""
+    length = timedelta(seconds=seconds)
+    duration.seconds = length.days * _DAY_SECONDS + length.seconds
+    duration.nanos = length.microseconds * 1000

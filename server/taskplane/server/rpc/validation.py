@@ -77,6 +77,8 @@ class Checker:
 
     def labels(self, name: str, value: Mapping[str, str]) -> dict[str, str]:
         """Check labels."""
+        if not value:
+            return {}
         if len(value) > MAX_LABELS:
             self.refuse(name, f"has {len(value)} entries; at most {MAX_LABELS} are allowed")
         for key, each in value.items():
