@@ -55,9 +55,11 @@ async def test_control_goes_ahead_of_starts_and_each_kind_keeps_its_order(open_l
 async def test_acknowledgements_merge_and_never_go_back(open_link: StreamLink) -> None:
     open_link.acknowledge(3)
     open_link.acknowledge(7)
-    open_link.acknowledge(5, heartbeat=2)
+    open_link.acknowledge(5)
+    open_link.answer_heartbeat(2)
     assert await open_link.next() == Outgoing(ack=Ack(7, 2))
-    open_link.acknowledge(6, heartbeat=1)
+    open_link.acknowledge(6)
+    open_link.answer_heartbeat(1)
     assert await open_link.next() == Outgoing(ack=Ack(7, 2))
 
 

@@ -1,4 +1,4 @@
-"""The gRPC face of ExecutionUnitControl: one coroutine reads a unit's stream, one writes it, one acknowledges.
+"""The gRPC face of ExecutionUnitControl: one coroutine reads a unit's stream, one writes it.
 
 The calls of units without a stream are converted, made and converted back.
 """
@@ -25,6 +25,7 @@ from taskplane.server.units.callbacks import Callbacks
 from taskplane.server.units.http_units import HttpUnits
 from taskplane.server.units.links.stream import StreamLink
 from taskplane.server.units.manager import ExecutionUnitManager
+from taskplane.server.units.report_line import ReportLine
 from taskplane.server.units.reporting import ReportDesk
 from taskplane.server.units.session import Session
 from taskplane.v1 import execution_unit_control_pb2 as pb
@@ -83,27 +84,30 @@ class UnitControlServicer(pb_grpc.ExecutionUnitControlServicer):
     async def _converse(
         self, session: Session, link: StreamLink, messages: AsyncIterator[pb.UnitMessage], context: Context
     ) -> None:
+        line = ReportLine(session, link, self._desk)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(_write(link, context))
-                group.create_task(session.acknowledge())
-                group.create_task(self._read(session, messages, group))
+                group.create_task(line.run())
+                group.create_task(self._read(session, link, line, messages))
         except BaseExceptionGroup as errors:
             # Unwrapped here: raised as a group, the answer to the unit would be INTERNAL.
             cause = _cause(errors)
             if not isinstance(cause, _StreamEnded):
                 raise cause from None
+        finally:
+            line.close()
 
     async def _read(
-        self, session: Session, messages: AsyncIterator[pb.UnitMessage], group: asyncio.TaskGroup
+        self, session: Session, link: StreamLink, line: ReportLine, messages: AsyncIterator[pb.UnitMessage]
     ) -> NoReturn:
         async for message in messages:
             self._units.heard_from(session)
             match message.WhichOneof("body"):
                 case "reports":
-                    await self._take_reports(session, message.reports, group)
+                    await _take_reports(line, message.reports)
                 case "heartbeat":
-                    session.heartbeat(message.heartbeat.number)
+                    link.answer_heartbeat(message.heartbeat.number)
                 case "capacity":
                     self._change_capacity(session, message.capacity.capacity)
                 case "draining":
@@ -115,15 +119,6 @@ class UnitControlServicer(pb_grpc.ExecutionUnitControlServicer):
                 case None:
                     pass  # a body that this server does not know yet; it has renewed the lease
         raise _StreamEnded
-
-    async def _take_reports(self, session: Session, message: pb.Reports, group: asyncio.TaskGroup) -> None:
-        now = utc_now()
-        for each in message.reports:
-            session.check_sequence(each.sequence)
-            report = read_report(each, now)
-            # Tasks begin in the order in which they are made, so reports are proposed in their order too.
-            settled = group.create_task(self._desk.settle(session, report))
-            await session.track(report.sequence, settled)
 
     def _change_capacity(self, session: Session, capacity: int) -> None:
         check = Checker()
@@ -142,6 +137,14 @@ async def _first_message(messages: AsyncIterator[pb.UnitMessage]) -> pb.Hello:
     if message is None or body != "hello":
         raise HelloExpected(body or "an unknown body")
     return message.hello
+
+
+async def _take_reports(line: ReportLine, message: pb.Reports) -> None:
+    now = utc_now()
+    for each in message.reports:
+        line.check_sequence(each.sequence)
+        await line.room()
+        line.take(read_report(each, now))
 
 
 async def _write(link: StreamLink, context: Context) -> NoReturn:

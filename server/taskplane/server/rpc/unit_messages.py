@@ -35,7 +35,7 @@ from taskplane.server.core.reports import Failure
 from taskplane.server.core.task import Checkpoint, Progress
 from taskplane.server.core.unit import AttemptState, HeldAttempt, Hello, TaskTypeSupport
 from taskplane.server.rpc.messages import checkpoint_message, seconds_message
-from taskplane.server.rpc.structs import NotJson, json_of, struct_of
+from taskplane.server.rpc.structs import NotJson, fill_struct, json_of
 from taskplane.server.rpc.validation import Checker
 from taskplane.server.units.links.stream import Outgoing
 from taskplane.v1 import execution_unit_control_pb2 as pb
@@ -139,14 +139,19 @@ def _kind(check: Checker, message: pb.Report, now: datetime) -> Kind:
     if name in {"accepted", "rejected"} and not message.command_id:
         check.refuse("reports.command_id", f"is required with {name}")
     try:
-        return _known_kind(check, message, now)
+        return _known_kind(check, name, message, now)
     except _TooBig as error:
         return Failed(Failure(f"the unit's {name} report: {error}", not_retryable=True))
 
 
-def _known_kind(check: Checker, message: pb.Report, now: datetime) -> Kind:  # noqa: PLR0911  (one line a kind)
+def _known_kind(  # noqa: PLR0911  (one line a kind)
+    check: Checker, name: str, message: pb.Report, now: datetime
+) -> Kind:
     attempt = message.attempt
-    match message.WhichOneof("kind"):
+    match name:
+        case "succeeded":
+            has_result = message.succeeded.HasField("result")
+            return Succeeded(_json("result", message.succeeded.result) if has_result else None)
         case "rejected":
             reason = pb.RejectReason.Name(message.rejected.reason).removeprefix("REJECT_REASON_")
             return Rejected(reason, message.rejected.message[:MAX_PROGRESS_MESSAGE])
@@ -158,9 +163,6 @@ def _known_kind(check: Checker, message: pb.Report, now: datetime) -> Kind:  # n
             paused = message.paused
             progress = _progress(check, paused.progress, now) if paused.HasField("progress") else None
             return Paused(_carried(check, paused, attempt, now), progress)
-        case "succeeded":
-            has_result = message.succeeded.HasField("result")
-            return Succeeded(_json("result", message.succeeded.result) if has_result else None)
         case "failed":
             return Failed(_failure(check, message.failed, attempt, now))
         case "cancelled":
@@ -224,11 +226,12 @@ def server_messages(outgoing: Outgoing) -> list[pb.ServerMessage]:
 def _command_messages(commands: Iterable[Command]) -> Iterator[pb.ServerMessage]:
     message, size = pb.ServerMessage(), 0
     for command in map(_command, commands):
-        if size and size + command.ByteSize() > FULL_MESSAGE_BYTES:
+        command_size = command.ByteSize()
+        if size and size + command_size > FULL_MESSAGE_BYTES:
             yield message
             message, size = pb.ServerMessage(), 0
         message.commands.commands.append(command)
-        size += command.ByteSize()
+        size += command_size
     if size:
         yield message
 
@@ -257,7 +260,7 @@ def _command(command: Command) -> pb.Command:
     message = pb.Command(command_id=command.command_id, task_id=command.task_id, attempt=command.attempt)
     match command.order:
         case StartOrder(dispatch):
-            message.start.CopyFrom(_start(dispatch))
+            _fill_start(message.start, dispatch)
         case ResumeOrder(held_attempt, dispatch):
             message.resume.held_attempt = held_attempt
             message.resume.last_checkpoint_number = dispatch.task.last_checkpoint_number
@@ -272,18 +275,16 @@ def _command(command: Command) -> pb.Command:
     return message
 
 
-def _start(dispatch: Dispatch) -> pb.StartOrder:
+def _fill_start(message: pb.StartOrder, dispatch: Dispatch) -> None:
     task = dispatch.task
-    checkpoint = dispatch.checkpoint
-    return pb.StartOrder(
-        task_type=task.task_type,
-        task_name=task.task_name,
-        config=struct_of(task.config),
-        checkpoint=checkpoint_message(checkpoint, with_data=True) if checkpoint else None,
-        last_checkpoint_number=task.last_checkpoint_number,
-        retry_count=task.retry_count,
-        max_retries=task.max_retries,
-    )
+    message.task_type = task.task_type
+    message.task_name = task.task_name
+    fill_struct(message.config, task.config)
+    if dispatch.checkpoint:
+        message.checkpoint.CopyFrom(checkpoint_message(dispatch.checkpoint, with_data=True))
+    message.last_checkpoint_number = task.last_checkpoint_number
+    message.retry_count = task.retry_count
+    message.max_retries = task.max_retries
 
 
 def unit_statuses(check: Checker, statuses: "list[execution_unit_pb2.ExecutionUnitStatus.ValueType]") -> set[str]:

@@ -1,5 +1,6 @@
 """The TaskStateManager: every change of a task, and of `tasks.status` above all, goes through here."""
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TypeVar
@@ -62,6 +63,10 @@ class TaskStateManager:
         `change` runs in the writer's thread, on the locked task, and may run more than once.
         """
         return _the_task(task_id, await self._commits.submit(ChangeTask(task_id, change), request))
+
+    def propose(self, task_id: int, change: Callable[[Task, datetime], Change]) -> "asyncio.Future[Task]":
+        """Apply a change as `change` does, for callers that do not wait; changes are decided in the order of calls."""
+        return self._commits.submit(ChangeTask(task_id, change))
 
     async def change_from_checkpoint(
         self,

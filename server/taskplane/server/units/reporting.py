@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from functools import partial
+from collections.abc import Callable
+from datetime import datetime
 
 from taskplane.server.core import reports
 from taskplane.server.core.change import Change
@@ -35,7 +36,10 @@ RETRY_SECONDS = 0.5
 
 
 class ReportDesk:
-    """Settles reports, one at a time for each call; calls for the same task are decided in the order they were made."""
+    """Settles reports: first each is heard, then, if that was not all, proposed, which can be done again.
+
+    Reports of the same task are decided in the order in which they were proposed.
+    """
 
     def __init__(self, states: TaskStateManager, live: LiveAttempts, watch: WatchHub, registry: Registry) -> None:
         self._states = states
@@ -46,67 +50,84 @@ class ReportDesk:
     async def settle(self, session: Session, report: Report) -> DropReason | None:
         """Return when what was reported is durable, or of no consequence.
 
-        While the database is away, reports wait here, and the unit's stream stays up. A unit that speaks for an attempt
-        that is over is told to drop it; why is returned too.
+        While the database is away, the report waits here. A unit that speaks for an attempt that is over is told to
+        drop it; why is returned too.
         """
-        try:
-            await self._settle_patiently(session, report)
-        except StaleAttempt as stale:
-            return self._drop(session, report, stale.drop)
-        except TaskNotFound:
-            return self._drop(session, report, DropReason.DELETED)
-        return None
-
-    async def _settle_patiently(self, session: Session, report: Report) -> None:
-        speaker = Speaker(session.unit_id, report.attempt)
+        if self.hear(session, report):
+            return None
         while True:
             try:
-                return await self._settle(session, speaker, report)
+                await self.propose(session, report)
             except DatabaseUnavailable as error:
                 log.warning("report %s of unit %s waits: %s", report.sequence, session.unit_id, error.message)
                 await asyncio.sleep(RETRY_SECONDS)
+            except (StaleAttempt, TaskNotFound) as error:
+                return self.refused(session, report, error)
+            else:
+                return None
 
-    async def _settle(self, session: Session, speaker: Speaker, report: Report) -> None:
+    def hear(self, session: Session, report: Report) -> bool:
+        """Take what is true of this moment, and kept in memory. Returns whether that was all."""
         match report.kind:
             case Accepted():
                 self._accepted(session, report)
+                return True
             case ProgressMade(progress):
-                await self._progressed(speaker, report, progress)
+                return self._progressed(session, report, progress)
             case Rejected():
-                await self._rejected(session, speaker, report, report.kind)
+                self._rejected(session, report, report.kind)
             case Paused():
-                await self._paused(session, speaker, report, report.kind)
+                self._paused(session, report)
             case _:
-                await self._change(report, speaker)
+                pass
+        return False
 
-    async def _change(self, report: Report, speaker: Speaker) -> Task:
+    def propose(self, session: Session, report: Report) -> "asyncio.Future[Task]":
+        """Propose what a report changes. The future is done when that is durable, or with the error."""
+        return self._states.propose(report.task_id, self._change(report, Speaker(session.unit_id, report.attempt)))
+
+    def refused(self, session: Session, report: Report, error: BaseException) -> DropReason:
+        """Tell a unit that speaks for an attempt that is over to drop it, and return why. Raises any other error."""
+        match error:
+            case StaleAttempt():
+                return self._drop(session, report, error.drop)
+            case TaskNotFound():
+                return self._drop(session, report, DropReason.DELETED)
+            case _:
+                raise error
+
+    def _change(  # noqa: PLR0911  (one a kind)
+        self, report: Report, speaker: Speaker
+    ) -> Callable[[Task, datetime], Change]:
         match report.kind:
-            case CheckpointMade(checkpoint):
-                change = partial(reports.checkpointed, checkpoint=checkpoint)
+            case CheckpointMade(made):
+                return lambda task, now: reports.checkpointed(task, speaker, now, checkpoint=made)
+            case Paused(checkpoint, progress):
+                return lambda task, now: reports.paused(task, speaker, now, checkpoint=checkpoint, progress=progress)
             case Succeeded(result):
-                change = partial(reports.succeeded, result=result)
+                return lambda task, now: reports.succeeded(task, speaker, now, result=result)
             case Failed(failure):
-                change = partial(reports.failed, failure=failure, policy=self._states.retry_policy)
+                policy = self._states.retry_policy
+                return lambda task, now: reports.failed(task, speaker, now, failure=failure, policy=policy)
             case Cancelled(message):
-                change = partial(reports.cancelled, message=message)
+                return lambda task, now: reports.cancelled(task, speaker, now, message=message)
             case Released(checkpoint, message):
-                change = partial(reports.released, checkpoint=checkpoint, message=message)
-            case other:
-                raise TypeError(f"{other} does not change a task")
-        return await self._states.change(report.task_id, lambda task, now: change(task, speaker, now))
+                return lambda task, now: reports.released(task, speaker, now, checkpoint=checkpoint, message=message)
+            case Rejected() as rejected if report.command_id == start_id(report.task_id, report.attempt):
+                return lambda task, now: reports.start_rejected(task, speaker, now, message=_text(rejected))
+            case Rejected() as rejected:
+                return lambda task, now: reports.command_rejected(
+                    task, speaker, now, command_id=report.command_id, message=_text(rejected)
+                )
+            case Accepted() | ProgressMade():
+                return lambda task, _now: _fenced(task, speaker)
 
-    async def _paused(self, session: Session, speaker: Speaker, report: Report, paused: Paused) -> None:
+    def _paused(self, session: Session, report: Report) -> None:
         # The unit holds it from now on, whatever becomes of the task; so a resume right after finds its way back. A
         # late word of an older attempt says nothing about the one that is held.
         unit = self._registry.find(session.unit_id)
         if unit and unit.runs(report.task_id, report.attempt):
             self._registry.hold(unit, report.task_id, report.attempt)
-        await self._states.change(
-            report.task_id,
-            lambda task, now: reports.paused(
-                task, speaker, now, checkpoint=paused.checkpoint, progress=paused.progress
-            ),
-        )
 
     def _accepted(self, session: Session, report: Report) -> None:
         session.answered(report.command_id)
@@ -121,31 +142,31 @@ class ReportDesk:
         elif unit.runs(report.task_id, report.attempt) or unit.held.get(report.task_id) == report.attempt:
             self._live.command_accepted(report.task_id, report.attempt, report.command_id, report.received_at)
 
-    async def _progressed(self, speaker: Speaker, report: Report, progress: Progress) -> None:
-        unit = self._registry.find(speaker.unit_id)
+    def _progressed(self, session: Session, report: Report, progress: Progress) -> bool:
+        unit = self._registry.find(session.unit_id)
         running = unit.running.get(report.task_id) if unit else None
-        if running is None or running.attempt != speaker.attempt:
-            # Not known to run here: ask the fence, so that the unit hears why.
-            await self._states.change(report.task_id, lambda task, now: _fenced(task, speaker))
-            return
+        if running is None or running.attempt != report.attempt:
+            # Not known to run here: the fence is asked, so that the unit hears why.
+            return False
         self._live.progressed(report.task_id, report.attempt, progress)
         self._watch.publish_progress(Progressed(report.task_id, running.task_type, report.attempt, progress))
+        return True
 
-    async def _rejected(self, session: Session, speaker: Speaker, report: Report, rejected: Rejected) -> None:
+    def _rejected(self, session: Session, report: Report, rejected: Rejected) -> None:
         session.answered(report.command_id)
-        message = f"{rejected.reason}: {rejected.message}" if rejected.message else rejected.reason
-        log.warning("unit %s rejected %s of task %s: %s", session.unit_id, report.command_id, report.task_id, message)
-        if report.command_id == start_id(report.task_id, report.attempt):
-            change = partial(reports.start_rejected, message=message)
-        else:
-            change = partial(reports.command_rejected, command_id=report.command_id, message=message)
-        await self._states.change(report.task_id, lambda task, now: change(task, speaker, now))
+        log.warning(
+            "unit %s rejected %s of task %s: %s", session.unit_id, report.command_id, report.task_id, _text(rejected)
+        )
 
     def _drop(self, session: Session, report: Report, reason: DropReason) -> DropReason:
         self._registry.release_if(report.task_id, session.unit_id, report.attempt)
         if not isinstance(report.kind, Accepted | Rejected | Cancelled | Succeeded | Failed | Released):
             session.deliver([drop_command(report.task_id, report.attempt, reason)])
         return reason
+
+
+def _text(rejected: Rejected) -> str:
+    return f"{rejected.reason}: {rejected.message}" if rejected.message else rejected.reason
 
 
 def _fenced(task: Task, speaker: Speaker) -> Change:

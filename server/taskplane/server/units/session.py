@@ -4,11 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from taskplane.server.core.command import Command
-from taskplane.server.core.errors import DropReason, FieldViolation, InvalidFields
 from taskplane.server.units.links import Link
-
-# Reports that may wait for their commit. A unit that sends more is not read until some are durable.
-MAX_UNACKNOWLEDGED = 1000
 
 
 class _Told:
@@ -27,7 +23,7 @@ class _Told:
 
 
 class Session:
-    """A unit's session: its link, what was sent over it, and its reports that are not acknowledged yet."""
+    """A unit's session: its link, and what was sent over it."""
 
     draining = _Told()
     # The welcome is on its way: the unit's inventory is settled, so it can be given work.
@@ -46,11 +42,8 @@ class Session:
         self.is_answering = True
         self.link = link
         self._sent: set[str] = set()
-        self._last_sequence = 0
-        self._acknowledged = 0
         # Set when the session is over.
         self.ended = asyncio.Event()
-        self._reports: asyncio.Queue[tuple[int, asyncio.Future[DropReason | None]]] = asyncio.Queue(MAX_UNACKNOWLEDGED)
 
     @property
     def takes_work(self) -> bool:
@@ -67,27 +60,3 @@ class Session:
     def answered(self, command_id: str) -> None:
         """Take that the unit has answered a command: it will not be sent again, so it need not be remembered."""
         self._sent.discard(command_id)
-
-    def check_sequence(self, sequence: int) -> None:
-        """Raise InvalidFields unless this is the report after the last one."""
-        if sequence != self._last_sequence + 1:
-            wanted = f"must be {self._last_sequence + 1}, one more than the last; got {sequence}"
-            raise InvalidFields(FieldViolation("reports.sequence", wanted))
-        self._last_sequence = sequence
-
-    async def track(self, sequence: int, settled: "asyncio.Future[DropReason | None]") -> None:
-        """Take a report on that is acknowledged when it is settled. Waits while too many are not."""
-        await self._reports.put((sequence, settled))
-
-    async def acknowledge(self) -> None:
-        """Acknowledge reports in order, as they become durable, for ever. Raises what settling one raised."""
-        while True:
-            sequence, settled = await self._reports.get()
-            await settled
-            # Acknowledgements merge in the link, so those that became durable together go out as one.
-            self._acknowledged = sequence
-            self.link.acknowledge(sequence)
-
-    def heartbeat(self, number: int) -> None:
-        """Answer a heartbeat."""
-        self.link.acknowledge(self._acknowledged, heartbeat=number)

@@ -16,9 +16,6 @@ class Link(Protocol):
     def send(self, commands: Sequence[Command]) -> None:
         """Send commands. Those that control go ahead of those that start."""
 
-    def acknowledge(self, sequence: int, heartbeat: int = 0) -> None:
-        """Tell that all reports up to this one are durable, and that this heartbeat has arrived."""
-
     def ask_to_drain(self, timeout_seconds: float | None) -> None:
         """Ask the unit to leave."""
 

@@ -76,9 +76,6 @@ class HttpLink:
         self._orders += sorted(commands, key=lambda command: command.is_start)
         self._wake.set()
 
-    def acknowledge(self, sequence: int, heartbeat: int = 0) -> None:
-        """Nothing to do: a callback is acknowledged by its answer."""
-
     def ask_to_drain(self, timeout_seconds: float | None) -> None:
         """Pause what is at work, and end the session when nothing is, or when the time is up."""
         self._is_draining = True

@@ -45,7 +45,8 @@ class StreamLink:
         self._welcomed = False
         self._control: list[Command] = []
         self._starts: list[Command] = []
-        self._ack = Ack(0, 0)
+        self._acknowledged = 0
+        self._heartbeat = 0
         self._ack_is_due = False
         self._drain: DrainRequest | None = None
         self._error: TaskplaneError | None = None
@@ -63,9 +64,15 @@ class StreamLink:
             (self._starts if command.is_start else self._control).append(command)
         self._wake.set()
 
-    def acknowledge(self, sequence: int, heartbeat: int = 0) -> None:
-        """Tell that all reports up to this one are durable, and that this heartbeat has arrived."""
-        self._ack = Ack(max(sequence, self._ack.sequence), max(heartbeat, self._ack.heartbeat))
+    def acknowledge(self, sequence: int) -> None:
+        """Tell that all reports up to this one are durable."""
+        self._acknowledged = max(sequence, self._acknowledged)
+        self._ack_is_due = True
+        self._wake.set()
+
+    def answer_heartbeat(self, number: int) -> None:
+        """Tell that this heartbeat has arrived."""
+        self._heartbeat = max(number, self._heartbeat)
         self._ack_is_due = True
         self._wake.set()
 
@@ -90,7 +97,7 @@ class StreamLink:
                 return self._take()
 
     def _take(self) -> Outgoing:
-        ack = self._ack if self._ack_is_due else None
+        ack = Ack(self._acknowledged, self._heartbeat) if self._ack_is_due else None
         outgoing = Outgoing(self._welcome, self._control + self._starts, ack, self._drain)
         self._welcome, self._control, self._starts, self._drain = None, [], [], None
         self._ack_is_due = False

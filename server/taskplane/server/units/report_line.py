@@ -1,0 +1,136 @@
+"""The reports of one stream, from their arrival to their acknowledgement."""
+
+import asyncio
+import logging
+from collections import deque
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from taskplane.server.core.errors import DatabaseUnavailable, FieldViolation, InvalidFields
+from taskplane.server.core.report import Report
+from taskplane.server.units.links.stream import StreamLink
+from taskplane.server.units.reporting import RETRY_SECONDS, ReportDesk
+from taskplane.server.units.session import Session
+
+log = logging.getLogger(__name__)
+
+# Reports that may wait for their commit. A unit that sends more is not read until some are durable.
+MAX_UNACKNOWLEDGED = 1000
+
+# Done when a report is durable, or with the error.
+Answer = asyncio.Future[Any]
+
+
+@dataclass(slots=True)
+class _Waiting:
+    report: Report
+    # None until it is proposed.
+    answer: Answer | None
+
+    def must_be_proposed(self) -> bool:
+        """Whether it was not proposed yet, or the database was away."""
+        return self.answer is None or (self.answer.done() and _database_is_away(self.answer))
+
+    def is_under_way(self) -> bool:
+        return self.answer is not None and not self.answer.done()
+
+
+class ReportLine:
+    """Proposes reports as they come, without a coroutine for each, and acknowledges them in their order.
+
+    Answers come in the order of proposals, many at a time, so it is enough to look at the head of the line whenever
+    one has come. While the database is away the line stands, and the stream stays up; then all that it could not take
+    is proposed again, in order. `run` raises whatever else goes wrong.
+    """
+
+    def __init__(self, session: Session, link: StreamLink, desk: ReportDesk) -> None:
+        self._session = session
+        self._link = link
+        self._desk = desk
+        self._line: deque[_Waiting] = deque()
+        self._last_sequence = 0
+        # Set while the line stands: because the database is away, or for good if there is a failure.
+        self._stands = asyncio.Event()
+        self._failure: Exception | None = None
+        self._has_moved = asyncio.Event()
+        # The answer to what is taken without a proposal.
+        self._taken: Answer = asyncio.get_running_loop().create_future()
+        self._taken.set_result(None)
+
+    def check_sequence(self, sequence: int) -> None:
+        """Raise InvalidFields unless this is the report after the last one."""
+        if sequence != self._last_sequence + 1:
+            wanted = f"must be {self._last_sequence + 1}, one more than the last; got {sequence}"
+            raise InvalidFields(FieldViolation("reports.sequence", wanted))
+        self._last_sequence = sequence
+
+    async def room(self) -> None:
+        """Wait while too many reports are not acknowledged."""
+        while len(self._line) >= MAX_UNACKNOWLEDGED:
+            self._has_moved.clear()
+            await self._has_moved.wait()
+
+    def take(self, report: Report) -> None:
+        """Take the next report on."""
+        waiting = _Waiting(report, None)
+        self._line.append(waiting)
+        if self._desk.hear(self._session, report):
+            waiting.answer = self._taken
+            self._advance()
+        elif not self._stands.is_set():
+            self._propose(waiting)
+
+    async def run(self) -> NoReturn:
+        """Propose again what the database could not take, for ever. Raises what a report fails with."""
+        while True:
+            await self._stands.wait()
+            if self._failure:
+                raise self._failure
+            # These fail too, most likely, and nothing is to overtake them.
+            if under_way := [each.answer for each in self._line if each.answer and each.is_under_way()]:
+                await asyncio.wait(under_way)
+            await asyncio.sleep(RETRY_SECONDS)
+            self._stands.clear()
+            for each in self._line:
+                if each.must_be_proposed():
+                    self._propose(each)
+
+    def close(self) -> None:
+        """Forget what waits: the unit will say it again. What is under way is done all the same."""
+        for each in self._line:
+            if each.answer and not each.answer.cancel() and not each.answer.cancelled():
+                each.answer.exception()  # asked for, so that it is not logged as overlooked
+        self._line.clear()
+
+    def _propose(self, waiting: _Waiting) -> None:
+        waiting.answer = self._desk.propose(self._session, waiting.report)
+        waiting.answer.add_done_callback(self._advance)
+
+    def _advance(self, _answer: Answer | None = None) -> None:
+        """Acknowledge what is settled at the head of the line."""
+        settled = 0
+        while self._line and (answer := self._line[0].answer) and answer.done():
+            if (error := answer.exception()) and not self._copes_with(error, self._line[0].report):
+                break
+            settled = self._line.popleft().report.sequence
+        if settled:
+            self._link.acknowledge(settled)
+            self._has_moved.set()
+
+    def _copes_with(self, error: BaseException, report: Report) -> bool:
+        """Whether the report is settled by its error. If not, the line stands."""
+        try:
+            self._desk.refused(self._session, report, error)
+        except DatabaseUnavailable as away:
+            if not self._stands.is_set():
+                log.warning("report %s of unit %s waits: %s", report.sequence, self._session.unit_id, away.message)
+        except Exception as failure:  # noqa: BLE001  (raised by `run`)
+            self._failure = failure
+        else:
+            return True
+        self._stands.set()
+        return False
+
+
+def _database_is_away(answer: Answer) -> bool:
+    return isinstance(answer.exception(), DatabaseUnavailable)
