@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 import pytest
 from builders import NOW, PATIENCE_SECONDS, TASK_TYPE, a_task
@@ -155,7 +156,7 @@ async def test_a_stopping_server_cuts_all(hub: WatchHub) -> None:
 
 
 async def test_the_patient_take_turns_and_let_others_go_between(hub: WatchHub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch, "WOKEN_AT_ONCE", 1)
+    monkeypatch.setattr(watch, "MESSAGES_AT_ONCE", 1)
     order: list[str] = []
 
     async def read(name: str, *, patient: bool) -> None:
@@ -173,3 +174,61 @@ async def test_the_patient_take_turns_and_let_others_go_between(hub: WatchHub, m
     await asyncio.gather(*readers)
     assert sorted(order) == [*(f"patient {number}" for number in range(5)), "verb"]
     assert "verb" in order[:2]
+
+
+async def test_the_patient_rest_longer_while_a_verb_is_under_way(
+    hub: WatchHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "MESSAGES_AT_ONCE", 1)
+    monkeypatch.setattr(watch, "REST_BEHIND_VERBS_SECONDS", 0.1)
+    with ExitStack() as stack:
+        patient = [stack.enter_context(hub.follow([1], patient=True)) for _ in range(2)]
+        turns = [asyncio.create_task(follower.arrival(PATIENCE_SECONDS)) for follower in patient]
+        stack.enter_context(hub.follow([2]))
+        await asyncio.sleep(0)  # all have begun to wait
+        hub.publish(changes(1))
+        _, resting = await asyncio.wait(turns, timeout=0.03)
+        assert len(resting) == 1
+        await asyncio.wait_for(resting.pop(), PATIENCE_SECONDS)
+
+
+async def test_what_gathers_until_the_turn_comes_is_told_whole_and_in_order(
+    hub: WatchHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "MESSAGES_AT_ONCE", 1)
+    with ExitStack() as stack:
+        patient = [stack.enter_context(hub.follow([1], patient=True)) for _ in range(20)]
+        for revision in range(1, 6):
+            hub.publish(changes(revision))
+            await asyncio.sleep(0)
+        for follower in patient:
+            heard_revisions: list[int] = []
+            while len(heard_revisions) < 5:
+                heard_revisions += await told(follower, PATIENCE_SECONDS)
+            assert heard_revisions == [1, 2, 3, 4, 5]
+
+
+async def test_who_has_waited_long_waits_no_more_for_verbs(hub: WatchHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "MESSAGES_AT_ONCE", 1)
+    monkeypatch.setattr(watch, "PATIENT_FOR_SECONDS", 0.0)
+    monkeypatch.setattr(watch, "REST_BEHIND_VERBS_SECONDS", 3600.0)
+    with ExitStack() as stack:
+        patient = [stack.enter_context(hub.follow([1], patient=True)) for _ in range(20)]
+        stack.enter_context(hub.follow([1]))
+        hub.publish(changes(1))
+        assert [await told(follower, PATIENCE_SECONDS) for follower in patient] == [(1,)] * 20
+
+
+async def test_a_patient_reader_is_cut_before_its_turn(hub: WatchHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "BACKLOG", 3)
+    with hub.follow([1], patient=True) as slow:
+        for revision in range(1, 5):
+            hub.publish(changes(revision))
+        with pytest.raises(SlowReader):
+            await slow.arrival(PATIENCE_SECONDS)
+
+
+async def told(follower: Follower, timeout_seconds: float) -> tuple[int, ...]:
+    """Return the revisions that the follower may take within the time."""
+    await follower.arrival(timeout_seconds)
+    return tuple(revisions(follower.take()[0]))

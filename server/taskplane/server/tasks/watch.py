@@ -15,8 +15,15 @@ from taskplane.server.tasks.batch import Committed
 
 # A follower that is this many changes behind is cut.
 BACKLOG = 20_000
-# Watchers that may take their turn before anything else does; a turn is a message of some 50 µs.
-WOKEN_AT_ONCE = 20
+# How many messages the patient may write before everything else has its time again; a message takes some 50 µs.
+MESSAGES_AT_ONCE = 20
+# How long the patient rest then. The loop sleeps meanwhile if it has nothing else to do, so that the writer's thread
+# runs undisturbed: next to a busy loop it waits up to 5 ms each time it comes back from the database.
+REST_SECONDS = 0.001
+# The same while verbs are under way.
+REST_BEHIND_VERBS_SECONDS = 0.005
+# Whoever has waited for so long is owed: the patient rest no more until that is made good.
+PATIENT_FOR_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +37,15 @@ class Progressed:
 
 
 class Follower:
-    """One reader's queue. Changes come in order and whole; progress only as its latest value for each task."""
+    """One reader's queue. Changes come in order and whole; progress only as its latest value for each task.
 
-    def __init__(
-        self,
-        matches: Callable[[Committed | Progressed], bool],
-        wake: Callable[[asyncio.Event], None] = asyncio.Event.set,
-    ) -> None:
+    With `turns` it is patient: what it is offered is there to take when its turn has come.
+    """
+
+    def __init__(self, matches: Callable[[Committed | Progressed], bool], turns: "Turns | None" = None) -> None:
         self._matches = matches
-        self._set = wake
+        self._turns = turns
+        self._awaits_turn = False
         self._changes: deque[Committed] = deque()
         self._progress: dict[int, Progressed] = {}
         self._wake = asyncio.Event()
@@ -54,7 +61,18 @@ class Follower:
             self._changes.append(event)
         else:
             self.cut(SlowReader("the watch was not read quickly enough; go on with after_revision"))
-        self._set(self._wake)
+            return
+        if self._turns is None:
+            self._wake.set()
+        elif not self._awaits_turn:
+            self._awaits_turn = True
+            self._turns.wait(self)
+
+    def take_turn(self) -> int:
+        """Go on with what there is. Returns how many messages that may be."""
+        self._awaits_turn = False
+        self._wake.set()
+        return len(self._changes) + len(self._progress)
 
     def cut(self, error: TaskplaneError) -> None:
         """Let the reader have an error instead of what is queued."""
@@ -71,7 +89,7 @@ class Follower:
         """Return the next change, or None after `timeout_seconds` without one. Raises what cut the follower."""
         try:
             async with asyncio.timeout(timeout_seconds):
-                while not self._changes:
+                while self._awaits_turn or not self._changes:
                     await self._arrival()
         except TimeoutError:
             return None
@@ -81,7 +99,7 @@ class Follower:
         """Wait until something is there to take, or the time is over. Raises what cut the follower."""
         try:
             async with asyncio.timeout(timeout_seconds):
-                while not (self._changes or self._progress):
+                while self._awaits_turn or not (self._changes or self._progress):
                     await self._arrival()
         except TimeoutError:
             return
@@ -101,30 +119,44 @@ class Follower:
             raise self._error
 
 
-class _Turns:
-    """Wakes the patient a few at a time, so that a thousand watchers of one task do not hold up commits and verbs."""
+class Turns:
+    """Lets the patient go on a few at a time: a thousand watchers of one task hold up neither commits nor verbs."""
 
     def __init__(self) -> None:
-        self._waiting: deque[asyncio.Event] = deque()
+        # Who waits, and since when by the loop's clock; the oldest first.
+        self._waiting: deque[tuple[float, Follower]] = deque()
+        self._is_due = False
+        # How many followers there are that do not wait for a turn.
+        self.verbs_under_way = 0
 
-    def wake(self, event: asyncio.Event) -> None:
-        if not self._waiting:
-            asyncio.get_running_loop().call_soon(self._wake_some)
-        self._waiting.append(event)
+    def wait(self, follower: Follower) -> None:
+        """Let a follower have a turn, after those who wait already."""
+        loop = asyncio.get_running_loop()
+        self._waiting.append((loop.time(), follower))
+        if not self._is_due:
+            self._is_due = True
+            loop.call_soon(self._let_some_go_on)
 
-    def _wake_some(self) -> None:
-        for _ in range(min(WOKEN_AT_ONCE, len(self._waiting))):
-            self._waiting.popleft().set()
-        if self._waiting:
-            # What else is ready in the loop comes in between.
-            asyncio.get_running_loop().call_soon(self._wake_some)
+    def _let_some_go_on(self) -> None:
+        messages = 0
+        while self._waiting and messages < MESSAGES_AT_ONCE:
+            messages += self._waiting.popleft()[1].take_turn()
+        self._is_due = bool(self._waiting)
+        if not self._is_due:
+            return
+        loop = asyncio.get_running_loop()
+        if loop.time() - self._waiting[0][0] > PATIENT_FOR_SECONDS:
+            loop.call_soon(self._let_some_go_on)  # what else is ready in the loop comes in between
+        else:
+            rest = REST_BEHIND_VERBS_SECONDS if self.verbs_under_way else REST_SECONDS
+            loop.call_later(rest, self._let_some_go_on)
 
 
 class WatchHub:
     """Hands every durable change, and live progress, to those who follow."""
 
     def __init__(self) -> None:
-        self._turns = _Turns()
+        self._turns = Turns()
         self._of_task: dict[int, set[Follower]] = defaultdict(set)
         self._of_all: set[Follower] = set()
         # The last revision that was made public.
@@ -158,8 +190,9 @@ class WatchHub:
         *,
         patient: bool = False,
     ) -> Iterator[Follower]:
-        """Follow some tasks, or all if no ids are given, until the context ends. The patient are woken in turns."""
-        follower = Follower(matches, self._turns.wake) if patient else Follower(matches)
+        """Follow some tasks, or all if no ids are given, until the context ends. The patient take turns."""
+        follower = Follower(matches, self._turns if patient else None)
+        self._turns.verbs_under_way += not patient
         ids = tuple(task_ids)
         groups = [self._of_task[task_id] for task_id in ids] if ids else [self._of_all]
         for group in groups:
@@ -167,6 +200,7 @@ class WatchHub:
         try:
             yield follower
         finally:
+            self._turns.verbs_under_way -= not patient
             for group in groups:
                 group.discard(follower)
             for task_id in ids:
