@@ -1,7 +1,7 @@
 """The catalogue of errors that callers can meet.
 
 Each class is one `reason` of google.rpc.ErrorInfo. They are raised in core and below, and turned into a gRPC status
-once, in `rpc.interceptors`, and into an HTTP answer once, in the gateway.
+once, in `rpc.guarding`, and into an HTTP answer once, in the gateway.
 """
 
 from collections.abc import Mapping, Sequence

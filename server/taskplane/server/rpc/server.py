@@ -1,13 +1,14 @@
 """The gRPC server and its settings, in one place."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import grpc
 from grpc_channelz.v1 import channelz, channelz_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from taskplane.server.rpc.interceptors import ErrorInterceptor
+from taskplane.server.rpc.guarding import GuardingServer
 from taskplane.server.rpc.operations_service import OperationsServicer
 from taskplane.server.rpc.task_service import TaskServicer
 from taskplane.server.rpc.unit_control import UnitControlServicer
@@ -53,12 +54,14 @@ class RpcServer:
         *,
         with_reflection: bool,
     ) -> None:
-        self._server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=list(OPTIONS))
+        self._server = grpc.aio.server(options=list(OPTIONS))
+        # The generated code needs no more of a server than this has.
+        guarding: Any = GuardingServer(self._server)
         self._health = health.aio.HealthServicer()
-        task_service_pb2_grpc.add_TaskServiceServicer_to_server(tasks, self._server)
-        execution_unit_control_pb2_grpc.add_ExecutionUnitControlServicer_to_server(units, self._server)
-        operations_service_pb2_grpc.add_OperationsServiceServicer_to_server(operations, self._server)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        task_service_pb2_grpc.add_TaskServiceServicer_to_server(tasks, guarding)
+        execution_unit_control_pb2_grpc.add_ExecutionUnitControlServicer_to_server(units, guarding)
+        operations_service_pb2_grpc.add_OperationsServiceServicer_to_server(operations, guarding)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, guarding)
         channelz.add_channelz_servicer(self._server)
         if with_reflection:
             names = (*SERVICES, health.SERVICE_NAME, _CHANNELZ, reflection.SERVICE_NAME)
