@@ -7,6 +7,7 @@ from grpc_channelz.v1 import channelz, channelz_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from taskplane.server.rpc import task_service
 from taskplane.server.rpc.interceptors import ErrorInterceptor
 from taskplane.server.rpc.operations_service import OperationsServicer
 from taskplane.server.rpc.task_service import TaskServicer
@@ -17,7 +18,6 @@ from taskplane.v1 import (
     operations_service_pb2,
     operations_service_pb2_grpc,
     task_service_pb2,
-    task_service_pb2_grpc,
 )
 
 # 1 MiB of JSON can be 5.5 MiB as a Struct, and a start has a config and a checkpoint.
@@ -55,7 +55,7 @@ class RpcServer:
     ) -> None:
         self._server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=list(OPTIONS))
         self._health = health.aio.HealthServicer()
-        task_service_pb2_grpc.add_TaskServiceServicer_to_server(tasks, self._server)
+        task_service.add_to_server(tasks, self._server)
         execution_unit_control_pb2_grpc.add_ExecutionUnitControlServicer_to_server(units, self._server)
         operations_service_pb2_grpc.add_OperationsServiceServicer_to_server(operations, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
