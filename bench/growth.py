@@ -2,11 +2,13 @@
 
 import asyncio
 import statistics
+import time
 from collections.abc import AsyncIterator
 from functools import partial
 
 from bench import latency, lifecycles, load, processes, rows
 from bench.figures import Figure, percentile
+from bench.processes import Child
 from bench.settings import Settings
 from bench.stack import Stack, stack
 from bench.unit import TASK_TYPE
@@ -77,27 +79,41 @@ async def with_progress(server_url: str, settings: Settings) -> AsyncIterator[Fi
 
 
 async def with_watchers(server_url: str, settings: Settings) -> AsyncIterator[Figure]:
-    """Many who watch one task: what its own pause takes then, and what everybody else's tasks notice."""
+    """Many who watch one task: what its own pause takes then, another task's meanwhile, and when they have heard."""
     for count in settings.watchers:
         async with (
             stack(server_url) as running,
             AsyncClient(running.address) as client,
             processes.module("unit", running.address, "hold") as unit,
         ):
-            watched = await client.create_task(TASK_TYPE, "watched", start=True)
+            watched, other = [
+                await client.create_task(TASK_TYPE, name, start=True) for name in ("watched", "not watched")
+            ]
             await unit.line()
-            async with processes.module("watchers", running.address, str(watched.id), str(count)):
-                pauses = await _pause_and_resume(client, watched.id)
-        yield Figure(f"PauseTask of a task with {count} watchers, p50", [percentile(pauses, 50)], "ms")
-        yield Figure(f"PauseTask of a task with {count} watchers, p99", [percentile(pauses, 99)], "ms")
+            await unit.line()
+            async with processes.module("watchers", running.address, str(watched.id), str(count)) as watchers:
+                rounds = [await _pause_both(client, watched.id, other.id, watchers) for _ in range(PAUSES)]
+        own, others, heard = zip(*rounds, strict=True)
+        for what, samples in (
+            (f"PauseTask of a task with {count} watchers", own),
+            ("– of another task, while they are told", others),
+            ("– until the last watcher has heard", heard),
+        ):
+            yield Figure(f"{what}, p50", [percentile(samples, 50)], "ms")
+            yield Figure(f"{what}, p99", [percentile(samples, 99)], "ms")
 
 
-async def _pause_and_resume(client: AsyncClient, task_id: int) -> list[float]:
-    samples = []
-    for _ in range(PAUSES):
-        begin = asyncio.get_running_loop().time()
-        await client.pause_task(task_id)
-        samples.append(1000 * (asyncio.get_running_loop().time() - begin))
-        await client.resume_task(task_id)
-        await asyncio.sleep(latency.GAP_SECONDS)
-    return samples
+async def _pause_both(client: AsyncClient, watched: int, other: int, watchers: Child) -> tuple[float, float, float]:
+    """Return milliseconds: the watched task's pause, another's right after, and from the begin until all have heard."""
+    begin = time.monotonic()
+    await client.pause_task(watched)
+    paused = time.monotonic()
+    await client.pause_task(other)
+    others = time.monotonic() - paused
+    heard = int((await watchers.line()).split()[2]) / 1e9
+    # Each round begins with nothing left to tell.
+    await client.resume_task(watched)
+    await client.resume_task(other)
+    await watchers.line()
+    await asyncio.sleep(latency.GAP_SECONDS)
+    return 1000 * (paused - begin), 1000 * others, 1000 * (heard - begin)

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 
 import grpc
 import pytest
@@ -13,6 +14,7 @@ from rpc.refusals import refusal_of
 from rpc.server import PATIENCE_SECONDS, ServerUnderTest, Wire, status_name, watching
 from rpc.tasks import create, running, spec
 
+from taskplane.server.rpc import messages
 from taskplane.server.services import watching as watching_service
 from taskplane.server.tasks import watch as watch_hub
 from taskplane.v1 import execution_unit_control_pb2 as unit_pb
@@ -254,6 +256,28 @@ async def test_a_quiet_watch_shows_that_it_is_alive(wire: Wire, monkeypatch: pyt
         alive = await expect(events, "keep_alive")
         while alive.revision < task.revision:  # what does not concern this watch moves its position too
             alive = await expect(events, "keep_alive")
+
+
+async def test_what_many_are_told_is_serialised_once(wire: Wire) -> None:
+    task = await create(wire)
+    before = messages.changed_bytes.cache_info()
+    async with AsyncExitStack() as stack:
+        watches = [await stack.enter_async_context(watching(wire, task_ids=[task.id])) for _ in range(50)]
+        for events in watches:
+            await snapshot(events)
+        await wire.tasks.CancelTask(pb.CancelTaskRequest(task_id=task.id))
+        told = [await expect(events, "transition") for events in watches]
+    assert told == [told[0]] * 50
+    after = messages.changed_bytes.cache_info()
+    assert (after.misses - before.misses, after.hits - before.hits) == (1, 49)
+
+
+async def test_a_watch_ends_at_its_callers_deadline(wire: Wire) -> None:
+    await create(wire)
+    call = wire.tasks.WatchTasks(pb.WatchTasksRequest(), timeout=0.3)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await transitions(aiter(call), 1)
+    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
 @pytest.fixture

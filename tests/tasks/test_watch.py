@@ -176,20 +176,23 @@ async def test_the_patient_take_turns_and_let_others_go_between(hub: WatchHub, m
     assert "verb" in order[:2]
 
 
-async def test_the_patient_rest_longer_while_a_verb_is_under_way(
+async def test_many_of_the_patient_wait_for_a_verb_and_a_few_do_not(
     hub: WatchHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(watch, "MESSAGES_AT_ONCE", 1)
-    monkeypatch.setattr(watch, "REST_BEHIND_VERBS_SECONDS", 0.1)
+    monkeypatch.setattr(watch, "REST_BEHIND_VERBS_SECONDS", 3600.0)
     with ExitStack() as stack:
-        patient = [stack.enter_context(hub.follow([1], patient=True)) for _ in range(2)]
+        patient = [stack.enter_context(hub.follow([each], patient=True)) for each in (1, 1, 2)]
         turns = [asyncio.create_task(follower.arrival(PATIENCE_SECONDS)) for follower in patient]
-        stack.enter_context(hub.follow([2]))
+        stack.enter_context(hub.follow([3]))
         await asyncio.sleep(0)  # all have begun to wait
-        hub.publish(changes(1))
+        hub.publish(changes(1, task_id=2))
+        await asyncio.wait_for(turns.pop(), PATIENCE_SECONDS)
+        hub.publish(changes(2))
         _, resting = await asyncio.wait(turns, timeout=0.03)
-        assert len(resting) == 1
-        await asyncio.wait_for(resting.pop(), PATIENCE_SECONDS)
+        assert len(resting) == 2
+        for each in resting:
+            each.cancel()
 
 
 async def test_what_gathers_until_the_turn_comes_is_told_whole_and_in_order(
@@ -210,7 +213,7 @@ async def test_what_gathers_until_the_turn_comes_is_told_whole_and_in_order(
 
 async def test_who_has_waited_long_waits_no_more_for_verbs(hub: WatchHub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watch, "MESSAGES_AT_ONCE", 1)
-    monkeypatch.setattr(watch, "PATIENT_FOR_SECONDS", 0.0)
+    monkeypatch.setattr(watch, "PATIENT_FOR_SECONDS", 1e-9)
     monkeypatch.setattr(watch, "REST_BEHIND_VERBS_SECONDS", 3600.0)
     with ExitStack() as stack:
         patient = [stack.enter_context(hub.follow([1], patient=True)) for _ in range(20)]

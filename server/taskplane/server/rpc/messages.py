@@ -12,6 +12,7 @@ from taskplane.server.core.unit import Unit, UnitStatus
 from taskplane.server.rpc.structs import fill_struct, struct_of
 from taskplane.server.services.view import TaskView
 from taskplane.server.services.watching import TOLD_KEPT, Changed, KeepAlive, Snapshot, SnapshotComplete, WatchEvent
+from taskplane.server.tasks.batch import Committed
 from taskplane.server.tasks.watch import Progressed
 from taskplane.server.units.registry import WaitingReason
 from taskplane.v1 import execution_unit_pb2, task_pb2, task_service_pb2
@@ -190,16 +191,22 @@ def unit_message(unit: Unit) -> execution_unit_pb2.ExecutionUnit:
     )
 
 
-def watch_message(event: WatchEvent) -> task_service_pb2.WatchTasksResponse:
-    """Return one event of a watch."""
+def watch_bytes(event: WatchEvent) -> bytes:
+    """Return one event of a watch as WatchTasksResponse, serialised; a change that many are told is so only once."""
+    if isinstance(event.event, Changed):
+        return changed_bytes(event.revision, event.event)
+    return _watch_message(event).SerializeToString()
+
+
+def _watch_message(event: WatchEvent) -> task_service_pb2.WatchTasksResponse:
     message = task_service_pb2.WatchTasksResponse(revision=event.revision)
     match event.event:
         case Snapshot(view):
             message.snapshot.CopyFrom(task_message(view))
         case SnapshotComplete():
             message.snapshot_complete.SetInParent()
-        case Changed() as changed:
-            return _changed_message(event.revision, changed)
+        case Changed(change, view):
+            _add_change(message, change, view)
         case Progressed(task_id=task_id, attempt=attempt, progress=progress):
             message.progress.task_id = task_id
             message.progress.attempt = attempt
@@ -210,18 +217,19 @@ def watch_message(event: WatchEvent) -> task_service_pb2.WatchTasksResponse:
 
 
 @lru_cache(TOLD_KEPT)
-def _changed_message(revision: int, event: Changed) -> task_service_pb2.WatchTasksResponse:
-    """Return the message that all who watch the task are sent; nobody may change it."""
-    message = task_service_pb2.WatchTasksResponse(revision=revision)
-    change = event.change
+def changed_bytes(revision: int, event: Changed) -> bytes:
+    """Return the same bytes to all who watch the task."""
+    return _watch_message(WatchEvent(revision, event)).SerializeToString()
+
+
+def _add_change(message: task_service_pb2.WatchTasksResponse, change: Committed, view: TaskView) -> None:
     if change.deleted:
         message.deleted.task_id = change.task.id
     elif change.transition:
         message.transition.transition.CopyFrom(transition_message(change.transition))
-        message.transition.task.CopyFrom(task_message(event.view))
+        message.transition.task.CopyFrom(task_message(view))
     else:
-        message.changed.CopyFrom(task_message(event.view))
-    return message
+        message.changed.CopyFrom(task_message(view))
 
 
 def _limits_message(limits: Limits) -> task_pb2.TaskLimits:

@@ -8,6 +8,7 @@ from grpc_channelz.v1 import channelz, channelz_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from taskplane.server.rpc import task_service
 from taskplane.server.rpc.guarding import GuardingServer
 from taskplane.server.rpc.operations_service import OperationsServicer
 from taskplane.server.rpc.task_service import TaskServicer
@@ -18,7 +19,6 @@ from taskplane.v1 import (
     operations_service_pb2,
     operations_service_pb2_grpc,
     task_service_pb2,
-    task_service_pb2_grpc,
 )
 
 # 1 MiB of JSON can be 5.5 MiB as a Struct, and a start has a config and a checkpoint.
@@ -58,7 +58,7 @@ class RpcServer:
         # The generated code needs no more of a server than this has.
         guarding: Any = GuardingServer(self._server)
         self._health = health.aio.HealthServicer()
-        task_service_pb2_grpc.add_TaskServiceServicer_to_server(tasks, guarding)
+        task_service.add_to_server(tasks, guarding)
         execution_unit_control_pb2_grpc.add_ExecutionUnitControlServicer_to_server(units, guarding)
         operations_service_pb2_grpc.add_OperationsServiceServicer_to_server(operations, guarding)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, guarding)

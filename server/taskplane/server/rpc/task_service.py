@@ -17,7 +17,7 @@ from taskplane.server.rpc.messages import (
     command_message,
     task_message,
     transition_message,
-    watch_message,
+    watch_bytes,
 )
 from taskplane.server.rpc.validation import Checker
 from taskplane.server.services.task_service import TaskService
@@ -117,9 +117,10 @@ class TaskServicer(pb_grpc.TaskServiceServicer):
     async def WatchTasks(  # type: ignore[override]  # the stub knows generators only; a coroutine cleans up at once
         self, request: pb.WatchTasksRequest, context: Context
     ) -> None:
+        """Write WatchEvents, which the handler's serializer takes."""
         async with aclosing(self._watches.watch(read.watch(request))) as events:
             async for event in events:
-                await context.write(watch_message(event))
+                await context.write(event)
 
     async def ListTaskTransitions(
         self, request: pb.ListTaskTransitionsRequest, context: Context
@@ -191,6 +192,19 @@ class TaskServicer(pb_grpc.TaskServiceServicer):
             return response_type.FromString(first.answer)
         self._answers.keep(key, response.SerializeToString())
         return response
+
+
+def add_to_server(servicer: TaskServicer, server: Any) -> None:
+    """Serve TaskService. What many watchers are told is serialised once, so WatchTasks takes no ready messages."""
+    watch: grpc.RpcMethodHandler[Any, Any] = grpc.unary_stream_rpc_method_handler(
+        servicer.WatchTasks,
+        request_deserializer=pb.WatchTasksRequest.FromString,
+        response_serializer=watch_bytes,
+    )
+    pb_grpc.add_TaskServiceServicer_to_server(servicer, server)
+    # The last handler that is registered for a method serves it.
+    service = pb.DESCRIPTOR.services_by_name["TaskService"].full_name
+    server.add_registered_method_handlers(service, {"WatchTasks": watch})
 
 
 def _as_many_as_fit(messages: Iterable[task_pb2.Task]) -> list[task_pb2.Task]:

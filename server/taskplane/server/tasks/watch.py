@@ -22,8 +22,8 @@ MESSAGES_AT_ONCE = 20
 REST_SECONDS = 0.001
 # The same while verbs are under way.
 REST_BEHIND_VERBS_SECONDS = 0.005
-# Whoever has waited for so long is owed: the patient rest no more until that is made good.
-PATIENT_FOR_SECONDS = 1.0
+# The longer somebody has waited the shorter is the rest, and after this there is none until that is made good.
+PATIENT_FOR_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,21 +135,31 @@ class Turns:
         self._waiting.append((loop.time(), follower))
         if not self._is_due:
             self._is_due = True
-            loop.call_soon(self._let_some_go_on)
+            loop.call_soon(self._begin)
+
+    def _begin(self) -> None:
+        # A few are not worth the delay.
+        if len(self._waiting) > MESSAGES_AT_ONCE:
+            self._rest()
+        else:
+            self._let_some_go_on()
 
     def _let_some_go_on(self) -> None:
         messages = 0
         while self._waiting and messages < MESSAGES_AT_ONCE:
             messages += self._waiting.popleft()[1].take_turn()
         self._is_due = bool(self._waiting)
-        if not self._is_due:
-            return
-        loop = asyncio.get_running_loop()
-        if loop.time() - self._waiting[0][0] > PATIENT_FOR_SECONDS:
-            loop.call_soon(self._let_some_go_on)  # what else is ready in the loop comes in between
-        else:
-            rest = REST_BEHIND_VERBS_SECONDS if self.verbs_under_way else REST_SECONDS
-            loop.call_later(rest, self._let_some_go_on)
+        if self._is_due:
+            self._rest()
+
+    def _rest(self) -> None:
+        # Even if it is over at once, what else is ready in the loop comes in between.
+        asyncio.get_running_loop().call_later(self._rest_seconds(), self._let_some_go_on)
+
+    def _rest_seconds(self) -> float:
+        longest = REST_BEHIND_VERBS_SECONDS if self.verbs_under_way else REST_SECONDS
+        waited = asyncio.get_running_loop().time() - self._waiting[0][0]
+        return longest * max(0.0, 1.0 - waited / PATIENT_FOR_SECONDS)
 
 
 class WatchHub:
