@@ -1,4 +1,4 @@
-"""The gRPC face of ExecutionUnitControl: one coroutine reads a unit's stream, one writes it.
+"""The gRPC face of ExecutionUnitControl: one coroutine reads a unit's stream, one writes it, one sees to outages.
 
 The calls of units without a stream are converted, made and converted back.
 """

@@ -1,0 +1,125 @@
+"""A stream's reports while the real group commit finds no database: none is lost, none overtakes another."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+from builders import ALICE, NOW, a_checkpoint, a_spec
+from connected_unit import ConnectedUnit
+
+from taskplane.server.core.command import Command
+from taskplane.server.core.errors import DatabaseUnavailable
+from taskplane.server.core.report import Accepted, CheckpointMade, Kind, Report, Succeeded
+from taskplane.server.core.task import TaskStatus
+from taskplane.server.store.store import Store
+from taskplane.server.store.writing import WriteTransaction
+from taskplane.server.tasks.state_manager import TaskStateManager
+from taskplane.server.units import report_line
+from taskplane.server.units.report_line import ReportLine
+from taskplane.server.units.reporting import ReportDesk
+
+SLOTS = 3
+
+
+class Outage:
+    """The database is away for so many transactions."""
+
+    def __init__(self) -> None:
+        self.transactions_left = 0
+        self.was_noticed = asyncio.Event()
+
+
+@pytest.fixture
+async def unit(connect: Callable[..., Awaitable[ConnectedUnit]]) -> ConnectedUnit:
+    return await connect(capacity=SLOTS)
+
+
+@pytest.fixture
+async def line(unit: ConnectedUnit, desk: ReportDesk, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ReportLine]:
+    """The line of the unit's stream, at work."""
+    monkeypatch.setattr(report_line, "RETRY_SECONDS", 0.01)
+    line = ReportLine(unit.session, unit.link, desk)
+    running = asyncio.create_task(line.run())
+    yield line
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    line.close()
+
+
+@pytest.fixture
+async def starts(unit: ConnectedUnit, states: TaskStateManager) -> list[Command]:
+    await states.create([a_spec(start=True)] * SLOTS, ALICE)
+    return await unit.hears(SLOTS)
+
+
+@pytest.fixture
+def outage(store: Store, monkeypatch: pytest.MonkeyPatch) -> Outage:
+    outage = Outage()
+    transaction = store.transaction
+
+    async def attempted(work: Callable[[WriteTransaction], object]) -> object:
+        if outage.transactions_left:
+            outage.transactions_left -= 1
+            outage.was_noticed.set()
+            raise DatabaseUnavailable
+        return await transaction(work)
+
+    monkeypatch.setattr(store, "transaction", attempted)
+    return outage
+
+
+def reports(start: Command, first: int, *kinds: Kind) -> list[Report]:
+    """Return reports on an attempt, numbered from the first."""
+    return [
+        Report(sequence, start.task_id, start.attempt, start.command_id, NOW, kind)
+        for sequence, kind in enumerate(kinds, first)
+    ]
+
+
+async def all_acknowledged(unit: ConnectedUnit, sequence: int) -> list[int]:
+    """Wait until everything is acknowledged; return all acknowledgements."""
+    heard = [0]
+    while heard[-1] < sequence:
+        if ack := (await unit.next()).ack:
+            heard.append(ack.sequence)
+    return heard
+
+
+async def test_an_outage_in_the_middle_loses_nothing(
+    unit: ConnectedUnit,
+    line: ReportLine,
+    starts: list[Command],
+    store: Store,
+    outage: Outage,
+) -> None:
+    sequence = 1
+    for number, start in enumerate(starts):
+        for report in reports(start, sequence, Accepted(), CheckpointMade(a_checkpoint()), Succeeded({"n": number})):
+            line.take(report)
+            # The commit may take what there is, so that reports of one task are in several transactions.
+            await asyncio.sleep(0)
+            sequence += 1
+        if number == 0:
+            outage.transactions_left = 3
+    acknowledged = await all_acknowledged(unit, sequence - 1)
+    assert acknowledged == sorted(acknowledged)
+    for number, start in enumerate(starts):
+        task = await store.get_task(start.task_id)
+        assert task
+        assert (task.status, task.result) == (TaskStatus.SUCCESS, {"n": number})
+        assert task.checkpoint, "what was reported before the end was not overtaken by it"
+
+
+async def test_a_session_that_ends_in_the_middle_of_an_outage_leaves_the_attempt_as_it_was(
+    unit: ConnectedUnit, line: ReportLine, starts: list[Command], store: Store, outage: Outage
+) -> None:
+    outage.transactions_left = 1000
+    line.take(*reports(starts[0], 1, Succeeded(None)))
+    await outage.was_noticed.wait()
+    line.close()
+    outage.transactions_left = 0
+    await unit.says(starts[1], Succeeded(None))
+    first, second = [await store.get_task(start.task_id) for start in starts[:2]]
+    assert first
+    assert second
+    assert (first.status, second.status) == (TaskStatus.RUNNING, TaskStatus.SUCCESS)
