@@ -1,7 +1,7 @@
 """The course of a watch: a snapshot or the missed history, then what happens, in order and without a gap."""
 
 import time
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
@@ -87,7 +87,7 @@ class WatchService:
 
         Raises TaskNotFound, RevisionTooOld, and SlowReader when the reader falls behind.
         """
-        with self._hub.follow(query.task_ids, lambda event: _matches(query, event), patient=True) as follower:
+        with self._hub.follow(query.task_ids, _matcher(query), patient=True) as follower:
             # Followed first, read after: what is committed in between is in both, and told once.
             position = _Position(self._hub.revision)
             await self._check_ids(query)
@@ -229,7 +229,19 @@ class ProgressPacer:
         return max(0.0, min([*times, at_most]))
 
 
-def _matches(query: WatchQuery, event: Committed | Progressed) -> bool:
-    if isinstance(event, Progressed):
-        return query.include_progress and (not query.task_types or event.task_type in query.task_types)
-    return not query.task_types or event.task.task_type in query.task_types
+def _matcher(query: WatchQuery) -> Callable[[Committed | Progressed], bool] | None:
+    """Return what tells whether an event is asked for; None if each is."""
+    types, include_progress = frozenset(query.task_types), query.include_progress
+    if not types:
+        return None if include_progress else _is_committed
+
+    def is_asked_for(event: Committed | Progressed) -> bool:
+        if isinstance(event, Progressed):
+            return include_progress and event.task_type in types
+        return event.task.task_type in types
+
+    return is_asked_for
+
+
+def _is_committed(event: Committed | Progressed) -> bool:
+    return isinstance(event, Committed)

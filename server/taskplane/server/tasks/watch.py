@@ -4,6 +4,7 @@ Followers of one task are found by its id, so that a thousand of them cost the o
 """
 
 import asyncio
+import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -42,10 +43,16 @@ class Follower:
     With `turns` it is patient: what it is offered is there to take when its turn has come.
     """
 
-    def __init__(self, matches: Callable[[Committed | Progressed], bool], turns: "Turns | None" = None) -> None:
+    __slots__ = ("_awaits_turn", "_changes", "_error", "_matches", "_progress", "_turns", "_wake", "waits_since")
+
+    def __init__(
+        self, matches: Callable[[Committed | Progressed], bool] | None = None, turns: "Turns | None" = None
+    ) -> None:
         self._matches = matches
         self._turns = turns
         self._awaits_turn = False
+        # By the monotonic clock; says something while it awaits its turn.
+        self.waits_since = 0.0
         self._changes: deque[Committed] = deque()
         self._progress: dict[int, Progressed] = {}
         self._wake = asyncio.Event()
@@ -53,7 +60,8 @@ class Follower:
 
     def offer(self, event: Committed | Progressed) -> None:
         """Take an event if it matches."""
-        if self._error or not self._matches(event):
+        # A thousand of these are between a verb's commit and its answer.
+        if self._error or (self._matches and not self._matches(event)):
             return
         if isinstance(event, Progressed):
             self._progress[event.task_id] = event
@@ -123,19 +131,19 @@ class Turns:
     """Lets the patient go on a few at a time: a thousand watchers of one task hold up neither commits nor verbs."""
 
     def __init__(self) -> None:
-        # Who waits, and since when by the loop's clock; the oldest first.
-        self._waiting: deque[tuple[float, Follower]] = deque()
+        # Who has waited longest is first.
+        self._waiting: deque[Follower] = deque()
         self._is_due = False
         # How many followers there are that do not wait for a turn.
         self.verbs_under_way = 0
 
     def wait(self, follower: Follower) -> None:
         """Let a follower have a turn, after those who wait already."""
-        loop = asyncio.get_running_loop()
-        self._waiting.append((loop.time(), follower))
+        follower.waits_since = time.monotonic()
+        self._waiting.append(follower)
         if not self._is_due:
             self._is_due = True
-            loop.call_soon(self._begin)
+            asyncio.get_running_loop().call_soon(self._begin)
 
     def _begin(self) -> None:
         # A few are not worth the delay.
@@ -147,7 +155,7 @@ class Turns:
     def _let_some_go_on(self) -> None:
         messages = 0
         while self._waiting and messages < MESSAGES_AT_ONCE:
-            messages += self._waiting.popleft()[1].take_turn()
+            messages += self._waiting.popleft().take_turn()
         self._is_due = bool(self._waiting)
         if self._is_due:
             self._rest()
@@ -158,7 +166,7 @@ class Turns:
 
     def _rest_seconds(self) -> float:
         longest = REST_BEHIND_VERBS_SECONDS if self.verbs_under_way else REST_SECONDS
-        waited = asyncio.get_running_loop().time() - self._waiting[0][0]
+        waited = time.monotonic() - self._waiting[0].waits_since
         return longest * max(0.0, 1.0 - waited / PATIENT_FOR_SECONDS)
 
 
@@ -196,11 +204,14 @@ class WatchHub:
     def follow(
         self,
         task_ids: Iterable[int],
-        matches: Callable[[Committed | Progressed], bool] = lambda _: True,
+        matches: Callable[[Committed | Progressed], bool] | None = None,
         *,
         patient: bool = False,
     ) -> Iterator[Follower]:
-        """Follow some tasks, or all if no ids are given, until the context ends. The patient take turns."""
+        """Follow some tasks, or all if no ids are given, until the context ends. The patient take turns.
+
+        Without `matches`, all that happens to them is heard.
+        """
         follower = Follower(matches, self._turns if patient else None)
         self._turns.verbs_under_way += not patient
         ids = tuple(task_ids)
