@@ -203,6 +203,13 @@ def test_what_waits_without_having_been_seen_is_looked_for_at_every_free_slot() 
     assert slots.types_to_look_at() == {TASK_TYPE}
 
 
+def test_what_waits_beside_the_types_that_were_looked_at_does_not_matter() -> None:
+    slots = slots_of(an_offer("a"), loads={"a": 1})
+    slots.looked([TASK_TYPE], waiting=[a_task(task_type="VIDEO")])
+    slots.vacate(OTHERS)
+    assert slots.types_to_look_at() == set()
+
+
 def test_a_task_that_came_to_wait_later_is_remembered_too() -> None:
     slots = slots_of(an_offer("a"), loads={"a": 1})
     slots.looked([TASK_TYPE], waiting=[])

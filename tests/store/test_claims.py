@@ -83,6 +83,7 @@ def test_the_pages_of_the_queue_are_the_whole_queue(
     with engine.connect() as connection:  # never committed: each example has an empty table
         transaction = WriteTransaction(connection, IdBlocks(), RecentTasks())
         transaction.insert_tasks(tasks)
+        transaction.finish()
         pages = [
             [task.id for task in transaction.lock_queued([TASK_TYPE], NOW, limit, offset)]
             for offset in range(0, len(tasks), limit)

@@ -28,6 +28,7 @@ ODD_TEXTS = {
     "JSON": '{"a": [1, null]}',
     "the text null": "null",
     "SQL": "'; DROP TABLE tasks; --",
+    "two statements": "\\'; SELECT 1; '; SELECT 1; --",
 }
 ODD_JSON: list[dict[str, Any]] = [
     {},

@@ -4,7 +4,7 @@ The picture is kept up, not computed anew, so that thousands of units do not slo
 """
 
 from collections import Counter
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from threading import Lock
@@ -195,7 +195,7 @@ class Slots:
             if task.task_type in self._waiting:
                 self._waiting[task.task_type].add(kind_of(task)[1])
 
-    def looked(self, task_types: Iterable[str], waiting: Iterable[Task] | None) -> None:
+    def looked(self, task_types: Collection[str], waiting: Iterable[Task] | None) -> None:
         """Take that the queue was looked at for these types. What waits there still: None if not all of it was seen."""
         with self._lock:
             for task_type in task_types:
@@ -204,7 +204,8 @@ class Slots:
                 if waiting is not None:
                     self._waiting[task_type] = set()
             for task in waiting or ():
-                self._waiting[task.task_type].add(kind_of(task)[1])
+                if task.task_type in task_types:
+                    self._waiting[task.task_type].add(kind_of(task)[1])
 
     def look_again(self) -> None:
         """Forget what is known of the queue: others may have queued something, or a delay is over."""

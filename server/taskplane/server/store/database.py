@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 
 import pymysql
 import sqlalchemy
+from pymysql.constants import CLIENT
+from pymysql.cursors import Cursor
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -164,6 +166,8 @@ def _engine(url: str) -> Engine:
         isolation_level="READ COMMITTED",
         connect_args={
             "charset": "utf8mb4",
+            "client_flag": CLIENT.FOUND_ROWS | CLIENT.MULTI_STATEMENTS,
+            "cursorclass": WholeCursor,
             "connect_timeout": 5,
             "read_timeout": _READ_SECONDS,
             "write_timeout": _READ_SECONDS,
@@ -176,6 +180,17 @@ def _engine(url: str) -> Engine:
     event.listen(engine, "checkin", _note_use)
     event.listen(engine, "checkout", _ping_after_rest)
     return engine
+
+
+class WholeCursor(Cursor):
+    """Executes all statements of a message before it returns, so that none fails unheard."""
+
+    def execute(self, query: str, args: Any = None) -> int:
+        """See pymysql. Raises what the first statement that fails does; those behind it are not executed."""
+        affected = super().execute(query, args)
+        while self.nextset():
+            pass
+        return affected
 
 
 def _note_use(_connection: Any, record: ConnectionPoolEntry) -> None:

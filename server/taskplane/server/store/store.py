@@ -47,7 +47,9 @@ class Store:
                 self._ids.forget()
             self._last_committed = False
             tries.append(WriteTransaction(connection, self._ids, self._recent))
-            return work(tries[-1])
+            result = work(tries[-1])
+            tries[-1].finish()
+            return result
 
         def was_committed(connection: Connection) -> bool:
             return tries[-1].is_stored(connection)

@@ -17,6 +17,7 @@ from taskplane.server.core.placement import claim_order
 from taskplane.server.core.task import FINAL, Checkpoint, Task, TaskStatus, Transition
 from taskplane.server.store import schema
 from taskplane.server.store.id_blocks import IdBlocks
+from taskplane.server.store.outbox import Outbox
 from taskplane.server.store.reading import get_checkpoint
 from taskplane.server.store.recent import RecentTasks
 from taskplane.server.store.records import (
@@ -74,6 +75,7 @@ class WriteTransaction:
         self._ids = ids
         self._recent = recent
         self._is_sqlite = connection.dialect.name == "sqlite"
+        self._outbox = Outbox(connection)
         # The tasks that are locked, as they are in the table.
         self._locked: dict[int, Task] = {}
         # The tasks as they will be in the table.
@@ -145,7 +147,7 @@ class WriteTransaction:
         rows = [new_values(task) for task in tasks]
         # More than half of a new task's columns are empty, and each value that is sent costs.
         filled = list(dict.fromkeys(name for row in rows for name in row))
-        self._insert("tasks", filled, [tuple(row.get(name) for name in filled) for row in rows])
+        self._outbox.insert("tasks", filled, [tuple(row.get(name) for name in filled) for row in rows])
 
     def update_tasks(self, tasks: Sequence[Task]) -> None:
         """Store what has changed of the tasks, which must be locked."""
@@ -164,17 +166,18 @@ class WriteTransaction:
             self._connection.exec_driver_sql(statement, list(rows))
         else:
             for document in documents(rows):
-                self._connection.exec_driver_sql(update_from_json(columns), (document,))
+                self._outbox.execute(update_from_json(columns), document)
 
     def delete_tasks(self, task_ids: Iterable[int]) -> None:
         """Delete tasks; history and checkpoints go with them."""
         if ids := list(task_ids):
             self._deleted = ids[0]
+            self._outbox.send()
             self._connection.execute(delete(schema.tasks).where(schema.tasks.c.id.in_(ids)))
 
     def insert_transitions(self, transitions: Sequence[Transition]) -> None:
         """Add rows to the history."""
-        self._insert(
+        self._outbox.insert(
             "task_status_history",
             ("id", "task_id", "from_status", "to_status", "changed_at", "changed_by", "reason", "attempt"),
             [
@@ -194,7 +197,7 @@ class WriteTransaction:
 
     def insert_checkpoints(self, checkpoints: Sequence[tuple[int, Checkpoint]]) -> None:
         """Store checkpoints, given with their task ids."""
-        self._insert(
+        self._outbox.insert(
             "task_checkpoints",
             ("task_id", "number", "attempt", "data", "created_at"),
             [
@@ -215,10 +218,10 @@ class WriteTransaction:
         settled = ("state", "accepted_at", "settled_at", "message")
         if self._is_sqlite:
             changes = ", ".join(f"{name} = excluded.{name}" for name in settled)
-            self._insert("task_commands", columns, rows, f"ON CONFLICT (command_id) DO UPDATE SET {changes}")
+            self._outbox.insert("task_commands", columns, rows, f"ON CONFLICT (command_id) DO UPDATE SET {changes}")
         else:
             changes = ", ".join(f"{name} = VALUES({name})" for name in settled)
-            self._insert("task_commands", columns, rows, f"ON DUPLICATE KEY UPDATE {changes}")
+            self._outbox.insert("task_commands", columns, rows, f"ON DUPLICATE KEY UPDATE {changes}")
 
     def lock_expired(self, now: datetime, limit: int) -> list[Task]:
         """Return tasks one of whose limits may have expired."""
@@ -251,6 +254,7 @@ class WriteTransaction:
 
     def prune_checkpoints(self, task_ids: Iterable[int], keep: int) -> None:
         """Drop all but the last `keep` checkpoints of each task."""
+        self._outbox.send()
         table = schema.task_checkpoints
         query = select(table.c.task_id, table.c.number).where(table.c.task_id.in_(list(task_ids)))
         numbers = defaultdict(list)
@@ -274,7 +278,7 @@ class WriteTransaction:
 
     def insert_requests(self, requests: Sequence[StoredRequest], now: datetime) -> None:
         """Remember answered request ids."""
-        self._insert(
+        self._outbox.insert(
             "task_requests",
             ("request_id", "method", "fingerprint", "task_ids", "created_at"),
             [
@@ -282,6 +286,10 @@ class WriteTransaction:
                 for each in requests
             ],
         )
+
+    def finish(self) -> None:
+        """Write what waits to be sent. The last before the commit."""
+        self._outbox.send()
 
     def remember(self) -> None:
         """Take that the transaction is durable."""
@@ -314,13 +322,3 @@ class WriteTransaction:
             found = [task_of(task_row(json.loads(text))) for text in self._connection.scalars(query)]
         self._locked.update((task.id, task) for task in found)
         return found
-
-    def _insert(
-        self, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]], on_conflict: str = ""
-    ) -> None:
-        # PyMySQL folds this into one multi-row INSERT, as long as VALUES holds nothing but placeholders.
-        if rows:
-            mark = "?" if self._is_sqlite else "%s"
-            values = ", ".join([mark] * len(columns))
-            statement = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({values}) {on_conflict}"  # noqa: S608  (names of ours)
-            self._connection.exec_driver_sql(statement, list(rows))

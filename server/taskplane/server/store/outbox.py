@@ -1,0 +1,71 @@
+"""The writes of a transaction, sent together: to MySQL and MariaDB as one message, whatever their number.
+
+Each round trip costs the writer more than most statements do: a switch to the database and back, and a wait for the
+interpreter, which the event loop has in the meantime.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection
+
+# A message must be shorter than MariaDB takes, which is 16 MiB; a character can be eight bytes of it.
+MOST_CHARACTERS = 2**20
+
+
+class Outbox:
+    """Statements of one transaction that wait to be sent, in order. On SQLite, which is no trip away, none waits.
+
+    Who executes another statement on the same connection must `send` before. Statements may have placeholders in
+    VALUES and JSON_TABLE, which are `%s` for MySQL and MariaDB and `?` for SQLite.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._is_sqlite = connection.dialect.name == "sqlite"
+        self._texts: list[str] = []
+        self._characters = 0
+
+    def insert(
+        self, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]], on_conflict: str = ""
+    ) -> None:
+        """Add rows to a table."""
+        if not rows:
+            return
+        head = f"INSERT INTO {table} ({', '.join(columns)}) VALUES "  # noqa: S608  (names of ours)
+        row_of_marks = f"({', '.join(['?' if self._is_sqlite else '%s'] * len(columns))})"
+        if self._is_sqlite:
+            self._connection.exec_driver_sql(f"{head}{row_of_marks} {on_conflict}", list(rows))
+            return
+        texts: list[str] = []
+        characters = 0
+        for row in rows:
+            text = self._filled_in(row_of_marks, row)
+            if texts and characters + len(text) > MOST_CHARACTERS:
+                self._put(f"{head}{','.join(texts)} {on_conflict}")
+                texts, characters = [], 0
+            texts.append(text)
+            characters += len(text)
+        self._put(f"{head}{','.join(texts)} {on_conflict}")
+
+    def execute(self, statement: str, parameter: str) -> None:
+        """Add a statement for MySQL and MariaDB that has one parameter."""
+        self._put(self._filled_in(statement, (parameter,)))
+
+    def send(self) -> None:
+        """Execute what waits. Raises what the first statement that fails does; those behind it are not executed."""
+        if self._texts:
+            text = ";\n".join(self._texts)
+            self._texts, self._characters = [], 0
+            self._connection.exec_driver_sql(text, execution_options={"no_parameters": True})
+
+    def _put(self, text: str) -> None:
+        if self._characters + len(text) > MOST_CHARACTERS:
+            self.send()
+        self._texts.append(text)
+        self._characters += len(text)
+
+    def _filled_in(self, text: str, values: Sequence[Any]) -> str:
+        # The driver's own quoting, which knows the connection's character set.
+        driver: Any = self._connection.connection.driver_connection
+        return text % tuple(map(driver.escape, values))

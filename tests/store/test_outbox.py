@@ -1,0 +1,49 @@
+"""Writes that are sent together: all of them, in order, or none."""
+
+from collections.abc import Sequence
+
+import pytest
+from builders import a_task
+from conftest import SERVERS
+from sqlalchemy.exc import DBAPIError
+from stored import insert
+
+from taskplane.server.store.outbox import MOST_CHARACTERS
+from taskplane.server.store.store import Store
+from taskplane.server.store.writing import WriteTransaction
+
+on_servers = pytest.mark.parametrize("database", SERVERS, indirect=True)
+
+
+@on_servers
+async def test_what_a_transaction_writes_is_one_message(store: Store, statements: Sequence[str]) -> None:
+    def work(transaction: WriteTransaction) -> None:
+        transaction.insert_tasks([a_task(id=1)])
+        transaction.insert_tasks([a_task(id=2), a_task(id=3)])
+
+    await store.transaction(work)
+    (message,) = (each for each in statements if "INSERT" in each)
+    assert message.count("INSERT INTO tasks") == 2
+    assert [task_id for task_id in range(5) if await store.get_task(task_id)] == [1, 2, 3]
+
+
+async def test_a_statement_that_fails_behind_another_undoes_both(store: Store) -> None:
+    await insert(store, a_task(id=2))
+
+    def work(transaction: WriteTransaction) -> None:
+        transaction.insert_tasks([a_task(id=1)])
+        transaction.insert_tasks([a_task(id=2)])
+        transaction.insert_tasks([a_task(id=3)])
+
+    with pytest.raises(DBAPIError, match=r"(?i)duplicate|unique"):
+        await store.transaction(work)
+    assert [task_id for task_id in range(5) if await store.get_task(task_id)] == [2]
+
+
+@on_servers
+async def test_what_is_too_long_for_one_message_goes_in_several(store: Store, statements: Sequence[str]) -> None:
+    tasks = [a_task(id=number, config={"text": f"{number}" + "x" * (MOST_CHARACTERS // 2)}) for number in range(1, 6)]
+    await insert(store, *tasks)
+    assert max(map(len, statements)) < 2 * MOST_CHARACTERS
+    for task in tasks:
+        assert await store.get_task(task.id) == task
