@@ -11,7 +11,7 @@ from stored import insert
 from taskplane.server.core.ledger import CommandState, LedgerEntry
 from taskplane.server.core.task import Checkpoint, TaskStatus, Transition, Verb
 from taskplane.server.store import schema
-from taskplane.server.store.store import Store
+from taskplane.server.store.store import AlreadyStored, Store
 from taskplane.server.store.writing import StoredRequest, WriteTransaction
 
 CREATED = Transition(1, None, TaskStatus.PENDING, at(1), "alice 🦆", "because; 'quoted' \\", attempt=0, revision=1)
@@ -61,7 +61,7 @@ async def test_the_history_of_many_is_in_the_order_of_commits(store: Store) -> N
 @pytest.mark.usefixtures("two_tasks")
 async def test_a_revision_is_given_once(store: Store) -> None:
     await history(store, CREATED)
-    with pytest.raises(IntegrityError):
+    with pytest.raises(AlreadyStored):
         await history(store, replace(OF_ANOTHER, revision=CREATED.revision))
 
 

@@ -31,6 +31,7 @@ T = TypeVar("T")
 READER_THREADS = 4
 # MySQL: lock wait timeout, deadlock. The server has rolled back; the same transaction may be tried again.
 _RETRYABLE_MYSQL_ERRORS = frozenset({1205, 1213})
+_DUPLICATE_MYSQL_ERROR = 1062
 # Lost in the middle of a transaction, which is then undone: 2006 gone away, 2013 lost.
 _LOST_MYSQL_ERRORS = frozenset({2006, 2013})
 # How long a transaction is tried again, and how long a lost COMMIT is looked for.
@@ -224,6 +225,11 @@ def _begin_sqlite(connection: Connection) -> None:
     # A writer takes the lock at once: one that upgrades later fails if somebody has written in between.
     writes = connection.get_execution_options().get("taskplane_writes", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def is_duplicate(error: DBAPIError) -> bool:
+    """Whether a row was refused since its key is taken."""
+    return _code(error) == _DUPLICATE_MYSQL_ERROR or "UNIQUE constraint" in str(error.orig)
 
 
 def _may_be_tried_again(error: DBAPIError) -> bool:

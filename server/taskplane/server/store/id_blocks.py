@@ -4,6 +4,10 @@ from sqlalchemy import Connection, select
 
 from taskplane.server.store import schema
 
+# How many numbers are taken at once. Those in hand when the server stops are never used, which shows in the ids of
+# tasks only; of revisions a task has several.
+BLOCKS = {"task": 1_000, "revision": 10_000}
+
 
 class IdBlocks:
     """Numbers from the database in blocks. A block that was taken in a transaction that failed is forgotten.
@@ -11,15 +15,14 @@ class IdBlocks:
     Belongs to the writer's thread.
     """
 
-    def __init__(self, block: int = 1000) -> None:
-        self._block = block
+    def __init__(self) -> None:
         self._spans: dict[str, range] = {}
 
     def take(self, connection: Connection, name: str, count: int) -> range:
         """Return `count` consecutive numbers, greater than any given out before under this name."""
         span = self._spans.get(name, range(0))
         if len(span) < count:
-            span = self._fetch(connection, name, max(self._block, count))
+            span = self._fetch(connection, name, max(BLOCKS[name], count))
         self._spans[name] = span[count:]
         return span[:count]
 

@@ -5,12 +5,13 @@ from datetime import datetime
 from typing import TypeVar
 
 from sqlalchemy import Connection, delete
+from sqlalchemy.exc import IntegrityError
 
 from taskplane.server.core.ledger import LedgerEntry
 from taskplane.server.core.task import Checkpoint, Task, Transition
 from taskplane.server.core.unit import Unit
 from taskplane.server.store import reading, schema
-from taskplane.server.store.database import Database
+from taskplane.server.store.database import Database, is_duplicate
 from taskplane.server.store.heartbeats import save_heartbeats
 from taskplane.server.store.id_blocks import IdBlocks
 from taskplane.server.store.live_rows import LiveRow, save_answers, save_live
@@ -20,6 +21,10 @@ from taskplane.server.store.records import naive, unit_values
 from taskplane.server.store.writing import WriteTransaction
 
 T = TypeVar("T")
+
+
+class AlreadyStored(Exception):
+    """A row that was to be new is there."""
 
 
 class Store:
@@ -38,6 +43,7 @@ class Store:
     async def transaction(self, work: Callable[[WriteTransaction], T]) -> T:
         """Run `work` in one transaction of the writer; durable when this returns. See Database.write.
 
+        Raises AlreadyStored, and nothing is done, if it inserts a row under a key that is taken.
         One at a time: the caller awaits the last one before the next.
         """
         tries: list[WriteTransaction] = []
@@ -58,7 +64,12 @@ class Store:
             self._last_committed = True
             tries[-1].remember()
 
-        return await self._database.write(run, was_committed, on_commit)
+        try:
+            return await self._database.write(run, was_committed, on_commit)
+        except IntegrityError as error:
+            if is_duplicate(error):
+                raise AlreadyStored from error
+            raise
 
     async def save_live(self, rows: Sequence[LiveRow]) -> None:
         """Store what is new of running attempts; never a status."""

@@ -73,10 +73,9 @@ class Batch:
         self._commands: list[LedgerEntry] = []
 
     def lock(self, task_ids: Iterable[int]) -> None:
-        """Lock tasks by id; those that do not exist are passed over."""
-        self._tasks.update(
-            (task_id, self._live.overlay(task)) for task_id, task in self._transaction.lock_tasks(task_ids).items()
-        )
+        """Lock tasks by id, unless they are; those that do not exist are passed over."""
+        found = self._transaction.lock_tasks(task_id for task_id in task_ids if task_id not in self._tasks)
+        self._tasks.update((task_id, self._live.overlay(task)) for task_id, task in found.items())
 
     def lock_running_on(self, unit_id: str) -> list[Task]:
         """Lock and return the RUNNING and PAUSED tasks last dispatched to a unit."""

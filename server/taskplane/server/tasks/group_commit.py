@@ -15,7 +15,7 @@ from taskplane.server.core.clock import utc_now
 from taskplane.server.core.errors import DatabaseUnavailable, RequestIdReused, ServerStopping, TaskplaneError
 from taskplane.server.core.placement import Slots
 from taskplane.server.core.task import Task
-from taskplane.server.store.store import Store
+from taskplane.server.store.store import AlreadyStored, Store
 from taskplane.server.store.writing import StoredRequest, WriteTransaction
 from taskplane.server.tasks.batch import Batch, Committed, Proposal
 from taskplane.server.tasks.live import LiveAttempts
@@ -111,7 +111,7 @@ class GroupCommit:
 
     async def _commit(self, group: list[_Waiting]) -> None:
         try:
-            outcome = await self._store.transaction(lambda transaction: self._decide(transaction, group))
+            outcome = await self._transact(group)
         except DatabaseUnavailable as error:
             self._slots.give_back()
             _fail(group, error)
@@ -127,12 +127,20 @@ class GroupCommit:
         else:
             self._tell(group, outcome)
 
-    def _decide(self, transaction: WriteTransaction, group: list[_Waiting]) -> _Outcome:
+    async def _transact(self, group: list[_Waiting]) -> _Outcome:
+        """Decide on a group as if all its requests were new, which nearly all are; if that fails, look."""
+        try:
+            return await self._store.transaction(lambda transaction: self._decide(transaction, group, ()))
+        except AlreadyStored:
+            ids = [each.request.request_id for each in group if each.request]
+            return await self._store.transaction(lambda transaction: self._decide(transaction, group, ids))
+
+    def _decide(self, transaction: WriteTransaction, group: list[_Waiting], request_ids: Sequence[str]) -> _Outcome:
         self._slots.give_back()  # what an earlier try has taken
         batch = Batch(transaction, self._live, self._slots, utc_now())
-        requests = AnsweredRequests(transaction, [each.request.request_id for each in group if each.request])
+        requests = AnsweredRequests(transaction)
         named = {task_id for each in group for task_id in each.proposal.task_ids()}
-        batch.lock(named | requests.task_ids)
+        batch.lock(named | requests.look_up(request_ids))
         answers = [_answer(each, batch, requests) for each in group]
         batch.fill_slots()
         batch.write()
@@ -156,17 +164,21 @@ class GroupCommit:
 
 
 class AnsweredRequests:
-    """Which of a group's request ids were answered before, in the database or earlier in the group."""
+    """Which requests of a group were answered before: earlier in the group, or in the database if they are looked up.
 
-    def __init__(self, transaction: WriteTransaction, request_ids: list[str]) -> None:
+    To store an answer to one that was answered before, and not looked up, makes the transaction fail.
+    """
+
+    def __init__(self, transaction: WriteTransaction) -> None:
         self._transaction = transaction
-        self._known = transaction.requests(request_ids)
+        self._known: dict[str, StoredRequest] = {}
         self._new: list[StoredRequest] = []
 
-    @property
-    def task_ids(self) -> set[int]:
-        """The tasks that answered requests were about."""
-        return {task_id for each in self._known.values() for task_id in each.task_ids}
+    def look_up(self, request_ids: Sequence[str]) -> set[int]:
+        """Find requests in the database. Returns the tasks that those were about that were answered before."""
+        found = self._transaction.requests(request_ids)
+        self._known.update(found)
+        return {task_id for each in found.values() for task_id in each.task_ids}
 
     def replay(self, request: Request, batch: Batch) -> Replayed | None:
         """Return the answer if the request was answered before. Raises RequestIdReused if it was another request."""
@@ -195,12 +207,25 @@ def _answer(waiting: _Waiting, batch: Batch, requests: AnsweredRequests) -> Any:
         if request and (replayed := requests.replay(request, batch)):
             return replayed
         answer = waiting.proposal.decide(batch)
-    except TaskplaneError as error:
+    except RequestIdReused as error:
         return error
+    except TaskplaneError as error:
+        return _repeated(request, batch, requests) or error
     if request:
         changed = [each.task.id for each in batch.committed[before:]]
         requests.remember(request, dict.fromkeys([*waiting.proposal.task_ids(), *changed]))
     return answer
+
+
+def _repeated(request: Request | None, batch: Batch, requests: AnsweredRequests) -> Replayed | RequestIdReused | None:
+    """Look whether a call that is refused is a repeat, which is refused only since the first had its effect."""
+    if request is None:
+        return None
+    batch.lock(requests.look_up([request.request_id]))
+    try:
+        return requests.replay(request, batch)
+    except RequestIdReused as error:
+        return error
 
 
 def _as_dispatched(answer: Any, dispatched: Mapping[int, Task]) -> Any:
