@@ -1,6 +1,7 @@
 """The composition root: builds every object, starts them, and stops them in order."""
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -244,12 +245,23 @@ async def serve(config: ServerConfig) -> int:
 def run(config: ServerConfig) -> int:
     """Run a server in this process, on uvloop where there is one. Returns the exit code."""
     logs.configure(config.log_level, config.log_format)
+    _collect_garbage_less_often()
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             return runner.run(serve(config))
     except CannotStart as error:
         print(f"taskplane: {error}", file=sys.stderr)  # noqa: T201  (one line for the operator)
         return 1
+
+
+def _collect_garbage_less_often() -> None:
+    """Leave alone what was imported, and look for cycles after ten thousand new objects instead of seven hundred.
+
+    A call makes a hundred objects and no cycle; the looks took an eighth of the server's time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
 
 
 def _loop_factory() -> Any:

@@ -48,9 +48,12 @@ class Outbox:
             characters += len(text)
         self._put(f"{head}{','.join(texts)} {on_conflict}")
 
-    def execute(self, statement: str, parameter: str) -> None:
-        """Add a statement for MySQL and MariaDB that has one parameter."""
-        self._put(self._filled_in(statement, (parameter,)))
+    def execute(self, statement: str, values: Sequence[Any] = ()) -> None:
+        """Add any other statement that answers nothing."""
+        if self._is_sqlite:
+            self._connection.exec_driver_sql(statement, tuple(values))
+        else:
+            self._put(self._filled_in(statement, values))
 
     def send(self) -> None:
         """Execute what waits. Raises what the first statement that fails does; those behind it are not executed."""

@@ -166,7 +166,7 @@ class WriteTransaction:
             self._connection.exec_driver_sql(statement, list(rows))
         else:
             for document in documents(rows):
-                self._outbox.execute(update_from_json(columns), document)
+                self._outbox.execute(update_from_json(columns), (document,))
 
     def delete_tasks(self, task_ids: Iterable[int]) -> None:
         """Delete tasks; history and checkpoints go with them."""
@@ -254,15 +254,15 @@ class WriteTransaction:
 
     def prune_checkpoints(self, task_ids: Iterable[int], keep: int) -> None:
         """Drop all but the last `keep` checkpoints of each task."""
-        self._outbox.send()
-        table = schema.task_checkpoints
-        query = select(table.c.task_id, table.c.number).where(table.c.task_id.in_(list(task_ids)))
-        numbers = defaultdict(list)
-        for task_id, number in self._connection.execute(query):
-            numbers[task_id].append(number)
-        old = [(task_id, number) for task_id, all_of_it in numbers.items() for number in sorted(all_of_it)[:-keep]]
-        if old:
-            self._connection.execute(delete(table).where(tuple_(table.c.task_id, table.c.number).in_(old)))
+        for task_id in task_ids:
+            # MySQL does not delete from a table that it reads, unless it reads it into another one before.
+            oldest_kept = (
+                f"SELECT number FROM (SELECT number FROM task_checkpoints WHERE task_id = {task_id} "  # noqa: S608  (numbers of ours)
+                f"ORDER BY number DESC LIMIT 1 OFFSET {keep - 1}) AS kept"
+            )
+            self._outbox.execute(
+                f"DELETE FROM task_checkpoints WHERE task_id = {task_id} AND number < ({oldest_kept})"  # noqa: S608  (ditto)
+            )
 
     def requests(self, request_ids: Iterable[str]) -> dict[str, StoredRequest]:
         """Return those of the request ids that were answered before."""

@@ -189,7 +189,9 @@ class Batch:
         self._transaction.insert_transitions([each for each in transitions if each.task_id not in self._deleted])
         if checkpoints:
             self._transaction.insert_checkpoints(checkpoints)
-            self._transaction.prune_checkpoints({task_id for task_id, _ in checkpoints}, CHECKPOINTS_KEPT)
+            # The first ones, whose numbers are that small, cannot be too many.
+            many = {task_id for task_id, each in checkpoints if each.number > CHECKPOINTS_KEPT}
+            self._transaction.prune_checkpoints(many, CHECKPOINTS_KEPT)
         self._transaction.save_commands([each for each in self._commands if each.task_id not in self._deleted])
         self._transaction.delete_tasks(self._deleted)
 
