@@ -1,6 +1,8 @@
 """Health, reflection and channelz, and the methods that are not served yet."""
 
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -12,6 +14,8 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from rpc.refusals import refusal_of
 from rpc.server import ServerUnderTest, Wire
 
+from taskplane.client import channel
+from taskplane.server.rpc import server
 from taskplane.v1 import operations_service_pb2 as operations_pb
 from taskplane.v1 import task_service_pb2 as pb
 
@@ -84,3 +88,13 @@ async def test_channelz_counts_calls(wire: Wire) -> None:
     stub: Any = channelz_pb2_grpc.ChannelzStub(channel)
     servers = (await stub.GetServers(channelz_pb2.GetServersRequest())).server
     assert any(server.data.calls_started for server in servers)
+
+
+@pytest.mark.parametrize("options", [server.OPTIONS, channel.OPTIONS], ids=["server", "client"])
+def test_grpc_knows_every_option_that_is_set(options: Sequence[tuple[str, int]]) -> None:
+    """It passes over those it does not know without a word."""
+    found = find_spec("grpc._cython.cygrpc")
+    assert found
+    assert found.origin
+    library = Path(found.origin).read_bytes()
+    assert [name for name, _ in options if name.encode() not in library] == []
