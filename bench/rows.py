@@ -19,7 +19,6 @@ Row = dict[str, Any]
 # Far above what the server gives out.
 FIRST_ID = 10**12
 _CHUNK = 10_000
-_RUNNING = ("status", "revision", "attempt", "execution_unit_id", "execution_unit_type", "started_at", "queued")
 _SUCCESS = ("status", "revision", "completed_at", "updated_at", "status_changed_at", "active_seconds")
 _HISTORY_STATUSES = 3
 
@@ -45,7 +44,7 @@ def template(connection: Connection) -> Template:
 
 
 def lifecycles_per_second(url: str, count: int, batch: int) -> float:
-    """Write the rows of `count` lifecycles, `batch` to a transaction, three transactions each. They are removed."""
+    """Write the rows of `count` lifecycles, `batch` to a transaction, two transactions each. They are removed."""
     with connected(url, autocommit=False) as connection:
         model = template(connection)
         started = time.monotonic()
@@ -74,20 +73,23 @@ def commit_milliseconds(url: str, count: int) -> list[float]:
 
 
 def _write(connection: Connection, model: Template, ids: range) -> None:
-    pending = model.task | {"status": "PENDING", "attempt": 0, "queued": 1}
-    _insert(connection, "tasks", [pending | {"id": task_id} for task_id in ids])
-    _history(connection, model, 0, ids)
-    _update(connection, _RUNNING, model.task | {"status": "RUNNING"}, ids)
-    _history(connection, model, 1, ids)
-    _update(connection, _SUCCESS, model.task, ids)
-    _history(connection, model, 2, ids)
-
-
-def _history(connection: Connection, model: Template, step: int, ids: range) -> None:
-    row = model.history[step]
-    rows = [row | {"id": _HISTORY_STATUSES * task_id + step, "task_id": task_id} for task_id in ids]
-    _insert(connection, "task_status_history", rows)
+    """As the server does while slots are free: created and dispatched in one transaction, ended in another."""
+    running = model.task | {"status": "RUNNING"}
+    _insert(connection, "tasks", [running | {"id": task_id} for task_id in ids])
+    _history(connection, model, (0, 1), ids)
     connection.commit()
+    _update(connection, _SUCCESS, model.task, ids)
+    _history(connection, model, (2,), ids)
+    connection.commit()
+
+
+def _history(connection: Connection, model: Template, steps: Sequence[int], ids: range) -> None:
+    rows = [
+        model.history[step] | {"id": _HISTORY_STATUSES * task_id + step, "task_id": task_id}
+        for task_id in ids
+        for step in steps
+    ]
+    _insert(connection, "task_status_history", rows)
 
 
 def _insert(connection: Connection, table: str, rows: Sequence[Row]) -> None:
