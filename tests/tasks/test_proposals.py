@@ -27,7 +27,6 @@ from taskplane.server.core.limits import Expiry
 from taskplane.server.core.task import Checkpoint, Limits, Task, TaskStatus, Verb
 from taskplane.server.core.unit import AttemptState, HeldAttempt
 from taskplane.server.core.verbs import Ask
-from taskplane.server.tasks import batch
 from taskplane.server.tasks.batch import CHECKPOINTS_KEPT, Batch, Committed
 from taskplane.server.tasks.group_commit import GroupCommit
 from taskplane.server.tasks.proposals import ChangeTask
@@ -75,11 +74,8 @@ async def test_tasks_are_claimed_by_priority_as_far_as_there_are_slots(states: C
     assert await states.claim([an_offer(capacity=9)]) == []
 
 
-async def test_a_claim_looks_beyond_what_fits_nowhere(
-    states: ClaimingStates, store: CountingStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(batch, "LEAST_PAGE", 5)
-    await states.create([a_spec(priority=9, start=True, unit_labels={"gpu": "yes"})] * 5, ALICE)
+async def test_a_claim_looks_beyond_what_fits_nowhere(states: ClaimingStates, store: CountingStore) -> None:
+    await states.create([a_spec(priority=9, start=True, unit_labels={"gpu": "yes"})] * 30, ALICE)
     (waiting,) = await running(states)
     await hear(states, waiting, "paused")
     await ask(states, waiting, Verb.RESUME)

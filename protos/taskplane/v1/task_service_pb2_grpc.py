@@ -148,7 +148,7 @@ class TaskServiceServicer:
     """
 
     def CreateTask(self, request, context):
-        """Creates a task in PENDING, queued at once if `start` is set. Returns when it is durable.
+        """Creates a task in PENDING, queued if `start` is set; RUNNING if a slot was free for it. Returns when it is durable.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -48,7 +48,7 @@ class TaskServiceStub:
     @typing.overload
     def __new__(cls, channel: aio.Channel) -> TaskServiceAsyncStub: ...
     CreateTask: grpc.UnaryUnaryMultiCallable[task_service_pb2.CreateTaskRequest, task_service_pb2.CreateTaskResponse]
-    """Creates a task in PENDING, queued at once if `start` is set. Returns when it is durable."""
+    """Creates a task in PENDING, queued if `start` is set; RUNNING if a slot was free for it. Returns when it is durable."""
     BatchCreateTasks: grpc.UnaryUnaryMultiCallable[task_service_pb2.BatchCreateTasksRequest, task_service_pb2.BatchCreateTasksResponse]
     """Creates up to 1000 tasks, all or none. Far quicker than one call each."""
     GetTask: grpc.UnaryUnaryMultiCallable[task_service_pb2.GetTaskRequest, task_service_pb2.GetTaskResponse]
@@ -121,7 +121,7 @@ class TaskServiceAsyncStub(TaskServiceStub):
 
     def __init__(self, channel: aio.Channel) -> None: ...
     CreateTask: aio.UnaryUnaryMultiCallable[task_service_pb2.CreateTaskRequest, task_service_pb2.CreateTaskResponse]  # type: ignore[assignment]
-    """Creates a task in PENDING, queued at once if `start` is set. Returns when it is durable."""
+    """Creates a task in PENDING, queued if `start` is set; RUNNING if a slot was free for it. Returns when it is durable."""
     BatchCreateTasks: aio.UnaryUnaryMultiCallable[task_service_pb2.BatchCreateTasksRequest, task_service_pb2.BatchCreateTasksResponse]  # type: ignore[assignment]
     """Creates up to 1000 tasks, all or none. Far quicker than one call each."""
     GetTask: aio.UnaryUnaryMultiCallable[task_service_pb2.GetTaskRequest, task_service_pb2.GetTaskResponse]  # type: ignore[assignment]
@@ -197,7 +197,7 @@ class TaskServiceServicer(metaclass=abc_1.ABCMeta):
         request: task_service_pb2.CreateTaskRequest,
         context: _ServicerContext,
     ) -> typing.Union[task_service_pb2.CreateTaskResponse, abc.Awaitable[task_service_pb2.CreateTaskResponse]]:
-        """Creates a task in PENDING, queued at once if `start` is set. Returns when it is durable."""
+        """Creates a task in PENDING, queued if `start` is set; RUNNING if a slot was free for it. Returns when it is durable."""
 
     @abc_1.abstractmethod
     def BatchCreateTasks(

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Select, bindparam, delete, select, tuple_
+from sqlalchemy import Connection, Select, delete, select, tuple_
 
 from taskplane.server.core.ledger import LedgerEntry
 from taskplane.server.core.placement import claim_order
@@ -35,25 +35,6 @@ from taskplane.server.store.records import (
 from taskplane.server.store.task_updates import documents, update_from_json
 
 _WAITING = (TaskStatus.PENDING, TaskStatus.PAUSED)
-
-
-def _queued() -> Select[Any]:
-    table = schema.tasks
-    return (
-        select(table.c.id, table.c.revision)
-        .with_hint(table, "FORCE INDEX (idx_claim)", "mysql")
-        .with_hint(table, "FORCE INDEX (idx_claim)", "mariadb")
-        .where(table.c.status == bindparam("status"), table.c.queued == 1)
-        .where(table.c.task_type.in_(bindparam("types", expanding=True)))
-        .where(table.c.not_before.is_(None) | (table.c.not_before <= bindparam("now")))
-        .order_by(table.c.priority.desc(), table.c.queued_at, table.c.id)
-        .limit(bindparam("most"))
-        .with_for_update(skip_locked=True)
-    )
-
-
-# Built once: putting it together takes longer than running it.
-_QUEUED = _queued()
 
 
 class StoredRequest(NamedTuple):
@@ -119,11 +100,21 @@ class WriteTransaction:
         One query for each status, so that the claim's index gives the order: with a sort, SKIP LOCKED would lock
         every row it reads, and where MySQL merges two indexes it would even wait.
         """
+        types = list(task_types)
         # The rows before the page may all be of one status, or none of them.
-        chosen = {"types": list(task_types), "now": naive(now), "most": offset + limit}
-        rows = [row for status in _WAITING for row in self._connection.execute(_QUEUED, chosen | {"status": status})]
-        found = self._as_locked(rows)
-        return sorted(found.values(), key=claim_order)[offset : offset + limit]
+        rows = [row for status in _WAITING for row in self._queued(status, types, now, offset + limit)]
+        return sorted(self._as_locked(rows).values(), key=claim_order)[offset : offset + limit]
+
+    def _queued(self, status: TaskStatus, types: Sequence[str], now: datetime, most: int) -> Iterable[Any]:
+        mark, hint, lock = "%s", "FORCE INDEX (idx_claim)", "FOR UPDATE SKIP LOCKED"
+        if self._is_sqlite:
+            mark, hint, lock = "?", "", ""
+        query = (
+            f"SELECT id, revision FROM tasks {hint} WHERE status = {mark} AND queued = 1"  # noqa: S608  (marks)
+            f" AND task_type IN ({', '.join([mark] * len(types))}) AND (not_before IS NULL OR not_before <= {mark})"
+            f" ORDER BY priority DESC, queued_at, id LIMIT {most} {lock}"
+        )
+        return self._connection.exec_driver_sql(query, (status.value, *types, time_text(now)))
 
     def lock_running_on(self, unit_id: str) -> list[Task]:
         """Return the RUNNING and PAUSED tasks whose last dispatch was to this unit."""

@@ -22,10 +22,9 @@ from taskplane.server.tasks.live import LiveAttempts
 
 # Checkpoints that are kept of a task.
 CHECKPOINTS_KEPT = 5
-# How much of the queue is read at once, and in one transaction at the most: what fits nowhere (labels) must not hide
-# what is behind it.
-LEAST_PAGE, LARGEST_PAGE = 20, 500
-MOST_PAGES = 10
+# How much of the queue is read at once, and in one transaction at the most.
+LARGEST_PAGE = 500
+MOST_QUEUED = 5_000
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -234,11 +233,11 @@ class _Queue:
         self._batch = batch
 
     def __iter__(self) -> Iterator[Task]:
-        limit = min(max(self._batch.free_slots(self.task_types), LEAST_PAGE), LARGEST_PAGE)
-        for page in range(MOST_PAGES if self.task_types else 0):
-            found, is_last = self._batch.queue_page(self.task_types, limit, offset=page * limit)
+        # As much as there is room for. What fits nowhere (labels) must not hide what is behind it: then more and more.
+        offset, limit = 0, self._batch.free_slots(self.task_types)
+        while limit and offset < MOST_QUEUED:
+            found, self.was_read_whole = self._batch.queue_page(self.task_types, min(limit, LARGEST_PAGE), offset)
             yield from found
-            if is_last:
-                self.was_read_whole = True
-            if is_last or not self._batch.free_slots(self.task_types):
+            if self.was_read_whole or not self._batch.free_slots(self.task_types):
                 return
+            offset, limit = offset + min(limit, LARGEST_PAGE), 4 * limit
