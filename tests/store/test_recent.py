@@ -8,7 +8,7 @@ from stored import insert, update
 from taskplane.server.core.task import Progress, Task, TaskStatus
 from taskplane.server.store.database import Database
 from taskplane.server.store.live_rows import LiveRow
-from taskplane.server.store.recent import RecentTasks
+from taskplane.server.store.recent import MOST_CONFIG_CHARACTERS, RecentTasks
 from taskplane.server.store.store import Store
 from taskplane.server.store.writing import WriteTransaction
 
@@ -93,6 +93,24 @@ def test_so_many_tasks_are_kept_and_none_that_is_finished() -> None:
     assert 1 not in recent
     recent.forget([3, 8])
     assert 3 not in recent
+
+
+@pytest.mark.parametrize(
+    ("config", "is_kept"),
+    [
+        ({"inputPath": "/data/users.csv", "rules": ["email", 1, None]}, True),
+        ({"text": "x" * MOST_CONFIG_CHARACTERS}, False),
+        ({"x" * MOST_CONFIG_CHARACTERS: 1}, False),
+        ({"numbers": list(range(MOST_CONFIG_CHARACTERS))}, False),
+        ({"deep": [{"er": ["x" * 1000] * 5}]}, False),
+    ],
+)
+def test_a_large_config_is_not_kept_in_memory(config: dict[str, object], *, is_kept: bool) -> None:
+    recent = RecentTasks()
+    recent.wrote([a_task(id=1, config=config)])
+    assert (1 in recent) is is_kept
+    recent.wrote([a_task(id=1, config=config).but(revision=2)])
+    assert (1 in recent) is is_kept
 
 
 def test_the_data_of_a_checkpoint_is_not_kept() -> None:

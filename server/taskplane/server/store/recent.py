@@ -2,15 +2,21 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
+from itertools import chain
+from typing import Any
 
 from taskplane.server.core.task import Task
 
-# A task without a large config takes some 3 KiB.
+# Each takes some 3 KiB beside its config.
 MOST_TASKS = 5_000
+# A config may have a MiB of JSON. Tasks with one of more characters than this are not kept.
+MOST_CONFIG_CHARACTERS = 4_096
+# What a value takes at least, in characters, so that a list of numbers counts too.
+_VALUE_CHARACTERS = 8
 
 
 class RecentTasks:
-    """Unfinished tasks by id, as the last durable transactions left them.
+    """Unfinished tasks with a small config by id, as the last durable transactions left them.
 
     A task counts only as long as its row has the same revision. What changes a row under the same revision (news of
     running attempts) must make it be forgotten. Belongs to the writer's thread.
@@ -32,8 +38,9 @@ class RecentTasks:
     def wrote(self, tasks: Iterable[Task]) -> None:
         """Take what a durable transaction has written."""
         for task in tasks:
-            self._tasks.pop(task.id, None)
-            if not task.is_final:
+            before = self._tasks.pop(task.id, None)
+            is_small = (before and before.config is task.config) or _left(MOST_CONFIG_CHARACTERS, task.config) >= 0
+            if is_small and not task.is_final:
                 self._tasks[task.id] = _as_in_its_row(task)
         while len(self._tasks) > self._most:
             del self._tasks[next(iter(self._tasks))]
@@ -48,3 +55,22 @@ def _as_in_its_row(task: Task) -> Task:
     if task.checkpoint and task.checkpoint.data is not None:
         return task.but(checkpoint=replace(task.checkpoint, data=None))
     return task
+
+
+def _left(characters: int, value: Any) -> int:
+    """Return how many of the characters are left behind a JSON value; if it is longer, something below 0."""
+    characters -= _VALUE_CHARACTERS
+    match value:
+        case str():
+            return characters - len(value)
+        case dict():
+            parts: Iterable[Any] = chain.from_iterable(value.items())
+        case list() | tuple():
+            parts = value
+        case _:
+            return characters
+    for part in parts:
+        if characters < 0:
+            break
+        characters = _left(characters, part)
+    return characters
