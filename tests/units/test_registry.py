@@ -234,3 +234,7 @@ def test_the_message_says_what_would_help(registry: Registry) -> None:
     assert message() == f"no unit for {TASK_TYPE} has the labels gpu=yes"
     connect(registry, "b", labels={"gpu": "yes"}, capacity=0)
     assert message() == f"all 0 slots for {TASK_TYPE} are in use"
+    session = connect(registry, "b", labels={"gpu": "yes"}).session
+    assert session
+    session.is_answering = False
+    assert message() == f"no unit for {TASK_TYPE} answers at the moment"

@@ -219,6 +219,8 @@ class Registry:
         staying = [unit for unit in suitable if unit.session and not unit.session.draining]
         if not staying:
             return Waiting(WaitingReason.UNITS_DRAINING, f"every unit for {task.task_type} is about to leave")
+        if not any(unit.session and unit.session.takes_work for unit in staying):
+            return Waiting(WaitingReason.UNITS_BUSY, f"no unit for {task.task_type} answers at the moment")
         slots = sum(unit.record.capacity for unit in staying)
         return Waiting(WaitingReason.UNITS_BUSY, f"all {slots} slots for {task.task_type} are in use")
 
