@@ -225,6 +225,19 @@ async def test_a_connecting_unit_is_settled_in_one_transaction(states: ClaimingS
     assert {each.id for each in settled.running} == {unsent.id, held.id}
 
 
+async def test_a_start_whose_checkpoint_is_gone_is_not_repeated(states: ClaimingStates, store: CountingStore) -> None:
+    """It would begin anew, and lose the work without a word."""
+    (task,) = await running(states)
+    await hear(states, task, "checkpointed", times=2)
+    await ask(states, task, Verb.CANCEL)
+    await hear(states, task, "cancelled")
+    await states.change_from_checkpoint(task.id, 1, restart_from)
+    assert len(await states.claim([an_offer()])) == 1
+    await store.transaction(lambda transaction: transaction.prune_checkpoints({task.id}, 1))
+    settled = await states.reconcile(UNIT_ID, [], is_new_process=False)
+    assert settled.dispatches == []
+
+
 async def test_limits_that_have_expired_are_applied(states: ClaimingStates, store: CountingStore) -> None:
     over, still_time = await states.create(
         [a_spec(limits=Limits(deadline=NOW)), a_spec(limits=Limits(deadline=datetime.max.replace(tzinfo=UTC)))], ALICE

@@ -143,10 +143,14 @@ class Batch:
         self.committed.append(Committed(task.but(revision=revision), deleted=True))
 
     def with_checkpoints(self, dispatches: Iterable[Dispatch]) -> list[Dispatch]:
-        """Complete dispatches with the data that their units need to go on from."""
+        """Complete dispatches with the data that their units need to go on from.
+
+        One whose checkpoint is gone is left out: its unit will not accept it, and the next dispatch says why.
+        """
         dispatches = list(dispatches)
         data = self._newest_checkpoints(each.task for each in dispatches)
-        return [replace(each, checkpoint=data.get(each.task.id)) for each in dispatches]
+        there = [each for each in dispatches if each.task.checkpoint is None or each.task.id in data]
+        return [replace(each, checkpoint=data.get(each.task.id)) for each in there]
 
     def fill_slots(self) -> None:
         """Give free slots to what is due, highest priority first: to the tasks of this transaction, and to the queue.
@@ -234,10 +238,10 @@ class _Queue:
 
     def __iter__(self) -> Iterator[Task]:
         # As much as there is room for. What fits nowhere (labels) must not hide what is behind it: then more and more.
-        offset, limit = 0, self._batch.free_slots(self.task_types)
+        offset, limit = 0, min(self._batch.free_slots(self.task_types), LARGEST_PAGE)
         while limit and offset < MOST_QUEUED:
-            found, self.was_read_whole = self._batch.queue_page(self.task_types, min(limit, LARGEST_PAGE), offset)
+            found, self.was_read_whole = self._batch.queue_page(self.task_types, limit, offset)
             yield from found
             if self.was_read_whole or not self._batch.free_slots(self.task_types):
                 return
-            offset, limit = offset + min(limit, LARGEST_PAGE), 4 * limit
+            offset, limit = offset + limit, min(4 * limit, LARGEST_PAGE)
