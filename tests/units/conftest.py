@@ -8,6 +8,7 @@ import pytest
 from connected_unit import ConnectedUnit, a_hello
 from deeds import AT_ONCE
 
+from taskplane.server.core.command import Welcome
 from taskplane.server.store.database import Database
 from taskplane.server.store.migrate import migrate
 from taskplane.server.store.store import Store
@@ -16,9 +17,11 @@ from taskplane.server.tasks.live import LiveAttempts
 from taskplane.server.tasks.state_manager import TaskStateManager
 from taskplane.server.tasks.watch import WatchHub
 from taskplane.server.units.dispatcher import Dispatcher
+from taskplane.server.units.links.stream import StreamLink
 from taskplane.server.units.manager import ExecutionUnitManager, Intervals
 from taskplane.server.units.registry import Registry
 from taskplane.server.units.reporting import ReportDesk
+from taskplane.server.units.session import Session
 
 Connect = Callable[..., Awaitable[ConnectedUnit]]
 
@@ -86,3 +89,17 @@ def connect(units: ExecutionUnitManager, desk: ReportDesk, dispatcher: Dispatche
         return await ConnectedUnit.connect(units, desk, a_hello(unit_id, **hello))
 
     return connect
+
+
+@pytest.fixture
+async def link() -> StreamLink:
+    """The stream of a unit that has heard its welcome."""
+    link = StreamLink()
+    link.welcome(Welcome("unit-1", "session-1", 5.0, 30.0, ()))
+    await link.next()
+    return link
+
+
+@pytest.fixture
+def session(link: StreamLink) -> Session:
+    return Session("session-1", "unit-1", "boot-1", link)

@@ -7,7 +7,6 @@ from typing import Any, cast
 import pytest
 from builders import NOW, PATIENCE_SECONDS, TASK_TYPE, a_task, a_unit
 
-from taskplane.server.core.command import Welcome
 from taskplane.server.core.errors import (
     DatabaseUnavailable,
     DropReason,
@@ -75,19 +74,6 @@ def registry() -> Registry:
 def desk(commits: ScriptedCommits, registry: Registry, store: Store) -> ReportDesk:
     states = TaskStateManager(cast("GroupCommit", commits), retry_policy=cast("Any", None))
     return ReportDesk(states, LiveAttempts(store), WatchHub(), registry)
-
-
-@pytest.fixture
-async def link() -> StreamLink:
-    link = StreamLink()
-    link.welcome(Welcome("unit-1", "session-1", 5.0, 30.0, ()))
-    await link.next()
-    return link
-
-
-@pytest.fixture
-def session(link: StreamLink) -> Session:
-    return Session("session-1", "unit-1", "boot-1", link)
 
 
 @pytest.fixture

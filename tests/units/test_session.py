@@ -1,28 +1,14 @@
 """A session: commands once, and work between its welcome and its draining."""
 
-import pytest
 from builders import a_task
 
-from taskplane.server.core.command import Welcome, dispatch_command
+from taskplane.server.core.command import dispatch_command
 from taskplane.server.core.dispatch import Dispatch
 from taskplane.server.core.task import TaskStatus
 from taskplane.server.units.links.stream import StreamLink
 from taskplane.server.units.session import Session
 
 FIRST, SECOND = (dispatch_command(Dispatch(a_task(TaskStatus.RUNNING, id=task_id))) for task_id in (1, 2))
-
-
-@pytest.fixture
-async def link() -> StreamLink:
-    link = StreamLink()
-    link.welcome(Welcome("unit-1", "session-1", 5.0, 30.0, ()))
-    await link.next()
-    return link
-
-
-@pytest.fixture
-def session(link: StreamLink) -> Session:
-    return Session("session-1", "unit-1", "boot-1", link)
 
 
 async def test_a_command_is_sent_once_until_it_is_answered(session: Session, link: StreamLink) -> None:

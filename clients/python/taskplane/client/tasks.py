@@ -44,7 +44,10 @@ class TaskCalls(Calls):
         timeout: float | None = None,
         **options: Unpack[SpecOptions],
     ) -> Task:
-        """Creates a task in PENDING, queued if `start`; durable on return. NotJsonError: `config` is not JSON."""
+        """Creates a task, queued if `start`, RUNNING if a slot was free; durable on return.
+
+        NotJsonError: `config` is not JSON.
+        """
         request = CreateTaskRequest(
             task=task_spec(task_type, task_name, config, **options),
             context=request_context(actor=actor, reason=reason, request_id=request_id),

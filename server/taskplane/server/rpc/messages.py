@@ -7,7 +7,17 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from taskplane.server.core.ledger import CommandState, LedgerEntry
-from taskplane.server.core.task import Checkpoint, Limits, PendingCommand, Progress, Task, TaskStatus, Transition, Verb
+from taskplane.server.core.task import (
+    NO_LIMITS,
+    Checkpoint,
+    Limits,
+    PendingCommand,
+    Progress,
+    Task,
+    TaskStatus,
+    Transition,
+    Verb,
+)
 from taskplane.server.core.unit import Unit, UnitStatus
 from taskplane.server.rpc.structs import fill_struct, struct_of
 from taskplane.server.services.view import TaskView
@@ -17,7 +27,6 @@ from taskplane.server.tasks.watch import Progressed
 from taskplane.server.units.registry import WaitingReason
 from taskplane.v1 import execution_unit_pb2, task_pb2, task_service_pb2
 
-_NO_LIMITS = Limits()
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY_SECONDS = 24 * 3600
 
@@ -66,7 +75,7 @@ def _add_wishes(message: task_pb2.Task, task: Task) -> None:
         message.labels.update(task.labels)
     if task.unit_labels:
         message.unit_labels.update(task.unit_labels)
-    if task.limits != _NO_LIMITS:
+    if task.limits != NO_LIMITS:
         message.limits.CopyFrom(_limits_message(task.limits))
     if task.pending_command:
         message.pending_command.CopyFrom(_pending_message(task.pending_command))

@@ -4,7 +4,7 @@ import hashlib
 from dataclasses import fields, replace
 from typing import Any
 
-from taskplane.server.core.task import Limits, TaskStatus
+from taskplane.server.core.task import NO_LIMITS, Limits, TaskStatus
 from taskplane.server.core.verbs import Ask, Update
 from taskplane.server.rpc.validation import Checker
 from taskplane.server.services.pages import TaskQuery
@@ -18,7 +18,6 @@ from taskplane.v1 import task_service_pb2 as pb
 MAX_PRIORITY = 1000
 MAX_RETRIES = 1000
 DEFAULT_RETRIES = 3
-_NO_LIMITS = Limits()
 MAX_BATCH = 1000
 
 _STATUSES = {
@@ -77,7 +76,7 @@ def spec_values(check: Checker, message: pb.TaskSpec, name: str = "task") -> Tas
         start=message.start,
         labels=check.labels(f"{name}.labels", message.labels),
         unit_labels=check.labels(f"{name}.unit_labels", message.unit_labels),
-        limits=limits(check, f"{name}.limits", message.limits) if message.HasField("limits") else _NO_LIMITS,
+        limits=limits(check, f"{name}.limits", message.limits) if message.HasField("limits") else NO_LIMITS,
     )
 
 

@@ -74,8 +74,8 @@ class Database:
 
         `work` runs again from the start after a deadlock or a lost connection, so it must have no effect but on the
         database. If the connection is lost in COMMIT, `was_committed` looks in the database whether the transaction
-        is there; without it, `work` must bear being done twice. `on_commit` is called in
-        the writer's thread once it is durable. Raises DatabaseUnavailable if the database is away.
+        is there; without it, `work` must bear being done twice. `on_commit` is called in the writer's thread once it is
+        durable. Raises DatabaseUnavailable if the database is away.
         """
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._writer, self._transact, work, was_committed, on_commit)

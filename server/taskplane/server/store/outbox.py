@@ -4,13 +4,27 @@ Each round trip costs the writer more than most statements do: a switch to the d
 interpreter, which the event loop has in the meantime.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from sqlalchemy import Connection
 
 # A message must be shorter than MariaDB takes, which is 16 MiB; a character can be eight bytes of it.
 MOST_CHARACTERS = 2**20
+
+
+def pieces(texts: Iterable[str]) -> Iterator[str]:
+    """Join texts by commas, so many at a time that each piece is short enough for a statement."""
+    piece: list[str] = []
+    characters = 0
+    for text in texts:
+        if piece and characters + len(text) > MOST_CHARACTERS:
+            yield ",".join(piece)
+            piece, characters = [], 0
+        piece.append(text)
+        characters += len(text)
+    if piece:
+        yield ",".join(piece)
 
 
 class Outbox:
@@ -37,16 +51,8 @@ class Outbox:
         if self._is_sqlite:
             self._connection.exec_driver_sql(f"{head}{row_of_marks} {on_conflict}", list(rows))
             return
-        texts: list[str] = []
-        characters = 0
-        for row in rows:
-            text = self._filled_in(row_of_marks, row)
-            if texts and characters + len(text) > MOST_CHARACTERS:
-                self._put(f"{head}{','.join(texts)} {on_conflict}")
-                texts, characters = [], 0
-            texts.append(text)
-            characters += len(text)
-        self._put(f"{head}{','.join(texts)} {on_conflict}")
+        for piece in pieces(self._filled_in(row_of_marks, row) for row in rows):
+            self._put(f"{head}{piece} {on_conflict}")
 
     def execute(self, statement: str, values: Sequence[Any] = ()) -> None:
         """Add any other statement that answers nothing."""

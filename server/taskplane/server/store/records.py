@@ -40,12 +40,13 @@ def _known(moment: datetime) -> datetime:
     return moment.replace(tzinfo=UTC)
 
 
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+# Made once: `json.dumps` with options makes an encoder for each call.
+encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 
 def json_text(value: Mapping[str, Any] | None) -> str | None:
     """JSON for a JSON column; None stays NULL."""
-    return None if value is None else _encode(value)
+    return None if value is None else encode(value)
 
 
 def time_text(moment: datetime | None) -> str | None:

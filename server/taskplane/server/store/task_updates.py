@@ -3,7 +3,6 @@
 They join a JSON document that is one parameter; how many rows it has does not change the text.
 """
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any
@@ -11,28 +10,18 @@ from typing import Any
 from sqlalchemy import BigInteger, Boolean, DateTime, Float, Integer, String
 
 from taskplane.server.store import schema
+from taskplane.server.store.outbox import pieces
+from taskplane.server.store.records import encode
 
-# A statement is one message, of which MariaDB takes 16 MiB and MySQL 64. Escapes can make eight bytes of a character.
-_STATEMENT_CHARACTERS = 2**20
 # What JSON_TABLE makes of a text is by default in the character set of the database, which may not know all of it.
 UTF8 = "CHARACTER SET utf8mb4"
-
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def documents(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     """JSON arrays of the rows, so many that each is short enough for a statement."""
-    texts: list[str] = []
-    characters = 0
-    for row in rows:
-        # An empty value is a missing one: JSON's null would be the text "null" to MariaDB.
-        text = _encode({name: value for name, value in row.items() if value is not None})
-        if texts and characters + len(text) > _STATEMENT_CHARACTERS:
-            yield f"[{','.join(texts)}]"
-            texts, characters = [], 0
-        texts.append(text)
-        characters += len(text)
-    yield f"[{','.join(texts)}]"
+    # An empty value is a missing one: JSON's null would be the text "null" to MariaDB.
+    filled = ({name: value for name, value in row.items() if value is not None} for row in rows)
+    return (f"[{piece}]" for piece in pieces(map(encode, filled)))
 
 
 def _json_table_type(name: str) -> str:

@@ -49,7 +49,9 @@ class AsyncTaskCalls(AsyncCalls):
         timeout: float | None = None,
         **options: Unpack[SpecOptions],
     ) -> Task:
-        """Creates a task in PENDING, queued if `start`; durable on return. NotJsonError: `config` is not JSON.
+        """Creates a task, queued if `start`, RUNNING if a slot was free; durable on return.
+
+        NotJsonError: `config` is not JSON.
 
         A client that coalesces sends it together with others; one that has a `request_id` or a `timeout` of its own
         goes alone.
