@@ -152,16 +152,27 @@ def test_only_who_holds_the_newest_attempt_and_checkpoint_goes_on_from_memory() 
     assert placed(slots, newest) == [Assignment(newest, holder)]
 
 
-def test_what_is_given_back_is_free_again_and_what_is_kept_is_not() -> None:
-    slots = slots_of(an_offer("a", capacity=3))
-    slots.take(a_task(id=1))
-    slots.keep()
-    slots.take(a_task(id=2))
-    slots.take(a_task(id=3))
-    slots.give_back()
-    assert slots.free([TASK_TYPE]) == 2
-    slots.give_back()
-    assert slots.free([TASK_TYPE]) == 2
+def test_what_is_given_back_is_free_again_and_what_others_took_is_not() -> None:
+    slots = slots_of(an_offer("a", capacity=4))
+    placed(slots, a_task(id=1))
+    taken = placed(slots, a_task(id=2), a_task(id=3))
+    assert slots.free([TASK_TYPE]) == 1
+    slots.give_back(taken)
+    assert slots.free([TASK_TYPE]) == 3
+    slots.give_back([])
+    assert slots.free([TASK_TYPE]) == 3
+
+
+def test_two_that_took_a_slot_for_the_same_task_give_back_the_last_one_first() -> None:
+    slots = slots_of(an_offer("a", capacity=3), an_offer("b", capacity=2))
+    slots.occupy(1, "a")
+    first, second = placed(slots, a_task(id=1)), placed(slots, a_task(id=1))
+    slots.give_back(second)
+    slots.give_back(first)
+    assert [each.unit_before for each in first] == ["a"]
+    assert slots.free([TASK_TYPE]) == 4
+    slots.vacate(1)
+    assert slots.free([TASK_TYPE]) == 5
 
 
 def test_a_slot_that_is_given_back_belongs_to_who_had_it_before() -> None:
@@ -169,9 +180,10 @@ def test_a_slot_that_is_given_back_belongs_to_who_had_it_before() -> None:
     slots = slots_of(an_offer("a", capacity=2), an_offer("b"), loads={"a": 0})
     slots.occupy(1, "a")
     slots.occupy(2, "a")
-    assert who_gets(slots, a_task(id=1)) == [(1, "b")]
+    taken = placed(slots, a_task(id=1))
+    assert [each.offer.unit_id for each in taken] == ["b"]
     assert slots.has_room(a_task(id=3))
-    slots.give_back()
+    slots.give_back(taken)
     assert who_gets(slots, a_task(id=3), a_task(id=4)) == [(3, "b")]
 
 
@@ -306,5 +318,5 @@ def test_whoever_gets_a_task_that_it_does_not_hold_has_the_smallest_share_in_use
 def test_what_is_given_back_leaves_no_trace(tasks: list[Task], fleet: Fleet) -> None:
     slots = fleet.slots()
     before = placed(slots, *tasks)
-    slots.give_back()
+    slots.give_back(before)
     assert placed(slots, *tasks) == before

@@ -15,6 +15,7 @@ from taskplane.server.core.task import Task, TaskStatus
 from taskplane.server.store.id_blocks import IdBlocks
 from taskplane.server.store.recent import RecentTasks
 from taskplane.server.store.store import Store
+from taskplane.server.store.writer import Begin
 from taskplane.server.store.writing import WriteTransaction
 
 # SQLite locks the whole database and takes values of any length: nothing to see there.
@@ -81,9 +82,9 @@ def test_the_pages_of_the_queue_are_the_whole_queue(
     ]
     in_order = sorted(tasks, key=lambda task: (-task.priority, task.queued_at, task.id))
     with engine.connect() as connection:  # never committed: each example has an empty table
-        transaction = WriteTransaction(connection, IdBlocks(), RecentTasks())
+        transaction = WriteTransaction(Begin(connection), IdBlocks(), RecentTasks())
         transaction.insert_tasks(tasks)
-        transaction.finish()
+        transaction.send()
         pages = [
             [task.id for task in transaction.lock_queued([TASK_TYPE], NOW, limit, offset)]
             for offset in range(0, len(tasks), limit)
@@ -93,7 +94,7 @@ def test_the_pages_of_the_queue_are_the_whole_queue(
 
 
 def lock(connection: Connection, *task_ids: int) -> None:
-    WriteTransaction(connection, IdBlocks(), RecentTasks()).lock_tasks(task_ids)
+    WriteTransaction(Begin(connection), IdBlocks(), RecentTasks()).lock_tasks(task_ids)
 
 
 @on_servers
@@ -110,7 +111,7 @@ async def test_a_claim_locks_no_more_than_it_returns(store: Store, engine: Engin
     """With a sort it would lock every row that it reads, and the other servers would find nothing."""
     await insert(store, *(queued(number, number, priority=number % 3) for number in range(1, 201)))
     with engine.connect() as other:
-        mine = WriteTransaction(other, IdBlocks(), RecentTasks()).lock_queued([TASK_TYPE], NOW, 5)
+        mine = WriteTransaction(Begin(other), IdBlocks(), RecentTasks()).lock_queued([TASK_TYPE], NOW, 5)
         theirs = await claimed(store, limit=200)
     assert len(theirs) == 195
     assert not {task.id for task in mine} & set(theirs)

@@ -4,7 +4,7 @@ The picture is kept up, not computed anew, so that thousands of units do not slo
 """
 
 from collections import Counter
-from collections.abc import Collection, Container, Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from threading import Lock
@@ -49,6 +49,8 @@ class Assignment:
     task: Task
     offer: Offer
     held_attempt: int | None = None
+    # In whose slot the task was before.
+    unit_before: str | None = field(default=None, compare=False)
 
 
 def is_due(task: Task, now: datetime) -> bool:
@@ -88,8 +90,8 @@ class _Place:
 class Slots:
     """The slots of all units, and who is in them.
 
-    The event loop says which units take work and which tasks run; the writer's thread takes slots. What it takes is
-    reserved only, until `keep` (the transaction is durable) or `give_back` (it is not).
+    The event loop says which units take work and which tasks run; the writer's thread takes slots. If the transaction
+    in which it took them fails, it must `give_back` all of them, before those that were taken earlier.
     """
 
     def __init__(self) -> None:
@@ -99,8 +101,6 @@ class Slots:
         self._loads: Counter[str] = Counter()
         # Who holds which attempt of a task paused in memory.
         self._holder_of: dict[int, tuple[str, int]] = {}
-        # The tasks that were given a slot, each with the unit in whose slot it was before.
-        self._reserved: list[tuple[int, str | None]] = []
         # Free slots by task type; those of a unit that accepts two types count for each.
         self._free: Counter[str] = Counter()
         # For each kind of task that was placed: the units with free slots that suit it.
@@ -156,23 +156,18 @@ class Slots:
             place = holder or self._least_loaded(task)
             if place is None:
                 return None
-            self._reserved.append((task.id, self._unit_of.get(task.id)))
+            unit_before = self._unit_of.get(task.id)
             self._occupy(task.id, place.offer.unit_id)
-            return Assignment(task, place.offer, held_attempt=task.attempt if holder else None)
+            return Assignment(task, place.offer, task.attempt if holder else None, unit_before)
 
-    def keep(self) -> None:
-        """Take that what was taken is durable."""
-        self._reserved.clear()
-
-    def give_back(self) -> None:
-        """Undo what was taken since the last `keep`. Who had a slot may wait in the queue again."""
+    def give_back(self, assignments: Sequence[Assignment]) -> None:
+        """Undo what was taken, and look at the queue again: what was seen there may not be so."""
         with self._lock:
-            while self._reserved:
-                task_id, before = self._reserved.pop()
-                self._vacate(task_id)
-                if before:
-                    self._occupy(task_id, before)
-                self._look_again()
+            for each in reversed(assignments):
+                self._vacate(each.task.id)
+                if each.unit_before:
+                    self._occupy(each.task.id, each.unit_before)
+            self._look_again()
 
     def has_room(self, task: Task) -> bool:
         """Whether a task would get a slot now."""

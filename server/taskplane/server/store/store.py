@@ -5,71 +5,49 @@ from datetime import datetime
 from typing import TypeVar
 
 from sqlalchemy import Connection, delete
-from sqlalchemy.exc import IntegrityError
 
 from taskplane.server.core.ledger import LedgerEntry
 from taskplane.server.core.task import Checkpoint, Task, Transition
 from taskplane.server.core.unit import Unit
 from taskplane.server.store import reading, schema
-from taskplane.server.store.database import Database, is_duplicate
+from taskplane.server.store.database import Database
 from taskplane.server.store.heartbeats import save_heartbeats
 from taskplane.server.store.id_blocks import IdBlocks
 from taskplane.server.store.live_rows import LiveRow, save_answers, save_live
 from taskplane.server.store.reading import TaskFilter
 from taskplane.server.store.recent import RecentTasks
 from taskplane.server.store.records import naive, unit_values
+from taskplane.server.store.writer import UnderWay
 from taskplane.server.store.writing import WriteTransaction
 
 T = TypeVar("T")
 
 
-class AlreadyStored(Exception):
-    """A row that was to be new is there."""
-
-
 class Store:
     """Durable tasks, history, checkpoints and units. Every method raises DatabaseUnavailable when the database is away.
 
-    Tasks are written by `transaction` only, which the TaskStateManager alone calls.
+    Tasks are written by `begin` only, which the TaskStateManager alone calls.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._ids = IdBlocks()
         self._recent = RecentTasks()
-        # Whether the last try of a transaction is known to be durable. If not, its id blocks may be rolled back.
-        self._last_committed = True
 
-    async def transaction(self, work: Callable[[WriteTransaction], T]) -> T:
-        """Run `work` in one transaction of the writer; durable when this returns. See Database.write.
+    def begin(self, decide: Callable[[WriteTransaction], T]) -> UnderWay[T]:
+        """Begin a transaction in which `decide` says what is to be written; it may run several times.
 
-        Raises AlreadyStored, and nothing is done, if it inserts a row under a key that is taken.
-        One at a time: the caller awaits the last one before the next.
+        The next may begin when this one is decided. See Writer and UnderWay.
         """
-        tries: list[WriteTransaction] = []
+        return self._database.begin(lambda begin: WriteTransaction(begin, self._ids, self._recent), decide)
 
-        def run(connection: Connection) -> T:
-            if not self._last_committed:
-                self._ids.forget()
-            self._last_committed = False
-            tries.append(WriteTransaction(connection, self._ids, self._recent))
-            result = work(tries[-1])
-            tries[-1].finish()
-            return result
-
-        def was_committed(connection: Connection) -> bool:
-            return tries[-1].is_stored(connection)
-
-        def on_commit() -> None:
-            self._last_committed = True
-            tries[-1].remember()
-
+    async def transaction(self, decide: Callable[[WriteTransaction], T]) -> T:
+        """Begin a transaction and wait for it. Raises AlreadyStored if it inserts a row under a key that is taken."""
+        under_way = self.begin(decide)
         try:
-            return await self._database.write(run, was_committed, on_commit)
-        except IntegrityError as error:
-            if is_duplicate(error):
-                raise AlreadyStored from error
-            raise
+            return await under_way.until_durable()
+        finally:
+            under_way.told()
 
     async def save_live(self, rows: Sequence[LiveRow]) -> None:
         """Store what is new of running attempts; never a status."""

@@ -8,6 +8,7 @@ statements.
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from heapq import merge
 from typing import Protocol, TypeVar
 
@@ -160,6 +161,7 @@ class Batch:
         mine = sorted((task for task_id in self._tasks if (task := self._due(task_id))), key=claim_order)
         queue = _Queue(self, self._slots.types_to_look_at())
         assignments: list[Assignment] = []
+        self._transaction.undoing.append(partial(self._slots.give_back, assignments))
         waiting: list[Task] = []
         for task in merge(mine, queue, key=claim_order):
             if assignment := self._slots.take(task):

@@ -15,7 +15,8 @@ from taskplane.server.core.clock import utc_now
 from taskplane.server.core.errors import DatabaseUnavailable, RequestIdReused, ServerStopping, TaskplaneError
 from taskplane.server.core.placement import Slots
 from taskplane.server.core.task import Task
-from taskplane.server.store.store import AlreadyStored, Store
+from taskplane.server.store.store import Store
+from taskplane.server.store.writer import UnderWay
 from taskplane.server.store.writing import StoredRequest, WriteTransaction
 from taskplane.server.tasks.batch import Batch, Committed, Proposal
 from taskplane.server.tasks.live import LiveAttempts
@@ -102,45 +103,57 @@ class GroupCommit:
 
     async def run(self) -> None:
         """Commit until stopped."""
+        last: asyncio.Task[None] | None = None
         while self._inbox or not self._stopping:
             await self._wake.wait()
             self._wake.clear()
             while self._inbox:
                 count = min(len(self._inbox), MAX_PROPOSALS)
-                await self._commit([self._inbox.popleft() for _ in range(count)])
+                group = [self._inbox.popleft() for _ in range(count)]
+                under_way = self._begin(group)
+                finishing = asyncio.create_task(self._finish(group, under_way))
+                await under_way.until_decided()
+                if last:
+                    await last
+                last = finishing
+        if last:
+            await last
 
-    async def _commit(self, group: list[_Waiting]) -> None:
+    def _begin(self, group: list[_Waiting]) -> UnderWay[_Outcome]:
+        return self._store.begin(lambda transaction: self._decide(transaction, group))
+
+    async def _finish(self, group: list[_Waiting], under_way: UnderWay[_Outcome]) -> None:
+        """Wait until a transaction is durable, and tell."""
         try:
-            outcome = await self._transact(group)
-        except DatabaseUnavailable as error:
-            self._slots.give_back()
-            _fail(group, error)
-        except Exception as error:
-            self._slots.give_back()
-            # One proposal has spoiled the transaction of all: let each try alone, so that it fails alone.
-            if len(group) > 1:
-                for each in group:
-                    await self._commit([each])
-            else:
-                log.exception("a proposal failed: %r", group[0].proposal)
-                _fail(group, error)
+            outcome = await under_way.until_durable()
+        except Exception as error:  # noqa: BLE001  (those who wait hear of it)
+            under_way.told()
+            await self._failed(group, error)
         else:
-            self._tell(group, outcome)
+            try:
+                self._tell(group, outcome)
+            finally:
+                under_way.told()
 
-    async def _transact(self, group: list[_Waiting]) -> _Outcome:
-        """Decide on a group as if all its requests were new, which nearly all are; if that fails, look."""
-        try:
-            return await self._store.transaction(lambda transaction: self._decide(transaction, group, ()))
-        except AlreadyStored:
-            ids = [each.request.request_id for each in group if each.request]
-            return await self._store.transaction(lambda transaction: self._decide(transaction, group, ids))
+    async def _failed(self, group: list[_Waiting], error: Exception) -> None:
+        if len(group) > 1 and not isinstance(error, DatabaseUnavailable):
+            # One proposal has spoiled the transaction of all: let each try alone, so that it fails alone.
+            for each in group:
+                await self._finish([each], self._begin([each]))
+            return
+        if not isinstance(error, DatabaseUnavailable):
+            log.error("a proposal failed: %r", group[0].proposal, exc_info=error)
+        for each in group:
+            if not each.answer.done():
+                each.answer.set_exception(error)
 
-    def _decide(self, transaction: WriteTransaction, group: list[_Waiting], request_ids: Sequence[str]) -> _Outcome:
-        self._slots.give_back()  # what an earlier try has taken
+    def _decide(self, transaction: WriteTransaction, group: list[_Waiting]) -> _Outcome:
+        """Decide as if all requests of the group were new, which nearly all are; if that has failed, look."""
         batch = Batch(transaction, self._live, self._slots, utc_now())
         requests = AnsweredRequests(transaction)
+        ids = [each.request.request_id for each in group if each.request] if transaction.is_again else []
         named = {task_id for each in group for task_id in each.proposal.task_ids()}
-        batch.lock(named | requests.look_up(request_ids))
+        batch.lock(named | requests.look_up(ids))
         answers = [_answer(each, batch, requests) for each in group]
         batch.fill_slots()
         batch.write()
@@ -148,7 +161,6 @@ class GroupCommit:
         return _Outcome([_as_dispatched(each, batch.dispatched) for each in answers], batch.committed)
 
     def _tell(self, group: list[_Waiting], outcome: _Outcome) -> None:
-        self._slots.keep()
         for committed in outcome.committed:
             if committed.transition or committed.deleted:
                 self._live.forget(committed.task.id)
@@ -237,9 +249,3 @@ def _as_dispatched(answer: Any, dispatched: Mapping[int, Task]) -> Any:
             return [_as_dispatched(each, dispatched) for each in answer]
         case _:
             return answer
-
-
-def _fail(group: list[_Waiting], error: Exception) -> None:
-    for each in group:
-        if not each.answer.done():
-            each.answer.set_exception(error)
