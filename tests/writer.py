@@ -2,17 +2,16 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from threading import Event
 from typing import TypeVar
 
 from builders import PATIENCE_SECONDS
+from sqlalchemy.util import await_only
 
 from taskplane.server.core.dispatch import Dispatch
 from taskplane.server.core.placement import Offer, Slots
 from taskplane.server.core.retry import RetryPolicy
 from taskplane.server.store.database import Database
 from taskplane.server.store.store import Store
-from taskplane.server.store.writer import UnderWay
 from taskplane.server.store.writing import WriteTransaction
 from taskplane.server.tasks.batch import Batch, Committed
 from taskplane.server.tasks.group_commit import GroupCommit
@@ -29,15 +28,13 @@ class CountingStore(Store):
         self.transactions = 0
         self.next_error: Exception | None = None
 
-    def begin(self, decide: Callable[[WriteTransaction], T]) -> UnderWay[T]:
-        """Begin a transaction as the store does, or one that raises the error."""
+    async def transaction(self, work: Callable[[WriteTransaction], T]) -> T:
+        """Run `work` as the store does, or raise the error."""
         self.transactions += 1
         error, self.next_error = self.next_error, None
-
-        def fail(_: WriteTransaction) -> T:
-            raise error or AssertionError
-
-        return super().begin(fail if error else decide)
+        if error:
+            raise error
+        return await super().transaction(work)
 
 
 class ClaimingStates(TaskStateManager):
@@ -68,22 +65,21 @@ class HeldCommit:
 
     def __init__(self, commits: GroupCommit) -> None:
         self._commits = commits
-        self._has_begun = Event()
-        self._may_end = Event()
+        self._has_begun = asyncio.Event()
+        self._may_end = asyncio.Event()
 
     def task_ids(self) -> Iterable[int]:
         """No tasks: it is a proposal that changes nothing."""
         return ()
 
     def decide(self, batch: Batch) -> None:
-        """Wait for the end of the context."""
+        """Wait for the end of the context, as a transaction waits for the database."""
         self._has_begun.set()
-        if not self._may_end.wait(PATIENCE_SECONDS):
-            raise TimeoutError("nobody has ended the held transaction")
+        await_only(asyncio.wait_for(self._may_end.wait(), PATIENCE_SECONDS))
 
     async def __aenter__(self) -> None:
         self._answer = self._commits.submit(self)
-        await asyncio.to_thread(self._has_begun.wait, PATIENCE_SECONDS)
+        await asyncio.wait_for(self._has_begun.wait(), PATIENCE_SECONDS)
 
     async def __aexit__(self, *_: object) -> None:
         self._may_end.set()

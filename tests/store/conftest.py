@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 from conftest import DATABASES, fresh_database, server_url
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event
 
+from taskplane.server.store import outbox
 from taskplane.server.store.database import Database
+from taskplane.server.store.engine import execute_message
 from taskplane.server.store.migrate import migrate
 from taskplane.server.store.schema import id_blocks, metadata
 from taskplane.server.store.store import Store
@@ -65,13 +67,21 @@ def store(database: Database) -> Store:
 
 
 @pytest.fixture
-def statements(engine: Engine) -> Iterator[Sequence[str]]:
+def statements(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sequence[str]]:
     """What is sent to the database from now on, one entry a round trip."""
     sent: list[str] = []
 
     def note(*args: object) -> None:
         sent.append(str(args[2]))
 
-    event.listen(engine, "before_cursor_execute", note)
+    def send(connection: Connection, message: str) -> None:
+        sent.append(message)
+        execute_message(connection, message)
+
+    monkeypatch.setattr(outbox, "execute_message", send)
+    engines = database.engine, database.writing_engine.sync_engine
+    for engine in engines:
+        event.listen(engine, "before_cursor_execute", note)
     yield sent
-    event.remove(engine, "before_cursor_execute", note)
+    for engine in engines:
+        event.remove(engine, "before_cursor_execute", note)

@@ -12,10 +12,10 @@ from sqlalchemy import Connection, Engine, text
 from stored import insert
 
 from taskplane.server.core.task import Task, TaskStatus
+from taskplane.server.store.database import Begin
 from taskplane.server.store.id_blocks import IdBlocks
 from taskplane.server.store.recent import RecentTasks
 from taskplane.server.store.store import Store
-from taskplane.server.store.writer import Begin
 from taskplane.server.store.writing import WriteTransaction
 
 # SQLite locks the whole database and takes values of any length: nothing to see there.
@@ -72,25 +72,32 @@ queues = st.lists(
 
 @given(queues, st.integers(1, 5))
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_the_pages_of_the_queue_are_the_whole_queue(
-    engine: Engine, found: Sequence[tuple[TaskStatus, int, int]], limit: int
+async def test_the_pages_of_the_queue_are_the_whole_queue(
+    store: Store, waiting: Sequence[tuple[TaskStatus, int, int]], limit: int
 ) -> None:
     """A claim looks further when what it saw fits nowhere: nothing may be hidden from it, whatever its status."""
     tasks = [
         queued(number, seconds, status, priority=priority)
-        for number, (status, priority, seconds) in enumerate(found, 1)
+        for number, (status, priority, seconds) in enumerate(waiting, 1)
     ]
     in_order = sorted(tasks, key=lambda task: (-task.priority, task.queued_at, task.id))
-    with engine.connect() as connection:  # never committed: each example has an empty table
-        transaction = WriteTransaction(Begin(connection), IdBlocks(), RecentTasks())
+    pages: list[list[int]] = []
+
+    def look(transaction: WriteTransaction) -> None:
         transaction.insert_tasks(tasks)
         transaction.send()
-        pages = [
-            [task.id for task in transaction.lock_queued([TASK_TYPE], NOW, limit, offset)]
-            for offset in range(0, len(tasks), limit)
-        ]
+        found = (transaction.lock_queued([TASK_TYPE], NOW, limit, offset) for offset in range(0, len(tasks), limit))
+        pages.extend([task.id for task in page] for page in found)
+        raise Undone  # each example has an empty table
+
+    with pytest.raises(Undone):
+        await store.transaction(look)
     assert [task_id for page in pages for task_id in page] == [task.id for task in in_order]
     assert all(len(page) == limit for page in pages[:-1])
+
+
+class Undone(Exception):
+    """The transaction is to leave nothing."""
 
 
 def lock(connection: Connection, *task_ids: int) -> None:

@@ -12,6 +12,7 @@ import pytest
 from builders import PATIENCE_SECONDS, a_task
 from conftest import SERVERS
 from sqlalchemy import Connection, Engine, event, text
+from sqlalchemy.util import await_only
 from stored import insert
 
 from taskplane.server.core.errors import Code, DatabaseUnavailable
@@ -33,8 +34,9 @@ def kill(engine: Engine, connection: Connection) -> None:
 
 
 @contextmanager
-def at_commit(engine: Engine, act: Callable[[Connection], None]) -> Iterator[None]:
+def at_commit(database: Database, act: Callable[[Connection], None]) -> Iterator[None]:
     """Do something right before the next COMMIT."""
+    engine = database.writing_engine.sync_engine
     acted = Event()
 
     def once(connection: Connection) -> None:
@@ -74,15 +76,16 @@ async def test_our_own_mistakes_are_not_taken_for_an_outage(database: Database) 
 
 async def test_readers_do_not_wait_for_the_writer(store: Store) -> None:
     await insert(store, a_task(id=1))
-    has_written, may_end = Event(), Event()
+    has_written, may_end = asyncio.Event(), asyncio.Event()
 
     def hold(transaction: WriteTransaction) -> None:
         transaction.insert_tasks([a_task(id=2)])
+        transaction.send()
         has_written.set()
-        assert may_end.wait(PATIENCE_SECONDS)
+        await_only(asyncio.wait_for(may_end.wait(), PATIENCE_SECONDS))
 
     writing = asyncio.ensure_future(store.transaction(hold))
-    await asyncio.to_thread(has_written.wait, PATIENCE_SECONDS)
+    await asyncio.wait_for(has_written.wait(), PATIENCE_SECONDS)
     assert await store.get_task(1) == a_task(id=1)
     assert await store.get_task(2) is None, "what is not committed is not seen"
     may_end.set()
@@ -119,7 +122,7 @@ async def test_a_deadlock_is_tried_again(store: Store, engine: Engine) -> None:
         tries.append(1)
         transaction.lock_tasks([1])
         ours_has_1.set()
-        transaction.lock_tasks([2])
+        transaction.lock_tasks([2])  # waits on the event loop
         transaction.insert_tasks([a_task(id=100)])
 
     with ThreadPoolExecutor(1) as other:
@@ -169,7 +172,7 @@ async def test_a_connection_that_broke_while_it_was_idle_is_not_noticed(store: S
 @on_servers
 @pytest.mark.parametrize("is_durable", [True, False])
 async def test_a_connection_that_breaks_in_commit_is_resolved_by_reading_back(
-    store: Store, engine: Engine, caplog: pytest.LogCaptureFixture, *, is_durable: bool
+    store: Store, database: Database, engine: Engine, caplog: pytest.LogCaptureFixture, *, is_durable: bool
 ) -> None:
     """Nothing is lost, and nothing is done twice: the second try would meet its own row."""
 
@@ -179,7 +182,7 @@ async def test_a_connection_that_breaks_in_commit_is_resolved_by_reading_back(
         kill(engine, connection)
 
     caplog.set_level(logging.WARNING)
-    with at_commit(engine, break_off):
+    with at_commit(database, break_off):
         await insert(store, a_task(id=1, revision=1))
     assert await store.get_task(1) == a_task(id=1, revision=1)
     assert "broke in COMMIT" in caplog.text

