@@ -1,4 +1,6 @@
-"""Tasks put into a store by hand, past the state manager: for tests of what lies below and beside it."""
+"""Tasks put into a store by hand, past the state manager, and connections cut: for tests of what lies below."""
+
+from sqlalchemy import Connection, Engine, text
 
 from taskplane.server.core.task import Task
 from taskplane.server.store.store import Store
@@ -18,3 +20,10 @@ async def update(store: Store, *tasks: Task) -> None:
         transaction.update_tasks(tasks)
 
     await store.transaction(work)
+
+
+def kill(engine: Engine, connection: Connection) -> None:
+    """Cut a connection at the database's end, as a restart or a firewall does."""
+    number = connection.exec_driver_sql("SELECT CONNECTION_ID()").scalar_one()
+    with engine.connect() as killer:
+        killer.execute(text(f"KILL CONNECTION {number}"))

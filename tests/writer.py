@@ -12,6 +12,7 @@ from taskplane.server.core.placement import Offer, Slots
 from taskplane.server.core.retry import RetryPolicy
 from taskplane.server.store.database import Database
 from taskplane.server.store.store import Store
+from taskplane.server.store.writer import UnderWay
 from taskplane.server.store.writing import WriteTransaction
 from taskplane.server.tasks.batch import Batch, Committed
 from taskplane.server.tasks.group_commit import GroupCommit
@@ -28,13 +29,15 @@ class CountingStore(Store):
         self.transactions = 0
         self.next_error: Exception | None = None
 
-    async def transaction(self, work: Callable[[WriteTransaction], T]) -> T:
-        """Run `work` as the store does, or raise the error."""
+    def begin(self, decide: Callable[[WriteTransaction], T]) -> UnderWay[T]:
+        """Begin a transaction as the store does, or one that raises the error."""
         self.transactions += 1
         error, self.next_error = self.next_error, None
-        if error:
-            raise error
-        return await super().transaction(work)
+
+        def fail(_: WriteTransaction) -> T:
+            raise error or AssertionError
+
+        return super().begin(fail if error else decide)
 
 
 class ClaimingStates(TaskStateManager):

@@ -12,10 +12,10 @@ from sqlalchemy import Connection, Engine, text
 from stored import insert
 
 from taskplane.server.core.task import Task, TaskStatus
-from taskplane.server.store.database import Begin
 from taskplane.server.store.id_blocks import IdBlocks
 from taskplane.server.store.recent import RecentTasks
 from taskplane.server.store.store import Store
+from taskplane.server.store.writer import Begin
 from taskplane.server.store.writing import WriteTransaction
 
 # SQLite locks the whole database and takes values of any length: nothing to see there.
@@ -84,6 +84,7 @@ async def test_the_pages_of_the_queue_are_the_whole_queue(
     pages: list[list[int]] = []
 
     def look(transaction: WriteTransaction) -> None:
+        pages.clear()
         transaction.insert_tasks(tasks)
         transaction.send()
         found = (transaction.lock_queued([TASK_TYPE], NOW, limit, offset) for offset in range(0, len(tasks), limit))

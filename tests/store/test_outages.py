@@ -13,7 +13,7 @@ from builders import PATIENCE_SECONDS, a_task
 from conftest import SERVERS
 from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.util import await_only
-from stored import insert
+from stored import insert, kill
 
 from taskplane.server.core.errors import Code, DatabaseUnavailable
 from taskplane.server.store.database import Database
@@ -24,13 +24,6 @@ from taskplane.server.store.writing import WriteTransaction
 on_servers = pytest.mark.parametrize("database", SERVERS, indirect=True)
 
 NOBODY_LISTENS = "mysql+pymysql://root@127.0.0.1:1/taskplane"
-
-
-def kill(engine: Engine, connection: Connection) -> None:
-    """Cut a connection at the database's end, as a restart or a firewall does."""
-    number = connection.exec_driver_sql("SELECT CONNECTION_ID()").scalar_one()
-    with engine.connect() as killer:
-        killer.execute(text(f"KILL CONNECTION {number}"))
 
 
 @contextmanager

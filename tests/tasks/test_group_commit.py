@@ -77,7 +77,7 @@ async def test_what_gathers_during_a_commit_shares_the_next(commits: GroupCommit
 async def test_a_transaction_has_a_limit(
     commits: GroupCommit, store: CountingStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(group_commit, "MAX_PROPOSALS", 10)
+    monkeypatch.setattr(group_commit, "MOST_TASKS", 10)
     async with HeldCommit(commits):
         answers = [commits.submit(CREATE) for _ in range(25)]
     await asyncio.gather(*answers)

@@ -20,6 +20,7 @@ from taskplane.server.core.change import Change
 from taskplane.server.core.errors import IllegalTransition, StaleAttempt
 from taskplane.server.core.placement import Offer
 from taskplane.server.core.task import FINAL, Task, TaskStatus, Transition, Verb
+from taskplane.server.tasks import group_commit
 from taskplane.server.tasks.group_commit import GroupCommit
 from taskplane.server.tasks.proposals import ChangeTask
 
@@ -32,6 +33,12 @@ Deed = Callable[[Task, datetime], Change]
 @pytest.fixture
 def url(database_url: str) -> str:
     return database_url
+
+
+@pytest.fixture(autouse=True)
+def _transactions_overlap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However small they are."""
+    monkeypatch.setattr(group_commit, "WORTH_AN_OVERLAP", 1)
 
 
 @dataclass

@@ -76,7 +76,7 @@ def make_engine(url: str, connections: int) -> Engine:
 
 
 def make_writing_engine(url: str) -> AsyncEngine:
-    """Return an engine for the event loop, with one connection."""
+    """Return an engine for the event loop: two transactions overlap on MySQL and MariaDB, none on SQLite."""
     parsed = sqlalchemy.make_url(url)
     if parsed.get_backend_name() == "sqlite":
         engine = create_async_engine(parsed.set(drivername="sqlite+aiosqlite"), pool_size=1)
@@ -88,7 +88,7 @@ def make_writing_engine(url: str) -> AsyncEngine:
         "async_creator_fn": _connector(parsed),
     }
     engine = create_async_engine(
-        parsed.set(drivername="mysql+aiomysql"), pool_size=1, connect_args=settings, **_MYSQL_OPTIONS
+        parsed.set(drivername="mysql+aiomysql"), pool_size=2, connect_args=settings, **_MYSQL_OPTIONS
     )
     _ping_after_rest(engine.sync_engine)
     return engine
@@ -131,7 +131,7 @@ def execute_message(connection: Connection, statements: str) -> None:
     try:
         await_only(execute(driver))
     except pymysql.Error as error:
-        is_lost = error.args[0] in _LOST_MYSQL_ERRORS
+        is_lost = isinstance(error, pymysql.InterfaceError) or error.args[0] in _LOST_MYSQL_ERRORS
         if is_lost:
             connection.invalidate(error)
         raise DBAPIError.instance(None, None, error, pymysql.Error, connection_invalidated=is_lost) from error

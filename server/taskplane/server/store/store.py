@@ -17,6 +17,7 @@ from taskplane.server.store.live_rows import LiveRow, save_answers, save_live
 from taskplane.server.store.reading import TaskFilter
 from taskplane.server.store.recent import RecentTasks
 from taskplane.server.store.records import naive, unit_values
+from taskplane.server.store.writer import UnderWay
 from taskplane.server.store.writing import WriteTransaction
 
 T = TypeVar("T")
@@ -33,9 +34,17 @@ class Store:
         self._ids = IdBlocks()
         self._recent = RecentTasks()
 
+    def begin(self, decide: Callable[[WriteTransaction], T]) -> UnderWay[T]:
+        """Begin a transaction in which `decide` says what is to be written. See Database.begin."""
+        return self._database.begin(lambda begin: WriteTransaction(begin, self._ids, self._recent), decide)
+
     async def transaction(self, decide: Callable[[WriteTransaction], T]) -> T:
-        """Let `decide` say what is to be written, and commit; durable when this returns. See Database.transact."""
-        return await self._database.transact(lambda begin: WriteTransaction(begin, self._ids, self._recent), decide)
+        """Begin a transaction and wait until it is durable."""
+        under_way = self.begin(decide)
+        try:
+            return await under_way.durable()
+        finally:
+            under_way.told()
 
     async def save_live(self, rows: Sequence[LiveRow]) -> None:
         """Store what is new of running attempts; never a status."""

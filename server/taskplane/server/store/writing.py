@@ -16,7 +16,6 @@ from taskplane.server.core.ledger import LedgerEntry
 from taskplane.server.core.placement import claim_order
 from taskplane.server.core.task import FINAL, Checkpoint, Task, TaskStatus, Transition
 from taskplane.server.store import schema
-from taskplane.server.store.database import Begin
 from taskplane.server.store.id_blocks import IdBlocks
 from taskplane.server.store.outbox import Outbox
 from taskplane.server.store.reading import get_checkpoint
@@ -34,6 +33,7 @@ from taskplane.server.store.records import (
     time_text,
 )
 from taskplane.server.store.task_updates import documents, update_from_json
+from taskplane.server.store.writer import Begin
 
 _WAITING = (TaskStatus.PENDING, TaskStatus.PAUSED)
 
@@ -54,6 +54,7 @@ class WriteTransaction:
 
     def __init__(self, begin: Begin, ids: IdBlocks, recent: RecentTasks) -> None:
         self._connection = connection = begin.connection
+        self._last = begin.last
         # Whether an earlier try has failed, perhaps since a row was there that was to be new.
         self.is_again = begin.is_again
         # What takes back what was done beside the database, if the transaction fails.
@@ -68,7 +69,12 @@ class WriteTransaction:
         self._written: dict[int, Task] = {}
         # What tells in the database whether this transaction is there: revisions are unique.
         self._stored: tuple[int, int] | None = None
-        self._deleted: int | None = None
+        self._deleted: list[int] = []
+
+    @property
+    def touched(self) -> set[int]:
+        """The tasks that it changes."""
+        return self._written.keys() | self._deleted
 
     def is_stored(self, connection: Connection) -> bool:
         """Look, by another connection, whether this transaction was committed. One that wrote nothing was."""
@@ -78,7 +84,7 @@ class WriteTransaction:
             query = select(table.c.id).where(table.c.id == task_id, table.c.revision == revision)
             return connection.execute(query).first() is not None
         if self._deleted:
-            return connection.execute(select(table.c.id).where(table.c.id == self._deleted)).first() is None
+            return connection.execute(select(table.c.id).where(table.c.id == self._deleted[0])).first() is None
         return True
 
     def next_task_ids(self, count: int) -> range:
@@ -92,6 +98,8 @@ class WriteTransaction:
     def lock_tasks(self, task_ids: Iterable[int]) -> dict[int, Task]:
         """Return those of the tasks that exist. Locks in the order of ids, so that two writers rarely deadlock."""
         ids = sorted(task_ids)
+        if self._last and not self._last.touched.isdisjoint(ids):
+            self._wait_for_last()
         if not any(task_id in self._recent for task_id in ids):
             return self._lock_and_read(ids)
         listed = ", ".join(map(str, ids))
@@ -105,6 +113,7 @@ class WriteTransaction:
         One query for each status, so that the claim's index gives the order: with a sort, SKIP LOCKED would lock
         every row it reads, and where MySQL merges two indexes it would even wait.
         """
+        self._wait_for_last()
         types = list(task_types)
         # The rows before the page may all be of one status, or none of them.
         rows = [row for status in _WAITING for row in self._queued(status, types, now, offset + limit)]
@@ -123,6 +132,7 @@ class WriteTransaction:
 
     def lock_running_on(self, unit_id: str) -> list[Task]:
         """Return the RUNNING and PAUSED tasks whose last dispatch was to this unit."""
+        self._wait_for_last()
         table = schema.tasks
         query = select(table).where(
             table.c.execution_unit_id == unit_id, table.c.status.in_([TaskStatus.RUNNING, TaskStatus.PAUSED])
@@ -167,7 +177,7 @@ class WriteTransaction:
     def delete_tasks(self, task_ids: Iterable[int]) -> None:
         """Delete tasks; history and checkpoints go with them."""
         if ids := list(task_ids):
-            self._deleted = ids[0]
+            self._deleted += ids
             self._outbox.execute(f"DELETE FROM tasks WHERE id IN ({', '.join(map(str, ids))})")  # noqa: S608  (numbers of ours)
 
     def insert_transitions(self, transitions: Sequence[Transition]) -> None:
@@ -220,6 +230,7 @@ class WriteTransaction:
 
     def lock_expired(self, now: datetime, limit: int) -> list[Task]:
         """Return tasks one of whose limits may have expired."""
+        self._wait_for_last()
         table = schema.tasks
         query = select(table).where(table.c.expires_at <= naive(now)).order_by(table.c.expires_at).limit(limit)
         return self._lock(query.with_for_update(skip_locked=True))
@@ -229,6 +240,7 @@ class WriteTransaction:
 
         They are found among those that were created before it, which saves every task an index of its own for this.
         """
+        self._wait_for_last()
         table = schema.tasks
         query = (
             select(table)
@@ -265,6 +277,7 @@ class WriteTransaction:
         ids = list(request_ids)
         if not ids:
             return {}
+        self._wait_for_last()
         rows = self._connection.execute(select(table).where(table.c.request_id.in_(ids)))
         return {
             row.request_id: StoredRequest(row.request_id, row.method, row.fingerprint, tuple(row.task_ids), row.answer)
@@ -296,6 +309,12 @@ class WriteTransaction:
         self._ids.forget()
         for undo in reversed(self.undoing):
             undo()
+
+    def _wait_for_last(self) -> None:
+        """Wait until nothing is new in the transaction before, if that is still on its way."""
+        if self._last:
+            self._last.wait_until_told()
+            self._last = None
 
     def _note(self, tasks: Sequence[Task]) -> None:
         self._written.update((task.id, task) for task in tasks)

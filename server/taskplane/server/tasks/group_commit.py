@@ -1,6 +1,7 @@
 """Group commit: proposals that come while a transaction is under way form the next one.
 
-There is no timer: an idle server commits a lone proposal at once, a busy one commits hundreds together.
+There is no timer: an idle server commits a lone proposal at once, a busy one commits hundreds together, and decides so
+many while the ones before are still on their way to the disk.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ from taskplane.server.core.errors import DatabaseUnavailable, RequestIdReused, S
 from taskplane.server.core.placement import Slots
 from taskplane.server.core.task import Task
 from taskplane.server.store.store import Store
+from taskplane.server.store.writer import UnderWay
 from taskplane.server.store.writing import StoredRequest, WriteTransaction
 from taskplane.server.tasks.batch import Batch, Committed, Proposal
 from taskplane.server.tasks.live import LiveAttempts
@@ -24,8 +26,11 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-# More rows in one transaction hold their locks longer and gain little.
-MAX_PROPOSALS = 500
+# More tasks in one transaction hold their locks longer and gain little.
+MOST_TASKS = 500
+
+# So many tasks are worth a transaction that is decided while the last one is on its way; fewer wait and gather.
+WORTH_AN_OVERLAP = 48
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,7 @@ class Replayed:
 class _Waiting:
     proposal: Proposal[Any]
     request: Request | None
+    tasks: int
     answer: asyncio.Future[Any]
 
 
@@ -71,6 +77,7 @@ class GroupCommit:
         self._live = live
         self._slots = slots
         self._inbox: deque[_Waiting] = deque()
+        self._tasks_waiting = 0
         self._wake = asyncio.Event()
         self._stopping = False
         self.listeners: list[Callable[[Sequence[Committed]], None]] = []
@@ -79,10 +86,12 @@ class GroupCommit:
     def submit(self, proposal: Proposal[T]) -> "asyncio.Future[T]": ...
 
     @overload
-    def submit(self, proposal: Proposal[T], request: Request | None) -> "asyncio.Future[T | Replayed]": ...
+    def submit(
+        self, proposal: Proposal[T], request: Request | None, *, tasks: int = 1
+    ) -> "asyncio.Future[T | Replayed]": ...
 
-    def submit(self, proposal: Proposal[T], request: Request | None = None) -> "asyncio.Future[Any]":
-        """Hand a proposal over; the future answers when it is durable, or with the error.
+    def submit(self, proposal: Proposal[T], request: Request | None = None, *, tasks: int = 1) -> "asyncio.Future[Any]":
+        """Hand a proposal over, which is about so many tasks; the future answers when it is durable, or with the error.
 
         Proposals are decided in the order of their submission. With a request that was answered before, nothing is
         done and the answer is Replayed.
@@ -91,7 +100,8 @@ class GroupCommit:
         if self._stopping:
             answer.set_exception(ServerStopping())
         else:
-            self._inbox.append(_Waiting(proposal, request, answer))
+            self._inbox.append(_Waiting(proposal, request, tasks, answer))
+            self._tasks_waiting += tasks
             self._wake.set()
         return answer
 
@@ -102,28 +112,59 @@ class GroupCommit:
 
     async def run(self) -> None:
         """Commit until stopped."""
+        last: asyncio.Task[None] | None = None
         while self._inbox or not self._stopping:
             await self._wake.wait()
             self._wake.clear()
             while self._inbox:
-                count = min(len(self._inbox), MAX_PROPOSALS)
-                await self._commit([self._inbox.popleft() for _ in range(count)])
+                if last and self._tasks_waiting < WORTH_AN_OVERLAP:
+                    await last
+                group = self._next_group()
+                under_way = self._begin(group)
+                finishing = asyncio.create_task(self._finish(group, under_way))
+                await under_way.decided.wait()
+                if last:
+                    await last
+                last = finishing
+        if last:
+            await last
 
-    async def _commit(self, group: list[_Waiting]) -> None:
+    def _next_group(self) -> list[_Waiting]:
+        group: list[_Waiting] = []
+        tasks = 0
+        while self._inbox and tasks < MOST_TASKS:
+            group.append(self._inbox.popleft())
+            tasks += group[-1].tasks
+        self._tasks_waiting -= tasks
+        return group
+
+    def _begin(self, group: list[_Waiting]) -> UnderWay[_Outcome]:
+        return self._store.begin(lambda transaction: self._decide(transaction, group))
+
+    async def _finish(self, group: list[_Waiting], under_way: UnderWay[_Outcome]) -> None:
+        """Wait until a transaction is durable, and tell."""
         try:
-            outcome = await self._store.transaction(lambda transaction: self._decide(transaction, group))
-        except DatabaseUnavailable as error:
-            _fail(group, error)
-        except Exception as error:
-            # One proposal has spoiled the transaction of all: let each try alone, so that it fails alone.
-            if len(group) > 1:
-                for each in group:
-                    await self._commit([each])
-            else:
-                log.exception("a proposal failed: %r", group[0].proposal)
-                _fail(group, error)
+            outcome = await under_way.durable()
+        except Exception as error:  # noqa: BLE001  (those who wait hear of it)
+            under_way.told()
+            await self._failed(group, error)
         else:
-            self._tell(group, outcome)
+            try:
+                self._tell(group, outcome)
+            finally:
+                under_way.told()
+
+    async def _failed(self, group: list[_Waiting], error: Exception) -> None:
+        if len(group) > 1 and not isinstance(error, DatabaseUnavailable):
+            # One proposal has spoiled the transaction of all: let each try alone, so that it fails alone.
+            for each in group:
+                await self._finish([each], self._begin([each]))
+            return
+        if not isinstance(error, DatabaseUnavailable):
+            log.error("a proposal failed: %r", group[0].proposal, exc_info=error)
+        for each in group:
+            if not each.answer.done():
+                each.answer.set_exception(error)
 
     def _decide(self, transaction: WriteTransaction, group: list[_Waiting]) -> _Outcome:
         """Decide as if all requests of the group were new, which nearly all are; if that has failed, look."""
@@ -227,9 +268,3 @@ def _as_dispatched(answer: Any, dispatched: Mapping[int, Task]) -> Any:
             return [_as_dispatched(each, dispatched) for each in answer]
         case _:
             return answer
-
-
-def _fail(group: list[_Waiting], error: Exception) -> None:
-    for each in group:
-        if not each.answer.done():
-            each.answer.set_exception(error)

@@ -52,7 +52,7 @@ class TaskStateManager:
 
     async def create(self, specs: Sequence[TaskSpec], ask: Ask, request: Request | None = None) -> list[Task]:
         """Create tasks, all or none, in the order given."""
-        answer = _unless_answered(await self._commits.submit(CreateTasks(specs, ask), request))
+        answer = _unless_answered(await self._commits.submit(CreateTasks(specs, ask), request, tasks=len(specs)))
         return answer.tasks if isinstance(answer, Replayed) else answer
 
     async def change(

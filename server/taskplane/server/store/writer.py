@@ -1,0 +1,333 @@
+"""The writer: one transaction is decided while the one before it is on its way to the disk.
+
+Transactions become durable in the order in which they were decided. If one fails, what was decided after it is undone,
+and both are done over, one after the other.
+"""
+
+import asyncio
+import itertools
+import logging
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import Set as AbstractSet
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.util import await_only
+
+from taskplane.server.core.errors import DatabaseUnavailable
+from taskplane.server.store.engine import SILENT_SECONDS, is_duplicate, may_be_tried_again, translated
+
+log = logging.getLogger(__name__)
+
+# How long a transaction is tried again, and how long a lost COMMIT is looked for.
+_RETRY_SECONDS = 5.0
+_RESOLVE_SECONDS = 120.0
+
+T = TypeVar("T")
+X = TypeVar("X", bound="Transaction")
+
+
+class Transaction(Protocol):
+    """One try of a transaction: how what it has decided becomes true or is taken back."""
+
+    @property
+    def touched(self) -> AbstractSet[int]:
+        """The tasks that it changes, as soon as it is decided."""
+
+    def send(self) -> None:
+        """Write what was decided."""
+
+    def is_stored(self, connection: Connection) -> bool:
+        """Look, after the connection broke in COMMIT, whether it is there."""
+
+    def keep(self) -> None:
+        """Take that it is durable."""
+
+    def undo(self) -> None:
+        """Take that it is not: take back what it did beside the database. What was decided last is undone first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """What a try of a transaction begins with."""
+
+    connection: Connection
+    # The transaction before, if it may still be on its way. What that has touched or may have added must not be looked
+    # at before it is told.
+    last: "UnderWay[Any] | None" = None
+    # An earlier try has failed, perhaps since a row was there that was to be new.
+    is_again: bool = False
+
+
+class UnderWay(Generic[T]):
+    """A transaction from its begin until all have heard of it, which its owner must say by `told`."""
+
+    def __init__(self, start: Callable[[Begin], Any], decide: Callable[[Any], T]) -> None:
+        self.start = start
+        self.decide = decide
+        # Set when the next transaction may begin.
+        self.decided = asyncio.Event()
+        # Whether what was decided stands, as soon as that is known; if not, it is done over.
+        self.stands: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        # The tasks that it changes.
+        self.touched: AbstractSet[int] = frozenset()
+        # The try that has failed, until it is done over.
+        self.failed: _Try | None = None
+        self._result: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._told = asyncio.Event()
+
+    async def durable(self) -> T:
+        """Wait until it is durable. Raises DatabaseUnavailable, AlreadyStored, or what `decide` has raised."""
+        return await asyncio.shield(self._result)
+
+    def told(self) -> None:
+        """Take that all have heard of it, or that it has failed."""
+        self._told.set()
+
+    def wait_until_told(self) -> None:
+        """Let the next one, which decides, wait until nothing in it is news."""
+        if not await_only(asyncio.shield(self.stands)):
+            raise _LastFailed
+        await_only(self._told.wait())
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it is durable or has failed for good."""
+        return self._result.done()
+
+    def succeed(self, result: T) -> None:
+        """Take that it is durable."""
+        self._result.set_result(result)
+
+    def fail(self, error: Exception) -> None:
+        """Take that it has failed for good."""
+        self._result.set_exception(error)
+
+
+class _Lost(Exception):
+    """The connection is lost, in the middle of a transaction."""
+
+
+class _CommitLost(Exception):
+    """The connection broke in COMMIT, and the transaction is not there."""
+
+
+class _LastFailed(Exception):
+    """The transaction before has failed, so what was decided after it is void."""
+
+
+@dataclass(slots=True)
+class _Try:
+    """A transaction that is decided, and has to be sent and committed or undone."""
+
+    connection: AsyncConnection
+    transaction: Transaction
+    result: Any = None
+
+    async def roll_back(self) -> None:
+        """Let go of the connection and of all locks."""
+        try:
+            async with _in_time():
+                await self.connection.rollback()
+        except Exception as error:  # noqa: BLE001  (a database that does not hear of it undoes it by itself)
+            log.info("a transaction is left to the database: %r", error)
+            await self.connection.invalidate()
+        finally:
+            await self.connection.close()
+
+    async def undo(self) -> None:
+        """Take that it has failed."""
+        await self.roll_back()
+        self.transaction.undo()
+
+
+class Writer:
+    """Runs transactions in the order in which they are begun. `read` is Database.read."""
+
+    def __init__(self, engine: AsyncEngine, read: Callable[[Callable[[Connection], bool]], Awaitable[bool]]) -> None:
+        self._engine = engine
+        self._read = read
+        # SQLite has one lock for all.
+        self._overlaps = engine.dialect.name != "sqlite"
+        # Whose turn it is to decide. Who waits for it gets it in the order in which they came.
+        self._turn = asyncio.Lock()
+        self._last: UnderWay[Any] | None = None
+        self._running: set[asyncio.Task[None]] = set()
+
+    def begin(self, start: Callable[[Begin], X], decide: Callable[[X], T]) -> UnderWay[T]:
+        """Begin a transaction, which is decided as soon as the one before is. Who stops waiting stops nothing."""
+        job = UnderWay(start, decide)
+        self._spawn(self._run(job))
+        return job
+
+    def begin_alone(self, start: Callable[[Begin], X], decide: Callable[[X], T]) -> UnderWay[T]:
+        """Begin a transaction that overlaps with no other, and changes nothing that others may have in mind."""
+        job = UnderWay(start, decide)
+        self._spawn(self._run_alone(job))
+        return job
+
+    async def close(self) -> None:
+        """Wait for what is under way."""
+        if self._running:
+            await asyncio.wait(self._running)
+
+    def _spawn(self, running: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(running)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def _run(self, job: UnderWay[Any]) -> None:
+        async with self._turn:
+            last, self._last = self._last, job
+            ahead = await self._decided_ahead(job, last) if self._overlaps else None
+            if ahead is None:
+                await self._settle(last)
+                await self._do(job)
+            job.decided.set()
+        if ahead:
+            await self._send(job, ahead)
+
+    async def _run_alone(self, job: UnderWay[Any]) -> None:
+        async with self._turn:
+            await self._settle(self._last)
+            await self._do(job)
+
+    async def _decided_ahead(self, job: UnderWay[Any], last: UnderWay[Any] | None) -> _Try | None:
+        """Decide while the last one is on its way, and wait for that. None if it is to be done over, after it."""
+        try:
+            ahead = await self._decide(job, last)
+        except Exception as error:  # noqa: BLE001  (it is raised again, unless it came from the overlap)
+            log.debug("to be done over: %r", error)
+            return None
+        if last and not await last.stands:
+            await ahead.undo()
+            return None
+        return ahead
+
+    async def _send(self, job: UnderWay[Any], ahead: _Try) -> None:
+        """Commit, and if that fails, do it over, unless the next one, which was undone for that, has seen to it."""
+        try:
+            await self._commit(ahead)
+        except Exception as error:  # noqa: BLE001  (it is raised again if another try cannot mend it)
+            log.debug("to be done over: %r", error)
+            await ahead.roll_back()
+            if isinstance(error, DatabaseUnavailable):
+                job.fail(error)
+            job.failed = ahead
+            job.stands.set_result(False)
+            async with self._turn:
+                await self._settle(job)
+        else:
+            job.stands.set_result(True)
+            job.succeed(ahead.result)
+
+    async def _settle(self, job: UnderWay[Any] | None) -> None:
+        """Wait for a transaction, and do it over if it has failed. What was decided after it must be undone before."""
+        if job is None or await job.stands or job.failed is None:
+            return
+        job.failed.transaction.undo()
+        job.failed = None
+        if not job.is_over:
+            await self._do(job, is_again=True)
+
+    async def _do(self, job: UnderWay[Any], *, is_again: bool = False) -> None:
+        """Decide and commit until it is durable, or until there is no sense in another try."""
+        give_up_at = time.monotonic() + _RETRY_SECONDS
+        for tries in itertools.count(1):
+            try:
+                result = await self._at_once(job, is_again=is_again)
+            except Exception as error:  # noqa: BLE001  (who waits hears of it)
+                may_mend = _another_try_may_mend(error, is_first=not is_again)
+                if not may_mend or time.monotonic() > give_up_at:
+                    job.fail(_as_told(error))
+                    break
+            else:
+                job.succeed(result)
+                break
+            is_again = True
+            # Two writers that met once should not meet again in step.
+            await asyncio.sleep(random.uniform(0, min(0.5, 0.01 * 2**tries)))  # noqa: S311  (keeps no secret)
+        if not job.stands.done():
+            job.stands.set_result(True)
+
+    async def _at_once(self, job: UnderWay[Any], *, is_again: bool) -> Any:
+        decided = await self._decide(job, is_again=is_again)
+        try:
+            await self._commit(decided)
+        except BaseException:
+            await decided.undo()
+            raise
+        return decided.result
+
+    async def _decide(self, job: UnderWay[Any], last: UnderWay[Any] | None = None, *, is_again: bool = False) -> _Try:
+        async with _in_time():
+            connection = await self._engine.connect()
+            await connection.begin()
+        transaction = await connection.run_sync(lambda each: job.start(Begin(each, last, is_again)))
+        decided = _Try(connection, transaction)
+        try:
+            async with _in_time():
+                decided.result = await connection.run_sync(lambda _: job.decide(transaction))
+        except BaseException:
+            await decided.undo()
+            raise
+        job.touched = transaction.touched
+        return decided
+
+    async def _commit(self, decided: _Try) -> None:
+        """Make it durable. Raises DatabaseUnavailable if the outcome stays unknown; after any other error it is not."""
+        connection, transaction = decided.connection, decided.transaction
+        async with _in_time():
+            await connection.run_sync(lambda _: transaction.send())
+        try:
+            async with _in_time():
+                await connection.commit()
+        except (DBAPIError, _Lost) as error:
+            if isinstance(error, DBAPIError) and not error.connection_invalidated:
+                raise
+            log.warning("the connection broke in COMMIT; looking whether the transaction is there")
+            if not await self._is_stored(transaction):
+                raise _CommitLost from error
+        transaction.keep()
+        await connection.close()
+
+    async def _is_stored(self, transaction: Transaction) -> bool:
+        """Ask the database itself, as soon as it is back: the outcome is never guessed."""
+        give_up_at = time.monotonic() + _RESOLVE_SECONDS
+        while True:
+            try:
+                return await self._read(transaction.is_stored)
+            except DatabaseUnavailable:
+                if time.monotonic() > give_up_at:
+                    log.critical("the outcome of a transaction stays unknown: the database does not come back")
+                    raise
+                log.warning("the database is away")
+                await asyncio.sleep(0.5)
+
+
+def _another_try_may_mend(error: Exception, *, is_first: bool) -> bool:
+    if isinstance(error, DBAPIError):
+        return is_first if is_duplicate(error) else may_be_tried_again(error)
+    return isinstance(error, _Lost | _CommitLost)
+
+
+def _as_told(error: Exception) -> Exception:
+    if isinstance(error, DBAPIError):
+        return translated(error)
+    return DatabaseUnavailable() if isinstance(error, _Lost | _CommitLost) else error
+
+
+@asynccontextmanager
+async def _in_time() -> AsyncIterator[None]:
+    """Take a database that is silent for long as lost."""
+    try:
+        async with asyncio.timeout(SILENT_SECONDS):
+            yield
+    except TimeoutError as error:
+        raise _Lost from error

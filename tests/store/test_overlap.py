@@ -1,0 +1,194 @@
+"""A transaction that is decided while the one before is on its way: the same comes of it as one after the other."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+
+import pytest
+from builders import PATIENCE_SECONDS, TASK_TYPE, a_task, at
+from conftest import SERVERS
+from sqlalchemy import Connection, Engine, event
+from sqlalchemy.util import await_only
+from stored import insert, kill
+
+from taskplane.server.core.task import Progress, TaskStatus
+from taskplane.server.store.database import Database
+from taskplane.server.store.engine import AlreadyStored
+from taskplane.server.store.live_rows import LiveRow
+from taskplane.server.store.store import Store
+from taskplane.server.store.writer import UnderWay
+from taskplane.server.store.writing import WriteTransaction
+
+pytestmark = pytest.mark.parametrize("database", SERVERS, indirect=True)
+
+Commits = Callable[[Connection], None]
+
+
+@asynccontextmanager
+async def on_its_way(
+    store: Store, database: Database, decide: Callable[[WriteTransaction], None], at_commit: Commits = lambda _: None
+) -> AsyncIterator[UnderWay[None]]:
+    """Begin a transaction and hold it before its COMMIT as long as the context lasts; then `at_commit` is called."""
+    has_come, may_go = asyncio.Event(), asyncio.Event()
+
+    def hold(connection: Connection) -> None:
+        if not has_come.is_set():
+            has_come.set()
+            await_only(asyncio.wait_for(may_go.wait(), PATIENCE_SECONDS))
+            at_commit(connection)
+
+    engine = database.writing_engine.sync_engine
+    event.listen(engine, "commit", hold)
+    first = store.begin(decide)
+    await asyncio.wait_for(has_come.wait(), PATIENCE_SECONDS)
+    try:
+        yield first
+    finally:
+        may_go.set()
+        await first.durable()
+        event.remove(engine, "commit", hold)
+
+
+class Noting:
+    """Inserts a task, and notes whenever that is decided or undone."""
+
+    def __init__(self, notes: list[str], task_id: int) -> None:
+        self._notes = notes
+        self._task_id = task_id
+        self.has_decided = asyncio.Event()
+
+    def __call__(self, transaction: WriteTransaction) -> None:
+        self._notes.append(f"{self._task_id} decided")
+        transaction.undoing.append(lambda: self._notes.append(f"{self._task_id} undone"))
+        transaction.insert_tasks([a_task(id=self._task_id)])
+        self.has_decided.set()
+
+
+async def is_set(happened: asyncio.Event) -> None:
+    await asyncio.wait_for(happened.wait(), PATIENCE_SECONDS)
+
+
+async def settle() -> None:
+    """Give what could go on the time to do so."""
+    await asyncio.sleep(0.05)
+
+
+async def test_the_next_one_is_decided_meanwhile_and_durable_later(store: Store, database: Database) -> None:
+    notes: list[str] = []
+    second = Noting(notes, 2)
+    async with on_its_way(store, database, Noting(notes, 1)) as first:
+        later = store.begin(second)
+        await is_set(second.has_decided)
+        await settle()
+        assert not later.decided.is_set(), "it keeps its place until the first is durable"
+        assert not first.is_over
+        assert await store.get_task(1) is None
+    await later.durable()
+    assert await store.get_task(2) == a_task(id=2)
+    assert notes == ["1 decided", "2 decided"]
+
+
+async def test_if_the_first_fails_both_are_undone_and_done_over_in_order(
+    store: Store, database: Database, engine: Engine
+) -> None:
+    notes: list[str] = []
+    second = Noting(notes, 2)
+    async with on_its_way(store, database, Noting(notes, 1), partial(kill, engine)):
+        later = store.begin(second)
+        await is_set(second.has_decided)
+    await later.durable()
+    assert notes == ["1 decided", "2 decided", "2 undone", "1 undone", "1 decided", "2 decided"]
+    assert [await store.get_task(task_id) for task_id in (1, 2)] == [a_task(id=1), a_task(id=2)]
+
+
+async def test_a_first_that_fails_for_good_does_not_take_the_next_one_along(store: Store) -> None:
+    await insert(store, a_task(id=1))
+    first = store.begin(lambda transaction: transaction.insert_tasks([a_task(id=1)]))
+    await first.decided.wait()
+    second = store.begin(lambda transaction: transaction.insert_tasks([a_task(id=2)]))
+    with pytest.raises(AlreadyStored):
+        await first.durable()
+    first.told()
+    await second.durable()
+    assert await store.get_task(2) == a_task(id=2)
+
+
+async def test_a_row_that_the_first_adds_is_not_added_twice(store: Store, database: Database) -> None:
+    tries: list[bool] = []
+
+    def again(transaction: WriteTransaction) -> None:
+        tries.append(transaction.is_again)
+        transaction.insert_tasks([] if transaction.is_again else [a_task(id=1)])
+
+    async with on_its_way(store, database, lambda transaction: transaction.insert_tasks([a_task(id=1)])):
+        later = store.begin(again)
+    await later.durable()
+    assert tries == [False, True]
+
+
+async def test_a_task_that_the_first_changes_is_not_looked_at_before_all_have_heard(
+    store: Store, database: Database
+) -> None:
+    before, after = a_task(id=1, revision=1), a_task(id=1, revision=2, priority=9)
+    await insert(store, before, a_task(id=2))
+
+    def change(transaction: WriteTransaction) -> None:
+        transaction.lock_tasks([1])
+        transaction.update_tasks([after])
+
+    async with on_its_way(store, database, change) as first:
+        found = store.begin(lambda transaction: transaction.lock_tasks([1, 2])[1])
+    await settle()
+    assert first.is_over
+    assert not found.is_over
+    first.told()
+    assert await found.durable() == after
+
+
+async def test_the_queue_is_not_looked_at_before_all_have_heard(store: Store, database: Database) -> None:
+    async with on_its_way(store, database, lambda each: each.insert_tasks([a_task(id=1, queued_at=at(0))])) as first:
+        found = store.begin(lambda transaction: transaction.lock_queued([TASK_TYPE], at(3600), 10))
+    await settle()
+    assert not found.is_over, "it would be passed over"
+    first.told()
+    assert [task.id for task in await found.durable()] == [1]
+
+
+async def test_other_writes_come_after_what_was_decided_before(store: Store, database: Database) -> None:
+    """News of an attempt changes a row under the same revision: the first must not be kept in memory over it."""
+    running, progress = a_task(TaskStatus.RUNNING, id=1, attempt=1, revision=2), Progress(0.5, "half", at(9))
+    await insert(store, a_task(id=1, revision=1))
+
+    def start(transaction: WriteTransaction) -> None:
+        transaction.lock_tasks([1])
+        transaction.update_tasks([running])
+
+    async with on_its_way(store, database, start) as first:
+        news = asyncio.ensure_future(store.save_live([LiveRow(1, 1, progress, None, "", None)]))
+        await settle()
+        assert not news.done()
+    await news
+    first.told()
+    assert (await store.transaction(lambda transaction: transaction.lock_tasks([1])))[1].progress == progress
+
+
+async def test_numbers_never_repeat_when_the_transaction_that_fetched_them_fails(
+    store: Store, database: Database, engine: Engine
+) -> None:
+    """The block is rolled back with it, and the one after it has taken from that block already."""
+    given: list[int] = []
+
+    def take(transaction: WriteTransaction) -> int:
+        (number,) = transaction.next_task_ids(1)
+        given.append(number)
+        transaction.insert_tasks([a_task(id=number)])
+        return number
+
+    async with on_its_way(store, database, lambda transaction: given.append(take(transaction)), partial(kill, engine)):
+        later = store.begin(take)
+        await settle()
+    last = await later.durable()
+    assert last == max(given)
+    other = Store(database)
+    assert await other.transaction(take) > last
