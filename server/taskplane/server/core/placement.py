@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from threading import Lock
 from typing import Any
 
 from sortedcontainers import SortedList
@@ -90,12 +89,11 @@ class _Place:
 class Slots:
     """The slots of all units, and who is in them.
 
-    The event loop says which units take work and which tasks run; the writer's thread takes slots. If the transaction
-    in which it took them fails, it must `give_back` all of them, before those that were taken earlier.
+    A transaction takes slots when it is decided. If it fails it must `give_back` all of them, before those that were
+    taken earlier.
     """
 
     def __init__(self) -> None:
-        self._lock = Lock()
         self._places: dict[str, _Place] = {}
         self._unit_of: dict[int, str] = {}
         self._loads: Counter[str] = Counter()
@@ -112,38 +110,36 @@ class Slots:
 
     def offer(self, offer: Offer) -> None:
         """Take that a unit takes work, or what it has to offer now."""
-        with self._lock:
-            self._close(offer.unit_id)
-            place = self._places[offer.unit_id] = _Place(offer, self._loads[offer.unit_id])
-            for (task_type, labels), queue in self._queues.items():
-                if task_type in offer.task_types and labels <= offer.labels.items():
-                    place.queues.append(queue)
-            self._show(place)
+        self._close(offer.unit_id)
+        place = self._places[offer.unit_id] = _Place(offer, self._loads[offer.unit_id])
+        for (task_type, labels), queue in self._queues.items():
+            if task_type in offer.task_types and labels <= offer.labels.items():
+                place.queues.append(queue)
+        self._show(place)
 
     def withdraw(self, unit_id: str) -> None:
         """Take that a unit takes no work; what runs there stays."""
-        with self._lock:
-            self._close(unit_id)
+        self._close(unit_id)
 
     def occupy(self, task_id: int, unit_id: str) -> None:
         """Take that a task runs in a slot of a unit."""
-        with self._lock:
-            self._occupy(task_id, unit_id)
+        if self._unit_of.get(task_id) != unit_id:
+            self.vacate(task_id)
+            self._unit_of[task_id] = unit_id
+            self._change_load(unit_id, 1)
 
     def vacate(self, task_id: int) -> None:
         """Take that a task is in no slot any more."""
-        with self._lock:
-            self._vacate(task_id)
+        if unit_id := self._unit_of.pop(task_id, None):
+            self._change_load(unit_id, -1)
 
     def hold(self, task_id: int, unit_id: str, attempt: int) -> None:
         """Take that a unit holds an attempt paused in memory."""
-        with self._lock:
-            self._holder_of[task_id] = unit_id, attempt
+        self._holder_of[task_id] = unit_id, attempt
 
     def let_go(self, task_id: int) -> None:
         """Take that no unit holds the task in memory."""
-        with self._lock:
-            self._holder_of.pop(task_id, None)
+        self._holder_of.pop(task_id, None)
 
     def take(self, task: Task) -> Assignment | None:
         """Reserve a slot for a task, which then counts as load; None if it fits nowhere.
@@ -151,75 +147,54 @@ class Slots:
         A paused task goes back to the unit that holds it if that has a free slot. Otherwise the least loaded unit that
         suits gets it (the smallest share of its capacity in use).
         """
-        with self._lock:
-            holder = self._holder(task)
-            place = holder or self._least_loaded(task)
-            if place is None:
-                return None
-            unit_before = self._unit_of.get(task.id)
-            self._occupy(task.id, place.offer.unit_id)
-            return Assignment(task, place.offer, task.attempt if holder else None, unit_before)
+        holder = self._holder(task)
+        place = holder or self._least_loaded(task)
+        if place is None:
+            return None
+        unit_before = self._unit_of.get(task.id)
+        self.occupy(task.id, place.offer.unit_id)
+        return Assignment(task, place.offer, task.attempt if holder else None, unit_before)
 
     def give_back(self, assignments: Sequence[Assignment]) -> None:
         """Undo what was taken, and look at the queue again: what was seen there may not be so."""
-        with self._lock:
-            for each in reversed(assignments):
-                self._vacate(each.task.id)
-                if each.unit_before:
-                    self._occupy(each.task.id, each.unit_before)
-            self._look_again()
+        for each in reversed(assignments):
+            self.vacate(each.task.id)
+            if each.unit_before:
+                self.occupy(each.task.id, each.unit_before)
+        self.look_again()
 
     def has_room(self, task: Task) -> bool:
         """Whether a task would get a slot now."""
-        with self._lock:
-            return self._holder(task) is not None or self._least_loaded(task) is not None
+        return self._holder(task) is not None or self._least_loaded(task) is not None
 
     def types_to_look_at(self) -> frozenset[str]:
         """Return the types of which something in the queue may have room since it was looked at last."""
-        with self._lock:
-            return frozenset(each for each in self._to_look_at if self._free[each])
+        return frozenset(each for each in self._to_look_at if self._free[each])
 
     def free(self, task_types: Iterable[str]) -> int:
         """Return how many slots are free for these types at the most."""
-        with self._lock:
-            return sum(self._free[each] for each in task_types)
+        return sum(self._free[each] for each in task_types)
 
     def waits(self, task: Task) -> None:
         """Take that a task waits in the queue since it fits nowhere."""
-        with self._lock:
-            if task.task_type in self._waiting:
-                self._waiting[task.task_type].add(kind_of(task)[1])
+        if task.task_type in self._waiting:
+            self._waiting[task.task_type].add(kind_of(task)[1])
 
     def looked(self, task_types: Collection[str], waiting: Iterable[Task] | None) -> None:
         """Take that the queue was looked at for these types. What waits there still: None if not all of it was seen."""
-        with self._lock:
-            for task_type in task_types:
-                self._to_look_at.discard(task_type)
-                self._waiting.pop(task_type, None)
-                if waiting is not None:
-                    self._waiting[task_type] = set()
-            for task in waiting or ():
-                if task.task_type in task_types:
-                    self._waiting[task.task_type].add(kind_of(task)[1])
+        for task_type in task_types:
+            self._to_look_at.discard(task_type)
+            self._waiting.pop(task_type, None)
+            if waiting is not None:
+                self._waiting[task_type] = set()
+        for task in waiting or ():
+            if task.task_type in task_types:
+                self._waiting[task.task_type].add(kind_of(task)[1])
 
     def look_again(self) -> None:
         """Forget what is known of the queue: others may have queued something, or a delay is over."""
-        with self._lock:
-            self._look_again()
-
-    def _look_again(self) -> None:
         self._waiting.clear()
         self._to_look_at.update(task_type for task_type, free in self._free.items() if free)
-
-    def _occupy(self, task_id: int, unit_id: str) -> None:
-        if self._unit_of.get(task_id) != unit_id:
-            self._vacate(task_id)
-            self._unit_of[task_id] = unit_id
-            self._change_load(unit_id, 1)
-
-    def _vacate(self, task_id: int) -> None:
-        if unit_id := self._unit_of.pop(task_id, None):
-            self._change_load(unit_id, -1)
 
     def _change_load(self, unit_id: str, by: int) -> None:
         self._loads[unit_id] += by

@@ -10,10 +10,7 @@ BLOCKS = {"task": 1_000, "revision": 10_000}
 
 
 class IdBlocks:
-    """Numbers from the database in blocks. A block that was taken in a transaction that failed is forgotten.
-
-    Belongs to the writer's thread.
-    """
+    """Numbers from the database in blocks. A block that was taken in a transaction that failed is forgotten."""
 
     def __init__(self) -> None:
         self._spans: dict[str, range] = {}

@@ -19,7 +19,7 @@ class RecentTasks:
     """Unfinished tasks with a small config by id, as the last durable transactions left them.
 
     A task counts only as long as its row has the same revision. What changes a row under the same revision (news of
-    running attempts) must make it be forgotten. Belongs to the writer's thread.
+    running attempts) must make it be forgotten.
     """
 
     def __init__(self, most: int = MOST_TASKS) -> None:

@@ -1,8 +1,7 @@
 """One transaction of the state manager, and the proposals that share it.
 
-Runs in the database writer's thread. A batch locks the tasks of its proposals, lets each decide on the tasks as the
-ones before it have left them, gives free slots to those that want to run, and writes everything at the end with a few
-statements.
+A batch locks the tasks of its proposals, lets each decide on the tasks as the ones before it have left them, gives free
+slots to those that want to run, and writes everything at the end with a few statements.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

@@ -32,10 +32,7 @@ class Live:
 
 
 class LiveAttempts:
-    """The latest of each running attempt, by task id.
-
-    Written on the event loop; read in the writer's thread as well, which is safe since entries are replaced whole.
-    """
+    """The latest of each running attempt, by task id."""
 
     def __init__(self, store: Store) -> None:
         self._store = store

@@ -60,7 +60,7 @@ class TaskStateManager:
     ) -> Task:
         """Apply a verb of `core.verbs` or a report of `core.reports` to a task.
 
-        `change` runs in the writer's thread, on the locked task, and may run more than once.
+        `change` runs on the locked task, and may run more than once.
         """
         return _the_task(task_id, await self._commits.submit(ChangeTask(task_id, change), request))
 

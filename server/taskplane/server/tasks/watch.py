@@ -18,8 +18,7 @@ from taskplane.server.tasks.batch import Committed
 BACKLOG = 20_000
 # How many messages the patient may write before everything else has its time again; a message takes some 50 µs.
 MESSAGES_AT_ONCE = 20
-# How long the patient rest then. The loop sleeps meanwhile if it has nothing else to do, so that the writer's thread
-# runs undisturbed: next to a busy loop it waits up to 5 ms each time it comes back from the database.
+# How long the patient rest then, so that callers and commits come first.
 REST_SECONDS = 0.001
 # The same while verbs are under way.
 REST_BEHIND_VERBS_SECONDS = 0.005

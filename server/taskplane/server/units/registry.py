@@ -1,8 +1,7 @@
 """All units that are known, and what each is doing at this moment.
 
 The database is the truth about tasks; this is its shadow in memory, kept up by every commit, so that the dispatcher
-knows the free slots without asking. Belongs to the event loop, but for `can_pause` and `is_held`, which only look up
-and are asked in the writer's thread too.
+knows the free slots without asking.
 """
 
 import asyncio
