@@ -14,7 +14,7 @@ from taskplane.gateway.server import HttpServer
 from taskplane.gateway.services import Services
 from taskplane.server.config import ServerConfig, masked
 from taskplane.server.core.endpoint import Endpoints
-from taskplane.server.core.errors import DatabaseUnavailable, TaskplaneError
+from taskplane.server.core.errors import DatabaseUnavailable, ServerStopping, TaskplaneError
 from taskplane.server.core.retry import RetryPolicy
 from taskplane.server.observability import logs
 from taskplane.server.rpc.operations_service import OperationsServicer
@@ -214,7 +214,9 @@ class Server:
         return task
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()):
+        error = None if task.cancelled() else task.exception()
+        # Whatever a part proposes while the server stops is refused.
+        if error and not isinstance(error, ServerStopping):
             log.critical("a part of the server has failed; it stops", exc_info=error)
             self.failed.set()
 
