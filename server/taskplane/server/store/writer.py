@@ -9,16 +9,15 @@ import itertools
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from collections.abc import Set as AbstractSet
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
-from sqlalchemy.util import await_only
+from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.util import await_only, greenlet_spawn
 
 from taskplane.server.core.errors import DatabaseUnavailable
 from taskplane.server.store.engine import SILENT_SECONDS, is_duplicate, may_be_tried_again, translated
@@ -115,43 +114,75 @@ class _Lost(Exception):
 
 
 class _CommitLost(Exception):
-    """The connection broke in COMMIT, and the transaction is not there."""
+    """The connection broke in COMMIT: the transaction may be there or not."""
 
 
 class _LastFailed(Exception):
     """The transaction before has failed, so what was decided after it is void."""
 
 
-@dataclass(slots=True)
 class _Try:
-    """A transaction that is decided, and has to be sent and committed or undone."""
+    """One try of a transaction. Its methods run in greenlets, which give way while they wait for the database."""
 
-    connection: AsyncConnection
-    transaction: Transaction
-    result: Any = None
+    def __init__(self) -> None:
+        self.result: Any = None
+        self._connection: Connection | None = None
+        self._transaction: Transaction | None = None
 
-    async def roll_back(self) -> None:
-        """Let go of the connection and of all locks."""
+    def decide(self, engine: Engine, job: UnderWay[Any], last: UnderWay[Any] | None, *, is_again: bool) -> None:
+        """Begin, lock, read and decide."""
+        self._connection = connection = engine.connect()
+        connection.begin()
+        self._transaction = job.start(Begin(connection, last, is_again))
+        self.result = job.decide(self._transaction)
+        job.touched = self._transaction.touched
+
+    def commit(self) -> None:
+        """Send what was decided, and commit. Raises _CommitLost if nobody knows whether that has worked."""
+        if self._connection is None or self._transaction is None:
+            raise AssertionError("committed before it was decided")
+        self._transaction.send()
         try:
-            async with _in_time():
-                await self.connection.rollback()
+            self._connection.commit()
+        except DBAPIError as error:
+            if error.connection_invalidated:
+                raise _CommitLost from error
+            raise
+        self._connection.close()
+
+    def roll_back(self) -> None:
+        """Let go of the connection and of all locks."""
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        try:
+            connection.rollback()
         except Exception as error:  # noqa: BLE001  (a database that does not hear of it undoes it by itself)
             log.info("a transaction is left to the database: %r", error)
-            await self.connection.invalidate()
+            connection.invalidate()
         finally:
-            await self.connection.close()
+            connection.close()
 
-    async def undo(self) -> None:
+    def is_stored(self, connection: Connection) -> bool:
+        """Look by another connection whether it was committed."""
+        return self._transaction is not None and self._transaction.is_stored(connection)
+
+    def keep(self) -> None:
+        """Take that it is durable."""
+        if self._transaction:
+            self._transaction.keep()
+
+    def undo(self) -> None:
         """Take that it has failed."""
-        await self.roll_back()
-        self.transaction.undo()
+        if self._transaction:
+            self._transaction.undo()
 
 
 class Writer:
     """Runs transactions in the order in which they are begun. `read` is Database.read."""
 
     def __init__(self, engine: AsyncEngine, read: Callable[[Callable[[Connection], bool]], Awaitable[bool]]) -> None:
-        self._engine = engine
+        self._engine = engine.sync_engine
         self._read = read
         # SQLite has one lock for all.
         self._overlaps = engine.dialect.name != "sqlite"
@@ -206,7 +237,8 @@ class Writer:
             log.debug("to be done over: %r", error)
             return None
         if last and not await last.stands:
-            await ahead.undo()
+            await _roll_back(ahead)
+            ahead.undo()
             return None
         return ahead
 
@@ -216,7 +248,6 @@ class Writer:
             await self._commit(ahead)
         except Exception as error:  # noqa: BLE001  (it is raised again if another try cannot mend it)
             log.debug("to be done over: %r", error)
-            await ahead.roll_back()
             if isinstance(error, DatabaseUnavailable):
                 job.fail(error)
             job.failed = ahead
@@ -231,7 +262,7 @@ class Writer:
         """Wait for a transaction, and do it over if it has failed. What was decided after it must be undone before."""
         if job is None or await job.stands or job.failed is None:
             return
-        job.failed.transaction.undo()
+        job.failed.undo()
         job.failed = None
         if not job.is_over:
             await self._do(job, is_again=True)
@@ -261,48 +292,39 @@ class Writer:
         try:
             await self._commit(decided)
         except BaseException:
-            await decided.undo()
+            decided.undo()
             raise
         return decided.result
 
     async def _decide(self, job: UnderWay[Any], last: UnderWay[Any] | None = None, *, is_again: bool = False) -> _Try:
-        async with _in_time():
-            connection = await self._engine.connect()
-            await connection.begin()
-        transaction = await connection.run_sync(lambda each: job.start(Begin(each, last, is_again)))
-        decided = _Try(connection, transaction)
+        decided = _Try()
         try:
-            async with _in_time():
-                decided.result = await connection.run_sync(lambda _: job.decide(transaction))
+            await _in_time(lambda: decided.decide(self._engine, job, last, is_again=is_again))
         except BaseException:
-            await decided.undo()
+            await _roll_back(decided)
+            decided.undo()
             raise
-        job.touched = transaction.touched
         return decided
 
     async def _commit(self, decided: _Try) -> None:
         """Make it durable. Raises DatabaseUnavailable if the outcome stays unknown; after any other error it is not."""
-        connection, transaction = decided.connection, decided.transaction
-        async with _in_time():
-            await connection.run_sync(lambda _: transaction.send())
         try:
-            async with _in_time():
-                await connection.commit()
-        except (DBAPIError, _Lost) as error:
-            if isinstance(error, DBAPIError) and not error.connection_invalidated:
+            await _in_time(decided.commit)
+        except BaseException as error:
+            await _roll_back(decided)
+            if not isinstance(error, _Lost | _CommitLost):
                 raise
             log.warning("the connection broke in COMMIT; looking whether the transaction is there")
-            if not await self._is_stored(transaction):
-                raise _CommitLost from error
-        transaction.keep()
-        await connection.close()
+            if not await self._is_stored(decided):
+                raise
+        decided.keep()
 
-    async def _is_stored(self, transaction: Transaction) -> bool:
+    async def _is_stored(self, decided: _Try) -> bool:
         """Ask the database itself, as soon as it is back: the outcome is never guessed."""
         give_up_at = time.monotonic() + _RESOLVE_SECONDS
         while True:
             try:
-                return await self._read(transaction.is_stored)
+                return await self._read(decided.is_stored)
             except DatabaseUnavailable:
                 if time.monotonic() > give_up_at:
                     log.critical("the outcome of a transaction stays unknown: the database does not come back")
@@ -323,11 +345,17 @@ def _as_told(error: Exception) -> Exception:
     return DatabaseUnavailable() if isinstance(error, _Lost | _CommitLost) else error
 
 
-@asynccontextmanager
-async def _in_time() -> AsyncIterator[None]:
-    """Take a database that is silent for long as lost."""
+async def _roll_back(tried: _Try) -> None:
+    try:
+        await _in_time(tried.roll_back)
+    except _Lost as error:
+        log.info("a transaction is left to the database: %r", error)
+
+
+async def _in_time(work: Callable[[], None]) -> None:
+    """Run what waits for the database in a greenlet. A database that is silent for long is taken as lost."""
     try:
         async with asyncio.timeout(SILENT_SECONDS):
-            yield
+            await greenlet_spawn(work)
     except TimeoutError as error:
         raise _Lost from error

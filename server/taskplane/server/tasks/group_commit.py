@@ -30,7 +30,7 @@ T = TypeVar("T")
 MOST_TASKS = 500
 
 # So many tasks are worth a transaction that is decided while the last one is on its way; fewer wait and gather.
-WORTH_AN_OVERLAP = 48
+WORTH_AN_OVERLAP = 64
 
 
 @dataclass(frozen=True, slots=True)
