@@ -21,7 +21,7 @@ MESSAGES_AT_ONCE = 20
 # How long the patient rest then, so that callers and commits come first.
 REST_SECONDS = 0.001
 # The same while verbs are under way.
-REST_BEHIND_VERBS_SECONDS = 0.005
+REST_BEHIND_VERBS_SECONDS = 0.010
 # The longer somebody has waited the shorter is the rest, and after this there is none until that is made good.
 PATIENT_FOR_SECONDS = 2.0
 
