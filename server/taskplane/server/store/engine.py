@@ -5,6 +5,7 @@ database there.
 """
 
 import asyncio
+import inspect
 import time
 from typing import Any
 
@@ -100,9 +101,11 @@ def _connector(url: sqlalchemy.URL) -> Any:
     blocking: Any = pymysql.Connection(**named, defer_connect=True)
     tls = blocking.ctx if blocking.ssl else None
     needs_tls = any(name.startswith("ssl_") for name in url.query if name != "ssl_disabled")
+    # A URL may have settings that only PyMySQL knows, like timeouts: this driver has none, and ours for all it does.
+    known = inspect.signature(aiomysql.connect).parameters.keys() - {"ssl"}
 
     async def connect(**settings: Any) -> aiomysql.Connection:
-        ours = {name: value for name, value in settings.items() if not name.startswith("ssl")}
+        ours = {name: value for name, value in settings.items() if name in known}
         try:
             async with asyncio.timeout(_CONNECT_SECONDS):
                 connection = await aiomysql.connect(**ours, ssl=tls)

@@ -1,0 +1,50 @@
+"""How the reading and the writing connections come about: by the same URL in the same way."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from conftest import SERVERS
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import OperationalError
+
+from taskplane.server.store.database import Database
+
+pytestmark = pytest.mark.parametrize("database", SERVERS, indirect=True)
+
+ENCRYPTED = {"ssl_check_hostname": "false"}
+
+
+@asynccontextmanager
+async def with_settings(database: Database, **settings: str) -> AsyncIterator[Database]:
+    """The same database by its URL with more settings."""
+    url = database.engine.url.update_query_dict(settings)
+    another = Database(url.render_as_string(hide_password=False))
+    yield another
+    await another.close()
+
+
+def cipher(connection: Connection) -> str:
+    """What the connection is encrypted with; empty if it is not."""
+    return str(connection.execute(text("SHOW SESSION STATUS LIKE 'Ssl_cipher'")).one()[1])
+
+
+async def test_both_are_encrypted_if_the_server_can_and_nobody_objects(database: Database) -> None:
+    assert bool(await database.read(cipher)) == bool(await database.write(cipher))
+    async with with_settings(database, ssl_disabled="true") as plain:
+        assert await plain.read(cipher) == await plain.write(cipher) == ""
+
+
+async def test_who_asks_for_encryption_gets_it_or_no_connection(database: Database) -> None:
+    async with with_settings(database, **ENCRYPTED) as demanding:
+        for ask in (demanding.read, demanding.write):
+            if await database.read(cipher):
+                assert await ask(cipher)
+            else:
+                with pytest.raises(OperationalError, match=r"SSL|TLS"):
+                    await ask(cipher)
+
+
+async def test_settings_that_only_one_driver_knows_are_no_hindrance(database: Database) -> None:
+    async with with_settings(database, read_timeout="20") as patient:
+        assert await patient.write(lambda connection: connection.execute(text("SELECT 1")).scalar_one()) == 1
