@@ -12,7 +12,7 @@ from taskplane.server.core.placement import Offer, Slots
 from taskplane.server.core.retry import RetryPolicy
 from taskplane.server.store.database import Database
 from taskplane.server.store.store import Store
-from taskplane.server.store.writer import UnderWay
+from taskplane.server.store.transactions import UnderWay
 from taskplane.server.store.writing import WriteTransaction
 from taskplane.server.tasks.batch import Batch, Committed
 from taskplane.server.tasks.group_commit import GroupCommit

@@ -15,7 +15,7 @@ from taskplane.server.core.task import Task, TaskStatus
 from taskplane.server.store.id_blocks import IdBlocks
 from taskplane.server.store.recent import RecentTasks
 from taskplane.server.store.store import Store
-from taskplane.server.store.writer import Begin
+from taskplane.server.store.transactions import Begin
 from taskplane.server.store.writing import WriteTransaction
 
 # SQLite locks the whole database and takes values of any length: nothing to see there.

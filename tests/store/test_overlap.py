@@ -17,7 +17,7 @@ from taskplane.server.store.database import Database
 from taskplane.server.store.engine import AlreadyStored
 from taskplane.server.store.live_rows import LiveRow
 from taskplane.server.store.store import Store
-from taskplane.server.store.writer import UnderWay
+from taskplane.server.store.transactions import UnderWay
 from taskplane.server.store.writing import WriteTransaction
 
 pytestmark = pytest.mark.parametrize("database", SERVERS, indirect=True)

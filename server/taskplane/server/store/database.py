@@ -15,7 +15,8 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from taskplane.server.store.engine import make_engine, make_writing_engine, translated
-from taskplane.server.store.writer import Begin, Transaction, UnderWay, Writer
+from taskplane.server.store.transactions import Begin, Transaction, UnderWay
+from taskplane.server.store.writer import Writer
 
 # Enough for list and get calls to overlap; each is a MySQL connection.
 READER_THREADS = 4
@@ -61,6 +62,7 @@ class Database:
         await self._writer.close()
         await asyncio.to_thread(self._readers.shutdown)
         await self.writing_engine.dispose()
+        await asyncio.sleep(0)  # its transports close in the loop's next round
         self.engine.dispose()
 
     def _read(self, work: Callable[[Connection], T]) -> T:

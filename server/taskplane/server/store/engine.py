@@ -7,6 +7,7 @@ database there.
 import asyncio
 import inspect
 import time
+from collections import deque
 from typing import Any
 
 import aiomysql
@@ -35,6 +36,8 @@ _AWAY_MYSQL_ERRORS = frozenset({1040, 1053, 1290, 1021, 1114, 2002, 2003, 2006, 
 _AWAY_SQLITE_SIGNS = ("is locked", "disk I/O error", "unable to open", "is full", "readonly")
 # A connection that was not used for so long may have been closed by the server.
 _REST_SECONDS = 1.0
+# The connections that were opened last: as many as may be closing when the server ends.
+_MOST_CLOSING = 8
 # How long SQLite waits for another connection's write lock.
 _SQLITE_BUSY_MILLISECONDS = 5000
 
@@ -84,18 +87,26 @@ def make_writing_engine(url: str) -> AsyncEngine:
         event.listen(engine.sync_engine, "connect", _configure_sqlite)
         event.listen(engine.sync_engine, "begin", _begin_writing)
         return engine
+    opened: deque[asyncio.Transport] = deque(maxlen=_MOST_CLOSING)
     settings = _MYSQL_SETTINGS | {
         "client_flag": CLIENT.FOUND_ROWS | CLIENT.MULTI_STATEMENTS,
-        "async_creator_fn": _connector(parsed),
+        "async_creator_fn": _connector(parsed, opened),
     }
     engine = create_async_engine(
         parsed.set(drivername="mysql+aiomysql"), pool_size=2, connect_args=settings, **_MYSQL_OPTIONS
     )
     _ping_after_rest(engine.sync_engine)
+
+    @event.listens_for(engine.sync_engine, "engine_disposed")
+    def abort(_engine: Engine) -> None:
+        # A connection with TLS would take its time to close, and the loop may end before.
+        for each in opened:
+            each.abort()
+
     return engine
 
 
-def _connector(url: sqlalchemy.URL) -> Any:
+def _connector(url: sqlalchemy.URL, opened: deque[asyncio.Transport]) -> Any:
     """Return what connects as PyMySQL does: with TLS if the server has it, only with TLS if the URL says how."""
     _, named = sqlalchemy.create_engine(url).dialect.create_connect_args(url)
     blocking: Any = pymysql.Connection(**named, defer_connect=True)
@@ -111,7 +122,8 @@ def _connector(url: sqlalchemy.URL) -> Any:
                 connection = await aiomysql.connect(**ours, ssl=tls)
         except TimeoutError as error:
             raise pymysql.OperationalError(CR.CR_CONN_HOST_ERROR, "the server does not answer") from error
-        if needs_tls and not connection._secure:  # noqa: SLF001  (there is no other way to know)
+        opened.append(connection._writer.transport)  # noqa: SLF001  (there is no other way to know)
+        if needs_tls and not connection._secure:  # noqa: SLF001  (ditto)
             connection.close()
             raise pymysql.OperationalError(CR.CR_SSL_CONNECTION_ERROR, "the server does not support TLS")
         return connection

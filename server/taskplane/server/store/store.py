@@ -17,7 +17,7 @@ from taskplane.server.store.live_rows import LiveRow, save_answers, save_live
 from taskplane.server.store.reading import TaskFilter
 from taskplane.server.store.recent import RecentTasks
 from taskplane.server.store.records import naive, unit_values
-from taskplane.server.store.writer import UnderWay
+from taskplane.server.store.transactions import UnderWay
 from taskplane.server.store.writing import WriteTransaction
 
 T = TypeVar("T")

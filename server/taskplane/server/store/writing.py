@@ -33,7 +33,7 @@ from taskplane.server.store.records import (
     time_text,
 )
 from taskplane.server.store.task_updates import documents, update_from_json
-from taskplane.server.store.writer import Begin
+from taskplane.server.store.transactions import Begin
 
 _WAITING = (TaskStatus.PENDING, TaskStatus.PAUSED)
 

@@ -17,7 +17,7 @@ from taskplane.server.core.errors import DatabaseUnavailable, RequestIdReused, S
 from taskplane.server.core.placement import Slots
 from taskplane.server.core.task import Task
 from taskplane.server.store.store import Store
-from taskplane.server.store.writer import UnderWay
+from taskplane.server.store.transactions import UnderWay
 from taskplane.server.store.writing import StoredRequest, WriteTransaction
 from taskplane.server.tasks.batch import Batch, Committed, Proposal
 from taskplane.server.tasks.live import LiveAttempts

@@ -1,0 +1,94 @@
+"""Transactions as the writer handles them: what a try has to be able to do, and what its owner and the next one see."""
+
+import asyncio
+from collections.abc import Callable
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+from sqlalchemy import Connection
+from sqlalchemy.util import await_only
+
+T = TypeVar("T")
+X = TypeVar("X", bound="Transaction")
+
+
+class Transaction(Protocol):
+    """One try of a transaction: how what it has decided becomes true or is taken back."""
+
+    @property
+    def touched(self) -> AbstractSet[int]:
+        """The tasks that it changes, as soon as it is decided."""
+
+    def send(self) -> None:
+        """Write what was decided."""
+
+    def is_stored(self, connection: Connection) -> bool:
+        """Look, after the connection broke in COMMIT, whether it is there."""
+
+    def keep(self) -> None:
+        """Take that it is durable."""
+
+    def undo(self) -> None:
+        """Take that it is not: take back what it did beside the database. What was decided last is undone first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """What a try of a transaction begins with."""
+
+    connection: Connection
+    # The transaction before, if it may still be on its way. What that has touched or may have added must not be looked
+    # at before it is told.
+    last: "UnderWay[Any] | None" = None
+    # An earlier try has failed, perhaps since a row was there that was to be new.
+    is_again: bool = False
+
+
+class UnderWay(Generic[T]):
+    """A transaction from its begin until all have heard of it, which its owner must say by `told`."""
+
+    def __init__(self, start: Callable[[Begin], Any], decide: Callable[[Any], T]) -> None:
+        self.start = start
+        self.decide = decide
+        # Set when the next transaction may begin.
+        self.decided = asyncio.Event()
+        # Whether what was decided stands, as soon as that is known; if not, it is done over.
+        self.stands: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        # The tasks that it changes.
+        self.touched: AbstractSet[int] = frozenset()
+        # What takes back the try that has failed, until that is done.
+        self.undo_failed: Callable[[], None] | None = None
+        self._result: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._told = asyncio.Event()
+
+    async def durable(self) -> T:
+        """Wait until it is durable. Raises DatabaseUnavailable, AlreadyStored, or what `decide` has raised."""
+        return await asyncio.shield(self._result)
+
+    def told(self) -> None:
+        """Take that all have heard of it, or that it has failed."""
+        self._told.set()
+
+    def wait_until_told(self) -> None:
+        """Let the next one, which decides, wait until nothing in it is news."""
+        if not await_only(asyncio.shield(self.stands)):
+            raise LastFailed
+        await_only(self._told.wait())
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it is durable or has failed for good."""
+        return self._result.done()
+
+    def succeed(self, result: T) -> None:
+        """Take that it is durable."""
+        self._result.set_result(result)
+
+    def fail(self, error: Exception) -> None:
+        """Take that it has failed for good."""
+        self._result.set_exception(error)
+
+
+class LastFailed(Exception):
+    """The transaction before has failed, so what was decided after it is void."""
