@@ -12,6 +12,7 @@ from taskplane.server.core.errors import DatabaseUnavailable
 from taskplane.server.core.report import Accepted, CheckpointMade, Kind, Report, Succeeded
 from taskplane.server.core.task import TaskStatus
 from taskplane.server.store.store import Store
+from taskplane.server.store.transactions import UnderWay
 from taskplane.server.store.writing import WriteTransaction
 from taskplane.server.tasks.state_manager import TaskStateManager
 from taskplane.server.units import report_line
@@ -55,16 +56,19 @@ async def starts(unit: ConnectedUnit, states: TaskStateManager) -> list[Command]
 @pytest.fixture
 def outage(store: Store, monkeypatch: pytest.MonkeyPatch) -> Outage:
     outage = Outage()
-    transaction = store.transaction
+    begin = store.begin
 
-    async def attempted(work: Callable[[WriteTransaction], object]) -> object:
+    def fail(_: WriteTransaction) -> None:
+        raise DatabaseUnavailable
+
+    def attempted(decide: Callable[[WriteTransaction], object]) -> UnderWay[object]:
         if outage.transactions_left:
             outage.transactions_left -= 1
             outage.was_noticed.set()
-            raise DatabaseUnavailable
-        return await transaction(work)
+            return begin(fail)
+        return begin(decide)
 
-    monkeypatch.setattr(store, "transaction", attempted)
+    monkeypatch.setattr(store, "begin", attempted)
     return outage
 
 
