@@ -187,10 +187,14 @@ def test_a_slot_that_is_given_back_belongs_to_who_had_it_before() -> None:
     assert who_gets(slots, a_task(id=3), a_task(id=4)) == [(3, "b")]
 
 
+def look_at_all(slots: Slots, waiting: list[Task]) -> None:
+    slots.end_look(slots.begin_look(), waiting)
+
+
 def test_types_are_looked_at_when_a_slot_is_free_and_left_alone_when_nothing_waits() -> None:
     slots = slots_of(an_offer("a"))
     assert slots.types_to_look_at() == {TASK_TYPE}
-    slots.looked([TASK_TYPE], waiting=[])
+    look_at_all(slots, [])
     assert slots.types_to_look_at() == set()
     slots.occupy(7, "a")
     slots.vacate(7)
@@ -200,33 +204,48 @@ def test_types_are_looked_at_when_a_slot_is_free_and_left_alone_when_nothing_wai
 
 
 def test_a_slot_that_becomes_free_is_looked_at_if_something_waits_for_it() -> None:
-    slots = slots_of(an_offer("a"), an_offer("b", labels={"gpu": "yes"}), loads={"a": 1, "b": 1})
-    slots.looked([TASK_TYPE], waiting=[a_task(unit_labels={"gpu": "yes"})])
-    slots.vacate(OTHERS)
+    slots = slots_of(an_offer("a"), an_offer("b", labels={"gpu": "yes"}))
+    look_at_all(slots, [a_task(unit_labels={"gpu": "yes"})])
+    slots.occupy(1, "a")
+    slots.occupy(2, "b")
+    slots.vacate(1)
     assert slots.types_to_look_at() == set(), "the unit that is free has not the labels"
-    slots.vacate(OTHERS + 1)
+    slots.vacate(2)
     assert slots.types_to_look_at() == {TASK_TYPE}
 
 
 def test_what_waits_without_having_been_seen_is_looked_for_at_every_free_slot() -> None:
-    slots = slots_of(an_offer("a"), loads={"a": 1})
-    slots.looked([TASK_TYPE], waiting=None)
+    slots = slots_of(an_offer("a"))
+    slots.begin_look()
+    slots.occupy(1, "a")
+    slots.vacate(1)
+    assert slots.types_to_look_at() == {TASK_TYPE}
+
+
+def test_a_slot_that_opens_during_a_look_calls_for_another() -> None:
+    slots = slots_of(an_offer("a", capacity=2), loads={"a": 1})
+    assert slots.begin_look() == {TASK_TYPE}
+    assert who_gets(slots, a_task(id=1), a_task(id=2)) == [(1, "a")]
+    assert slots.types_to_look_at() == set(), "what is taken meanwhile is no news"
     slots.vacate(OTHERS)
+    slots.end_look([TASK_TYPE], [a_task(id=2)])
     assert slots.types_to_look_at() == {TASK_TYPE}
 
 
 def test_what_waits_beside_the_types_that_were_looked_at_does_not_matter() -> None:
-    slots = slots_of(an_offer("a"), loads={"a": 1})
-    slots.looked([TASK_TYPE], waiting=[a_task(task_type="VIDEO")])
-    slots.vacate(OTHERS)
+    slots = slots_of(an_offer("a"))
+    look_at_all(slots, [a_task(task_type="VIDEO")])
+    slots.occupy(1, "a")
+    slots.vacate(1)
     assert slots.types_to_look_at() == set()
 
 
 def test_a_task_that_came_to_wait_later_is_remembered_too() -> None:
-    slots = slots_of(an_offer("a"), loads={"a": 1})
-    slots.looked([TASK_TYPE], waiting=[])
+    slots = slots_of(an_offer("a"))
+    look_at_all(slots, [])
+    slots.occupy(1, "a")
     slots.waits(a_task())
-    slots.vacate(OTHERS)
+    slots.vacate(1)
     assert slots.types_to_look_at() == {TASK_TYPE}
 
 

@@ -116,6 +116,7 @@ class Slots:
             if task_type in offer.task_types and labels <= offer.labels.items():
                 place.queues.append(queue)
         self._show(place)
+        self._call_for_a_look(place)
 
     def withdraw(self, unit_id: str) -> None:
         """Take that a unit takes no work; what runs there stays."""
@@ -180,14 +181,18 @@ class Slots:
         if task.task_type in self._waiting:
             self._waiting[task.task_type].add(kind_of(task)[1])
 
-    def looked(self, task_types: Collection[str], waiting: Iterable[Task] | None) -> None:
-        """Take that the queue was looked at for these types. What waits there still: None if not all of it was seen."""
+    def begin_look(self) -> frozenset[str]:
+        """Return `types_to_look_at`, and take that it is done: a slot that opens from now on calls for another look."""
+        task_types = self.types_to_look_at()
+        self._to_look_at -= task_types
         for task_type in task_types:
-            self._to_look_at.discard(task_type)
             self._waiting.pop(task_type, None)
-            if waiting is not None:
-                self._waiting[task_type] = set()
-        for task in waiting or ():
+        return task_types
+
+    def end_look(self, task_types: Collection[str], waiting: Iterable[Task]) -> None:
+        """Take what waits still for these types, after a look at all of the queue."""
+        self._waiting.update((task_type, set()) for task_type in task_types)
+        for task in waiting:
             if task.task_type in task_types:
                 self._waiting[task.task_type].add(kind_of(task)[1])
 
@@ -202,18 +207,24 @@ class Slots:
             self._hide(place)
             place.load += by
             self._show(place)
+            if by < 0:
+                self._call_for_a_look(place)
+
+    def _call_for_a_look(self, place: _Place) -> None:
+        """Let what may wait for the slots of a unit be looked at."""
+        for task_type in place.offer.task_types:
+            waiting = self._waiting.get(task_type)
+            if waiting is None or any(labels <= place.offer.labels.items() for labels in waiting):
+                self._to_look_at.add(task_type)
 
     def _show(self, place: _Place) -> None:
-        """Let a unit be found by its free slots, and what waits for them be looked at."""
+        """Let a unit be found by its free slots."""
         if not place.free:
             return
         for queue in place.queues:
             queue.add(place.rank)
         for task_type in place.offer.task_types:
             self._free[task_type] += place.free
-            waiting = self._waiting.get(task_type)
-            if waiting is None or any(labels <= place.offer.labels.items() for labels in waiting):
-                self._to_look_at.add(task_type)
 
     def _hide(self, place: _Place) -> None:
         if not place.free:

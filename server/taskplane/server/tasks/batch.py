@@ -158,7 +158,7 @@ class Batch:
         The queue is read only if something in it may have room, which most transactions know that it has not.
         """
         mine = sorted((task for task_id in self._tasks if (task := self._due(task_id))), key=claim_order)
-        queue = _Queue(self, self._slots.types_to_look_at())
+        queue = _Queue(self, self._slots.begin_look())
         assignments: list[Assignment] = []
         self._transaction.undoing.append(partial(self._slots.give_back, assignments))
         waiting: list[Task] = []
@@ -168,7 +168,8 @@ class Batch:
             else:
                 self._slots.waits(task)
                 waiting.append(task)
-        self._slots.looked(queue.task_types, waiting if queue.was_read_whole else None)
+        if queue.was_read_whole:
+            self._slots.end_look(queue.task_types, waiting)
         self._dispatch(assignments)
 
     def queue_page(self, task_types: Iterable[str], limit: int, offset: int) -> tuple[list[Task], bool]:
