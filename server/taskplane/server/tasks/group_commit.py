@@ -28,7 +28,6 @@ T = TypeVar("T")
 
 # More tasks in one transaction hold their locks longer and gain little.
 MOST_TASKS = 500
-
 # So many tasks are worth a transaction that is decided while the last one is on its way; fewer wait and gather.
 WORTH_AN_OVERLAP = 64
 
@@ -124,7 +123,7 @@ class GroupCommit:
                 finishing = asyncio.create_task(self._finish(group, under_way))
                 await under_way.decided.wait()
                 if last:
-                    await last
+                    await last  # it is durable; two are under way at the most
                 last = finishing
         if last:
             await last
