@@ -150,7 +150,11 @@ async def _take_reports(line: ReportLine, message: pb.Reports) -> None:
 async def _write(link: StreamLink, context: Context) -> NoReturn:
     while True:
         for message in server_messages(await link.next()):
-            await context.write(message)
+            try:
+                await context.write(message)
+            except grpc.aio.InternalError as error:
+                # The stream broke before the reader has heard of it.
+                raise _StreamEnded from error
 
 
 def _cause(errors: BaseExceptionGroup[BaseException]) -> BaseException:

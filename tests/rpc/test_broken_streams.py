@@ -1,0 +1,22 @@
+"""A stream that breaks while the server writes to it: the unit has gone, which is no error of ours."""
+
+import grpc
+import pytest
+
+from taskplane.server.core.command import Welcome
+from taskplane.server.rpc import unit_control
+from taskplane.server.units.links.stream import StreamLink
+
+
+class BrokenContext:
+    """What a handler holds of a stream whose other end has gone without a word."""
+
+    async def write(self, message: object) -> None:
+        raise grpc.aio.InternalError('Failed "execute_batch"')
+
+
+async def test_a_write_to_a_broken_stream_is_the_end_of_the_stream() -> None:
+    link = StreamLink()
+    link.welcome(Welcome("unit-1", "session-1", 5.0, 30.0, ()))
+    with pytest.raises(unit_control._StreamEnded):
+        await unit_control._write(link, BrokenContext())  # type: ignore[arg-type]  # all that it needs of a context
