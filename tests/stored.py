@@ -1,6 +1,10 @@
 """Tasks put into a store by hand, past the state manager, and connections cut: for tests of what lies below."""
 
-from sqlalchemy import Connection, Engine, text
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from sqlalchemy import Engine, text
 
 from taskplane.server.core.task import Task
 from taskplane.server.store.store import Store
@@ -22,8 +26,26 @@ async def update(store: Store, *tasks: Task) -> None:
     await store.transaction(work)
 
 
-def kill(engine: Engine, connection: Connection) -> None:
-    """Cut a connection at the database's end, as a restart or a firewall does."""
-    number = connection.exec_driver_sql("SELECT CONNECTION_ID()").scalar_one()
+@contextmanager
+def before_commit(act: Callable[[WriteTransaction], None]) -> Iterator[None]:
+    """Do something right before the next transaction of tasks is sent with its COMMIT; it runs in the same greenlet."""
+    commit = WriteTransaction.commit
+    came: list[WriteTransaction] = []
+
+    def act_and_commit(transaction: WriteTransaction) -> None:
+        if not came:
+            came.append(transaction)
+            act(transaction)
+        commit(transaction)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(WriteTransaction, "commit", act_and_commit)
+        yield
+    assert came
+
+
+def kill(engine: Engine, transaction: WriteTransaction) -> None:
+    """Cut a transaction's connection at the database's end, as a restart or a firewall does."""
+    number = transaction._connection.exec_driver_sql("SELECT CONNECTION_ID()").scalar_one()
     with engine.connect() as killer:
         killer.execute(text(f"KILL CONNECTION {number}"))

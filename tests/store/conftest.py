@@ -74,9 +74,9 @@ def statements(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     def note(*args: object) -> None:
         sent.append(str(args[2]))
 
-    def send(connection: Connection, message: str) -> None:
-        sent.append(message)
-        execute_message(connection, message)
+    def send(connection: Connection, texts: Sequence[str], *, commits: bool = False) -> None:
+        sent.append(";\n".join(texts))
+        execute_message(connection, texts, commits=commits)
 
     monkeypatch.setattr(outbox, "execute_message", send)
     engines = database.engine, database.writing_engine.sync_engine

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Engine, text
 from stored import insert
 
 from taskplane.server.core.task import Task, TaskStatus
+from taskplane.server.store.database import Database
 from taskplane.server.store.id_blocks import IdBlocks
 from taskplane.server.store.recent import RecentTasks
 from taskplane.server.store.store import Store
@@ -86,7 +87,7 @@ async def test_the_pages_of_the_queue_are_the_whole_queue(
     def look(transaction: WriteTransaction) -> None:
         pages.clear()
         transaction.insert_tasks(tasks)
-        transaction.send()
+        transaction._outbox.send()
         found = (transaction.lock_queued([TASK_TYPE], NOW, limit, offset) for offset in range(0, len(tasks), limit))
         pages.extend([task.id for task in page] for page in found)
         raise Undone  # each example has an empty table
@@ -126,8 +127,8 @@ async def test_a_claim_locks_no_more_than_it_returns(store: Store, engine: Engin
 
 
 @on_servers
-async def test_what_is_locked_by_id_is_waited_for(store: Store, engine: Engine) -> None:
-    await insert(store, queued(1))
+async def test_what_is_locked_by_id_is_waited_for(store: Store, database: Database, engine: Engine) -> None:
+    await insert(Store(database), queued(1))
     wait = text("SELECT id FROM tasks WHERE id = 1 FOR UPDATE SKIP LOCKED")
 
     def look(transaction: WriteTransaction) -> bool:

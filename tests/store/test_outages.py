@@ -2,21 +2,21 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import pytest
 from builders import PATIENCE_SECONDS, a_task
 from conftest import SERVERS
-from sqlalchemy import Connection, Engine, event, text
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy.util import await_only
-from stored import insert, kill
+from stored import before_commit, insert, kill
 
 from taskplane.server.core.errors import Code, DatabaseUnavailable
 from taskplane.server.store.database import Database
+from taskplane.server.store.reading import TaskFilter
 from taskplane.server.store.store import Store
 from taskplane.server.store.writing import WriteTransaction
 
@@ -24,23 +24,6 @@ from taskplane.server.store.writing import WriteTransaction
 on_servers = pytest.mark.parametrize("database", SERVERS, indirect=True)
 
 NOBODY_LISTENS = "mysql+pymysql://root@127.0.0.1:1/taskplane"
-
-
-@contextmanager
-def at_commit(database: Database, act: Callable[[Connection], None]) -> Iterator[None]:
-    """Do something right before the next COMMIT."""
-    engine = database.writing_engine.sync_engine
-    acted = Event()
-
-    def once(connection: Connection) -> None:
-        if not acted.is_set():
-            acted.set()
-            act(connection)
-
-    event.listen(engine, "commit", once)
-    yield
-    event.remove(engine, "commit", once)
-    assert acted.is_set()
 
 
 async def test_a_database_that_is_away_is_told_as_such() -> None:
@@ -73,7 +56,7 @@ async def test_readers_do_not_wait_for_the_writer(store: Store) -> None:
 
     def hold(transaction: WriteTransaction) -> None:
         transaction.insert_tasks([a_task(id=2)])
-        transaction.send()
+        transaction._outbox.send()
         has_written.set()
         await_only(asyncio.wait_for(may_end.wait(), PATIENCE_SECONDS))
 
@@ -98,9 +81,9 @@ async def test_a_transaction_that_fails_leaves_nothing_and_the_next_one_goes_on(
 
 
 @on_servers
-async def test_a_deadlock_is_tried_again(store: Store, engine: Engine) -> None:
+async def test_a_deadlock_is_tried_again(store: Store, database: Database, engine: Engine) -> None:
     """Two transactions take two rows in opposite order. The database undoes the one that has written less: ours."""
-    await insert(store, *(a_task(id=number) for number in range(1, 60)))
+    await insert(Store(database), *(a_task(id=number) for number in range(1, 60)))
     theirs_has_2, ours_has_1 = Event(), Event()
     tries: list[int] = []
 
@@ -138,7 +121,7 @@ async def test_a_connection_that_breaks_in_a_transaction_costs_nothing(store: St
         tries.append(1)
         transaction.insert_tasks([a_task(id=1)])
         if len(tries) == 1:
-            kill(engine, transaction._connection)
+            kill(engine, transaction)
         transaction.insert_tasks([a_task(id=2)])
 
     await store.transaction(work)
@@ -165,17 +148,47 @@ async def test_a_connection_that_broke_while_it_was_idle_is_not_noticed(store: S
 @on_servers
 @pytest.mark.parametrize("is_durable", [True, False])
 async def test_a_connection_that_breaks_in_commit_is_resolved_by_reading_back(
-    store: Store, database: Database, engine: Engine, caplog: pytest.LogCaptureFixture, *, is_durable: bool
+    store: Store, engine: Engine, caplog: pytest.LogCaptureFixture, *, is_durable: bool
 ) -> None:
     """Nothing is lost, and nothing is done twice: the second try would meet its own row."""
 
-    def break_off(connection: Connection) -> None:
+    def break_off(transaction: WriteTransaction) -> None:
         if is_durable:
-            connection.connection.commit()
-        kill(engine, connection)
+            transaction.commit()
+        kill(engine, transaction)
 
     caplog.set_level(logging.WARNING)
-    with at_commit(database, break_off):
+    with before_commit(break_off):
         await insert(store, a_task(id=1, revision=1))
     assert await store.get_task(1) == a_task(id=1, revision=1)
-    assert "broke in COMMIT" in caplog.text
+    assert "broke before COMMIT was answered" in caplog.text
+
+
+@on_servers
+async def test_what_a_lost_connection_is_still_doing_is_ended_before_it_is_done_again(
+    store: Store, database: Database, engine: Engine
+) -> None:
+    """The database goes on with a message whose sender is gone: both it and the second try could become true."""
+    held = a_task(id=1_000_000)
+    await insert(store, held)
+    waiting = text("SELECT id FROM information_schema.processlist WHERE info LIKE 'UPDATE tasks JOIN%'")
+    sessions: list[Any] = []
+
+    def write(transaction: WriteTransaction) -> None:
+        sessions.append(transaction._connection.connection.driver_connection)
+        (new_id,), (first, second) = transaction.next_task_ids(1), transaction.next_revisions(2)
+        transaction.lock_tasks([held.id])
+        transaction.update_tasks([held.but(revision=first)])
+        transaction.insert_tasks([a_task(id=new_id, revision=second)])
+
+    with engine.begin() as theirs:
+        theirs.execute(text("SELECT id FROM tasks WHERE id = 1000000 FOR UPDATE"))
+        under_way = store.begin(write)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not await database.read(lambda connection: connection.scalar(waiting)):  # noqa: ASYNC110  (no event)
+                await asyncio.sleep(0.01)
+        sessions[0]._writer.transport.abort()
+        await asyncio.sleep(0.2)  # time enough to look, and to do it again
+    await under_way.durable()
+    under_way.told()
+    assert await store.count_tasks(TaskFilter()) == 2

@@ -8,9 +8,9 @@ from functools import partial
 import pytest
 from builders import PATIENCE_SECONDS, TASK_TYPE, a_task, at
 from conftest import SERVERS
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Engine
 from sqlalchemy.util import await_only
-from stored import insert, kill
+from stored import before_commit, insert, kill
 
 from taskplane.server.core.task import Progress, TaskStatus
 from taskplane.server.store.database import Database
@@ -22,32 +22,27 @@ from taskplane.server.store.writing import WriteTransaction
 
 pytestmark = pytest.mark.parametrize("database", SERVERS, indirect=True)
 
-Commits = Callable[[Connection], None]
+Act = Callable[[WriteTransaction], None]
 
 
 @asynccontextmanager
-async def on_its_way(
-    store: Store, database: Database, decide: Callable[[WriteTransaction], None], at_commit: Commits = lambda _: None
-) -> AsyncIterator[UnderWay[None]]:
-    """Begin a transaction and hold it before its COMMIT as long as the context lasts; then `at_commit` is called."""
+async def on_its_way(store: Store, decide: Act, then: Act = lambda _: None) -> AsyncIterator[UnderWay[None]]:
+    """Begin a transaction and hold it before its COMMIT as long as the context lasts; `then` may act on it."""
     has_come, may_go = asyncio.Event(), asyncio.Event()
 
-    def hold(connection: Connection) -> None:
-        if not has_come.is_set():
-            has_come.set()
-            await_only(asyncio.wait_for(may_go.wait(), PATIENCE_SECONDS))
-            at_commit(connection)
+    def hold(transaction: WriteTransaction) -> None:
+        has_come.set()
+        await_only(asyncio.wait_for(may_go.wait(), PATIENCE_SECONDS))
+        then(transaction)
 
-    engine = database.writing_engine.sync_engine
-    event.listen(engine, "commit", hold)
-    first = store.begin(decide)
-    await asyncio.wait_for(has_come.wait(), PATIENCE_SECONDS)
-    try:
-        yield first
-    finally:
-        may_go.set()
-        await first.durable()
-        event.remove(engine, "commit", hold)
+    with before_commit(hold):
+        first = store.begin(decide)
+        await asyncio.wait_for(has_come.wait(), PATIENCE_SECONDS)
+        try:
+            yield first
+        finally:
+            may_go.set()
+            await first.durable()
 
 
 class Noting:
@@ -74,10 +69,10 @@ async def settle() -> None:
     await asyncio.sleep(0.05)
 
 
-async def test_the_next_one_is_decided_meanwhile_and_durable_later(store: Store, database: Database) -> None:
+async def test_the_next_one_is_decided_meanwhile_and_durable_later(store: Store) -> None:
     notes: list[str] = []
     second = Noting(notes, 2)
-    async with on_its_way(store, database, Noting(notes, 1)) as first:
+    async with on_its_way(store, Noting(notes, 1)) as first:
         later = store.begin(second)
         await is_set(second.has_decided)
         await settle()
@@ -89,12 +84,10 @@ async def test_the_next_one_is_decided_meanwhile_and_durable_later(store: Store,
     assert notes == ["1 decided", "2 decided"]
 
 
-async def test_if_the_first_fails_both_are_undone_and_done_over_in_order(
-    store: Store, database: Database, engine: Engine
-) -> None:
+async def test_if_the_first_fails_both_are_undone_and_done_over_in_order(store: Store, engine: Engine) -> None:
     notes: list[str] = []
     second = Noting(notes, 2)
-    async with on_its_way(store, database, Noting(notes, 1), partial(kill, engine)):
+    async with on_its_way(store, Noting(notes, 1), partial(kill, engine)):
         later = store.begin(second)
         await is_set(second.has_decided)
     await later.durable()
@@ -114,22 +107,20 @@ async def test_a_first_that_fails_for_good_does_not_take_the_next_one_along(stor
     assert await store.get_task(2) == a_task(id=2)
 
 
-async def test_a_row_that_the_first_adds_is_not_added_twice(store: Store, database: Database) -> None:
+async def test_a_row_that_the_first_adds_is_not_added_twice(store: Store) -> None:
     tries: list[bool] = []
 
     def again(transaction: WriteTransaction) -> None:
         tries.append(transaction.is_again)
         transaction.insert_tasks([] if transaction.is_again else [a_task(id=1)])
 
-    async with on_its_way(store, database, lambda transaction: transaction.insert_tasks([a_task(id=1)])):
+    async with on_its_way(store, lambda transaction: transaction.insert_tasks([a_task(id=1)])):
         later = store.begin(again)
     await later.durable()
     assert tries == [False, True]
 
 
-async def test_a_task_that_the_first_changes_is_not_looked_at_before_all_have_heard(
-    store: Store, database: Database
-) -> None:
+async def test_a_task_that_the_first_changes_is_not_looked_at_before_all_have_heard(store: Store) -> None:
     before, after = a_task(id=1, revision=1), a_task(id=1, revision=2, priority=9)
     await insert(store, before, a_task(id=2))
 
@@ -137,7 +128,7 @@ async def test_a_task_that_the_first_changes_is_not_looked_at_before_all_have_he
         transaction.lock_tasks([1])
         transaction.update_tasks([after])
 
-    async with on_its_way(store, database, change) as first:
+    async with on_its_way(store, change) as first:
         found = store.begin(lambda transaction: transaction.lock_tasks([1, 2])[1])
     await settle()
     assert first.is_over
@@ -146,8 +137,8 @@ async def test_a_task_that_the_first_changes_is_not_looked_at_before_all_have_he
     assert await found.durable() == after
 
 
-async def test_the_queue_is_not_looked_at_before_all_have_heard(store: Store, database: Database) -> None:
-    async with on_its_way(store, database, lambda each: each.insert_tasks([a_task(id=1, queued_at=at(0))])) as first:
+async def test_the_queue_is_not_looked_at_before_all_have_heard(store: Store) -> None:
+    async with on_its_way(store, lambda each: each.insert_tasks([a_task(id=1, queued_at=at(0))])) as first:
         found = store.begin(lambda transaction: transaction.lock_queued([TASK_TYPE], at(3600), 10))
     await settle()
     assert not found.is_over, "it would be passed over"
@@ -155,7 +146,7 @@ async def test_the_queue_is_not_looked_at_before_all_have_heard(store: Store, da
     assert [task.id for task in await found.durable()] == [1]
 
 
-async def test_other_writes_come_after_what_was_decided_before(store: Store, database: Database) -> None:
+async def test_other_writes_come_after_what_was_decided_before(store: Store) -> None:
     """News of an attempt changes a row under the same revision: the first must not be kept in memory over it."""
     running, progress = a_task(TaskStatus.RUNNING, id=1, attempt=1, revision=2), Progress(0.5, "half", at(9))
     await insert(store, a_task(id=1, revision=1))
@@ -164,7 +155,7 @@ async def test_other_writes_come_after_what_was_decided_before(store: Store, dat
         transaction.lock_tasks([1])
         transaction.update_tasks([running])
 
-    async with on_its_way(store, database, start) as first:
+    async with on_its_way(store, start) as first:
         news = asyncio.ensure_future(store.save_live([LiveRow(1, 1, progress, None, "", None)]))
         await settle()
         assert not news.done()
@@ -185,7 +176,7 @@ async def test_numbers_never_repeat_when_the_transaction_that_fetched_them_fails
         transaction.insert_tasks([a_task(id=number)])
         return number
 
-    async with on_its_way(store, database, lambda transaction: given.append(take(transaction)), partial(kill, engine)):
+    async with on_its_way(store, lambda transaction: given.append(take(transaction)), partial(kill, engine)):
         later = store.begin(take)
         await settle()
     last = await later.durable()

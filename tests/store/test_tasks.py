@@ -147,7 +147,8 @@ async def test_many_rows_change_to_different_values_in_one_statement(store: Stor
         for task in (replace(task, updated_at=at(1)) for task in tasks)
     ]
     await update(store, *changed)
-    assert [each.split()[0] for each in statements if "BEGIN" not in each] == ["INSERT", "SELECT", "UPDATE"]
+    writes = [each.split()[0] for each in statements]
+    assert [each for each in writes if each not in {"BEGIN", "SELECT"}] == ["INSERT", "UPDATE"]
     for task in changed[::50]:
         assert await store.get_task(task.id) == task
 

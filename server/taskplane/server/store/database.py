@@ -80,8 +80,9 @@ class _Statements:
     begin: Begin
     touched: AbstractSet[int] = frozenset()
 
-    def send(self) -> None:
-        """All are sent."""
+    def commit(self) -> None:
+        """Commit; all statements have been executed."""
+        self.begin.connection.commit()
 
     def is_stored(self, _connection: Connection) -> bool:
         return False

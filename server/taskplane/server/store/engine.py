@@ -6,9 +6,12 @@ database there.
 
 import asyncio
 import inspect
+import logging
 import time
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
+from uuid import uuid4
 
 import aiomysql
 import pymysql
@@ -22,9 +25,13 @@ from sqlalchemy.util import await_only
 
 from taskplane.server.core.errors import DatabaseUnavailable
 
+log = logging.getLogger(__name__)
+
 # MySQL: lock wait timeout, deadlock. The server has rolled back; the same transaction may be tried again.
 _RETRYABLE_MYSQL_ERRORS = frozenset({1205, 1213})
 _DUPLICATE_MYSQL_ERROR = 1062
+# A subquery with two rows, which is what the checks of task_updates fail with.
+_UNEXPECTED_MYSQL_ERROR = 1242
 # Lost in the middle of a transaction, which is then undone: 2006 gone away, 2013 lost.
 _LOST_MYSQL_ERRORS = frozenset({2006, 2013})
 # A server that says nothing for so long is taken as lost, a lock that is not had as a deadlock.
@@ -36,6 +43,8 @@ _AWAY_MYSQL_ERRORS = frozenset({1040, 1053, 1290, 1021, 1114, 2002, 2003, 2006, 
 _AWAY_SQLITE_SIGNS = ("is locked", "disk I/O error", "unable to open", "is full", "readonly")
 # A connection that was not used for so long may have been closed by the server.
 _REST_SECONDS = 1.0
+# How often it is looked whether a session has ended.
+_POLL_SECONDS = 0.02
 # The connections that were opened last: as many as may be closing when the server ends.
 _MOST_CLOSING = 8
 # How long SQLite waits for another connection's write lock.
@@ -116,10 +125,10 @@ def _connector(url: sqlalchemy.URL, opened: deque[asyncio.Transport]) -> Any:
     known = inspect.signature(aiomysql.connect).parameters.keys() - {"ssl"}
 
     async def connect(**settings: Any) -> aiomysql.Connection:
-        ours = {name: value for name, value in settings.items() if name in known}
+        connection = _Session(**{name: value for name, value in settings.items() if name in known}, ssl=tls)
         try:
             async with asyncio.timeout(_CONNECT_SECONDS):
-                connection = await aiomysql.connect(**ours, ssl=tls)
+                await connection._connect()  # noqa: SLF001  (aiomysql.connect does no more, but for its own class)
         except TimeoutError as error:
             raise pymysql.OperationalError(CR.CR_CONN_HOST_ERROR, "the server does not answer") from error
         opened.append(connection._writer.transport)  # noqa: SLF001  (there is no other way to know)
@@ -131,25 +140,65 @@ def _connector(url: sqlalchemy.URL, opened: deque[asyncio.Transport]) -> Any:
     return connect
 
 
-def execute_message(connection: Connection, statements: str) -> None:
-    """Execute statements that are separated by semicolons, on a writing engine of MySQL or MariaDB, in one round trip.
+class _Session(aiomysql.Connection):  # type: ignore[misc]  # (it has no types)
+    """A connection of the writer, which the database knows by a lock that is held as long as its session lasts."""
 
-    Raises DBAPIError for the first that fails; those behind it are not executed.
+    def __init__(self, *, init_command: str, **settings: Any) -> None:
+        self.lock = f"taskplane-{uuid4().hex}"
+        self._has_committed = False
+        super().__init__(init_command=f"{init_command}, @held = GET_LOCK('{self.lock}', 0)", **settings)
+
+    async def execute_message(self, statements: Sequence[str], *, commits: bool) -> None:
+        """Execute statements in one round trip, with COMMIT as the last one if `commits`."""
+        await self.query(";\n".join([*statements, "COMMIT"] if commits else statements))
+        while self._result.has_next:  # a cursor would tell, but ask for warnings too
+            await self.next_result()
+        self._has_committed = commits
+
+    async def commit(self) -> None:
+        """Commit, unless the last message has."""
+        if not self._has_committed:
+            await super().commit()
+        self._has_committed = False
+
+
+def execute_message(connection: Connection, statements: Sequence[str], *, commits: bool = False) -> None:
+    """Execute statements on a writing engine of MySQL or MariaDB in one round trip, which may end with COMMIT.
+
+    Raises DBAPIError for the first that fails; those behind it, and COMMIT, are not executed.
     """
-
-    async def execute(driver: aiomysql.Connection) -> None:
-        await driver.query(statements)
-        while driver._result.has_next:  # noqa: SLF001  (a cursor would tell, but ask for warnings too)
-            await driver.next_result()
-
-    driver: Any = connection.connection.driver_connection
+    session: Any = connection.connection.driver_connection
     try:
-        await_only(execute(driver))
+        await_only(session.execute_message(statements, commits=commits))
     except pymysql.Error as error:
         is_lost = isinstance(error, pymysql.InterfaceError) or error.args[0] in _LOST_MYSQL_ERRORS
         if is_lost:
             connection.invalidate(error)
         raise DBAPIError.instance(None, None, error, pymysql.Error, connection_invalidated=is_lost) from error
+    if commits:
+        connection.commit()  # no trip: only SQLAlchemy has to know
+
+
+def session_lock(connection: Connection) -> str:
+    """Return the lock by which the database knows the session of a writing connection; empty for SQLite."""
+    return getattr(connection.connection.driver_connection, "lock", "")
+
+
+def end_session(connection: Connection, lock: str) -> None:
+    """End the session behind a lost connection: what it was still doing is done then, or never will be.
+
+    To the database a message is no less to be executed since nobody waits for the answer any more. Raises
+    DatabaseUnavailable if it does not end.
+    """
+    give_up_at = time.monotonic() + SILENT_SECONDS
+    while session := connection.exec_driver_sql("SELECT IS_USED_LOCK(%s)", (lock,)).scalar():
+        if time.monotonic() > give_up_at:
+            raise DatabaseUnavailable
+        try:
+            connection.exec_driver_sql(f"KILL CONNECTION {session}")
+        except DBAPIError as error:
+            log.info("a session is left to end by itself: %r", error)
+        time.sleep(_POLL_SECONDS)
 
 
 def _ping_after_rest(engine: Engine) -> None:
@@ -196,6 +245,11 @@ def _begin_writing(connection: Connection) -> None:
 def is_duplicate(error: DBAPIError) -> bool:
     """Whether a row was refused since its key is taken."""
     return _code(error) == _DUPLICATE_MYSQL_ERROR or "UNIQUE constraint" in str(error.orig)
+
+
+def is_unexpected(error: DBAPIError) -> bool:
+    """Whether a row was not as it was taken to be."""
+    return _code(error) == _UNEXPECTED_MYSQL_ERROR
 
 
 def may_be_tried_again(error: DBAPIError) -> bool:

@@ -15,18 +15,18 @@ from taskplane.server.store.engine import execute_message
 MOST_CHARACTERS = 2**20
 
 
-def pieces(texts: Iterable[str]) -> Iterator[str]:
-    """Join texts by commas, so many at a time that each piece is short enough for a statement."""
+def pieces(texts: Iterable[str]) -> Iterator[list[str]]:
+    """Return so many of the texts at a time that each piece, joined by commas, is short enough for a statement."""
     piece: list[str] = []
     characters = 0
     for text in texts:
         if piece and characters + len(text) > MOST_CHARACTERS:
-            yield ",".join(piece)
+            yield piece
             piece, characters = [], 0
         piece.append(text)
         characters += len(text)
     if piece:
-        yield ",".join(piece)
+        yield piece
 
 
 class Outbox:
@@ -54,7 +54,7 @@ class Outbox:
             self._connection.exec_driver_sql(f"{head}{row_of_marks} {on_conflict}", list(rows))
             return
         for piece in pieces(self._filled_in(row_of_marks, row) for row in rows):
-            self._put(f"{head}{piece} {on_conflict}")
+            self._put(f"{head}{','.join(piece)} {on_conflict}")
 
     def execute(self, statement: str, values: Sequence[Any] = ()) -> None:
         """Add any other statement that answers nothing."""
@@ -66,9 +66,15 @@ class Outbox:
     def send(self) -> None:
         """Execute what waits. Raises what the first statement that fails does; those behind it are not executed."""
         if self._texts:
-            text = ";\n".join(self._texts)
+            execute_message(self._connection, self._texts)
             self._texts, self._characters = [], 0
-            execute_message(self._connection, text)
+
+    def commit(self) -> None:
+        """Execute what waits, and commit. Raises what the first statement that fails does, and then commits nothing."""
+        if self._is_sqlite:
+            self._connection.commit()
+        else:
+            execute_message(self._connection, self._texts, commits=True)
 
     def _put(self, text: str) -> None:
         if self._characters + len(text) > MOST_CHARACTERS:

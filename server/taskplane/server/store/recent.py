@@ -27,8 +27,9 @@ class RecentTasks:
         # The one that was written longest ago comes first.
         self._tasks: dict[int, Task] = {}
 
-    def __contains__(self, task_id: int) -> bool:
-        return task_id in self._tasks
+    def get(self, task_id: int) -> Task | None:
+        """Return a task as it was written last."""
+        return self._tasks.get(task_id)
 
     def find(self, task_id: int, revision: int) -> Task | None:
         """Return a task if its row, which has this revision, is still as it was written."""

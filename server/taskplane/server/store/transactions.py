@@ -20,11 +20,11 @@ class Transaction(Protocol):
     def touched(self) -> AbstractSet[int]:
         """The tasks that it changes, as soon as it is decided."""
 
-    def send(self) -> None:
-        """Write what was decided."""
+    def commit(self) -> None:
+        """Write what was decided, and commit."""
 
     def is_stored(self, connection: Connection) -> bool:
-        """Look, after the connection broke in COMMIT, whether it is there."""
+        """Look, after the connection broke before COMMIT was answered, whether it is there."""
 
     def keep(self) -> None:
         """Take that it is durable."""
@@ -41,7 +41,7 @@ class Begin:
     # The transaction before, if it may still be on its way. What that has touched or may have added must not be looked
     # at before it is told.
     last: "UnderWay[Any] | None" = None
-    # An earlier try has failed, perhaps since a row was there that was to be new.
+    # An earlier try has failed, perhaps since a row that was to be new was there, or one was not as known.
     is_again: bool = False
 
 

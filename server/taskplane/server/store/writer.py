@@ -18,7 +18,15 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.util import greenlet_spawn
 
 from taskplane.server.core.errors import DatabaseUnavailable
-from taskplane.server.store.engine import SILENT_SECONDS, is_duplicate, may_be_tried_again, translated
+from taskplane.server.store.engine import (
+    SILENT_SECONDS,
+    end_session,
+    is_duplicate,
+    is_unexpected,
+    may_be_tried_again,
+    session_lock,
+    translated,
+)
 from taskplane.server.store.transactions import Begin, Transaction, UnderWay
 
 log = logging.getLogger(__name__)
@@ -36,7 +44,7 @@ class _Lost(Exception):
 
 
 class _CommitLost(Exception):
-    """The connection broke in COMMIT: the transaction may be there or not."""
+    """The connection broke before COMMIT was answered: the transaction may be there or not."""
 
 
 class _Try:
@@ -44,24 +52,25 @@ class _Try:
 
     def __init__(self) -> None:
         self.result: Any = None
+        self._session_lock = ""
         self._connection: Connection | None = None
         self._transaction: Transaction | None = None
 
     def decide(self, engine: Engine, job: UnderWay[Any], last: UnderWay[Any] | None, *, is_again: bool) -> None:
         """Begin, lock, read and decide."""
         self._connection = connection = engine.connect()
+        self._session_lock = session_lock(connection)
         connection.begin()
         self._transaction = job.start(Begin(connection, last, is_again))
         self.result = job.decide(self._transaction)
         job.touched = self._transaction.touched
 
     def commit(self) -> None:
-        """Send what was decided, and commit. Raises _CommitLost if nobody knows whether that has worked."""
+        """Send what was decided, with COMMIT. Raises _CommitLost if nobody knows whether that has worked."""
         if self._connection is None or self._transaction is None:
             raise AssertionError("committed before it was decided")
-        self._transaction.send()
         try:
-            self._connection.commit()
+            self._transaction.commit()
         except DBAPIError as error:
             if error.connection_invalidated:
                 raise _CommitLost from error
@@ -82,7 +91,9 @@ class _Try:
             connection.close()
 
     def is_stored(self, connection: Connection) -> bool:
-        """Look by another connection whether it was committed."""
+        """Look by another connection whether it was committed, when it cannot be any more."""
+        if self._session_lock:
+            end_session(connection, self._session_lock)
         return self._transaction is not None and self._transaction.is_stored(connection)
 
     def keep(self) -> None:
@@ -232,7 +243,7 @@ class Writer:
             await _roll_back(decided)
             if not isinstance(error, _Lost | _CommitLost):
                 raise
-            log.warning("the connection broke in COMMIT; looking whether the transaction is there")
+            log.warning("the connection broke before COMMIT was answered; looking whether the transaction is there")
             if not await self._is_stored(decided):
                 raise
         decided.keep()
@@ -253,7 +264,7 @@ class Writer:
 
 def _another_try_may_mend(error: Exception, *, is_first: bool) -> bool:
     if isinstance(error, DBAPIError):
-        return is_first if is_duplicate(error) else may_be_tried_again(error)
+        return is_first if is_duplicate(error) or is_unexpected(error) else may_be_tried_again(error)
     return isinstance(error, _Lost | _CommitLost)
 
 

@@ -6,7 +6,7 @@ MariaDB join a JSON document that is one parameter, SQLite runs one prepared sta
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -32,7 +32,7 @@ from taskplane.server.store.records import (
     task_row,
     time_text,
 )
-from taskplane.server.store.task_updates import documents, update_from_json
+from taskplane.server.store.task_updates import check_changed, check_unchanged, documents, update_from_json
 from taskplane.server.store.transactions import Begin
 
 _WAITING = (TaskStatus.PENDING, TaskStatus.PAUSED)
@@ -50,12 +50,16 @@ class StoredRequest(NamedTuple):
 
 
 class WriteTransaction:
-    """One transaction of the writer. Tasks that it returns are locked until the end."""
+    """One transaction of the writer.
+
+    Tasks that it returns are as they stay until it commits: locked, or known and checked then. If a check fails, the
+    next try locks them all.
+    """
 
     def __init__(self, begin: Begin, ids: IdBlocks, recent: RecentTasks) -> None:
         self._connection = connection = begin.connection
         self._last = begin.last
-        # Whether an earlier try has failed, perhaps since a row was there that was to be new.
+        # Whether an earlier try has failed, perhaps since a row that was to be new was there, or one was not as known.
         self.is_again = begin.is_again
         # What takes back what was done beside the database, if the transaction fails.
         self.undoing: list[Callable[[], None]] = []
@@ -63,8 +67,10 @@ class WriteTransaction:
         self._recent = recent
         self._is_sqlite = connection.dialect.name == "sqlite"
         self._outbox = Outbox(connection)
-        # The tasks that are locked, as they are in the table.
+        # The tasks that are locked, or taken to be so, as they are in the table.
         self._locked: dict[int, Task] = {}
+        # Those of them that only are taken to be so, unless they have been checked.
+        self._unchecked: set[int] = set()
         # The tasks as they will be in the table.
         self._written: dict[int, Task] = {}
         # What tells in the database whether this transaction is there: revisions are unique.
@@ -96,16 +102,23 @@ class WriteTransaction:
         return self._ids.take(self._connection, "revision", count)
 
     def lock_tasks(self, task_ids: Iterable[int]) -> dict[int, Task]:
-        """Return those of the tasks that exist. Locks in the order of ids, so that two writers rarely deadlock."""
+        """Return those of the tasks that exist.
+
+        One that is as the writer left it last, as far as it knows, is not locked but checked when it is written: that
+        saves a trip to the database. Others are locked in the order of ids, so that two writers rarely deadlock.
+        """
         ids = sorted(task_ids)
         if self._last and not self._last.touched.isdisjoint(ids):
             self._wait_for_last()
-        if not any(task_id in self._recent for task_id in ids):
-            return self._lock_and_read(ids)
-        listed = ", ".join(map(str, ids))
-        query = f"SELECT id, revision FROM tasks WHERE id IN ({listed}) ORDER BY id"  # noqa: S608  (numbers of ours)
-        rows = self._connection.exec_driver_sql(query if self._is_sqlite else f"{query} FOR UPDATE")
-        return self._as_locked(rows)
+        if self._is_sqlite:
+            # It is locked as a whole, and no trip away.
+            marks = ", ".join("?" * len(ids))
+            query = f"SELECT id, revision FROM tasks WHERE id IN ({marks})"  # noqa: S608  (marks)
+            return self._as_locked(self._connection.exec_driver_sql(query, tuple(ids)))
+        known = {} if self.is_again else {task_id: task for task_id in ids if (task := self._recent.get(task_id))}
+        self._locked.update(known)
+        self._unchecked.update(known)
+        return known | self._lock_and_read([task_id for task_id in ids if task_id not in known])
 
     def lock_queued(self, task_types: Iterable[str], now: datetime, limit: int, offset: int = 0) -> list[Task]:
         """Return queued tasks that are due, highest priority first, then oldest; skips what others have locked.
@@ -160,23 +173,27 @@ class WriteTransaction:
         self._note(tasks)
         by_columns: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
         for task in tasks:
-            values = changed_values(self._locked[task.id], task)
-            by_columns[tuple(sorted(values))].append({"id": task.id, **values})
+            before = self._locked[task.id]
+            values = changed_values(before, task)
+            by_columns[tuple(sorted(values))].append({"id": task.id, "was": before.revision, **values})
+            self._unchecked.discard(task.id)
         for columns, rows in by_columns.items():
             self._update(columns, rows)
 
     def _update(self, columns: tuple[str, ...], rows: Sequence[Mapping[str, Any]]) -> None:
         if self._is_sqlite:
             assignments = ", ".join(f"{name} = :{name}" for name in columns)
-            statement = f"UPDATE tasks SET {assignments} WHERE id = :id"  # noqa: S608  (column names of ours)
+            statement = f"UPDATE tasks SET {assignments} WHERE id = :id AND revision = :was"  # noqa: S608  (column names of ours)
             self._connection.exec_driver_sql(statement, list(rows))
         else:
-            for document in documents(rows):
+            for document, number in documents(rows):
                 self._outbox.execute(update_from_json(columns), (document,))
+                self._outbox.execute(check_changed(number))
 
     def delete_tasks(self, task_ids: Iterable[int]) -> None:
         """Delete tasks; history and checkpoints go with them."""
         if ids := list(task_ids):
+            self._check(self._unchecked.intersection(ids))
             self._deleted += ids
             self._outbox.execute(f"DELETE FROM tasks WHERE id IN ({', '.join(map(str, ids))})")  # noqa: S608  (numbers of ours)
 
@@ -295,9 +312,10 @@ class WriteTransaction:
             ],
         )
 
-    def send(self) -> None:
-        """Write what waits to be sent. The last before the commit."""
-        self._outbox.send()
+    def commit(self) -> None:
+        """Send what was written, with COMMIT."""
+        self._check(set(self._unchecked))
+        self._outbox.commit()
 
     def keep(self) -> None:
         """Take that the transaction is durable."""
@@ -315,6 +333,12 @@ class WriteTransaction:
         if self._last:
             self._last.wait_until_told()
             self._last = None
+
+    def _check(self, task_ids: Collection[int]) -> None:
+        """Let the transaction fail if one of these tasks is not as it is taken to be."""
+        if task_ids:
+            self._outbox.execute(check_unchanged([self._locked[task_id] for task_id in task_ids]))
+            self._unchecked.difference_update(task_ids)
 
     def _note(self, tasks: Sequence[Task]) -> None:
         self._written.update((task.id, task) for task in tasks)
