@@ -8,7 +8,8 @@ from builders import NOW, TASK_TYPE, a_checkpoint, a_task, an_offer, at
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskplane.server.core.placement import Assignment, Offer, Slots, claim_order, is_due
+from taskplane.server.core.backlog import Queued
+from taskplane.server.core.placement import Assignment, Offer, Slots, is_due, kind_of
 from taskplane.server.core.task import Task, TaskStatus
 
 # Tasks of others, which are not placed by a test but run already.
@@ -48,12 +49,6 @@ def test_only_what_is_queued_and_whose_time_has_come_is_due() -> None:
     assert not is_due(a_task(TaskStatus.RUNNING, queued_at=NOW), NOW)
     assert not is_due(a_task(queued_at=NOW, not_before=at(5)), at(4))
     assert is_due(a_task(queued_at=NOW, not_before=at(5)), at(5))
-
-
-def test_slots_go_by_priority_then_age_then_id() -> None:
-    first = a_task(id=9, queued_at=at(9), priority=1)
-    second, third, fourth = a_task(id=8, queued_at=NOW), a_task(id=4, queued_at=at(1)), a_task(id=5, queued_at=at(1))
-    assert sorted([fourth, third, first, second], key=claim_order) == [first, second, third, fourth]
 
 
 def test_the_smallest_share_of_capacity_in_use_wins() -> None:
@@ -152,43 +147,42 @@ def test_only_who_holds_the_newest_attempt_and_checkpoint_goes_on_from_memory() 
     assert placed(slots, newest) == [Assignment(newest, holder)]
 
 
-def test_what_is_given_back_is_free_again_and_what_others_took_is_not() -> None:
+def test_what_a_transaction_took_is_free_again_if_it_fails_and_what_others_took_is_not() -> None:
     slots = slots_of(an_offer("a", capacity=4))
     placed(slots, a_task(id=1))
     taken = placed(slots, a_task(id=2), a_task(id=3))
     assert slots.free([TASK_TYPE]) == 1
-    slots.give_back(taken)
+    slots.undo(taken, {})
     assert slots.free([TASK_TYPE]) == 3
-    slots.give_back([])
+    slots.undo([], {})
     assert slots.free([TASK_TYPE]) == 3
 
 
-def test_two_that_took_a_slot_for_the_same_task_give_back_the_last_one_first() -> None:
-    slots = slots_of(an_offer("a", capacity=3), an_offer("b", capacity=2))
+def test_what_a_transaction_freed_is_in_use_again_if_it_fails() -> None:
+    """Somebody else's task may be in that slot by then, or the same one elsewhere."""
+    slots = slots_of(an_offer("a"), an_offer("b"))
     slots.occupy(1, "a")
-    first, second = placed(slots, a_task(id=1)), placed(slots, a_task(id=1))
-    slots.give_back(second)
-    slots.give_back(first)
-    assert [each.unit_before for each in first] == ["a"]
-    assert slots.free([TASK_TYPE]) == 4
-    slots.vacate(1)
-    assert slots.free([TASK_TYPE]) == 5
-
-
-def test_a_slot_that_is_given_back_belongs_to_who_had_it_before() -> None:
-    """A task that was moved to another unit in a transaction that failed is still at the first."""
-    slots = slots_of(an_offer("a", capacity=2), an_offer("b"), loads={"a": 0})
-    slots.occupy(1, "a")
-    slots.occupy(2, "a")
-    taken = placed(slots, a_task(id=1))
-    assert [each.offer.unit_id for each in taken] == ["b"]
-    assert slots.has_room(a_task(id=3))
-    slots.give_back(taken)
+    assert slots.vacate(1) == "a"
+    assert slots.vacate(1) is None
+    taken = placed(slots, a_task(id=2), a_task(id=1))
+    assert [each.offer.unit_id for each in taken] == ["a", "b"]
+    slots.undo(taken, {1: "a"})
     assert who_gets(slots, a_task(id=3), a_task(id=4)) == [(3, "b")]
 
 
+def test_after_a_failure_nothing_is_taken_as_known() -> None:
+    slots = slots_of(an_offer("a"))
+    look_at_all(slots, [])
+    slots.undo([], {})
+    assert slots.types_to_look_at() == {TASK_TYPE}
+    assert slots.backlog.labels(TASK_TYPE) is None
+
+
 def look_at_all(slots: Slots, waiting: list[Task]) -> None:
-    slots.end_look(slots.begin_look(), waiting)
+    """Look at the whole backlog of all types in question."""
+    backlog = slots.backlog
+    first = sorted(Queued.of(task.but(queued_at=NOW)) for task in waiting)
+    backlog.learn(slots.begin_look(), first, is_whole=True, age=backlog.age)
 
 
 def test_types_are_looked_at_when_a_slot_is_free_and_left_alone_when_nothing_waits() -> None:
@@ -228,23 +222,26 @@ def test_a_slot_that_opens_during_a_look_calls_for_another() -> None:
     assert who_gets(slots, a_task(id=1), a_task(id=2)) == [(1, "a")]
     assert slots.types_to_look_at() == set(), "what is taken meanwhile is no news"
     slots.vacate(OTHERS)
-    slots.end_look([TASK_TYPE], [a_task(id=2)])
     assert slots.types_to_look_at() == {TASK_TYPE}
 
 
-def test_what_waits_beside_the_types_that_were_looked_at_does_not_matter() -> None:
-    slots = slots_of(an_offer("a"))
-    look_at_all(slots, [a_task(task_type="VIDEO")])
-    slots.occupy(1, "a")
-    slots.vacate(1)
-    assert slots.types_to_look_at() == set()
+def test_tasks_that_may_have_room_are_told_by_what_they_ask_for_or_by_who_holds_them() -> None:
+    slots = slots_of(an_offer("a", labels={"gpu": "yes"}), held={3: "a"})
+    plain, gpu, tpu = (
+        a_task(id=number, queued_at=NOW, unit_labels=labels)
+        for number, labels in enumerate(({}, {"gpu": "yes"}, {"tpu": "yes"}), 11)
+    )
+    assert [slots.may_have_room(Queued.of(task)) for task in (plain, gpu, tpu)] == [True, True, False]
+    slots.occupy(9, "a")
+    assert not slots.may_have_room(Queued.of(plain))
+    assert slots.may_have_room(Queued.of(paused(3, queued_at=NOW))), "only the task itself tells"
 
 
 def test_a_task_that_came_to_wait_later_is_remembered_too() -> None:
     slots = slots_of(an_offer("a"))
     look_at_all(slots, [])
     slots.occupy(1, "a")
-    slots.waits(a_task())
+    slots.backlog.put(Queued.of(a_task(queued_at=NOW)))
     slots.vacate(1)
     assert slots.types_to_look_at() == {TASK_TYPE}
 
@@ -302,10 +299,12 @@ def test_never_above_capacity_never_unsuited_and_never_left_out_without_need(tas
     found = placed(fleet.slots(), *tasks)
     used = Counter(each.offer.unit_id for each in found)
     assert all(used[offer.unit_id] <= fleet.free(offer) for offer in fleet.offers)
-    assert all(each.offer.suits(each.task) for each in found)
+    assert all(each.offer.suits(kind_of(each.task)) for each in found)
     for task in tasks:
         if task.id not in {each.task.id for each in found}:
-            assert not any(offer.suits(task) and fleet.free(offer) > used[offer.unit_id] for offer in fleet.offers)
+            assert not any(
+                offer.suits(kind_of(task)) and fleet.free(offer) > used[offer.unit_id] for offer in fleet.offers
+            )
 
 
 @given(tasks, fleets)
@@ -321,7 +320,7 @@ def test_whoever_gets_a_task_that_it_does_not_hold_has_the_smallest_share_in_use
 ) -> None:
     def shares(task: Task) -> Iterator[float]:
         for offer in fleet.offers:
-            if offer.suits(task) and fleet.free(offer):
+            if offer.suits(kind_of(task)) and fleet.free(offer):
                 yield fleet.loads[offer.unit_id] / offer.capacity
 
     slots = fleet.slots()
@@ -334,8 +333,8 @@ def test_whoever_gets_a_task_that_it_does_not_hold_has_the_smallest_share_in_use
 
 
 @given(tasks, fleets)
-def test_what_is_given_back_leaves_no_trace(tasks: list[Task], fleet: Fleet) -> None:
+def test_what_is_undone_leaves_no_trace(tasks: list[Task], fleet: Fleet) -> None:
     slots = fleet.slots()
     before = placed(slots, *tasks)
-    slots.give_back(before)
+    slots.undo(before, {})
     assert placed(slots, *tasks) == before

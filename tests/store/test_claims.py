@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine, text
 from stored import insert
 
+from taskplane.server.core.backlog import Queued
 from taskplane.server.core.task import Task, TaskStatus
 from taskplane.server.store.database import Database
 from taskplane.server.store.id_blocks import IdBlocks
@@ -29,9 +30,9 @@ def queued(task_id: int, seconds: float = 0, status: TaskStatus = PENDING, **cha
     return a_task(status, **{"id": task_id, "queued_at": at(seconds), **changes})
 
 
-async def claimed(store: Store, limit: int = 100, offset: int = 0) -> list[int]:
-    found = await store.transaction(lambda each: each.lock_queued([TASK_TYPE], NOW, limit, offset))
-    return [task.id for task in found]
+async def claimed(store: Store, limit: int = 100) -> list[int]:
+    found = await store.transaction(lambda each: each.lock_queued([TASK_TYPE], NOW, limit))
+    return [each.task_id for each in found]
 
 
 async def test_the_highest_priority_comes_first_then_the_oldest(store: Store) -> None:
@@ -60,10 +61,14 @@ async def test_only_what_wants_to_run_and_is_due_is_claimed(store: Store) -> Non
     assert await claimed(store) == [4]
 
 
-async def test_the_claim_returns_whole_tasks(store: Store) -> None:
-    task = queued(1, labels={"a": "b"}, config={"rows": [1, 2]})
-    await insert(store, task)
-    assert await store.transaction(lambda each: each.lock_queued([TASK_TYPE], NOW, 10)) == [task]
+async def test_the_claim_tells_whose_turn_it_is_and_what_it_asks_for(store: Store) -> None:
+    tasks = [
+        queued(1, 5.000001, priority=-3, unit_labels={"größe": '"9"'}),
+        queued(2, 7, priority=-4, task_type="VIDEO"),
+    ]
+    await insert(store, *tasks)
+    found = await store.transaction(lambda each: each.lock_queued([TASK_TYPE, "VIDEO"], NOW, 10))
+    assert found == [Queued.of(task) for task in tasks]
 
 
 queues = st.lists(
@@ -71,31 +76,27 @@ queues = st.lists(
 )
 
 
-@given(queues, st.integers(1, 5))
+@given(queues)
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-async def test_the_pages_of_the_queue_are_the_whole_queue(
-    store: Store, waiting: Sequence[tuple[TaskStatus, int, int]], limit: int
+async def test_the_first_of_the_queue_are_the_first_whatever_their_status(
+    store: Store, waiting: Sequence[tuple[TaskStatus, int, int]]
 ) -> None:
-    """A claim looks further when what it saw fits nowhere: nothing may be hidden from it, whatever its status."""
     tasks = [
         queued(number, seconds, status, priority=priority)
         for number, (status, priority, seconds) in enumerate(waiting, 1)
     ]
-    in_order = sorted(tasks, key=lambda task: (-task.priority, task.queued_at, task.id))
-    pages: list[list[int]] = []
+    firsts: list[list[Queued]] = []
 
     def look(transaction: WriteTransaction) -> None:
-        pages.clear()
         transaction.insert_tasks(tasks)
         transaction._outbox.send()
-        found = (transaction.lock_queued([TASK_TYPE], NOW, limit, offset) for offset in range(0, len(tasks), limit))
-        pages.extend([task.id for task in page] for page in found)
+        firsts[:] = (transaction.lock_queued([TASK_TYPE], NOW, limit) for limit in range(len(tasks) + 2))
         raise Undone  # each example has an empty table
 
     with pytest.raises(Undone):
         await store.transaction(look)
-    assert [task_id for page in pages for task_id in page] == [task.id for task in in_order]
-    assert all(len(page) == limit for page in pages[:-1])
+    in_order = sorted(map(Queued.of, tasks))
+    assert firsts == [in_order[:limit] for limit in range(len(tasks) + 2)]
 
 
 class Undone(Exception):
@@ -123,7 +124,7 @@ async def test_a_claim_locks_no_more_than_it_returns(store: Store, engine: Engin
         mine = WriteTransaction(Begin(other), IdBlocks(), RecentTasks()).lock_queued([TASK_TYPE], NOW, 5)
         theirs = await claimed(store, limit=200)
     assert len(theirs) == 195
-    assert not {task.id for task in mine} & set(theirs)
+    assert not {each.task_id for each in mine} & set(theirs)
 
 
 @on_servers

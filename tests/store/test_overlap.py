@@ -143,7 +143,7 @@ async def test_the_queue_is_not_looked_at_before_all_have_heard(store: Store) ->
     await settle()
     assert not found.is_over, "it would be passed over"
     first.told()
-    assert [task.id for task in await found.durable()] == [1]
+    assert [each.task_id for each in await found.durable()] == [1]
 
 
 async def test_other_writes_come_after_what_was_decided_before(store: Store) -> None:

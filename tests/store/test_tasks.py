@@ -133,9 +133,11 @@ async def test_odd_documents_survive(store: Store) -> None:
 
 
 async def test_types_are_told_apart_by_case(store: Store) -> None:
-    await insert(store, a_task(id=1, task_type="video"), a_task(id=2, task_type="VIDEO"))
+    await insert(
+        store, *(a_task(id=number, task_type=name, queued_at=NOW) for number, name in ((1, "video"), (2, "VIDEO")))
+    )
     found = await store.transaction(lambda each: each.lock_queued(["VIDEO"], NOW, 10))
-    assert found == []
+    assert [each.task_id for each in found] == [2]
     assert (await store.get_task(1)) != (await store.get_task(2))
 
 

@@ -4,17 +4,15 @@ The picture is kept up, not computed anew, so that thousands of units do not slo
 """
 
 from collections import Counter
-from collections.abc import Collection, Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 from sortedcontainers import SortedList
 
+from taskplane.server.core.backlog import Backlog, Labels, Queued
 from taskplane.server.core.task import Task, TaskStatus
 
-# The unit labels that a task asks for.
-Labels = frozenset[tuple[str, str]]
 # What of a task decides which units suit it: its type and the labels that it asks for.
 Kind = tuple[str, Labels]
 # Kinds of task for which the units that suit are kept in order. Labels are made up by clients, without an end.
@@ -31,14 +29,15 @@ class Offer:
     task_types: frozenset[str]
     labels: Mapping[str, str] = field(default_factory=dict)
 
-    def suits(self, task: Task) -> bool:
-        """Whether the unit accepts the task's type and has every label that the task asks for."""
-        return suits(self.task_types, self.labels, task)
+    def suits(self, kind: Kind) -> bool:
+        """Whether the unit accepts the type and has every label that is asked for."""
+        return suits(self.task_types, self.labels, kind)
 
 
-def suits(task_types: Container[str], labels: Mapping[str, str], task: Task) -> bool:
-    """Whether a unit that accepts these types and has these labels is one for the task."""
-    return task.task_type in task_types and task.unit_labels.items() <= labels.items()
+def suits(task_types: Container[str], labels: Mapping[str, str], kind: Kind) -> bool:
+    """Whether a unit that accepts these types and has these labels is one for tasks of a kind."""
+    task_type, wanted = kind
+    return task_type in task_types and wanted <= labels.items()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +47,6 @@ class Assignment:
     task: Task
     offer: Offer
     held_attempt: int | None = None
-    # In whose slot the task was before.
-    unit_before: str | None = field(default=None, compare=False)
 
 
 def is_due(task: Task, now: datetime) -> bool:
@@ -61,11 +58,6 @@ def is_due(task: Task, now: datetime) -> bool:
 def kind_of(task: Task) -> Kind:
     """Return what decides which units suit a task."""
     return task.task_type, frozenset(task.unit_labels.items())
-
-
-def claim_order(task: Task) -> Any:
-    """Return the key by which queued tasks get their slots: highest priority first, then oldest."""
-    return -task.priority, task.queued_at, task.id
 
 
 class _Place:
@@ -87,13 +79,14 @@ class _Place:
 
 
 class Slots:
-    """The slots of all units, and who is in them.
+    """The slots of all units, who is in them, and what waits for one.
 
-    A transaction takes slots when it is decided. If it fails it must `give_back` all of them, before those that were
-    taken earlier.
+    A transaction frees slots and takes them when it is decided. If it fails it must `undo` that, before those that were
+    decided earlier do.
     """
 
     def __init__(self) -> None:
+        self.backlog = Backlog()
         self._places: dict[str, _Place] = {}
         self._unit_of: dict[int, str] = {}
         self._loads: Counter[str] = Counter()
@@ -103,8 +96,6 @@ class Slots:
         self._free: Counter[str] = Counter()
         # For each kind of task that was placed: the units with free slots that suit it.
         self._queues: dict[Kind, SortedList[tuple[float, str]]] = {}
-        # For each type of which it is known what waits, though there may be room for others: the labels it asks for.
-        self._waiting: dict[str, set[Labels]] = {}
         # The types of which something that waits may have room since the last look.
         self._to_look_at: set[str] = set()
 
@@ -113,7 +104,7 @@ class Slots:
         self._close(offer.unit_id)
         place = self._places[offer.unit_id] = _Place(offer, self._loads[offer.unit_id])
         for (task_type, labels), queue in self._queues.items():
-            if task_type in offer.task_types and labels <= offer.labels.items():
+            if offer.suits((task_type, labels)):
                 place.queues.append(queue)
         self._show(place)
         self._call_for_a_look(place)
@@ -129,10 +120,12 @@ class Slots:
             self._unit_of[task_id] = unit_id
             self._change_load(unit_id, 1)
 
-    def vacate(self, task_id: int) -> None:
-        """Take that a task is in no slot any more."""
-        if unit_id := self._unit_of.pop(task_id, None):
+    def vacate(self, task_id: int) -> str | None:
+        """Take that a task is in no slot any more. Returns the unit whose slot it was."""
+        unit_id = self._unit_of.pop(task_id, None)
+        if unit_id is not None:
             self._change_load(unit_id, -1)
+        return unit_id
 
     def hold(self, task_id: int, unit_id: str, attempt: int) -> None:
         """Take that a unit holds an attempt paused in memory."""
@@ -149,56 +142,46 @@ class Slots:
         suits gets it (the smallest share of its capacity in use).
         """
         holder = self._holder(task)
-        place = holder or self._least_loaded(task)
+        place = holder or self._least_loaded(kind_of(task))
         if place is None:
             return None
-        unit_before = self._unit_of.get(task.id)
         self.occupy(task.id, place.offer.unit_id)
-        return Assignment(task, place.offer, task.attempt if holder else None, unit_before)
+        return Assignment(task, place.offer, task.attempt if holder else None)
 
-    def give_back(self, assignments: Sequence[Assignment]) -> None:
-        """Undo what was taken, and look at the queue again: what was seen there may not be so."""
-        for each in reversed(assignments):
+    def undo(self, taken: Iterable[Assignment], freed: Mapping[int, str]) -> None:
+        """Take back what a transaction took, and what it freed, by task; what it knew of the backlog may not be so."""
+        for each in taken:
             self.vacate(each.task.id)
-            if each.unit_before:
-                self.occupy(each.task.id, each.unit_before)
+        for task_id, unit_id in freed.items():
+            self.occupy(task_id, unit_id)
         self.look_again()
 
     def has_room(self, task: Task) -> bool:
         """Whether a task would get a slot now."""
-        return self._holder(task) is not None or self._least_loaded(task) is not None
+        return self._holder(task) is not None or self._least_loaded(kind_of(task)) is not None
+
+    def may_have_room(self, queued: Queued) -> bool:
+        """Whether a task may get a slot now, by what is known without it."""
+        is_held = queued.task_id in self._holder_of
+        return is_held or self._least_loaded((queued.task_type, queued.labels)) is not None
 
     def types_to_look_at(self) -> frozenset[str]:
-        """Return the types of which something in the queue may have room since it was looked at last."""
+        """Return the types of which something in the backlog may have room since it was looked at last."""
         return frozenset(each for each in self._to_look_at if self._free[each])
 
     def free(self, task_types: Iterable[str]) -> int:
         """Return how many slots are free for these types at the most."""
         return sum(self._free[each] for each in task_types)
 
-    def waits(self, task: Task) -> None:
-        """Take that a task waits in the queue since it fits nowhere."""
-        if task.task_type in self._waiting:
-            self._waiting[task.task_type].add(kind_of(task)[1])
-
     def begin_look(self) -> frozenset[str]:
         """Return `types_to_look_at`, and take that it is done: a slot that opens from now on calls for another look."""
         task_types = self.types_to_look_at()
         self._to_look_at -= task_types
-        for task_type in task_types:
-            self._waiting.pop(task_type, None)
         return task_types
 
-    def end_look(self, task_types: Collection[str], waiting: Iterable[Task]) -> None:
-        """Take what waits still for these types, after a look at all of the queue."""
-        self._waiting.update((task_type, set()) for task_type in task_types)
-        for task in waiting:
-            if task.task_type in task_types:
-                self._waiting[task.task_type].add(kind_of(task)[1])
-
     def look_again(self) -> None:
-        """Forget what is known of the queue: others may have queued something, or a delay is over."""
-        self._waiting.clear()
+        """Forget what is known of the backlog: others may have queued something, or a delay is over."""
+        self.backlog.forget()
         self._to_look_at.update(task_type for task_type, free in self._free.items() if free)
 
     def _change_load(self, unit_id: str, by: int) -> None:
@@ -213,7 +196,7 @@ class Slots:
     def _call_for_a_look(self, place: _Place) -> None:
         """Let what may wait for the slots of a unit be looked at."""
         for task_type in place.offer.task_types:
-            waiting = self._waiting.get(task_type)
+            waiting = self.backlog.labels(task_type)
             if waiting is None or any(labels <= place.offer.labels.items() for labels in waiting):
                 self._to_look_at.add(task_type)
 
@@ -247,23 +230,22 @@ class Slots:
         place = self._places.get(unit_id)
         goes_on = task.checkpoint is None or task.checkpoint.number == task.last_checkpoint_number
         is_held = place is not None and task.status is TaskStatus.PAUSED and attempt == task.attempt and goes_on
-        return place if place and is_held and place.free and place.offer.suits(task) else None
+        return place if place and is_held and place.free and place.offer.suits(kind_of(task)) else None
 
-    def _least_loaded(self, task: Task) -> _Place | None:
-        kind = kind_of(task)
+    def _least_loaded(self, kind: Kind) -> _Place | None:
         queue = self._queues.get(kind)
         if queue is None:
-            queue = self._queues[kind] = self._new_queue(task)
+            queue = self._queues[kind] = self._new_queue(kind)
         return self._places[queue[0][1]] if queue else None
 
-    def _new_queue(self, task: Task) -> "SortedList[tuple[float, str]]":
+    def _new_queue(self, kind: Kind) -> "SortedList[tuple[float, str]]":
         if len(self._queues) >= MAX_QUEUES:
             self._queues.clear()
             for place in self._places.values():
                 place.queues.clear()
         queue: SortedList[tuple[float, str]] = SortedList()
         for place in self._places.values():
-            if place.offer.suits(task):
+            if place.offer.suits(kind):
                 place.queues.append(queue)
                 if place.free:
                     queue.add(place.rank)

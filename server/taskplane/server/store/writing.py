@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Select, select, tuple_
 
+from taskplane.server.core.backlog import Queued
 from taskplane.server.core.ledger import LedgerEntry
-from taskplane.server.core.placement import claim_order
 from taskplane.server.core.task import FINAL, Checkpoint, Task, TaskStatus, Transition
 from taskplane.server.store import schema
 from taskplane.server.store.id_blocks import IdBlocks
@@ -21,6 +21,7 @@ from taskplane.server.store.outbox import Outbox
 from taskplane.server.store.reading import get_checkpoint
 from taskplane.server.store.recent import RecentTasks
 from taskplane.server.store.records import (
+    QUEUED_COLUMNS,
     TASK_DOCUMENT,
     changed_values,
     checkpoint_of,
@@ -28,6 +29,7 @@ from taskplane.server.store.records import (
     json_text,
     naive,
     new_values,
+    queued_of,
     task_of,
     task_row,
     time_text,
@@ -120,28 +122,26 @@ class WriteTransaction:
         self._unchecked.update(known)
         return known | self._lock_and_read([task_id for task_id in ids if task_id not in known])
 
-    def lock_queued(self, task_types: Iterable[str], now: datetime, limit: int, offset: int = 0) -> list[Task]:
-        """Return queued tasks that are due, highest priority first, then oldest; skips what others have locked.
+    def lock_queued(self, task_types: Collection[str], now: datetime, limit: int) -> list[Queued]:
+        """Return what is queued and due of these types, in order; skips what others have locked.
 
         One query for each status, so that the claim's index gives the order: with a sort, SKIP LOCKED would lock
         every row it reads, and where MySQL merges two indexes it would even wait.
         """
         self._wait_for_last()
-        types = list(task_types)
-        # The rows before the page may all be of one status, or none of them.
-        rows = [row for status in _WAITING for row in self._queued(status, types, now, offset + limit)]
-        return sorted(self._as_locked(rows).values(), key=claim_order)[offset : offset + limit]
+        return sorted(each for status in _WAITING for each in self._queued(status, task_types, now, limit))[:limit]
 
-    def _queued(self, status: TaskStatus, types: Sequence[str], now: datetime, most: int) -> Iterable[Any]:
+    def _queued(self, status: TaskStatus, task_types: Collection[str], now: datetime, limit: int) -> Iterable[Queued]:
         mark, hint, lock = "%s", "FORCE INDEX (idx_claim)", "FOR UPDATE SKIP LOCKED"
         if self._is_sqlite:
             mark, hint, lock = "?", "", ""
         query = (
-            f"SELECT id, revision FROM tasks {hint} WHERE status = {mark} AND queued = 1"  # noqa: S608  (marks)
-            f" AND task_type IN ({', '.join([mark] * len(types))}) AND (not_before IS NULL OR not_before <= {mark})"
-            f" ORDER BY priority DESC, queued_at, id LIMIT {most} {lock}"
+            f"SELECT {', '.join(QUEUED_COLUMNS)} FROM tasks {hint} WHERE status = {mark} AND queued = 1"  # noqa: S608  (marks)
+            f" AND task_type IN ({', '.join([mark] * len(task_types))})"
+            f" AND (not_before IS NULL OR not_before <= {mark})"
+            f" ORDER BY priority DESC, queued_at, id LIMIT {limit} {lock}"
         )
-        return self._connection.exec_driver_sql(query, (status.value, *types, time_text(now)))
+        return map(queued_of, self._connection.exec_driver_sql(query, (status.value, *task_types, time_text(now))))
 
     def lock_running_on(self, unit_id: str) -> list[Task]:
         """Return the RUNNING and PAUSED tasks whose last dispatch was to this unit."""

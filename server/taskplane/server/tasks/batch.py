@@ -4,25 +4,26 @@ A batch locks the tasks of its proposals, lets each decide on the tasks as the o
 slots to those that want to run, and writes everything at the end with a few statements.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from heapq import merge
 from typing import Protocol, TypeVar
 
+from taskplane.server.core.backlog import Queued, turn_of
 from taskplane.server.core.change import Change
 from taskplane.server.core.dispatch import Dispatch, dispatched, without_checkpoint
 from taskplane.server.core.errors import TaskNotFound
 from taskplane.server.core.ledger import LedgerEntry, entries
-from taskplane.server.core.placement import Assignment, Slots, claim_order, is_due
-from taskplane.server.core.task import Checkpoint, Task, Transition
+from taskplane.server.core.placement import Assignment, Slots, is_due
+from taskplane.server.core.task import Checkpoint, Task, TaskStatus, Transition
 from taskplane.server.store.writing import WriteTransaction
 from taskplane.server.tasks.live import LiveAttempts
 
 # Checkpoints that are kept of a task.
 CHECKPOINTS_KEPT = 5
-# How much of the queue is read at once, and in one transaction at the most.
+# How much of the backlog is looked at at once, and in one transaction at the most.
 LARGEST_PAGE = 500
 MOST_QUEUED = 5_000
 
@@ -153,34 +154,58 @@ class Batch:
         return [replace(each, checkpoint=data.get(each.task.id)) for each in there]
 
     def fill_slots(self) -> None:
-        """Give free slots to what is due, highest priority first: to the tasks of this transaction, and to the queue.
+        """Give the free slots to what is due, highest priority first: to tasks of this transaction, and to the backlog.
 
-        The queue is read only if something in it may have room, which most transactions know that it has not.
+        The slots of tasks that stop running are free at once: who gets one is told after that is durable.
         """
-        mine = sorted((task for task_id in self._tasks if (task := self._due(task_id))), key=claim_order)
-        queue = _Queue(self, self._slots.begin_look())
-        assignments: list[Assignment] = []
-        self._transaction.undoing.append(partial(self._slots.give_back, assignments))
-        waiting: list[Task] = []
-        for task in merge(mine, queue, key=claim_order):
+        taken: list[Assignment] = []
+        freed: dict[int, str] = {}
+        # Not a lambda, which would hold the batch, which holds the transaction: none would be freed before a collection.
+        self._transaction.undoing.append(partial(self._slots.undo, taken, freed))
+        for task_id in self._changed:
+            if self._tasks[task_id].status is not TaskStatus.RUNNING and (unit_id := self._slots.vacate(task_id)):
+                freed[task_id] = unit_id
+        mine = sorted((task for task_id in self._tasks if (task := self._due(task_id))), key=turn_of)
+        for task in merge(mine, self._backlog(self._slots.begin_look()), key=turn_of):
             if assignment := self._slots.take(task):
-                assignments.append(assignment)
+                taken.append(assignment)
             else:
-                self._slots.waits(task)
-                waiting.append(task)
-        if queue.was_read_whole:
-            self._slots.end_look(queue.task_types, waiting)
-        self._dispatch(assignments)
+                self._slots.backlog.put(Queued.of(task))
+        self._dispatch(taken)
+        for task_id in self._created | self._changed:
+            if task := self._due(task_id):
+                self._slots.backlog.put(Queued.of(task))
+            else:
+                self._slots.backlog.discard(task_id)
 
-    def queue_page(self, task_types: Iterable[str], limit: int, offset: int) -> tuple[list[Task], bool]:
-        """Lock and return a page of the queue without the tasks that are in this batch, and whether it is the last."""
-        found = self._transaction.lock_queued(task_types, self.now, limit, offset)
-        others = [task for task in found if task.id not in self._tasks]
-        return self._as_they_will_be(others), len(found) < limit
+    def _backlog(self, task_types: Collection[str]) -> Iterator[Task]:
+        """Return what else waits for these types and may have room, in order, as long as there are slots."""
+        # As many as there is room for. What fits nowhere (labels) must not hide what is behind it: then more and more.
+        after, seen, count = None, 0, min(self._slots.free(task_types), LARGEST_PAGE)
+        while count and seen < MOST_QUEUED:
+            page = self._backlog_page(task_types, after, seen, count)
+            others = [each for each in page if each.task_id not in self._tasks and self._slots.may_have_room(each)]
+            self.lock(each.task_id for each in others)
+            for each in others:
+                if task := self._due(each.task_id):
+                    yield task
+                else:
+                    self._slots.backlog.discard(each.task_id)
+            if len(page) < count or not self._slots.free(task_types):
+                return
+            after, seen, count = page[-1], seen + count, min(4 * count, LARGEST_PAGE)
 
-    def free_slots(self, task_types: Iterable[str]) -> int:
-        """Return how many slots are left for these types."""
-        return self._slots.free(task_types)
+    def _backlog_page(
+        self, task_types: Collection[str], after: Queued | None, seen: int, count: int
+    ) -> Sequence[Queued]:
+        backlog = self._slots.backlog
+        page = backlog.page(task_types, after, count)
+        if page is None:
+            age, limit = backlog.age, max(seen + count, LARGEST_PAGE)
+            first = self._transaction.lock_queued(task_types, self.now, limit)
+            backlog.learn(task_types, first, is_whole=len(first) < limit, age=age)
+            page = [each for each in first if after is None or each > after][:count]
+        return page
 
     def write(self) -> None:
         """Write everything."""
@@ -228,22 +253,3 @@ class Batch:
             if task.id not in self._tasks:
                 self._tasks[task.id] = self._live.overlay(task)
         return [current for each in found if (current := self.find(each.id))]
-
-
-class _Queue:
-    """What waits in the table for some task types, in order, read page by page as long as there are slots."""
-
-    def __init__(self, batch: Batch, task_types: frozenset[str]) -> None:
-        self.task_types = task_types
-        self.was_read_whole = False
-        self._batch = batch
-
-    def __iter__(self) -> Iterator[Task]:
-        # As much as there is room for. What fits nowhere (labels) must not hide what is behind it: then more and more.
-        offset, limit = 0, min(self._batch.free_slots(self.task_types), LARGEST_PAGE)
-        while limit and offset < MOST_QUEUED:
-            found, self.was_read_whole = self._batch.queue_page(self.task_types, limit, offset)
-            yield from found
-            if self.was_read_whole or not self._batch.free_slots(self.task_types):
-                return
-            offset, limit = offset + limit, min(4 * limit, LARGEST_PAGE)

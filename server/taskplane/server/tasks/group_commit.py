@@ -26,8 +26,8 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-# More tasks in one transaction hold their locks longer and gain little.
-MOST_TASKS = 500
+# With more in one transaction, a unit's slots wait longer for it than the transaction gains.
+MOST_TASKS = 200
 # So many tasks are worth a transaction that is decided while the last one is on its way; fewer wait and gather.
 WORTH_AN_OVERLAP = 64
 

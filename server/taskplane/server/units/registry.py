@@ -211,7 +211,7 @@ class Registry:
         if not of_type:
             message = f"no connected unit accepts {task.task_type}; start one"
             return Waiting(WaitingReason.NO_UNIT_FOR_TYPE, message)
-        suitable = [unit for unit in of_type if suits(unit.record.task_types, unit.record.labels, task)]
+        suitable = [unit for unit in of_type if suits(unit.record.task_types, unit.record.labels, kind_of(task))]
         if not suitable:
             wanted = ", ".join(f"{key}={value}" for key, value in sorted(task.unit_labels.items()))
             return Waiting(WaitingReason.NO_UNIT_WITH_LABELS, f"no unit for {task.task_type} has the labels {wanted}")
@@ -235,7 +235,6 @@ class Registry:
     def _follow(self, task: Task, *, deleted: bool) -> None:
         if before := self.find(self._unit_of.pop(task.id, None)):
             before.running.pop(task.id, None)
-            self.slots.vacate(task.id)
         if task.status is TaskStatus.RUNNING and not deleted:
             self._assign(task)
 

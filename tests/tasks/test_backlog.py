@@ -1,0 +1,159 @@
+"""What waits gets the slots that become free, in the transaction that frees them, without the table being asked."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime
+
+import pytest
+from builders import ALICE, TASK_TYPE, a_spec, an_offer, speaker_of
+from deeds import REPORTS, do
+from writer import ClaimingStates, CountingStore, HeldCommit
+
+from taskplane.server.core.change import Change
+from taskplane.server.core.task import Task, TaskStatus, Verb
+from taskplane.server.store.database import Database
+from taskplane.server.store.store import Store
+from taskplane.server.store.writing import WriteTransaction
+from taskplane.server.tasks import batch, group_commit
+from taskplane.server.tasks.batch import Batch
+from taskplane.server.tasks.group_commit import GroupCommit
+from taskplane.server.tasks.proposals import ChangeTask, CreateTasks
+
+PENDING, RUNNING, SUCCESS, FAILED, PAUSED, CANCELLED = TaskStatus
+
+
+@pytest.fixture
+def url(database_url: str) -> str:
+    return database_url
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many rows each look at the table has asked for."""
+    asked: list[int] = []
+    lock_queued = WriteTransaction.lock_queued
+
+    def noting(transaction: WriteTransaction, types: Sequence[str], now: datetime, limit: int) -> object:
+        asked.append(limit)
+        return lock_queued(transaction, types, now, limit)
+
+    monkeypatch.setattr(WriteTransaction, "lock_queued", noting)
+    return asked
+
+
+def reported(what: str, task: Task) -> ChangeTask:
+    def change(each: Task, now: datetime) -> Change:
+        return REPORTS[what](each, speaker_of(each), now)
+
+    return ChangeTask(task.id, change)
+
+
+async def status_of(store: Store, *tasks: Task) -> list[TaskStatus | None]:
+    return [found.status if found else None for found in [await store.get_task(task.id) for task in tasks]]
+
+
+async def started(states: ClaimingStates, count: int) -> list[Task]:
+    """Tasks that are to start, with one slot for all of them."""
+    states.slots.offer(an_offer(capacity=1))
+    return await states.create([a_spec(start=True)] * count, ALICE)
+
+
+@pytest.mark.parametrize("report", ["succeeded", "failed for good", "paused", "cancelled", "failed"])
+async def test_a_task_that_stops_running_makes_room_in_its_own_transaction(
+    states: ClaimingStates, commits: GroupCommit, store: CountingStore, report: str
+) -> None:
+    first, second = await started(states, 2)
+    assert (first.status, second.status) == (RUNNING, PENDING)
+    before = store.transactions
+    await commits.submit(reported(report, first))
+    assert store.transactions == before + 1
+    assert await status_of(store, second) == [RUNNING]
+    assert states.slots.free([TASK_TYPE]) == 0
+
+
+async def test_a_slot_that_a_failed_transaction_freed_is_in_use_still(
+    states: ClaimingStates, commits: GroupCommit, store: CountingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = await started(states, 2)
+    with monkeypatch.context() as broken:
+        broken.setattr(Batch, "write", lambda _: 1 // 0)
+        with pytest.raises(ZeroDivisionError):
+            await commits.submit(reported("succeeded", first))
+    assert states.slots.free([TASK_TYPE]) == 0
+    assert await status_of(store, first, second) == [RUNNING, PENDING]
+    await commits.submit(reported("succeeded", first))
+    assert await status_of(store, first, second) == [SUCCESS, RUNNING]
+
+
+async def test_the_table_is_asked_once_and_then_what_comes_and_goes_is_known(
+    states: ClaimingStates, commits: GroupCommit, store: CountingStore, reads: list[int]
+) -> None:
+    tasks = await started(states, 4)
+    await states.change(tasks[2].id, lambda task, now: do(Verb.CANCEL, task, now))
+    tasks += await commits.submit(CreateTasks([a_spec(start=True, priority=9)], ALICE))
+    for task in (tasks[0], tasks[4], tasks[1], tasks[3]):
+        assert await status_of(store, task) == [RUNNING]
+        await commits.submit(reported("succeeded", task))
+    assert await status_of(store, *tasks) == [SUCCESS, SUCCESS, CANCELLED, SUCCESS, SUCCESS]
+    assert len(reads) == 1
+
+
+async def test_what_is_behind_what_was_read_is_read_when_it_is_its_turn(
+    states: ClaimingStates,
+    commits: GroupCommit,
+    store: CountingStore,
+    reads: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(batch, "LARGEST_PAGE", 2)
+    tasks = await states.create([a_spec(start=True)] * 5, ALICE)
+    states.slots.offer(an_offer(capacity=1))
+    await states.fill_slots()
+    for task in tasks:
+        assert await status_of(store, task) == [RUNNING]
+        await commits.submit(reported("succeeded", task))
+    assert len(reads) == 3
+
+
+async def test_what_another_server_has_taken_is_passed_over(
+    states: ClaimingStates, commits: GroupCommit, store: CountingStore, url: str
+) -> None:
+    first, taken, third = await started(states, 3)
+    database = Database(url)
+
+    def take(transaction: WriteTransaction) -> None:
+        (task,) = transaction.lock_tasks([taken.id]).values()
+        (revision,) = transaction.next_revisions(1)
+        transaction.update_tasks([task.but(status=CANCELLED, queued_at=None, revision=revision)])
+
+    await Store(database).transaction(take)
+    await database.close()
+    await commits.submit(reported("succeeded", first))
+    assert await status_of(store, first, taken, third) == [SUCCESS, CANCELLED, RUNNING]
+
+
+async def test_what_fits_no_unit_does_not_keep_others_from_their_slot(
+    states: ClaimingStates, commits: GroupCommit, store: CountingStore, reads: list[int]
+) -> None:
+    first, second = await started(states, 2)
+    misfits = await states.create([a_spec(start=True, priority=9, unit_labels={"gpu": "yes"})] * 20, ALICE)
+    await commits.submit(reported("succeeded", first))
+    assert await status_of(store, second, misfits[0]) == [RUNNING, PENDING]
+    states.slots.offer(an_offer("gpu", labels={"gpu": "yes"}))
+    await states.fill_slots()
+    assert await status_of(store, misfits[0], misfits[1]) == [RUNNING, PENDING]
+    assert len(reads) == 1
+
+
+async def test_a_transaction_that_overlaps_gives_slots_to_what_the_one_before_has_queued(
+    states: ClaimingStates, commits: GroupCommit, store: CountingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(group_commit, "WORTH_AN_OVERLAP", 1)
+    monkeypatch.setattr(group_commit, "MOST_TASKS", 1)
+    (first,) = await started(states, 1)
+    async with HeldCommit(commits):
+        created = commits.submit(CreateTasks([a_spec(start=True)], ALICE))
+        ended = commits.submit(reported("succeeded", first))
+    (second,), _ = await asyncio.gather(created, ended)
+    assert second.status is PENDING
+    assert await status_of(store, first, second) == [SUCCESS, RUNNING]
