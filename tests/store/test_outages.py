@@ -171,7 +171,7 @@ async def test_what_a_lost_connection_is_still_doing_is_ended_before_it_is_done_
     """The database goes on with a message whose sender is gone: both it and the second try could become true."""
     held = a_task(id=1_000_000)
     await insert(store, held)
-    waiting = text("SELECT id FROM information_schema.processlist WHERE info LIKE 'UPDATE tasks JOIN%'")
+    waiting = text("SELECT id FROM information_schema.processlist WHERE info LIKE 'UPDATE tasks SET%'")
     sessions: list[Any] = []
 
     def write(transaction: WriteTransaction) -> None:

@@ -141,7 +141,7 @@ async def test_types_are_told_apart_by_case(store: Store) -> None:
     assert (await store.get_task(1)) != (await store.get_task(2))
 
 
-async def test_many_rows_change_to_different_values_in_one_statement(store: Store, statements: Sequence[str]) -> None:
+async def test_many_rows_change_to_different_values_in_one_trip(store: Store, statements: Sequence[str]) -> None:
     tasks = [a_task(id=number) for number in range(1, 301)]
     await insert(store, *tasks)
     changed = [
@@ -181,7 +181,7 @@ async def test_a_value_that_does_not_fit_is_refused_and_not_cut(store: Store) ->
     task, other = a_task(id=1), a_task(id=2)
     await insert(store, task, other)
     for field, value in TOO_MUCH.items():
-        with pytest.raises(DBAPIError, match=r"too long|[Oo]ut of range|ERROR ON ERROR|JSON_TABLE|truncated"):
+        with pytest.raises(DBAPIError, match=r"too long|[Oo]ut of range|truncated"):
             await update(store, replace(other, priority=9), replace(task, **{field: value}))
         with pytest.raises(DBAPIError, match=r"too long|[Oo]ut of range"):
             await insert(store, replace(other, id=3), replace(task, id=4, **{field: value}))

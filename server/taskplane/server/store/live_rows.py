@@ -10,7 +10,9 @@ from sqlalchemy import Connection
 
 from taskplane.server.core.task import Progress
 from taskplane.server.store.records import time_text
-from taskplane.server.store.task_updates import UTF8
+
+# What JSON_TABLE makes of a text is by default in the character set of the database, which may not know all of it.
+UTF8 = "CHARACTER SET utf8mb4"
 
 
 class LiveRow(NamedTuple):

@@ -1,30 +1,33 @@
-"""The writes of a transaction, sent together: to MySQL and MariaDB as one message, whatever their number.
+"""The writes of a transaction, sent together with COMMIT: to MySQL and MariaDB as one message, whatever their number.
 
-Each round trip costs the writer more than most statements do: a switch to the database and back, and a wait for the
-interpreter, which the event loop has in the meantime.
+Each round trip costs the writer more than most statements do.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
 from taskplane.server.store.engine import execute_message
 
+T = TypeVar("T")
+
 # A message must be shorter than MariaDB takes, which is 16 MiB; a character can be eight bytes of it.
 MOST_CHARACTERS = 2**20
 
 
-def pieces(texts: Iterable[str]) -> Iterator[list[str]]:
-    """Return so many of the texts at a time that each piece, joined by commas, is short enough for a statement."""
-    piece: list[str] = []
+def pieces(rows: Iterable[T], length: Callable[[T], int], most: int = sys.maxsize) -> Iterator[list[T]]:
+    """Return `most` of the rows at a time, or fewer, so that they are short enough for a statement."""
+    piece: list[T] = []
     characters = 0
-    for text in texts:
-        if piece and characters + len(text) > MOST_CHARACTERS:
+    for row in rows:
+        more = length(row)
+        if piece and (characters + more > MOST_CHARACTERS or len(piece) == most):
             yield piece
             piece, characters = [], 0
-        piece.append(text)
-        characters += len(text)
+        piece.append(row)
+        characters += more
     if piece:
         yield piece
 
@@ -32,8 +35,7 @@ def pieces(texts: Iterable[str]) -> Iterator[list[str]]:
 class Outbox:
     """Statements of one transaction that wait to be sent, in order. On SQLite, which is no trip away, none waits.
 
-    Who executes another statement on the same connection must `send` before. Statements may have placeholders in
-    VALUES and JSON_TABLE, which are `%s` for MySQL and MariaDB and `?` for SQLite.
+    Who executes another statement on the same connection must `send` before.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -49,19 +51,19 @@ class Outbox:
         if not rows:
             return
         head = f"INSERT INTO {table} ({', '.join(columns)}) VALUES "  # noqa: S608  (names of ours)
-        row_of_marks = f"({', '.join(['?' if self._is_sqlite else '%s'] * len(columns))})"
         if self._is_sqlite:
-            self._connection.exec_driver_sql(f"{head}{row_of_marks} {on_conflict}", list(rows))
+            marks = ", ".join("?" * len(columns))
+            self._connection.exec_driver_sql(f"{head}({marks}) {on_conflict}", list(rows))
             return
-        for piece in pieces(self._filled_in(row_of_marks, row) for row in rows):
+        for piece in pieces((f"({', '.join(map(literal, row))})" for row in rows), len):
             self._put(f"{head}{','.join(piece)} {on_conflict}")
 
-    def execute(self, statement: str, values: Sequence[Any] = ()) -> None:
+    def execute(self, statement: str) -> None:
         """Add any other statement that answers nothing."""
         if self._is_sqlite:
-            self._connection.exec_driver_sql(statement, tuple(values))
+            self._connection.exec_driver_sql(statement)
         else:
-            self._put(self._filled_in(statement, values))
+            self._put(statement)
 
     def send(self) -> None:
         """Execute what waits. Raises what the first statement that fails does; those behind it are not executed."""
@@ -81,9 +83,6 @@ class Outbox:
             self.send()
         self._texts.append(text)
         self._characters += len(text)
-
-    def _filled_in(self, text: str, values: Sequence[Any]) -> str:
-        return text % tuple(map(literal, values))
 
 
 def literal(value: float | str | None) -> str:

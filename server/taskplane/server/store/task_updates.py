@@ -1,78 +1,51 @@
-"""The UPDATE of many tasks with different values in one statement, and checks, for MySQL and MariaDB.
+"""The UPDATE of many tasks in one statement, and checks that they are as they were taken to be, for MySQL and MariaDB.
 
-They join a JSON document that is one parameter; how many rows it has does not change the text. A check fails, and with
-it the message it is in, if a task is not as it was taken to be.
+A check fails, and with it the message it is in, if a task has another revision.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from functools import cache
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, DateTime, Float, Integer, String
-
 from taskplane.server.core.task import Task
-from taskplane.server.store import schema
-from taskplane.server.store.outbox import pieces
-from taskplane.server.store.records import encode
+from taskplane.server.store.outbox import literal, pieces
 
-# What JSON_TABLE makes of a text is by default in the character set of the database, which may not know all of it.
-UTF8 = "CHARACTER SET utf8mb4"
+# A CASE looks at its branches one after the other: with more of them each row costs more.
+MOST_ROWS = 100
 
 
-def documents(rows: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, int]]:
-    """JSON arrays of so many of the rows that each is short enough for a statement, and how many these are."""
-    # An empty value is a missing one: JSON's null would be the text "null" to MariaDB.
-    filled = ({name: value for name, value in row.items() if value is not None} for row in rows)
-    return ((f"[{','.join(piece)}]", len(piece)) for piece in pieces(map(encode, filled)))
+def updates(columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> Iterator[str]:
+    """Return the statements that change these columns of tasks, and fail unless all tasks are found.
 
-
-def _json_table_type(name: str) -> str:
-    match schema.tasks.c[name].type:
-        case BigInteger() | Integer():
-            return "BIGINT"
-        case Boolean():
-            return "TINYINT"
-        case Float():
-            return "DOUBLE"
-        case DateTime():
-            return "DATETIME(6)"
-        case String(length=int(length)):
-            # MariaDB cuts here without an error. One character more than fits, and the column refuses it.
-            return f"VARCHAR({length + 1}) {UTF8}"
-        case _:
-            # JSON travels as a text inside the document: MariaDB's JSON_TABLE has no JSON type.
-            return f"LONGTEXT {UTF8}"
-
-
-@cache
-def update_from_json(names: tuple[str, ...]) -> str:
-    """Return the statement that changes these columns; its parameter is one of `documents`.
-
-    A row has the id and in `was` the revision before; one whose task has another is passed over.
+    A row is the id of the task, the revision that it must have, and the values.
     """
-    # A value that does not fit must fail the batch, not become NULL, which is JSON_TABLE's default.
-    columns = ", ".join(
-        f"{name} {_json_table_type(name)} PATH '$.{name}' NULL ON EMPTY ERROR ON ERROR" for name in ("id", *names)
-    )
-    assignments = ", ".join(f"tasks.{name} = changed.{name}" for name in names)
-    return (
-        f"UPDATE tasks JOIN JSON_TABLE(%s, '$[*]' COLUMNS (was BIGINT PATH '$.was', {columns})) AS changed "  # noqa: S608  (names of ours)
-        f"ON tasks.id = changed.id AND tasks.revision = changed.was SET {assignments}"
-    )
-
-
-def check_changed(number: int) -> str:
-    """Return the statement that fails unless the UPDATE right before it has found so many rows."""
-    return _check("ROW_COUNT()", number)
+    for part in pieces(rows, _characters, MOST_ROWS):
+        ids, revisions, *values = zip(*part, strict=True)
+        assignments = ", ".join(f"{name} = {_by_id(ids, each)}" for name, each in zip(columns, values, strict=True))
+        yield f"UPDATE tasks SET {assignments} WHERE {_are(ids, revisions)}"  # noqa: S608  (names and numbers of ours)
+        yield _check("ROW_COUNT()", len(part))
 
 
 def check_unchanged(tasks: Collection[Task]) -> str:
     """Return the statement that fails unless all these tasks have these revisions."""
-    ids = ", ".join(str(task.id) for task in tasks)
-    # No two tasks ever have the same one.
-    revisions = ", ".join(str(task.revision) for task in tasks)
-    found = f"(SELECT COUNT(*) FROM tasks WHERE id IN ({ids}) AND revision IN ({revisions}))"  # noqa: S608  (numbers of ours)
-    return _check(found, len(tasks))
+    condition = _are([task.id for task in tasks], [task.revision for task in tasks])
+    return _check(f"(SELECT COUNT(*) FROM tasks WHERE {condition})", len(tasks))  # noqa: S608  (numbers of ours)
+
+
+def _characters(row: tuple[Any, ...]) -> int:
+    return sum(len(value) for value in row if isinstance(value, str))
+
+
+def _by_id(ids: Sequence[int], values: Sequence[Any]) -> str:
+    """Return one value for all, or one for each: most columns change to the same in all rows."""
+    if values.count(values[0]) == len(values):
+        return literal(values[0])
+    branches = " ".join(f"WHEN {task_id} THEN {literal(value)}" for task_id, value in zip(ids, values, strict=True))
+    return f"CASE id {branches} END"
+
+
+def _are(ids: Sequence[int], revisions: Sequence[int]) -> str:
+    # No two tasks ever have the same revision.
+    return f"id IN ({', '.join(map(str, ids))}) AND revision IN ({', '.join(map(str, revisions))})"
 
 
 def _check(number: str, expected: int) -> str:

@@ -1,7 +1,7 @@
 """The writer's statements: lock, insert, change and delete in batches, by hand where it is hot.
 
-A batch costs a few statements whatever its size. Rows with different values are changed by one statement: MySQL and
-MariaDB join a JSON document that is one parameter, SQLite runs one prepared statement for each row.
+A batch costs a few statements whatever its size. Rows with different values are changed by one statement on MySQL and
+MariaDB; SQLite runs one prepared statement for each row.
 """
 
 import json
@@ -34,7 +34,7 @@ from taskplane.server.store.records import (
     task_row,
     time_text,
 )
-from taskplane.server.store.task_updates import check_changed, check_unchanged, documents, update_from_json
+from taskplane.server.store.task_updates import check_unchanged, updates
 from taskplane.server.store.transactions import Begin
 
 _WAITING = (TaskStatus.PENDING, TaskStatus.PAUSED)
@@ -171,24 +171,25 @@ class WriteTransaction:
     def update_tasks(self, tasks: Sequence[Task]) -> None:
         """Store what has changed of the tasks, which must be locked."""
         self._note(tasks)
-        by_columns: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
+        by_columns: dict[tuple[str, ...], list[tuple[Any, ...]]] = defaultdict(list)
         for task in tasks:
             before = self._locked[task.id]
             values = changed_values(before, task)
-            by_columns[tuple(sorted(values))].append({"id": task.id, "was": before.revision, **values})
+            by_columns[tuple(values)].append((task.id, before.revision, *values.values()))
             self._unchecked.discard(task.id)
         for columns, rows in by_columns.items():
             self._update(columns, rows)
 
-    def _update(self, columns: tuple[str, ...], rows: Sequence[Mapping[str, Any]]) -> None:
+    def _update(self, columns: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> None:
         if self._is_sqlite:
-            assignments = ", ".join(f"{name} = :{name}" for name in columns)
-            statement = f"UPDATE tasks SET {assignments} WHERE id = :id AND revision = :was"  # noqa: S608  (column names of ours)
-            self._connection.exec_driver_sql(statement, list(rows))
+            assignments = ", ".join(f"{name} = ?" for name in columns)
+            statement = f"UPDATE tasks SET {assignments} WHERE id = ? AND revision = ?"  # noqa: S608  (column names of ours)
+            self._connection.exec_driver_sql(
+                statement, [(*values, task_id, revision) for task_id, revision, *values in rows]
+            )
         else:
-            for document, number in documents(rows):
-                self._outbox.execute(update_from_json(columns), (document,))
-                self._outbox.execute(check_changed(number))
+            for statement in updates(columns, rows):
+                self._outbox.execute(statement)
 
     def delete_tasks(self, task_ids: Iterable[int]) -> None:
         """Delete tasks; history and checkpoints go with them."""

@@ -160,7 +160,7 @@ class Batch:
         """
         taken: list[Assignment] = []
         freed: dict[int, str] = {}
-        # Not a lambda, which would hold the batch, which holds the transaction: none would be freed before a collection.
+        # Not a lambda: that would hold the batch, which holds the transaction, so none is freed before a collection.
         self._transaction.undoing.append(partial(self._slots.undo, taken, freed))
         for task_id in self._changed:
             if self._tasks[task_id].status is not TaskStatus.RUNNING and (unit_id := self._slots.vacate(task_id)):
