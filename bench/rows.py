@@ -3,7 +3,6 @@
 Both are made after a task that the server itself has brought to SUCCESS, so they have the columns that it fills.
 """
 
-import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -101,15 +100,9 @@ def _insert(connection: Connection, table: str, rows: Sequence[Row]) -> None:
 
 
 def _update(connection: Connection, names: Sequence[str], row: Row, ids: range) -> None:
-    document = [{name: row[name] for name in names} | {"id": task_id} for task_id in ids]
-    columns = ", ".join(f"{name} VARCHAR(255) PATH '$.{name}'" for name in names)
-    changes = ", ".join(f"tasks.{name} = changed.{name}" for name in names)
-    tell(
-        connection,
-        f"UPDATE tasks JOIN JSON_TABLE(%s, '$[*]' COLUMNS (id BIGINT PATH '$.id', {columns})) AS changed"
-        f" ON tasks.id = changed.id SET {changes}",
-        json.dumps(document, default=str),
-    )
+    changes = ", ".join(f"{name} = %s" for name in names)
+    listed = ", ".join(map(str, ids))
+    tell(connection, f"UPDATE tasks SET {changes} WHERE id IN ({listed})", *(row[name] for name in names))
 
 
 def add_finished(url: str, count: int) -> None:

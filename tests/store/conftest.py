@@ -11,9 +11,9 @@ from sqlalchemy import Connection, Engine, create_engine, event
 
 from taskplane.server.store import outbox
 from taskplane.server.store.database import Database
-from taskplane.server.store.engine import execute_message
 from taskplane.server.store.migrate import migrate
 from taskplane.server.store.schema import id_blocks, metadata
+from taskplane.server.store.session import execute_message
 from taskplane.server.store.store import Store
 
 

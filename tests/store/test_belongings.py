@@ -11,7 +11,7 @@ from stored import insert
 from taskplane.server.core.ledger import CommandState, LedgerEntry
 from taskplane.server.core.task import Checkpoint, TaskStatus, Transition, Verb
 from taskplane.server.store import schema
-from taskplane.server.store.engine import AlreadyStored
+from taskplane.server.store.driver_errors import AlreadyStored
 from taskplane.server.store.store import Store
 from taskplane.server.store.writing import StoredRequest, WriteTransaction
 

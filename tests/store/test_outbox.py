@@ -7,7 +7,7 @@ from builders import a_task
 from conftest import SERVERS
 from stored import insert
 
-from taskplane.server.store.engine import AlreadyStored
+from taskplane.server.store.driver_errors import AlreadyStored
 from taskplane.server.store.outbox import MOST_CHARACTERS
 from taskplane.server.store.store import Store
 from taskplane.server.store.writing import WriteTransaction

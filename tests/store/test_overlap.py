@@ -14,7 +14,7 @@ from stored import before_commit, insert, kill
 
 from taskplane.server.core.task import Progress, TaskStatus
 from taskplane.server.store.database import Database
-from taskplane.server.store.engine import AlreadyStored
+from taskplane.server.store.driver_errors import AlreadyStored
 from taskplane.server.store.live_rows import LiveRow
 from taskplane.server.store.store import Store
 from taskplane.server.store.transactions import UnderWay

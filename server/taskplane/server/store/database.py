@@ -14,7 +14,8 @@ from typing import TypeVar
 from sqlalchemy import Connection
 from sqlalchemy.exc import InterfaceError, OperationalError
 
-from taskplane.server.store.engine import make_engine, make_writing_engine, translated
+from taskplane.server.store.driver_errors import translated
+from taskplane.server.store.engine import make_engine, make_writing_engine
 from taskplane.server.store.transactions import Begin, Transaction, UnderWay
 from taskplane.server.store.writer import Writer
 

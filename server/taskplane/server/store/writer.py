@@ -18,15 +18,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.util import greenlet_spawn
 
 from taskplane.server.core.errors import DatabaseUnavailable
-from taskplane.server.store.engine import (
-    SILENT_SECONDS,
-    end_session,
-    is_duplicate,
-    is_unexpected,
-    may_be_tried_again,
-    session_lock,
-    translated,
-)
+from taskplane.server.store.driver_errors import is_duplicate, is_unexpected, may_be_tried_again, translated
+from taskplane.server.store.session import SILENT_SECONDS, end_session, session_lock
 from taskplane.server.store.transactions import Begin, Transaction, UnderWay
 
 log = logging.getLogger(__name__)

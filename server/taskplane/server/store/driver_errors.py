@@ -1,0 +1,56 @@
+"""What the errors of the database's drivers mean."""
+
+import pymysql
+from sqlalchemy.exc import DBAPIError
+
+from taskplane.server.core.errors import DatabaseUnavailable
+
+# MySQL: lock wait timeout, deadlock. The server has rolled back; the same transaction may be tried again.
+_RETRYABLE_MYSQL_ERRORS = frozenset({1205, 1213})
+_DUPLICATE_MYSQL_ERROR = 1062
+# A subquery with two rows, which is what the checks of task_updates fail with.
+_UNEXPECTED_MYSQL_ERROR = 1242
+# Lost in the middle of a transaction, which is then undone: 2006 gone away, 2013 lost.
+_LOST_MYSQL_ERRORS = frozenset({2006, 2013})
+# Too many connections, shutting down, read only, out of disk; cannot connect, gone away, lost.
+_AWAY_MYSQL_ERRORS = frozenset({1040, 1053, 1290, 1021, 1114, 2002, 2003, 2006, 2013, 2014, 2055})
+_AWAY_SQLITE_SIGNS = ("is locked", "disk I/O error", "unable to open", "is full", "readonly")
+
+
+class AlreadyStored(Exception):
+    """A row that was to be new is there."""
+
+
+def is_lost(error: pymysql.Error) -> bool:
+    """Whether the connection is gone."""
+    return isinstance(error, pymysql.InterfaceError) or error.args[0] in _LOST_MYSQL_ERRORS
+
+
+def is_duplicate(error: DBAPIError) -> bool:
+    """Whether a row was refused since its key is taken."""
+    return _code(error) == _DUPLICATE_MYSQL_ERROR or "UNIQUE constraint" in str(error.orig)
+
+
+def is_unexpected(error: DBAPIError) -> bool:
+    """Whether a row was not as it was taken to be."""
+    return _code(error) == _UNEXPECTED_MYSQL_ERROR
+
+
+def may_be_tried_again(error: DBAPIError) -> bool:
+    """Whether the database has undone the transaction for a reason that may be over the next time."""
+    return error.connection_invalidated or _code(error) in _RETRYABLE_MYSQL_ERRORS | _LOST_MYSQL_ERRORS
+
+
+def translated(error: DBAPIError) -> Exception:
+    """DatabaseUnavailable for what waiting can mend, AlreadyStored, or the error itself if it is our own mistake."""
+    if is_duplicate(error):
+        return AlreadyStored()
+    if error.connection_invalidated or _code(error) in _AWAY_MYSQL_ERRORS | _RETRYABLE_MYSQL_ERRORS:
+        return DatabaseUnavailable()
+    if any(sign in str(error.orig) for sign in _AWAY_SQLITE_SIGNS):
+        return DatabaseUnavailable()
+    return error
+
+
+def _code(error: DBAPIError) -> object:
+    return error.orig.args[0] if error.orig and error.orig.args else None

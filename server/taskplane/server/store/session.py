@@ -1,0 +1,115 @@
+"""A session of the writer with MySQL or MariaDB: how it begins, is spoken to, and is ended from outside."""
+
+import asyncio
+import inspect
+import logging
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+from uuid import uuid4
+
+import aiomysql
+import pymysql
+import sqlalchemy
+from pymysql.constants import CR
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.util import await_only
+
+from taskplane.server.core.errors import DatabaseUnavailable
+from taskplane.server.store.driver_errors import is_lost
+
+log = logging.getLogger(__name__)
+
+CONNECT_SECONDS = 5
+# A server that says nothing for so long is taken as lost.
+SILENT_SECONDS = 15
+# How often it is looked whether a session has ended.
+_POLL_SECONDS = 0.02
+
+
+class _Session(aiomysql.Connection):  # type: ignore[misc]  # (it has no types)
+    """A connection of the writer, which the database knows by a lock that is held as long as its session lasts."""
+
+    def __init__(self, *, init_command: str, **settings: Any) -> None:
+        self.lock = f"taskplane-{uuid4().hex}"
+        self._has_committed = False
+        super().__init__(init_command=f"{init_command}, @held = GET_LOCK('{self.lock}', 0)", **settings)
+
+    async def execute_message(self, statements: Sequence[str], *, commits: bool) -> None:
+        """Execute statements in one round trip, with COMMIT as the last one if `commits`."""
+        await self.query(";\n".join([*statements, "COMMIT"] if commits else statements))
+        while self._result.has_next:  # a cursor would tell, but ask for warnings too
+            await self.next_result()
+        self._has_committed = commits
+
+    async def commit(self) -> None:
+        """Commit, unless the last message has."""
+        if not self._has_committed:
+            await super().commit()
+        self._has_committed = False
+
+
+def connector(url: sqlalchemy.URL, opened: deque[asyncio.Transport]) -> Any:
+    """Return what connects as PyMySQL does: with TLS if the server has it, only with TLS if the URL says how."""
+    _, named = sqlalchemy.create_engine(url).dialect.create_connect_args(url)
+    blocking: Any = pymysql.Connection(**named, defer_connect=True)
+    tls = blocking.ctx if blocking.ssl else None
+    needs_tls = any(name.startswith("ssl_") for name in url.query if name != "ssl_disabled")
+    # A URL may have settings that only PyMySQL knows, like timeouts: this driver has none, and ours for all it does.
+    known = inspect.signature(aiomysql.connect).parameters.keys() - {"ssl"}
+
+    async def connect(**settings: Any) -> aiomysql.Connection:
+        connection = _Session(**{name: value for name, value in settings.items() if name in known}, ssl=tls)
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await connection._connect()  # noqa: SLF001  (aiomysql.connect does no more, but for its own class)
+        except TimeoutError as error:
+            raise pymysql.OperationalError(CR.CR_CONN_HOST_ERROR, "the server does not answer") from error
+        opened.append(connection._writer.transport)  # noqa: SLF001  (there is no other way to know)
+        if needs_tls and not connection._secure:  # noqa: SLF001  (ditto)
+            connection.close()
+            raise pymysql.OperationalError(CR.CR_SSL_CONNECTION_ERROR, "the server does not support TLS")
+        return connection
+
+    return connect
+
+
+def execute_message(connection: Connection, statements: Sequence[str], *, commits: bool = False) -> None:
+    """Execute statements on a writing engine of MySQL or MariaDB in one round trip, which may end with COMMIT.
+
+    Raises DBAPIError for the first that fails; those behind it, and COMMIT, are not executed.
+    """
+    session: Any = connection.connection.driver_connection
+    try:
+        await_only(session.execute_message(statements, commits=commits))
+    except pymysql.Error as error:
+        lost = is_lost(error)
+        if lost:
+            connection.invalidate(error)
+        raise DBAPIError.instance(None, None, error, pymysql.Error, connection_invalidated=lost) from error
+    if commits:
+        connection.commit()  # no trip: only SQLAlchemy has to know
+
+
+def session_lock(connection: Connection) -> str:
+    """Return the lock by which the database knows the session of a writing connection; empty for SQLite."""
+    return getattr(connection.connection.driver_connection, "lock", "")
+
+
+def end_session(connection: Connection, lock: str) -> None:
+    """End the session behind a lost connection: what it was still doing is done then, or never will be.
+
+    To the database a message is no less to be executed since nobody waits for the answer any more. Raises
+    DatabaseUnavailable if it does not end.
+    """
+    give_up_at = time.monotonic() + SILENT_SECONDS
+    while session := connection.exec_driver_sql("SELECT IS_USED_LOCK(%s)", (lock,)).scalar():
+        if time.monotonic() > give_up_at:
+            raise DatabaseUnavailable
+        try:
+            connection.exec_driver_sql(f"KILL CONNECTION {session}")
+        except DBAPIError as error:
+            log.info("a session is left to end by itself: %r", error)
+        time.sleep(_POLL_SECONDS)
