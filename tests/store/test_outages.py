@@ -3,12 +3,13 @@
 import asyncio
 import logging
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import Any
 
 import pytest
-from builders import PATIENCE_SECONDS, a_task
+from builders import NOW, PATIENCE_SECONDS, a_task
 from conftest import SERVERS
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.util import await_only
@@ -18,7 +19,7 @@ from taskplane.server.core.errors import Code, DatabaseUnavailable
 from taskplane.server.store.database import Database
 from taskplane.server.store.reading import TaskFilter
 from taskplane.server.store.store import Store
-from taskplane.server.store.writing import WriteTransaction
+from taskplane.server.store.writing import StoredRequest, WriteTransaction
 
 # SQLite locks the whole database and takes values of any length: nothing to see there.
 on_servers = pytest.mark.parametrize("database", SERVERS, indirect=True)
@@ -162,6 +163,16 @@ async def test_a_connection_that_breaks_in_commit_is_resolved_by_reading_back(
         await insert(store, a_task(id=1, revision=1))
     assert await store.get_task(1) == a_task(id=1, revision=1)
     assert "broke before COMMIT was answered" in caplog.text
+
+
+@on_servers
+async def test_a_request_id_is_not_forgotten_when_the_connection_breaks(store: Store, engine: Engine) -> None:
+    """Nor if the request has changed nothing: repeated later it could."""
+    request = StoredRequest("request-1", "PauseTask", "a" * 64, (1,))
+    with before_commit(partial(kill, engine)):
+        await store.transaction(lambda transaction: transaction.insert_requests([request], NOW))
+    stored = await store.transaction(lambda transaction: transaction.requests([request.request_id]))
+    assert stored == {request.request_id: request}
 
 
 @on_servers

@@ -59,6 +59,22 @@ async def test_what_is_decided_on_what_another_server_has_changed_is_decided_aga
     assert [task and task.priority for task in (await store.get_task(1), await store.get_task(2))] == [6, 1]
 
 
+async def test_what_was_decided_before_a_task_was_read_again_is_checked_too(store: Store, engine: Engine) -> None:
+    await insert(store, a_task(RUNNING, id=1, revision=1, execution_unit_id="unit-1"))
+    with engine.begin() as other:
+        other.execute(text("UPDATE tasks SET priority = 5, revision = 6, updated_at = updated_at"))
+
+    def add_one(transaction: WriteTransaction) -> None:
+        task = transaction.lock_tasks([1])[1]
+        transaction.lock_running_on("unit-1")
+        transaction.update_tasks([task.but(priority=task.priority + 1, revision=task.revision + 7)])
+
+    await store.transaction(add_one)
+    stored = await store.get_task(1)
+    assert stored
+    assert stored.priority == 6
+
+
 async def test_what_another_server_has_changed_is_not_deleted(store: Store, engine: Engine) -> None:
     await insert(store, a_task(id=1, revision=1))
     with engine.begin() as other:

@@ -78,6 +78,7 @@ class WriteTransaction:
         # What tells in the database whether this transaction is there: revisions are unique.
         self._stored: tuple[int, int] | None = None
         self._deleted: list[int] = []
+        self._request_id = ""
 
     @property
     def touched(self) -> set[int]:
@@ -93,6 +94,8 @@ class WriteTransaction:
             return connection.execute(query).first() is not None
         if self._deleted:
             return connection.execute(select(table.c.id).where(table.c.id == self._deleted[0])).first() is None
+        if self._request_id:
+            return bool(stored_requests(connection, [self._request_id]))
         return True
 
     def next_task_ids(self, count: int) -> range:
@@ -289,21 +292,17 @@ class WriteTransaction:
                 f"DELETE FROM task_checkpoints WHERE task_id = {task_id} AND number < ({oldest_kept})"  # noqa: S608  (ditto)
             )
 
-    def requests(self, request_ids: Iterable[str]) -> dict[str, StoredRequest]:
+    def requests(self, request_ids: Sequence[str]) -> dict[str, StoredRequest]:
         """Return those of the request ids that were answered before."""
-        table = schema.task_requests
-        ids = list(request_ids)
-        if not ids:
+        if not request_ids:
             return {}
         self._wait_for_last()
-        rows = self._connection.execute(select(table).where(table.c.request_id.in_(ids)))
-        return {
-            row.request_id: StoredRequest(row.request_id, row.method, row.fingerprint, tuple(row.task_ids), row.answer)
-            for row in rows
-        }
+        return stored_requests(self._connection, request_ids)
 
     def insert_requests(self, requests: Sequence[StoredRequest], now: datetime) -> None:
         """Remember answered request ids."""
+        if requests:
+            self._request_id = requests[0].request_id
         self._outbox.insert(
             "task_requests",
             ("request_id", "method", "fingerprint", "task_ids", "created_at"),
@@ -366,5 +365,17 @@ class WriteTransaction:
             # PyMySQL and SQLAlchemy together take ten times as long over fifty columns as json does over one text.
             query = query.with_only_columns(TASK_DOCUMENT, maintain_column_froms=True)
             found = [task_of(task_row(json.loads(text))) for text in self._connection.scalars(query)]
-        self._locked.update((task.id, task) for task in found)
+        for task in found:
+            # What was decided on what was known before is still to be checked against that.
+            self._locked.setdefault(task.id, task)
         return found
+
+
+def stored_requests(connection: Connection, request_ids: Sequence[str]) -> dict[str, StoredRequest]:
+    """Return those of the request ids that were answered before."""
+    table = schema.task_requests
+    rows = connection.execute(select(table).where(table.c.request_id.in_(request_ids)))
+    return {
+        row.request_id: StoredRequest(row.request_id, row.method, row.fingerprint, tuple(row.task_ids), row.answer)
+        for row in rows
+    }
