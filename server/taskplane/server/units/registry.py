@@ -1,7 +1,7 @@
 """All units that are known, and what each is doing at this moment.
 
-The database is the truth about tasks; this is its shadow in memory, kept up by every commit, so that the dispatcher
-knows the free slots without asking.
+The database is the truth about tasks; this is its shadow in memory, kept up by every commit. Which slots are free is
+known one step earlier, in the transaction that is decided: see core.placement.
 """
 
 import asyncio
