@@ -1,22 +1,26 @@
 """What waits gets the slots that become free, in the transaction that frees them, without the table being asked."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime
 
 import pytest
-from builders import ALICE, TASK_TYPE, a_spec, an_offer, speaker_of
-from deeds import REPORTS, do
+from builders import ALICE, PATIENCE_SECONDS, TASK_TYPE, a_spec, an_offer, speaker_of
+from deeds import AT_ONCE, REPORTS, do
 from writer import ClaimingStates, CountingStore, HeldCommit
 
 from taskplane.server.core.change import Change
+from taskplane.server.core.placement import Slots
 from taskplane.server.core.task import Task, TaskStatus, Verb
 from taskplane.server.store.database import Database
+from taskplane.server.store.reading import TaskFilter
 from taskplane.server.store.store import Store
 from taskplane.server.store.writing import WriteTransaction
 from taskplane.server.tasks import batch, group_commit
-from taskplane.server.tasks.batch import Batch
+from taskplane.server.tasks.batch import Batch, Committed
 from taskplane.server.tasks.group_commit import GroupCommit
+from taskplane.server.tasks.live import LiveAttempts
 from taskplane.server.tasks.proposals import ChangeTask, CreateTasks
 
 PENDING, RUNNING, SUCCESS, FAILED, PAUSED, CANCELLED = TaskStatus
@@ -130,6 +134,46 @@ async def test_what_another_server_has_taken_is_passed_over(
     await database.close()
     await commits.submit(reported("succeeded", first))
     assert await status_of(store, first, taken, third) == [SUCCESS, CANCELLED, RUNNING]
+
+
+@asynccontextmanager
+async def another_server(url: str) -> AsyncIterator[tuple[ClaimingStates, GroupCommit, list[Committed]]]:
+    """The writer of a second server over the same database, and what its listeners hear."""
+    database, slots = Database(url), Slots()
+    store = CountingStore(database)
+    commits, told = GroupCommit(store, LiveAttempts(store), slots), list[Committed]()
+    commits.listeners.append(told.extend)
+    running = asyncio.create_task(commits.run())
+    yield ClaimingStates(commits, AT_ONCE, slots), commits, told
+    commits.stop()
+    await running
+    await database.close()
+
+
+async def test_two_servers_at_one_backlog_start_each_task_once(
+    states: ClaimingStates, commits: GroupCommit, store: CountingStore, told: list[Committed], url: str
+) -> None:
+    async def work(states: ClaimingStates, commits: GroupCommit, told: list[Committed]) -> None:
+        while await store.count_tasks(TaskFilter(statuses=(SUCCESS,))) < len(tasks):
+            states.slots.look_again()
+            await states.fill_slots()
+            while started := [each.dispatch.task for each in told if each.dispatch]:
+                told.clear()
+                await asyncio.gather(*(commits.submit(reported("succeeded", task)) for task in started))
+
+    async with another_server(url) as other:
+        tasks = await states.create([a_spec(start=True)] * 30, ALICE)
+        tasks += await other[0].create([a_spec(start=True)] * 30, ALICE)
+        for unit_id, server in (("unit-1", states), ("unit-2", other[0])):
+            server.slots.offer(an_offer(unit_id, capacity=3))
+            await server.fill_slots()
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await asyncio.gather(work(states, commits, told), work(*other))
+    histories = [await store.list_transitions(task.id, after_revision=0, limit=10) for task in tasks]
+    # Each server has a block of revisions, so these do not tell what came first.
+    assert {tuple(sorted(each.to_status for each in history)) for history in histories} == {(PENDING, RUNNING, SUCCESS)}
+    starts = [each.reason for history in histories for each in history if each.to_status is RUNNING]
+    assert {reason.rpartition(" ")[2] for reason in starts} == {"unit-1", "unit-2"}
 
 
 async def test_what_fits_no_unit_does_not_keep_others_from_their_slot(
