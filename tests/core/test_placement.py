@@ -8,8 +8,8 @@ from builders import NOW, TASK_TYPE, a_checkpoint, a_task, an_offer, at
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskplane.server.core.backlog import Queued
-from taskplane.server.core.placement import Assignment, Offer, Slots, is_due, kind_of
+from taskplane.server.core.backlog import Queued, kind_of
+from taskplane.server.core.placement import Assignment, Offer, Slots, is_due
 from taskplane.server.core.task import Task, TaskStatus
 
 # Tasks of others, which are not placed by a test but run already.

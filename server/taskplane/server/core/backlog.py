@@ -18,6 +18,8 @@ from taskplane.server.core.task import Task
 Turn = tuple[int, datetime, int]
 # The unit labels that a task asks for.
 Labels = frozenset[tuple[str, str]]
+# What of a task decides which units suit it: its type and the labels that it asks for.
+Kind = tuple[str, Labels]
 # So many waiting tasks are kept of a type; what is behind them is read when it is needed.
 MOST_KEPT = 5_000
 
@@ -32,12 +34,22 @@ class Queued(NamedTuple):
     @classmethod
     def of(cls, task: Task) -> Self:
         """Return what matters of a task that is queued."""
-        return cls(turn_of(task), task.task_type, frozenset(task.unit_labels.items()))
+        return cls(turn_of(task), *kind_of(task))
 
     @property
     def task_id(self) -> int:
         """Whose turn it is."""
         return self.turn[-1]
+
+    @property
+    def kind(self) -> Kind:
+        """Which units suit it."""
+        return self.task_type, self.labels
+
+
+def kind_of(task: Task) -> Kind:
+    """Return what decides which units suit a task."""
+    return task.task_type, frozenset(task.unit_labels.items())
 
 
 def turn(priority: int, queued_at: datetime, task_id: int) -> Turn:
@@ -110,7 +122,8 @@ class Backlog:
         if not is_whole:
             for task_type in task_types:
                 line = self._lines[task_type]
-                line.end = first[-1] if line.reaches(first[-1]) else line.end
+                if line.reaches(first[-1]):
+                    line.end = first[-1]
 
     def put(self, queued: Queued) -> None:
         """Take that a task waits, or waits in another place than before."""

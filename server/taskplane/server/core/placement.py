@@ -11,11 +11,9 @@ from itertools import count
 
 from sortedcontainers import SortedList
 
-from taskplane.server.core.backlog import Backlog, Labels, Queued
+from taskplane.server.core.backlog import Backlog, Kind, Queued, kind_of
 from taskplane.server.core.task import Task, TaskStatus
 
-# What of a task decides which units suit it: its type and the labels that it asks for.
-Kind = tuple[str, Labels]
 # Kinds of task for which the units that suit are kept in order. Labels are made up by clients, without an end.
 MAX_QUEUES = 10_000
 
@@ -54,11 +52,6 @@ def is_due(task: Task, now: datetime) -> bool:
     """Whether the task waits for nothing but a slot."""
     waits = task.queued_at is not None and task.status in {TaskStatus.PENDING, TaskStatus.PAUSED}
     return waits and (task.not_before is None or task.not_before <= now)
-
-
-def kind_of(task: Task) -> Kind:
-    """Return what decides which units suit a task."""
-    return task.task_type, frozenset(task.unit_labels.items())
 
 
 class _Place:
@@ -106,8 +99,8 @@ class Slots:
         """Take that a unit takes work, or what it has to offer now."""
         self._close(offer.unit_id)
         place = self._places[offer.unit_id] = _Place(offer, self._loads[offer.unit_id])
-        for (task_type, labels), queue in self._queues.items():
-            if offer.suits((task_type, labels)):
+        for kind, queue in self._queues.items():
+            if offer.suits(kind):
                 place.queues.append(queue)
         self._show(place)
         self._call_for_a_look(place)
@@ -172,7 +165,7 @@ class Slots:
     def may_have_room(self, queued: Queued) -> bool:
         """Whether a task may get a slot now, by what is known without it."""
         is_held = queued.task_id in self._holder_of
-        return is_held or self._least_loaded((queued.task_type, queued.labels)) is not None
+        return is_held or self._least_loaded(queued.kind) is not None
 
     def types_to_look_at(self) -> frozenset[str]:
         """Return the types of which something in the backlog may have room since it was looked at last."""

@@ -12,7 +12,7 @@ from taskplane.server.core.task import Progress
 from taskplane.server.store.records import time_text
 
 # What JSON_TABLE makes of a text is by default in the character set of the database, which may not know all of it.
-UTF8 = "CHARACTER SET utf8mb4"
+_UTF8 = "CHARACTER SET utf8mb4"
 
 
 class LiveRow(NamedTuple):
@@ -52,7 +52,7 @@ def save_answers(connection: Connection, answers: Mapping[str, bytes]) -> None:
 
 _ANSWERS_FROM_JSON = (
     "UPDATE task_requests JOIN JSON_TABLE(%s, '$[*]' COLUMNS ("  # noqa: S608  (names of ours)
-    f"request_id VARCHAR(64) {UTF8} PATH '$[0]', answer LONGTEXT PATH '$[1]')) AS answered "
+    f"request_id VARCHAR(64) {_UTF8} PATH '$[0]', answer LONGTEXT PATH '$[1]')) AS answered "
     "ON task_requests.request_id = answered.request_id SET task_requests.answer = FROM_BASE64(answered.answer)"
 )
 
@@ -96,7 +96,7 @@ _LIVE_BY_ROW = (
 _LIVE_FROM_JSON = (
     "UPDATE tasks JOIN JSON_TABLE(%s, '$[*]' COLUMNS ("  # noqa: S608  (names of ours)
     "id BIGINT PATH '$.id', attempt INT PATH '$.attempt', progress DOUBLE PATH '$.progress', "
-    f"progress_message VARCHAR(1000) {UTF8} PATH '$.progress_message', progress_at DATETIME(6) PATH '$.progress_at', "
+    f"progress_message VARCHAR(1000) {_UTF8} PATH '$.progress_message', progress_at DATETIME(6) PATH '$.progress_at', "
     "accepted_at DATETIME(6) PATH '$.accepted_at', command_id VARCHAR(64) PATH '$.command_id', "
     "command_accepted_at DATETIME(6) PATH '$.command_accepted_at')) AS live "
     f"ON tasks.id = live.id AND tasks.attempt = live.attempt AND tasks.{_LIVE_STATUSES} "

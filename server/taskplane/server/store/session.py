@@ -101,8 +101,8 @@ def session_lock(connection: Connection) -> str:
 def end_session(connection: Connection, lock: str) -> None:
     """End the session behind a lost connection: what it was still doing is done then, or never will be.
 
-    To the database a message is no less to be executed since nobody waits for the answer any more. Raises
-    DatabaseUnavailable if it does not end.
+    To the database a message is no less to be executed since nobody waits for the answer any more. Blocks its thread
+    until it has ended. Raises DatabaseUnavailable if it does not end.
     """
     give_up_at = time.monotonic() + SILENT_SECONDS
     while session := connection.exec_driver_sql("SELECT IS_USED_LOCK(%s)", (lock,)).scalar():

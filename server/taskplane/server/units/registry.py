@@ -11,8 +11,9 @@ from datetime import datetime
 from enum import StrEnum
 from functools import partial
 
+from taskplane.server.core.backlog import Kind, kind_of
 from taskplane.server.core.clock import monotonic
-from taskplane.server.core.placement import Kind, Offer, Slots, kind_of, suits
+from taskplane.server.core.placement import Offer, Slots, suits
 from taskplane.server.core.task import Task, TaskStatus
 from taskplane.server.core.unit import Unit, UnitStatus
 from taskplane.server.tasks.batch import Committed
