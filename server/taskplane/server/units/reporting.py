@@ -21,7 +21,7 @@ from taskplane.server.core.report import (
     Report,
     Succeeded,
 )
-from taskplane.server.core.reports import REJECTED_START_DELAY, Speaker
+from taskplane.server.core.reports import Speaker
 from taskplane.server.core.task import Progress, Task
 from taskplane.server.tasks.live import LiveAttempts
 from taskplane.server.tasks.state_manager import TaskStateManager
@@ -154,9 +154,6 @@ class ReportDesk:
 
     def _rejected(self, session: Session, report: Report, rejected: Rejected) -> None:
         session.answered(report.command_id)
-        if report.command_id == start_id(report.task_id, report.attempt):
-            # Else it would be sent one task of the backlog after the other, as fast as it refuses them.
-            self._registry.withhold_slot(session.unit_id, REJECTED_START_DELAY.total_seconds())
         log.warning(
             "unit %s rejected %s of task %s: %s", session.unit_id, report.command_id, report.task_id, _text(rejected)
         )
