@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
-from builders import ALICE, a_spec
+from builders import ALICE, TASK_TYPE, a_spec
 from connected_unit import ConnectedUnit
 from deeds import do
 
@@ -187,6 +187,23 @@ async def test_a_refused_start_is_offered_again_without_a_retry(
     assert stored.not_before == stored.updated_at + REJECTED_START_DELAY
     (again,) = await unit.hears(1)
     assert (again.task_id, again.attempt) == (task_id, 2)
+
+
+async def test_a_unit_that_refuses_is_not_sent_the_whole_backlog(
+    connect: Connect, states: TaskStateManager, store: Store, registry: Registry
+) -> None:
+    unit = await connect()
+    first, *others = await queue(states, 9, 1, 1)
+    (start,) = await unit.hears(1)
+    await unit.says(start, Rejected("NO_SLOT", "busy"))
+    assert registry.slots.free([TASK_TYPE]) == 0
+    for task_id in (first, *others):
+        stored = await store.get_task(task_id)
+        assert stored
+        assert stored.status is TaskStatus.PENDING
+    (again,) = await unit.hears(1)
+    await unit.says(again, Succeeded(None))
+    assert await unit.hears(1), "and then as before"
 
 
 async def test_a_leaving_unit_hands_its_task_on(

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import count
 
 from sortedcontainers import SortedList
 
@@ -83,6 +84,8 @@ class Slots:
         self._places: dict[str, _Place] = {}
         self._unit_of: dict[int, str] = {}
         self._loads: Counter[str] = Counter()
+        # In place of tasks, whose ids are positive.
+        self._nobody = count(-1, -1)
         # Who holds which attempt of a task paused in memory.
         self._holder_of: dict[int, tuple[str, int]] = {}
         # Free slots by task type; those of a unit that accepts two types count for each.
@@ -119,6 +122,12 @@ class Slots:
         if unit_id is not None:
             self._change_load(unit_id, -1)
         return unit_id
+
+    def withhold(self, unit_id: str) -> int:
+        """Take one slot of a unit for nobody. Returns the number by which to `vacate` it."""
+        number = next(self._nobody)
+        self.occupy(number, unit_id)
+        return number
 
     def hold(self, task_id: int, unit_id: str, attempt: int) -> None:
         """Take that a unit holds an attempt paused in memory."""

@@ -155,6 +155,16 @@ class Registry:
             if event.transition or event.deleted:
                 self._follow(event.task, deleted=event.deleted)
 
+    def withhold_slot(self, unit_id: str, seconds: float) -> None:
+        """Give one slot of a unit to nobody for some time."""
+        number = self.slots.withhold(unit_id)
+
+        def give_back() -> None:
+            self.slots.vacate(number)
+            self.may_offer_more.set()
+
+        asyncio.get_running_loop().call_later(seconds, give_back)
+
     def hold(self, unit: KnownUnit, task_id: int, attempt: int) -> None:
         """Take that a unit holds an attempt paused in memory."""
         unit.held[task_id] = attempt

@@ -154,6 +154,11 @@ class ReportDesk:
 
     def _rejected(self, session: Session, report: Report, rejected: Rejected) -> None:
         session.answered(report.command_id)
+        unit = self._registry.find(session.unit_id)
+        is_start = report.command_id == start_id(report.task_id, report.attempt)
+        if is_start and unit and unit.runs(report.task_id, report.attempt):
+            # Else it would be sent one task of the backlog after the other, as fast as it refuses them.
+            self._registry.withhold_slot(session.unit_id, reports.REJECTED_START_DELAY.total_seconds())
         log.warning(
             "unit %s rejected %s of task %s: %s", session.unit_id, report.command_id, report.task_id, _text(rejected)
         )
