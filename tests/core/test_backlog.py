@@ -90,6 +90,17 @@ def test_what_was_read_before_all_was_forgotten_is_not_learned() -> None:
     assert backlog.page([TASK_TYPE], None, 1) is None
 
 
+def test_what_is_found_is_added_to_what_is_known_and_to_nothing_else() -> None:
+    backlog = knowing(queued(2))
+    moved = queued(1, priority=7)
+    backlog.put(moved)
+    assert backlog.add([queued(1), queued(3), queued(4, task_type=OTHER_TYPE)]) == {TASK_TYPE, OTHER_TYPE}
+    assert backlog.page([TASK_TYPE], None, 5) == [moved, queued(2), queued(3)]
+    assert backlog.page([OTHER_TYPE], None, 5) is None
+    assert backlog.add([queued(3)]) == set()
+    assert backlog.types() == [TASK_TYPE]
+
+
 class AsTheTable(RuleBasedStateMachine):
     """Whatever happens to the tasks that wait, a page that is known is the one that the table would give."""
 

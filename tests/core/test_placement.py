@@ -216,6 +216,16 @@ def test_what_waits_without_having_been_seen_is_looked_for_at_every_free_slot() 
     assert slots.types_to_look_at() == {TASK_TYPE}
 
 
+def test_what_others_have_queued_is_looked_at_when_it_is_found_first() -> None:
+    slots = slots_of(an_offer("a"))
+    look_at_all(slots, [])
+    waiting = [Queued.of(a_task(queued_at=NOW))]
+    slots.found(waiting)
+    assert slots.types_to_look_at() == slots.begin_look() == {TASK_TYPE}
+    slots.found(waiting)
+    assert slots.types_to_look_at() == set()
+
+
 def test_a_slot_that_opens_during_a_look_calls_for_another() -> None:
     slots = slots_of(an_offer("a", capacity=2), loads={"a": 1})
     assert slots.begin_look() == {TASK_TYPE}

@@ -47,6 +47,7 @@ async def test_the_highest_priority_comes_first_then_the_oldest(store: Store) ->
     )
     assert await claimed(store) == [3, 5, 4, 2, 6, 1]
     assert await claimed(store, limit=2) == [3, 5]
+    assert [each.task_id for each in await store.queued_tasks([TASK_TYPE], NOW, 4)] == [3, 5, 4, 2]
 
 
 async def test_only_what_wants_to_run_and_is_due_is_claimed(store: Store) -> None:

@@ -133,7 +133,7 @@ def test_the_database_is_what_the_metadata_says(engine: Engine) -> None:
 
 def is_comparable(item: SchemaItem, name: str | None, kind: str, *_: object) -> bool:
     """Leave out what Alembic cannot compare: the order in an index, and SQLite's own name of one of two idx_status."""
-    return name not in {"idx_claim", "idx_status", "idx_execution_units_status"} or kind != "index"
+    return name not in {"idx_queue", "idx_status", "idx_execution_units_status"} or kind != "index"
 
 
 def differ(_context: object, _column: object, _described: object, found: object, wanted: object) -> bool | None:
@@ -178,7 +178,7 @@ def test_the_requirements_tables_exist_exactly_as_given(empty: Engine) -> None:
 def test_every_database_has_the_requirements_columns_and_indexes(engine: Engine) -> None:
     ours = inspect(engine)
     required = {
-        "tasks": ("idx_status", "idx_created_at", "idx_task_type", "idx_claim"),
+        "tasks": ("idx_status", "idx_created_at", "idx_task_type", "idx_queue"),
         "task_status_history": ("idx_task_id", "idx_changed_at"),
         "execution_units": ("idx_unit_type",),
     }

@@ -66,11 +66,13 @@ def units(store: Store, states: TaskStateManager, registry: Registry, commits: G
 
 
 @pytest.fixture
-async def dispatcher(states: TaskStateManager, registry: Registry, commits: GroupCommit) -> AsyncIterator[Dispatcher]:
+async def dispatcher(
+    states: TaskStateManager, store: Store, registry: Registry, commits: GroupCommit
+) -> AsyncIterator[Dispatcher]:
     """The dispatcher, at work."""
-    dispatcher = Dispatcher(states, registry)
+    dispatcher = Dispatcher(states, store, registry)
     commits.listeners.append(dispatcher.follow)
-    running = asyncio.create_task(dispatcher.run())
+    running = asyncio.gather(dispatcher.run(), dispatcher.look_at_table())
     yield dispatcher
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)

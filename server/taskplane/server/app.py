@@ -85,7 +85,7 @@ class Server:
     def _build_units(self, registry: Registry) -> None:
         intervals = Intervals(self._config.heartbeat_seconds, self._config.lease_seconds)
         self._units = ExecutionUnitManager(self._store, self._states, registry, intervals)
-        self._dispatcher = Dispatcher(self._states, registry)
+        self._dispatcher = Dispatcher(self._states, self._store, registry)
         self._desk = ReportDesk(self._states, self._live, self._hub, registry)
         self._http_units = self._drive_units_over_http(registry, self._desk)
         # The registry hears first, since the others look things up in it.
@@ -130,6 +130,7 @@ class Server:
             self._live.run(),
             self._answers.run(),
             self._dispatcher.run(),
+            self._dispatcher.look_at_table(),
             Leases(self._states, registry, self._config.lease_seconds).run(),
             self._http_units.look_for_lost(),
             maintenance.expire_for_ever(),

@@ -1,6 +1,6 @@
 """What waits for a slot: the first of it, in memory, in the order in which slots are given out.
 
-The table has all of it. What was read there is kept up by every transaction, and forgotten when it may have become old.
+The table has all of it. What was read there is kept up by every transaction, and forgotten when one has failed.
 """
 
 from collections import Counter
@@ -21,7 +21,7 @@ Labels = frozenset[tuple[str, str]]
 # What of a task decides which units suit it: its type and the labels that it asks for.
 Kind = tuple[str, Labels]
 # So many waiting tasks are kept of a type; what is behind them is read when it is needed.
-MOST_KEPT = 5_000
+MOST_KEPT = 10_000
 
 
 class Queued(NamedTuple):
@@ -125,6 +125,20 @@ class Backlog:
                 if line.reaches(first[-1]):
                     line.end = first[-1]
 
+    def types(self) -> list[str]:
+        """Return the types of which something is known, if only that nothing waits."""
+        return list(self._lines)
+
+    def add(self, found: Iterable[Queued]) -> set[str]:
+        """Take that these waited a moment ago, unless something later is known of one. Returns the types of the others.
+
+        Those may wait no more either. That is noticed when it is their turn.
+        """
+        new = [queued for queued in found if queued.task_id not in self._by_id]
+        for queued in new:
+            self.put(queued)
+        return {queued.task_type for queued in new}
+
     def put(self, queued: Queued) -> None:
         """Take that a task waits, or waits in another place than before."""
         self.discard(queued.task_id)
@@ -148,7 +162,7 @@ class Backlog:
         return line.labels if line and line.end is None else None
 
     def forget(self) -> None:
-        """Forget all: others may have queued something, or a delay is over."""
+        """Forget all."""
         self._lines.clear()
         self._by_id.clear()
         self.age += 1

@@ -181,8 +181,12 @@ class Slots:
         self._to_look_at -= task_types
         return task_types
 
+    def found(self, waiting: Iterable[Queued]) -> None:
+        """Take that these waited a moment ago: others have queued them, or their delay is over."""
+        self._to_look_at |= self.backlog.add(waiting)
+
     def look_again(self) -> None:
-        """Forget what is known of the backlog: others may have queued something, or a delay is over."""
+        """Forget what is known of the backlog."""
         self.backlog.forget()
         self._to_look_at.update(task_type for task_type, free in self._free.items() if free)
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from sqlalchemy import JSON, DateTime, Row, String, literal_column
 
-from taskplane.server.core.backlog import Queued, turn
 from taskplane.server.core.ledger import CommandState, LedgerEntry
 from taskplane.server.core.limits import next_expiry
 from taskplane.server.core.task import (
@@ -123,17 +122,6 @@ def task_of(row: Any) -> Task:
         paused_seconds=row.paused_seconds,
         status_changed_at=_known(row.status_changed_at or row.created_at),
     )
-
-
-# What `queued_of` takes. Thousands of them are read: a text is the fastest way to a time.
-QUEUED_COLUMNS = ("id", "task_type", "priority", "CAST(queued_at AS CHAR)", "unit_labels")
-
-
-def queued_of(row: Sequence[Any]) -> Queued:
-    """Build what matters of a task that waits from a row with QUEUED_COLUMNS, none of which was converted."""
-    task_id, task_type, priority, queued_at, labels = row
-    whose = turn(priority, _known(datetime.fromisoformat(queued_at)), task_id)
-    return Queued(whose, task_type, frozenset(json.loads(labels).items()) if labels else frozenset())
 
 
 def _progress_of(row: Row[Any]) -> Progress | None:

@@ -86,7 +86,7 @@ tasks = Table(
     Column("checkpoint_attempt", Integer),
     Column("checkpoint_at", _DATETIME),
     Column("last_checkpoint_number", BigInteger, nullable=False, server_default="0"),
-    # Whether `queued_at` is set: what the claim's index needs, since it orders by priority before time.
+    # Whether `queued_at` is set: what the queue's index needs, since it orders by priority before time.
     Column("queued", Boolean(create_constraint=False), nullable=False, server_default="0"),
     Column("queued_at", _DATETIME),
     Column("queued_by", String(255)),
@@ -114,7 +114,8 @@ tasks = Table(
     Index("idx_status", "status"),
     Index("idx_created_at", "created_at"),
     Index("idx_task_type", "task_type"),
-    Index("idx_claim", "status", "queued", text("priority DESC"), "queued_at", "id"),
+    # Without the status, so that a task that waits for nothing does not move in it.
+    Index("idx_queue", "queued", text("priority DESC"), "queued_at", "id"),
     Index("idx_tasks_execution_unit_id", "execution_unit_id", "status"),
     Index("idx_tasks_expires_at", "expires_at"),
     mysql_charset="utf8mb4",

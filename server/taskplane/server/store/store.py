@@ -1,11 +1,12 @@
 """The store by intent: what the server asks of its database."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import TypeVar
 
 from sqlalchemy import Connection, delete
 
+from taskplane.server.core.backlog import Queued
 from taskplane.server.core.ledger import LedgerEntry
 from taskplane.server.core.task import Checkpoint, Task, Transition
 from taskplane.server.core.unit import Unit
@@ -14,6 +15,7 @@ from taskplane.server.store.database import Database
 from taskplane.server.store.heartbeats import save_heartbeats
 from taskplane.server.store.id_blocks import IdBlocks
 from taskplane.server.store.live_rows import LiveRow, save_answers, save_live
+from taskplane.server.store.queue import queued_tasks
 from taskplane.server.store.reading import TaskFilter
 from taskplane.server.store.recent import RecentTasks
 from taskplane.server.store.records import naive, unit_values
@@ -116,6 +118,10 @@ class Store:
     async def running_tasks(self) -> list[Task]:
         """Return all tasks in RUNNING."""
         return await self._database.read(reading.running_tasks)
+
+    async def queued_tasks(self, task_types: Collection[str], now: datetime, limit: int) -> list[Queued]:
+        """Return the first that are queued and due of these types, in the order in which they get slots."""
+        return await self._database.read(lambda connection: queued_tasks(connection, task_types, now, limit))
 
     async def get_unit(self, unit_id: str) -> Unit | None:
         """Return a unit as it was last stored."""

@@ -18,10 +18,10 @@ from taskplane.server.core.task import FINAL, Checkpoint, Task, TaskStatus, Tran
 from taskplane.server.store import schema
 from taskplane.server.store.id_blocks import IdBlocks
 from taskplane.server.store.outbox import Outbox
+from taskplane.server.store.queue import queued_tasks
 from taskplane.server.store.reading import get_checkpoint
 from taskplane.server.store.recent import RecentTasks
 from taskplane.server.store.records import (
-    QUEUED_COLUMNS,
     TASK_DOCUMENT,
     changed_values,
     checkpoint_of,
@@ -29,15 +29,12 @@ from taskplane.server.store.records import (
     json_text,
     naive,
     new_values,
-    queued_of,
     task_of,
     task_row,
     time_text,
 )
 from taskplane.server.store.task_updates import check_unchanged, updates
 from taskplane.server.store.transactions import Begin
-
-_WAITING = (TaskStatus.PENDING, TaskStatus.PAUSED)
 
 
 class StoredRequest(NamedTuple):
@@ -126,25 +123,9 @@ class WriteTransaction:
         return known | self._lock_and_read([task_id for task_id in ids if task_id not in known])
 
     def lock_queued(self, task_types: Collection[str], now: datetime, limit: int) -> list[Queued]:
-        """Return what is queued and due of these types, in order; skips what others have locked.
-
-        One query for each status, so that the claim's index gives the order: with a sort, SKIP LOCKED would lock
-        every row it reads, and where MySQL merges two indexes it would even wait.
-        """
+        """Return the first that are queued and due of these types, in order, without those that others have locked."""
         self._wait_for_last()
-        return sorted(each for status in _WAITING for each in self._queued(status, task_types, now, limit))[:limit]
-
-    def _queued(self, status: TaskStatus, task_types: Collection[str], now: datetime, limit: int) -> Iterable[Queued]:
-        mark, hint, lock = "%s", "FORCE INDEX (idx_claim)", "FOR UPDATE SKIP LOCKED"
-        if self._is_sqlite:
-            mark, hint, lock = "?", "", ""
-        query = (
-            f"SELECT {', '.join(QUEUED_COLUMNS)} FROM tasks {hint} WHERE status = {mark} AND queued = 1"  # noqa: S608  (marks)
-            f" AND task_type IN ({', '.join([mark] * len(task_types))})"
-            f" AND (not_before IS NULL OR not_before <= {mark})"
-            f" ORDER BY priority DESC, queued_at, id LIMIT {limit} {lock}"
-        )
-        return map(queued_of, self._connection.exec_driver_sql(query, (status.value, *task_types, time_text(now))))
+        return queued_tasks(self._connection, task_types, now, limit, locks=True)
 
     def lock_running_on(self, unit_id: str) -> list[Task]:
         """Return the RUNNING and PAUSED tasks whose last dispatch was to this unit."""

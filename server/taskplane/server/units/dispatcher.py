@@ -1,31 +1,37 @@
 """The dispatcher: sees to it that a transaction comes along whenever a queued task may have room.
 
 Every transaction gives free slots to queued tasks at its end, and the unit manager hears from its commit who got what.
-So the dispatcher proposes one only when nothing else may come: slots have become free, or a delay is over.
+So the dispatcher proposes one only when nothing else may come: slots have become free, or something waits that this
+server has not queued just now, since a delay is over or another one has queued it.
 """
 
 import asyncio
 import logging
 from collections.abc import Sequence
+from functools import partial
 
+from taskplane.server.core.backlog import Queued
+from taskplane.server.core.clock import utc_now
 from taskplane.server.core.errors import DatabaseUnavailable
-from taskplane.server.tasks.batch import Committed
+from taskplane.server.store.store import Store
+from taskplane.server.tasks.batch import LARGEST_PAGE, Committed
 from taskplane.server.tasks.state_manager import TaskStateManager
 from taskplane.server.units.registry import Registry
 
 log = logging.getLogger(__name__)
 
-# How often the queue is looked at without a cause: for tasks that other servers have queued.
+# How often the table is looked at for what others have queued.
 TICK_SECONDS = 1.0
 
 
 class Dispatcher:
     """Looks after the queue. `follow` must hear every commit, after the registry."""
 
-    def __init__(self, states: TaskStateManager, registry: Registry) -> None:
+    def __init__(self, states: TaskStateManager, store: Store, registry: Registry) -> None:
         self._states = states
+        self._store = store
         self._slots = registry.slots
-        # Set when there may be more to offer than before.
+        # Set when there may be more to offer than before, or more that waits.
         self._wake = registry.may_offer_more
 
     def follow(self, committed: Sequence[Committed]) -> None:
@@ -34,14 +40,15 @@ class Dispatcher:
             task = event.task
             if task.queued_at and task.not_before and task.not_before > task.updated_at:
                 delay = (task.not_before - task.updated_at).total_seconds()
-                asyncio.get_running_loop().call_later(delay, self._look_again)
+                asyncio.get_running_loop().call_later(delay, partial(self._found, [Queued.of(task)]))
         if self._slots.types_to_look_at():
             self._wake.set()
 
     async def run(self) -> None:
-        """Look after the queue for ever."""
+        """Propose a transaction whenever there is something to give out, for ever."""
         while True:
-            await self._pause()
+            await self._wake.wait()
+            self._wake.clear()
             if not self._slots.types_to_look_at():
                 continue
             try:
@@ -50,14 +57,22 @@ class Dispatcher:
                 log.warning("nothing can be dispatched: %s", error.message)
                 await asyncio.sleep(TICK_SECONDS)
 
-    async def _pause(self) -> None:
-        try:
-            async with asyncio.timeout(TICK_SECONDS):
-                await self._wake.wait()
-        except TimeoutError:
-            self._slots.look_again()
-        self._wake.clear()
+    async def look_at_table(self) -> None:
+        """Look for what others have queued, for ever."""
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            types = set(self._slots.backlog.types())
+            with_room = {task_type for task_type in types if self._slots.free([task_type])}
+            try:
+                # What waits for room in vain must not hide what has it.
+                for some in (with_room, types - with_room):
+                    if some:
+                        self._found(await self._store.queued_tasks(some, utc_now(), LARGEST_PAGE))
+            except DatabaseUnavailable as error:
+                log.debug("the queue is not looked at: %s", error.message)
+            # Also for what a transaction that has failed would have given out.
+            self._wake.set()
 
-    def _look_again(self) -> None:
-        self._slots.look_again()
+    def _found(self, waiting: Sequence[Queued]) -> None:
+        self._slots.found(waiting)
         self._wake.set()

@@ -1,0 +1,40 @@
+"""What waits for a slot, as the table has it: by the index that has it in the order in which slots are given out."""
+
+import json
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection
+
+from taskplane.server.core.backlog import Queued, turn
+from taskplane.server.store.records import time_text
+
+# None is converted by the driver: thousands are read, and a text is the fastest way to a time.
+_COLUMNS = "id, task_type, priority, CAST(queued_at AS CHAR), unit_labels"
+
+
+def queued_tasks(
+    connection: Connection, task_types: Collection[str], now: datetime, limit: int, *, locks: bool = False
+) -> list[Queued]:
+    """Return the first that are queued and due of these types, in order; locked, without those that others have locked.
+
+    The order must come from the index: with a sort, SKIP LOCKED would lock every row it reads, and where MySQL merges
+    two indexes it would even wait.
+    """
+    is_sqlite = connection.dialect.name == "sqlite"
+    mark, hint = ("?", "INDEXED BY idx_queue") if is_sqlite else ("%s", "FORCE INDEX (idx_queue)")
+    lock = "FOR UPDATE SKIP LOCKED" if locks and not is_sqlite else ""
+    query = (
+        f"SELECT {_COLUMNS} FROM tasks {hint} WHERE queued = 1"  # noqa: S608  (words of ours and marks)
+        f" AND task_type IN ({', '.join([mark] * len(task_types))})"
+        f" AND (not_before IS NULL OR not_before <= {mark})"
+        f" ORDER BY priority DESC, queued_at, id LIMIT {limit} {lock}"
+    )
+    return [_queued(row) for row in connection.exec_driver_sql(query, (*task_types, time_text(now)))]
+
+
+def _queued(row: Sequence[Any]) -> Queued:
+    task_id, task_type, priority, queued_at, labels = row
+    whose = turn(priority, datetime.fromisoformat(queued_at).replace(tzinfo=UTC), task_id)
+    return Queued(whose, task_type, frozenset(json.loads(labels).items()) if labels else frozenset())
