@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import JSON, DateTime, Row, String, literal_column
+from sqlalchemy import JSON, Column, DateTime, Row, String, literal_column
 
 from taskplane.server.core.ledger import CommandState, LedgerEntry
 from taskplane.server.core.limits import next_expiry
@@ -230,11 +230,31 @@ _SPREAD: Mapping[str, Mapping[str, Callable[[Any], Any]]] = {
 }
 
 
-def new_values(task: Task) -> dict[str, Any]:
-    """Spread a new task over the columns of `tasks` that are not NULL, as driver values: texts and numbers."""
+def _default(column: Column[Any]) -> int | str | None:
+    """Return what the database puts into a column that an INSERT does not name, if it is the same for all rows."""
+    given = getattr(column.server_default, "arg", None)
+    if isinstance(given, str):
+        return int(given) if given.isdigit() else str(given)
+    return None
+
+
+_DEFAULTS = {column.name: _default(column) for column in _TASK_COLUMNS}
+
+
+def new_rows(tasks: Sequence[Task]) -> tuple[Sequence[str], Sequence[tuple[Any, ...]]]:
+    """Spread new tasks over columns of `tasks`, as driver values: texts and numbers. Returns their names and the rows.
+
+    Columns in which all have the default are left out: that is three out of four, and each value that is sent costs.
+    """
+    spread = [_new_values(task) for task in tasks]
+    names = list(dict.fromkeys(name for values in spread for name in values))
+    return names, [tuple(values.get(name, _DEFAULTS[name]) for name in names) for values in spread]
+
+
+def _new_values(task: Task) -> dict[str, Any]:
     fields = {name: value for name, value in vars(task).items() if value is not None and value is not NO_LIMITS}
-    values = {"queued": 0, "expires_at": time_text(next_expiry(task))} | _spread(fields)
-    return {column: value for column, value in values.items() if value is not None}
+    values = {"expires_at": time_text(next_expiry(task))} | _spread(fields)
+    return {column: value for column, value in values.items() if value != _DEFAULTS[column]}
 
 
 def changed_values(before: Task, after: Task) -> dict[str, Any]:

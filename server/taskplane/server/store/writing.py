@@ -28,7 +28,7 @@ from taskplane.server.store.records import (
     command_values,
     json_text,
     naive,
-    new_values,
+    new_rows,
     task_of,
     task_row,
     time_text,
@@ -147,10 +147,7 @@ class WriteTransaction:
     def insert_tasks(self, tasks: Sequence[Task]) -> None:
         """Store new tasks."""
         self._note(tasks)
-        rows = [new_values(task) for task in tasks]
-        # More than half of a new task's columns are empty, and each value that is sent costs.
-        filled = list(dict.fromkeys(name for row in rows for name in row))
-        self._outbox.insert("tasks", filled, [tuple(row.get(name) for name in filled) for row in rows])
+        self._outbox.insert("tasks", *new_rows(tasks))
 
     def update_tasks(self, tasks: Sequence[Task]) -> None:
         """Store what has changed of the tasks, which must be locked."""
