@@ -55,7 +55,7 @@ class WalkingUnit:
     def __init__(self, plan: Plan, name: str, capacity: int, server_port: int) -> None:
         self.name = name
         self.capacity = capacity
-        self.proxy = Proxy(name, free_port(), server_port)
+        self.proxy = Proxy(name, server_port)
         self.process = Process(name, plan.folder / f"{name}.log", {"PYTHONPATH": _with_tests()})
         self._folder = plan.folder
         self._starts = 0
@@ -119,7 +119,7 @@ class Cluster:
         database.start()
         self.database_proxy = _database_proxy(database)
         self.server = Server(self.plan, _through(self.database_proxy, database.url))
-        self.clients_proxy = Proxy("clients", free_port(), self.server.port)
+        self.clients_proxy = Proxy("clients", self.server.port)
         self.units = [
             WalkingUnit(self.plan, f"unit-{number}", capacity, self.server.port)
             for number, capacity in enumerate(self.plan.capacities, start=1)
@@ -134,7 +134,7 @@ class Cluster:
 
 
 def _database_proxy(database: ClusterDatabase) -> Proxy | None:
-    return None if database.port is None else Proxy("database", free_port(), database.port)
+    return None if database.port is None else Proxy("database", database.port)
 
 
 def _through(proxy: Proxy | None, url: str) -> str:

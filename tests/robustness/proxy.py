@@ -1,6 +1,7 @@
 """A TCP proxy on loopback that can cut, stall and delay what passes through it."""
 
 import asyncio
+import socket
 import threading
 from collections.abc import Coroutine
 from typing import Any, Self
@@ -9,15 +10,16 @@ _CHUNK_BYTES = 64 * 1024
 
 
 class Proxy:
-    """Listens on `port` and passes everything on to `target`, until its context is left. Has a thread of its own.
+    """Passes what comes to `port` on to the port `target`, until its context is left. Has a thread of its own.
 
     A stall holds back what is sent, in both directions and on new connections too, and passes it on when it is over:
     a network partition as TCP sees it. Stalls and delays end by themselves or by `heal`.
     """
 
-    def __init__(self, name: str, port: int, target: int) -> None:
+    def __init__(self, name: str, target: int) -> None:
         self.name = name
-        self.port = port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._listener.getsockname()[1])
         self._target = target
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name=f"proxy-{name}")
@@ -29,7 +31,7 @@ class Proxy:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        self._server = self._do(asyncio.start_server(self._serve, "127.0.0.1", self.port))
+        self._server = self._do(asyncio.start_server(self._serve, sock=self._listener))
         return self
 
     def __exit__(self, *_: object) -> None:

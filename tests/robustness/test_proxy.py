@@ -5,7 +5,6 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from robustness.processes import free_port
 from robustness.proxy import Proxy
 
 TIMEOUT_SECONDS = 20.0
@@ -35,7 +34,7 @@ def echo_port() -> Iterator[int]:
 
 @pytest.fixture
 def proxy(echo_port: int) -> Iterator[Proxy]:
-    with Proxy("echo", free_port(), echo_port) as proxy:
+    with Proxy("echo", echo_port) as proxy:
         yield proxy
 
 
