@@ -1,9 +1,9 @@
-"""What belongs to a task: history, checkpoints, commands, and the answers to requests."""
+"""What belongs to a task: history, checkpoints and commands."""
 
 from dataclasses import replace
 
 import pytest
-from builders import NOW, a_checkpoint, a_task, at
+from builders import a_checkpoint, a_task, at
 from sqlalchemy import Engine, func, select
 from sqlalchemy.exc import IntegrityError
 from stored import insert
@@ -13,7 +13,7 @@ from taskplane.server.core.task import Checkpoint, TaskStatus, Transition, Verb
 from taskplane.server.store import schema
 from taskplane.server.store.driver_errors import AlreadyStored
 from taskplane.server.store.store import Store
-from taskplane.server.store.writing import StoredRequest, WriteTransaction
+from taskplane.server.store.writing import WriteTransaction
 
 CREATED = Transition(1, None, TaskStatus.PENDING, at(1), "alice 🦆", "because; 'quoted' \\", attempt=0, revision=1)
 DISPATCHED = Transition(1, TaskStatus.PENDING, TaskStatus.RUNNING, at(2), "taskplane", "", attempt=1, revision=5)
@@ -127,38 +127,3 @@ async def test_deleting_a_task_takes_everything_of_it_along_and_nothing_else(sto
     with engine.connect() as connection:
         for table in (schema.task_status_history, schema.task_checkpoints, schema.task_commands):
             assert connection.execute(select(func.count()).select_from(table)).scalar_one() == 1, table.name
-
-
-REQUEST = StoredRequest("request-1", "CreateTask", "f" * 64, (3, 1, 2))
-
-
-async def answered(store: Store, *request_ids: str) -> dict[str, StoredRequest]:
-    return await store.transaction(lambda transaction: transaction.requests(request_ids))
-
-
-async def test_an_answered_request_is_remembered(store: Store) -> None:
-    await store.transaction(lambda transaction: transaction.insert_requests([REQUEST], NOW))
-    assert await answered(store, "request-1", "request-2") == {"request-1": REQUEST}
-    assert await answered(store, "REQUEST-1") == {}, "ids are compared exactly"
-    assert await answered(store) == {}
-
-
-async def test_the_answers_to_requests_are_kept_to_the_byte(store: Store) -> None:
-    other = replace_id(REQUEST, "request-2")
-    await store.transaction(lambda transaction: transaction.insert_requests([REQUEST, other], NOW))
-    answer = bytes(range(256)) * 10
-    await store.save_answers({"request-1": answer, "never heard of": b"lost"})
-    found = await answered(store, "request-1", "request-2")
-    assert (found["request-1"].answer, found["request-2"].answer) == (answer, None)
-
-
-async def test_old_requests_are_forgotten(store: Store) -> None:
-    await store.transaction(lambda transaction: transaction.insert_requests([REQUEST], at(0)))
-    newer = replace_id(REQUEST, "request-2")
-    await store.transaction(lambda transaction: transaction.insert_requests([newer], at(10)))
-    await store.forget_requests(before=at(10))
-    assert set(await answered(store, "request-1", "request-2")) == {"request-2"}
-
-
-def replace_id(request: StoredRequest, request_id: str) -> StoredRequest:
-    return request._replace(request_id=request_id)

@@ -16,10 +16,11 @@ from sqlalchemy.util import await_only
 from stored import before_commit, insert, kill
 
 from taskplane.server.core.errors import Code, DatabaseUnavailable
+from taskplane.server.store.answers import StoredRequest
 from taskplane.server.store.database import Database
 from taskplane.server.store.reading import TaskFilter
 from taskplane.server.store.store import Store
-from taskplane.server.store.writing import StoredRequest, WriteTransaction
+from taskplane.server.store.writing import WriteTransaction
 
 # SQLite locks the whole database and takes values of any length: nothing to see there.
 on_servers = pytest.mark.parametrize("database", SERVERS, indirect=True)

@@ -75,6 +75,16 @@ async def test_a_flush_writes_what_is_new(live: LiveAttempts, store: CountingSto
     assert (after.accepted_at, after.progress, after.revision) == (at(1), HALF, task.revision)
 
 
+async def test_that_an_attempt_was_accepted_is_written_if_it_is_not_over_soon(
+    live: LiveAttempts, store: CountingStore, task: Task
+) -> None:
+    live.accepted(task.id, task.attempt, at(1))
+    await live.flush()
+    assert (await stored(store, task.id)).accepted_at is None
+    await live.flush()
+    assert (await stored(store, task.id)).accepted_at == at(1)
+
+
 async def test_what_was_flushed_is_not_written_again(
     live: LiveAttempts, store: CountingStore, task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,9 +5,10 @@ fight with the loop for the interpreter. Reads do not wait behind them.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -54,6 +55,12 @@ class Database:
         under_way = self._writer.begin_alone(_Statements, lambda transaction: statements(transaction.begin.connection))
         return await under_way.durable()
 
+    async def write_beside(self, statements: Callable[[Connection], T]) -> T:
+        """Do what `write` does without keeping other transactions waiting: for rows that none of them changes."""
+        if self.engine.dialect.name == "sqlite":  # which has one lock for all
+            return await self.write(statements)
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self._write, statements)
+
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Run `work` in a reader's thread in a transaction that is rolled back. Raises DatabaseUnavailable."""
         return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, work)
@@ -67,11 +74,20 @@ class Database:
         self.engine.dispose()
 
     def _read(self, work: Callable[[Connection], T]) -> T:
-        try:
-            with self.engine.connect() as connection:
-                return work(connection)
-        except (OperationalError, InterfaceError) as error:
-            raise translated(error) from error
+        with _translating(), self.engine.connect() as connection:
+            return work(connection)
+
+    def _write(self, statements: Callable[[Connection], T]) -> T:
+        with _translating(), self.engine.begin() as connection:
+            return statements(connection)
+
+
+@contextmanager
+def _translating() -> Iterator[None]:
+    try:
+        yield
+    except (OperationalError, InterfaceError) as error:
+        raise translated(error) from error
 
 
 @dataclass(frozen=True, slots=True)

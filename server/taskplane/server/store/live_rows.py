@@ -1,8 +1,7 @@
-"""What is written beside the transactions of tasks: live news of attempts, and answers that went out; no status."""
+"""What is written of running attempts beside the transactions of tasks: progress, what was accepted; no status."""
 
-import base64
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -38,23 +37,6 @@ def save_live(connection: Connection, rows: Sequence[LiveRow]) -> None:
         connection.exec_driver_sql(_LIVE_BY_ROW, values)
     else:
         connection.exec_driver_sql(_LIVE_FROM_JSON, (json.dumps(values, ensure_ascii=False),))
-
-
-def save_answers(connection: Connection, answers: Mapping[str, bytes]) -> None:
-    """Store the answers that went out for request ids."""
-    if connection.dialect.name == "sqlite":
-        statement = "UPDATE task_requests SET answer = ? WHERE request_id = ?"
-        connection.exec_driver_sql(statement, [(answer, request_id) for request_id, answer in answers.items()])
-    else:
-        document = [[request_id, base64.b64encode(answer).decode()] for request_id, answer in answers.items()]
-        connection.exec_driver_sql(_ANSWERS_FROM_JSON, (json.dumps(document),))
-
-
-_ANSWERS_FROM_JSON = (
-    "UPDATE task_requests JOIN JSON_TABLE(%s, '$[*]' COLUMNS ("  # noqa: S608  (names of ours)
-    f"request_id VARCHAR(64) {_UTF8} PATH '$[0]', answer LONGTEXT PATH '$[1]')) AS answered "
-    "ON task_requests.request_id = answered.request_id SET task_requests.answer = FROM_BASE64(answered.answer)"
-)
 
 
 def _live_values(row: LiveRow) -> dict[str, Any]:

@@ -11,10 +11,11 @@ from taskplane.server.core.ledger import LedgerEntry
 from taskplane.server.core.task import Checkpoint, Task, Transition
 from taskplane.server.core.unit import Unit
 from taskplane.server.store import reading, schema
+from taskplane.server.store.answers import save_answers
 from taskplane.server.store.database import Database
 from taskplane.server.store.heartbeats import save_heartbeats
 from taskplane.server.store.id_blocks import IdBlocks
-from taskplane.server.store.live_rows import LiveRow, save_answers, save_live
+from taskplane.server.store.live_rows import LiveRow, save_live
 from taskplane.server.store.queue import queued_tasks
 from taskplane.server.store.reading import TaskFilter
 from taskplane.server.store.recent import RecentTasks
@@ -61,7 +62,7 @@ class Store:
     async def save_answers(self, answers: Mapping[str, bytes]) -> None:
         """Store the answers that went out for request ids."""
         if answers:
-            await self._database.write(lambda connection: save_answers(connection, answers))
+            await self._database.write_beside(lambda connection: save_answers(connection, answers))
 
     async def get_task(self, task_id: int) -> Task | None:
         """Return a task; its checkpoint is without data."""
@@ -144,7 +145,7 @@ class Store:
         """Forget request ids that were answered before a time."""
         table = schema.task_requests
         old = delete(table).where(table.c.created_at < naive(before))
-        await self._database.write(lambda connection: connection.execute(old))
+        await self._database.write_beside(lambda connection: connection.execute(old))
 
     async def delete_unit(self, unit_id: str) -> None:
         """Forget a unit."""

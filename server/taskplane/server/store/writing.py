@@ -8,7 +8,7 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import Connection, Select, select, tuple_
 
@@ -16,6 +16,7 @@ from taskplane.server.core.backlog import Queued
 from taskplane.server.core.ledger import LedgerEntry
 from taskplane.server.core.task import FINAL, Checkpoint, Task, TaskStatus, Transition
 from taskplane.server.store import schema
+from taskplane.server.store.answers import StoredRequest, stored_requests
 from taskplane.server.store.id_blocks import IdBlocks
 from taskplane.server.store.outbox import Outbox
 from taskplane.server.store.queue import queued_tasks
@@ -35,17 +36,6 @@ from taskplane.server.store.records import (
 )
 from taskplane.server.store.task_updates import check_unchanged, updates
 from taskplane.server.store.transactions import Begin
-
-
-class StoredRequest(NamedTuple):
-    """A request_id that was answered: by which method, for which body and which tasks."""
-
-    request_id: str
-    method: str
-    fingerprint: str
-    task_ids: tuple[int, ...]
-    # The answer as it went out; None if it has not yet, or is too long to keep.
-    answer: bytes | None = None
 
 
 class WriteTransaction:
@@ -347,13 +337,3 @@ class WriteTransaction:
             # What was decided on what was known before is still to be checked against that.
             self._locked.setdefault(task.id, task)
         return found
-
-
-def stored_requests(connection: Connection, request_ids: Sequence[str]) -> dict[str, StoredRequest]:
-    """Return those of the request ids that were answered before."""
-    table = schema.task_requests
-    rows = connection.execute(select(table).where(table.c.request_id.in_(request_ids)))
-    return {
-        row.request_id: StoredRequest(row.request_id, row.method, row.fingerprint, tuple(row.task_ids), row.answer)
-        for row in rows
-    }

@@ -16,9 +16,10 @@ from taskplane.server.core.clock import utc_now
 from taskplane.server.core.errors import DatabaseUnavailable, RequestIdReused, ServerStopping, TaskplaneError
 from taskplane.server.core.placement import Slots
 from taskplane.server.core.task import Task
+from taskplane.server.store.answers import StoredRequest
 from taskplane.server.store.store import Store
 from taskplane.server.store.transactions import UnderWay
-from taskplane.server.store.writing import StoredRequest, WriteTransaction
+from taskplane.server.store.writing import WriteTransaction
 from taskplane.server.tasks.batch import Batch, Committed, Proposal
 from taskplane.server.tasks.live import LiveAttempts
 

@@ -38,6 +38,8 @@ class LiveAttempts:
         self._store = store
         self._live: dict[int, Live] = {}
         self._dirty: set[int] = set()
+        # Of these only that they were accepted is new, since the last flush: most are over before the next.
+        self._accepted: set[int] = set()
 
     def progressed(self, task_id: int, attempt: int, progress: Progress) -> None:
         """Take progress of an attempt."""
@@ -45,7 +47,8 @@ class LiveAttempts:
 
     def accepted(self, task_id: int, attempt: int, at: datetime) -> None:
         """Take that the unit accepted the attempt."""
-        self._put(task_id, replace(self._of(task_id, attempt), accepted_at=at))
+        self._live[task_id] = replace(self._of(task_id, attempt), accepted_at=at)
+        self._accepted.add(task_id)
 
     def command_accepted(self, task_id: int, attempt: int, command_id: str, at: datetime) -> None:
         """Take that the unit accepted a pause or cancel."""
@@ -69,11 +72,15 @@ class LiveAttempts:
         """Drop what is known: the attempt is over, and its last change has taken everything along."""
         self._live.pop(task_id, None)
         self._dirty.discard(task_id)
+        self._accepted.discard(task_id)
 
     async def flush(self) -> None:
-        """Write what is new since the last flush. What is taken meanwhile waits for the next."""
+        """Write what is new since the last flush; that an attempt was accepted, and no more, by the flush after.
+
+        What is taken meanwhile waits for the next.
+        """
         rows = [self._row(task_id, self._live[task_id]) for task_id in self._dirty]
-        taken, self._dirty = self._dirty, set()
+        taken, self._dirty, self._accepted = self._dirty, self._accepted, set()
         try:
             await self._store.save_live(rows)
         except BaseException:

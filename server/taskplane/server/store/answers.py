@@ -1,0 +1,65 @@
+"""The rows of request ids that were answered, and the answers as they are kept: long ones compressed."""
+
+import base64
+import json
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from sqlalchemy import Connection, select
+
+from taskplane.server.store import schema
+
+# Below that, it costs more than it saves.
+_WORTH_COMPRESSING = 2048
+# An answer is a serialized message, and none begins like this: it would be a field 15.
+_COMPRESSED = b"z"
+
+_FROM_JSON = (
+    "UPDATE task_requests JOIN JSON_TABLE(%s, '$[*]' COLUMNS ("
+    "request_id VARCHAR(64) CHARACTER SET utf8mb4 PATH '$[0]', answer LONGTEXT PATH '$[1]')) AS answered "
+    "ON task_requests.request_id = answered.request_id SET task_requests.answer = FROM_BASE64(answered.answer)"
+)
+
+
+class StoredRequest(NamedTuple):
+    """A request_id that was answered: by which method, for which body and which tasks."""
+
+    request_id: str
+    method: str
+    fingerprint: str
+    task_ids: tuple[int, ...]
+    # The answer as it went out; None if it has not yet, or is too long to keep.
+    answer: bytes | None = None
+
+
+def stored_requests(connection: Connection, request_ids: Sequence[str]) -> dict[str, StoredRequest]:
+    """Return those of the request ids that were answered before."""
+    table = schema.task_requests
+    rows = connection.execute(select(table).where(table.c.request_id.in_(request_ids)))
+    return {
+        row.request_id: StoredRequest(
+            row.request_id, row.method, row.fingerprint, tuple(row.task_ids), _unpacked(row.answer)
+        )
+        for row in rows
+    }
+
+
+def save_answers(connection: Connection, answers: Mapping[str, bytes]) -> None:
+    """Store the answers that went out for request ids."""
+    packed = {request_id: _packed(answer) for request_id, answer in answers.items()}
+    if connection.dialect.name == "sqlite":
+        statement = "UPDATE task_requests SET answer = ? WHERE request_id = ?"
+        connection.exec_driver_sql(statement, [(answer, request_id) for request_id, answer in packed.items()])
+    else:
+        document = [[request_id, base64.b64encode(answer).decode()] for request_id, answer in packed.items()]
+        connection.exec_driver_sql(_FROM_JSON, (json.dumps(document),))
+
+
+def _packed(answer: bytes) -> bytes:
+    return answer if len(answer) < _WORTH_COMPRESSING else _COMPRESSED + zlib.compress(answer, level=1)
+
+
+def _unpacked(stored: bytes | None) -> bytes | None:
+    is_compressed = stored is not None and stored.startswith(_COMPRESSED)
+    return zlib.decompress(stored[len(_COMPRESSED) :]) if stored and is_compressed else stored
