@@ -24,11 +24,12 @@ from taskplane.server.core.change import Change
 from taskplane.server.core.command import VerdictAction
 from taskplane.server.core.errors import InvalidFields, StaleRevision, TaskNotFinal
 from taskplane.server.core.limits import Expiry
-from taskplane.server.core.task import Checkpoint, Limits, Task, TaskStatus, Verb
+from taskplane.server.core.task import Checkpoint, Limits, Progress, Task, TaskStatus, Verb
 from taskplane.server.core.unit import AttemptState, HeldAttempt
 from taskplane.server.core.verbs import Ask
 from taskplane.server.tasks.batch import CHECKPOINTS_KEPT, Batch, Committed
 from taskplane.server.tasks.group_commit import GroupCommit
+from taskplane.server.tasks.live import LiveAttempts
 from taskplane.server.tasks.proposals import ChangeTask
 
 PENDING, RUNNING, _, FAILED, _, CANCELLED = TaskStatus
@@ -242,14 +243,29 @@ async def test_limits_that_have_expired_are_applied(states: ClaimingStates, stor
     over, still_time = await states.create(
         [a_spec(limits=Limits(deadline=NOW)), a_spec(limits=Limits(deadline=datetime.max.replace(tzinfo=UTC)))], ALICE
     )
-    assert await states.expire(limit=10) == 1
-    assert await states.expire(limit=10) == 0
+    assert await store.expired_tasks(NOW, limit=10) == [over.id]
+    await states.expire([over.id, 10**9])
+    assert await store.expired_tasks(NOW, limit=10) == []
     expired = await store.get_task(over.id)
     assert expired
     assert expired.status is CANCELLED
     history = await store.list_transitions(over.id, after_revision=0, limit=10)
     assert history[-1].reason == Expiry.DEADLINE
     assert await store.get_task(still_time.id) == still_time
+
+
+async def test_the_table_hears_that_progress_has_put_a_limit_off(
+    states: ClaimingStates, store: CountingStore, live: LiveAttempts
+) -> None:
+    (task,) = await running(states, limits=Limits(stall_timeout=timedelta(hours=1)))
+    late = task.updated_at + timedelta(hours=1)
+    live.progressed(task.id, task.attempt, Progress(0.5, "half way", reported_at=late))
+    assert await store.expired_tasks(late, limit=10) == [task.id]
+    await states.expire([task.id])
+    assert await store.expired_tasks(late, limit=10) == []
+    after = await store.get_task(task.id)
+    assert after
+    assert after.status is RUNNING
 
 
 async def test_old_finished_tasks_are_purged_and_the_gap_is_remembered(

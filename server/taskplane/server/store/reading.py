@@ -109,6 +109,13 @@ def latest_revision(connection: Connection) -> int:
     return int(connection.execute(select(table.c.next_id).where(table.c.name == "revision")).scalar_one()) - 1
 
 
+def expired_tasks(connection: Connection, now: datetime, limit: int) -> list[int]:
+    """Return the ids of up to `limit` tasks one of whose limits may have expired, the first to do so first."""
+    expires_at = schema.tasks.c.expires_at
+    due = select(schema.tasks.c.id).where(expires_at <= naive(now)).order_by(expires_at).limit(limit)
+    return list(connection.scalars(due))
+
+
 def running_tasks(connection: Connection) -> list[Task]:
     """Return all tasks in RUNNING."""
     query = select(schema.tasks).where(schema.tasks.c.status == TaskStatus.RUNNING)

@@ -116,6 +116,10 @@ class Store:
         """Return a revision that none ever given out is above."""
         return await self._database.read(reading.latest_revision)
 
+    async def expired_tasks(self, now: datetime, limit: int) -> list[int]:
+        """Return the ids of tasks one of whose limits may have expired."""
+        return await self._database.read(lambda connection: reading.expired_tasks(connection, now, limit))
+
     async def running_tasks(self) -> list[Task]:
         """Return all tasks in RUNNING."""
         return await self._database.read(reading.running_tasks)

@@ -217,13 +217,6 @@ class WriteTransaction:
             changes = ", ".join(f"{name} = VALUES({name})" for name in settled)
             self._outbox.insert("task_commands", columns, rows, f"ON DUPLICATE KEY UPDATE {changes}")
 
-    def lock_expired(self, now: datetime, limit: int) -> list[Task]:
-        """Return tasks one of whose limits may have expired."""
-        self._wait_for_last()
-        table = schema.tasks
-        query = select(table).where(table.c.expires_at <= naive(now)).order_by(table.c.expires_at).limit(limit)
-        return self._lock(query.with_for_update(skip_locked=True))
-
     def lock_finished(self, before: datetime, limit: int) -> list[Task]:
         """Return final tasks that were completed before a time.
 

@@ -81,10 +81,6 @@ class Batch:
         """Lock and return the RUNNING and PAUSED tasks last dispatched to a unit."""
         return self._as_they_will_be(self._transaction.lock_running_on(unit_id))
 
-    def lock_expired(self, limit: int) -> list[Task]:
-        """Lock and return tasks one of whose limits may have expired."""
-        return self._as_they_will_be(self._transaction.lock_expired(self.now, limit))
-
     def lock_finished(self, before: datetime, limit: int) -> list[Task]:
         """Lock and return final tasks that were completed before a time."""
         return [task for task in self._as_they_will_be(self._transaction.lock_finished(before, limit)) if task.is_final]

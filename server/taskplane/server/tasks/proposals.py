@@ -9,7 +9,7 @@ from taskplane.server.core.command import Command, Verdict
 from taskplane.server.core.dispatch import Dispatch
 from taskplane.server.core.errors import FieldViolation, InvalidFields
 from taskplane.server.core.inventory import Reconciliation, as_recorded
-from taskplane.server.core.limits import expired
+from taskplane.server.core.limits import expired, next_expiry
 from taskplane.server.core.reports import Speaker, drop_reason, lost
 from taskplane.server.core.retry import RetryPolicy
 from taskplane.server.core.task import Checkpoint, Json, Limits, Task, TaskStatus, Transition
@@ -134,21 +134,22 @@ class LoseAttempts:
 
 @dataclass(frozen=True, slots=True)
 class ExpireTasks:
-    """Apply the time limits that have expired. Answers with how many tasks were looked at."""
+    """Apply the time limits that have expired, to tasks of which the table says that one has."""
 
+    due: Sequence[int]
     policy: RetryPolicy
-    limit: int
 
     def task_ids(self) -> Iterable[int]:
-        return ()
+        return self.due
 
-    def decide(self, batch: Batch) -> int:
-        due = batch.lock_expired(self.limit)
-        for task in due:
+    def decide(self, batch: Batch) -> None:
+        for task in filter(None, map(batch.find, self.due)):
             change = expired(task, batch.now, self.policy)
-            # Even if there is still time, the time to look again is stored.
-            batch.put(change if change.steps else change.edit(now=batch.now))
-        return len(due)
+            if change.steps:
+                batch.put(change)
+            elif next_expiry(task):
+                # There is still time, since it made progress: let the table know.
+                batch.put(change.edit(now=batch.now))
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,9 +83,9 @@ class TaskStateManager:
         """Take a unit's attempts (by task id) away from it, in one transaction; those that are over are passed over."""
         await self._commits.submit(LoseAttempts(unit_id, attempts, why, self.retry_policy))
 
-    async def expire(self, limit: int) -> int:
-        """Apply time limits that have expired, for up to `limit` tasks; see core.limits. Returns how many were due."""
-        return await self._commits.submit(ExpireTasks(self.retry_policy, limit))
+    async def expire(self, task_ids: Sequence[int]) -> None:
+        """Apply time limits of these tasks that have expired; see core.limits. Those that are gone are passed over."""
+        await self._commits.submit(ExpireTasks(task_ids, self.retry_policy), None, tasks=len(task_ids))
 
     async def purge(self, completed_before: datetime, limit: int) -> int:
         """Delete up to `limit` tasks that were finished before a time. Returns how many."""
