@@ -1,5 +1,6 @@
 """The store by intent: what the server asks of its database."""
 
+import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import TypeVar
@@ -36,6 +37,8 @@ class Store:
         self._database = database
         self._ids = IdBlocks()
         self._recent = RecentTasks()
+        # Units are stored one after the other, so that what was seen first is not stored last.
+        self._units = asyncio.Lock()
 
     def begin(self, decide: Callable[[WriteTransaction], T]) -> UnderWay[T]:
         """Begin a transaction in which `decide` says what is to be written. See Database.begin."""
@@ -138,12 +141,14 @@ class Store:
 
     async def save_units(self, units: Sequence[Unit]) -> None:
         """Store units, new or changed."""
-        await self._database.write(lambda connection: _save_units(connection, units))
+        async with self._units:
+            await self._database.write(lambda connection: _save_units(connection, units))
 
     async def save_heartbeats(self, units: Sequence[Unit]) -> None:
         """Store what changes of connected units by itself: status, load, last heartbeat."""
         if units:
-            await self._database.write(lambda connection: save_heartbeats(connection, units))
+            async with self._units:
+                await self._database.write_beside(lambda connection: save_heartbeats(connection, units))
 
     async def forget_requests(self, before: datetime) -> None:
         """Forget request ids that were answered before a time."""
@@ -154,7 +159,10 @@ class Store:
     async def delete_unit(self, unit_id: str) -> None:
         """Forget a unit."""
         table = schema.execution_units
-        await self._database.write(lambda connection: connection.execute(delete(table).where(table.c.id == unit_id)))
+        async with self._units:
+            await self._database.write(
+                lambda connection: connection.execute(delete(table).where(table.c.id == unit_id))
+            )
 
 
 def _save_units(connection: Connection, units: Sequence[Unit]) -> None:
