@@ -10,7 +10,7 @@ from taskplane.server.core.clock import utc_now
 from taskplane.server.core.command import Command, Welcome
 from taskplane.server.core.report import Kind, Report
 from taskplane.server.core.unit import Hello, TaskTypeSupport
-from taskplane.server.units.links.stream import Outgoing, StreamLink
+from taskplane.server.units.links.stream import DrainRequest, Outgoing, StreamLink
 from taskplane.server.units.manager import ExecutionUnitManager
 from taskplane.server.units.reporting import ReportDesk
 from taskplane.server.units.session import Session
@@ -36,6 +36,8 @@ class ConnectedUnit:
     desk: ReportDesk
     welcome: Welcome
     commands: list[Command] = field(default_factory=list)
+    # Came with the welcome.
+    drain: DrainRequest | None = None
 
     @classmethod
     async def connect(cls, units: ExecutionUnitManager, desk: ReportDesk, hello: Hello) -> Self:
@@ -44,7 +46,7 @@ class ConnectedUnit:
         session = await units.connect(hello, link)
         first = await link.next()
         assert first.welcome, "the welcome comes first"
-        return cls(session, link, desk, first.welcome, first.commands)
+        return cls(session, link, desk, first.welcome, first.commands, first.drain)
 
     async def hears(self, count: int) -> list[Command]:
         """Wait until so many commands have come, since the last call or the welcome, and return them."""

@@ -75,7 +75,7 @@ def test_an_entry_says_who_asked_for_what_and_when() -> None:
     issued = after(a_task(RUNNING, attempt=4), PAUSE)["pause"]
     assert issued == LedgerEntry("pause", 1, 4, Verb.PAUSE, ISSUED, "alice", "because", issued_at=at(1))
     resumed = after(a_task(PAUSED, attempt=4), RESUME)["resume"]
-    assert resumed == LedgerEntry("resume", 1, 4, Verb.RESUME, ISSUED, "alice", "because", issued_at=at(1))
+    assert resumed == LedgerEntry("resume", 1, 5, Verb.RESUME, ISSUED, "alice", "because", issued_at=at(1))
 
 
 def test_a_settled_entry_keeps_when_it_was_issued_and_says_what_happened() -> None:

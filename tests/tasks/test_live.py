@@ -85,6 +85,15 @@ async def test_that_an_attempt_was_accepted_is_written_if_it_is_not_over_soon(
     assert (await stored(store, task.id)).accepted_at == at(1)
 
 
+@pytest.mark.parametrize("may_wait", [True, False])
+async def test_that_an_attempt_was_accepted_is_written_at_the_end_or_when_it_may_not_wait(
+    live: LiveAttempts, store: CountingStore, task: Task, *, may_wait: bool
+) -> None:
+    live.accepted(task.id, task.attempt, at(1), may_wait=may_wait)
+    await (live.close() if may_wait else live.flush())
+    assert (await stored(store, task.id)).accepted_at == at(1)
+
+
 async def test_what_was_flushed_is_not_written_again(
     live: LiveAttempts, store: CountingStore, task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:

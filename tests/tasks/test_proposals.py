@@ -254,12 +254,15 @@ async def test_limits_that_have_expired_are_applied(states: ClaimingStates, stor
     assert await store.get_task(still_time.id) == still_time
 
 
+@pytest.mark.parametrize("is_stored", [False, True])
 async def test_the_table_hears_that_progress_has_put_a_limit_off(
-    states: ClaimingStates, store: CountingStore, live: LiveAttempts
+    states: ClaimingStates, store: CountingStore, live: LiveAttempts, *, is_stored: bool
 ) -> None:
     (task,) = await running(states, limits=Limits(stall_timeout=timedelta(hours=1)))
     late = task.updated_at + timedelta(hours=1)
     live.progressed(task.id, task.attempt, Progress(0.5, "half way", reported_at=late))
+    if is_stored:
+        await live.flush()
     assert await store.expired_tasks(late, limit=10) == [task.id]
     await states.expire([task.id])
     assert await store.expired_tasks(late, limit=10) == []

@@ -261,16 +261,22 @@ async def test_a_leaving_unit_hands_its_task_on(
     await units.goodbye(leaving.session, "bye")
 
 
-async def test_an_attempt_that_is_left_behind_is_lost_at_once(
-    connect: Connect, states: TaskStateManager, units: ExecutionUnitManager, store: Store
+@pytest.mark.parametrize("is_accepted", [True, False])
+async def test_an_attempt_that_is_left_behind_is_lost_at_once_and_costs_a_retry_if_it_was_accepted(
+    connect: Connect, states: TaskStateManager, units: ExecutionUnitManager, store: Store, *, is_accepted: bool
 ) -> None:
     unit = await connect()
     (task_id,) = await queue(states)
-    await unit.hears(1)
+    (start,) = await unit.hears(1)
+    if is_accepted:
+        await unit.says(start, Accepted())
     await units.goodbye(unit.session, "out of disk")
     history = await store.list_transitions(task_id, after_revision=0, limit=10)
     assert [each.to_status for each in history[-2:]] == [TaskStatus.FAILED, TaskStatus.PENDING]
-    assert history[-2].reason == "unit left: out of disk"
+    assert history[-2].reason == f"unit left: out of disk{'' if is_accepted else ', without having accepted it'}"
+    stored = await store.get_task(task_id)
+    assert stored
+    assert stored.retry_count == int(is_accepted)
 
 
 async def test_a_start_that_was_not_received_is_sent_with_the_next_session(

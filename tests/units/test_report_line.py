@@ -93,9 +93,9 @@ async def running(line: ReportLine, monkeypatch: pytest.MonkeyPatch) -> AsyncIte
     await asyncio.gather(running, return_exceptions=True)
 
 
-def a_report(sequence: int, kind: Kind = DONE) -> Report:
+def a_report(sequence: int, kind: Kind = DONE, *, about: str = "start") -> Report:
     """Return a report on a task of its own, whose id is the sequence."""
-    return Report(sequence, sequence, 1, f"start-{sequence}-1", NOW, kind)
+    return Report(sequence, sequence, 1, f"{about}-{sequence}-1", NOW, kind)
 
 
 async def acknowledged(link: StreamLink) -> int:
@@ -155,10 +155,10 @@ async def test_reports_are_acknowledged_in_order_when_they_are_durable(
 async def test_what_is_only_heard_is_acknowledged_at_once_but_not_before_its_turn(
     line: ReportLine, link: StreamLink, commits: ScriptedCommits
 ) -> None:
-    line.take(a_report(1, Accepted()))
+    line.take(a_report(1, Accepted(), about="pause"))
     assert await acknowledged(link) == 1
     line.take(a_report(2))
-    line.take(a_report(3, Accepted()))
+    line.take(a_report(3, Accepted(), about="pause"))
     await nothing_goes_out(link)
     commits.answer()
     assert await acknowledged(link) == 3
@@ -207,7 +207,7 @@ async def test_what_comes_in_an_outage_does_not_overtake_what_waits(
     commits.answer(DatabaseUnavailable(), count=1)
     await asyncio.sleep(0)  # the line has heard of it, and waits for the second's answer
     line.take(a_report(3))
-    line.take(a_report(4, Accepted()))
+    line.take(a_report(4, Accepted(), about="pause"))
     await nothing_goes_out(link)
     assert commits.proposed == [1, 2]
     commits.answer(DatabaseUnavailable())

@@ -1,10 +1,11 @@
 """A session: commands once, and work between its welcome and its draining."""
 
-from builders import a_task
+from builders import a_command, a_task
 
-from taskplane.server.core.command import dispatch_command
+from taskplane.server.core.clock import monotonic
+from taskplane.server.core.command import control_command, dispatch_command
 from taskplane.server.core.dispatch import Dispatch
-from taskplane.server.core.task import TaskStatus
+from taskplane.server.core.task import TaskStatus, Verb
 from taskplane.server.units.links.stream import StreamLink
 from taskplane.server.units.session import Session
 
@@ -18,6 +19,20 @@ async def test_a_command_is_sent_once_until_it_is_answered(session: Session, lin
     session.answered(FIRST.command_id)
     session.deliver([FIRST, SECOND])
     assert (await link.next()).commands == [FIRST]
+
+
+async def test_a_pause_that_is_not_answered_is_sent_again(session: Session, link: StreamLink) -> None:
+    pause = control_command(a_task(TaskStatus.RUNNING, id=3), a_command(Verb.PAUSE))
+    session.deliver([FIRST, pause])
+    assert (await link.next()).commands == [pause, FIRST]
+    session.send_again(sent_before=monotonic() - 60)
+    session.send_again(sent_before=monotonic() + 60)
+    session.send_again(sent_before=monotonic() - 60)
+    assert (await link.next()).commands == [pause], "a start is given to another unit instead"
+    session.answered(pause.command_id)
+    session.send_again(sent_before=monotonic() + 60)
+    session.deliver([SECOND])
+    assert (await link.next()).commands == [SECOND]
 
 
 async def test_a_session_takes_work_between_its_welcome_and_its_draining(session: Session) -> None:

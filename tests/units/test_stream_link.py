@@ -14,7 +14,7 @@ from taskplane.server.units.links.stream import Ack, DrainRequest, Outgoing, Str
 WELCOME = Welcome("unit-1", "session-1", 5.0, 30.0, ())
 TASK = a_task(TaskStatus.RUNNING)
 START, RESUME = dispatch_command(Dispatch(TASK)), dispatch_command(Dispatch(a_task(TaskStatus.RUNNING, id=2), None, 1))
-PAUSE = control_command(TASK, a_command(Verb.PAUSE))
+PAUSE = control_command(a_task(TaskStatus.RUNNING, id=4), a_command(Verb.PAUSE))
 DROP = drop_command(3, 1, DropReason.CANCELLED)
 
 

@@ -14,6 +14,7 @@ from taskplane.gateway.unit_answers import CallbackAnswer, RegisteredUnitAnswer,
 from taskplane.gateway.unit_requests import Drain, Heartbeat, NewUnit, StatusCallback, UnitListQuery
 from taskplane.server.core.command import Verdict, VerdictAction
 from taskplane.server.core.errors import DropReason, StaleAttempt
+from taskplane.server.core.unit import DrainOrder
 
 router = APIRouter(prefix="/api", tags=["units"], route_class=StrictRoute, dependencies=[Depends(check_query)])
 
@@ -63,7 +64,7 @@ async def heartbeat(using: Using, unit_id: UnitId, body: Heartbeat | None = None
 async def drain_unit(using: Using, unit_id: UnitId, body: Drain | None = None) -> UnitAnswer:
     """Let a unit hand back its tasks, which go on elsewhere, and leave. Waits for it to be gone."""
     body = body or Drain()
-    return UnitAnswer.of(await using.units.drain(unit_id, body.timeout_seconds, body.wait))
+    return UnitAnswer.of(await using.units.drain(unit_id, DrainOrder(body.timeout_seconds), body.wait))
 
 
 @router.post("/tasks/{taskId}/status", summary="Tell how an attempt is", responses=errors(404, 409, *_BODY))

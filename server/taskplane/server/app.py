@@ -202,7 +202,7 @@ class Server:
 
     async def _store_last_news(self) -> None:
         try:
-            await self._live.flush()
+            await self._live.close()
             await self._answers.flush()
             await self._units.save_heartbeats()
         except TaskplaneError as error:

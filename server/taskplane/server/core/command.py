@@ -57,8 +57,13 @@ class Command:
     order: Order
 
     @property
+    def key(self) -> tuple[int, int]:
+        """Which attempt it is about: task and number."""
+        return self.task_id, self.attempt
+
+    @property
     def is_start(self) -> bool:
-        """Whether it begins an attempt, and so goes behind the commands that control others."""
+        """Whether it begins an attempt, which the commands that control others go ahead of."""
         return isinstance(self.order, StartOrder | ResumeOrder)
 
 

@@ -16,6 +16,7 @@ from taskplane.server.core.task import PendingCommand, Task, TaskStatus
 from taskplane.server.core.unit import AttemptState, HeldAttempt
 
 GONE = "unit lost: it came back without this attempt"
+ANOTHER_PROCESS = "the unit came back as another process"
 
 
 @dataclass(slots=True)
@@ -64,7 +65,8 @@ class Reconciliation:
                     self.changes.append(lost(task, speaker, self.now, why=GONE, policy=self.policy))
                     return
                 case TaskStatus.RUNNING if self.is_new_process:
-                    self.changes.append(not_begun(task, Speaker(self.unit_id, task.attempt), self.now))
+                    speaker = Speaker(self.unit_id, task.attempt)
+                    self.changes.append(not_begun(task, speaker, self.now, why=ANOTHER_PROCESS))
                     return
                 case TaskStatus.RUNNING:
                     before = held.get((task.id, task.attempt - 1))

@@ -110,7 +110,7 @@ def _resume(task: Task, command_id: str, state: CommandState, now: datetime) -> 
     return LedgerEntry(
         command_id=command_id,
         task_id=task.id,
-        attempt=task.attempt,
+        attempt=task.attempt + 1,  # which it is to begin
         verb=Verb.RESUME,
         state=state,
         actor=task.queued_by,

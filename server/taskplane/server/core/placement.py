@@ -18,6 +18,10 @@ from taskplane.server.core.task import Task, TaskStatus
 MAX_QUEUES = 10_000
 
 
+# By what units with free slots are ordered; the last part is the unit's id.
+Rank = tuple[bool, float, str]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offer:
     """What a unit that takes work has to offer."""
@@ -60,16 +64,18 @@ class _Place:
     def __init__(self, offer: Offer, load: int) -> None:
         self.offer = offer
         self.load = load
-        self.queues: list[SortedList[tuple[float, str]]] = []
+        # It has refused its last start, or not answered it.
+        self.is_doubtful = False
+        self.queues: list[SortedList[Rank]] = []
 
     @property
     def free(self) -> int:
         return max(0, self.offer.capacity - self.load)
 
     @property
-    def rank(self) -> tuple[float, str]:
-        """The unit with the smallest share of its capacity in use comes first."""
-        return self.load / self.offer.capacity, self.offer.unit_id
+    def rank(self) -> Rank:
+        """The unit with the smallest share of its capacity in use comes first, and one that is in doubt last."""
+        return self.is_doubtful, self.load / self.offer.capacity, self.offer.unit_id
 
 
 class Slots:
@@ -84,6 +90,7 @@ class Slots:
         self._places: dict[str, _Place] = {}
         self._unit_of: dict[int, str] = {}
         self._loads: Counter[str] = Counter()
+        self._doubtful: set[str] = set()
         # In place of tasks, whose ids are positive.
         self._nobody = count(-1, -1)
         # Who holds which attempt of a task paused in memory.
@@ -91,7 +98,7 @@ class Slots:
         # Free slots by task type; those of a unit that accepts two types count for each.
         self._free: Counter[str] = Counter()
         # For each kind of task that was placed: the units with free slots that suit it.
-        self._queues: dict[Kind, SortedList[tuple[float, str]]] = {}
+        self._queues: dict[Kind, SortedList[Rank]] = {}
         # The types of which something that waits may have room since the last look.
         self._to_look_at: set[str] = set()
 
@@ -99,6 +106,7 @@ class Slots:
         """Take that a unit takes work, or what it has to offer now."""
         self._close(offer.unit_id)
         place = self._places[offer.unit_id] = _Place(offer, self._loads[offer.unit_id])
+        place.is_doubtful = offer.unit_id in self._doubtful
         for kind, queue in self._queues.items():
             if offer.suits(kind):
                 place.queues.append(queue)
@@ -122,6 +130,21 @@ class Slots:
         if unit_id is not None:
             self._change_load(unit_id, -1)
         return unit_id
+
+    def load(self, unit_id: str) -> int:
+        """Return how many slots of a unit are in use, also by what it has not heard of yet."""
+        return self._loads[unit_id]
+
+    def doubt(self, unit_id: str) -> None:
+        """Take that a unit did not take a start on: others go first, until it does."""
+        self._doubtful.add(unit_id)
+        self._judge(unit_id)
+
+    def trust(self, unit_id: str) -> None:
+        """Take that a unit has taken a start on."""
+        if unit_id in self._doubtful:
+            self._doubtful.discard(unit_id)
+            self._judge(unit_id)
 
     def withhold(self, unit_id: str) -> int:
         """Take one slot of a unit for nobody. Returns the number by which to `vacate` it."""
@@ -190,6 +213,12 @@ class Slots:
         self.backlog.forget()
         self._to_look_at.update(task_type for task_type, free in self._free.items() if free)
 
+    def _judge(self, unit_id: str) -> None:
+        if place := self._places.get(unit_id):
+            self._hide(place)
+            place.is_doubtful = unit_id in self._doubtful
+            self._show(place)
+
     def _change_load(self, unit_id: str, by: int) -> None:
         self._loads[unit_id] += by
         if place := self._places.get(unit_id):
@@ -242,14 +271,14 @@ class Slots:
         queue = self._queues.get(kind)
         if queue is None:
             queue = self._queues[kind] = self._new_queue(kind)
-        return self._places[queue[0][1]] if queue else None
+        return self._places[queue[0][-1]] if queue else None
 
-    def _new_queue(self, kind: Kind) -> "SortedList[tuple[float, str]]":
+    def _new_queue(self, kind: Kind) -> "SortedList[Rank]":
         if len(self._queues) >= MAX_QUEUES:
             self._queues.clear()
             for place in self._places.values():
                 place.queues.clear()
-        queue: SortedList[tuple[float, str]] = SortedList()
+        queue: SortedList[Rank] = SortedList()
         for place in self._places.values():
             if place.offer.suits(kind):
                 place.queues.append(queue)

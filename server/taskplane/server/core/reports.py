@@ -12,6 +12,7 @@ from taskplane.server.core.change import SERVER, Change
 from taskplane.server.core.errors import DropReason, StaleAttempt
 from taskplane.server.core.retry import RetryPolicy
 from taskplane.server.core.task import Checkpoint, Json, PendingCommand, Progress, Task, TaskStatus, Verb
+from taskplane.server.core.unit import DrainOrder
 
 # A start that a unit refused is offered again after so long, so that a unit that refuses all does not spin.
 REJECTED_START_DELAY = timedelta(seconds=1)
@@ -82,19 +83,30 @@ def paused(
     )
 
 
-def released(task: Task, speaker: Speaker, now: datetime, *, checkpoint: Checkpoint | None, message: str) -> Change:
+def released(  # noqa: PLR0913  (whose, when, what, and who has asked for it)
+    task: Task,
+    speaker: Speaker,
+    now: datetime,
+    *,
+    checkpoint: Checkpoint | None,
+    message: str,
+    drain: DrainOrder | None = None,
+) -> Change:
     """RUNNING → PAUSED and queued again, since the unit leaves; no retry is counted.
 
-    If a pause was asked for, the task stays PAUSED; if a cancel was, it is CANCELLED.
+    If a pause was asked for, the task stays PAUSED; if a cancel was, it is CANCELLED. One that is PAUSED stays so.
     """
     fence(task, speaker)
-    if task.status is TaskStatus.PAUSED and task.pending_command is None:
-        return Change(task)
     change = Change(task).store(checkpoint)
+    if task.status is TaskStatus.PAUSED and task.pending_command is None:
+        # A checkpoint without a number of its own may be one that is said again.
+        is_new = checkpoint is not None and checkpoint.number and change.checkpoint
+        return change.edit(now=now) if is_new else Change(task)
     if task.status is TaskStatus.RUNNING:
         reason = f"given back: {message}" if message else "given back by the unit"
+        by, reason = (drain.actor, f"{drain.reason or 'drained'}; {reason}") if drain else ("", reason)
         pending = _unless(task, Verb.PAUSE)
-        change = change.move(TaskStatus.PAUSED, now=now, by=speaker.name, reason=reason, pending_command=pending)
+        change = change.move(TaskStatus.PAUSED, now=now, by=by or speaker.name, reason=reason, pending_command=pending)
     match _pending(task):
         case Verb.CANCEL:
             by, reason = _who_asked(task, Verb.CANCEL, SERVER, "cancelled")
@@ -208,16 +220,16 @@ def not_accepted(task: Task, speaker: Speaker, now: datetime, *, seconds: float)
     return _queued_again(change, now, "not accepted by a unit")
 
 
-def not_begun(task: Task, speaker: Speaker, now: datetime) -> Change:
+def not_begun(task: Task, speaker: Speaker, now: datetime, *, why: str) -> Change:
     """RUNNING → FAILED → PENDING: the process that was sent the start is gone, and never accepted it.
 
     It may have begun all the same, so the start is not sent again: an attempt is executed once. No retry is counted.
     """
     _fence_running(task, speaker)
-    why = "the unit came back as another process, without having accepted it"
+    why = f"{why}, without having accepted it"
     if settled := _as_was_asked(task, now, why):
         return settled
-    change = Change(task).move(TaskStatus.FAILED, now=now, by=SERVER, reason=why)
+    change = Change(task).move(TaskStatus.FAILED, now=now, by=SERVER, reason=why, taken_from_unit=True)
     return _queued_again(change, now, "not begun")
 
 

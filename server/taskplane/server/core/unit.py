@@ -55,6 +55,15 @@ class Unit:
         return support is not None and support.can_pause
 
 
+@dataclass(frozen=True, slots=True)
+class DrainOrder:
+    """An operator wants a unit gone, within `timeout_seconds` if that is set."""
+
+    timeout_seconds: float | None = None
+    actor: str = ""
+    reason: str = ""
+
+
 class AttemptState(StrEnum):
     """What a unit does with an attempt."""
 

@@ -6,6 +6,7 @@ from typing import Any
 import grpc
 
 from taskplane.server.core.errors import NotImplementedYet
+from taskplane.server.core.unit import DrainOrder
 from taskplane.server.rpc.deadlines import wait_seconds
 from taskplane.server.rpc.messages import unit_message
 from taskplane.server.rpc.unit_messages import unit_statuses
@@ -55,11 +56,12 @@ class OperationsServicer(pb_grpc.OperationsServiceServicer):
         check = Checker()
         unit_id = check.text("unit_id", request.unit_id, at_least=1, at_most=255)
         timeout = check.duration(request, "timeout", "timeout")
-        check.text("actor", request.actor, at_most=255)
-        check.text("reason", request.reason, at_most=1000)
+        actor = check.text("actor", request.actor, at_most=255)
+        reason = check.text("reason", request.reason, at_most=1000)
         check.done()
         wait = 0.0 if request.no_wait else wait_seconds(context)
-        unit = await self._units.drain(unit_id, timeout.total_seconds() if timeout else None, wait)
+        drain = DrainOrder(timeout.total_seconds() if timeout else None, actor, reason)
+        unit = await self._units.drain(unit_id, drain, wait)
         return pb.DrainUnitResponse(unit=unit_message(unit))
 
     async def GetStatistics(self, request: pb.GetStatisticsRequest, context: Context) -> pb.GetStatisticsResponse:

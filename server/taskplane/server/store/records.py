@@ -266,7 +266,8 @@ def changed_values(before: Task, after: Task) -> dict[str, Any]:
     # MySQL would put its own time into a row in which it is not named.
     values["updated_at"] = time_text(after.updated_at)
     expires_at = next_expiry(after)
-    if expires_at != next_expiry(before):
+    # Progress is stored without what it puts off, so the row of one that must not stall may have an earlier time.
+    if expires_at != next_expiry(before) or after.limits.stall_timeout:
         values["expires_at"] = time_text(expires_at)
     return values
 

@@ -45,10 +45,10 @@ class LiveAttempts:
         """Take progress of an attempt."""
         self._put(task_id, replace(self._of(task_id, attempt), progress=progress))
 
-    def accepted(self, task_id: int, attempt: int, at: datetime) -> None:
-        """Take that the unit accepted the attempt."""
+    def accepted(self, task_id: int, attempt: int, at: datetime, *, may_wait: bool = True) -> None:
+        """Take that the unit accepted the attempt; it `may_wait` for the flush after next if the unit knows it too."""
         self._live[task_id] = replace(self._of(task_id, attempt), accepted_at=at)
-        self._accepted.add(task_id)
+        (self._accepted if may_wait else self._dirty).add(task_id)
 
     def command_accepted(self, task_id: int, attempt: int, command_id: str, at: datetime) -> None:
         """Take that the unit accepted a pause or cancel."""
@@ -74,8 +74,13 @@ class LiveAttempts:
         self._dirty.discard(task_id)
         self._accepted.discard(task_id)
 
+    async def close(self) -> None:
+        """Write all that is new."""
+        self._dirty |= self._accepted
+        await self.flush()
+
     async def flush(self) -> None:
-        """Write what is new since the last flush; that an attempt was accepted, and no more, by the flush after.
+        """Write what is new since the last flush, and what was only accepted before that one.
 
         What is taken meanwhile waits for the next.
         """

@@ -10,7 +10,7 @@ from taskplane.server.core.dispatch import Dispatch
 from taskplane.server.core.errors import FieldViolation, InvalidFields
 from taskplane.server.core.inventory import Reconciliation, as_recorded
 from taskplane.server.core.limits import expired, next_expiry
-from taskplane.server.core.reports import Speaker, drop_reason, lost
+from taskplane.server.core.reports import Speaker, drop_reason, lost, not_begun
 from taskplane.server.core.retry import RetryPolicy
 from taskplane.server.core.task import Checkpoint, Json, Limits, Task, TaskStatus, Transition
 from taskplane.server.core.unit import HeldAttempt
@@ -130,6 +130,28 @@ class LoseAttempts:
             task, speaker = batch.find(task_id), Speaker(self.unit_id, attempt)
             if task and task.status is TaskStatus.RUNNING and not drop_reason(task, speaker):
                 batch.put(lost(task, speaker, batch.now, why=self.why, policy=self.policy))
+
+
+@dataclass(frozen=True, slots=True)
+class LeaveUnit:
+    """Take all that a unit has away from it, which says goodbye: no start was decided after that."""
+
+    unit_id: str
+    why: str
+    policy: RetryPolicy
+
+    def task_ids(self) -> Iterable[int]:
+        return ()
+
+    def decide(self, batch: Batch) -> None:
+        for task in batch.lock_running_on(self.unit_id):
+            speaker = Speaker(self.unit_id, task.attempt)
+            if task.status is not TaskStatus.RUNNING:
+                continue
+            if task.accepted_at:
+                batch.put(lost(task, speaker, batch.now, why=self.why, policy=self.policy))
+            else:
+                batch.put(not_begun(task, speaker, batch.now, why=self.why))
 
 
 @dataclass(frozen=True, slots=True)

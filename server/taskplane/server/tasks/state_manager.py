@@ -19,6 +19,7 @@ from taskplane.server.tasks.proposals import (
     DeleteTask,
     ExpireTasks,
     FillSlots,
+    LeaveUnit,
     LoseAttempts,
     PurgeTasks,
     ReconcileUnit,
@@ -82,6 +83,10 @@ class TaskStateManager:
     async def lose(self, unit_id: str, attempts: Mapping[int, int], why: str) -> None:
         """Take a unit's attempts (by task id) away from it, in one transaction; those that are over are passed over."""
         await self._commits.submit(LoseAttempts(unit_id, attempts, why, self.retry_policy))
+
+    async def leave(self, unit_id: str, why: str) -> None:
+        """Take all that a unit has away from it, without counting a retry for what it has not accepted."""
+        await self._commits.submit(LeaveUnit(unit_id, why, self.retry_policy))
 
     async def expire(self, task_ids: Sequence[int]) -> None:
         """Apply time limits of these tasks that have expired; see core.limits. Those that are gone are passed over."""

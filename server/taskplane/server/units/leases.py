@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 # How often leases are looked at; a lost unit is noticed this much later at the most.
 CHECK_SECONDS = 0.5
-# How long a unit may take to accept a start.
+# How long a unit may take to accept a start; a pause or cancel that is not answered for so long is sent again.
 ACCEPT_SECONDS = 5.0
 
 
@@ -55,6 +55,7 @@ class Leases:
             if now - unit.heard_at > self._lease_seconds:
                 await self._lose(unit)
             elif unit.session:
+                unit.session.send_again(now - ACCEPT_SECONDS)
                 await self._take_unaccepted(unit, now)
 
     async def _lose(self, unit: KnownUnit) -> None:
@@ -76,6 +77,7 @@ class Leases:
             log.warning("unit %s has not accepted attempt %s of task %s", unit.record.id, attempt, task_id)
             if unit.session:
                 unit.session.is_answering = False
+            self._registry.slots.doubt(unit.record.id)
             await self._take(unit, task_id, attempt)
 
     async def _take(self, unit: KnownUnit, task_id: int, attempt: int) -> None:

@@ -28,15 +28,19 @@ from taskplane.server.core.errors import (
 )
 from taskplane.server.core.reports import Speaker, drop_reason
 from taskplane.server.core.task import Task
-from taskplane.server.core.unit import HeldAttempt, Hello, Unit
+from taskplane.server.core.unit import DrainOrder, HeldAttempt, Hello, Unit
 from taskplane.server.store.store import Store
 from taskplane.server.tasks.batch import Committed
+from taskplane.server.tasks.proposals import Settled
 from taskplane.server.tasks.state_manager import TaskStateManager
 from taskplane.server.units.links import Link
 from taskplane.server.units.registry import KnownUnit, Registry
 from taskplane.server.units.session import Session
 
 log = logging.getLogger(__name__)
+
+# How often it is looked whether a unit that is drained has gone.
+DRAIN_CHECK_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,29 +83,38 @@ class ExecutionUnitManager:
         except BaseException:
             if unit.session is session:
                 self._registry.disconnected(unit)
+                self._registry.release_all(unit)
             raise
         log.info("unit %s connected, session %s, boot %s", record.id, session.session_id, boot_id or "not told")
         return session
 
     async def _introduce(self, unit: KnownUnit, session: Session, inventory: Sequence[HeldAttempt] | None) -> None:
-        unit_id = session.unit_id
         is_new_process = unit.record.boot_id != session.boot_id
-        settled = await self._states.reconcile(unit_id, inventory, is_new_process=is_new_process)
-        # Only now: should the server die before, the next one must know too that this is another process.
+        settled = await self._states.reconcile(session.unit_id, inventory, is_new_process=is_new_process)
+        if unit.session is not session:
+            raise _superseded(session.unit_id)
+        # At once: what was settled is not so for long.
+        self._welcome(unit, session, settled)
+        if is_new_process:
+            unit.drain = None
+        if unit.drain:
+            self._ask_to_drain(session, unit.drain)
+        # Only now: should the server die before, the next one must know too that this is another process. And before
+        # it is given anything new.
         unit.record = replace(unit.record, boot_id=session.boot_id)
         await self._store.save_units([unit.view()])
-        if unit.session is not session:
-            raise _superseded(unit_id)
+        session.welcomed = True
+
+    def _welcome(self, unit: KnownUnit, session: Session, settled: Settled) -> None:
         for verdict in settled.verdicts:
             match verdict.action:
                 case VerdictAction.PAUSE:
                     self._registry.hold(unit, verdict.task_id, verdict.attempt)
-                case VerdictAction.KEEP if verdict.task_id in unit.running:
+                case VerdictAction.KEEP if unit.runs(verdict.task_id, verdict.attempt):
                     unit.running[verdict.task_id].accepted = True
         heartbeat, lease = self.intervals.heartbeat, self.intervals.lease
-        session.link.welcome(Welcome(unit_id, session.session_id, heartbeat, lease, tuple(settled.verdicts)))
-        session.deliver([*settled.commands, *(dispatch_command(each) for each in settled.dispatches)])
-        session.welcomed = True
+        session.link.welcome(Welcome(session.unit_id, session.session_id, heartbeat, lease, tuple(settled.verdicts)))
+        session.deliver([*map(dispatch_command, settled.dispatches), *settled.commands])
 
     async def disconnect(self, session: Session) -> None:
         """Take that a session's stream has ended. Without a goodbye the unit keeps its tasks.
@@ -124,35 +137,33 @@ class ExecutionUnitManager:
         """Take that the unit leaves: the attempts that it still has are lost at once."""
         session.draining = True
         unit = self._registry.find(session.unit_id)
-        if unit and unit.session is session and unit.running:
-            attempts = {task_id: each.attempt for task_id, each in unit.running.items()}
-            await self._states.lose(session.unit_id, attempts, f"unit left: {reason}" if reason else "unit left")
+        if unit is None or unit.session is not session:
+            return
+        unit.drain = None
+        # By its slots, since not all that it was given may have been told.
+        if self._registry.slots.load(session.unit_id):
+            await self._states.leave(session.unit_id, f"unit left: {reason}" if reason else "unit left")
 
-    async def drain(self, unit_id: str, timeout_seconds: float | None, wait_seconds: float) -> Unit:
+    async def drain(self, unit_id: str, drain: DrainOrder, wait_seconds: float) -> Unit:
         """Ask a unit to give its tasks back and leave; it gets nothing new. Waits for it to be gone.
 
-        Raises UnitNotFound, and CommandPending if it has not left within `wait_seconds` (0: does not wait). A unit that
-        is not connected has left already.
+        If its stream breaks and the same process comes back, it is asked again. Raises UnitNotFound, and CommandPending
+        if it has not left within `wait_seconds` (0: does not wait). One that is not connected and has no task has left.
         """
-        known = self._registry.find(unit_id)
-        if known is None:
+        unit = self._registry.find(unit_id)
+        if unit is None:
             raise UnitNotFound(unit_id)
-        if session := known.session:
-            session.draining = True
-            session.link.ask_to_drain(timeout_seconds)
+        if not unit.is_gone:
+            unit.drain = drain
+            if unit.session:
+                self._ask_to_drain(unit.session, drain)
             if wait_seconds:
-                await self._gone(session, wait_seconds)
-        return known.view()
+                await _gone(unit, wait_seconds)
+        return unit.view()
 
-    async def _gone(self, session: Session, wait_seconds: float) -> None:
-        try:
-            async with asyncio.timeout(wait_seconds):
-                await session.ended.wait()
-        except TimeoutError:
-            raise CommandPending(
-                f"unit {session.unit_id!r} has not left within {wait_seconds:g} s; it goes on draining",
-                metadata={"unit_id": session.unit_id},
-            ) from None
+    def _ask_to_drain(self, session: Session, drain: DrainOrder) -> None:
+        session.draining = True
+        session.link.ask_to_drain(drain.timeout_seconds)
 
     def change_capacity(self, session: Session, capacity: int) -> None:
         """Take that the unit has more or fewer slots."""
@@ -201,16 +212,23 @@ class ExecutionUnitManager:
         unit = self._registry.find(unit_id)
         if unit is None:
             raise UnitNotFound(unit_id)
-        has_stream = unit.session is not None and not unit.record.endpoint
-        if has_stream or unit.running:
-            what = "is connected" if has_stream else f"has {len(unit.running)} running tasks"
-            raise UnitInUse(f"unit {unit_id!r} cannot be deleted: it {what}", metadata={"unit_id": unit_id})
+        self._check_unused(unit)
         if unit.session:
             unit.session.link.end(UnitNotFound(unit_id))
             self._registry.disconnected(unit)
             self._registry.release_all(unit)
         await self._store.delete_unit(unit_id)
+        if unit.session:
+            await self._store.save_units([unit.view()])
+            raise _in_use(unit, "it has connected meanwhile")
         self._registry.remove(unit_id)
+
+    def _check_unused(self, unit: KnownUnit) -> None:
+        if unit.session and not unit.record.endpoint:
+            raise _in_use(unit, "it is connected")
+        # Its slots, since not all that it was given may have been told.
+        if in_use := self._registry.slots.load(unit.record.id):
+            raise _in_use(unit, f"{in_use} of its slots are in use")
 
     async def save_heartbeats(self) -> None:
         """Store the connected units as they are."""
@@ -233,7 +251,6 @@ class ExecutionUnitManager:
         unit = self._registry.add(record)
         session = Session(secrets.token_hex(8), record.id, boot_id, link)
         self._registry.connected(unit, session)
-        unit.heard_at = monotonic()
         return unit, session
 
     def _drop(self, event: Committed, latest: Task) -> None:
@@ -255,9 +272,25 @@ class ExecutionUnitManager:
             unit.session.deliver(commands)
 
 
+async def _gone(unit: KnownUnit, wait_seconds: float) -> None:
+    try:
+        async with asyncio.timeout(wait_seconds):
+            while not unit.is_gone:  # noqa: ASYNC110  (many things lead to it, and nobody is in a hurry)
+                await asyncio.sleep(DRAIN_CHECK_SECONDS)
+    except TimeoutError:
+        raise CommandPending(
+            f"unit {unit.record.id!r} has not left within {wait_seconds:g} s; it goes on draining",
+            metadata={"unit_id": unit.record.id},
+        ) from None
+
+
 def new_unit_id(unit_name: str) -> str:
     """Make up a lasting id for a unit that has none."""
     return f"{unit_name[:200]}-{secrets.token_hex(4)}"
+
+
+def _in_use(unit: KnownUnit, why: str) -> UnitInUse:
+    return UnitInUse(f"unit {unit.record.id!r} cannot be deleted: {why}", metadata={"unit_id": unit.record.id})
 
 
 def _superseded(unit_id: str) -> SessionSuperseded:

@@ -13,9 +13,9 @@ from functools import partial
 
 from taskplane.server.core.backlog import Kind, kind_of
 from taskplane.server.core.clock import monotonic
-from taskplane.server.core.placement import Offer, Slots, suits
+from taskplane.server.core.placement import MAX_QUEUES, Offer, Slots, suits
 from taskplane.server.core.task import Task, TaskStatus
-from taskplane.server.core.unit import Unit, UnitStatus
+from taskplane.server.core.unit import DrainOrder, Unit, UnitStatus
 from taskplane.server.tasks.batch import Committed
 from taskplane.server.units.session import Session
 
@@ -60,6 +60,13 @@ class KnownUnit:
     # When it was last heard from; at the server's start, every unit was just now.
     heard_at: float = field(default_factory=monotonic)
     last_heartbeat: datetime | None = None
+    # What an operator has asked of the process that is, or was, connected.
+    drain: DrainOrder | None = None
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether it is not connected and has nothing left."""
+        return self.session is None and not self.running
 
     def runs(self, task_id: int, attempt: int) -> bool:
         """Whether the attempt is at work here."""
@@ -137,6 +144,9 @@ class Registry:
     def connected(self, unit: KnownUnit, session: Session) -> None:
         """Take that a unit has a session, whose changes are followed from now on."""
         unit.session = session
+        unit.heard_at = monotonic()
+        for each in unit.running.values():
+            each.since = unit.heard_at  # what it has not accepted it will be sent again
         session.on_change = partial(self._look_at, unit)
         self._look_at(unit)
 
@@ -212,6 +222,8 @@ class Registry:
         if self.slots.has_room(task):
             return Waiting(WaitingReason.DISPATCHING, "about to be dispatched")
         kind = kind_of(task)
+        if len(self._reasons) > MAX_QUEUES:
+            self._reasons.clear()
         if kind not in self._reasons:
             self._reasons[kind] = self._why_not(task)
         return self._reasons[kind]
@@ -246,7 +258,9 @@ class Registry:
     def _follow(self, task: Task, *, deleted: bool) -> None:
         if before := self.find(self._unit_of.pop(task.id, None)):
             before.running.pop(task.id, None)
-        if task.status is TaskStatus.RUNNING and not deleted:
+        if task.is_final or deleted:
+            self.release(task.id)
+        elif task.status is TaskStatus.RUNNING:
             self._assign(task)
 
     def _assign(self, task: Task) -> None:

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from taskplane.server.core import reports
 from taskplane.server.core.change import Change
-from taskplane.server.core.command import drop_command, start_id
+from taskplane.server.core.command import ResumeOrder, drop_command, start_id
 from taskplane.server.core.errors import DatabaseUnavailable, DropReason, StaleAttempt, TaskNotFound
 from taskplane.server.core.report import (
     Accepted,
@@ -70,14 +70,15 @@ class ReportDesk:
         """Take what is true of this moment, and kept in memory. Returns whether that was all."""
         match report.kind:
             case Accepted():
-                self._accepted(session, report)
-                return True
+                return self._accepted(session, report)
             case ProgressMade(progress):
                 return self._progressed(session, report, progress)
             case Rejected():
                 self._rejected(session, report, report.kind)
             case Paused():
                 self._paused(session, report)
+            case Released():
+                self._registry.release_if(report.task_id, session.unit_id, report.attempt)
             case _:
                 pass
         return False
@@ -112,8 +113,12 @@ class ReportDesk:
             case Cancelled(message):
                 return lambda task, now: reports.cancelled(task, speaker, now, message=message)
             case Released(checkpoint, message):
-                return lambda task, now: reports.released(task, speaker, now, checkpoint=checkpoint, message=message)
-            case Rejected() as rejected if report.command_id == start_id(report.task_id, report.attempt):
+                unit = self._registry.find(speaker.unit_id)
+                drain = unit.drain if unit else None
+                return lambda task, now: reports.released(
+                    task, speaker, now, checkpoint=checkpoint, message=message, drain=drain
+                )
+            case Rejected() as rejected if _is_start(report):
                 return lambda task, now: reports.start_rejected(task, speaker, now, message=_text(rejected))
             case Rejected() as rejected:
                 return lambda task, now: reports.command_rejected(
@@ -129,18 +134,23 @@ class ReportDesk:
         if unit and unit.runs(report.task_id, report.attempt):
             self._registry.hold(unit, report.task_id, report.attempt)
 
-    def _accepted(self, session: Session, report: Report) -> None:
+    def _accepted(self, session: Session, report: Report) -> bool:
         session.answered(report.command_id)
         unit = self._registry.find(session.unit_id)
         if unit is None:
-            return
-        running = unit.running.get(report.task_id)
-        if report.command_id == start_id(report.task_id, report.attempt):
-            if running and running.attempt == report.attempt:
-                running.accepted = True
-                self._live.accepted(report.task_id, report.attempt, report.received_at)
+            return True
+        if _is_start(report):
+            if not unit.runs(report.task_id, report.attempt):
+                # The fence is asked, so that the unit hears that it must not.
+                return False
+            unit.running[report.task_id].accepted = True
+            self._registry.slots.trust(session.unit_id)
+            # A unit that is driven over HTTP has no inventory to say so after a restart of the server.
+            has_inventory = not unit.record.endpoint
+            self._live.accepted(report.task_id, report.attempt, report.received_at, may_wait=has_inventory)
         elif unit.runs(report.task_id, report.attempt) or unit.held.get(report.task_id) == report.attempt:
             self._live.command_accepted(report.task_id, report.attempt, report.command_id, report.received_at)
+        return True
 
     def _progressed(self, session: Session, report: Report, progress: Progress) -> bool:
         unit = self._registry.find(session.unit_id)
@@ -153,21 +163,31 @@ class ReportDesk:
         return True
 
     def _rejected(self, session: Session, report: Report, rejected: Rejected) -> None:
-        session.answered(report.command_id)
+        command = session.answered(report.command_id)
+        if command and isinstance(command.order, ResumeOrder):
+            # It goes on from its checkpoint, if not here, so what the unit holds is not needed any more.
+            held = command.order.held_attempt
+            session.deliver([drop_command(report.task_id, held, DropReason.SUPERSEDED)])
         unit = self._registry.find(session.unit_id)
-        is_start = report.command_id == start_id(report.task_id, report.attempt)
-        if is_start and unit and unit.runs(report.task_id, report.attempt):
+        if _is_start(report) and unit and unit.runs(report.task_id, report.attempt):
             # Else it would be sent one task of the backlog after the other, as fast as it refuses them.
             self._registry.withhold_slot(session.unit_id, reports.REJECTED_START_DELAY.total_seconds())
+            self._registry.slots.doubt(session.unit_id)
         log.warning(
             "unit %s rejected %s of task %s: %s", session.unit_id, report.command_id, report.task_id, _text(rejected)
         )
 
     def _drop(self, session: Session, report: Report, reason: DropReason) -> DropReason:
         self._registry.release_if(report.task_id, session.unit_id, report.attempt)
-        if not isinstance(report.kind, Accepted | Rejected | Cancelled | Succeeded | Failed | Released):
+        is_answer = isinstance(report.kind, Accepted | Rejected)
+        if not is_answer or (isinstance(report.kind, Accepted) and _is_start(report)):
             session.deliver([drop_command(report.task_id, report.attempt, reason)])
         return reason
+
+
+def _is_start(report: Report) -> bool:
+    """Whether it answers the command that begins its attempt."""
+    return report.command_id == start_id(report.task_id, report.attempt)
 
 
 def _text(rejected: Rejected) -> str:

@@ -1,10 +1,22 @@
 """A connected unit: one stream of it, or one registration of a unit without a stream."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Iterable, Iterator
 
-from taskplane.server.core.command import Command
+from taskplane.server.core.clock import monotonic
+from taskplane.server.core.command import (
+    CancelOrder,
+    Command,
+    DropOrder,
+    PauseOrder,
+    ResumeOrder,
+    drop_command,
+    start_id,
+)
 from taskplane.server.units.links import Link
+
+log = logging.getLogger(__name__)
 
 
 class _Told:
@@ -41,7 +53,8 @@ class Session:
         self.welcomed = False
         self.is_answering = True
         self.link = link
-        self._sent: set[str] = set()
+        # What was sent and is not answered, and when.
+        self._unanswered: dict[str, tuple[Command, float]] = {}
         # Set when the session is over.
         self.ended = asyncio.Event()
 
@@ -50,13 +63,37 @@ class Session:
         """Whether it may be sent a start."""
         return self.welcomed and self.is_answering and not self.draining
 
-    def deliver(self, commands: Sequence[Command]) -> None:
-        """Send commands, each once a session."""
-        new = [command for command in commands if command.command_id not in self._sent]
-        self._sent.update(command.command_id for command in new)
+    def deliver(self, commands: Iterable[Command]) -> None:
+        """Send commands, each once until it is answered or has been silent for long."""
+        new: list[Command] = []
+        for command in commands:
+            if command.command_id not in self._unanswered:
+                self._unanswered[command.command_id] = command, monotonic()
+                new += [command, *self._dropped_with(command)]
         if new:
             self.link.send(new)
 
-    def answered(self, command_id: str) -> None:
-        """Take that the unit has answered a command: it will not be sent again, so it need not be remembered."""
-        self._sent.discard(command_id)
+    def answered(self, command_id: str) -> Command | None:
+        """Take that the unit has answered a command. Returns it, unless it was answered before."""
+        command, _ = self._unanswered.pop(command_id, (None, 0.0))
+        return command
+
+    def _dropped_with(self, command: Command) -> Iterator[Command]:
+        """Return the drop of what an attempt was to go on from that is dropped itself before it was answered."""
+        if isinstance(command.order, DropOrder):
+            start = self.answered(start_id(*command.key))
+            if start and isinstance(start.order, ResumeOrder):
+                yield drop_command(command.task_id, start.order.held_attempt, command.order.reason)
+
+    def send_again(self, sent_before: float) -> None:
+        """Send pauses and cancels again that were sent before a time, and are not answered."""
+        late = [
+            command
+            for command, sent_at in self._unanswered.values()
+            if sent_at < sent_before and isinstance(command.order, PauseOrder | CancelOrder)
+        ]
+        for command in late:
+            self._unanswered[command.command_id] = command, monotonic()
+        if late:
+            log.warning("unit %s has not answered %s", self.unit_id, [command.command_id for command in late])
+            self.link.send_again(late)

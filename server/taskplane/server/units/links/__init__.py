@@ -14,7 +14,10 @@ class Link(Protocol):
         """Begin; nothing is sent before."""
 
     def send(self, commands: Sequence[Command]) -> None:
-        """Send commands. Those that control go ahead of those that start."""
+        """Send commands; see links.command_queue for their order."""
+
+    def send_again(self, commands: Sequence[Command]) -> None:
+        """Send commands that were sent, and have not been answered for long."""
 
     def ask_to_drain(self, timeout_seconds: float | None) -> None:
         """Ask the unit to leave."""

@@ -23,6 +23,7 @@ from taskplane.server.core.errors import DropReason, TaskplaneError, UnitDrained
 from taskplane.server.core.outcome import Outcome
 from taskplane.server.core.report import Accepted, Rejected
 from taskplane.server.core.task import TaskStatus
+from taskplane.server.units.links.command_queue import CommandQueue
 from taskplane.server.units.links.http_client import Answer, NoAnswer, UnitClient
 from taskplane.server.units.links.http_polling import Polling
 from taskplane.server.units.links.listener import Listener
@@ -59,7 +60,7 @@ class HttpLink:
         self._listener = listener
         self._poll_seconds = poll_seconds
         self._polling = Polling(client, listener, poll_seconds)
-        self._orders: list[Command] = []
+        self._orders = CommandQueue()
         # What is under way, by task, oldest first.
         self._jobs: defaultdict[int, list[_Job]] = defaultdict(list)
         self._drain_within: float | None = None
@@ -72,9 +73,12 @@ class HttpLink:
         """Nothing to do: the unit is told in the answer to its registration."""
 
     def send(self, commands: Sequence[Command]) -> None:
-        """Send commands. Those that control go ahead of those that start."""
-        self._orders += sorted(commands, key=lambda command: command.is_start)
+        """Send commands, in the order of a CommandQueue."""
+        self._orders.put(commands)
         self._wake.set()
+
+    def send_again(self, commands: Sequence[Command]) -> None:
+        """Nothing to do: what the unit has not answered is being insisted on."""
 
     def ask_to_drain(self, timeout_seconds: float | None) -> None:
         """Pause what is at work, and end the session when nothing is, or when the time is up."""
@@ -98,8 +102,7 @@ class HttpLink:
             while self.error is None:
                 if self._is_draining and len(owned) == 1:
                     owned.append(group.create_task(self._drain()))
-                orders, self._orders = self._orders, []
-                for command in orders:
+                for command in self._orders.take():
                     self._begin(command, group)
                 await self._wake.wait()
                 self._wake.clear()
@@ -142,7 +145,7 @@ class HttpLink:
         if answer and answer.status in HOPELESS:
             await self._listener.answered(command, Accepted())
             hopeless = Outcome(status=TaskStatus.FAILED, error_message=str(answer), retryable=False)
-            await self._listener.told(_key(command), hopeless)
+            await self._listener.told(command.key, hopeless)
         elif answer:
             await self._settle(command, answer)
             if answer.status in NOT_THERE:
@@ -177,7 +180,7 @@ class HttpLink:
         if answer and answer.status == HTTPStatus.NOT_FOUND:
             await self._listener.answered(command, Accepted())
             gone = Outcome(status=TaskStatus.CANCELLED, message="the unit does not know the task (any more)")
-            await self._listener.told(_key(command), gone)
+            await self._listener.told(command.key, gone)
         elif answer:
             await self._settle(command, answer, awaited=TaskStatus.CANCELLED)
 
@@ -191,7 +194,7 @@ class HttpLink:
 
     async def _insist(self, command: Command, verb: str) -> Answer | None:
         """Tell until there is an answer; None if the attempt is over before."""
-        while _key(command) in {*self._listener.running(), *self._listener.accepted()}:
+        while command.key in {*self._listener.running(), *self._listener.accepted()}:
             try:
                 return await self._tell(f"{verb}/{command.task_id}", {"attempt": command.attempt})
             except NoAnswer as error:
@@ -209,12 +212,12 @@ class HttpLink:
         """Report an answer, and what it says of the attempt. What is `awaited` and not said is looked for soon."""
         if not answer.is_success:
             await self._listener.answered(command, Rejected("OTHER", str(answer)))
-            self._polling.look_after(_key(command))
+            self._polling.look_after(command.key)
             return
         await self._listener.answered(command, Accepted())
-        outcome = await self._polling.hear(_key(command), answer)
+        outcome = await self._polling.hear(command.key, answer)
         if awaited and (outcome is None or outcome.status is not awaited):
-            self._polling.look_after(_key(command))
+            self._polling.look_after(command.key)
 
     async def _drain(self) -> None:
         with contextlib.suppress(TimeoutError):
@@ -240,10 +243,6 @@ def _takes_the_place(command: Command, before: Command) -> bool:
             return not before.is_start
         case _:
             return False
-
-
-def _key(command: Command) -> Key:
-    return command.task_id, command.attempt
 
 
 def _execution(command: Command, dispatch: Dispatch) -> dict[str, Any]:

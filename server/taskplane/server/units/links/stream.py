@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from taskplane.server.core.command import Command, Welcome
 from taskplane.server.core.errors import TaskplaneError
+from taskplane.server.units.links.command_queue import CommandQueue
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +44,7 @@ class StreamLink:
     def __init__(self) -> None:
         self._welcome: Welcome | None = None
         self._welcomed = False
-        self._control: list[Command] = []
-        self._starts: list[Command] = []
+        self._commands = CommandQueue()
         self._acknowledged = 0
         self._heartbeat = 0
         self._ack_is_due = False
@@ -59,10 +59,13 @@ class StreamLink:
         self._wake.set()
 
     def send(self, commands: Sequence[Command]) -> None:
-        """Send commands. Those that control go ahead of those that start."""
-        for command in commands:
-            (self._starts if command.is_start else self._control).append(command)
+        """Send commands, in the order of a CommandQueue."""
+        self._commands.put(commands)
         self._wake.set()
+
+    def send_again(self, commands: Sequence[Command]) -> None:
+        """Send commands again."""
+        self.send(commands)
 
     def acknowledge(self, sequence: int) -> None:
         """Tell that all reports up to this one are durable."""
@@ -98,7 +101,7 @@ class StreamLink:
 
     def _take(self) -> Outgoing:
         ack = Ack(self._acknowledged, self._heartbeat) if self._ack_is_due else None
-        outgoing = Outgoing(self._welcome, self._control + self._starts, ack, self._drain)
-        self._welcome, self._control, self._starts, self._drain = None, [], [], None
+        outgoing = Outgoing(self._welcome, self._commands.take(), ack, self._drain)
+        self._welcome, self._drain = None, None
         self._ack_is_due = False
         return outgoing
