@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from taskplane.unit import Unit, link
+from taskplane.unit import Unit, backoff
 from taskplane.unit.testing import ScriptedServer, ScriptedSession
 
 TIMEOUT_SECONDS = 20.0
@@ -13,7 +13,7 @@ TIMEOUT_SECONDS = 20.0
 
 @pytest.fixture(autouse=True)
 def _quick_reconnects(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(link, "_FIRST_BOUND_SECONDS", 0.01)
+    monkeypatch.setattr(backoff, "_FIRST_BOUND_SECONDS", 0.01)
 
 
 @pytest.fixture

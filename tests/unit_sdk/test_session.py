@@ -16,7 +16,7 @@ from taskplane.unit import (
     Unit,
     UnitRejected,
     UnitSuperseded,
-    link,
+    backoff,
     session,
 )
 from taskplane.unit.attempt import Attempt
@@ -349,7 +349,7 @@ def test_waits_between_reconnects_are_random_below_a_bound_that_doubles_to_30_se
             enough.set()
         return 0.0
 
-    monkeypatch.setattr(link, "_FIRST_BOUND_SECONDS", 0.5)
+    monkeypatch.setattr(backoff, "_FIRST_BOUND_SECONDS", 0.5)
     monkeypatch.setattr(random, "uniform", no_wait)
     server.go_away()
     run(unit)
@@ -377,6 +377,28 @@ def test_a_welcome_starts_the_waits_over(
     server.session()
 
     assert bounds[:3] == [0.01, 0.02, 0.01]
+
+
+def test_waits_between_reconnects_stay_below_half_a_lease(
+    unit: Unit, worker: Worker, server: ScriptedServer, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bounds: list[float] = []
+
+    def no_wait(_: float, bound: float) -> float:
+        bounds.append(bound)
+        return 0.0
+
+    monkeypatch.setattr(backoff, "_FIRST_BOUND_SECONDS", 0.5)
+    monkeypatch.setattr(random, "uniform", no_wait)
+    run(unit)
+    welcomed = server.session()
+    welcomed.welcome(lease_seconds=3.0)
+    welcomed.fail(grpc.StatusCode.UNAVAILABLE, "stopping")
+    for _ in range(3):
+        server.session().fail(grpc.StatusCode.UNAVAILABLE, "starting")
+    server.session()
+
+    assert bounds[:4] == [0.5, 1, 1.5, 1.5]
 
 
 Refusal = tuple[str, type[Exception], str]

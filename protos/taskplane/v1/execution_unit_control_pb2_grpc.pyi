@@ -48,9 +48,10 @@ class ExecutionUnitControlStub:
         wait. A unit that has heard nothing from the server for a whole `lease_duration` should drop the connection and
         make a new one.
      5. When the stream breaks, the unit works on and reconnects, for ever, waiting a random time between 0 and a bound
-        that doubles from 0.5 s to 30 s. A unit that has not renewed its lease stops its work before the lease ends
-        (self-fence: hold every attempt at its next safe point), since the server then gives its tasks to others. The
-        verdicts of the next Welcome say what becomes of held attempts.
+        that doubles from 0.5 s to 30 s, or to half a `lease_duration` if that is shorter: a server that was away gives
+        tasks to others one lease after it is back. A unit that has not renewed its lease stops its work before the lease
+        ends (self-fence: hold every attempt at its next safe point), since the server then gives its tasks to others.
+        The verdicts of the next Welcome say what becomes of held attempts.
      6. To leave, the unit sends Draining, gives its attempts back (`released`, or finishes them), waits for the Ack,
         sends Goodbye and closes its side. The end of a stream without Goodbye is a broken connection, and the unit
         keeps its tasks until its lease ends.
@@ -103,9 +104,10 @@ class ExecutionUnitControlAsyncStub(ExecutionUnitControlStub):
         wait. A unit that has heard nothing from the server for a whole `lease_duration` should drop the connection and
         make a new one.
      5. When the stream breaks, the unit works on and reconnects, for ever, waiting a random time between 0 and a bound
-        that doubles from 0.5 s to 30 s. A unit that has not renewed its lease stops its work before the lease ends
-        (self-fence: hold every attempt at its next safe point), since the server then gives its tasks to others. The
-        verdicts of the next Welcome say what becomes of held attempts.
+        that doubles from 0.5 s to 30 s, or to half a `lease_duration` if that is shorter: a server that was away gives
+        tasks to others one lease after it is back. A unit that has not renewed its lease stops its work before the lease
+        ends (self-fence: hold every attempt at its next safe point), since the server then gives its tasks to others.
+        The verdicts of the next Welcome say what becomes of held attempts.
      6. To leave, the unit sends Draining, gives its attempts back (`released`, or finishes them), waits for the Ack,
         sends Goodbye and closes its side. The end of a stream without Goodbye is a broken connection, and the unit
         keeps its tasks until its lease ends.
@@ -154,9 +156,10 @@ class ExecutionUnitControlServicer(metaclass=abc_1.ABCMeta):
         wait. A unit that has heard nothing from the server for a whole `lease_duration` should drop the connection and
         make a new one.
      5. When the stream breaks, the unit works on and reconnects, for ever, waiting a random time between 0 and a bound
-        that doubles from 0.5 s to 30 s. A unit that has not renewed its lease stops its work before the lease ends
-        (self-fence: hold every attempt at its next safe point), since the server then gives its tasks to others. The
-        verdicts of the next Welcome say what becomes of held attempts.
+        that doubles from 0.5 s to 30 s, or to half a `lease_duration` if that is shorter: a server that was away gives
+        tasks to others one lease after it is back. A unit that has not renewed its lease stops its work before the lease
+        ends (self-fence: hold every attempt at its next safe point), since the server then gives its tasks to others.
+        The verdicts of the next Welcome say what becomes of held attempts.
      6. To leave, the unit sends Draining, gives its attempts back (`released`, or finishes them), waits for the Ack,
         sends Goodbye and closes its side. The end of a stream without Goodbye is a broken connection, and the unit
         keeps its tasks until its lease ends.

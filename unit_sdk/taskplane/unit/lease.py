@@ -34,6 +34,12 @@ class Lease:
         self._was_valid = True
         self._has_lapsed = False
 
+    @property
+    def duration(self) -> float | None:
+        """How many seconds a lease lasts at the server; None before the first Welcome."""
+        with self._changed:
+            return None if self._renewed_at is None else self._duration
+
     def renew(self, sent_at: float, duration: float | None = None) -> None:
         """A message that was sent at `sent_at` has arrived; Welcome also says how long leases are."""
         with self._changed:

@@ -1,13 +1,13 @@
 """Keeps the unit connected: one session after another, for ever."""
 
 import logging
-import random
 import threading
 from collections.abc import Callable
 from typing import assert_never
 
 import grpc
 
+from taskplane.unit.backoff import Backoff
 from taskplane.unit.channel import fatal_error
 from taskplane.unit.commands import Commands
 from taskplane.unit.lease import Lease
@@ -19,9 +19,6 @@ from taskplane.v1.execution_unit_control_pb2 import Hello, ServerMessage, Welcom
 
 logger = logging.getLogger("taskplane.unit")
 
-# The wait before a reconnect is a random part of a bound that doubles from the first to the longest.
-_FIRST_BOUND_SECONDS = 0.5
-_LONGEST_BOUND_SECONDS = 30.0
 # The server has so long to close its side after Goodbye.
 _FAREWELL_SECONDS = 5.0
 
@@ -85,17 +82,17 @@ class Link:
             self._on_failure(error)
 
     def _keep_connected(self) -> None:
-        bound = _FIRST_BOUND_SECONDS
+        backoff = Backoff(self._lease)
         while not self._leaving.is_set():
             session = self._session = self._open_session()
             self._catch_up(session)
             reason = _run_until_it_breaks(session)
-            bound = _FIRST_BOUND_SECONDS if session.is_welcomed else bound
+            if session.is_welcomed:
+                backoff.start_over()
             if not self._leaving.is_set():
-                delay = random.uniform(0, bound)  # noqa: S311 - spreads reconnects, hides nothing
+                delay = backoff.next_seconds()
                 logger.warning("session: %s; reconnecting in %.1f s", reason, delay)
                 self._leaving.wait(delay)
-                bound = min(2 * bound, _LONGEST_BOUND_SECONDS)
         logger.info("session: left")
 
     def _open_session(self) -> Session:

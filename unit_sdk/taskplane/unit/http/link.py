@@ -1,12 +1,12 @@
 """Keeps a unit that is driven over HTTP in touch: it registers, calls back, and sends heartbeats."""
 
 import logging
-import random
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from taskplane.unit.backoff import Backoff
 from taskplane.unit.commands import Commands
 from taskplane.unit.errors import UnitRejected
 from taskplane.unit.http.documents import callback, registration
@@ -21,9 +21,6 @@ from taskplane.v1.execution_unit_control_pb2 import DropReason, Hello, Report, V
 
 logger = logging.getLogger("taskplane.unit")
 
-# The wait before the server is tried again is a random part of a bound that doubles from the first to the longest.
-_FIRST_BOUND_SECONDS = 0.5
-_LONGEST_BOUND_SECONDS = 30.0
 # A heartbeat goes out after this part of the interval, so that it is answered before the whole has passed.
 _HEARTBEAT_PART = 0.8
 # What is still to be said when the unit leaves has so long.
@@ -108,17 +105,16 @@ class HttpLink:
             self._on_failure(error)
 
     def _keep_in_touch(self) -> None:
-        bound = _FIRST_BOUND_SECONDS
+        backoff = Backoff(self._lease)
         while not self._leaving.is_set():
             try:
                 self._greet()
-                bound = _FIRST_BOUND_SECONDS
+                backoff.start_over()
                 self._converse(self._postbox.open())
             except Unreachable as error:
-                delay = random.uniform(0, bound)  # noqa: S311 - spreads tries, hides nothing
+                delay = backoff.next_seconds()
                 logger.warning("http: %s; trying again in %.1f s", error, delay)
                 self._leaving.wait(delay)
-                bound = min(2 * bound, _LONGEST_BOUND_SECONDS)
         logger.info("http: left")
 
     def _greet(self) -> None:

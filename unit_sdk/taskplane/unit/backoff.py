@@ -1,0 +1,33 @@
+"""How long a unit waits before it tries again to reach the server."""
+
+import random
+
+from taskplane.unit.lease import Lease
+
+_FIRST_BOUND_SECONDS = 0.5
+_LONGEST_BOUND_SECONDS = 30.0
+
+
+class Backoff:
+    """Each wait is a random part of a bound that doubles, up to 30 s or half a lease, whichever is shorter.
+
+    A server that was away gives the unit's tasks to others one lease after it is back, so the unit must be back sooner.
+    """
+
+    def __init__(self, lease: Lease) -> None:
+        self._lease = lease
+        self._bound = _FIRST_BOUND_SECONDS
+
+    def start_over(self) -> None:
+        """The server was reached."""
+        self._bound = _FIRST_BOUND_SECONDS
+
+    def next_seconds(self) -> float:
+        """Returns how long to wait this time."""
+        bound = min(self._bound, self._longest())
+        self._bound = 2 * bound
+        return random.uniform(0, bound)  # noqa: S311 - spreads tries, hides nothing
+
+    def _longest(self) -> float:
+        duration = self._lease.duration
+        return _LONGEST_BOUND_SECONDS if duration is None else min(_LONGEST_BOUND_SECONDS, duration / 2)
