@@ -13,7 +13,7 @@ from taskplane.server.core import reports, verbs
 from taskplane.server.core.change import Change
 from taskplane.server.core.dispatch import dispatched
 from taskplane.server.core.placement import Assignment
-from taskplane.server.core.reports import Failure, Speaker
+from taskplane.server.core.reports import Failure, RejectReason, Speaker
 from taskplane.server.core.retry import RetryPolicy
 from taskplane.server.core.task import Task, Verb
 from taskplane.server.core.verbs import NewCommand
@@ -53,8 +53,10 @@ def _command_id(task: Task) -> str:
     return task.pending_command.command_id if task.pending_command else "never issued"
 
 
-def _rejected(task: Task, speaker: Speaker, now: datetime) -> Change:
-    return reports.command_rejected(task, speaker, now, command_id=_command_id(task), message="NO")
+def _rejected(reason: RejectReason) -> Report:
+    return lambda task, speaker, now: reports.command_rejected(
+        task, speaker, now, command_id=_command_id(task), reason=reason, message="NO"
+    )
 
 
 def _not_accepted(task: Task, speaker: Speaker, now: datetime) -> Change:
@@ -79,7 +81,8 @@ REPORTS: Mapping[str, Report] = {
     ),
     "cancelled": lambda task, speaker, now: reports.cancelled(task, speaker, now, message="cleaned up"),
     "start rejected": lambda task, speaker, now: reports.start_rejected(task, speaker, now, message="NO_SLOT"),
-    "command rejected": _rejected,
+    "command rejected": _rejected("OTHER"),
+    "attempt unknown": _rejected("UNKNOWN_ATTEMPT"),
     "not accepted": _not_accepted,
     "lost": lambda task, speaker, now: reports.lost(task, speaker, now, why="unit lost", policy=AT_ONCE),
 }

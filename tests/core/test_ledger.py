@@ -55,6 +55,8 @@ CANCEL = ask(Verb.CANCEL, "cancel", is_held=True)
         (RUNNING, [CANCEL, hear("released")], {"cancel": APPLIED}),
         (RUNNING, [CANCEL, hear("succeeded")], {"cancel": EXPIRED}),
         (PAUSED, [CANCEL, hear("cancelled")], {"cancel": APPLIED}),
+        (PAUSED, [CANCEL, hear("command rejected")], {"cancel": REJECTED}),
+        (PAUSED, [CANCEL, hear("attempt unknown")], {"cancel": APPLIED}),
         (PAUSED, [RESUME], {"resume": ISSUED}),
         (PAUSED, [RESUME, dispatch], {"resume": APPLIED}),
         (PAUSED, [RESUME, PAUSE], {"resume": EXPIRED}),

@@ -10,7 +10,7 @@ from deeds import AT_ONCE, REPORTS
 from taskplane.server.core import reports
 from taskplane.server.core.change import SERVER, Change
 from taskplane.server.core.errors import DropReason, StaleAttempt
-from taskplane.server.core.reports import Failure, Speaker, drop_reason
+from taskplane.server.core.reports import Failure, RejectReason, Speaker, drop_reason
 from taskplane.server.core.retry import RetryPolicy
 from taskplane.server.core.task import Progress, Task, TaskStatus, Transition, Verb
 
@@ -27,6 +27,7 @@ FROM_RUNNING = {
     "cancelled": (CANCELLED, CANCELLED, CANCELLED),
     "start rejected": (PENDING, PAUSED, CANCELLED),
     "command rejected": (RUNNING, RUNNING, RUNNING),
+    "attempt unknown": (RUNNING, RUNNING, RUNNING),
     "not accepted": (PENDING, PAUSED, CANCELLED),
     "lost": (PENDING, PAUSED, CANCELLED),
 }
@@ -41,6 +42,7 @@ FROM_PAUSED = {
     "cancelled": (CANCELLED, CANCELLED),
     "start rejected": (None, None),
     "command rejected": (PAUSED, PAUSED),
+    "attempt unknown": (PAUSED, CANCELLED),
     "not accepted": (None, None),
     "lost": (None, None),
 }
@@ -217,15 +219,23 @@ def test_an_accepted_start_cannot_time_out() -> None:
 
 def test_a_refused_command_is_taken_back_and_those_who_wait_hear_why() -> None:
     task = a_task(RUNNING, pending_command=a_command(Verb.PAUSE))
-    change = reports.command_rejected(task, speaker_of(task), at(1), command_id="command-1", message="UNSUPPORTED")
-    (step,) = change.steps
-    assert (step.transition, step.note) == (None, "UNSUPPORTED")
+    (step,) = report("command rejected", task).steps
+    assert (step.transition, step.note) == (None, "NO")
     assert step.task == replace(task, pending_command=None, updated_at=at(1))
 
 
-def test_the_refusal_of_an_earlier_command_changes_nothing() -> None:
-    task = a_task(RUNNING, pending_command=a_command(Verb.CANCEL, "newer"))
-    change = reports.command_rejected(task, speaker_of(task), at(1), command_id="older", message="NO")
+def test_a_cancel_of_what_the_unit_does_not_hold_any_more_is_the_work_of_who_asked_for_it() -> None:
+    change = report("attempt unknown", a_task(PAUSED, pending_command=a_command(Verb.CANCEL)))
+    (move,) = moves(change)
+    assert (move.to_status, move.changed_by) == (CANCELLED, "bob")
+    assert move.reason == "as bob wishes; no unit holds it any more"
+    assert change.task.pending_command is None
+
+
+@pytest.mark.parametrize(("status", "reason"), [(RUNNING, "OTHER"), (PAUSED, "UNKNOWN_ATTEMPT")])
+def test_the_refusal_of_an_earlier_command_changes_nothing(status: TaskStatus, reason: RejectReason) -> None:
+    task = a_task(status, pending_command=a_command(Verb.CANCEL, "newer"))
+    change = reports.command_rejected(task, speaker_of(task), at(1), command_id="older", reason=reason, message="NO")
     assert change == Change(task)
 
 

@@ -192,8 +192,12 @@ class Model:
                 self._queue(live)
             live.pending = ""
 
-    def command_rejected(self, task: int, attempt: int) -> None:
+    def command_rejected(self, task: int, attempt: int, *, is_unknown: bool) -> None:
+        """`is_unknown`: the unit has nothing of the attempt any more."""
         if live := self._live(task, attempt):
+            if is_unknown and (live.status, live.pending) == ("PAUSED", "CANCEL"):
+                live.become("CANCELLED")
+                self.held.pop(task, None)
             live.pending = ""
 
     def start_rejected(self, task: int, attempt: int) -> None:

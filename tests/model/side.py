@@ -148,12 +148,12 @@ class Side:
         await unit.report(control.HeldAttempt(task_id=task, attempt=attempt), **kind)
         await unit.all_acknowledged()
 
-    async def reject(self, task: int, kind: str) -> bool:
+    async def reject(self, task: int, kind: str, reason: control.RejectReason.ValueType) -> bool:
         """Takes back the acceptance of the last pause or cancel of a task. False if there was none."""
         command = self._last.get((task, kind))
         if command is None:
             return False
-        await self._connected().reject(command, control.REJECT_REASON_OTHER)
+        await self._connected().reject(command, reason)
         await self._connected().all_acknowledged()
         return True
 

@@ -223,11 +223,12 @@ class Comparison(RuleBasedStateMachine):
         self.agree()
 
     @precondition(lambda self: self.can_report())
-    @rule(pick=picks)
-    def reject_the_pending_command(self, pick: int) -> None:
+    @rule(pick=picks, is_unknown=st.booleans())
+    def reject_the_pending_command(self, pick: int, is_unknown: bool) -> None:  # noqa: FBT001  ditto
         task = self.model.tasks.get(self.id_of(pick))
-        if task is not None and task.pending and self.stage.do(self.side.reject(task.id, task.pending.lower())):
-            self.model.command_rejected(task.id, task.attempt)
+        reason = control.REJECT_REASON_UNKNOWN_ATTEMPT if is_unknown else control.REJECT_REASON_OTHER
+        if task is not None and task.pending and self.stage.do(self.side.reject(task.id, task.pending.lower(), reason)):
+            self.model.command_rejected(task.id, task.attempt, is_unknown=is_unknown)
         self.agree()
 
     def teardown(self) -> None:

@@ -1,5 +1,7 @@
 """Cancel: at once where no unit holds the task, else when the unit has cleaned up; restart begins afresh."""
 
+from typing import Any
+
 import grpc
 from google.protobuf.json_format import MessageToDict
 from rpc.conftest import Connect
@@ -57,6 +59,28 @@ async def test_a_held_task_is_cancelled_by_the_unit_that_holds_it(wire: Wire, un
     await unit.report(cancel, cancelled=unit_pb.CancelledReport())
     assert status_name((await call).task.status) == "CANCELLED"
     assert await wire.statuses(pause.task_id) == ["PENDING", "RUNNING", "PAUSED", "CANCELLED"]
+
+
+async def test_a_held_task_that_its_unit_has_let_go_of_is_cancelled_all_the_same(wire: Wire, unit: RawUnit) -> None:
+    pause = await paused(wire, unit)
+    call = wire.tasks.CancelTask(request(pause.task_id))
+    await unit.reject(await unit.expect("cancel"), unit_pb.REJECT_REASON_UNKNOWN_ATTEMPT)
+    assert status_name((await call).task.status) == "CANCELLED"
+    transition = (await wire.history(pause.task_id))[-1]
+    assert (transition.changed_by, transition.reason) == ("ada", "no use; no unit holds it any more")
+
+
+async def test_a_cancel_that_the_holder_refuses_is_taken_back(wire: Wire, unit: RawUnit) -> None:
+    pause = await paused(wire, unit)
+    call = wire.tasks.CancelTask(request(pause.task_id))
+    newer_than_this_server: Any = 99
+    await unit.reject(await unit.expect("cancel"), newer_than_this_server, "not now")
+    await refusal_of(call)
+    task = await wire.get(pause.task_id)
+    assert (status_name(task.status), task.HasField("pending_command")) == ("PAUSED", False)
+    commands = (await wire.tasks.ListTaskCommands(pb.ListTaskCommandsRequest(task_id=pause.task_id))).commands
+    (cancel,) = [each for each in commands if each.verb == task_pb2.COMMAND_VERB_CANCEL]
+    assert (cancel.state, cancel.message) == (pb.COMMAND_STATE_REJECTED, "OTHER: not now")
 
 
 async def test_a_paused_task_that_nobody_holds_is_cancelled_at_once(wire: Wire, connect: Connect) -> None:

@@ -117,7 +117,7 @@ class _RejectReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_RejectRea
     REJECT_REASON_UNSPECIFIED: _RejectReason.ValueType  # 0
     """As OTHER."""
     REJECT_REASON_UNKNOWN_ATTEMPT: _RejectReason.ValueType  # 1
-    """It does not hold this attempt."""
+    """It does not hold this attempt. A cancel of a paused task takes effect all the same, as no unit holds it."""
     REJECT_REASON_UNKNOWN_TASK_TYPE: _RejectReason.ValueType  # 2
     """It does not run this task type."""
     REJECT_REASON_NO_SLOT: _RejectReason.ValueType  # 3
@@ -135,7 +135,7 @@ class RejectReason(_RejectReason, metaclass=_RejectReasonEnumTypeWrapper):
 REJECT_REASON_UNSPECIFIED: RejectReason.ValueType  # 0
 """As OTHER."""
 REJECT_REASON_UNKNOWN_ATTEMPT: RejectReason.ValueType  # 1
-"""It does not hold this attempt."""
+"""It does not hold this attempt. A cancel of a paused task takes effect all the same, as no unit holds it."""
 REJECT_REASON_UNKNOWN_TASK_TYPE: RejectReason.ValueType  # 2
 """It does not run this task type."""
 REJECT_REASON_NO_SLOT: RejectReason.ValueType  # 3

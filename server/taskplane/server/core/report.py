@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from taskplane.server.core.reports import Failure
+from taskplane.server.core.reports import Failure, RejectReason
 from taskplane.server.core.task import Checkpoint, Json, Progress
 
 
@@ -14,9 +14,9 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """The command will not be carried out; `reason` is the name of the RejectReason."""
+    """The command will not be carried out."""
 
-    reason: str
+    reason: RejectReason
     message: str
 
 

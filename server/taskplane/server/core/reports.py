@@ -7,6 +7,7 @@ changes nothing either.
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Literal
 
 from taskplane.server.core.change import SERVER, Change
 from taskplane.server.core.errors import DropReason, StaleAttempt
@@ -16,6 +17,10 @@ from taskplane.server.core.unit import DrainOrder
 
 # A start that a unit refused is offered again after so long, so that a unit that refuses all does not spin.
 REJECTED_START_DELAY = timedelta(seconds=1)
+
+
+# Why a unit refuses; see taskplane/v1/execution_unit_control.proto.
+RejectReason = Literal["UNKNOWN_ATTEMPT", "UNKNOWN_TASK_TYPE", "NO_SLOT", "UNSUPPORTED", "DRAINING", "OTHER"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,11 +205,18 @@ def _queued_again(change: Change, now: datetime, why: str) -> Change:
     )
 
 
-def command_rejected(task: Task, speaker: Speaker, now: datetime, *, command_id: str, message: str) -> Change:
-    """Take back a pending pause or cancel that the unit refused; the task goes on as before."""
+def command_rejected(  # noqa: PLR0913  (all that a refusal says)
+    task: Task, speaker: Speaker, now: datetime, *, command_id: str, reason: RejectReason, message: str
+) -> Change:
+    """Take back a pending pause or cancel that the unit refused; the task goes on as before.
+
+    But a paused task that the unit does not hold any more is held by nobody, so that a cancel has its effect.
+    """
     fence(task, speaker)
     if task.pending_command is None or task.pending_command.command_id != command_id:
         return Change(task)
+    if reason == "UNKNOWN_ATTEMPT" and task.status is TaskStatus.PAUSED and _pending(task) is Verb.CANCEL:
+        return cancelled(task, speaker, now, message="no unit holds it any more")
     return Change(task).edit(now=now, pending_command=None, note=message or "refused by the unit")
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
+from typing import get_args
 
 from google.protobuf.struct_pb2 import Struct
 
@@ -31,7 +32,7 @@ from taskplane.server.core.report import (
     Report,
     Succeeded,
 )
-from taskplane.server.core.reports import Failure
+from taskplane.server.core.reports import Failure, RejectReason
 from taskplane.server.core.task import Checkpoint, Progress
 from taskplane.server.core.unit import AttemptState, HeldAttempt, Hello, TaskTypeSupport
 from taskplane.server.rpc.messages import checkpoint_message, seconds_message
@@ -58,6 +59,9 @@ _STATES = {
     pb.ATTEMPT_STATE_ENDED: AttemptState.ENDED,
 }
 _ACTION = {action: pb.VerdictAction.Value(f"VERDICT_ACTION_{action}") for action in VerdictAction}
+_REJECT: dict[int, RejectReason] = {
+    pb.RejectReason.Value(f"REJECT_REASON_{reason}"): reason for reason in get_args(RejectReason)
+}
 _DROP = {reason: pb.DropReason.Value(f"DROP_REASON_{reason}") for reason in DropReason}
 
 
@@ -153,7 +157,7 @@ def _known_kind(  # noqa: PLR0911  (one line a kind)
             has_result = message.succeeded.HasField("result")
             return Succeeded(_json("result", message.succeeded.result) if has_result else None)
         case "rejected":
-            reason = pb.RejectReason.Name(message.rejected.reason).removeprefix("REJECT_REASON_")
+            reason = _REJECT.get(message.rejected.reason, "OTHER")
             return Rejected(reason, message.rejected.message[:MAX_PROGRESS_MESSAGE])
         case "progress":
             return ProgressMade(_progress(check, message.progress, now))

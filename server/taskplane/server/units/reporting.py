@@ -122,7 +122,12 @@ class ReportDesk:
                 return lambda task, now: reports.start_rejected(task, speaker, now, message=_text(rejected))
             case Rejected() as rejected:
                 return lambda task, now: reports.command_rejected(
-                    task, speaker, now, command_id=report.command_id, message=_text(rejected)
+                    task,
+                    speaker,
+                    now,
+                    command_id=report.command_id,
+                    reason=rejected.reason,
+                    message=_text(rejected),
                 )
             case Accepted() | ProgressMade():
                 return lambda task, _now: _fenced(task, speaker)
