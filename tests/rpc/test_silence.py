@@ -12,7 +12,9 @@ from rpc.raw_unit import RawUnit, checkpoint
 from rpc.server import ServerUnderTest, Wire, eventually, status_name
 from rpc.tasks import create, paused, running
 
-from taskplane.server.units import leases
+from taskplane.server.core.errors import DatabaseUnavailable
+from taskplane.server.store.writing import WriteTransaction
+from taskplane.server.units import leases, report_line
 from taskplane.v1 import execution_unit_control_pb2 as unit_pb
 from taskplane.v1 import task_service_pb2 as pb
 
@@ -44,6 +46,10 @@ async def beating(unit: RawUnit) -> AsyncIterator[None]:
         await asyncio.wait({task})
 
 
+def _no_database(_: WriteTransaction) -> None:
+    raise DatabaseUnavailable
+
+
 async def test_the_welcome_tells_heartbeat_and_lease(unit: RawUnit) -> None:
     assert unit.welcome.heartbeat_interval.ToMilliseconds() == 200
     assert unit.welcome.lease_duration.ToMilliseconds() == 1000
@@ -66,6 +72,25 @@ async def test_a_silent_unit_loses_its_task_to_another_from_the_last_checkpoint(
     history = await wire.history(start.task_id)
     assert [status_name(each.to_status) for each in history] == ["PENDING", "RUNNING", "FAILED", "PENDING", "RUNNING"]
     assert "unit lost" in history[2].reason
+
+
+async def test_a_unit_that_the_server_does_not_read_in_an_outage_is_not_taken_for_silent(
+    wire: Wire, unit: RawUnit, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report_line, "MAX_UNACKNOWLEDGED", 2)
+    start = await running(wire, unit, max_retries=0)
+    silent = await connect("silent")
+    with monkeypatch.context() as outage:
+        outage.setattr(WriteTransaction, "commit", _no_database)
+        for number in (1, 2, 3):
+            await unit.report(start, checkpoint=checkpoint(number, row=number))
+        async with beating(unit):
+            # Leases end: by now, the other unit was not heard for one, and what this one says was not read for one.
+            assert (await silent.refusal()).reason == "LEASE_EXPIRED"
+    async with beating(unit):
+        await unit.report(start, succeeded=unit_pb.SucceededReport())
+        await unit.all_acknowledged()
+    assert await wire.statuses(start.task_id) == ["PENDING", "RUNNING", "SUCCESS"]
 
 
 async def test_a_unit_that_is_cut_off_keeps_its_task_for_its_lease(wire: Wire, unit: RawUnit, connect: Connect) -> None:

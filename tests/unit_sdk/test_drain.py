@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 from taskplane.unit import SyncTaskContext, TaskContext, TaskReleased, Unit
+from taskplane.unit.outbox import WINDOW
+from taskplane.unit.session import Session
 from taskplane.unit.structs import from_struct
 from taskplane.unit.testing import ScriptedServer
 from taskplane.v1.execution_unit_control_pb2 import RejectReason
@@ -183,6 +185,41 @@ def test_an_operators_bound_counts_too(unit: Unit, server: ScriptedServer, run: 
     session.drain(timeout_seconds=0.05)
     session.expect_goodbye()
     running.join()
+
+
+def test_goodbye_comes_after_all_that_waits_to_be_sent(
+    server: ScriptedServer, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unit = Unit(name="talkative", type="TEST", server=server.address, drain_seconds=0.05)
+    is_leaving, unblock = threading.Event(), threading.Event()
+    leave = Session.leave
+
+    def leave_and_tell(session: Session) -> None:
+        leave(session)
+        is_leaving.set()
+
+    @unit.task("TALKS")
+    def talks(task: SyncTaskContext, config: dict[str, Any]) -> None:
+        for row in range(WINDOW + 10):
+            task.report(checkpoint={"row": row})
+        unblock.wait()
+
+    monkeypatch.setattr(Session, "leave", leave_and_tell)
+    running = run(unit)
+    session = server.session()
+    session.welcome(heartbeat_seconds=0.01)
+    session.start(1, 1, "TALKS")
+    for _ in range(WINDOW - 1):
+        session.expect("checkpoint")
+    unit.stop()
+    assert is_leaving.wait(20)
+    session.expect_heartbeats(session.heartbeats + 3)
+    session.acknowledge()
+    session.expect_goodbye()
+    unblock.set()
+    running.join()
+
+    assert session.kinds(1).count("checkpoint") == WINDOW + 10
 
 
 def test_a_unit_can_leave_without_ever_having_been_connected(unit: Unit, server: ScriptedServer, run: Run) -> None:

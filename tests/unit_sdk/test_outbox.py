@@ -13,6 +13,9 @@ from taskplane.v1.execution_unit_control_pb2 import (
     Report,
 )
 
+# Of the outbox that is compared with a model: small, so that it is full at times.
+WINDOW = 4
+
 
 def progress(fraction: float, task_id: int = 1) -> Report:
     return Report(task_id=task_id, attempt=1, progress=ProgressReport(fraction=fraction))
@@ -109,15 +112,56 @@ def test_reports_of_an_attempt_can_be_forgotten(outbox: Outbox) -> None:
     assert [report.task_id for report in outbox.take()] == [2]
 
 
+def test_no_more_than_the_window_is_sent_ahead_of_its_acknowledgement() -> None:
+    outbox = Outbox(window=3)
+    for number in range(1, 6):
+        outbox.add(checkpoint(number))
+
+    assert sequences(outbox.take()) == [1, 2, 3]
+    assert outbox.take() == []
+    assert (outbox.has_unsent, outbox.can_send) == (True, False)
+    outbox.acknowledge(1)
+    assert [(report.sequence, report.checkpoint.number) for report in outbox.take()] == [(4, 4)]
+    outbox.acknowledge(4)
+    assert [(report.sequence, report.checkpoint.number) for report in outbox.take()] == [(5, 5)]
+
+
+def test_what_was_sent_fills_the_window_also_if_it_is_replaced_or_forgotten() -> None:
+    outbox = Outbox(window=2)
+    outbox.add(progress(0.1))
+    outbox.add(progress(0.1, task_id=2))
+    outbox.take()
+    outbox.add(progress(0.2))
+    outbox.forget(AttemptKey(2, 1))
+
+    assert outbox.take() == []
+    outbox.acknowledge(1)
+    assert sequences(outbox.take()) == [3]
+
+
+def test_a_new_session_begins_with_an_empty_window() -> None:
+    outbox = Outbox(window=2)
+    for number in (1, 2, 3, 4):
+        outbox.add(checkpoint(number))
+    outbox.take()
+    outbox.acknowledge(1)
+    outbox.take()
+    outbox.begin_session()
+
+    assert [(report.sequence, report.checkpoint.number) for report in outbox.take()] == [(1, 2), (2, 3)]
+    outbox.acknowledge(2)
+    assert [(report.sequence, report.checkpoint.number) for report in outbox.take()] == [(3, 4)]
+
+
 class OutboxMachine(RuleBasedStateMachine):
     """The outbox beside a plain list of all that is not acknowledged."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.outbox = Outbox()
+        self.outbox = Outbox(window=WINDOW)
         self.kept: list[Report] = []
         self.sent: list[Report] = []
-        self.last_sequence = 0
+        self.last_sequence = self.acknowledged = 0
 
     @rule(
         task_id=st.integers(1, 3),
@@ -141,13 +185,15 @@ class OutboxMachine(RuleBasedStateMachine):
     def take(self) -> None:
         for report in self.outbox.take():
             self.last_sequence += 1
-            assert report.sequence == self.last_sequence
+            assert report.sequence == self.last_sequence <= self.acknowledged + WINDOW
             self.sent.append(report)
+        assert self.last_sequence == self.acknowledged + WINDOW or not self.outbox.has_unsent
 
     @rule(data=st.data())
     def acknowledge(self, data: st.DataObject) -> None:
         sequence = data.draw(st.integers(0, self.last_sequence))
         gone = self.outbox.acknowledge(sequence)
+        self.acknowledged = max(sequence, self.acknowledged)
         expected = [r for r in self.sent if r.sequence <= sequence and any(r is k for k in self.kept)]
         assert [id(r) for r in gone] == [id(r) for r in expected]
         self.kept = [k for k in self.kept if not any(k is r for r in gone)]
@@ -155,16 +201,21 @@ class OutboxMachine(RuleBasedStateMachine):
     @rule()
     def reconnect(self) -> None:
         self.outbox.begin_session()
-        self.sent, self.last_sequence = [], 0
+        self.sent, self.last_sequence, self.acknowledged = [], 0, 0
 
     @invariant()
     def holds_what_is_not_acknowledged(self) -> None:
         assert len(self.outbox) == len(self.kept)
         assert self.outbox.has_unsent == any(not any(k is s for s in self.sent) for k in self.kept)
+        assert self.outbox.can_send == (self.outbox.has_unsent and self.last_sequence < self.acknowledged + WINDOW)
 
     def teardown(self) -> None:
         self.outbox.begin_session()
-        assert [id(r) for r in self.outbox.take()] == [id(k) for k in self.kept]
+        sent: list[Report] = []
+        while taken := self.outbox.take():
+            sent += taken
+            self.outbox.acknowledge(taken[-1].sequence)
+        assert [id(r) for r in sent] == [id(k) for k in self.kept]
 
 
 TestOutboxAgainstAModel = OutboxMachine.TestCase

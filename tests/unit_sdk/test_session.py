@@ -21,6 +21,7 @@ from taskplane.unit import (
 )
 from taskplane.unit.attempt import Attempt
 from taskplane.unit.commands import Commands
+from taskplane.unit.outbox import WINDOW
 from taskplane.unit.testing import ScriptedServer, ScriptedSession
 from taskplane.v1.execution_unit_control_pb2 import (
     AttemptState,
@@ -142,6 +143,33 @@ def test_heartbeats_go_on_while_executors_block(unit: Unit, server: ScriptedServ
     connected.expect("accepted")
     unblock.set()
     connected.expect("succeeded")
+
+
+def test_heartbeats_pass_while_more_reports_wait_than_may_be_under_way(
+    unit: Unit, server: ScriptedServer, run: Run
+) -> None:
+    @unit.task("TALKS")
+    def talks(task: SyncTaskContext, config: dict[str, Any]) -> None:
+        for row in range(2 * WINDOW):
+            task.report(checkpoint={"row": row})
+
+    run(unit)
+    connected = server.session()
+    connected.welcome(heartbeat_seconds=0.01)
+    connected.start(1, 1, "TALKS")
+    for _ in range(WINDOW - 1):  # the first report is the answer to the start
+        connected.expect("checkpoint")
+    connected.expect_heartbeats(connected.heartbeats + 3)
+    assert len(connected.reports) == WINDOW
+    connected.acknowledge()
+    for _ in range(WINDOW):
+        connected.expect("checkpoint")
+    connected.acknowledge()
+    connected.expect("succeeded")
+
+    numbers = [report.checkpoint.number for report in connected.reports if report.HasField("checkpoint")]
+    assert numbers == list(range(1, 2 * WINDOW + 1))
+    assert [report.sequence for report in connected.reports] == list(range(1, 2 * WINDOW + 3))
 
 
 def test_reports_are_sent_again_from_1_until_they_are_acknowledged(

@@ -1,6 +1,7 @@
 """The line of a stream's reports: proposed as they come, acknowledged in their order when they are durable."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from typing import Any, cast
 
@@ -279,6 +280,33 @@ async def test_a_heartbeat_is_answered_with_what_is_durable_so_far(
     outgoing = await link.next()
     assert outgoing.ack
     assert (outgoing.ack.sequence, outgoing.ack.heartbeat) == (1, 5)
+
+
+async def test_the_time_in_which_a_unit_is_not_read_is_no_silence_of_its(
+    line: ReportLine, commits: ScriptedCommits, registry: Registry, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = itertools.count()
+    forgiven = asyncio.Event()
+    unit = registry.find("unit-1")
+    assert unit
+    registry.connected(unit, session)
+    heard_at = unit.heard_at
+
+    def clock() -> int:
+        if unit.heard_at >= heard_at + 3:
+            forgiven.set()
+        return next(seconds)
+
+    monkeypatch.setattr(report_line, "MAX_UNACKNOWLEDGED", 1)
+    monkeypatch.setattr(report_line, "UNREAD_SECONDS", 0.001)
+    monkeypatch.setattr(report_line, "monotonic", clock)
+    line.take(a_report(1))
+    room = asyncio.create_task(line.room())
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await forgiven.wait()
+    assert not room.done(), "its lease is made longer while it waits, not only afterwards"
+    commits.answer()
+    await room
 
 
 async def test_a_unit_that_reports_faster_than_commits_is_not_read_further(

@@ -165,7 +165,7 @@ class UnitMessage(message.Message):
 
     @builtins.property
     def reports(self) -> Reports:
-        """What became of commands and attempts."""
+        """What became of commands and attempts. At most 500 should be sent that are not acknowledged."""
 
     @builtins.property
     def heartbeat(self) -> UnitHeartbeat:

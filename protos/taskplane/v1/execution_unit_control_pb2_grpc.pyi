@@ -42,7 +42,9 @@ class ExecutionUnitControlStub:
         by one. The server acknowledges cumulatively, after what was reported is durable. The unit keeps every report
         that is not acknowledged and sends it again, renumbered from 1, right after the next Welcome. Reports are
         idempotent, so a repeat does no harm. Of unacknowledged progress reports of one attempt only the last need be
-        kept; any other report must not be dropped.
+        kept; any other report must not be dropped. A unit should have sent at most 500 reports that are not
+        acknowledged, and keep the rest back: while 1,000 wait for its database, the server reads nothing more, so it
+        answers no heartbeats either. For that time it does not take the unit for silent.
      4. Every message of the unit renews its lease, from when it arrives. When it has sent nothing for
         `heartbeat_interval`, it sends a Heartbeat, which the server answers with an Ack at once, also while reports
         wait. A unit that has heard nothing from the server for a whole `lease_duration` should drop the connection and
@@ -98,7 +100,9 @@ class ExecutionUnitControlAsyncStub(ExecutionUnitControlStub):
         by one. The server acknowledges cumulatively, after what was reported is durable. The unit keeps every report
         that is not acknowledged and sends it again, renumbered from 1, right after the next Welcome. Reports are
         idempotent, so a repeat does no harm. Of unacknowledged progress reports of one attempt only the last need be
-        kept; any other report must not be dropped.
+        kept; any other report must not be dropped. A unit should have sent at most 500 reports that are not
+        acknowledged, and keep the rest back: while 1,000 wait for its database, the server reads nothing more, so it
+        answers no heartbeats either. For that time it does not take the unit for silent.
      4. Every message of the unit renews its lease, from when it arrives. When it has sent nothing for
         `heartbeat_interval`, it sends a Heartbeat, which the server answers with an Ack at once, also while reports
         wait. A unit that has heard nothing from the server for a whole `lease_duration` should drop the connection and
@@ -150,7 +154,9 @@ class ExecutionUnitControlServicer(metaclass=abc_1.ABCMeta):
         by one. The server acknowledges cumulatively, after what was reported is durable. The unit keeps every report
         that is not acknowledged and sends it again, renumbered from 1, right after the next Welcome. Reports are
         idempotent, so a repeat does no harm. Of unacknowledged progress reports of one attempt only the last need be
-        kept; any other report must not be dropped.
+        kept; any other report must not be dropped. A unit should have sent at most 500 reports that are not
+        acknowledged, and keep the rest back: while 1,000 wait for its database, the server reads nothing more, so it
+        answers no heartbeats either. For that time it does not take the unit for silent.
      4. Every message of the unit renews its lease, from when it arrives. When it has sent nothing for
         `heartbeat_interval`, it sends a Heartbeat, which the server answers with an Ack at once, also while reports
         wait. A unit that has heard nothing from the server for a whole `lease_duration` should drop the connection and

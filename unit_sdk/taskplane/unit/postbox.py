@@ -21,6 +21,12 @@ class Postbox:
         self._session = 0
         self._on_empty: Callable[[], object] | None = None
 
+    @property
+    def has_unsent(self) -> bool:
+        """Whether there are reports that the current session has not sent. May be asked by `urgent`."""
+        with self._changed:
+            return self._outbox.has_unsent
+
     def post(self, report: Report) -> None:
         """Hands in a report. It is kept until acknowledged, over any number of sessions."""
         with self._changed:
@@ -31,12 +37,14 @@ class Postbox:
         """Removes all reports of an attempt."""
         with self._changed:
             self._outbox.forget(key)
+            self._changed.notify_all()
             self._tell_if_empty()
 
     def acknowledge(self, sequence: int) -> list[Report]:
         """Forgets and returns what the current session sent up to `sequence`."""
         with self._changed:
             acknowledged = self._outbox.acknowledge(sequence)
+            self._changed.notify_all()
             self._tell_if_empty()
             return acknowledged
 
@@ -59,14 +67,14 @@ class Postbox:
             self._changed.notify_all()
 
     def collect(self, ticket: int, urgent: Callable[[], bool], timeout_seconds: float) -> list[Report] | None:
-        """Waits for reports, for `urgent()` or for the time to pass; returns the reports to send, None if closed.
+        """Waits until something may be sent, `urgent()`, or the time has passed; returns the reports, None if closed.
 
         The ticket is checked and the reports are taken in one step, so that a dead session, whose sending thread may
         wake up late, cannot take what belongs to the next one.
         """
         with self._changed:
             self._changed.wait_for(
-                lambda: ticket != self._session or self._outbox.has_unsent or urgent(), timeout_seconds
+                lambda: ticket != self._session or self._outbox.can_send or urgent(), timeout_seconds
             )
             return self._outbox.take() if ticket == self._session else None
 

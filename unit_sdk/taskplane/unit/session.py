@@ -138,7 +138,7 @@ class Session:
             if reports:
                 self._proof.reports(reports[-1].sequence)
                 yield UnitMessage(reports=Reports(reports=reports))
-            elif self._leaving:
+            elif self._has_said_all():
                 yield UnitMessage(goodbye=Goodbye(reason="the unit is shut down"))
                 return
             # Beside reports too: their acknowledgement may wait for a database, a heartbeat's never does.
@@ -147,4 +147,8 @@ class Session:
                 yield UnitMessage(heartbeat=UnitHeartbeat(number=self._proof.heartbeat()))
 
     def _is_urgent(self) -> bool:
-        return self._draining_unsaid or self._leaving
+        return self._draining_unsaid or self._has_said_all()
+
+    def _has_said_all(self) -> bool:
+        """Whether nothing but the goodbye is left to be said."""
+        return self._leaving and not self._postbox.has_unsent

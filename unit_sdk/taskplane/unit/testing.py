@@ -10,7 +10,8 @@
         report = session.expect("succeeded")
 
 It is a real gRPC server on a free port of 127.0.0.1. Whatever is waited for must come within TIMEOUT_SECONDS, else an
-AssertionError says what came instead. Nothing is acknowledged unless the test calls `acknowledge`.
+AssertionError says what came instead. Nothing is acknowledged unless the test calls `acknowledge`; a unit sends no more
+than 500 reports that are not.
 """
 
 import itertools

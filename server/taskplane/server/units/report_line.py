@@ -3,9 +3,11 @@
 import asyncio
 import logging
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from taskplane.server.core.clock import monotonic
 from taskplane.server.core.errors import DatabaseUnavailable, FieldViolation, InvalidFields
 from taskplane.server.core.report import Report
 from taskplane.server.units.links.stream import StreamLink
@@ -16,6 +18,8 @@ log = logging.getLogger(__name__)
 
 # Reports that may wait for their commit. A unit that sends more is not read until some are durable.
 MAX_UNACKNOWLEDGED = 1000
+# How often the lease of a unit that is not read is made longer; well below any lease.
+UNREAD_SECONDS = 0.2
 
 # Done when a report is durable, or with the error.
 Answer = asyncio.Future[Any]
@@ -65,10 +69,17 @@ class ReportLine:
         self._last_sequence = sequence
 
     async def room(self) -> None:
-        """Wait while too many reports are not acknowledged."""
+        """Wait while too many reports are not acknowledged.
+
+        Whatever the unit says is not read meanwhile, its heartbeats too, so that this is no silence of its.
+        """
         while len(self._line) >= MAX_UNACKNOWLEDGED:
             self._has_moved.clear()
-            await self._has_moved.wait()
+            unread_since = monotonic()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(UNREAD_SECONDS):
+                    await self._has_moved.wait()
+            self._desk.forgive(self._session, monotonic() - unread_since)
 
     def take(self, report: Report) -> None:
         """Take the next report on."""

@@ -97,6 +97,12 @@ class ReportDesk:
             case _:
                 raise error
 
+    def forgive(self, session: Session, seconds: float) -> None:
+        """Count so much less time as silence of the unit, since nothing that it said was read."""
+        unit = self._registry.find(session.unit_id)
+        if unit and unit.session is session:
+            unit.forgive(seconds)
+
     def _change(  # noqa: PLR0911  (one a kind)
         self, report: Report, speaker: Speaker
     ) -> Callable[[Task, datetime], Change]:
