@@ -15,7 +15,7 @@ from taskplane.server.core.dispatch import dispatched
 from taskplane.server.core.placement import Assignment
 from taskplane.server.core.reports import Failure, RejectReason, Speaker
 from taskplane.server.core.retry import RetryPolicy
-from taskplane.server.core.task import Task, Verb
+from taskplane.server.core.task import Task, TaskStatus, Verb
 from taskplane.server.core.verbs import NewCommand
 
 # Retries without a wait keep walks through the table short.
@@ -59,6 +59,13 @@ def _rejected(reason: RejectReason) -> Report:
     )
 
 
+def _released(task: Task, speaker: Speaker, now: datetime) -> Change:
+    """Give it back, or say so again if it is PAUSED: with the same checkpoint."""
+    number = task.last_checkpoint_number if task.status is TaskStatus.PAUSED else _next_checkpoint(task)
+    checkpoint = a_checkpoint(number, attempt=speaker.attempt)
+    return reports.released(task, speaker, now, checkpoint=checkpoint, message="bye")
+
+
 def _not_accepted(task: Task, speaker: Speaker, now: datetime) -> Change:
     return reports.not_accepted(replace(task, accepted_at=None), speaker, now, seconds=5)
 
@@ -71,9 +78,7 @@ REPORTS: Mapping[str, Report] = {
     "paused": lambda task, speaker, now: reports.paused(
         task, speaker, now, checkpoint=a_checkpoint(_next_checkpoint(task), attempt=speaker.attempt), progress=None
     ),
-    "released": lambda task, speaker, now: reports.released(
-        task, speaker, now, checkpoint=a_checkpoint(_next_checkpoint(task), attempt=speaker.attempt), message="bye"
-    ),
+    "released": _released,
     "succeeded": lambda task, speaker, now: reports.succeeded(task, speaker, now, result={"rows": 3}),
     "failed": lambda task, speaker, now: reports.failed(task, speaker, now, failure=Failure("oh"), policy=AT_ONCE),
     "failed for good": lambda task, speaker, now: reports.failed(
