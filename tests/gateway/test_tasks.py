@@ -5,6 +5,8 @@ from rpc.raw_unit import RawUnit
 from rpc.server import Wire
 from rpc.tasks import paused, running, task_in
 
+from taskplane.server.tasks.answers import MAX_ANSWER_BYTES
+
 # What differs between two looks at one task.
 MOVING = {"activeSeconds": 0, "pausedSeconds": 0}
 
@@ -113,6 +115,15 @@ async def test_a_repeat_with_the_same_request_id_gets_the_first_answer(rest: Res
     await rest.post(f"{path}/restart")
     assert (await rest.post(f"{path}/cancel", cancel)).body == cancelled.body
     assert (await rest.get(path)).body["status"] == "PENDING"
+
+
+async def test_a_repeat_whose_answer_was_too_long_to_keep_is_404_after_a_delete(rest: Rest) -> None:
+    body = {"taskName": "large", "taskType": "WORK", "config": {"x": "x" * MAX_ANSWER_BYTES}, "requestId": "r-1"}
+    path = f"/api/tasks/{(await rest.post('/api/tasks', body)).body['id']}"
+    await rest.post(f"{path}/cancel")
+    await rest.call("DELETE", path)
+    answer = await rest.post("/api/tasks", body)
+    assert (answer.status, answer.error["reason"]) == (404, "TASK_NOT_FOUND")
 
 
 async def test_a_request_id_of_something_else_is_refused(rest: Rest) -> None:

@@ -5,11 +5,12 @@ from collections.abc import Awaitable
 
 import grpc
 import pytest
-from rpc.raw_unit import RawUnit
+from rpc.raw_unit import RawUnit, struct
 from rpc.refusals import refusal_of
 from rpc.server import Wire, status_name
 from rpc.tasks import create, running, spec, task_in
 
+from taskplane.server.tasks.answers import MAX_ANSWER_BYTES
 from taskplane.v1 import execution_unit_control_pb2 as unit_pb
 from taskplane.v1 import task_service_pb2 as pb
 
@@ -41,6 +42,19 @@ async def test_a_repeated_batch_is_made_once(wire: Wire) -> None:
     request = pb.BatchCreateTasksRequest(tasks=[spec(), spec()], context=ONCE)
     first = await wire.tasks.BatchCreateTasks(request)
     assert await wire.tasks.BatchCreateTasks(request) == first
+
+
+async def test_a_repeated_create_whose_answer_was_too_long_to_keep_is_not_found_after_a_delete(wire: Wire) -> None:
+    large = spec(config=struct({"text": "x" * MAX_ANSWER_BYTES}))
+    alone = pb.CreateTaskRequest(task=large, context=ONCE)
+    batch = pb.BatchCreateTasksRequest(tasks=[spec(), large], context=pb.RequestContext(request_id="4712"))
+    created = [(await wire.tasks.CreateTask(alone)).task, *(await wire.tasks.BatchCreateTasks(batch)).tasks]
+    for task in (created[0], created[-1]):
+        await wire.tasks.CancelTask(pb.CancelTaskRequest(task_id=task.id))
+        await wire.tasks.DeleteTask(pb.DeleteTaskRequest(task_id=task.id))
+    for call in (wire.tasks.CreateTask(alone), wire.tasks.BatchCreateTasks(batch)):
+        refusal = await refusal_of(call)
+        assert (refusal.code, refusal.reason) == (grpc.StatusCode.NOT_FOUND, "TASK_NOT_FOUND")
 
 
 async def test_a_repeated_cancel_does_not_cancel_again_after_a_restart(wire: Wire) -> None:

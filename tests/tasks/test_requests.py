@@ -99,7 +99,7 @@ async def test_a_repeated_delete_is_done_already(states: TaskStateManager, commi
     deletion = Request("request-3", "DeleteTask", "d" * 64)
     await states.delete(task.id, ALICE, deletion)
     await states.delete(task.id, ALICE, deletion)
-    assert await commits.submit(DeleteTask(task.id, ALICE), deletion) == Replayed([])
+    assert await commits.submit(DeleteTask(task.id, ALICE), deletion) == Replayed([], gone=(task.id,))
     with pytest.raises(TaskNotFound):
         await states.delete(task.id, ALICE)
 
@@ -109,6 +109,19 @@ async def test_a_repeated_verb_on_a_task_that_is_gone_is_not_found(states: TaskS
     await states.delete(task.id, ALICE)
     with pytest.raises(TaskNotFound):
         await states.change(task.id, lambda each, now: do(Verb.CANCEL, each, now), CANCEL)
+
+
+async def test_a_repeated_create_of_a_task_that_is_gone_is_not_found(
+    states: TaskStateManager, commits: GroupCommit
+) -> None:
+    specs = [a_spec(), a_spec()]
+    kept, gone = await states.create(specs, ALICE, CREATE)
+    await commits.submit(cancel(gone))
+    await states.delete(gone.id, ALICE)
+    with pytest.raises(TaskNotFound, match=str(gone.id)):
+        await states.create(specs, ALICE, CREATE)
+    replayed = await commits.submit(CreateTasks(specs, ALICE), CREATE)
+    assert replayed == Replayed([kept], gone=(gone.id,))
 
 
 async def test_a_batch_of_tasks_is_replayed_in_its_order(states: TaskStateManager) -> None:

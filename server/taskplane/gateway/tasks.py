@@ -37,7 +37,7 @@ _VERB = errors(404, 409, 412, 504, *_BODY)
     "",
     status_code=201,
     summary="Create a task",
-    responses=errors(*_BODY)
+    responses=errors(404, *_BODY)
     | {201: {"headers": {"Location": {"description": "Path of the task.", "schema": {"type": "string"}}}}},
 )
 async def create_task(using: Using, body: NewTask, response: Response) -> TaskAnswer:

@@ -47,11 +47,13 @@ class Request:
 class Replayed:
     """The outcome of a call that was made before: nothing was done.
 
-    `answer` is what the caller was told then, if that is kept; `tasks` are those it was about, as they are now.
+    `answer` is what the caller was told then, if that is kept; `tasks` are those it was about, as they are now, and
+    `gone` the ids of those that were deleted meanwhile.
     """
 
     tasks: list[Task]
     answer: bytes | None = None
+    gone: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +220,9 @@ class AnsweredRequests:
             return None
         if (stored.method, stored.fingerprint) != (request.method, request.fingerprint):
             raise RequestIdReused(request.request_id, stored.method)
-        return Replayed([task for task_id in stored.task_ids if (task := batch.find(task_id))], stored.answer)
+        tasks = [task for task_id in stored.task_ids if (task := batch.find(task_id))]
+        gone = tuple(task_id for task_id in stored.task_ids if batch.find(task_id) is None)
+        return Replayed(tasks, stored.answer, gone)
 
     def remember(self, request: Request, task_ids: Iterable[int]) -> None:
         """Take that the request is answered now."""

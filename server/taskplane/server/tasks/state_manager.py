@@ -52,9 +52,13 @@ class TaskStateManager:
         self.retry_policy = retry_policy
 
     async def create(self, specs: Sequence[TaskSpec], ask: Ask, request: Request | None = None) -> list[Task]:
-        """Create tasks, all or none, in the order given."""
+        """Create tasks, all or none, in the order given. A repeat raises TaskNotFound if one was deleted meanwhile."""
         answer = _unless_answered(await self._commits.submit(CreateTasks(specs, ask), request, tasks=len(specs)))
-        return answer.tasks if isinstance(answer, Replayed) else answer
+        if not isinstance(answer, Replayed):
+            return answer
+        if answer.gone:
+            raise TaskNotFound(answer.gone[0])
+        return answer.tasks
 
     async def change(
         self, task_id: int, change: Callable[[Task, datetime], Change], request: Request | None = None
