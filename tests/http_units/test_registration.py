@@ -104,6 +104,7 @@ BAD_REGISTRATIONS: list[tuple[str, dict[str, Any], list[str]]] = [
     ("501 characters", {"endpoint": "http://processor/" + "x" * 484}, ["endpoint"]),
     ("no type", {"unit_type": " "}, ["unit_type"]),
     ("no name", {"unit_name": ""}, ["unit_name"]),
+    ("a long id", {"unit_id": "x" * 251}, ["unit_id"]),
     ("capacity -1", {"capacity": -1}, ["capacity"]),
     ("config.taskTypes is no list", {"config": struct({"taskTypes": "A"})}, ["config.taskTypes"]),
     ("config.taskTypes is empty", {"config": struct({"taskTypes": []})}, ["config.taskTypes"]),
@@ -137,6 +138,7 @@ async def test_heartbeats_of_others_are_refused(wire: Wire, calls: Calls) -> Non
     assert (unknown.code, unknown.reason) == (grpc.StatusCode.NOT_FOUND, "UNIT_NOT_FOUND")
     bad = await refusal_of(wire.units.Heartbeat(pb.HeartbeatRequest(capacity=-1)))
     assert bad.fields == ["unit_id", "capacity"]
+    assert (await refusal_of(calls.heartbeat("x" * 251))).fields == ["unit_id"]
     stream = wire.units.Connect()
     await stream.write(pb.UnitMessage(hello=hello("on-a-stream")))
     assert isinstance(await stream.read(), pb.ServerMessage)

@@ -68,6 +68,7 @@ BAD_LISTS: list[tuple[str, dict[str, Any], str]] = [
     ("a long token", {"page_token": "x" * 5000}, "page_token"),
     ("an unknown order", {"order": 99}, "order"),
     ("an unknown status", {"filter": pb.TaskFilter(statuses=[UNKNOWN])}, "filter.statuses[0]"),
+    ("a long unit id", {"filter": pb.TaskFilter(execution_unit_id="x" * 251)}, "filter.execution_unit_id"),
     ("a type with spaces", {"filter": pb.TaskFilter(task_types=["OK", "not ok"])}, "filter.task_types[1]"),
     ("a time after year 9999", {"filter": pb.TaskFilter(created_from=TOO_LATE)}, "filter.created_from"),
     ("a time before year 1", {"filter": pb.TaskFilter(created_before=BEFORE_YEAR_1)}, "filter.created_before"),
@@ -181,11 +182,14 @@ async def test_a_watch_of_a_task_that_does_not_exist_is_told(wire: Wire) -> None
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.NOT_FOUND, "TASK_NOT_FOUND")
 
 
-@pytest.mark.parametrize("unit_id", ["", "x" * 256])
+@pytest.mark.parametrize("unit_id", ["", "x" * 251])
 async def test_a_bad_unit_id_is_refused(unit_id: str, wire: Wire) -> None:
     assert_names(await refusal_of(wire.operations.GetUnit(operations_pb.GetUnitRequest(unit_id=unit_id))), "unit_id")
     assert_names(
         await refusal_of(wire.operations.DeleteUnit(operations_pb.DeleteUnitRequest(unit_id=unit_id))), "unit_id"
+    )
+    assert_names(
+        await refusal_of(wire.operations.DrainUnit(operations_pb.DrainUnitRequest(unit_id=unit_id))), "unit_id"
     )
 
 

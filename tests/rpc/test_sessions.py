@@ -63,7 +63,7 @@ BAD_HELLOS: list[tuple[str, dict[str, Any], list[str]]] = [
     ("an unnamed task type", {"task_types": [TaskTypeSupport()]}, ["hello.task_types[0].task_type"]),
     ("no boot id", {"boot_id": ""}, ["hello.boot_id"]),
     ("a long boot id", {"boot_id": "x" * 65}, ["hello.boot_id"]),
-    ("a long unit id", {"unit_id": "x" * 256}, ["hello.unit_id"]),
+    ("a long unit id", {"unit_id": "x" * 251}, ["hello.unit_id"]),
     ("no type", {"unit_type": ""}, ["hello.unit_type"]),
     ("no name", {"unit_name": ""}, ["hello.unit_name"]),
     ("33 labels", {"labels": {str(number): "" for number in range(33)}}, ["hello.labels"]),

@@ -282,7 +282,7 @@ class Hello(message.Message):
     protocol_version: builtins.int
     """Version of this protocol that the unit speaks: 1."""
     unit_id: builtins.str
-    """The unit's lasting id, so that it keeps its tasks over a restart of its process; up to 255 characters. Empty: the
+    """The unit's lasting id, so that it keeps its tasks over a restart of its process; up to 250 characters. Empty: the
     server makes one up and tells it in Welcome; use that one when reconnecting.
     """
     boot_id: builtins.str
@@ -1206,7 +1206,7 @@ class RegisterUnitRequest(message.Message):
     TASK_TYPES_FIELD_NUMBER: builtins.int
     LABELS_FIELD_NUMBER: builtins.int
     unit_id: builtins.str
-    """The unit's lasting id. Empty: found by type and name, or made up."""
+    """The unit's lasting id; up to 250 characters. Empty: found by type and name, or made up."""
     unit_type: builtins.str
     """1 to 100 characters."""
     unit_name: builtins.str

@@ -8,12 +8,15 @@ from starlette.requests import Request
 
 from taskplane.gateway.schema import MAX_NUMBER, NO_NUL, Digits
 from taskplane.server.core.errors import FieldViolation, InvalidFields
+from taskplane.server.core.unit import MAX_UNIT_ID
 
 TaskId = Annotated[int, Path(alias="taskId", ge=1, le=MAX_NUMBER, description="Id of a task.", examples=[1]), Digits]
 UnitId = Annotated[
     str,
     StringConstraints(pattern=NO_NUL),
-    Path(alias="unitId", min_length=1, max_length=255, description="Id of a unit.", examples=["data-processor-1"]),
+    Path(
+        alias="unitId", min_length=1, max_length=MAX_UNIT_ID, description="Id of a unit.", examples=["data-processor-1"]
+    ),
 ]
 
 

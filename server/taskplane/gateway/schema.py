@@ -17,6 +17,8 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
+from taskplane.server.core.unit import MAX_UNIT_ID
+
 # The bounds are those that taskplane.v1 documents; a test holds both faces to the same.
 MAX_JSON_BYTES = 1024 * 1024
 MAX_LABELS = 32
@@ -100,6 +102,7 @@ PATTERN_MEANINGS = {
     _LABEL_KEY: "a key is 1 to 63 characters of A-Z a-z 0-9 . _ / -",
 }
 Name = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=_NAME)]
+UnitId = Annotated[Name, StringConstraints(max_length=MAX_UNIT_ID)]
 TaskType = Annotated[str, StringConstraints(pattern=_TASK_TYPE)]
 Actor = Annotated[str, StringConstraints(max_length=255, pattern=NO_NUL)]
 Reason = Annotated[str, StringConstraints(max_length=1000, pattern=NO_NUL)]

@@ -18,6 +18,7 @@ from taskplane.gateway.schema import (
     Schema,
     Seconds,
     TaskType,
+    UnitId,
 )
 from taskplane.server.core.errors import FieldViolation, InvalidFields
 from taskplane.server.core.task import Limits, TaskStatus
@@ -167,7 +168,7 @@ class TaskListQuery(Schema):
 
     status: StatusName | None = None
     task_type: TaskType | None = None
-    unit_id: Annotated[Name | None, Field(description="Assigned to this unit, or last run by it.")] = None
+    unit_id: Annotated[UnitId | None, Field(description="Assigned to this unit, or last run by it.")] = None
     q: Annotated[Name | None, Field(description="With this text in the name; case does not matter.")] = None
     page: Annotated[
         Annotated[int, Field(ge=1, le=MAX_NUMBERED_ROWS), Digits] | None,

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints
 
-from taskplane.gateway.schema import Actor, Digits, JsonObject, Labels, Name, Reason, Schema, Seconds, TaskType
+from taskplane.gateway.schema import Actor, Digits, JsonObject, Labels, Name, Reason, Schema, Seconds, TaskType, UnitId
 from taskplane.gateway.task_requests import DEFAULT_WAIT_SECONDS, StatusName, Wait
 from taskplane.server.core.outcome import Outcome
 from taskplane.server.core.task import TaskStatus
@@ -44,7 +44,7 @@ class NewUnit(Schema):
         }
     )
 
-    unit_id: Annotated[Name | None, Field(description="Its lasting id; the server gives one if there is none.")] = None
+    unit_id: Annotated[UnitId | None, Field(description="Its lasting id. Left out: the server gives one.")] = None
     unit_type: UnitType
     unit_name: Name
     capacity: Capacity = 1
@@ -131,7 +131,7 @@ class StatusCallback(Schema):
     retryable: Annotated[bool, Field(description="With FAILED: whether another attempt may help.")] = True
     retry_delay_seconds: Annotated[Seconds | None, Field(description="With FAILED: when to try again.")] = None
     released: Annotated[bool, Field(description="With PAUSED: the unit leaves; go on elsewhere.")] = False
-    unit_id: Annotated[Name | None, Field(description="Who says it. Left out: the unit that has the task.")] = None
+    unit_id: Annotated[UnitId | None, Field(description="Who says it. Left out: the unit that has the task.")] = None
 
     def outcome(self) -> Outcome:
         """Return it as the core has it."""

@@ -32,6 +32,7 @@ async def test_verbs_of_a_task_that_is_not_there_are_404(verb: str, rest: Rest) 
         ({"capacity": -1}, {"capacity"}),
         ({"capacity": 10_001, "unitName": ""}, {"capacity", "unitName"}),
         ({"unitType": "x" * 101}, {"unitType"}),
+        ({"unitId": "x" * 251}, {"unitId"}),
         ({"config": {"taskTypes": "A"}}, {"config.taskTypes"}),
         ({"taskTypes": [{"taskType": "no spaces"}]}, {"taskTypes[0].taskType"}),
         ({"capcity": 1}, {"capcity"}),
@@ -56,6 +57,7 @@ async def test_a_unit_that_is_not_there_is_404(method: str, path: str, rest: Res
         ({"status": "RUNNING", "progress": 101, "attempt": 0}, {"progress", "attempt"}),
         ({"status": "RUNNING", "attempt": 2**31}, {"attempt"}),
         ({"status": "FAILED", "error": "x"}, {"error"}),
+        ({"status": "SUCCESS", "unitId": "x" * 251}, {"unitId"}),
     ],
 )
 async def test_bad_callbacks_name_their_fields(body: dict[str, Any], bad: set[str], rest: Rest) -> None:

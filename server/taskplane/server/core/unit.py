@@ -8,6 +8,9 @@ from enum import StrEnum
 from taskplane.server.core.errors import FieldViolation, InvalidFields
 from taskplane.server.core.task import Json
 
+# Characters of a unit's id: with "unit:" before it, it must fit into the 255 of a transition's `changed_by`.
+MAX_UNIT_ID = 250
+
 
 class UnitStatus(StrEnum):
     """Whether a unit can be given work; see taskplane/v1/execution_unit.proto."""

@@ -6,7 +6,7 @@ from typing import Any
 import grpc
 
 from taskplane.server.core.errors import NotImplementedYet
-from taskplane.server.core.unit import DrainOrder
+from taskplane.server.core.unit import MAX_UNIT_ID, DrainOrder
 from taskplane.server.rpc.deadlines import wait_seconds
 from taskplane.server.rpc.messages import unit_message
 from taskplane.server.rpc.unit_messages import unit_statuses
@@ -54,7 +54,7 @@ class OperationsServicer(pb_grpc.OperationsServiceServicer):
 
     async def DrainUnit(self, request: pb.DrainUnitRequest, context: Context) -> pb.DrainUnitResponse:
         check = Checker()
-        unit_id = check.text("unit_id", request.unit_id, at_least=1, at_most=255)
+        unit_id = check.text("unit_id", request.unit_id, at_least=1, at_most=MAX_UNIT_ID)
         timeout = check.duration(request, "timeout", "timeout")
         actor = check.text("actor", request.actor, at_most=255)
         reason = check.text("reason", request.reason, at_most=1000)
@@ -70,6 +70,6 @@ class OperationsServicer(pb_grpc.OperationsServiceServicer):
 
 def _unit_id(request: pb.GetUnitRequest | pb.DeleteUnitRequest) -> str:
     check = Checker()
-    unit_id = check.text("unit_id", request.unit_id, at_least=1, at_most=255)
+    unit_id = check.text("unit_id", request.unit_id, at_least=1, at_most=MAX_UNIT_ID)
     check.done()
     return unit_id

@@ -5,6 +5,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from taskplane.server.core.task import NO_LIMITS, Limits, TaskStatus
+from taskplane.server.core.unit import MAX_UNIT_ID
 from taskplane.server.core.verbs import Ask, Update
 from taskplane.server.rpc.validation import Checker
 from taskplane.server.services.pages import TaskQuery
@@ -161,7 +162,7 @@ def _filter(check: Checker, message: pb.TaskFilter) -> TaskFilter:
     return TaskFilter(
         statuses=tuple(_STATUSES[each] for each in message.statuses if each in _STATUSES),
         task_types=tuple(check.task_type(f"filter.task_types[{i}]", each) for i, each in enumerate(message.task_types)),
-        execution_unit_id=check.text("filter.execution_unit_id", message.execution_unit_id, at_most=255),
+        execution_unit_id=check.text("filter.execution_unit_id", message.execution_unit_id, at_most=MAX_UNIT_ID),
         min_priority=message.min_priority if message.HasField("min_priority") else None,
         max_priority=message.max_priority if message.HasField("max_priority") else None,
         created_from=check.time(message, "created_from", "filter.created_from"),

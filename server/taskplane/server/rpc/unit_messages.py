@@ -34,7 +34,7 @@ from taskplane.server.core.report import (
 )
 from taskplane.server.core.reports import Failure, RejectReason
 from taskplane.server.core.task import Checkpoint, Progress
-from taskplane.server.core.unit import AttemptState, HeldAttempt, Hello, TaskTypeSupport
+from taskplane.server.core.unit import MAX_UNIT_ID, AttemptState, HeldAttempt, Hello, TaskTypeSupport
 from taskplane.server.rpc.messages import checkpoint_message, seconds_message
 from taskplane.server.rpc.structs import NotJson, fill_struct, json_of
 from taskplane.server.rpc.validation import Checker
@@ -78,7 +78,7 @@ def read_hello(message: pb.Hello) -> Hello:
         )
     check = Checker()
     hello = Hello(
-        unit_id=check.identifier("hello.unit_id", message.unit_id, at_most=255),
+        unit_id=check.identifier("hello.unit_id", message.unit_id, at_most=MAX_UNIT_ID),
         boot_id=check.text("hello.boot_id", message.boot_id, at_least=1, at_most=64),
         unit_type=check.text("hello.unit_type", message.unit_type, at_least=1, at_most=100),
         unit_name=check.text("hello.unit_name", message.unit_name, at_least=1, at_most=255),

@@ -1,6 +1,6 @@
 """Requests of units without a stream, checked and in the words of the core, and the verdict they are answered with."""
 
-from taskplane.server.core.unit import Registration
+from taskplane.server.core.unit import MAX_UNIT_ID, Registration
 from taskplane.server.rpc.unit_messages import MAX_CAPACITY, read_task_types
 from taskplane.server.rpc.validation import Checker
 from taskplane.v1 import execution_unit_control_pb2 as pb
@@ -11,7 +11,7 @@ def read_registration(message: pb.RegisterUnitRequest) -> Registration:
     check = Checker()
     capacity = message.capacity if message.HasField("capacity") else 1
     registration = Registration(
-        unit_id=check.text("unit_id", message.unit_id, at_most=255),
+        unit_id=check.text("unit_id", message.unit_id, at_most=MAX_UNIT_ID),
         unit_type=check.text("unit_type", message.unit_type, at_least=1, at_most=100),
         unit_name=check.text("unit_name", message.unit_name, at_least=1, at_most=255),
         capacity=check.number("capacity", capacity, at_least=0, at_most=MAX_CAPACITY),
@@ -27,7 +27,7 @@ def read_registration(message: pb.RegisterUnitRequest) -> Registration:
 def read_heartbeat(message: pb.HeartbeatRequest) -> tuple[str, int | None]:
     """Read a heartbeat: the unit, and its capacity if that has changed. Raises InvalidFields."""
     check = Checker()
-    unit_id = check.text("unit_id", message.unit_id, at_least=1, at_most=255)
+    unit_id = check.text("unit_id", message.unit_id, at_least=1, at_most=MAX_UNIT_ID)
     capacity = None
     if message.HasField("capacity"):
         capacity = check.number("capacity", message.capacity, at_least=0, at_most=MAX_CAPACITY)
@@ -38,6 +38,6 @@ def read_heartbeat(message: pb.HeartbeatRequest) -> tuple[str, int | None]:
 def read_unit_id(message: pb.ReportTaskStatusRequest) -> str:
     """Read who reports. Raises InvalidFields."""
     check = Checker()
-    unit_id = check.text("unit_id", message.unit_id, at_least=1, at_most=255)
+    unit_id = check.text("unit_id", message.unit_id, at_least=1, at_most=MAX_UNIT_ID)
     check.done()
     return unit_id
