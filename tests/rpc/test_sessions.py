@@ -45,6 +45,12 @@ async def test_a_unit_without_an_id_is_given_a_lasting_one(wire: Wire, connect: 
     assert again.welcome.verdicts[0].action == unit_pb.VERDICT_ACTION_KEEP
 
 
+async def test_a_unit_may_come_back_under_the_id_that_was_made_of_any_name(connect: Connect) -> None:
+    unit = await connect("", unit_name=" a name \t" + "x" * 246)
+    await unit.break_off()
+    assert (await connect(unit.welcome.unit_id)).welcome.unit_id == unit.welcome.unit_id
+
+
 async def test_units_without_an_id_are_not_taken_for_each_other(connect: Connect) -> None:
     first, second = await connect(""), await connect("")
     assert first.welcome.unit_id != second.welcome.unit_id
