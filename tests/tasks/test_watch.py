@@ -153,6 +153,8 @@ async def test_a_stopping_server_cuts_all(hub: WatchHub) -> None:
         for follower in (one, everything):
             with pytest.raises(ServerStopping):
                 await follower.next_change(PATIENCE_SECONDS)
+    with pytest.raises(ServerStopping), hub.follow([1]):
+        pass
 
 
 async def test_the_patient_take_turns_and_let_others_go_between(hub: WatchHub, monkeypatch: pytest.MonkeyPatch) -> None:

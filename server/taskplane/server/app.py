@@ -106,7 +106,9 @@ class Server:
         callbacks = Callbacks(self._store, registry, self._http_units, self._desk)
         self._rpc = RpcServer(
             TaskServicer(tasks, watches, self._answers),
-            UnitControlServicer(self._units, self._desk, self._http_units, callbacks),
+            UnitControlServicer(
+                self._units, self._desk, self._http_units, callbacks, is_stopping=lambda: self._is_stopping
+            ),
             OperationsServicer(self._units),
             with_reflection=self._config.reflection,
         )
@@ -144,7 +146,7 @@ class Server:
         # 1. Health checks and load balancers look elsewhere.
         self._is_stopping = True
         await self._rpc.refuse_new_work()
-        # 2. Streams end with UNAVAILABLE: units and watchers come back to the next server.
+        # 2. Streams end with UNAVAILABLE, and new ones too: units and watchers come back to the next server.
         self._units.end_all()
         self._hub.stop()
         await self._http_units.stop()

@@ -4,13 +4,13 @@ The calls of units without a stream are converted, made and converted back.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any, NoReturn
 
 import grpc
 
 from taskplane.server.core.clock import utc_now
-from taskplane.server.core.errors import HelloExpected, HelloTimeout, TaskplaneError
+from taskplane.server.core.errors import HelloExpected, HelloTimeout, ServerStopping, TaskplaneError
 from taskplane.server.rpc.messages import seconds_message, status_of, unit_message
 from taskplane.server.rpc.unit_messages import (
     MAX_CAPACITY,
@@ -41,20 +41,32 @@ class _StreamEnded(Exception):
 
 
 class UnitControlServicer(pb_grpc.ExecutionUnitControlServicer):
-    """Holds the streams of all units, and takes the calls of those without one."""
+    """Holds the streams of all units, and takes the calls of those without one.
+
+    Units whose streams ended because the server stops come back at once: while `is_stopping` they are sent away.
+    """
 
     def __init__(
-        self, units: ExecutionUnitManager, desk: ReportDesk, http_units: HttpUnits, callbacks: Callbacks
+        self,
+        units: ExecutionUnitManager,
+        desk: ReportDesk,
+        http_units: HttpUnits,
+        callbacks: Callbacks,
+        *,
+        is_stopping: Callable[[], bool],
     ) -> None:
         self._units = units
         self._desk = desk
         self._http_units = http_units
         self._callbacks = callbacks
+        self._is_stopping = is_stopping
 
     async def Connect(  # type: ignore[override]  # the stub knows generators only; a coroutine cleans up at once
         self, request_iterator: AsyncIterator[pb.UnitMessage], context: Context
     ) -> None:
         hello = read_hello(await _first_message(request_iterator))
+        if self._is_stopping():
+            raise ServerStopping
         link = StreamLink()
         session = await self._units.connect(hello, link)
         try:

@@ -176,6 +176,7 @@ class WatchHub:
         self._turns = Turns()
         self._of_task: dict[int, set[Follower]] = defaultdict(set)
         self._of_all: set[Follower] = set()
+        self._is_stopping = False
         # The last revision that was made public.
         self.revision = 0
 
@@ -190,7 +191,8 @@ class WatchHub:
         self._offer(event.task_id, event)
 
     def stop(self) -> None:
-        """Cut all who follow: the server stops."""
+        """Cut all who follow, and take no more: the server stops."""
+        self._is_stopping = True
         for follower in self._followers():
             follower.cut(ServerStopping())
 
@@ -209,8 +211,10 @@ class WatchHub:
     ) -> Iterator[Follower]:
         """Follow some tasks, or all if no ids are given, until the context ends. The patient take turns.
 
-        Without `matches`, all that happens to them is heard.
+        Without `matches`, all that happens to them is heard. Raises ServerStopping once the hub is stopped.
         """
+        if self._is_stopping:
+            raise ServerStopping
         follower = Follower(matches, self._turns if patient else None)
         self._turns.verbs_under_way += not patient
         ids = tuple(task_ids)
