@@ -1,13 +1,18 @@
 """PauseTask answers when the task is PAUSED with its checkpoint durable, or says why that cannot be, or not yet."""
 
+import asyncio
+
 import grpc
+import pytest
 from google.protobuf.json_format import MessageToDict
 from rpc.conftest import Connect
 from rpc.raw_unit import RawUnit, checkpoint
 from rpc.refusals import refusal_of
 from rpc.server import Wire, status_name
 from rpc.tasks import paused, running
+from sqlalchemy.util import await_only
 
+from taskplane.server.store.writing import WriteTransaction
 from taskplane.v1 import execution_unit_control_pb2 as unit_pb
 from taskplane.v1 import task_pb2
 from taskplane.v1 import task_service_pb2 as pb
@@ -81,6 +86,22 @@ async def test_a_pause_that_takes_longer_than_the_call_takes_effect_later(wire: 
     await unit.report(pause, paused=unit_pb.PausedReport())
     await unit.all_acknowledged()
     assert status_name((await wire.get(start.task_id)).status) == "PAUSED"
+
+
+async def test_a_pause_that_takes_long_to_record_says_so_too_when_the_time_is_over(
+    wire: Wire, unit: RawUnit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = await running(wire, unit)
+    commit = WriteTransaction.commit
+
+    def slow_commit(transaction: WriteTransaction) -> None:
+        await_only(asyncio.sleep(0.1))  # more than there is between the end of the wait and that of the call
+        commit(transaction)
+
+    monkeypatch.setattr(WriteTransaction, "commit", slow_commit)
+    refusal = await refusal_of(wire.tasks.PauseTask(pb.PauseTaskRequest(task_id=start.task_id), timeout=1))
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "COMMAND_PENDING")
+    assert (await wire.get(start.task_id)).HasField("pending_command")
 
 
 async def test_without_waiting_a_pause_answers_when_it_is_recorded(wire: Wire, unit: RawUnit) -> None:

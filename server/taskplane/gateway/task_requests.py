@@ -20,6 +20,7 @@ from taskplane.gateway.schema import (
     TaskType,
     UnitId,
 )
+from taskplane.server.core.clock import monotonic
 from taskplane.server.core.errors import FieldViolation, InvalidFields
 from taskplane.server.core.task import Limits, TaskStatus
 from taskplane.server.core.verbs import Ask
@@ -147,6 +148,10 @@ class Control(Asking):
 
     wait: Wait = DEFAULT_WAIT_SECONDS
     revision: Revision = 0
+
+    def wait_until(self) -> float | None:
+        """Return until when to wait, by `core.clock.monotonic`; None: not at all."""
+        return monotonic() + self.wait if self.wait else None
 
 
 class ControlFromCheckpoint(Control):

@@ -28,7 +28,7 @@ from taskplane.server.tasks.state_manager import AlreadyAnswered
 
 router = APIRouter(prefix="/api/tasks", tags=["tasks"], route_class=StrictRoute, dependencies=[Depends(check_query)])
 
-_Verb = Callable[[int, Ask, Request | None, float], Awaitable[TaskView]]
+_Verb = Callable[[int, Ask, Request | None, float | None], Awaitable[TaskView]]
 _BODY = (408, 413, 415)
 _VERB = errors(404, 409, 412, 504, *_BODY)
 
@@ -127,8 +127,10 @@ async def list_checkpoints(using: Using, task_id: TaskId) -> CheckpointListAnswe
 
 
 async def _control(using: Services, method: str, verb: _Verb, task_id: int, body: Control) -> TaskAnswer:
+    until = body.wait_until()
+
     async def call(key: Request | None) -> TaskAnswer:
-        view = await verb(task_id, body.ask(), key, body.wait)
+        view = await verb(task_id, body.ask(), key, until)
         return TaskAnswer.of(view, with_checkpoint_data=True)
 
     return await once(using.answers, idempotency(method, task_id, body), call, TaskAnswer)

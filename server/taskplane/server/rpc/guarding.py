@@ -14,16 +14,13 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from taskplane.server.core.errors import DatabaseUnavailable, TaskplaneError
+from taskplane.server.rpc.deadlines import call_seconds
 
 log = logging.getLogger(__name__)
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
 DOMAIN = "taskplane"
-# A call without a deadline is given up after this; waits for effects end before.
-DEFAULT_CALL_SECONDS = 30.0
-# The answer must still reach the caller before its own deadline.
-_MARGIN_SECONDS = 0.02
 _KINDS = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
 
 
@@ -59,9 +56,7 @@ def _timely(behaviour: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(behaviour)
     async def call(request: Any, context: Context) -> Any:
-        left: float | None = context.time_remaining()
-        limit = DEFAULT_CALL_SECONDS if left is None else max(0.0, left - _MARGIN_SECONDS)
-        timer = asyncio.timeout(limit)
+        timer = asyncio.timeout(call_seconds(context))
         try:
             async with timer:
                 return await behaviour(request, context)

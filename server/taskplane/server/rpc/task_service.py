@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 from taskplane.server.core.errors import NotImplementedYet
 from taskplane.server.core.verbs import Ask
 from taskplane.server.rpc import task_requests as read
-from taskplane.server.rpc.deadlines import wait_seconds
+from taskplane.server.rpc.deadlines import wait_until
 from taskplane.server.rpc.messages import (
     checkpoint_message,
     command_message,
@@ -36,7 +36,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 FULL_PAGE_BYTES = 3 * 1024 * 1024
 
 _Response = TypeVar("_Response", bound=Message)
-_Verb = Callable[[int, Ask, Request | None, float], Awaitable[TaskView]]
+_Verb = Callable[[int, Ask, Request | None, float | None], Awaitable[TaskView]]
 
 
 class TaskServicer(pb_grpc.TaskServiceServicer):
@@ -166,10 +166,10 @@ class TaskServicer(pb_grpc.TaskServiceServicer):
         check = Checker()
         task_id, ask = check.task_id("task_id", request.task_id), read.ask(check, request.context)
         check.done()
-        wait = 0.0 if request.no_wait else wait_seconds(context)
+        until = None if request.no_wait else wait_until(context)
 
         async def call(key: Request | None) -> _Response:
-            view = await verb(task_id, ask, key, wait)
+            view = await verb(task_id, ask, key, until)
             return response_type(task=task_message(view, with_checkpoint_data=True))
 
         return await self._once(request, call, response_type)

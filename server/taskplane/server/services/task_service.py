@@ -40,7 +40,8 @@ class CommandTimeLimits:
 class TaskService:
     """Verbs and queries over tasks. Methods raise the errors of `core.errors`, as taskplane.v1.TaskService documents.
 
-    `wait_seconds` is how long a verb may wait for its effect; 0 returns as soon as it is recorded.
+    A verb waits for its effect until `wait_until` by `core.clock.monotonic`, however long it took to record it; with
+    None it returns as soon as it is recorded.
     """
 
     def __init__(  # noqa: PLR0913  (the composition root builds it)
@@ -64,34 +65,34 @@ class TaskService:
         """Create tasks, all or none. Does not wait for a unit."""
         return [self.view(task) for task in await self._states.create(specs, ask, request)]
 
-    async def start(self, task_id: int, ask: Ask, request: Request | None, wait_seconds: float) -> TaskView:
+    async def start(self, task_id: int, ask: Ask, request: Request | None, wait_until: float | None) -> TaskView:
         """Queue a PENDING task, and wait while a free slot is there for it."""
-        return await self._queue(task_id, partial(verbs.start, ask=ask), request, wait_seconds)
+        return await self._queue(task_id, partial(verbs.start, ask=ask), request, wait_until)
 
-    async def pause(self, task_id: int, ask: Ask, request: Request | None, wait_seconds: float) -> TaskView:
+    async def pause(self, task_id: int, ask: Ask, request: Request | None, wait_until: float | None) -> TaskView:
         """Pause a RUNNING task, and wait for the unit's checkpoint."""
         command = NewCommand(uuid.uuid4().hex, self._time_limits.pause)
         change = partial(verbs.pause, ask=ask, command=command, can_pause=self._registry.can_pause)
-        return await self._command(task_id, change, request, wait_seconds, is_paused)
+        return await self._command(task_id, change, request, wait_until, is_paused)
 
     async def resume(
-        self, task_id: int, ask: Ask, request: Request | None, wait_seconds: float, checkpoint_number: int = 0
+        self, task_id: int, ask: Ask, request: Request | None, wait_until: float | None, checkpoint_number: int = 0
     ) -> TaskView:
         """Queue a PAUSED task to go on, from a chosen checkpoint if a number is given; waits as `start` does."""
         change = partial(verbs.resume, ask=ask, command_id=uuid.uuid4().hex)
-        return await self._queue(task_id, change, request, wait_seconds, checkpoint_number)
+        return await self._queue(task_id, change, request, wait_until, checkpoint_number)
 
-    async def cancel(self, task_id: int, ask: Ask, request: Request | None, wait_seconds: float) -> TaskView:
+    async def cancel(self, task_id: int, ask: Ask, request: Request | None, wait_until: float | None) -> TaskView:
         """Cancel a task, and wait for the unit to have cleaned up."""
         command = NewCommand(uuid.uuid4().hex, self._time_limits.cancel)
         change = partial(verbs.cancel, ask=ask, command=command, is_held=self._registry.is_held)
-        return await self._command(task_id, change, request, wait_seconds, is_cancelled)
+        return await self._command(task_id, change, request, wait_until, is_cancelled)
 
     async def restart(
-        self, task_id: int, ask: Ask, request: Request | None, wait_seconds: float, checkpoint_number: int = 0
+        self, task_id: int, ask: Ask, request: Request | None, wait_until: float | None, checkpoint_number: int = 0
     ) -> TaskView:
         """Queue a FAILED or CANCELLED task afresh, or from a chosen checkpoint; waits as `start` does."""
-        return await self._queue(task_id, partial(verbs.restart, ask=ask), request, wait_seconds, checkpoint_number)
+        return await self._queue(task_id, partial(verbs.restart, ask=ask), request, wait_until, checkpoint_number)
 
     async def update(self, task_id: int, ask: Ask, request: Request | None, new: Update) -> TaskView:
         """Change priority, retries, labels or limits of a live task."""
@@ -152,7 +153,7 @@ class TaskService:
         task_id: int,
         change: Callable[..., Change],
         request: Request | None,
-        wait_seconds: float,
+        wait_until: float | None,
         checkpoint_number: int = 0,
     ) -> TaskView:
         with self._follow(task_id) as follower:
@@ -161,34 +162,36 @@ class TaskService:
                 task = await self._states.change_from_checkpoint(task_id, checkpoint_number, chosen, request)
             else:
                 task = await self._states.change(task_id, _timed(change), request)
-            changes = _later_changes(follower, task, wait_seconds)
-            async with aclosing(changes):
-                # A dispatch that was committed together with the verb has taken the slot already.
-                while not is_dispatched(task) and (
-                    follower.has_change_after(task.revision) or self._is_about_to_run(task)
-                ):
-                    event = await anext(changes, None)
-                    if event is None:
-                        break
-                    task = event.task
+            if wait_until is not None:
+                task = await self._while_about_to_run(follower, task, wait_until)
             return self.view(task)
+
+    async def _while_about_to_run(self, follower: Follower, task: Task, wait_until: float) -> Task:
+        async with aclosing(_later_changes(follower, task, wait_until)) as changes:
+            # A dispatch that was committed together with the verb has taken the slot already.
+            while not is_dispatched(task) and (follower.has_change_after(task.revision) or self._is_about_to_run(task)):
+                event = await anext(changes, None)
+                if event is None:
+                    break
+                task = event.task
+        return task
 
     async def _command(
         self,
         task_id: int,
         change: Callable[..., Change],
         request: Request | None,
-        wait_seconds: float,
+        wait_until: float | None,
         effect: Effect,
     ) -> TaskView:
         with self._follow(task_id) as follower:
             task = await self._states.change(task_id, _timed(change), request)
-            if wait_seconds and not effect(task, ""):
-                task = await self._until(follower, effect, task, wait_seconds)
+            if wait_until is not None and not effect(task, ""):
+                task = await self._until(follower, effect, task, wait_until)
             return self.view(await self._with_checkpoint(task))
 
-    async def _until(self, follower: Follower, effect: Effect, task: Task, wait_seconds: float) -> Task:
-        async with aclosing(_later_changes(follower, task, wait_seconds)) as changes:
+    async def _until(self, follower: Follower, effect: Effect, task: Task, wait_until: float) -> Task:
+        async with aclosing(_later_changes(follower, task, wait_until)) as changes:
             async for event in changes:
                 if event.deleted:
                     raise TaskNotFound(task.id)
@@ -197,7 +200,7 @@ class TaskService:
                     return task
         verb = task.pending_command.verb.lower() if task.pending_command else "command"
         raise CommandPending(
-            f"{verb} of task {task.id} has not taken effect within {wait_seconds:g} s; it stays pending",
+            f"{verb} of task {task.id} has not taken effect in time; it stays pending",
             metadata={"task_id": str(task.id)},
         )
 
@@ -230,10 +233,9 @@ def _with_acceptance(entry: LedgerEntry, task: Task) -> LedgerEntry:
     return replace(entry, state=CommandState.ACCEPTED, accepted_at=pending.accepted_at)
 
 
-async def _later_changes(follower: Follower, task: Task, wait_seconds: float) -> AsyncGenerator[Committed]:
-    """Yield the changes after the task as it is given, until the time is over."""
-    deadline = monotonic() + wait_seconds
-    while (left := deadline - monotonic()) > 0 and (event := await follower.next_change(left)):
+async def _later_changes(follower: Follower, task: Task, wait_until: float) -> AsyncGenerator[Committed]:
+    """Yield the changes after the task as it is given, until the time is over; those that are there already always."""
+    while event := await follower.next_change(max(0.0, wait_until - monotonic())):
         # What was committed between following and the verb is older than its answer.
         if event.task.revision > task.revision:
             yield event
