@@ -12,6 +12,7 @@ from rpc.refusals import Refusal, refusal_of
 from rpc.server import PATIENCE_SECONDS, ServerUnderTest, Wire, watching
 from rpc.tasks import running
 
+from taskplane.server.units.leases import CHECK_SECONDS
 from taskplane.v1 import task_service_pb2 as pb
 
 # A call that is made, and whose body has not come yet.
@@ -21,9 +22,13 @@ UNFINISHED = (
 )
 
 
+SETTINGS = {"no_http": False, "drain_seconds": 10 * PATIENCE_SECONDS}
+LEASE_SECONDS = 1.0
+
+
 @pytest.fixture
 def settings() -> dict[str, Any]:
-    return {"no_http": False, "drain_seconds": 10 * PATIENCE_SECONDS}
+    return SETTINGS
 
 
 @asynccontextmanager
@@ -56,6 +61,18 @@ async def test_a_unit_that_comes_back_at_once_is_sent_away(
         again = open_stream()
         await again.say(hello=hello())
         assert_sent_away(await again.refusal())
+
+
+@pytest.mark.parametrize("settings", [SETTINGS | {"lease_seconds": LEASE_SECONDS, "heartbeat_seconds": 0.3}])
+async def test_nothing_is_taken_from_units_that_were_sent_away(
+    server: ServerUnderTest, wire: Wire, unit: RawUnit
+) -> None:
+    start = await running(wire, unit)
+    async with stopping(server):
+        await unit.refusal()
+        await asyncio.sleep(LEASE_SECONDS + 2 * CHECK_SECONDS)
+    await server.start()
+    assert await wire.statuses(start.task_id) == ["PENDING", "RUNNING"]
 
 
 async def test_a_watcher_that_comes_back_at_once_is_sent_away(server: ServerUnderTest, wire: Wire) -> None:

@@ -128,12 +128,12 @@ class Server:
         retention = timedelta(days=self._config.retention_days) if self._config.retention_days else None
         maintenance = Maintenance(self._states, self._store, retention)
         self._committing = self._run(self._commits.run())
+        self._taking_away = self._run(Leases(self._states, registry, self._config.lease_seconds).run())
         for part in (
             self._live.run(),
             self._answers.run(),
             self._dispatcher.run(),
             self._dispatcher.look_at_table(),
-            Leases(self._states, registry, self._config.lease_seconds).run(),
             self._http_units.look_for_lost(),
             maintenance.expire_for_ever(),
             maintenance.purge_for_ever(),
@@ -146,7 +146,9 @@ class Server:
         # 1. Health checks and load balancers look elsewhere.
         self._is_stopping = True
         await self._rpc.refuse_new_work()
-        # 2. Streams end with UNAVAILABLE, and new ones too: units and watchers come back to the next server.
+        # 2. Streams end with UNAVAILABLE, and new ones too: units and watchers come back to the next server. Who is not
+        # heard any more is not to blame.
+        self._taking_away.cancel()
         self._units.end_all()
         self._hub.stop()
         await self._http_units.stop()
