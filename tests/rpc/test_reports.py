@@ -1,5 +1,7 @@
 """What a unit reports about its attempts, and what of it counts."""
 
+from typing import Any
+
 import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
@@ -139,6 +141,28 @@ async def test_a_unit_says_how_long_to_wait_before_a_retry(wire: Wire, unit: Raw
     assert 3590 < task.not_before.ToSeconds() - task.updated_at.ToSeconds() <= 3600
 
 
+@pytest.mark.parametrize(
+    ("delay", "seconds"),
+    [
+        (Duration(seconds=2**63 - 1), 365 * 24 * 3600),
+        (Duration(seconds=365 * 24 * 3600, nanos=1), 365 * 24 * 3600),
+        (Duration(seconds=-(2**63)), 0),
+        (Duration(nanos=-(2**31)), 0),
+        (Duration(seconds=1, nanos=1_500_000_000), 2.5),
+    ],
+    ids=["for ever", "a year and more", "long ago", "negative nanos", "more nanos than a second has"],
+)
+async def test_an_odd_delay_of_a_retry_is_brought_within_its_bounds(
+    delay: Duration, seconds: float, wire: Wire, unit: RawUnit
+) -> None:
+    start = await running(wire, unit)
+    await unit.say(capacity=unit_pb.CapacityUpdate(capacity=0))
+    await unit.report(start, failed=unit_pb.FailedReport(message="later", retry_delay=delay))
+    await unit.all_acknowledged()
+    task = await wire.get(start.task_id)
+    assert task.not_before.ToMicroseconds() - task.queued_at.ToMicroseconds() == round(seconds * 1_000_000)
+
+
 async def test_a_released_task_goes_on_elsewhere_and_no_retry_is_counted(wire: Wire, connect: Connect) -> None:
     leaving = await connect("leaving")
     start = await running(wire, leaving)
@@ -222,6 +246,14 @@ async def test_a_rejected_start_is_offered_again_and_costs_no_retry(wire: Wire, 
     again = await unit.expect("start")
     assert (again.task_id, again.start.retry_count) == (task.id, 0)
     assert (await wire.get(task.id)).retry_count == 0
+
+
+async def test_an_unknown_reason_of_a_rejection_is_as_any_other(wire: Wire, unit: RawUnit) -> None:
+    task = await create(wire, start=True)
+    newer: Any = 99  # than this server
+    await unit.reject(await unit.expect("start"), newer, "out of paper")
+    assert (await unit.expect("start")).task_id == task.id
+    assert (await wire.history(task.id))[2].reason == "the unit refused: OTHER: out of paper"
 
 
 DONE = unit_pb.SucceededReport()

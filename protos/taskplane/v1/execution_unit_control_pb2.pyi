@@ -816,7 +816,7 @@ class CommandRejected(message.Message):
     REASON_FIELD_NUMBER: builtins.int
     MESSAGE_FIELD_NUMBER: builtins.int
     reason: RejectReason.ValueType
-    """The kind of refusal."""
+    """The kind of refusal. One that the server does not know counts as OTHER."""
     message: builtins.str
     """For people; up to 1000 characters."""
     def __init__(
@@ -947,7 +947,9 @@ class FailedReport(message.Message):
     """Trying again cannot help (bad config, missing input): no automatic retry."""
     @builtins.property
     def retry_delay(self) -> duration_pb2.Duration:
-        """Not before so long. Unset: the server's backoff decides."""
+        """Not before so long: less than zero counts as zero, and more than a year as a year. Unset: the server's backoff
+        decides.
+        """
 
     @builtins.property
     def checkpoint(self) -> CheckpointReport:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import get_args
 
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.struct_pb2 import Struct
 
 from taskplane.server.core.command import (
@@ -52,6 +53,7 @@ MAX_ERROR_MESSAGE = 10_000
 FULL_MESSAGE_BYTES = 1024 * 1024
 # Longer waits than this are no retry.
 _MAX_RETRY_DELAY = timedelta(days=365)
+_NANOS = 1_000_000_000
 
 _STATES = {
     pb.ATTEMPT_STATE_RUNNING: AttemptState.RUNNING,
@@ -59,6 +61,7 @@ _STATES = {
     pb.ATTEMPT_STATE_ENDED: AttemptState.ENDED,
 }
 _ACTION = {action: pb.VerdictAction.Value(f"VERDICT_ACTION_{action}") for action in VerdictAction}
+# A unit may be newer than this server, and know further reasons.
 _REJECT: dict[int, RejectReason] = {
     pb.RejectReason.Value(f"REJECT_REASON_{reason}"): reason for reason in get_args(RejectReason)
 }
@@ -181,11 +184,15 @@ def _known_kind(  # noqa: PLR0911  (one line a kind)
 
 
 def _failure(check: Checker, message: pb.FailedReport, attempt: int, now: datetime) -> Failure:
-    delay = None
-    if message.HasField("retry_delay"):
-        delay = min(max(message.retry_delay.ToTimedelta(), timedelta()), _MAX_RETRY_DELAY)
+    delay = _retry_delay(message.retry_delay) if message.HasField("retry_delay") else None
     text = message.message[:MAX_ERROR_MESSAGE] or "failed without a message"
     return Failure(text, message.not_retryable, delay, _carried(check, message, attempt, now))
+
+
+def _retry_delay(message: Duration) -> timedelta:
+    """Read a delay within its bounds. Not by ToTimedelta, which fails on what a timedelta cannot hold."""
+    seconds = message.seconds + message.nanos / _NANOS
+    return timedelta(seconds=min(max(seconds, 0.0), _MAX_RETRY_DELAY.total_seconds()))
 
 
 def _progress(check: Checker, message: pb.ProgressReport, now: datetime) -> Progress:
