@@ -36,6 +36,11 @@ async def test_times_are_told_in_utc(rest: Rest) -> None:
     assert task["limits"]["deadline"] == "2099-12-31T18:30:00.000000Z"
 
 
+async def test_a_limit_that_is_shorter_than_any_that_is_kept_is_not_off(rest: Rest) -> None:
+    task = await rest.create(limits={"stallTimeoutSeconds": 1e-9, "runBudgetSeconds": 0})
+    assert (task["limits"]["stallTimeoutSeconds"], task["limits"]["runBudgetSeconds"]) == (1e-6, None)
+
+
 async def test_start_at_creation_says_why_the_task_waits(rest: Rest) -> None:
     task = await rest.create(start=True)
     assert (task["status"], task["waitingReason"]) == ("PENDING", "NO_UNIT_FOR_TYPE")

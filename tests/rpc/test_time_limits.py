@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -110,7 +111,33 @@ async def test_a_final_task_cannot_be_updated(wire: Wire, unit: RawUnit) -> None
     assert (await refusal_of(wire.tasks.UpdateTask(request))).reason == "ILLEGAL_TRANSITION"
 
 
-async def test_bad_limits_are_refused_by_name(wire: Wire) -> None:
-    bad = limits(run_budget=Duration(seconds=-1), stall_timeout=Duration(seconds=10**12))
+LONGEST_SECONDS = 3660 * 24 * 3600
+BAD_DURATIONS = {
+    "negative": Duration(seconds=-1),
+    "negative nanos": Duration(seconds=1, nanos=-1),
+    "more nanos than a second has": Duration(seconds=1, nanos=2_000_000_000),
+    "too long": Duration(seconds=10**12),
+    "too long by a nanosecond": Duration(seconds=LONGEST_SECONDS, nanos=1),
+}
+
+
+@pytest.mark.parametrize("case", sorted(BAD_DURATIONS))
+async def test_bad_limits_are_refused_by_name(case: str, wire: Wire) -> None:
+    bad = limits(
+        run_budget=BAD_DURATIONS[case],
+        stall_timeout=BAD_DURATIONS[case],
+        queue_timeout=Duration(seconds=LONGEST_SECONDS),
+    )
     refusal = await refusal_of(wire.tasks.CreateTask(pb.CreateTaskRequest(task=spec(limits=bad))))
     assert sorted(refusal.fields) == ["task.limits.run_budget", "task.limits.stall_timeout"]
+
+
+async def test_a_limit_of_zero_is_off(wire: Wire) -> None:
+    zero = limits(run_budget=Duration(), deadline=Timestamp(), queue_timeout=Duration(), stall_timeout=Duration())
+    task = await create(wire, limits=zero)
+    assert not task.HasField("limits")
+
+
+async def test_a_limit_that_is_shorter_than_any_that_is_kept_is_not_off(wire: Wire) -> None:
+    task = await create(wire, limits=limits(stall_timeout=Duration(nanos=1)))
+    assert task.limits.stall_timeout == Duration(nanos=1000)

@@ -465,7 +465,9 @@ class PendingCommand(message.Message):
 
 @typing.final
 class TaskLimits(message.Message):
-    """Time limits of a task. Each is off when unset or zero, and each expiry names itself in the history."""
+    """Time limits of a task. Each is off when unset or zero, and each expiry names itself in the history. Durations are up
+    to 3660 days, and kept to the microsecond: what is shorter counts as one.
+    """
 
     DESCRIPTOR: descriptor.Descriptor
 

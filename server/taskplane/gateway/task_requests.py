@@ -222,4 +222,4 @@ class PageQuery(Schema):
 
 
 def _duration(seconds: float | None) -> timedelta | None:
-    return timedelta(seconds=seconds) if seconds else None
+    return max(timedelta(seconds=seconds), timedelta.resolution) if seconds else None

@@ -4,6 +4,8 @@ import hashlib
 from dataclasses import fields, replace
 from typing import Any
 
+from google.protobuf.timestamp_pb2 import Timestamp
+
 from taskplane.server.core.task import NO_LIMITS, Limits, TaskStatus
 from taskplane.server.core.unit import MAX_UNIT_ID
 from taskplane.server.core.verbs import Ask, Update
@@ -21,6 +23,7 @@ MAX_RETRIES = 1000
 DEFAULT_RETRIES = 3
 MAX_BATCH = 1000
 
+_NO_TIME = Timestamp()
 _STATUSES = {
     task_pb2.TASK_STATUS_PENDING: TaskStatus.PENDING,
     task_pb2.TASK_STATUS_RUNNING: TaskStatus.RUNNING,
@@ -83,9 +86,10 @@ def spec_values(check: Checker, message: pb.TaskSpec, name: str = "task") -> Tas
 
 def limits(check: Checker, name: str, message: task_pb2.TaskLimits) -> Limits:
     """Read time limits; unset and zero are none."""
+    has_deadline = message.deadline != _NO_TIME
     return Limits(
         run_budget=check.duration(message, "run_budget", f"{name}.run_budget"),
-        deadline=check.time(message, "deadline", f"{name}.deadline"),
+        deadline=check.time(message, "deadline", f"{name}.deadline") if has_deadline else None,
         queue_timeout=check.duration(message, "queue_timeout", f"{name}.queue_timeout"),
         stall_timeout=check.duration(message, "stall_timeout", f"{name}.stall_timeout"),
     )

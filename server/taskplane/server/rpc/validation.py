@@ -20,6 +20,7 @@ T = TypeVar("T")
 MAX_LABELS = 32
 # Ten years: more than any task, and far from where times overflow.
 MAX_DURATION_SECONDS = 10 * 366 * 24 * 3600
+_NANOS = 1_000_000_000
 _TASK_TYPE = re.compile(r"[A-Za-z0-9._:/-]{1,100}")
 _LABEL_KEY = re.compile(r"[A-Za-z0-9._/-]{1,63}")
 
@@ -112,14 +113,18 @@ class Checker:
             return None
 
     def duration(self, message: Message, name: str, path: str) -> timedelta | None:
-        """Read a Duration field of a message; None if it is not set or zero."""
+        """Read a Duration field of a message; None if it is not set or zero. What is above zero stays so."""
         if not message.HasField(name):
             return None
         duration = cast("Duration", getattr(message, name))
-        if not 0 <= duration.seconds <= MAX_DURATION_SECONDS or duration.nanos < 0:
+        nanos = duration.seconds * _NANOS + duration.nanos
+        if not 0 <= duration.nanos < _NANOS:
+            self.refuse(path, f"has {duration.nanos} nanos; must be from 0 to {_NANOS - 1}")
+        elif not 0 <= nanos <= MAX_DURATION_SECONDS * _NANOS:
             self.refuse(path, f"must be from 0 to {MAX_DURATION_SECONDS} seconds")
-            return None
-        return duration.ToTimedelta() or None
+        elif nanos:
+            return max(duration.ToTimedelta(), timedelta.resolution)
+        return None
 
     def unique(self, name: str, values: Collection[T], *, at_most: int) -> None:
         """Check that a list is short enough and has nothing twice."""
