@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import Awaitable
+from os import urandom
 
 import grpc
 import pytest
 from rpc.raw_unit import RawUnit, struct
 from rpc.refusals import refusal_of
-from rpc.server import Wire, status_name
+from rpc.server import ServerUnderTest, Wire, status_name
 from rpc.tasks import create, running, spec, task_in
 
 from taskplane.server.tasks.answers import MAX_ANSWER_BYTES
@@ -64,6 +65,18 @@ async def test_a_repeated_cancel_does_not_cancel_again_after_a_restart(wire: Wir
     await wire.tasks.RestartTask(pb.RestartTaskRequest(task_id=task.id))
     assert (await wire.tasks.CancelTask(cancel)).task.status == first.status
     assert await wire.statuses(task.id) == ["PENDING", "CANCELLED", "PENDING"]
+
+
+async def test_the_first_answer_is_returned_also_if_it_is_long_and_the_server_was_started_again(
+    wire: Wire, server: ServerUnderTest
+) -> None:
+    config = struct({"noise": urandom(400_000).hex()})
+    request = pb.CreateTaskRequest(task=spec(config=config), context=ONCE)
+    first = await wire.tasks.CreateTask(request)
+    await wire.tasks.CancelTask(pb.CancelTaskRequest(task_id=first.task.id))
+    await server.stop()
+    await server.start()
+    assert await wire.tasks.CreateTask(request, wait_for_ready=True) == first
 
 
 async def test_a_repeated_delete_is_harmless_with_its_request_id_alone(wire: Wire, unit: RawUnit) -> None:

@@ -1,6 +1,8 @@
 """What is kept of requests that were answered."""
 
 import asyncio
+from collections.abc import Sequence
+from os import urandom
 
 import pytest
 from builders import NOW, a_task, at
@@ -10,6 +12,7 @@ from stored import insert, update
 
 from taskplane.server.store.answers import StoredRequest
 from taskplane.server.store.store import Store
+from taskplane.server.tasks.answers import MAX_ANSWER_BYTES
 from taskplane.v1.task_pb2 import Task
 from taskplane.v1.task_service_pb2 import CreateTaskResponse
 
@@ -42,6 +45,16 @@ async def test_a_long_answer_takes_less_room_than_it_has_bytes(store: Store, eng
     await store.save_answers({"request-1": CreateTaskResponse(task=Task(task_name="a" * 60_000)).SerializeToString()})
     with engine.connect() as connection:
         assert connection.execute(text("SELECT LENGTH(answer) FROM task_requests")).scalar_one() < 6_000
+
+
+@pytest.mark.parametrize("database", SERVERS, indirect=True)  # SQLite takes rows, not statements
+async def test_many_long_answers_are_more_than_one_statement_takes(store: Store, statements: Sequence[str]) -> None:
+    answers = {f"request-{number}": urandom(MAX_ANSWER_BYTES) for number in range(5)}
+    requests = [replace_id(REQUEST, request_id) for request_id in answers]
+    await store.transaction(lambda transaction: transaction.insert_requests(requests, NOW))
+    await store.save_answers(answers)
+    assert sum("UPDATE task_requests" in each for each in statements) == len(answers)
+    assert {each: found.answer for each, found in (await answered(store, *answers)).items()} == answers
 
 
 @pytest.mark.parametrize("database", SERVERS, indirect=True)  # SQLite has one lock for all

@@ -134,8 +134,9 @@ class RequestContext(message.Message):
     request_id: builtins.str
     """Makes the call idempotent: a replay with the same id returns the first answer, also after later verbs. Chosen by
     the caller, up to 64 characters; a UUID serves. The same id with another method or body is INVALID_ARGUMENT
-    (REQUEST_ID_REUSED). Empty: every call counts. Ids are remembered for a day at least. An answer above 64 KiB is
-    not: a replay returns the task as it then is, NOT_FOUND if it was deleted.
+    (REQUEST_ID_REUSED). Empty: every call counts. Ids are remembered for a day at least. An answer over 4 MiB is not
+    kept, nor perhaps that of a server that was killed within a second of it: the replay does nothing all the same, and
+    answers with the task as it is by then, or NOT_FOUND if it was deleted.
     """
     actor: builtins.str
     """Who asks; goes to the history; up to 255 characters. Empty: "client"."""

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection, select
 
 from taskplane.server.store import schema
+from taskplane.server.store.outbox import pieces
 
 # Below that, it costs more than it saves.
 _WORTH_COMPRESSING = 2048
@@ -52,8 +53,9 @@ def save_answers(connection: Connection, answers: Mapping[str, bytes]) -> None:
         statement = "UPDATE task_requests SET answer = ? WHERE request_id = ?"
         connection.exec_driver_sql(statement, [(answer, request_id) for request_id, answer in packed.items()])
     else:
-        document = [[request_id, base64.b64encode(answer).decode()] for request_id, answer in packed.items()]
-        connection.exec_driver_sql(_FROM_JSON, (json.dumps(document),))
+        rows = ([request_id, base64.b64encode(answer).decode()] for request_id, answer in packed.items())
+        for piece in pieces(rows, lambda row: len(row[1])):
+            connection.exec_driver_sql(_FROM_JSON, (json.dumps(piece),))
 
 
 def _packed(answer: bytes) -> bytes:

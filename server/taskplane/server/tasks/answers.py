@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from contextlib import suppress
 
 from taskplane.server.core.errors import DatabaseUnavailable
 from taskplane.server.store.store import Store
@@ -10,8 +11,12 @@ from taskplane.server.tasks.group_commit import Request
 log = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 1.0
-# A longer answer (a large config) is not kept: its repeat is told how the task is now.
-MAX_ANSWER_BYTES = 64 * 1024
+# A longer answer (a batch of large configs) is not kept: its repeat is told how the tasks are now.
+MAX_ANSWER_BYTES = 4 * 1024 * 1024
+# So much is not left to wait for the next flush.
+MANY_BYTES = 8 * 1024 * 1024
+# Nor is what comes when so much waits kept: the database is slower than the callers, and memory has an end.
+MAX_WAITING_BYTES = 64 * 1024 * 1024
 
 
 class Answers:
@@ -23,6 +28,8 @@ class Answers:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._new: dict[str, tuple[Request, bytes]] = {}
+        self._waiting_bytes = 0
+        self._are_many = asyncio.Event()
 
     def find(self, request: Request) -> bytes | None:
         """Return the answer to a request, if it is not stored yet."""
@@ -31,21 +38,33 @@ class Answers:
 
     def keep(self, request: Request, answer: bytes) -> None:
         """Keep an answer that goes out."""
-        if len(answer) <= MAX_ANSWER_BYTES:
-            self._new[request.request_id] = (request, answer)
+        self._forget(request.request_id)
+        if len(answer) > MAX_ANSWER_BYTES or self._waiting_bytes + len(answer) > MAX_WAITING_BYTES:
+            return
+        self._new[request.request_id] = (request, answer)
+        self._waiting_bytes += len(answer)
+        if self._waiting_bytes >= MANY_BYTES:
+            self._are_many.set()
 
     async def flush(self) -> None:
         """Store what is new."""
         taken = dict(self._new)
         await self._store.save_answers({request_id: answer for request_id, (_, answer) in taken.items()})
         for request_id in taken:
-            del self._new[request_id]
+            self._forget(request_id)
 
     async def run(self) -> None:
-        """Flush once a second, for ever. While the database is away, answers gather."""
+        """Flush once a second, or as soon as there is much, for ever. While the database is away, answers gather."""
         while True:
-            await asyncio.sleep(FLUSH_SECONDS)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(FLUSH_SECONDS):
+                    await self._are_many.wait()
+            self._are_many.clear()
             try:
                 await self.flush()
             except DatabaseUnavailable as error:
                 log.warning("answers are not stored: %s", error.message)
+
+    def _forget(self, request_id: str) -> None:
+        if known := self._new.pop(request_id, None):
+            self._waiting_bytes -= len(known[1])
