@@ -112,6 +112,11 @@ def test_cancel_of_what_no_unit_holds_is_done_at_once(status: TaskStatus, queued
     assert change.task.queued_at is None
 
 
+def test_cancel_ends_the_wait_for_a_retry() -> None:
+    waiting = a_task(queued_at=NOW, not_before=at(60), retry_count=1)
+    assert do(Verb.CANCEL, waiting, at(1)).task.not_before is None
+
+
 @pytest.mark.parametrize("task", [a_task(RUNNING), a_task(PAUSED), a_task(PAUSED, queued_at=NOW)])
 def test_cancel_of_what_a_unit_holds_is_recorded(task: Task) -> None:
     change = do(Verb.CANCEL, task, at(1), is_held=True)

@@ -205,6 +205,7 @@ def test_what_is_between_two_statuses_fits_the_status(task: Task, path: list[Pic
         after = walker.task
         assert (after.completed_at is not None) == after.is_final
         assert not after.queued_at or after.status in {TaskStatus.PENDING, TaskStatus.PAUSED}
+        assert not after.not_before or (after.queued_at and after.status is TaskStatus.PENDING)
         assert not after.pending_command or after.status in {TaskStatus.RUNNING, TaskStatus.PAUSED}
         assert not after.queued_command_id or (after.queued_at and after.status is TaskStatus.PAUSED)
         assert not (after.queued_at and after.pending_command), "it is either to run or to stop"

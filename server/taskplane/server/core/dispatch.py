@@ -34,7 +34,6 @@ def dispatched(assignment: Assignment, now: datetime) -> Change:
         queued_by="",
         queued_reason="",
         queued_command_id="",
-        not_before=None,
     )
 
 

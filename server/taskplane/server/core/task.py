@@ -194,10 +194,11 @@ class Task:
     def moved(self, to: TaskStatus, *, now: datetime, **changes: Any) -> Self:
         """Return the task in status `to`, its clocks brought up to `now`, with `changes`.
 
-        Raises IllegalTransition if the table does not allow it.
+        A wait for a retry is over, unless they begin one. Raises IllegalTransition if the table does not allow it.
         """
         if to not in TRANSITIONS[self.status]:
             raise illegal(self, to, f"move to {to}")
+        changes.setdefault("not_before", None)
         return self.but(
             status=to,
             status_changed_at=now,

@@ -140,7 +140,6 @@ def restart(task: Task, ask: Ask, now: datetime, *, checkpoint: Checkpoint | Non
         queued_at=now,
         queued_by=ask.actor,
         queued_reason=ask.reason,
-        not_before=None,
         started_at=None,
         error_message=None,
         retry_count=0,
