@@ -25,6 +25,8 @@ ODD_LABELS: Mapping[str, str] = {
     "number": "1",
     "true": "true",
 }
+# Each is another text than Val, whatever a collation takes it for.
+ODD_TEXTS = ("Val ", " Val", "Val\t", "Val\u00a0", "val", "Va\u013a")
 
 
 async def chosen(store: Store, **fields: object) -> list[int]:
@@ -60,6 +62,17 @@ async def test_by_unit(store: Store) -> None:
     units = (None, "unit-1", "Unit-1", "unit-10")
     await insert(store, *(a_task(id=number, execution_unit_id=each) for number, each in enumerate(units, 1)))
     assert await chosen(store, execution_unit_id="unit-1") == [2]
+
+
+@pytest.mark.parametrize("odd", ODD_TEXTS)
+async def test_a_space_at_an_end_makes_another_text(store: Store, odd: str) -> None:
+    texts = ("Val", odd)
+    await insert(
+        store, *(a_task(id=number, execution_unit_id=each, labels={"K": each}) for number, each in enumerate(texts, 1))
+    )
+    for number, each in enumerate(texts, 1):
+        assert await chosen(store, labels={"K": each}) == [number]
+        assert await chosen(store, execution_unit_id=each) == [number]
 
 
 async def test_by_priority(store: Store) -> None:

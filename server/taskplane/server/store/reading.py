@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, func, select
+from sqlalchemy import ColumnElement, Connection, LargeBinary, Select, cast, func, select
 
 from taskplane.server.core.ledger import LedgerEntry
 from taskplane.server.core.task import Checkpoint, Task, TaskStatus, Transition
@@ -148,7 +149,8 @@ def _conditions(chosen: TaskFilter) -> Sequence[ColumnElement[bool]]:
     if chosen.task_types:
         conditions.append(table.c.task_type.in_(chosen.task_types))
     if chosen.execution_unit_id:
-        conditions.append(table.c.execution_unit_id == chosen.execution_unit_id)
+        unit_id = table.c.execution_unit_id
+        conditions += [unit_id == chosen.execution_unit_id, _is_exactly(unit_id, chosen.execution_unit_id)]
     if chosen.min_priority is not None:
         conditions.append(table.c.priority >= chosen.min_priority)
     if chosen.max_priority is not None:
@@ -159,5 +161,10 @@ def _conditions(chosen: TaskFilter) -> Sequence[ColumnElement[bool]]:
         conditions.append(table.c.created_at < naive(chosen.created_before))
     if chosen.name_contains:
         conditions.append(table.c.task_name.icontains(chosen.name_contains, autoescape=True))
-    conditions += [table.c.labels[key].as_string() == value for key, value in chosen.labels.items()]
+    conditions += [_is_exactly(table.c.labels[key].as_string(), value) for key, value in chosen.labels.items()]
     return conditions
+
+
+def _is_exactly(text: ColumnElement[Any], value: str) -> ColumnElement[bool]:
+    """Compare byte by byte: as texts, MySQL and MariaDB take two that differ in spaces at the end for the same."""
+    return cast(text, LargeBinary) == value.encode()
