@@ -111,6 +111,11 @@ BAD_REGISTRATIONS: list[tuple[str, dict[str, Any], list[str]]] = [
     ("config.taskTypes has numbers", {"config": struct({"taskTypes": [1]})}, ["config.taskTypes"]),
     ("a task type with spaces", {"task_types": [TaskTypeSupport(task_type="not ok")]}, ["task_types[0].task_type"]),
     ("several at once", {"unit_name": "", "capacity": 10_001}, ["unit_name", "capacity"]),
+    (
+        "some of each kind",
+        {"unit_type": "", "endpoint": "processor", "config": struct({"taskTypes": 1})},
+        ["unit_type", "endpoint", "config.taskTypes"],
+    ),
 ]
 
 
@@ -123,6 +128,13 @@ async def test_a_bad_registration_is_refused_with_every_bad_field(
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELDS")
     assert refusal.fields == fields
     assert not (await calls.wire.operations.ListUnits(operations_pb.ListUnitsRequest())).units
+
+
+async def test_a_bad_report_is_refused_with_every_bad_field(wire: Wire) -> None:
+    report = pb.Report(attempt=-1, checkpoint=pb.CheckpointReport(number=0))
+    request = pb.ReportTaskStatusRequest(unit_id="scripted", report=report)
+    refusal = await refusal_of(wire.units.ReportTaskStatus(request))
+    assert refusal.fields == ["report.task_id", "report.attempt", "report.checkpoint.number"]
 
 
 async def test_a_heartbeat_changes_the_capacity(calls: Calls, unit: ScriptedUnit) -> None:

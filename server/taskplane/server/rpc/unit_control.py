@@ -90,7 +90,7 @@ class UnitControlServicer(pb_grpc.ExecutionUnitControlServicer):
         self, request: pb.ReportTaskStatusRequest, context: Context
     ) -> pb.ReportTaskStatusResponse:
         unit_id = read_unit_id(request)
-        answer = await self._callbacks.report(unit_id, read_report(request.report, utc_now()))
+        answer = await self._callbacks.report(unit_id, read_report(request.report, utc_now(), "report"))
         return pb.ReportTaskStatusResponse(verdict=verdict_message(answer.verdict), status=status_of(answer.task))
 
     async def _converse(

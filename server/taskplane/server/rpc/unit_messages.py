@@ -123,16 +123,16 @@ def _held(check: Checker, name: str, message: pb.HeldAttempt) -> HeldAttempt:
     return HeldAttempt(task_id, message.attempt, _STATES.get(message.state, AttemptState.RUNNING))
 
 
-def read_report(message: pb.Report, now: datetime) -> Report:
-    """Read a report. Raises InvalidFields.
+def read_report(message: pb.Report, now: datetime, field: str = "reports") -> Report:
+    """Read a report, which is in this field of its message. Raises InvalidFields.
 
     What is too big to be stored, or not JSON, is read as a failure of the attempt that cannot be retried: were it an
     error of the stream, the unit would come back and send the same again.
     """
-    check = Checker()
-    task_id = check.task_id("reports.task_id", message.task_id)
-    check.number("reports.attempt", message.attempt, at_least=1, at_most=2**31 - 1)
-    command_id = check.text("reports.command_id", message.command_id, at_most=100)
+    check = Checker(f"{field}.")
+    task_id = check.task_id("task_id", message.task_id)
+    check.number("attempt", message.attempt, at_least=1, at_most=2**31 - 1)
+    command_id = check.text("command_id", message.command_id, at_most=100)
     kind = _kind(check, message, now)
     check.done()
     return Report(message.sequence, task_id, message.attempt, command_id, now, kind)
@@ -141,10 +141,10 @@ def read_report(message: pb.Report, now: datetime) -> Report:
 def _kind(check: Checker, message: pb.Report, now: datetime) -> Kind:
     name = message.WhichOneof("kind")
     if name is None:
-        check.refuse("reports.kind", "is required, and must be one that this server knows")
+        check.refuse("kind", "is required, and must be one that this server knows")
         return Accepted()
     if name in {"accepted", "rejected"} and not message.command_id:
-        check.refuse("reports.command_id", f"is required with {name}")
+        check.refuse("command_id", f"is required with {name}")
     try:
         return _known_kind(check, name, message, now)
     except _TooBig as error:
@@ -197,7 +197,7 @@ def _retry_delay(message: Duration) -> timedelta:
 
 def _progress(check: Checker, message: pb.ProgressReport, now: datetime) -> Progress:
     if not 0.0 <= message.fraction <= 1.0:
-        check.refuse("reports.progress.fraction", f"is {message.fraction}; must be from 0 to 1")
+        check.refuse("progress.fraction", f"is {message.fraction}; must be from 0 to 1")
     return Progress(message.fraction, message.message[:MAX_PROGRESS_MESSAGE], now)
 
 
@@ -208,7 +208,7 @@ def _carried(
 
 
 def _checkpoint(check: Checker, message: pb.CheckpointReport, attempt: int, now: datetime) -> Checkpoint:
-    number = check.number("reports.checkpoint.number", message.number, at_least=1, at_most=2**62)
+    number = check.number("checkpoint.number", message.number, at_least=1, at_most=2**62)
     return Checkpoint(number, attempt, now, _json("checkpoint", message.data))
 
 

@@ -1,5 +1,7 @@
 """Requests of units without a stream, checked and in the words of the core, and the verdict they are answered with."""
 
+from taskplane.server.core.endpoint import Endpoints
+from taskplane.server.core.errors import InvalidFields
 from taskplane.server.core.unit import MAX_UNIT_ID, Registration
 from taskplane.server.rpc.unit_messages import MAX_CAPACITY, read_task_types
 from taskplane.server.rpc.validation import Checker
@@ -7,7 +9,7 @@ from taskplane.v1 import execution_unit_control_pb2 as pb
 
 
 def read_registration(message: pb.RegisterUnitRequest) -> Registration:
-    """Read a registration. Raises InvalidFields with every bad field but the endpoint, which is judged by settings."""
+    """Read a registration. Raises InvalidFields with every bad field; which endpoints are allowed is for settings."""
     check = Checker()
     capacity = message.capacity if message.HasField("capacity") else 1
     registration = Registration(
@@ -15,13 +17,23 @@ def read_registration(message: pb.RegisterUnitRequest) -> Registration:
         unit_type=check.text("unit_type", message.unit_type, at_least=1, at_most=100),
         unit_name=check.text("unit_name", message.unit_name, at_least=1, at_most=255),
         capacity=check.number("capacity", capacity, at_least=0, at_most=MAX_CAPACITY),
-        endpoint=message.endpoint,
+        endpoint=_endpoint(check, message.endpoint),
         config=check.json("config", message.config),
         task_types=read_task_types(check, "task_types", message.task_types),
         labels=check.labels("labels", message.labels),
     )
+    try:
+        registration.accepted_task_types()
+    except InvalidFields as error:
+        check.violations += error.violations
     check.done()
     return registration
+
+
+def _endpoint(check: Checker, endpoint: str) -> str:
+    if problem := Endpoints().problem(endpoint):
+        check.refuse("endpoint", problem)
+    return endpoint
 
 
 def read_heartbeat(message: pb.HeartbeatRequest) -> tuple[str, int | None]:

@@ -27,13 +27,14 @@ _LABEL_KEY = re.compile(r"[A-Za-z0-9._/-]{1,63}")
 
 @dataclass(slots=True)
 class Checker:
-    """Gathers what is wrong with a request."""
+    """Gathers what is wrong with a request, or with the part of it whose fields have this prefix."""
 
+    prefix: str = ""
     violations: list[FieldViolation] = field(default_factory=list)
 
     def refuse(self, name: str, description: str) -> None:
         """Take down a bad field."""
-        self.violations.append(FieldViolation(name, description))
+        self.violations.append(FieldViolation(f"{self.prefix}{name}", description))
 
     def done(self) -> None:
         """Raise InvalidFields if any field is bad."""
