@@ -1,6 +1,6 @@
 import pytest
 
-from taskplane.gateway.strict_json import MAX_DEPTH, NotStrictJson, parse
+from taskplane.gateway.strict_json import MAX_DEPTH, MAX_KEY_BYTES, NotStrictJson, parse
 
 
 def nested(levels: int) -> bytes:
@@ -47,6 +47,8 @@ def test_json_is_read(text: bytes, value: object) -> None:
         (b"{'a': 1}", "line 1, column 2"),
         (b'{"a": 1} x', "not JSON"),
         (b'{"a": 1,}', "not JSON"),
+        (b'[{"%s": 1}]' % (b"k" * (MAX_KEY_BYTES + 1)), "key over 65535 bytes"),
+        (f'{{"{"ü" * (MAX_KEY_BYTES // 2 + 1)}": 1}}'.encode(), "key over 65535 bytes"),
         (nested(MAX_DEPTH + 1), "deeper"),
         (b"[" * 200_000, "deeper"),
         (b"[" * 200_000 + b"]" * 200_000, "deeper"),

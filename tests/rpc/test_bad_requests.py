@@ -36,6 +36,7 @@ BAD_SPECS: list[tuple[str, dict[str, Any], list[str]]] = [
     ("too many retries", {"max_retries": 1001}, ["task.max_retries"]),
     ("2 MB of config", {"config": struct({"text": "x" * 2_000_000})}, ["task.config"]),
     ("2 MB deep in the config", {"config": struct(NESTED)}, ["task.config"]),
+    ("a key of 64 KiB in the config", {"config": struct({"k" * 65_536: 1})}, ["task.config"]),
     ("NaN in the config", {"config": NOT_A_NUMBER}, ["task.config"]),
     ("infinity in the config", {"config": INFINITE}, ["task.config"]),
     ("25 objects in each other", {"config": struct(objects_in_objects(25))}, ["task.config"]),

@@ -17,6 +17,7 @@ from taskplane.v1 import task_pb2
 from taskplane.v1 import task_service_pb2 as pb
 
 TOO_BIG = struct({"text": "x" * (1024 * 1024)})
+LONG_KEY = struct({"k" * 65_536: 1})
 NOT_JSON = Struct(fields={"rate": Value(number_value=float("nan"))})
 
 
@@ -89,10 +90,17 @@ async def test_a_checkpoint_has_a_positive_number(number: int, wire: Wire, unit:
     [
         {"checkpoint": unit_pb.CheckpointReport(number=1, data=TOO_BIG)},
         {"checkpoint": unit_pb.CheckpointReport(number=1, data=NOT_JSON)},
+        {"checkpoint": unit_pb.CheckpointReport(number=1, data=LONG_KEY)},
         {"paused": unit_pb.PausedReport(checkpoint=unit_pb.CheckpointReport(number=1, data=TOO_BIG))},
         {"succeeded": unit_pb.SucceededReport(result=TOO_BIG)},
     ],
-    ids=["checkpoint of 1 MiB", "checkpoint with NaN", "pause with 1 MiB", "result of 1 MiB"],
+    ids=[
+        "checkpoint of 1 MiB",
+        "checkpoint with NaN",
+        "checkpoint with a key of 64 KiB",
+        "pause with 1 MiB",
+        "result of 1 MiB",
+    ],
 )
 async def test_what_cannot_be_stored_fails_the_task_and_the_stream_lives(
     report: dict[str, object], wire: Wire, unit: RawUnit

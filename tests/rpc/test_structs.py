@@ -10,7 +10,7 @@ from google.protobuf.struct_pb2 import ListValue, Struct, Value
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from taskplane.server.rpc.structs import MAX_JSON_BYTES, NotJson, json_of, struct_of
+from taskplane.server.rpc.structs import MAX_JSON_BYTES, MAX_KEY_BYTES, NotJson, json_of, struct_of
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
 SCALARS = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)
@@ -55,3 +55,11 @@ def test_the_limit_is_exact(character: str) -> None:
     assert json_of(struct_of(fitting)) == fitting
     with pytest.raises(NotJson, match="as JSON; at most 1048576 are allowed"):
         json_of(struct_of({"text": character * (room // length + 1)}))
+
+
+@pytest.mark.parametrize("character", ["k", "ü"])
+def test_a_key_is_as_long_as_every_database_keeps_it(character: str) -> None:
+    longest = character * (MAX_KEY_BYTES // len(character.encode()))
+    assert json_of(struct_of({"deep": [{longest: 1}]})) == {"deep": [{longest: 1}]}
+    with pytest.raises(NotJson, match=r"has a key of \d+ bytes; at most 65535 are allowed"):
+        json_of(struct_of({"deep": [{longest + character: 1}]}))

@@ -7,6 +7,8 @@ from typing import Any
 
 # The body's own level, and the 24 that taskplane.v1 takes in a config: what is deeper could not be told over gRPC.
 MAX_DEPTH = 25
+# MySQL keeps no longer key.
+MAX_KEY_BYTES = 65_535
 # The whole numbers that databases keep exactly in JSON; greater ones are doubles, as in gRPC.
 _EXACT = 2**63
 # No double has more digits before its point.
@@ -20,8 +22,8 @@ class NotStrictJson(ValueError):
 def parse(raw: bytes) -> Any:
     """Return the JSON value. Whole numbers become int, however they are written. Raises NotStrictJson.
 
-    Refused: invalid UTF-8, duplicate keys, NaN and Infinity, numbers beyond a double, lone surrogates, and more than
-    MAX_DEPTH levels. A byte order mark is passed over.
+    Refused: invalid UTF-8, duplicate keys, NaN and Infinity, numbers beyond a double, lone surrogates, keys over
+    MAX_KEY_BYTES, and more than MAX_DEPTH levels. A byte order mark is passed over.
     """
     try:
         text = raw.decode("utf-8-sig")
@@ -44,6 +46,8 @@ def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     for key, value in pairs:
         if key in found:
             raise NotStrictJson(f"has the key {key[:80]!a} twice in one object")
+        if len(key.encode(errors="replace")) > MAX_KEY_BYTES:
+            raise NotStrictJson(f"has a key over {MAX_KEY_BYTES} bytes: {key[:80]!a}…")
         found[key] = value
     return found
 

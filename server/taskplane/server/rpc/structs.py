@@ -12,6 +12,8 @@ MAX_JSON_BYTES = 1024 * 1024
 # Objects and lists in each other. Protobuf's decoders give up at about 30, counted from the whole message: what comes
 # in one message must fit into every other that carries it, or a task would break the stream of each unit it goes to.
 MAX_NESTING = 24
+# MySQL keeps no longer key in JSON.
+MAX_KEY_BYTES = 65_535
 # A byte of a message is at most so many of JSON: a control character, which JSON writes as \u0001. Numbers and empty
 # values, with all that stands around them, are further from it.
 _MOST_JSON_PER_BYTE = 6
@@ -28,10 +30,13 @@ class NotJson(ValueError):
 def json_of(struct: Struct) -> Json:
     """Return the Struct as a dict; whole numbers become int.
 
-    Raises NotJson for NaN, Infinity, what is nested deeper than MAX_NESTING, and over 1 MiB.
+    Raises NotJson for NaN, Infinity, what is nested deeper than MAX_NESTING, keys over MAX_KEY_BYTES, and over 1 MiB.
     """
     value = _fields_of(struct, MAX_NESTING)
-    if struct.ByteSize() * _MOST_JSON_PER_BYTE >= MAX_JSON_BYTES:
+    size = struct.ByteSize()
+    if size > MAX_KEY_BYTES:
+        _check_keys(value)
+    if size * _MOST_JSON_PER_BYTE >= MAX_JSON_BYTES:
         _check_size(value)
     return value
 
@@ -55,6 +60,18 @@ def _check_size(value: Json) -> None:
     size = len(_encoded(value).encode())
     if size > MAX_JSON_BYTES:
         raise NotJson(f"is {size} bytes as JSON; at most {MAX_JSON_BYTES} are allowed")
+
+
+def _check_keys(value: Any) -> None:
+    if isinstance(value, dict):
+        longest = max((len(key.encode()) for key in value), default=0)
+        if longest > MAX_KEY_BYTES:
+            raise NotJson(f"has a key of {longest} bytes; at most {MAX_KEY_BYTES} are allowed")
+        value = value.values()
+    elif not isinstance(value, list):
+        return
+    for each in value:
+        _check_keys(each)
 
 
 def _fields_of(struct: Struct, levels: int) -> dict[str, Any]:
