@@ -295,6 +295,15 @@ async def test_a_bad_report_ends_the_stream_and_names_the_field(
     assert refusal.fields == [field]
 
 
+async def test_a_report_before_a_bad_one_counts(wire: Wire, unit: RawUnit) -> None:
+    task = await create(wire, start=True)
+    about: dict[str, Any] = {"task_id": task.id, "attempt": (await unit.expect("start")).attempt}
+    good, bad = unit_pb.Report(sequence=1, succeeded=DONE, **about), unit_pb.Report(sequence=2, **about)
+    await unit.say(reports=unit_pb.Reports(reports=[good, bad]))
+    assert (await unit.refusal()).fields == ["reports.kind"]
+    await wire.task_when(task.id, lambda task: status_name(task.status) == "SUCCESS")
+
+
 async def test_a_repeated_sequence_ends_the_stream(wire: Wire, unit: RawUnit) -> None:
     start = await running(wire, unit)
     report = unit_pb.Report(

@@ -284,6 +284,7 @@ class Hello(message.Message):
     unit_id: builtins.str
     """The unit's lasting id, so that it keeps its tasks over a restart of its process; up to 250 characters. Empty: the
     server makes one up and tells it in Welcome; use that one when reconnecting.
+    It neither begins nor ends with a space.
     """
     boot_id: builtins.str
     """Made up anew by each process of the unit (a UUID serves), kept over reconnects; 1 to 64 characters. By it the
@@ -473,7 +474,7 @@ class Command(message.Message):
     DROP_FIELD_NUMBER: builtins.int
     GET_STATUS_FIELD_NUMBER: builtins.int
     command_id: builtins.str
-    """Answer with it. Unique for ever."""
+    """Answer with it. Up to 64 characters; unique for ever, but for drops: all about one attempt have the same."""
     task_id: builtins.int
     """The task."""
     attempt: builtins.int
@@ -502,7 +503,9 @@ class Command(message.Message):
 
     @builtins.property
     def drop(self) -> DropOrder:
-        """The attempt is not the unit's any more; as the verdict DROP. Answer `accepted` and nothing else."""
+        """The attempt is not the unit's any more; as the verdict DROP. Also sent for reports about attempts that are over.
+        Answer `accepted` and nothing else.
+        """
 
     @builtins.property
     def get_status(self) -> GetStatusOrder:
@@ -725,7 +728,7 @@ class Report(message.Message):
     attempt: builtins.int
     """The attempt. Required."""
     command_id: builtins.str
-    """The command that this answers. Required for `accepted` and `rejected`, otherwise free."""
+    """The command that this answers; up to 100 characters. Required for `accepted` and `rejected`, otherwise free."""
     @builtins.property
     def accepted(self) -> CommandAccepted:
         """The command has been taken on."""
@@ -864,10 +867,10 @@ class CheckpointReport(message.Message):
     NUMBER_FIELD_NUMBER: builtins.int
     DATA_FIELD_NUMBER: builtins.int
     number: builtins.int
-    """Greater than any number seen for the task so far; else it counts as a repeat."""
+    """From 1 to 2^62, and greater than any number seen for the task so far; else it counts as a repeat."""
     @builtins.property
     def data(self) -> struct_pb2.Struct:
-        """Opaque to the server; up to 1 MiB as JSON. A greater one fails the task."""
+        """Opaque to the server; bounds as for a task's config. One beyond them fails the task, not to be retried."""
 
     def __init__(
         self,
@@ -918,7 +921,7 @@ class SucceededReport(message.Message):
     RESULT_FIELD_NUMBER: builtins.int
     @builtins.property
     def result(self) -> struct_pb2.Struct:
-        """For the client; up to 1 MiB as JSON. A greater one fails the task."""
+        """For the client; bounds as for a task's config. One beyond them fails the task, not to be retried."""
 
     def __init__(
         self,
@@ -1160,7 +1163,7 @@ class DrainRequest(message.Message):
     TIMEOUT_FIELD_NUMBER: builtins.int
     @builtins.property
     def timeout(self) -> duration_pb2.Duration:
-        """What the unit shall leave by at the latest. Unset: when it can."""
+        """What the unit shall leave by at the latest, which it sees to by itself. Unset: when it can."""
 
     def __init__(
         self,

@@ -37,7 +37,8 @@ class ExecutionUnitControlStub:
         `rejected`, at once, before the command has taken effect. Commands are sent again until they are answered (on
         the next session too), so a unit drops one whose `command_id` it has seen, and answers it again as before.
         A start is also known by its (task_id, attempt): a unit never runs the same attempt twice. A start that is not
-        answered within 5 s goes to another unit: a unit that was asleep for so long rejects what it finds on waking.
+        answered within 5 s goes to another unit: a unit that was asleep for so long rejects what it finds on waking. If
+        its stream is broken, the start waits for the end of the lease, since the unit may have begun.
      3. The unit sends Reports about its attempts, each with a `sequence` that begins at 1 in every session and grows
         by one. The server acknowledges cumulatively, after what was reported is durable. The unit keeps every report
         that is not acknowledged and sends it again, renumbered from 1, right after the next Welcome. Reports are
@@ -60,14 +61,18 @@ class ExecutionUnitControlStub:
 
     An attempt ends with exactly one of `succeeded`, `failed`, `cancelled`, `released`; `paused` suspends it, and it
     goes on with a resume command under a new attempt number. Whatever is reported in the name of an attempt that is no
-    longer the task's current one changes nothing: it is acknowledged, and answered with a drop command.
+    longer the task's current one changes nothing: it is acknowledged and, where the attempt would go on (`progress`,
+    `checkpoint`, `paused`), answered with a drop command.
 
     The server ends a stream with: INVALID_ARGUMENT (HELLO_EXPECTED) the first message is not Hello, or a second Hello
-    came; INVALID_ARGUMENT (INVALID_FIELDS) a bad Hello or report, with the fields named; FAILED_PRECONDITION
-    (PROTOCOL_VERSION_UNSUPPORTED); DEADLINE_EXCEEDED (HELLO_TIMEOUT) no Hello for 10 s; ABORTED (SESSION_SUPERSEDED) a
-    newer session of the same unit id has come; UNAVAILABLE (SERVER_STOPPING or DATABASE_UNAVAILABLE). A unit comes back
-    after UNAVAILABLE and after any break of the connection. The others need a person: it should stop with the text,
-    after SESSION_SUPERSEDED too unless it was its own newer session.
+    came; INVALID_ARGUMENT (INVALID_FIELDS) a bad Hello, report or capacity, with the fields named, or a message that
+    cannot be decoded; FAILED_PRECONDITION (PROTOCOL_VERSION_UNSUPPORTED); DEADLINE_EXCEEDED (HELLO_TIMEOUT) no Hello
+    for 10 s; ABORTED (SESSION_SUPERSEDED) a newer session of the same unit id has come; RESOURCE_EXHAUSTED, without
+    details, a message over 16 MiB; INTERNAL a fault of the server; UNAVAILABLE (LEASE_EXPIRED) nothing was heard for a
+    lease, and the tasks are given away; UNAVAILABLE (SERVER_STOPPING or DATABASE_UNAVAILABLE). A unit comes back after
+    UNAVAILABLE and after any break of the connection. The others need a person: it should stop with the text, after
+    SESSION_SUPERSEDED too unless it was its own newer session. Reports that stand before a bad one, in the same message
+    too, are taken all the same, though perhaps not acknowledged any more.
     """
 
     @typing.overload
@@ -95,7 +100,8 @@ class ExecutionUnitControlAsyncStub(ExecutionUnitControlStub):
         `rejected`, at once, before the command has taken effect. Commands are sent again until they are answered (on
         the next session too), so a unit drops one whose `command_id` it has seen, and answers it again as before.
         A start is also known by its (task_id, attempt): a unit never runs the same attempt twice. A start that is not
-        answered within 5 s goes to another unit: a unit that was asleep for so long rejects what it finds on waking.
+        answered within 5 s goes to another unit: a unit that was asleep for so long rejects what it finds on waking. If
+        its stream is broken, the start waits for the end of the lease, since the unit may have begun.
      3. The unit sends Reports about its attempts, each with a `sequence` that begins at 1 in every session and grows
         by one. The server acknowledges cumulatively, after what was reported is durable. The unit keeps every report
         that is not acknowledged and sends it again, renumbered from 1, right after the next Welcome. Reports are
@@ -118,14 +124,18 @@ class ExecutionUnitControlAsyncStub(ExecutionUnitControlStub):
 
     An attempt ends with exactly one of `succeeded`, `failed`, `cancelled`, `released`; `paused` suspends it, and it
     goes on with a resume command under a new attempt number. Whatever is reported in the name of an attempt that is no
-    longer the task's current one changes nothing: it is acknowledged, and answered with a drop command.
+    longer the task's current one changes nothing: it is acknowledged and, where the attempt would go on (`progress`,
+    `checkpoint`, `paused`), answered with a drop command.
 
     The server ends a stream with: INVALID_ARGUMENT (HELLO_EXPECTED) the first message is not Hello, or a second Hello
-    came; INVALID_ARGUMENT (INVALID_FIELDS) a bad Hello or report, with the fields named; FAILED_PRECONDITION
-    (PROTOCOL_VERSION_UNSUPPORTED); DEADLINE_EXCEEDED (HELLO_TIMEOUT) no Hello for 10 s; ABORTED (SESSION_SUPERSEDED) a
-    newer session of the same unit id has come; UNAVAILABLE (SERVER_STOPPING or DATABASE_UNAVAILABLE). A unit comes back
-    after UNAVAILABLE and after any break of the connection. The others need a person: it should stop with the text,
-    after SESSION_SUPERSEDED too unless it was its own newer session.
+    came; INVALID_ARGUMENT (INVALID_FIELDS) a bad Hello, report or capacity, with the fields named, or a message that
+    cannot be decoded; FAILED_PRECONDITION (PROTOCOL_VERSION_UNSUPPORTED); DEADLINE_EXCEEDED (HELLO_TIMEOUT) no Hello
+    for 10 s; ABORTED (SESSION_SUPERSEDED) a newer session of the same unit id has come; RESOURCE_EXHAUSTED, without
+    details, a message over 16 MiB; INTERNAL a fault of the server; UNAVAILABLE (LEASE_EXPIRED) nothing was heard for a
+    lease, and the tasks are given away; UNAVAILABLE (SERVER_STOPPING or DATABASE_UNAVAILABLE). A unit comes back after
+    UNAVAILABLE and after any break of the connection. The others need a person: it should stop with the text, after
+    SESSION_SUPERSEDED too unless it was its own newer session. Reports that stand before a bad one, in the same message
+    too, are taken all the same, though perhaps not acknowledged any more.
     """
 
     def __init__(self, channel: aio.Channel) -> None: ...
@@ -149,7 +159,8 @@ class ExecutionUnitControlServicer(metaclass=abc_1.ABCMeta):
         `rejected`, at once, before the command has taken effect. Commands are sent again until they are answered (on
         the next session too), so a unit drops one whose `command_id` it has seen, and answers it again as before.
         A start is also known by its (task_id, attempt): a unit never runs the same attempt twice. A start that is not
-        answered within 5 s goes to another unit: a unit that was asleep for so long rejects what it finds on waking.
+        answered within 5 s goes to another unit: a unit that was asleep for so long rejects what it finds on waking. If
+        its stream is broken, the start waits for the end of the lease, since the unit may have begun.
      3. The unit sends Reports about its attempts, each with a `sequence` that begins at 1 in every session and grows
         by one. The server acknowledges cumulatively, after what was reported is durable. The unit keeps every report
         that is not acknowledged and sends it again, renumbered from 1, right after the next Welcome. Reports are
@@ -172,14 +183,18 @@ class ExecutionUnitControlServicer(metaclass=abc_1.ABCMeta):
 
     An attempt ends with exactly one of `succeeded`, `failed`, `cancelled`, `released`; `paused` suspends it, and it
     goes on with a resume command under a new attempt number. Whatever is reported in the name of an attempt that is no
-    longer the task's current one changes nothing: it is acknowledged, and answered with a drop command.
+    longer the task's current one changes nothing: it is acknowledged and, where the attempt would go on (`progress`,
+    `checkpoint`, `paused`), answered with a drop command.
 
     The server ends a stream with: INVALID_ARGUMENT (HELLO_EXPECTED) the first message is not Hello, or a second Hello
-    came; INVALID_ARGUMENT (INVALID_FIELDS) a bad Hello or report, with the fields named; FAILED_PRECONDITION
-    (PROTOCOL_VERSION_UNSUPPORTED); DEADLINE_EXCEEDED (HELLO_TIMEOUT) no Hello for 10 s; ABORTED (SESSION_SUPERSEDED) a
-    newer session of the same unit id has come; UNAVAILABLE (SERVER_STOPPING or DATABASE_UNAVAILABLE). A unit comes back
-    after UNAVAILABLE and after any break of the connection. The others need a person: it should stop with the text,
-    after SESSION_SUPERSEDED too unless it was its own newer session.
+    came; INVALID_ARGUMENT (INVALID_FIELDS) a bad Hello, report or capacity, with the fields named, or a message that
+    cannot be decoded; FAILED_PRECONDITION (PROTOCOL_VERSION_UNSUPPORTED); DEADLINE_EXCEEDED (HELLO_TIMEOUT) no Hello
+    for 10 s; ABORTED (SESSION_SUPERSEDED) a newer session of the same unit id has come; RESOURCE_EXHAUSTED, without
+    details, a message over 16 MiB; INTERNAL a fault of the server; UNAVAILABLE (LEASE_EXPIRED) nothing was heard for a
+    lease, and the tasks are given away; UNAVAILABLE (SERVER_STOPPING or DATABASE_UNAVAILABLE). A unit comes back after
+    UNAVAILABLE and after any break of the connection. The others need a person: it should stop with the text, after
+    SESSION_SUPERSEDED too unless it was its own newer session. Reports that stand before a bad one, in the same message
+    too, are taken all the same, though perhaps not acknowledged any more.
     """
 
     @abc_1.abstractmethod

@@ -149,7 +149,9 @@ class DrainUnitRequest(message.Message):
     """Answer at once instead of when the unit is empty."""
     @builtins.property
     def timeout(self) -> duration_pb2.Duration:
-        """How long it may take. Unset: as long as it needs."""
+        """How long it may take, up to 3660 days. Passed on to the unit, which acts on it: the server takes nothing away when
+        it is over. Unset or zero: as long as it needs.
+        """
 
     def __init__(
         self,

@@ -97,7 +97,8 @@ class OperationsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetStatistics(self, request, context):
-        """Counts tasks and units, and tells rates and times.
+        """Counts tasks and units, and tells rates and times. This version answers UNIMPLEMENTED (NOT_IMPLEMENTED); ListTasks
+        counts with `include_total`, and GET /api/statistics over HTTP tells what is known at this moment.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -46,7 +46,9 @@ class OperationsServiceStub:
     over HTTP has no stream to end: if it is idle, it is forgotten at once.
     """
     GetStatistics: grpc.UnaryUnaryMultiCallable[operations_service_pb2.GetStatisticsRequest, operations_service_pb2.GetStatisticsResponse]
-    """Counts tasks and units, and tells rates and times."""
+    """Counts tasks and units, and tells rates and times. This version answers UNIMPLEMENTED (NOT_IMPLEMENTED); ListTasks
+    counts with `include_total`, and GET /api/statistics over HTTP tells what is known at this moment.
+    """
 
 @typing.type_check_only
 class OperationsServiceAsyncStub(OperationsServiceStub):
@@ -66,7 +68,9 @@ class OperationsServiceAsyncStub(OperationsServiceStub):
     over HTTP has no stream to end: if it is idle, it is forgotten at once.
     """
     GetStatistics: aio.UnaryUnaryMultiCallable[operations_service_pb2.GetStatisticsRequest, operations_service_pb2.GetStatisticsResponse]  # type: ignore[assignment]
-    """Counts tasks and units, and tells rates and times."""
+    """Counts tasks and units, and tells rates and times. This version answers UNIMPLEMENTED (NOT_IMPLEMENTED); ListTasks
+    counts with `include_total`, and GET /api/statistics over HTTP tells what is known at this moment.
+    """
 
 class OperationsServiceServicer(metaclass=abc_1.ABCMeta):
     """What operators need: the units and the figures. Errors as in TaskService; NOT_FOUND is UNIT_NOT_FOUND here."""
@@ -113,6 +117,8 @@ class OperationsServiceServicer(metaclass=abc_1.ABCMeta):
         request: operations_service_pb2.GetStatisticsRequest,
         context: _ServicerContext,
     ) -> typing.Union[operations_service_pb2.GetStatisticsResponse, abc.Awaitable[operations_service_pb2.GetStatisticsResponse]]:
-        """Counts tasks and units, and tells rates and times."""
+        """Counts tasks and units, and tells rates and times. This version answers UNIMPLEMENTED (NOT_IMPLEMENTED); ListTasks
+        counts with `include_total`, and GET /api/statistics over HTTP tells what is known at this moment.
+        """
 
 def add_OperationsServiceServicer_to_server(servicer: OperationsServiceServicer, server: typing.Union[grpc.Server, aio.Server]) -> None: ...

@@ -88,7 +88,9 @@ class _WaitingReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_WaitingR
     WAITING_REASON_UNITS_DRAINING: _WaitingReason.ValueType  # 5
     """Every unit that could run it is draining."""
     WAITING_REASON_RETRY_BACKOFF: _WaitingReason.ValueType  # 6
-    """It failed, and its next try is due at `not_before`."""
+    """It failed, or a unit did not take it on (refused the start, or left it unanswered), and its next try is due at
+    `not_before`.
+    """
 
 class WaitingReason(_WaitingReason, metaclass=_WaitingReasonEnumTypeWrapper):
     """Why a task that wants to run (`queued_at` is set) does not."""
@@ -106,7 +108,9 @@ WAITING_REASON_UNITS_BUSY: WaitingReason.ValueType  # 4
 WAITING_REASON_UNITS_DRAINING: WaitingReason.ValueType  # 5
 """Every unit that could run it is draining."""
 WAITING_REASON_RETRY_BACKOFF: WaitingReason.ValueType  # 6
-"""It failed, and its next try is due at `not_before`."""
+"""It failed, or a unit did not take it on (refused the start, or left it unanswered), and its next try is due at
+`not_before`.
+"""
 
 class _CommandVerb:
     ValueType = typing.NewType("ValueType", builtins.int)
@@ -249,7 +253,7 @@ class Task(message.Message):
     """The same for people, with what would help. Empty if there is no reason."""
     @builtins.property
     def config(self) -> struct_pb2.Struct:
-        """Handed to the unit as it is; up to 1 MiB as JSON."""
+        """Handed to the unit as it is; bounds as in TaskSpec."""
 
     @builtins.property
     def created_at(self) -> timestamp_pb2.Timestamp:
@@ -285,7 +289,7 @@ class Task(message.Message):
 
     @builtins.property
     def not_before(self) -> timestamp_pb2.Timestamp:
-        """Not dispatched before this time (retry backoff). Unset: any time."""
+        """Not dispatched before this time: the backoff of a retry, or 1 s after a unit did not take it on. Unset: any time."""
 
     @builtins.property
     def pending_command(self) -> PendingCommand:
@@ -293,7 +297,9 @@ class Task(message.Message):
 
     @builtins.property
     def labels(self) -> containers.ScalarMap[builtins.str, builtins.str]:
-        """The client's own marks, to filter by: up to 32; keys 1 to 63, values up to 255 characters."""
+        """The client's own marks, to filter by: up to 32; keys 1 to 63 characters of A-Z a-z 0-9 . _ / -, values up to 255
+        characters.
+        """
 
     @builtins.property
     def unit_labels(self) -> containers.ScalarMap[builtins.str, builtins.str]:
@@ -393,7 +399,7 @@ class TaskCheckpoint(message.Message):
     CREATED_AT_FIELD_NUMBER: builtins.int
     number: builtins.int
     """Grows by task: a checkpoint with a number that is not above the stored one is a repeat and changes nothing.
-    Never reset, not even by restart.
+    Never reset, not even by restart. From 1 to 2^62.
     """
     attempt: builtins.int
     """The attempt that made it."""
@@ -434,7 +440,7 @@ class PendingCommand(message.Message):
     verb: CommandVerb.ValueType
     """PAUSE or CANCEL. A resume that waits for a unit shows as `queued_at`."""
     command_id: builtins.str
-    """Id of the command in the unit's stream."""
+    """Id of the command in the unit's stream; up to 64 characters."""
     actor: builtins.str
     """Who asked for it."""
     reason: builtins.str
@@ -477,19 +483,23 @@ class TaskLimits(message.Message):
     STALL_TIMEOUT_FIELD_NUMBER: builtins.int
     @builtins.property
     def run_budget(self) -> duration_pb2.Duration:
-        """Longest time in RUNNING, over all attempts since creation or restart. Stands still while PAUSED."""
+        """Longest time in RUNNING, over all attempts since creation or restart. Stands still while PAUSED. Expired: FAILED,
+        not retried.
+        """
 
     @builtins.property
     def deadline(self) -> timestamp_pb2.Timestamp:
-        """Not later than this, whatever the status; runs on while PAUSED."""
+        """Not later than this, whatever the status; runs on while PAUSED. Expired: FAILED if RUNNING, not retried; CANCELLED
+        if PENDING or PAUSED.
+        """
 
     @builtins.property
     def queue_timeout(self) -> duration_pb2.Duration:
-        """Longest time in the queue before a dispatch."""
+        """Longest time in the queue before a dispatch, each time anew; the backoff of a retry counts. Expired: CANCELLED."""
 
     @builtins.property
     def stall_timeout(self) -> duration_pb2.Duration:
-        """Longest time RUNNING without a progress report or checkpoint."""
+        """Longest time RUNNING without a progress report or checkpoint. Expired: FAILED, and retried as after a failure."""
 
     def __init__(
         self,

@@ -133,10 +133,12 @@ class RequestContext(message.Message):
     EXPECTED_REVISION_FIELD_NUMBER: builtins.int
     request_id: builtins.str
     """Makes the call idempotent: a replay with the same id returns the first answer, also after later verbs. Chosen by
-    the caller, up to 64 characters; a UUID serves. The same id with another method or body is INVALID_ARGUMENT
-    (REQUEST_ID_REUSED). Empty: every call counts. Ids are remembered for a day at least. An answer over 4 MiB is not
-    kept, nor perhaps that of a server that was killed within a second of it: the replay does nothing all the same, and
-    answers with the task as it is by then, or NOT_FOUND if it was deleted.
+    the caller, up to 64 characters, no space at either end; a UUID serves. The same id with another method or body is
+    INVALID_ARGUMENT (REQUEST_ID_REUSED); the body is the whole request, with `context` and `no_wait`. Empty: every
+    call counts. Ids are remembered for a day at least, but not that of a call that failed, which may be tried again
+    under it; after DEADLINE_EXCEEDED (COMMAND_PENDING) the replay waits for the same command. An answer over 4 MiB is
+    not kept, nor perhaps that of a server that was killed within a second of it: the replay does nothing all the
+    same, and answers with the task as it is by then, or NOT_FOUND if it was deleted.
     """
     actor: builtins.str
     """Who asks; goes to the history; up to 255 characters. Empty: "client"."""
@@ -225,11 +227,13 @@ class TaskSpec(message.Message):
     """Queue it at once."""
     @builtins.property
     def config(self) -> struct_pb2.Struct:
-        """Handed to the unit as it is; up to 1 MiB as JSON."""
+        """Handed to the unit as it is; up to 1 MiB as JSON, keys up to 65,535 bytes, objects and lists up to 24 in each other
+        (the config itself is the first).
+        """
 
     @builtins.property
     def labels(self) -> containers.ScalarMap[builtins.str, builtins.str]:
-        """Up to 32; keys 1 to 63, values up to 255 characters."""
+        """Up to 32; keys 1 to 63 characters of A-Z a-z 0-9 . _ / -, values up to 255 characters."""
 
     @builtins.property
     def unit_labels(self) -> containers.ScalarMap[builtins.str, builtins.str]:
@@ -742,7 +746,7 @@ class ResumeTaskRequest(message.Message):
     no_wait: builtins.bool
     """Answer as soon as it is queued."""
     checkpoint_number: builtins.int
-    """Go on from this checkpoint instead of the newest. 0: the newest."""
+    """Go on from this checkpoint, up to 2^62, instead of the newest. 0: the newest."""
     @builtins.property
     def context(self) -> RequestContext:
         """Who asks, and under which condition."""
@@ -848,7 +852,7 @@ class RestartTaskRequest(message.Message):
     task_id: builtins.int
     """The task."""
     checkpoint_number: builtins.int
-    """Begin from this checkpoint instead of from scratch. 0: from scratch."""
+    """Begin from this checkpoint, up to 2^62, instead of from scratch. 0: from scratch."""
     no_wait: builtins.bool
     """Answer as soon as it is queued, without waiting for a unit as StartTask does."""
     @builtins.property
@@ -1370,7 +1374,7 @@ class TaskCommand(message.Message):
     SETTLED_AT_FIELD_NUMBER: builtins.int
     MESSAGE_FIELD_NUMBER: builtins.int
     command_id: builtins.str
-    """Id of the command in the unit's stream."""
+    """Id of the command in the unit's stream; up to 64 characters."""
     task_id: builtins.int
     """The task."""
     attempt: builtins.int

@@ -237,7 +237,8 @@ class TaskServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def BatchControlTasks(self, request, context):
-        """Applies one verb to many tasks, by ids or by filter. Answers for each task; one task's error is its own.
+        """Applies one verb to many tasks, by ids or by filter. Answers for each task; one task's error is its own. This
+        version answers UNIMPLEMENTED (NOT_IMPLEMENTED): call the verb for each task.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

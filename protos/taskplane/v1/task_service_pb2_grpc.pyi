@@ -88,7 +88,9 @@ class TaskServiceStub:
     (TASK_NOT_FINAL). A repeat is NOT_FOUND, unless it has the same `request_id`.
     """
     BatchControlTasks: grpc.UnaryUnaryMultiCallable[task_service_pb2.BatchControlTasksRequest, task_service_pb2.BatchControlTasksResponse]
-    """Applies one verb to many tasks, by ids or by filter. Answers for each task; one task's error is its own."""
+    """Applies one verb to many tasks, by ids or by filter. Answers for each task; one task's error is its own. This
+    version answers UNIMPLEMENTED (NOT_IMPLEMENTED): call the verb for each task.
+    """
     WatchTasks: grpc.UnaryStreamMultiCallable[task_service_pb2.WatchTasksRequest, task_service_pb2.WatchTasksResponse]
     """Tells what happens to tasks: first how they are (unless `after_revision` is set), then every transition in order
     and without a gap. Never ends by itself. A reader that is too slow is cut with RESOURCE_EXHAUSTED (SLOW_READER)
@@ -161,7 +163,9 @@ class TaskServiceAsyncStub(TaskServiceStub):
     (TASK_NOT_FINAL). A repeat is NOT_FOUND, unless it has the same `request_id`.
     """
     BatchControlTasks: aio.UnaryUnaryMultiCallable[task_service_pb2.BatchControlTasksRequest, task_service_pb2.BatchControlTasksResponse]  # type: ignore[assignment]
-    """Applies one verb to many tasks, by ids or by filter. Answers for each task; one task's error is its own."""
+    """Applies one verb to many tasks, by ids or by filter. Answers for each task; one task's error is its own. This
+    version answers UNIMPLEMENTED (NOT_IMPLEMENTED): call the verb for each task.
+    """
     WatchTasks: aio.UnaryStreamMultiCallable[task_service_pb2.WatchTasksRequest, task_service_pb2.WatchTasksResponse]  # type: ignore[assignment]
     """Tells what happens to tasks: first how they are (unless `after_revision` is set), then every transition in order
     and without a gap. Never ends by itself. A reader that is too slow is cut with RESOURCE_EXHAUSTED (SLOW_READER)
@@ -303,7 +307,9 @@ class TaskServiceServicer(metaclass=abc_1.ABCMeta):
         request: task_service_pb2.BatchControlTasksRequest,
         context: _ServicerContext,
     ) -> typing.Union[task_service_pb2.BatchControlTasksResponse, abc.Awaitable[task_service_pb2.BatchControlTasksResponse]]:
-        """Applies one verb to many tasks, by ids or by filter. Answers for each task; one task's error is its own."""
+        """Applies one verb to many tasks, by ids or by filter. Answers for each task; one task's error is its own. This
+        version answers UNIMPLEMENTED (NOT_IMPLEMENTED): call the verb for each task.
+        """
 
     @abc_1.abstractmethod
     def WatchTasks(
