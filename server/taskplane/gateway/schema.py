@@ -92,12 +92,15 @@ Digits = BeforeValidator(_parse_digits)
 
 _NAME = r"^[^\x00]*[^\s\x00][^\x00]*$"
 NO_NUL = r"^[^\x00]*$"
+# Databases do not tell spaces at its end.
+_IDENTIFIER = r"^([^\s\x00]([^\x00]*[^\s\x00])?)?$"
 _TASK_TYPE = r"^[A-Za-z0-9._:/-]{1,100}$"
 _LABEL_KEY = r"^[A-Za-z0-9._/-]{1,63}$"
 # What is said of a text that does not match.
 PATTERN_MEANINGS = {
     _NAME: "must not be blank, nor hold a NUL character",
     NO_NUL: "must not hold a NUL character",
+    _IDENTIFIER: "must not begin or end with a space, nor hold a NUL character",
     _TASK_TYPE: "must be 1 to 100 characters of A-Z a-z 0-9 . _ : / -",
     _LABEL_KEY: "a key is 1 to 63 characters of A-Z a-z 0-9 . _ / -",
 }
@@ -106,7 +109,7 @@ UnitId = Annotated[Name, StringConstraints(max_length=MAX_UNIT_ID)]
 TaskType = Annotated[str, StringConstraints(pattern=_TASK_TYPE)]
 Actor = Annotated[str, StringConstraints(max_length=255, pattern=NO_NUL)]
 Reason = Annotated[str, StringConstraints(max_length=1000, pattern=NO_NUL)]
-RequestId = Annotated[str, StringConstraints(max_length=64, pattern=NO_NUL)]
+RequestId = Annotated[str, StringConstraints(max_length=64, pattern=_IDENTIFIER)]
 _LabelKey = Annotated[str, StringConstraints(pattern=_LABEL_KEY)]
 _LabelValue = Annotated[str, StringConstraints(max_length=255, pattern=NO_NUL)]
 Labels = Annotated[

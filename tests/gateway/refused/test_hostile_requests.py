@@ -82,6 +82,8 @@ async def test_bodies_that_are_none_are_refused(content: bytes, rest: Rest) -> N
         ({"limits": {"runBudgetSeconds": -1}}, {"limits.runBudgetSeconds"}),
         ({"limits": {"runBudgetSeconds": 1e300}}, {"limits.runBudgetSeconds"}),
         ({"requestId": "x" * 65}, {"requestId"}),
+        ({"requestId": "x "}, {"requestId"}),
+        ({"requestId": "\tx"}, {"requestId"}),
         ({"actor": "x" * 256, "reason": "x" * 1001}, {"actor", "reason"}),
         ({"task_name": "n"}, {"task_name"}),
         ({"tasktype": "T", "prio": 1}, {"tasktype", "prio"}),
