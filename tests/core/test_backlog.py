@@ -1,17 +1,21 @@
 """What waits, as far as it is known in memory: the same as the table would say, or nothing."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
+from itertools import product
 
 import pytest
 from builders import NOW, TASK_TYPE, a_task, at
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from taskplane.server.core.backlog import Backlog, Queued, turn_of
+from taskplane.server.core import backlog as module
+from taskplane.server.core.backlog import BACK, FRONT, Backlog, Kind, Queued, Turn, turn_of
 from taskplane.server.core.task import Task, TaskStatus
 
 OTHER_TYPE = "VIDEO"
 TYPES = [TASK_TYPE, OTHER_TYPE]
+GPU = {"gpu": "yes"}
 
 
 def queued(task_id: int, **changes: object) -> Queued:
@@ -25,12 +29,22 @@ def waiting(task_id: int, **changes: object) -> Task:
 def knowing(*first: Queued, is_whole: bool = True, most: int = 100) -> Backlog:
     """A backlog of one type that was read."""
     backlog = Backlog(most)
-    backlog.learn([TASK_TYPE], first, is_whole=is_whole, age=backlog.age)
+    backlog.learn([TASK_TYPE], FRONT, first, is_whole=is_whole, age=backlog.age)
     return backlog
 
 
-def ids(page: Sequence[Queued] | None) -> list[int] | None:
-    return None if page is None else [each.task_id for each in page]
+def everything(_: Kind) -> bool:
+    return True
+
+
+def without_labels(kind: Kind) -> bool:
+    return not kind[1]
+
+
+def page(backlog: Backlog, after: Queued | None = None, count: int = 5) -> tuple[list[int], Turn]:
+    """The ids of a page, and how far it goes."""
+    queued, end = backlog.page([TASK_TYPE], after, count, everything)
+    return [each.task_id for each in queued], end
 
 
 def test_it_goes_by_priority_then_age_then_id() -> None:
@@ -48,20 +62,23 @@ def test_what_does_not_wait_has_no_turn() -> None:
 def test_nothing_is_known_of_a_type_that_was_not_read() -> None:
     backlog = knowing()
     backlog.put(queued(1, task_type=OTHER_TYPE))
-    assert backlog.page([TASK_TYPE], None, 5) == []
-    assert backlog.page([TASK_TYPE, OTHER_TYPE], None, 5) is None
+    assert backlog.page([TASK_TYPE], None, 5, everything) == ([], BACK)
+    assert backlog.page([TASK_TYPE, OTHER_TYPE], None, 5, everything) == ([], FRONT)
     assert backlog.labels(OTHER_TYPE) is None
 
 
-def test_a_page_that_may_go_on_behind_what_was_read_is_not_known() -> None:
+def test_a_page_goes_as_far_as_was_read() -> None:
     backlog = knowing(queued(1), queued(2), is_whole=False)
-    assert ids(backlog.page([TASK_TYPE], None, 2)) == [1, 2]
-    assert backlog.page([TASK_TYPE], None, 3) is None
-    assert backlog.page([TASK_TYPE], queued(1), 2) is None
+    read = queued(2).turn
+    assert page(backlog, count=2) == ([1, 2], read)
+    assert page(backlog, count=3) == ([1, 2], read)
+    assert page(backlog, queued(1), 2) == ([2], read)
     backlog.put(queued(3))
-    assert backlog.page([TASK_TYPE], None, 3) is None, "others may be between"
+    assert page(backlog) == ([1, 2], read), "others may be between"
     backlog.put(queued(9, priority=5))
-    assert ids(backlog.page([TASK_TYPE], None, 3)) == [9, 1, 2]
+    assert page(backlog) == ([9, 1, 2], read)
+    backlog.learn([TASK_TYPE], read, [queued(3), queued(4)], is_whole=True, age=backlog.age)
+    assert page(backlog, count=6) == ([9, 1, 2, 3, 4], BACK)
 
 
 def test_what_is_all_read_stays_known_whatever_comes_and_goes() -> None:
@@ -69,25 +86,64 @@ def test_what_is_all_read_stays_known_whatever_comes_and_goes() -> None:
     backlog.put(queued(3))
     backlog.discard(1)
     backlog.put(queued(2, priority=-1))
-    assert ids(backlog.page([TASK_TYPE], None, 5)) == [3, 2]
-    assert ids(backlog.page([TASK_TYPE], queued(3), 5)) == [2]
+    assert page(backlog) == ([3, 2], BACK)
+    assert page(backlog, queued(3)) == ([2], BACK)
+
+
+def test_what_is_not_asked_for_is_in_nobodys_way() -> None:
+    """Neither if more of it waits than is kept, nor if what is behind it was read with it."""
+    misfits = [queued(number, unit_labels=GPU) for number in range(1, 6)]
+    backlog = knowing(*misfits, queued(6), is_whole=False, most=2)
+    assert backlog.page([TASK_TYPE], None, 1, without_labels) == ([queued(6)], queued(6).turn)
+    backlog.learn([TASK_TYPE], queued(6).turn, [queued(7), queued(8, unit_labels=GPU)], is_whole=True, age=backlog.age)
+    assert backlog.page([TASK_TYPE], None, 9, without_labels) == ([queued(6), queued(7)], BACK)
+    assert backlog.page([TASK_TYPE], None, 9, everything) == (misfits[:2], misfits[1].turn)
+    backlog.discard(1)
+    backlog.discard(2)
+    backlog.learn([TASK_TYPE], misfits[1].turn, misfits[2:4], is_whole=False, age=backlog.age)
+    assert backlog.page([TASK_TYPE], None, 9, everything) == (misfits[2:4], misfits[3].turn)
+
+
+@pytest.mark.parametrize("limit", ["MOST_KINDS", "MOST_OF_A_TYPE"])
+def test_what_there_is_no_room_for_is_let_go_and_all_is_seen_nonetheless(
+    monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    monkeypatch.setattr(module, limit, 3)
+    table = [queued(number, unit_labels={"job": str(number)}) for number in range(1, 9)]
+    backlog, seen = Backlog(), list[Queued]()
+    while (known := backlog.page([TASK_TYPE], None, 9, everything)).end != BACK:
+        found = [each for each in table if each.turn > known.end][:2]
+        backlog.learn([TASK_TYPE], known.end, found, is_whole=len(found) < 2, age=backlog.age)
+        seen += backlog.page([TASK_TYPE], None, 9, everything).queued
+        assert backlog.labels(TASK_TYPE) is None
+    assert sorted(set(seen)) == table
+    backlog.begin_look([TASK_TYPE])
+    assert backlog.page([TASK_TYPE], None, 9, everything) == ([], FRONT), "it is read anew"
+
+
+def test_what_comes_to_wait_is_not_kept_without_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_KINDS", 3)
+    backlog = knowing()
+    for number in range(1, 5):
+        backlog.put(queued(number, unit_labels={"job": str(number)}))
+    assert backlog.types() == []
+    backlog.discard(1)
 
 
 def test_labels_are_those_of_all_that_waits() -> None:
-    backlog = knowing(queued(1, unit_labels={"gpu": "yes"}), queued(2))
+    backlog = knowing(queued(1, unit_labels=GPU), queued(2))
     assert set(backlog.labels(TASK_TYPE) or ()) == {frozenset(), frozenset({("gpu", "yes")})}
     backlog.discard(1)
     assert set(backlog.labels(TASK_TYPE) or ()) == {frozenset()}
-    backlog.learn([TASK_TYPE], [queued(2)], is_whole=False, age=backlog.age)
-    assert backlog.labels(TASK_TYPE) is None
+    assert knowing(queued(2), is_whole=False).labels(TASK_TYPE) is None
 
 
 def test_what_was_read_before_all_was_forgotten_is_not_learned() -> None:
     backlog = knowing(queued(1))
     age = backlog.age
     backlog.forget()
-    backlog.learn([TASK_TYPE], [queued(1)], is_whole=True, age=age)
-    assert backlog.page([TASK_TYPE], None, 1) is None
+    backlog.learn([TASK_TYPE], FRONT, [queued(1)], is_whole=True, age=age)
+    assert page(backlog) == ([], FRONT)
 
 
 def test_what_is_found_is_added_to_what_is_known_and_to_nothing_else() -> None:
@@ -95,28 +151,32 @@ def test_what_is_found_is_added_to_what_is_known_and_to_nothing_else() -> None:
     moved = queued(1, priority=7)
     backlog.put(moved)
     assert backlog.add([queued(1), queued(3), queued(4, task_type=OTHER_TYPE)]) == {TASK_TYPE, OTHER_TYPE}
-    assert backlog.page([TASK_TYPE], None, 5) == [moved, queued(2), queued(3)]
-    assert backlog.page([OTHER_TYPE], None, 5) is None
+    assert backlog.page([TASK_TYPE], None, 5, everything) == ([moved, queued(2), queued(3)], BACK)
+    assert backlog.page([OTHER_TYPE], None, 5, everything) == ([], FRONT)
     assert backlog.add([queued(3)]) == set()
     assert backlog.types() == [TASK_TYPE]
 
 
 class AsTheTable(RuleBasedStateMachine):
-    """Whatever happens to the tasks that wait, a page that is known is the one that the table would give."""
+    """Whatever happens to the tasks that wait, a page has what the table has, up to the page's end."""
 
     @initialize(most=st.integers(1, 4))
     def begin(self, most: int) -> None:
         self.backlog = Backlog(most)
         self.table: dict[int, Queued] = {}
 
-    def sorted_of(self, types: Sequence[str]) -> list[Queued]:
-        return sorted(each for each in self.table.values() if each.task_type in types)
+    def sorted_of(self, types: Sequence[str], asked_for: Callable[[Kind], bool] = everything) -> list[Queued]:
+        return sorted(each for each in self.table.values() if each.task_type in types and asked_for(each.kind))
 
     @rule(
-        task_id=st.integers(1, 9), task_type=st.sampled_from(TYPES), priority=st.integers(0, 2), age=st.integers(0, 2)
+        task_id=st.integers(1, 9),
+        task_type=st.sampled_from(TYPES),
+        priority=st.integers(0, 2),
+        age=st.integers(0, 2),
+        labels=st.sampled_from([{}, GPU]),
     )
-    def put(self, task_id: int, task_type: str, priority: int, age: int) -> None:
-        changed = queued(task_id, task_type=task_type, priority=priority, queued_at=at(age))
+    def put(self, task_id: int, task_type: str, priority: int, age: int, labels: dict[str, str]) -> None:
+        changed = queued(task_id, task_type=task_type, priority=priority, queued_at=at(age), unit_labels=labels)
         self.table[task_id] = changed
         self.backlog.put(changed)
 
@@ -125,10 +185,15 @@ class AsTheTable(RuleBasedStateMachine):
         self.table.pop(task_id, None)
         self.backlog.discard(task_id)
 
-    @rule(types=st.sets(st.sampled_from(TYPES), min_size=1), limit=st.integers(1, 10))
-    def learn(self, types: set[str], limit: int) -> None:
-        first = self.sorted_of(sorted(types))[:limit]
-        self.backlog.learn(sorted(types), first, is_whole=len(first) < limit, age=self.backlog.age)
+    @rule(
+        types=st.sets(st.sampled_from(TYPES), min_size=1),
+        asked_for=st.sampled_from([everything, without_labels]),
+        limit=st.integers(1, 10),
+    )
+    def read_on(self, types: set[str], asked_for: Callable[[Kind], bool], limit: int) -> None:
+        end = self.backlog.page(sorted(types), None, 100, asked_for).end
+        found = [each for each in self.sorted_of(sorted(types)) if each.turn > end][:limit]
+        self.backlog.learn(sorted(types), end, found, is_whole=len(found) < limit, age=self.backlog.age)
 
     @rule()
     def forget(self) -> None:
@@ -138,16 +203,21 @@ class AsTheTable(RuleBasedStateMachine):
     def is_as_the_table(self) -> None:
         if not hasattr(self, "backlog"):
             return
-        for types in ([TASK_TYPE], [OTHER_TYPE], TYPES):
-            rows = self.sorted_of(types)
-            for start in range(len(rows) + 1):
-                after = rows[start - 1] if start else None
-                for count in (1, 3, 20):
-                    page = self.backlog.page(types, after, count)
-                    assert page is None or page == rows[start : start + count]
+        for types, asked_for in product(([TASK_TYPE], [OTHER_TYPE], TYPES), (everything, without_labels)):
+            rows = self.sorted_of(types, asked_for)
+            for start, count in product(range(len(rows) + 1), (1, 3, 20)):
+                known = self.backlog.page(types, rows[start - 1] if start else None, count, asked_for)
+                assert known.queued == [each for each in rows[start:] if each.turn <= known.end][:count]
+                assert len(known.queued) < count or known.end == known.queued[-1].turn
         for task_type in TYPES:
             labels = self.backlog.labels(task_type)
-            assert labels is None or set(labels) == {each.labels for each in self.sorted_of([task_type])}
+            assert labels is None or set(labels) >= {each.labels for each in self.sorted_of([task_type])}
+
+    @invariant()
+    def keeps_no_more_than_it_may(self) -> None:
+        if hasattr(self, "backlog"):
+            kinds = Counter(each.kind for each in self.backlog.page(TYPES, None, 100, everything).queued)
+            assert all(count <= self.backlog._most for count in kinds.values())
 
 
 TestAsTheTable = AsTheTable.TestCase

@@ -8,7 +8,7 @@ from builders import NOW, TASK_TYPE, a_checkpoint, a_task, an_offer, at
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskplane.server.core.backlog import Queued, kind_of
+from taskplane.server.core.backlog import FRONT, Queued, kind_of
 from taskplane.server.core.placement import Assignment, Offer, Slots, is_due
 from taskplane.server.core.task import Task, TaskStatus
 
@@ -182,7 +182,7 @@ def look_at_all(slots: Slots, waiting: list[Task]) -> None:
     """Look at the whole backlog of all types in question."""
     backlog = slots.backlog
     first = sorted(Queued.of(task.but(queued_at=NOW)) for task in waiting)
-    backlog.learn(slots.begin_look(), first, is_whole=True, age=backlog.age)
+    backlog.learn(slots.begin_look(), FRONT, first, is_whole=True, age=backlog.age)
 
 
 def test_types_are_looked_at_when_a_slot_is_free_and_left_alone_when_nothing_waits() -> None:
@@ -235,16 +235,22 @@ def test_a_slot_that_opens_during_a_look_calls_for_another() -> None:
     assert slots.types_to_look_at() == {TASK_TYPE}
 
 
-def test_tasks_that_may_have_room_are_told_by_what_they_ask_for_or_by_who_holds_them() -> None:
-    slots = slots_of(an_offer("a", labels={"gpu": "yes"}), held={3: "a"})
-    plain, gpu, tpu = (
-        a_task(id=number, queued_at=NOW, unit_labels=labels)
-        for number, labels in enumerate(({}, {"gpu": "yes"}, {"tpu": "yes"}), 11)
-    )
-    assert [slots.may_have_room(Queued.of(task)) for task in (plain, gpu, tpu)] == [True, True, False]
+def test_a_look_goes_on_until_its_end_and_what_opens_meanwhile_calls_for_another() -> None:
+    slots = slots_of(an_offer("a", capacity=3), loads={"a": 1})
+    assert slots.begin_look() == {TASK_TYPE}
+    slots.go_on([TASK_TYPE])
+    slots.vacate(OTHERS)
+    assert slots.begin_look() == {TASK_TYPE}, "it goes on"
+    assert slots.begin_look() == {TASK_TYPE}, "it may have been past what waits for the slot that opened"
+    assert slots.begin_look() == set()
+
+
+def test_kinds_that_may_have_room_are_told_by_what_they_ask_for() -> None:
+    slots = slots_of(an_offer("a", labels={"gpu": "yes"}))
+    kinds = [kind_of(a_task(unit_labels=labels)) for labels in ({}, {"gpu": "yes"}, {"tpu": "yes"})]
+    assert [slots.may_have_room(kind) for kind in kinds] == [True, True, False]
     slots.occupy(9, "a")
-    assert not slots.may_have_room(Queued.of(plain))
-    assert slots.may_have_room(Queued.of(paused(3, queued_at=NOW))), "only the task itself tells"
+    assert [slots.may_have_room(kind) for kind in kinds] == [False, False, False]
 
 
 def test_a_task_that_came_to_wait_later_is_remembered_too() -> None:
@@ -348,3 +354,10 @@ def test_what_is_undone_leaves_no_trace(tasks: list[Task], fleet: Fleet) -> None
     before = placed(slots, *tasks)
     slots.undo(before, {})
     assert placed(slots, *tasks) == before
+
+
+@given(tasks, fleets)
+def test_what_has_room_where_it_is_held_is_of_a_kind_that_has_room(tasks: list[Task], fleet: Fleet) -> None:
+    slots = fleet.slots()
+    for task in tasks:
+        assert slots.has_room(task) == slots.may_have_room(kind_of(task))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine, text
 from stored import insert
 
-from taskplane.server.core.backlog import Queued
+from taskplane.server.core.backlog import Queued, turn_of
 from taskplane.server.core.task import Task, TaskStatus
 from taskplane.server.store.database import Database
 from taskplane.server.store.id_blocks import IdBlocks
@@ -79,25 +79,28 @@ queues = st.lists(
 
 @given(queues)
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-async def test_the_first_of_the_queue_are_the_first_whatever_their_status(
+async def test_the_first_and_those_behind_any_are_the_same_whatever_their_status(
     store: Store, waiting: Sequence[tuple[TaskStatus, int, int]]
 ) -> None:
     tasks = [
         queued(number, seconds, status, priority=priority)
         for number, (status, priority, seconds) in enumerate(waiting, 1)
     ]
+    in_order = sorted(map(Queued.of, tasks))
     firsts: list[list[Queued]] = []
+    others: list[list[Queued]] = []
 
     def look(transaction: WriteTransaction) -> None:
         transaction.insert_tasks(tasks)
         transaction._outbox.send()
         firsts[:] = (transaction.lock_queued([TASK_TYPE], NOW, limit) for limit in range(len(tasks) + 2))
+        others[:] = (transaction.lock_queued([TASK_TYPE], NOW, 100, each.turn) for each in in_order)
         raise Undone  # each example has an empty table
 
     with pytest.raises(Undone):
         await store.transaction(look)
-    in_order = sorted(map(Queued.of, tasks))
     assert firsts == [in_order[:limit] for limit in range(len(tasks) + 2)]
+    assert others == [in_order[number:] for number in range(1, len(tasks) + 1)]
 
 
 class Undone(Exception):
@@ -122,9 +125,11 @@ async def test_a_claim_locks_no_more_than_it_returns(store: Store, engine: Engin
     """With a sort it would lock every row that it reads, and the other servers would find nothing."""
     await insert(store, *(queued(number, number, priority=number % 3) for number in range(1, 201)))
     with engine.connect() as other:
-        mine = WriteTransaction(Begin(other), IdBlocks(), RecentTasks()).lock_queued([TASK_TYPE], NOW, 5)
+        transaction = WriteTransaction(Begin(other), IdBlocks(), RecentTasks())
+        mine = transaction.lock_queued([TASK_TYPE], NOW, 5)
+        mine += transaction.lock_queued([TASK_TYPE], NOW, 5, turn_of(queued(100, 100, priority=1)))
         theirs = await claimed(store, limit=200)
-    assert len(theirs) == 195
+    assert len(theirs) == 190
     assert not {each.task_id for each in mine} & set(theirs)
 
 

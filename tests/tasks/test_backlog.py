@@ -10,6 +10,8 @@ from builders import ALICE, PATIENCE_SECONDS, TASK_TYPE, a_spec, an_offer, speak
 from deeds import AT_ONCE, REPORTS, do
 from writer import ClaimingStates, CountingStore, HeldCommit
 
+from taskplane.server.core import backlog
+from taskplane.server.core.backlog import Backlog, Turn
 from taskplane.server.core.change import Change
 from taskplane.server.core.placement import Slots
 from taskplane.server.core.task import Task, TaskStatus, Verb
@@ -37,9 +39,9 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     asked: list[int] = []
     lock_queued = WriteTransaction.lock_queued
 
-    def noting(transaction: WriteTransaction, types: Sequence[str], now: datetime, limit: int) -> object:
+    def noting(transaction: WriteTransaction, types: Sequence[str], now: datetime, limit: int, after: Turn) -> object:
         asked.append(limit)
-        return lock_queued(transaction, types, now, limit)
+        return lock_queued(transaction, types, now, limit, after)
 
     monkeypatch.setattr(WriteTransaction, "lock_queued", noting)
     return asked
@@ -187,6 +189,64 @@ async def test_what_fits_no_unit_does_not_keep_others_from_their_slot(
     await states.fill_slots()
     assert await status_of(store, misfits[0], misfits[1]) == [RUNNING, PENDING]
     assert len(reads) == 1
+
+
+@pytest.fixture
+def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages and memory so small that a few tasks fill them."""
+    monkeypatch.setattr(batch, "LARGEST_PAGE", 5)
+    monkeypatch.setattr(backlog, "MOST_OF_A_TYPE", 20)
+    monkeypatch.setattr(backlog, "MOST_KINDS", 15)
+
+
+async def look_to_the_end(states: ClaimingStates) -> None:
+    """Look as long as the dispatcher would."""
+    while states.slots.types_to_look_at():
+        await states.fill_slots()
+
+
+@pytest.mark.usefixtures("small_pages")
+@pytest.mark.parametrize("is_of_one_kind", [True, False])
+async def test_nothing_starves_behind_more_misfits_than_are_kept(
+    states: ClaimingStates, store: CountingStore, *, is_of_one_kind: bool
+) -> None:
+    labels = [{"gpu": "yes" if is_of_one_kind else str(number)} for number in range(40)]
+    misfits = await states.create([a_spec(start=True, priority=9, unit_labels=each) for each in labels], ALICE)
+    fitting = await states.create([a_spec(start=True)] * 7, ALICE)
+    states.slots.offer(an_offer(capacity=7))
+    await look_to_the_end(states)
+    assert await status_of(store, *fitting) == [RUNNING] * 7
+    states.slots.offer(an_offer("gpu", capacity=50, labels=labels[-1]))
+    await look_to_the_end(states)
+    assert await status_of(store, misfits[-1]) == [RUNNING]
+
+
+async def test_what_fits_no_unit_is_read_once_however_often_a_slot_opens(
+    states: ClaimingStates, commits: GroupCommit, reads: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch, "LARGEST_PAGE", 5)
+    states.slots.backlog = Backlog(most=3)
+    await states.create([a_spec(start=True, priority=9, unit_labels={"gpu": "yes"})] * 12, ALICE)
+    for _ in range(3):
+        for task in await started(states, 2):
+            await commits.submit(reported("succeeded", task))
+            await look_to_the_end(states)
+        assert states.slots.free([TASK_TYPE]) == 1
+        assert len(reads) == 3
+
+
+async def test_a_transaction_places_so_many_and_the_next_one_goes_on(
+    states: ClaimingStates, store: CountingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch, "MOST_LOOKED_AT", 2)
+    tasks = await states.create([a_spec(start=True)] * 3, ALICE)
+    states.slots.offer(an_offer(capacity=5))
+    await states.fill_slots()
+    assert await status_of(store, *tasks) == [RUNNING, RUNNING, PENDING]
+    assert states.slots.types_to_look_at() == {TASK_TYPE}
+    await states.fill_slots()
+    assert await status_of(store, *tasks) == [RUNNING] * 3
+    assert states.slots.types_to_look_at() == set()
 
 
 async def test_a_transaction_that_overlaps_gives_slots_to_what_the_one_before_has_queued(

@@ -1,13 +1,13 @@
-"""What waits for a slot: the first of it, in memory, in the order in which slots are given out.
+"""What waits for a slot: the first of each kind, in memory, in the order in which slots are given out.
 
 The table has all of it. What was read there is kept up by every transaction, and forgotten when one has failed.
 """
 
-from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
-from datetime import datetime
+import sys
+from collections.abc import Callable, Collection, Iterable, Sequence
+from datetime import UTC, datetime
 from heapq import merge
-from itertools import islice
+from itertools import islice, takewhile
 from typing import NamedTuple, Self
 
 from sortedcontainers import SortedList
@@ -20,8 +20,14 @@ Turn = tuple[int, datetime, int]
 Labels = frozenset[tuple[str, str]]
 # What of a task decides which units suit it: its type and the labels that it asks for.
 Kind = tuple[str, Labels]
-# So many waiting tasks are kept of a type; what is behind them is read when it is needed.
+# Before all that may wait, and behind it.
+FRONT: Turn = (-sys.maxsize, datetime.min.replace(tzinfo=UTC), 0)
+BACK: Turn = (sys.maxsize, datetime.max.replace(tzinfo=UTC), 0)
+# So many waiting tasks are kept of a kind; what is behind them is read when it is needed.
 MOST_KEPT = 10_000
+# So many tasks, and kinds, are kept of a type. Labels are made up by clients, without an end.
+MOST_OF_A_TYPE = 50_000
+MOST_KINDS = 1_000
 
 
 class Queued(NamedTuple):
@@ -64,70 +70,120 @@ def turn_of(task: Task) -> Turn:
     return turn(task.priority, task.queued_at, task.id)
 
 
+class Page(NamedTuple):
+    """Tasks that wait, in order: all of the kinds in question that lie before the first, between, and up to `end`."""
+
+    queued: list[Queued]
+    end: Turn
+
+
 class _Line:
-    """What waits of one type, up to `end`, or all of it if that is None."""
+    """What waits of one kind, up to `end`."""
 
     def __init__(self) -> None:
         self.queued: SortedList[Queued] = SortedList()
-        self.labels: Counter[Labels] = Counter()
-        self.end: Queued | None = None
+        self.end = BACK
 
-    def reaches(self, queued: Queued) -> bool:
-        return self.end is None or queued <= self.end
 
-    def add(self, queued: Queued) -> None:
-        self.queued.add(queued)
-        self.labels[queued.labels] += 1
+class _Type:
+    """What waits of one type, by the labels that it asks for: behind `begin`, up to `end` and the ends of its lines."""
+
+    def __init__(self, begin: Turn = FRONT) -> None:
+        self.begin = begin
+        self.end = begin
+        self.lines: dict[Labels, _Line] = {}
+        self.count = 0
+
+    @property
+    def is_whole(self) -> bool:
+        return self.begin == FRONT and self.end == BACK
+
+    def may_keep(self, more: int) -> bool:
+        return self.count + more <= MOST_OF_A_TYPE and len(self.lines) + more <= MOST_KINDS
+
+    def line_for(self, queued: Queued) -> _Line | None:
+        """Return the line in which a task is to be kept, or None if it is not."""
+        if not self.begin < queued.turn <= self.end:
+            return None
+        line = self.lines.get(queued.labels)
+        if line is None:
+            line = self.lines[queued.labels] = _Line()
+        return line if queued.turn <= line.end else None
+
+    def read(self, after: Turn, end: Turn) -> None:
+        """Take that all between was read: what was known up to there is known further now."""
+        self.end = max(self.end, end)
+        for line in self.lines.values():
+            if line.end >= after:
+                line.end = max(line.end, end)
 
     def remove(self, queued: Queued) -> None:
-        self.queued.remove(queued)
-        self.labels[queued.labels] -= 1
-        if not self.labels[queued.labels]:
-            del self.labels[queued.labels]
+        line = self.lines[queued.labels]
+        line.queued.remove(queued)
+        self.count -= 1
+        if not line.queued and line.end == BACK:
+            del self.lines[queued.labels]
 
 
 class Backlog:
-    """The tasks that are due, by type: those types that were read, as far as they were."""
+    """The tasks that are due, by kind: those types that were read, as far as they were."""
 
     def __init__(self, most: int = MOST_KEPT) -> None:
         self._most = most
-        self._lines: dict[str, _Line] = {}
+        self._types: dict[str, _Type] = {}
         self._by_id: dict[int, Queued] = {}
         # How often all was forgotten.
         self.age = 0
 
-    def page(self, task_types: Collection[str], after: Queued | None, count: int) -> list[Queued] | None:
-        """Return the next `count` of these types, fewer at the end of all; None if that is not known."""
-        lines = [self._lines.get(task_type) for task_type in task_types]
-        known = [line for line in lines if line]
-        if len(known) < len(lines):
-            return None
-        page = list(islice(merge(*(_behind(line.queued, after) for line in known)), count))
-        is_last = len(page) < count
-        if all(line.end is None if is_last else line.reaches(page[-1]) for line in known):
-            return page
-        return None
+    def page(
+        self, task_types: Collection[str], after: Queued | None, count: int, is_asked_for: Callable[[Kind], bool]
+    ) -> Page:
+        """Return the next `count` of these types and of kinds that are asked for, or fewer: as many as are known.
 
-    def learn(self, task_types: Collection[str], first: Sequence[Queued], *, is_whole: bool, age: int) -> None:
-        """Take what was read of these types, from the first one on, unless all was forgotten since `age`."""
+        If there are fewer, what is behind the page's end must be read, unless that is BACK.
+        """
+        lines, end = self._asked_for(task_types, is_asked_for)
+        known = takewhile(lambda each: each.turn <= end, merge(*(_behind(line.queued, after) for line in lines)))
+        queued = list(islice(known, count))
+        return Page(queued, end if len(queued) < count else queued[-1].turn)
+
+    def _asked_for(self, task_types: Collection[str], is_asked_for: Callable[[Kind], bool]) -> tuple[list[_Line], Turn]:
+        """Return the lines of these types and kinds, and how far all of them are known."""
+        lines: list[_Line] = []
+        ends: list[Turn] = []
+        for task_type in task_types:
+            known = self._types.get(task_type, _Type())
+            ends.append(known.end)
+            lines += (line for labels, line in known.lines.items() if is_asked_for((task_type, labels)))
+        return lines, min([*ends, *(line.end for line in lines)], default=BACK)
+
+    def learn(
+        self, task_types: Collection[str], after: Turn, found: Sequence[Queued], *, is_whole: bool, age: int
+    ) -> None:
+        """Take what was read of these types behind the end of a page, unless all was forgotten since `age`.
+
+        What there is no room for is let go: then the next is known, and what was before it no more.
+        """
         if age != self.age:
             return
         for task_type in task_types:
-            if line := self._lines.pop(task_type, None):
-                for queued in line.queued:
-                    del self._by_id[queued.task_id]
-            self._lines[task_type] = _Line()
-        for queued in first:
+            known = self._types.get(task_type)
+            if known is None or not known.may_keep(len(found)):
+                self._forget(task_type)
+                known = self._types[task_type] = _Type(begin=after)
+            known.read(after, BACK if is_whole else found[-1].turn)
+        for queued in found:
             self.put(queued)
-        if not is_whole:
-            for task_type in task_types:
-                line = self._lines[task_type]
-                if line.reaches(first[-1]):
-                    line.end = first[-1]
+
+    def begin_look(self, task_types: Collection[str]) -> None:
+        """Take that these types are looked at from the front: if something had to be let go, they are read anew."""
+        for task_type in task_types:
+            if (known := self._types.get(task_type)) and known.begin != FRONT:
+                self._forget(task_type)
 
     def types(self) -> list[str]:
         """Return the types of which something is known, if only that nothing waits."""
-        return list(self._lines)
+        return list(self._types)
 
     def add(self, found: Iterable[Queued]) -> set[str]:
         """Take that these waited a moment ago, unless something later is known of one. Returns the types of the others.
@@ -142,30 +198,40 @@ class Backlog:
     def put(self, queued: Queued) -> None:
         """Take that a task waits, or waits in another place than before."""
         self.discard(queued.task_id)
-        line = self._lines.get(queued.task_type)
-        if line is None or not line.reaches(queued):
+        known = self._types.get(queued.task_type)
+        line = known and known.line_for(queued)
+        if not known or not line:
             return
-        line.add(queued)
+        line.queued.add(queued)
         self._by_id[queued.task_id] = queued
+        known.count += 1
         if len(line.queued) > self._most:
             self.discard(line.queued[-1].task_id)
-            line.end = line.queued[-1]
+            line.end = line.queued[-1].turn
+        if not known.may_keep(0):
+            self._forget(queued.task_type)
 
     def discard(self, task_id: int) -> None:
         """Take that a task does not wait."""
         if queued := self._by_id.pop(task_id, None):
-            self._lines[queued.task_type].remove(queued)
+            self._types[queued.task_type].remove(queued)
 
     def labels(self, task_type: str) -> Iterable[Labels] | None:
-        """Return all that those ask for that wait; None if it is not known."""
-        line = self._lines.get(task_type)
-        return line.labels if line and line.end is None else None
+        """Return all that those ask for that may wait; None if it is not known."""
+        known = self._types.get(task_type)
+        return known.lines if known and known.is_whole else None
 
     def forget(self) -> None:
         """Forget all."""
-        self._lines.clear()
+        self._types.clear()
         self._by_id.clear()
         self.age += 1
+
+    def _forget(self, task_type: str) -> None:
+        if known := self._types.pop(task_type, None):
+            for line in known.lines.values():
+                for queued in line.queued:
+                    del self._by_id[queued.task_id]
 
 
 def _behind(line: "SortedList[Queued]", after: Queued | None) -> Iterable[Queued]:

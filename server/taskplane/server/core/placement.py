@@ -99,8 +99,10 @@ class Slots:
         self._free: Counter[str] = Counter()
         # For each kind of task that was placed: the units with free slots that suit it.
         self._queues: dict[Kind, SortedList[Rank]] = {}
-        # The types of which something that waits may have room since the last look.
+        # The types of which something that waits may have room since the last look began.
         self._to_look_at: set[str] = set()
+        # Those at which the last look has not come to its end.
+        self._half_looked_at: set[str] = set()
 
     def offer(self, offer: Offer) -> None:
         """Take that a unit takes work, or what it has to offer now."""
@@ -185,24 +187,33 @@ class Slots:
         """Whether a task would get a slot now."""
         return self._holder(task) is not None or self._least_loaded(kind_of(task)) is not None
 
-    def may_have_room(self, queued: Queued) -> bool:
-        """Whether a task may get a slot now, by what is known without it."""
-        is_held = queued.task_id in self._holder_of
-        return is_held or self._least_loaded(queued.kind) is not None
+    def may_have_room(self, kind: Kind) -> bool:
+        """Whether a task of this kind would get a slot now, held in memory or not: who holds it suits it too."""
+        return self._least_loaded(kind) is not None
 
     def types_to_look_at(self) -> frozenset[str]:
         """Return the types of which something in the backlog may have room since it was looked at last."""
-        return frozenset(each for each in self._to_look_at if self._free[each])
+        return frozenset(each for each in self._to_look_at | self._half_looked_at if self._free[each])
 
     def free(self, task_types: Iterable[str]) -> int:
         """Return how many slots are free for these types at the most."""
         return sum(self._free[each] for each in task_types)
 
     def begin_look(self) -> frozenset[str]:
-        """Return `types_to_look_at`, and take that it is done: a slot that opens from now on calls for another look."""
+        """Return `types_to_look_at`, and take that it is done: a slot that opens from now on calls for another look.
+
+        So does one that opened in the middle of a look, which may have been past what waits for it.
+        """
         task_types = self.types_to_look_at()
-        self._to_look_at -= task_types
+        new = task_types - self._half_looked_at
+        self._to_look_at -= new
+        self._half_looked_at -= task_types
+        self.backlog.begin_look(new)
         return task_types
+
+    def go_on(self, task_types: Iterable[str]) -> None:
+        """Take that the look at these types is to go on in the next transaction."""
+        self._half_looked_at.update(task_types)
 
     def found(self, waiting: Iterable[Queued]) -> None:
         """Take that these waited a moment ago: others have queued them, or their delay is over."""
@@ -211,6 +222,7 @@ class Slots:
     def look_again(self) -> None:
         """Forget what is known of the backlog."""
         self.backlog.forget()
+        self._half_looked_at.clear()
         self._to_look_at.update(task_type for task_type, free in self._free.items() if free)
 
     def _judge(self, unit_id: str) -> None:

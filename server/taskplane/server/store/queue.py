@@ -7,17 +7,25 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from taskplane.server.core.backlog import Queued, turn
+from taskplane.server.core.backlog import FRONT, Queued, Turn, turn
 from taskplane.server.store.records import time_text
 
 # None is converted by the driver: thousands are read, and a text is the fastest way to a time.
 _COLUMNS = "id, task_type, priority, CAST(queued_at AS CHAR), unit_labels"
 
 
-def queued_tasks(
-    connection: Connection, task_types: Collection[str], now: datetime, limit: int, *, locks: bool = False
+def queued_tasks(  # noqa: PLR0913  (filter and window of one query)
+    connection: Connection,
+    task_types: Collection[str],
+    now: datetime,
+    limit: int,
+    after: Turn = FRONT,
+    *,
+    locks: bool = False,
 ) -> list[Queued]:
-    """Return the first that are queued and due of these types, in order; locked, without those that others have locked.
+    """Return the first behind `after` that are queued and due of these types, in order.
+
+    If it `locks`, they are locked, and those that others have locked are left out.
 
     The order must come from the index: with a sort, SKIP LOCKED would lock every row it reads, and where MySQL merges
     two indexes it would even wait.
@@ -25,13 +33,24 @@ def queued_tasks(
     is_sqlite = connection.dialect.name == "sqlite"
     mark, hint = ("?", "INDEXED BY idx_queue") if is_sqlite else ("%s", "FORCE INDEX (idx_queue)")
     lock = "FOR UPDATE SKIP LOCKED" if locks and not is_sqlite else ""
+    behind, position = ("", ()) if after == FRONT else _behind(after, mark)
     query = (
-        f"SELECT {_COLUMNS} FROM tasks {hint} WHERE queued = 1"  # noqa: S608  (words of ours and marks)
+        f"SELECT {_COLUMNS} FROM tasks {hint} WHERE queued = 1 {behind}"  # noqa: S608  (words of ours and marks)
         f" AND task_type IN ({', '.join([mark] * len(task_types))})"
         f" AND (not_before IS NULL OR not_before <= {mark})"
         f" ORDER BY priority DESC, queued_at, id LIMIT {limit} {lock}"
     )
-    return [_queued(row) for row in connection.exec_driver_sql(query, (*task_types, time_text(now)))]
+    return [_queued(row) for row in connection.exec_driver_sql(query, (*position, *task_types, time_text(now)))]
+
+
+def _behind(after: Turn, mark: str) -> tuple[str, tuple[Any, ...]]:
+    """Return the condition for what is behind a turn, as ranges of the index, and what its marks stand for."""
+    priority, queued_at, task_id = -after[0], time_text(after[1]), after[2]
+    condition = (
+        f"AND (priority < {mark} OR (priority = {mark} AND queued_at > {mark})"
+        f" OR (priority = {mark} AND queued_at = {mark} AND id > {mark}))"
+    )
+    return condition, (priority, priority, queued_at, priority, queued_at, task_id)
 
 
 def _queued(row: Sequence[Any]) -> Queued:

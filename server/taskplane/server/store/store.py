@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from sqlalchemy import Connection, delete
 
-from taskplane.server.core.backlog import Queued
+from taskplane.server.core.backlog import FRONT, Queued, Turn
 from taskplane.server.core.ledger import LedgerEntry
 from taskplane.server.core.task import Checkpoint, Task, Transition
 from taskplane.server.core.unit import Unit
@@ -127,9 +127,11 @@ class Store:
         """Return all tasks in RUNNING."""
         return await self._database.read(reading.running_tasks)
 
-    async def queued_tasks(self, task_types: Collection[str], now: datetime, limit: int) -> list[Queued]:
-        """Return the first that are queued and due of these types, in the order in which they get slots."""
-        return await self._database.read(lambda connection: queued_tasks(connection, task_types, now, limit))
+    async def queued_tasks(
+        self, task_types: Collection[str], now: datetime, limit: int, after: Turn = FRONT
+    ) -> list[Queued]:
+        """Return the first behind `after` that are queued and due of these types, in the order of their turns."""
+        return await self._database.read(lambda connection: queued_tasks(connection, task_types, now, limit, after))
 
     async def get_unit(self, unit_id: str) -> Unit | None:
         """Return a unit as it was last stored."""

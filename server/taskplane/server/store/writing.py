@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, select, tuple_
 
-from taskplane.server.core.backlog import Queued
+from taskplane.server.core.backlog import FRONT, Queued, Turn
 from taskplane.server.core.ledger import LedgerEntry
 from taskplane.server.core.task import FINAL, Checkpoint, Task, TaskStatus, Transition
 from taskplane.server.store import schema
@@ -112,10 +112,10 @@ class WriteTransaction:
         self._unchecked.update(known)
         return known | self._lock_and_read([task_id for task_id in ids if task_id not in known])
 
-    def lock_queued(self, task_types: Collection[str], now: datetime, limit: int) -> list[Queued]:
-        """Return the first that are queued and due of these types, in order, without those that others have locked."""
+    def lock_queued(self, task_types: Collection[str], now: datetime, limit: int, after: Turn = FRONT) -> list[Queued]:
+        """Return the first behind `after` that are queued and due of these types, but what others have locked."""
         self._wait_for_last()
-        return queued_tasks(self._connection, task_types, now, limit, locks=True)
+        return queued_tasks(self._connection, task_types, now, limit, after, locks=True)
 
     def lock_running_on(self, unit_id: str) -> list[Task]:
         """Return the RUNNING and PAUSED tasks whose last dispatch was to this unit."""

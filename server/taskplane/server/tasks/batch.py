@@ -11,7 +11,7 @@ from functools import partial
 from heapq import merge
 from typing import Protocol, TypeVar
 
-from taskplane.server.core.backlog import Queued, turn_of
+from taskplane.server.core.backlog import BACK, Queued, Turn, turn_of
 from taskplane.server.core.change import Change
 from taskplane.server.core.dispatch import Dispatch, dispatched, without_checkpoint
 from taskplane.server.core.errors import TaskNotFound
@@ -25,7 +25,7 @@ from taskplane.server.tasks.live import LiveAttempts
 CHECKPOINTS_KEPT = 5
 # How much of the backlog is looked at at once, and in one transaction at the most.
 LARGEST_PAGE = 500
-MOST_QUEUED = 5_000
+MOST_LOOKED_AT = 5_000
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -175,33 +175,39 @@ class Batch:
                 self._slots.backlog.discard(task_id)
 
     def _backlog(self, task_types: Collection[str]) -> Iterator[Task]:
-        """Return what else waits for these types and may have room, in order, as long as there are slots."""
-        # As many as there is room for. What fits nowhere (labels) must not hide what is behind it: then more and more.
-        after, seen, count = None, 0, min(self._slots.free(task_types), LARGEST_PAGE)
-        while count and seen < MOST_QUEUED:
-            page = self._backlog_page(task_types, after, seen, count)
-            others = [each for each in page if each.task_id not in self._tasks and self._slots.may_have_room(each)]
-            self.lock(each.task_id for each in others)
-            for each in others:
-                if task := self._due(each.task_id):
-                    yield task
-                else:
-                    self._slots.backlog.discard(each.task_id)
-            if len(page) < count or not self._slots.free(task_types):
-                return
-            after, seen, count = page[-1], seen + count, min(4 * count, LARGEST_PAGE)
+        """Return what else waits for these types and may have room, in order, as long as there are slots.
 
-    def _backlog_page(
-        self, task_types: Collection[str], after: Queued | None, seen: int, count: int
-    ) -> Sequence[Queued]:
-        backlog = self._slots.backlog
-        page = backlog.page(task_types, after, count)
-        if page is None:
-            age, limit = backlog.age, max(seen + count, LARGEST_PAGE)
-            first = self._transaction.lock_queued(task_types, self.now, limit)
-            backlog.learn(task_types, first, is_whole=len(first) < limit, age=age)
-            page = [each for each in first if after is None or each > after][:count]
-        return page
+        The table is read once at the most: what lies further behind is looked at by the next transaction.
+        """
+        backlog, after, left, may_read = self._slots.backlog, None, MOST_LOOKED_AT, True
+        while count := min(self._slots.free(task_types), LARGEST_PAGE, left):
+            queued, end = backlog.page(task_types, after, count, self._slots.may_have_room)
+            yield from self._still_due(queued)
+            after, left = queued[-1] if queued else after, left - len(queued)
+            if len(queued) == count or not self._slots.free(task_types):
+                continue
+            if end == BACK:
+                return
+            if not may_read:
+                break
+            self._read_on(task_types, end)
+            may_read = False
+        if self._slots.free(task_types):
+            self._slots.go_on(task_types)
+
+    def _still_due(self, queued: Sequence[Queued]) -> Iterator[Task]:
+        others = [each.task_id for each in queued if each.task_id not in self._tasks]
+        self.lock(others)
+        for task_id in others:
+            if task := self._due(task_id):
+                yield task
+            else:
+                self._slots.backlog.discard(task_id)
+
+    def _read_on(self, task_types: Collection[str], after: Turn) -> None:
+        age = self._slots.backlog.age
+        found = self._transaction.lock_queued(task_types, self.now, LARGEST_PAGE, after)
+        self._slots.backlog.learn(task_types, after, found, is_whole=len(found) < LARGEST_PAGE, age=age)
 
     def write(self) -> None:
         """Write everything."""
