@@ -25,6 +25,7 @@ from taskplane.server.core.task import Task, TaskStatus, Verb
 from taskplane.server.core.unit import AttemptState, HeldAttempt
 from taskplane.server.store.store import Store
 from taskplane.server.tasks.state_manager import TaskStateManager
+from taskplane.server.units import dispatcher
 from taskplane.server.units.leases import ACCEPT_SECONDS, Leases
 from taskplane.server.units.manager import ExecutionUnitManager
 from taskplane.server.units.registry import Registry
@@ -221,6 +222,20 @@ async def test_what_another_server_has_queued_is_found_in_the_table(
     (start,) = await unit.hears(1)
     await unit.says(start, Succeeded(None))
     await insert(store, theirs(0))
+    (start,) = await unit.hears(1)
+    assert start.task_id == THEIR_ID
+
+
+async def test_what_another_server_has_queued_is_found_behind_any_number_of_others(
+    connect: Connect, states: TaskStateManager, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatcher, "LARGEST_PAGE", 2)
+    unit = await connect()
+    await queue(states)
+    (start,) = await unit.hears(1)
+    await unit.says(start, Succeeded(None))
+    misfits = [theirs(9).but(id=THEIR_ID + number, unit_labels={"gpu": "yes"}) for number in range(1, 6)]
+    await insert(store, *misfits, theirs(0))
     (start,) = await unit.hears(1)
     assert start.task_id == THEIR_ID
 

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Sequence
 from functools import partial
 
-from taskplane.server.core.backlog import Queued
+from taskplane.server.core.backlog import FRONT, Queued, Turn
 from taskplane.server.core.clock import utc_now
 from taskplane.server.core.errors import DatabaseUnavailable
 from taskplane.server.store.store import Store
@@ -58,20 +58,25 @@ class Dispatcher:
                 await asyncio.sleep(TICK_SECONDS)
 
     async def look_at_table(self) -> None:
-        """Look for what others have queued, for ever."""
+        """Look for what others have queued, for ever: a page at a time, and after the last one the first again."""
+        looked_to = {True: FRONT, False: FRONT}
         while True:
             await asyncio.sleep(TICK_SECONDS)
-            types = set(self._slots.backlog.types())
-            with_room = {task_type for task_type in types if self._slots.free([task_type])}
             try:
                 # What waits for room in vain must not hide what has it.
-                for some in (with_room, types - with_room):
-                    if some:
-                        self._found(await self._store.queued_tasks(some, utc_now(), LARGEST_PAGE))
+                for has_room, after in looked_to.items():
+                    looked_to[has_room] = await self._look_at_page(after, has_room=has_room)
             except DatabaseUnavailable as error:
                 log.debug("the queue is not looked at: %s", error.message)
             # Also for what a transaction that has failed would have given out.
             self._wake.set()
+
+    async def _look_at_page(self, after: Turn, *, has_room: bool) -> Turn:
+        """Look at what waits behind `after` of the types that have free slots, or of the others. Returns how far."""
+        types = [each for each in self._slots.backlog.types() if (self._slots.free([each]) > 0) == has_room]
+        found = await self._store.queued_tasks(types, utc_now(), LARGEST_PAGE, after) if types else []
+        self._found(found)
+        return found[-1].turn if len(found) == LARGEST_PAGE else FRONT
 
     def _found(self, waiting: Sequence[Queued]) -> None:
         self._slots.found(waiting)
