@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from builders import ALICE, a_spec, assert_is_path
+from builders import ALICE, PATIENCE_SECONDS, a_spec, assert_is_path
 from deeds import do
 from writer import CountingStore, HeldCommit
 
@@ -198,6 +198,21 @@ async def test_listeners_do_not_hear_of_what_failed(
     with pytest.raises(IllegalTransition):
         await commits.submit(verb(Verb.PAUSE, ids[0]))
     assert told == []
+
+
+async def test_when_the_writer_fails_all_who_wait_hear_of_it_and_stop_does_not_hang(
+    store: CountingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commits = GroupCommit(store, LiveAttempts(store), Slots())
+    running = asyncio.create_task(commits.run())
+    monkeypatch.setattr(Batch, "write", lambda _: 1 // 0)
+    monkeypatch.setattr(Slots, "undo", lambda *_: 1 // 0)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        for _ in range(2):
+            failures = await asyncio.gather(*(commits.submit(CREATE) for _ in range(3)), return_exceptions=True)
+            assert [type(failure) for failure in failures] == [DatabaseUnavailable] * 3
+        commits.stop()
+        await running
 
 
 async def test_stop_makes_durable_what_was_proposed_and_refuses_what_comes_later(store: CountingStore) -> None:

@@ -130,6 +130,7 @@ class Server:
         self._committing = self._run(self._commits.run())
         self._taking_away = self._run(Leases(self._states, registry, self._config.lease_seconds).run())
         for part in (
+            self._database.until_it_fails(),
             self._live.run(),
             self._answers.run(),
             self._dispatcher.run(),

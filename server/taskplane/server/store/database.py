@@ -10,7 +10,7 @@ from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import InterfaceError, OperationalError
@@ -64,6 +64,10 @@ class Database:
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Run `work` in a reader's thread in a transaction that is rolled back. Raises DatabaseUnavailable."""
         return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, work)
+
+    async def until_it_fails(self) -> NoReturn:
+        """Wait for ever; raises WriterFailed if nothing can be written any more until the server is started anew."""
+        await self._writer.until_it_fails()
 
     async def close(self) -> None:
         """Wait for what is under way, then let go of all threads and connections."""

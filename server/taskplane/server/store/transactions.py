@@ -9,6 +9,8 @@ from typing import Any, Generic, Protocol, TypeVar
 from sqlalchemy import Connection
 from sqlalchemy.util import await_only
 
+from taskplane.server.core.errors import DatabaseUnavailable
+
 T = TypeVar("T")
 X = TypeVar("X", bound="Transaction")
 
@@ -88,6 +90,14 @@ class UnderWay(Generic[T]):
     def fail(self, error: Exception) -> None:
         """Take that it has failed for good."""
         self._result.set_exception(error)
+
+    def give_up(self) -> None:
+        """Let nobody wait for it any more, unless it is over: nobody knows what has become of it."""
+        self.decided.set()
+        if not self.stands.done():
+            self.stands.set_result(True)
+        if not self.is_over:
+            self.fail(DatabaseUnavailable())
 
 
 class LastFailed(Exception):

@@ -1,7 +1,7 @@
 """The writer: one transaction is decided while the one before it is on its way to the disk.
 
 Transactions become durable in the order in which they were decided. If one fails, what was decided after it is undone,
-and both are done over, one after the other.
+and both are done over, one after the other. If nobody can say any more what is true, the writer itself has failed.
 """
 
 import asyncio
@@ -9,8 +9,9 @@ import itertools
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn, TypeVar
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
@@ -38,6 +39,22 @@ class _Lost(Exception):
 
 class _CommitLost(Exception):
     """The connection broke before COMMIT was answered: the transaction may be there or not."""
+
+
+class WriterFailed(BaseException):
+    """Memory and the database may not say the same any more: only a new start, which reads the database, mends that.
+
+    It is no Exception, so that nobody takes it for a failure of one transaction, which another try may mend.
+    """
+
+
+@contextmanager
+def _sure_to_work() -> Iterator[None]:
+    """Let the writer fail with what is done in the context."""
+    try:
+        yield
+    except Exception as error:
+        raise WriterFailed from error
 
 
 class _Try:
@@ -68,7 +85,8 @@ class _Try:
             if error.connection_invalidated:
                 raise _CommitLost from error
             raise
-        self._connection.close()
+        with _sure_to_work():
+            self._connection.close()
 
     def roll_back(self) -> None:
         """Let go of the connection and of all locks."""
@@ -92,16 +110,18 @@ class _Try:
     def keep(self) -> None:
         """Take that it is durable."""
         if self._transaction:
-            self._transaction.keep()
+            with _sure_to_work():
+                self._transaction.keep()
 
     def undo(self) -> None:
         """Take that it has failed."""
         if self._transaction:
-            self._transaction.undo()
+            with _sure_to_work():
+                self._transaction.undo()
 
 
 class Writer:
-    """Runs transactions in the order in which they are begun. `read` is Database.read."""
+    """Runs transactions in the order in which they are begun, until it fails. `read` is Database.read."""
 
     def __init__(self, engine: AsyncEngine, read: Callable[[Callable[[Connection], bool]], Awaitable[bool]]) -> None:
         self._engine = engine.sync_engine
@@ -112,17 +132,19 @@ class Writer:
         self._turn = asyncio.Lock()
         self._last: UnderWay[Any] | None = None
         self._running: set[asyncio.Task[None]] = set()
+        self._failure: BaseException | None = None
+        self._has_failed = asyncio.Event()
 
     def begin(self, start: Callable[[Begin], X], decide: Callable[[X], T]) -> UnderWay[T]:
         """Begin a transaction, which is decided as soon as the one before is. Who stops waiting stops nothing."""
         job = UnderWay(start, decide)
-        self._spawn(self._run(job))
+        self._spawn(self._run(job), job)
         return job
 
     def begin_alone(self, start: Callable[[Begin], X], decide: Callable[[X], T]) -> UnderWay[T]:
         """Begin a transaction that overlaps with no other, and changes nothing that others may have in mind."""
         job = UnderWay(start, decide)
-        self._spawn(self._run_alone(job))
+        self._spawn(self._run_alone(job), job)
         return job
 
     async def close(self) -> None:
@@ -130,10 +152,29 @@ class Writer:
         if self._running:
             await asyncio.wait(self._running)
 
-    def _spawn(self, running: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(running)
+    async def until_it_fails(self) -> NoReturn:
+        """Wait for ever; raises WriterFailed if it fails. Then whatever is under way, or is begun, is unavailable."""
+        await self._has_failed.wait()
+        raise WriterFailed from self._failure
+
+    def _spawn(self, running: Coroutine[Any, Any, None], job: UnderWay[Any]) -> None:
+        task = asyncio.create_task(self._supervise(running, job))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
+
+    async def _supervise(self, running: Coroutine[Any, Any, None], job: UnderWay[Any]) -> None:
+        try:
+            await running
+        except (Exception, WriterFailed) as error:  # noqa: BLE001  (who waits for the writer to fail hears of it)
+            self._failure = self._failure or error
+            self._has_failed.set()
+        finally:
+            job.give_up()
+
+    def _check(self) -> None:
+        """Let nothing be decided or committed any more if the writer has failed."""
+        if self._has_failed.is_set():
+            raise WriterFailed
 
     async def _run(self, job: UnderWay[Any]) -> None:
         async with self._turn:
@@ -170,8 +211,6 @@ class Writer:
             await self._commit(ahead)
         except Exception as error:  # noqa: BLE001  (it is raised again if another try cannot mend it)
             log.debug("to be done over: %r", error)
-            if isinstance(error, DatabaseUnavailable):
-                job.fail(error)
             job.undo_failed = ahead.undo
             job.stands.set_result(False)
             async with self._turn:
@@ -213,12 +252,13 @@ class Writer:
         decided = await self._decide(job, is_again=is_again)
         try:
             await self._commit(decided)
-        except BaseException:
+        except Exception:
             decided.undo()
             raise
         return decided.result
 
     async def _decide(self, job: UnderWay[Any], last: UnderWay[Any] | None = None, *, is_again: bool = False) -> _Try:
+        self._check()
         decided = _Try()
         try:
             await _in_time(lambda: decided.decide(self._engine, job, last, is_again=is_again))
@@ -229,15 +269,18 @@ class Writer:
         return decided
 
     async def _commit(self, decided: _Try) -> None:
-        """Make it durable. Raises DatabaseUnavailable if the outcome stays unknown; after any other error it is not."""
+        """Make it durable. After an error it is not; if the outcome stays unknown, the writer has failed."""
         try:
+            self._check()
             await _in_time(decided.commit)
         except BaseException as error:
             await _roll_back(decided)
             if not isinstance(error, _Lost | _CommitLost):
                 raise
             log.warning("the connection broke before COMMIT was answered; looking whether the transaction is there")
-            if not await self._is_stored(decided):
+            with _sure_to_work():
+                is_stored = await self._is_stored(decided)
+            if not is_stored:
                 raise
         decided.keep()
 
@@ -268,10 +311,11 @@ def _as_told(error: Exception) -> Exception:
 
 
 async def _roll_back(tried: _Try) -> None:
-    try:
-        await _in_time(tried.roll_back)
-    except _Lost as error:
-        log.info("a transaction is left to the database: %r", error)
+    with _sure_to_work():
+        try:
+            await _in_time(tried.roll_back)
+        except _Lost as error:
+            log.info("a transaction is left to the database: %r", error)
 
 
 async def _in_time(work: Callable[[], None]) -> None:

@@ -1,0 +1,58 @@
+"""A server that does not know any more what is true ends itself: its supervisor starts one that reads the truth."""
+
+import asyncio
+
+import grpc
+import pytest
+from rpc.raw_unit import RawUnit
+from rpc.refusals import refusal_of
+from rpc.server import PATIENCE_SECONDS, ServerUnderTest, Wire, status_name
+from rpc.tasks import create
+
+from taskplane.server.app import Server
+from taskplane.server.core.errors import DatabaseUnavailable
+from taskplane.server.store import writer
+from taskplane.server.store.writing import WriteTransaction
+from taskplane.v1 import task_service_pb2 as pb
+
+
+@pytest.fixture
+def failed(server: ServerUnderTest) -> asyncio.Event:
+    assert isinstance(server._server, Server)
+    return server._server.failed
+
+
+async def test_an_outcome_that_stays_unknown_ends_the_server_and_the_next_one_reads_it(
+    server: ServerUnderTest, failed: asyncio.Event, wire: Wire, unit: RawUnit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lose(transaction: WriteTransaction) -> None:
+        transaction._outbox.commit()
+        if transaction.touched:
+            raise writer._CommitLost
+
+    def away(*_: object) -> bool:
+        raise DatabaseUnavailable
+
+    monkeypatch.setattr(writer, "_RESOLVE_SECONDS", 0)
+    with monkeypatch.context() as broken:
+        broken.setattr(WriteTransaction, "commit", lose)
+        broken.setattr(WriteTransaction, "is_stored", away)
+        refusal = await refusal_of(create(wire, start=True))
+    assert refusal.code is grpc.StatusCode.UNAVAILABLE
+    await asyncio.wait_for(failed.wait(), PATIENCE_SECONDS)
+    assert (await refusal_of(create(wire))).code is grpc.StatusCode.UNAVAILABLE
+    await server.stop()
+    await server.start()
+    (task,) = (await wire.tasks.ListTasks(pb.ListTasksRequest(), wait_for_ready=True)).tasks
+    assert status_name(task.status) == "RUNNING"
+
+
+async def test_a_mistake_of_the_writer_ends_the_server(
+    failed: asyncio.Event, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: WriteTransaction) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(WriteTransaction, "keep", fail)
+    assert (await refusal_of(create(wire))).code is grpc.StatusCode.UNAVAILABLE
+    await asyncio.wait_for(failed.wait(), PATIENCE_SECONDS)

@@ -1,0 +1,115 @@
+"""When nobody can say any more what is true, the writer has failed: all who wait hear of it, and nothing is written."""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+from builders import PATIENCE_SECONDS, a_task
+from sqlalchemy import Connection
+from sqlalchemy.util import await_only
+from stored import before_commit, insert
+
+from taskplane.server.core.errors import DatabaseUnavailable
+from taskplane.server.store import writer
+from taskplane.server.store.database import Database
+from taskplane.server.store.store import Store
+from taskplane.server.store.transactions import UnderWay
+from taskplane.server.store.writer import WriterFailed
+from taskplane.server.store.writing import WriteTransaction
+
+
+def fail(*_: object) -> None:
+    raise ZeroDivisionError("a mistake of ours")
+
+
+async def is_told(under_way: UnderWay[Any]) -> None:
+    """Take that a transaction is unavailable, and that nobody waits for it."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        with pytest.raises(DatabaseUnavailable):
+            await under_way.durable()
+        under_way.told()
+        await under_way.decided.wait()
+        await under_way.stands
+
+
+async def has_failed(database: Database, store: Store) -> BaseException | None:
+    """Take that the writer has failed and writes nothing more. Returns why."""
+    with pytest.raises(WriterFailed) as failed:
+        await asyncio.wait_for(database.until_it_fails(), PATIENCE_SECONDS)
+    with pytest.raises(DatabaseUnavailable):
+        await insert(store, a_task(id=99))
+    assert await store.get_task(99) is None, "reads go on"
+    cause = failed.value.__cause__
+    return cause and cause.__cause__
+
+
+async def test_an_outcome_that_stays_unknown_is_not_taken_for_a_failure(
+    database: Database, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """COMMIT was executed, its answer is lost, and then the database stays away."""
+    undone: list[int] = []
+
+    def work(transaction: WriteTransaction) -> None:
+        transaction.undoing.append(lambda: undone.append(1))
+        transaction.insert_tasks([a_task(id=1)])
+
+    def lose(transaction: WriteTransaction) -> None:
+        transaction.commit()
+        raise writer._CommitLost
+
+    async def away(_: Callable[[Connection], bool]) -> bool:
+        raise DatabaseUnavailable
+
+    monkeypatch.setattr(writer, "_RESOLVE_SECONDS", 0)
+    monkeypatch.setattr(database._writer, "_read", away)
+    with before_commit(lose):
+        await is_told(store.begin(work))
+    assert undone == []
+    assert isinstance(await has_failed(database, store), DatabaseUnavailable)
+    assert await store.get_task(1) == a_task(id=1)
+
+
+def break_undo(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(WriteTransaction, "undo", fail)
+    monkeypatch.setattr(WriteTransaction, "commit", fail)
+
+
+def break_keep(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(WriteTransaction, "keep", fail)
+
+
+def break_close(monkeypatch: pytest.MonkeyPatch) -> None:
+    close = Connection.close
+
+    def close_and_fail(connection: Connection) -> None:
+        close(connection)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Connection, "close", close_and_fail)
+
+
+@pytest.mark.parametrize("break_it", [break_undo, break_keep, break_close])
+async def test_a_mistake_of_the_writer_lets_nobody_wait(
+    database: Database,
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+    break_it: Callable[[pytest.MonkeyPatch], None],
+) -> None:
+    has_begun, may_go_on = asyncio.Event(), asyncio.Event()
+
+    def hold(transaction: WriteTransaction) -> None:
+        has_begun.set()
+        await_only(asyncio.wait_for(may_go_on.wait(), PATIENCE_SECONDS))
+        transaction.insert_tasks([a_task(id=1)])
+
+    first = store.begin(hold)
+    await asyncio.wait_for(has_begun.wait(), PATIENCE_SECONDS)
+    others = [store.begin(partial(WriteTransaction.insert_tasks, tasks=[a_task(id=number)])) for number in (2, 3)]
+    with monkeypatch.context() as broken:
+        break_it(broken)
+        may_go_on.set()
+        await asyncio.gather(*map(is_told, [first, *others]))
+    assert isinstance(await has_failed(database, store), ZeroDivisionError)
+    assert [await store.get_task(task_id) for task_id in (2, 3)] == [None, None]
