@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 from builders import ALICE, PATIENCE_SECONDS, a_spec, assert_is_path
 from deeds import do
+from stored import before_commit
 from writer import CountingStore, HeldCommit
 
 from taskplane.server.core.change import Change
 from taskplane.server.core.errors import DatabaseUnavailable, IllegalTransition, ServerStopping, TaskNotFound
 from taskplane.server.core.placement import Slots
 from taskplane.server.core.task import Task, TaskStatus, Verb
+from taskplane.server.store.writing import WriteTransaction
 from taskplane.server.tasks import group_commit
 from taskplane.server.tasks.batch import Batch, Committed, Proposal
 from taskplane.server.tasks.group_commit import GroupCommit
@@ -164,13 +166,44 @@ async def test_several_steps_of_one_task_in_one_transaction_are_all_in_its_histo
     assert (await stored(store, ids[0])).revision == history[-1].revision
 
 
-async def test_who_goes_away_does_not_undo_what_was_proposed(
+async def test_what_was_proposed_by_one_who_goes_away_before_its_turn_is_not_done(
     commits: GroupCommit, store: CountingStore, ids: list[int]
 ) -> None:
     async with HeldCommit(commits):
         gone, stays = commits.submit(set_priority(ids[0], 7)), commits.submit(set_priority(ids[1], 8))
         gone.cancel()
     await stays
+    assert (await stored(store, ids[0])).priority != 7
+    async with HeldCommit(commits):
+        commits.submit(set_priority(ids[0], 7)).cancel()
+    await commits.submit(set_priority(ids[1], 9))
+    assert (await stored(store, ids[0])).priority != 7
+
+
+async def test_callers_who_come_again_and_again_while_nothing_moves_are_not_gathered(
+    commits: GroupCommit, store: CountingStore, ids: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(group_commit, "ROOM", 5)
+    commits._room = 5
+    async with HeldCommit(commits):
+        stay = [commits.submit(set_priority(ids[0], 7)), commits.submit(set_priority(ids[1], 8))]
+        for _ in range(100):
+            commits.submit(set_priority(ids[0], 9)).cancel()
+        assert len(commits._inbox) <= 6
+        assert commits._tasks_waiting == len(commits._inbox)
+    await asyncio.gather(*stay)
+    assert [(await stored(store, each)).priority for each in ids[:2]] == [7, 8]
+
+
+async def test_who_goes_away_does_not_undo_what_was_decided(
+    commits: GroupCommit, store: CountingStore, ids: list[int]
+) -> None:
+    def go_away(_: WriteTransaction) -> None:
+        gone.cancel()
+
+    with before_commit(go_away):
+        gone, stays = commits.submit(set_priority(ids[0], 7)), commits.submit(set_priority(ids[1], 8))
+        await stays
     assert (await stored(store, ids[0])).priority == 7
 
 

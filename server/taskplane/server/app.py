@@ -159,7 +159,8 @@ class Server:
         await self._rpc.stop(self._config.drain_seconds)
         # 4. What was proposed becomes durable, then nothing is proposed any more.
         self._commits.stop()
-        await self._committing
+        # A database that is away may not come back.
+        await asyncio.wait([self._committing], timeout=self._config.drain_seconds)
         await self._end_background()
         # 5. The last news of running attempts, then the database.
         await self._store_last_news()

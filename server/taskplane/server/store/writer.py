@@ -25,9 +25,12 @@ from taskplane.server.store.transactions import Begin, Transaction, UnderWay
 
 log = logging.getLogger(__name__)
 
-# How long a transaction is tried again, and how long a lost COMMIT is looked for.
+# How long a transaction is tried again.
 _RETRY_SECONDS = 5.0
-_RESOLVE_SECONDS = 120.0
+# How long a lost COMMIT is looked for: longer than a database is away.
+_RESOLVE_SECONDS = 24 * 3600.0
+# How long the end waits for what is under way, when a database is away that may not come back.
+_CLOSE_SECONDS = 10.0
 
 T = TypeVar("T")
 X = TypeVar("X", bound=Transaction)
@@ -148,9 +151,14 @@ class Writer:
         return job
 
     async def close(self) -> None:
-        """Wait for what is under way."""
+        """Wait for what is under way, though not for ever."""
         if self._running:
-            await asyncio.wait(self._running)
+            _, late = await asyncio.wait(self._running, timeout=_CLOSE_SECONDS)
+            for each in late:
+                each.cancel()
+            if late:
+                log.warning("%d transactions are left to the database", len(late))
+                await asyncio.wait(late)
 
     async def until_it_fails(self) -> NoReturn:
         """Wait for ever; raises WriterFailed if it fails. Then whatever is under way, or is begun, is unavailable."""

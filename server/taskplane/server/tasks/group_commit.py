@@ -29,6 +29,8 @@ T = TypeVar("T")
 
 # With more in one transaction, a unit's slots wait longer for it than the transaction gains.
 MOST_TASKS = 200
+# With so many proposals at hand, it is looked whether all of them are still waited for.
+ROOM = 10_000
 # So many tasks are worth a transaction that is decided while the last one is on its way; fewer wait and gather.
 WORTH_AN_OVERLAP = 64
 
@@ -80,6 +82,7 @@ class GroupCommit:
         self._slots = slots
         self._inbox: deque[_Waiting] = deque()
         self._tasks_waiting = 0
+        self._room = ROOM
         self._wake = asyncio.Event()
         self._stopping = False
         self.listeners: list[Callable[[Sequence[Committed]], None]] = []
@@ -95,13 +98,16 @@ class GroupCommit:
     def submit(self, proposal: Proposal[T], request: Request | None = None, *, tasks: int = 1) -> "asyncio.Future[Any]":
         """Hand a proposal over, which is about so many tasks; the future answers when it is durable, or with the error.
 
-        Proposals are decided in the order of their submission. With a request that was answered before, nothing is
-        done and the answer is Replayed.
+        Proposals are decided in the order of their submission. One whose future is cancelled before its turn has come
+        is not: its caller was told that nothing was done. With a request that was answered before, nothing is done and
+        the answer is Replayed.
         """
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         if self._stopping:
             answer.set_exception(ServerStopping())
         else:
+            if len(self._inbox) >= self._room:
+                self._make_room()
             self._inbox.append(_Waiting(proposal, request, tasks, answer))
             self._tasks_waiting += tasks
             self._wake.set()
@@ -122,6 +128,8 @@ class GroupCommit:
                 if last and self._tasks_waiting < WORTH_AN_OVERLAP:
                     await last
                 group = self._next_group()
+                if not group:
+                    break
                 under_way = self._begin(group)
                 finishing = asyncio.create_task(self._finish(group, under_way))
                 await under_way.decided.wait()
@@ -135,10 +143,18 @@ class GroupCommit:
         group: list[_Waiting] = []
         tasks = 0
         while self._inbox and tasks < MOST_TASKS:
-            group.append(self._inbox.popleft())
-            tasks += group[-1].tasks
-        self._tasks_waiting -= tasks
+            waiting = self._inbox.popleft()
+            self._tasks_waiting -= waiting.tasks
+            if not waiting.answer.cancelled():
+                group.append(waiting)
+                tasks += waiting.tasks
         return group
+
+    def _make_room(self) -> None:
+        """Let go of those whose callers have gone: while a database is away for long, callers come again and again."""
+        self._inbox = deque(each for each in self._inbox if not each.answer.cancelled())
+        self._tasks_waiting = sum(each.tasks for each in self._inbox)
+        self._room = max(ROOM, 2 * len(self._inbox))
 
     def _begin(self, group: list[_Waiting]) -> UnderWay[_Outcome]:
         return self._store.begin(lambda transaction: self._decide(transaction, group))

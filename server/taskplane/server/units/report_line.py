@@ -109,8 +109,9 @@ class ReportLine:
     def close(self) -> None:
         """Forget what waits: the unit will say it again. What is under way is done all the same."""
         for each in self._line:
-            if each.answer and not each.answer.cancel() and not each.answer.cancelled():
-                each.answer.exception()  # asked for, so that it is not logged as overlooked
+            if each.answer:
+                each.answer.remove_done_callback(self._advance)
+                each.answer.add_done_callback(_overlook)
         self._line.clear()
 
     def _propose(self, waiting: _Waiting) -> None:
@@ -141,6 +142,11 @@ class ReportLine:
             return True
         self._stands.set()
         return False
+
+
+def _overlook(answer: Answer) -> None:
+    if not answer.cancelled():
+        answer.exception()  # asked for, so that it is not logged
 
 
 def _database_is_away(answer: Answer) -> bool:

@@ -57,7 +57,8 @@ class ReportDesk:
             return None
         while True:
             try:
-                await self.propose(session, report)
+                # What a unit has said counts, whatever becomes of who has heard it.
+                await asyncio.shield(self.propose(session, report))
             except DatabaseUnavailable as error:
                 log.warning("report %s of unit %s waits: %s", report.sequence, session.unit_id, error.message)
                 await asyncio.sleep(RETRY_SECONDS)
