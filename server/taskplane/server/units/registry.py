@@ -140,6 +140,7 @@ class Registry:
         """Forget a unit."""
         if unit := self._units.pop(unit_id, None):
             self.disconnected(unit)
+            self.slots.trust(unit_id)
 
     def connected(self, unit: KnownUnit, session: Session) -> None:
         """Take that a unit has a session, whose changes are followed from now on."""
