@@ -5,7 +5,7 @@ from rpc.raw_unit import RawUnit
 from rpc.server import Wire
 from rpc.tasks import paused, running, task_in
 
-from taskplane.server.tasks.answers import MAX_ANSWER_BYTES
+from taskplane.server.tasks import answers
 
 # What differs between two looks at one task.
 MOVING = {"activeSeconds": 0, "pausedSeconds": 0}
@@ -122,8 +122,11 @@ async def test_a_repeat_with_the_same_request_id_gets_the_first_answer(rest: Res
     assert (await rest.get(path)).body["status"] == "PENDING"
 
 
-async def test_a_repeat_whose_answer_was_too_long_to_keep_is_404_after_a_delete(rest: Rest) -> None:
-    body = {"taskName": "large", "taskType": "WORK", "config": {"x": "x" * MAX_ANSWER_BYTES}, "requestId": "r-1"}
+async def test_a_repeat_whose_answer_was_too_long_to_keep_is_404_after_a_delete(
+    rest: Rest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answers, "MAX_ANSWER_BYTES", 1000)
+    body = {"taskName": "large", "taskType": "WORK", "config": {"x": "x" * 1000}, "requestId": "r-1"}
     path = f"/api/tasks/{(await rest.post('/api/tasks', body)).body['id']}"
     await rest.post(f"{path}/cancel")
     await rest.call("DELETE", path)

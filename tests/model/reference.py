@@ -183,14 +183,19 @@ class Model:
             self.held.pop(task, None)
 
     def released(self, task: int, attempt: int, number: int) -> None:
-        if live := self._running(task, attempt):
-            live.store(number)
+        """The unit lets go of it, at work or paused."""
+        live = self._live(task, attempt)
+        self._drop(task, attempt)
+        if live is None:
+            return
+        live.store(number)
+        if live.status == "RUNNING":
             live.become("PAUSED")
-            if live.pending == "CANCEL":
-                live.become("CANCELLED")
-            elif not live.pending:
+            if not live.pending:
                 self._queue(live)
-            live.pending = ""
+        if live.pending == "CANCEL":
+            live.become("CANCELLED")
+        live.pending = ""
 
     def command_rejected(self, task: int, attempt: int, *, is_unknown: bool) -> None:
         """`is_unknown`: the unit has nothing of the attempt any more."""

@@ -208,8 +208,6 @@ class Comparison(RuleBasedStateMachine):
     @rule(pick=picks, age=ages, number=st.integers(1, 20))
     def report_released(self, pick: int, age: int, number: int) -> None:
         for task, attempt in self.named(pick, age):
-            if self.side.states.get(task) == control.ATTEMPT_STATE_PAUSED:
-                continue  # a unit lets go of what it holds paused without a word
             self.report(task, attempt, released=control.ReleasedReport(checkpoint=checkpoint(number)))
             self.model.released(task, attempt, number)
             self.ended(task, attempt)

@@ -121,7 +121,6 @@ class ExecutionUnitManager:
 
         Does nothing about a session that was superseded: the unit is connected by its newer one.
         """
-        session.ended.set()
         unit = self._registry.find(session.unit_id)
         if unit is None or unit.session is not session:
             return

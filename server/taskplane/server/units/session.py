@@ -1,6 +1,5 @@
 """A connected unit: one stream of it, or one registration of a unit without a stream."""
 
-import asyncio
 import logging
 from collections.abc import Callable, Iterable, Iterator
 
@@ -55,8 +54,6 @@ class Session:
         self.link = link
         # What was sent and is not answered, and when.
         self._unanswered: dict[str, tuple[Command, float]] = {}
-        # Set when the session is over.
-        self.ended = asyncio.Event()
 
     @property
     def takes_work(self) -> bool:
