@@ -84,6 +84,8 @@ class Session:
 
     def send_again(self, sent_before: float) -> None:
         """Send pauses and cancels again that were sent before a time, and are not answered."""
+        if not self._unanswered:
+            return  # as it is with nearly all of thousands of units
         late = [
             command
             for command, sent_at in self._unanswered.values()
