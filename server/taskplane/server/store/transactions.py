@@ -90,6 +90,7 @@ class UnderWay(Generic[T]):
     def fail(self, error: Exception) -> None:
         """Take that it has failed for good."""
         self._result.set_exception(error)
+        self._result.exception()  # asked for, so that it is not logged if nobody waits any more
 
     def give_up(self) -> None:
         """Let nobody wait for it any more, unless it is over: nobody knows what has become of it."""
