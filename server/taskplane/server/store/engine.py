@@ -1,6 +1,5 @@
 """The two ways to the database: reads and migrations block a thread of their own, writes await it on the event loop."""
 
-import asyncio
 import time
 from collections import deque
 from typing import Any
@@ -13,7 +12,7 @@ from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from taskplane.server.store.session import CONNECT_SECONDS, SILENT_SECONDS, connector
+from taskplane.server.store.session import CONNECT_SECONDS, SILENT_SECONDS, Session, connector
 
 # A lock that is not had for so long is taken as a deadlock.
 _LOCK_SECONDS = 5
@@ -66,7 +65,7 @@ def make_writing_engine(url: str) -> AsyncEngine:
         event.listen(engine.sync_engine, "connect", _configure_sqlite)
         event.listen(engine.sync_engine, "begin", _begin_writing)
         return engine
-    opened: deque[asyncio.Transport] = deque(maxlen=_MOST_CLOSING)
+    opened: deque[Session] = deque(maxlen=_MOST_CLOSING)
     settings = _MYSQL_SETTINGS | {
         "client_flag": CLIENT.FOUND_ROWS | CLIENT.MULTI_STATEMENTS,
         "async_creator_fn": connector(parsed, opened),
@@ -78,7 +77,7 @@ def make_writing_engine(url: str) -> AsyncEngine:
 
     @event.listens_for(engine.sync_engine, "engine_disposed")
     def abort(_engine: Engine) -> None:
-        # A connection with TLS would take its time to close, and the loop may end before.
+        # A connection with TLS would take its time to close, and the loop may end before. One may also still be in use.
         for each in opened:
             each.abort()
 

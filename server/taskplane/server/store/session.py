@@ -29,13 +29,20 @@ SILENT_SECONDS = 15
 _POLL_SECONDS = 0.02
 
 
-class _Session(aiomysql.Connection):  # type: ignore[misc]  # (it has no types)
+class Session(aiomysql.Connection):  # type: ignore[misc]  # (it has no types)
     """A connection of the writer, which the database knows by a lock that is held as long as its session lasts."""
 
     def __init__(self, *, init_command: str, **settings: Any) -> None:
         self.lock = f"taskplane-{uuid4().hex}"
+        self.transport: asyncio.Transport | None = None
         self._has_committed = False
         super().__init__(init_command=f"{init_command}, @held = GET_LOCK('{self.lock}', 0)", **settings)
+
+    def abort(self) -> None:
+        """Break the connection off, be it in the middle of something, or about to close."""
+        self.close()
+        if self.transport:
+            self.transport.abort()
 
     async def execute_message(self, statements: Sequence[str], *, commits: bool) -> None:
         """Execute statements in one round trip, with COMMIT as the last one if `commits`."""
@@ -51,7 +58,7 @@ class _Session(aiomysql.Connection):  # type: ignore[misc]  # (it has no types)
         self._has_committed = False
 
 
-def connector(url: sqlalchemy.URL, opened: deque[asyncio.Transport]) -> Any:
+def connector(url: sqlalchemy.URL, opened: deque[Session]) -> Any:
     """Return what connects as PyMySQL does: with TLS if the server has it, only with TLS if the URL says how."""
     _, named = sqlalchemy.create_engine(url).dialect.create_connect_args(url)
     blocking: Any = pymysql.Connection(**named, defer_connect=True)
@@ -61,13 +68,14 @@ def connector(url: sqlalchemy.URL, opened: deque[asyncio.Transport]) -> Any:
     known = inspect.signature(aiomysql.connect).parameters.keys() - {"ssl"}
 
     async def connect(**settings: Any) -> aiomysql.Connection:
-        connection = _Session(**{name: value for name, value in settings.items() if name in known}, ssl=tls)
+        connection = Session(**{name: value for name, value in settings.items() if name in known}, ssl=tls)
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 await connection._connect()  # noqa: SLF001  (aiomysql.connect does no more, but for its own class)
         except TimeoutError as error:
             raise pymysql.OperationalError(CR.CR_CONN_HOST_ERROR, "the server does not answer") from error
-        opened.append(connection._writer.transport)  # noqa: SLF001  (there is no other way to know)
+        connection.transport = connection._writer.transport  # noqa: SLF001  (there is no other way to know)
+        opened.append(connection)
         if needs_tls and not connection._secure:  # noqa: SLF001  (ditto)
             connection.close()
             raise pymysql.OperationalError(CR.CR_SSL_CONNECTION_ERROR, "the server does not support TLS")
