@@ -64,10 +64,21 @@ async def stored(store: Store, task_id: int) -> Task:
     return task
 
 
+def let_time_pass(registry: Registry, task_id: int) -> None:
+    """Longer than a unit may take to accept the start."""
+    known = registry.find("unit-1")
+    assert known
+    known.running[task_id].since -= ACCEPT_SECONDS + 1
+
+
 async def ask(states: TaskStateManager, registry: Registry, task_id: int, verb: Verb) -> Task:
     return await states.change(
         task_id, lambda task, now: do(verb, task, now, command_id=f"{verb}", is_held=registry.is_held(task))
     )
+
+
+async def cancel(states: TaskStateManager, task_id: int) -> None:
+    await states.change(task_id, lambda task, now: do(Verb.CANCEL, task, now))
 
 
 async def paused(unit: ConnectedUnit, states: TaskStateManager, registry: Registry) -> int:
@@ -116,7 +127,7 @@ async def test_what_a_unit_is_told_when_it_connects_does_not_wait_for_its_record
     monkeypatch.setattr(store, "save_units", wait_and_save)
     connecting = asyncio.create_task(connect(capacity=2))
     await is_asked.wait()
-    await ask_to_cancel(states, task_id)
+    await cancel(states, task_id)
     await create(states)
     may_store.set()
     unit = await connecting
@@ -125,17 +136,13 @@ async def test_what_a_unit_is_told_when_it_connects_does_not_wait_for_its_record
     assert (first.task_id, second.task_id) == (task_id, task_id)
 
 
-async def ask_to_cancel(states: TaskStateManager, task_id: int) -> None:
-    await states.change(task_id, lambda task, now: do(Verb.CANCEL, task, now))
-
-
 async def test_a_cancel_does_not_overtake_the_start_that_is_sent_again(
     connect: Connect, states: TaskStateManager, units: ExecutionUnitManager
 ) -> None:
     unit = await connect()
     task_id = await create(states)
     await units.disconnect(unit.session)
-    await ask_to_cancel(states, task_id)
+    await cancel(states, task_id)
     unit = await connect()
     assert [type(each.order) for each in unit.commands] == [StartOrder, CancelOrder]
 
@@ -146,9 +153,7 @@ async def test_a_unit_that_was_away_has_time_to_accept_what_it_is_sent_again(
     unit = await connect()
     task_id = await create(states)
     await units.disconnect(unit.session)
-    known = registry.find("unit-1")
-    assert known
-    known.running[task_id].since -= ACCEPT_SECONDS + 1
+    let_time_pass(registry, task_id)
     await connect()
     await Leases(states, registry, lease_seconds=3600).check()
     assert (await stored(store, task_id)).status is TaskStatus.RUNNING
@@ -242,9 +247,7 @@ async def test_what_is_held_for_a_resume_that_is_not_accepted_in_time_is_dropped
     task_id = await paused(unit, states, registry)
     await ask(states, registry, task_id, Verb.RESUME)
     await unit.hears(1)
-    known = registry.find("unit-1")
-    assert known
-    known.running[task_id].since -= ACCEPT_SECONDS + 1
+    let_time_pass(registry, task_id)
     await Leases(states, registry, lease_seconds=3600).check()
     assert {drop.key for drop in await unit.hears(2)} == {(task_id, 1), (task_id, 2)}
 
@@ -319,9 +322,7 @@ async def test_a_task_that_a_unit_did_not_take_goes_to_another(
     if refuses:
         await bad.says(start, Rejected("NO_SLOT", ""))
     else:
-        known = registry.find("unit-1")
-        assert known
-        known.running[task_id].since -= ACCEPT_SECONDS + 1
+        let_time_pass(registry, task_id)
         await Leases(states, registry, lease_seconds=3600).check()
     (again,) = await good.hears(1)
     assert again.key == (task_id, 2)
