@@ -63,5 +63,6 @@ def _packed(answer: bytes) -> bytes:
 
 
 def _unpacked(stored: bytes | None) -> bytes | None:
-    is_compressed = stored is not None and stored.startswith(_COMPRESSED)
-    return zlib.decompress(stored[len(_COMPRESSED) :]) if stored and is_compressed else stored
+    if stored and stored.startswith(_COMPRESSED):
+        return zlib.decompress(stored[len(_COMPRESSED) :])
+    return stored
