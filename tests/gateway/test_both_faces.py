@@ -67,6 +67,7 @@ async def test_both_take_configs_of_the_same_depth(levels: int, rest: Rest, wire
 def test_both_draw_the_same_bounds() -> None:
     assert strict_json.MAX_DEPTH == structs.MAX_NESTING + 1
     assert strict_json.MAX_KEY_BYTES == structs.MAX_KEY_BYTES
+    assert strict_json.MAX_KEY_BYTES == structs.MAX_KEY_BYTES
     assert schema.MAX_JSON_BYTES == structs.MAX_JSON_BYTES
     assert schema.MAX_LABELS == validation.MAX_LABELS
     assert schema.MAX_DURATION_SECONDS == validation.MAX_DURATION_SECONDS
