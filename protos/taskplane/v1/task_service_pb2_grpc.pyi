@@ -32,10 +32,12 @@ class TaskServiceStub:
     Errors carry google.rpc.Status details: ErrorInfo always (domain "taskplane", an UPPER_SNAKE reason, metadata),
     BadRequest with every bad field for INVALID_ARGUMENT, RetryInfo for UNAVAILABLE and RESOURCE_EXHAUSTED. For all
     methods: NOT_FOUND (TASK_NOT_FOUND) no such task; INVALID_ARGUMENT (INVALID_FIELDS) bad input;
-    FAILED_PRECONDITION (ILLEGAL_TRANSITION) the status does not allow the verb, with `from`, `to` and `allowed` in the
-    metadata; ABORTED (STALE_REVISION) `expected_revision` is not the task's; UNAVAILABLE (DATABASE_UNAVAILABLE) the
-    database is away. After any error nothing has been done by halves. gRPC itself answers CANCELLED, without details, to
-    a call that reaches a server in its last moment: to the caller that is as UNAVAILABLE.
+    FAILED_PRECONDITION (ILLEGAL_TRANSITION) the status does not allow the verb, with `from` and, where they apply, `to`
+    and `allowed` in the metadata; ABORTED (STALE_REVISION) `expected_revision` is not the task's; UNAVAILABLE
+    (DATABASE_UNAVAILABLE) the database is away. After any error nothing has been done by halves; after UNAVAILABLE and
+    DEADLINE_EXCEEDED all of it may have been, or may still be: a repeat with the same `request_id` is safe. gRPC itself
+    answers CANCELLED, without details, to a call that reaches a server in its last moment: to the caller that is as
+    UNAVAILABLE.
 
     Control verbs wait until their effect holds, up to the caller's deadline (10 s if there is none), and return the
     task as it then is. With `no_wait` they return as soon as the command is durably recorded. When the time runs out
@@ -110,10 +112,12 @@ class TaskServiceAsyncStub(TaskServiceStub):
     Errors carry google.rpc.Status details: ErrorInfo always (domain "taskplane", an UPPER_SNAKE reason, metadata),
     BadRequest with every bad field for INVALID_ARGUMENT, RetryInfo for UNAVAILABLE and RESOURCE_EXHAUSTED. For all
     methods: NOT_FOUND (TASK_NOT_FOUND) no such task; INVALID_ARGUMENT (INVALID_FIELDS) bad input;
-    FAILED_PRECONDITION (ILLEGAL_TRANSITION) the status does not allow the verb, with `from`, `to` and `allowed` in the
-    metadata; ABORTED (STALE_REVISION) `expected_revision` is not the task's; UNAVAILABLE (DATABASE_UNAVAILABLE) the
-    database is away. After any error nothing has been done by halves. gRPC itself answers CANCELLED, without details, to
-    a call that reaches a server in its last moment: to the caller that is as UNAVAILABLE.
+    FAILED_PRECONDITION (ILLEGAL_TRANSITION) the status does not allow the verb, with `from` and, where they apply, `to`
+    and `allowed` in the metadata; ABORTED (STALE_REVISION) `expected_revision` is not the task's; UNAVAILABLE
+    (DATABASE_UNAVAILABLE) the database is away. After any error nothing has been done by halves; after UNAVAILABLE and
+    DEADLINE_EXCEEDED all of it may have been, or may still be: a repeat with the same `request_id` is safe. gRPC itself
+    answers CANCELLED, without details, to a call that reaches a server in its last moment: to the caller that is as
+    UNAVAILABLE.
 
     Control verbs wait until their effect holds, up to the caller's deadline (10 s if there is none), and return the
     task as it then is. With `no_wait` they return as soon as the command is durably recorded. When the time runs out
@@ -184,10 +188,12 @@ class TaskServiceServicer(metaclass=abc_1.ABCMeta):
     Errors carry google.rpc.Status details: ErrorInfo always (domain "taskplane", an UPPER_SNAKE reason, metadata),
     BadRequest with every bad field for INVALID_ARGUMENT, RetryInfo for UNAVAILABLE and RESOURCE_EXHAUSTED. For all
     methods: NOT_FOUND (TASK_NOT_FOUND) no such task; INVALID_ARGUMENT (INVALID_FIELDS) bad input;
-    FAILED_PRECONDITION (ILLEGAL_TRANSITION) the status does not allow the verb, with `from`, `to` and `allowed` in the
-    metadata; ABORTED (STALE_REVISION) `expected_revision` is not the task's; UNAVAILABLE (DATABASE_UNAVAILABLE) the
-    database is away. After any error nothing has been done by halves. gRPC itself answers CANCELLED, without details, to
-    a call that reaches a server in its last moment: to the caller that is as UNAVAILABLE.
+    FAILED_PRECONDITION (ILLEGAL_TRANSITION) the status does not allow the verb, with `from` and, where they apply, `to`
+    and `allowed` in the metadata; ABORTED (STALE_REVISION) `expected_revision` is not the task's; UNAVAILABLE
+    (DATABASE_UNAVAILABLE) the database is away. After any error nothing has been done by halves; after UNAVAILABLE and
+    DEADLINE_EXCEEDED all of it may have been, or may still be: a repeat with the same `request_id` is safe. gRPC itself
+    answers CANCELLED, without details, to a call that reaches a server in its last moment: to the caller that is as
+    UNAVAILABLE.
 
     Control verbs wait until their effect holds, up to the caller's deadline (10 s if there is none), and return the
     task as it then is. With `no_wait` they return as soon as the command is durably recorded. When the time runs out

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from taskplane.gateway.errors import Refused
 from taskplane.gateway.strict_json import NotStrictJson, parse
-from taskplane.server.core.errors import DatabaseUnavailable, FieldViolation, InvalidFields
+from taskplane.server.core.errors import DatabaseSilent, FieldViolation, InvalidFields
 
 # A config of 1 MiB, in whatever way it is spaced and escaped, and room for the rest.
 MAX_BODY_BYTES = 3 * 512 * 1024
@@ -106,4 +106,4 @@ async def _timely(answering: Coroutine[Any, Any, Response]) -> Response:
     except TimeoutError as error:
         if not timer.expired():
             raise
-        raise DatabaseUnavailable from error
+        raise DatabaseSilent from error

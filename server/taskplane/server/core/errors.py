@@ -264,8 +264,15 @@ class DatabaseUnavailable(TaskplaneError):
     code = Code.UNAVAILABLE
     reason = "DATABASE_UNAVAILABLE"
 
-    def __init__(self, retry_delay_seconds: float = 1.0) -> None:
-        super().__init__("the database is not available; try again", retry_delay_seconds=retry_delay_seconds)
+    def __init__(self, message: str = "the database is not available; try again") -> None:
+        super().__init__(message, retry_delay_seconds=1.0)
+
+
+class DatabaseSilent(DatabaseUnavailable):
+    """The database has not answered for as long as the caller waits; what was asked for may be done all the same."""
+
+    def __init__(self) -> None:
+        super().__init__("the database has not answered in time; try again with the same request_id, if it was a change")
 
 
 class LeaseExpired(TaskplaneError):

@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from taskplane.server.core.errors import DatabaseUnavailable, FieldViolation, InvalidFields, TaskplaneError
+from taskplane.server.core.errors import DatabaseSilent, FieldViolation, InvalidFields, TaskplaneError
 from taskplane.server.rpc.deadlines import call_seconds
 
 log = logging.getLogger(__name__)
@@ -101,7 +101,7 @@ def _timely(behaviour: Callable[..., Any]) -> Callable[..., Any]:
         except TimeoutError as error:
             if not timer.expired():
                 raise
-            raise DatabaseUnavailable from error
+            raise DatabaseSilent from error
 
     return call
 
