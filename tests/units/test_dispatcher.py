@@ -26,7 +26,6 @@ from taskplane.server.core.unit import AttemptState, HeldAttempt
 from taskplane.server.store.store import Store
 from taskplane.server.tasks.state_manager import TaskStateManager
 from taskplane.server.units import dispatcher
-from taskplane.server.units.leases import ACCEPT_SECONDS, Leases
 from taskplane.server.units.manager import ExecutionUnitManager
 from taskplane.server.units.registry import Registry
 
@@ -320,42 +319,3 @@ async def test_a_newer_session_takes_the_place_of_the_older_and_keeps_its_tasks(
     await units.disconnect(older.session)
     assert units.unit("unit-1").session_id == newer.session.session_id, "its late end does not concern the newer one"
     await newer.says(start, Succeeded(None))
-
-
-async def test_a_silent_unit_loses_its_tasks_and_another_goes_on(
-    connect: Connect, states: TaskStateManager, registry: Registry
-) -> None:
-    silent = await connect("silent")
-    (task_id,) = await queue(states)
-    (start,) = await silent.hears(1)
-    await silent.says(start, Accepted())
-    other = await connect("other")
-    known = registry.find("silent")
-    assert known
-    leases = Leases(states, registry, lease_seconds=30)
-    known.heard_at -= 29
-    await leases.check()
-    assert known.view().current_load == 1, "it has a second left"
-    known.heard_at -= 2
-    await leases.check()
-    (again,) = await other.hears(1)
-    assert (again.task_id, again.attempt) == (task_id, 2)
-    with pytest.raises(Exception, match="silent"):
-        await silent.next()
-
-
-async def test_a_start_that_is_not_accepted_goes_to_another_unit(
-    connect: Connect, states: TaskStateManager, registry: Registry
-) -> None:
-    mute = await connect("mute")
-    (task_id,) = await queue(states)
-    await mute.hears(1)
-    other = await connect("other")
-    known = registry.find("mute")
-    assert known
-    known.running[task_id].since -= ACCEPT_SECONDS + 1
-    await Leases(states, registry, lease_seconds=30).check()
-    (drop,) = await mute.hears(1)
-    assert drop.order == DropOrder(DropReason.SUPERSEDED)
-    (start,) = await other.hears(1)
-    assert (start.task_id, start.attempt) == (task_id, 2)

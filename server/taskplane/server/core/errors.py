@@ -272,7 +272,7 @@ class DatabaseSilent(DatabaseUnavailable):
     """The database has not answered for as long as the caller waits; what was asked for may be done all the same."""
 
     def __init__(self) -> None:
-        super().__init__("the database has not answered in time; try again with the same request_id, if it was a change")
+        super().__init__("the database has not answered in time; repeat a change with its request_id")
 
 
 class LeaseExpired(TaskplaneError):

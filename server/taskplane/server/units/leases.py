@@ -6,6 +6,7 @@ nothing is taken from anybody for one lease after that.
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Iterator
 
 from taskplane.server.core import reports
 from taskplane.server.core.clock import monotonic
@@ -49,39 +50,43 @@ class Leases:
                 unit.forgive(overslept)
 
     async def check(self) -> None:
-        """Settle every unit that is silent, and every start that is not accepted."""
+        """Settle every unit that is silent, and every start that is not accepted.
+
+        All are proposed at once, so that a thousand units that are lost together need a few transactions.
+        """
         now = monotonic()
+        taken: list[Awaitable[None]] = []
         for unit in self._registry.all():
             if now - unit.heard_at > self._lease_seconds:
-                await self._lose(unit)
+                taken += self._lose(unit)
             elif unit.session:
                 unit.session.send_again(now - ACCEPT_SECONDS)
-                await self._take_unaccepted(unit, now)
+                taken += self._take_unaccepted(unit, now)
+        for outcome in await asyncio.gather(*taken, return_exceptions=True):
+            if outcome:
+                raise outcome
 
-    async def _lose(self, unit: KnownUnit) -> None:
+    def _lose(self, unit: KnownUnit) -> Iterator[Awaitable[None]]:
         if unit.session:
             log.warning("unit %s is silent for its lease of %g s", unit.record.id, self._lease_seconds)
             unit.session.link.end(LeaseExpired(unit.record.id, self._lease_seconds))
         if unit.running:
             attempts = {task_id: each.attempt for task_id, each in unit.running.items()}
             why = f"unit lost: not heard from for {self._lease_seconds:g} s"
-            await self._states.lose(unit.record.id, attempts, why)
+            yield self._states.lose(unit.record.id, attempts, why)
 
-    async def _take_unaccepted(self, unit: KnownUnit, now: float) -> None:
-        late = [
-            (task_id, each.attempt)
-            for task_id, each in unit.running.items()
-            if not each.accepted and now - each.since > ACCEPT_SECONDS
-        ]
-        for task_id, attempt in late:
-            log.warning("unit %s has not accepted attempt %s of task %s", unit.record.id, attempt, task_id)
+    def _take_unaccepted(self, unit: KnownUnit, now: float) -> Iterator[Awaitable[None]]:
+        for task_id, each in unit.running.items():
+            if each.accepted or now - each.since <= ACCEPT_SECONDS:
+                continue
+            log.warning("unit %s has not accepted attempt %s of task %s", unit.record.id, each.attempt, task_id)
             if unit.session:
                 unit.session.is_answering = False
             self._registry.slots.doubt(unit.record.id)
-            await self._take(unit, task_id, attempt)
+            yield self._take(unit.record.id, task_id, each.attempt)
 
-    async def _take(self, unit: KnownUnit, task_id: int, attempt: int) -> None:
-        speaker = Speaker(unit.record.id, attempt)
+    async def _take(self, unit_id: str, task_id: int, attempt: int) -> None:
+        speaker = Speaker(unit_id, attempt)
         try:
             await self._states.change(
                 task_id, lambda task, now: reports.not_accepted(task, speaker, now, seconds=ACCEPT_SECONDS)
