@@ -9,8 +9,8 @@ from builders import PATIENCE_SECONDS, TASK_TYPE
 from taskplane.server.core.clock import utc_now
 from taskplane.server.core.command import Command, Welcome
 from taskplane.server.core.report import Kind, Report
-from taskplane.server.core.unit import Hello, TaskTypeSupport
-from taskplane.server.units.links.stream import DrainRequest, Outgoing, StreamLink
+from taskplane.server.core.unit import DrainOrder, Hello, TaskTypeSupport
+from taskplane.server.units.links.stream import Outgoing, StreamLink
 from taskplane.server.units.manager import ExecutionUnitManager
 from taskplane.server.units.reporting import ReportDesk
 from taskplane.server.units.session import Session
@@ -37,7 +37,7 @@ class ConnectedUnit:
     welcome: Welcome
     commands: list[Command] = field(default_factory=list)
     # Came with the welcome.
-    drain: DrainRequest | None = None
+    drain: DrainOrder | None = None
 
     @classmethod
     async def connect(cls, units: ExecutionUnitManager, desk: ReportDesk, hello: Hello) -> Self:

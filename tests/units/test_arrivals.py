@@ -22,7 +22,6 @@ from taskplane.server.store.store import Store
 from taskplane.server.store.writing import WriteTransaction
 from taskplane.server.tasks.state_manager import TaskStateManager
 from taskplane.server.units.leases import ACCEPT_SECONDS, Leases
-from taskplane.server.units.links.stream import DrainRequest
 from taskplane.server.units.manager import ExecutionUnitManager
 from taskplane.server.units.registry import Registry
 
@@ -288,13 +287,13 @@ async def test_a_drain_is_asked_for_again_when_the_stream_breaks(
     await unit.says(start, Accepted())
     drain = DrainOrder(9.0, actor="alice", reason="a new disk")
     await units.drain("unit-1", drain, wait_seconds=0)
-    assert (await unit.next()).drain == DrainRequest(9.0)
+    assert (await unit.next()).drain == drain
     await units.disconnect(unit.session)
     with pytest.raises(CommandPending):
         await units.drain("unit-1", drain, wait_seconds=0.06)
     held = [HeldAttempt(task_id, 1, AttemptState.RUNNING)]
     unit = await connect(inventory=held)
-    assert unit.drain == DrainRequest(9.0)
+    assert unit.drain == drain
     assert units.unit("unit-1").draining
     await unit.says(start, Released(None, ""))
     await units.goodbye(unit.session, "")

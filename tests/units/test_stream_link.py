@@ -9,7 +9,8 @@ from taskplane.server.core.command import Welcome, control_command, dispatch_com
 from taskplane.server.core.dispatch import Dispatch
 from taskplane.server.core.errors import DropReason, ServerStopping, SessionSuperseded
 from taskplane.server.core.task import TaskStatus, Verb
-from taskplane.server.units.links.stream import Ack, DrainRequest, Outgoing, StreamLink
+from taskplane.server.core.unit import DrainOrder
+from taskplane.server.units.links.stream import Ack, Outgoing, StreamLink
 
 WELCOME = Welcome("unit-1", "session-1", 5.0, 30.0, ())
 TASK = a_task(TaskStatus.RUNNING)
@@ -66,8 +67,8 @@ async def test_acknowledgements_merge_and_never_go_back(open_link: StreamLink) -
 async def test_what_has_gone_out_does_not_go_out_again(open_link: StreamLink) -> None:
     open_link.send([START])
     open_link.acknowledge(1)
-    open_link.ask_to_drain(10.0)
-    assert await open_link.next() == Outgoing(None, [START], Ack(1, 0), DrainRequest(10.0))
+    open_link.ask_to_drain(DrainOrder(10.0))
+    assert await open_link.next() == Outgoing(None, [START], Ack(1, 0), DrainOrder(10.0))
     open_link.send([PAUSE])
     assert await open_link.next() == Outgoing(None, [PAUSE])
 

@@ -162,7 +162,7 @@ class ExecutionUnitManager:
 
     def _ask_to_drain(self, session: Session, drain: DrainOrder) -> None:
         session.draining = True
-        session.link.ask_to_drain(drain.timeout_seconds)
+        session.link.ask_to_drain(drain)
 
     def change_capacity(self, session: Session, capacity: int) -> None:
         """Take that the unit has more or fewer slots."""

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from taskplane.server.core.command import Command, Welcome
 from taskplane.server.core.errors import TaskplaneError
+from taskplane.server.core.unit import DrainOrder
 
 
 class Link(Protocol):
@@ -19,7 +20,7 @@ class Link(Protocol):
     def send_again(self, commands: Sequence[Command]) -> None:
         """Send commands that were sent, and have not been answered for long."""
 
-    def ask_to_drain(self, timeout_seconds: float | None) -> None:
+    def ask_to_drain(self, drain: DrainOrder) -> None:
         """Ask the unit to leave."""
 
     def end(self, error: TaskplaneError) -> None:

@@ -23,6 +23,7 @@ from taskplane.server.core.errors import DropReason, TaskplaneError, UnitDrained
 from taskplane.server.core.outcome import Outcome
 from taskplane.server.core.report import Accepted, Rejected
 from taskplane.server.core.task import TaskStatus
+from taskplane.server.core.unit import DrainOrder
 from taskplane.server.units.links.command_queue import CommandQueue
 from taskplane.server.units.links.http_client import Answer, NoAnswer, UnitClient
 from taskplane.server.units.links.http_polling import Polling
@@ -80,10 +81,10 @@ class HttpLink:
     def send_again(self, commands: Sequence[Command]) -> None:
         """Nothing to do: what the unit has not answered is being insisted on."""
 
-    def ask_to_drain(self, timeout_seconds: float | None) -> None:
+    def ask_to_drain(self, drain: DrainOrder) -> None:
         """Pause what is at work, and end the session when nothing is, or when the time is up."""
         self._is_draining = True
-        self._drain_within = timeout_seconds
+        self._drain_within = drain.timeout_seconds
         self._wake.set()
 
     def end(self, error: TaskplaneError) -> None:

@@ -6,14 +6,8 @@ from dataclasses import dataclass, field
 
 from taskplane.server.core.command import Command, Welcome
 from taskplane.server.core.errors import TaskplaneError
+from taskplane.server.core.unit import DrainOrder
 from taskplane.server.units.links.command_queue import CommandQueue
-
-
-@dataclass(frozen=True, slots=True)
-class DrainRequest:
-    """An operator wants the unit gone, within `timeout_seconds` if that is set."""
-
-    timeout_seconds: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +25,7 @@ class Outgoing:
     welcome: Welcome | None = None
     commands: list[Command] = field(default_factory=list)
     ack: Ack | None = None
-    drain: DrainRequest | None = None
+    drain: DrainOrder | None = None
 
 
 class StreamLink:
@@ -48,7 +42,7 @@ class StreamLink:
         self._acknowledged = 0
         self._heartbeat = 0
         self._ack_is_due = False
-        self._drain: DrainRequest | None = None
+        self._drain: DrainOrder | None = None
         self._error: TaskplaneError | None = None
         self._wake = asyncio.Event()
 
@@ -79,9 +73,9 @@ class StreamLink:
         self._ack_is_due = True
         self._wake.set()
 
-    def ask_to_drain(self, timeout_seconds: float | None) -> None:
+    def ask_to_drain(self, drain: DrainOrder) -> None:
         """Ask the unit to leave."""
-        self._drain = DrainRequest(timeout_seconds)
+        self._drain = drain
         self._wake.set()
 
     def end(self, error: TaskplaneError) -> None:
