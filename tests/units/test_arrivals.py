@@ -14,7 +14,7 @@ from stored import before_commit
 
 from taskplane.server.core import reports
 from taskplane.server.core.command import CancelOrder, DropOrder, PauseOrder, ResumeOrder, StartOrder, drop_command
-from taskplane.server.core.errors import CommandPending, DropReason, UnitInUse, UnitNotFound
+from taskplane.server.core.errors import CommandPending, DropReason, UnitInUse
 from taskplane.server.core.report import Accepted, Paused, Rejected, Released, Succeeded
 from taskplane.server.core.task import Checkpoint, Task, TaskStatus, Verb
 from taskplane.server.core.unit import AttemptState, DrainOrder, HeldAttempt, Unit
@@ -194,35 +194,6 @@ async def test_a_unit_is_not_forgotten_while_it_is_about_to_get_a_task(
             await units.delete_unit("unit-1")
     await parting
     assert units.unit("unit-1").current_load == 1
-
-
-async def test_a_unit_that_connects_while_it_is_forgotten_stays(
-    connect: Connect, units: ExecutionUnitManager, store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    unit = await connect()
-    await units.disconnect(unit.session)
-    delete_unit = store.delete_unit
-
-    async def delete_and_connect(unit_id: str) -> None:
-        await delete_unit(unit_id)
-        await connect()
-
-    monkeypatch.setattr(store, "delete_unit", delete_and_connect)
-    with pytest.raises(UnitInUse):
-        await units.delete_unit("unit-1")
-    assert units.unit("unit-1").session_id
-    assert await store.get_unit("unit-1")
-
-
-async def test_a_unit_that_nobody_needs_is_forgotten(
-    connect: Connect, units: ExecutionUnitManager, store: Store
-) -> None:
-    unit = await connect()
-    await units.disconnect(unit.session)
-    await units.delete_unit("unit-1")
-    assert await store.get_unit("unit-1") is None
-    with pytest.raises(UnitNotFound):
-        units.unit("unit-1")
 
 
 async def test_what_is_held_for_a_resume_that_is_refused_is_dropped(

@@ -13,8 +13,9 @@ from typing import Any
 from taskplane.gateway.server import HttpServer
 from taskplane.gateway.services import Services
 from taskplane.server.config import ServerConfig, masked
+from taskplane.server.core.clock import utc_now
 from taskplane.server.core.endpoint import Endpoints
-from taskplane.server.core.errors import DatabaseUnavailable, ServerStopping, TaskplaneError
+from taskplane.server.core.errors import ServerStopping, TaskplaneError
 from taskplane.server.core.retry import RetryPolicy
 from taskplane.server.observability import logs
 from taskplane.server.rpc.operations_service import OperationsServicer
@@ -29,7 +30,7 @@ from taskplane.server.store.store import Store
 from taskplane.server.tasks.answers import Answers
 from taskplane.server.tasks.group_commit import GroupCommit
 from taskplane.server.tasks.live import LiveAttempts
-from taskplane.server.tasks.maintenance import Maintenance
+from taskplane.server.tasks.maintenance import Maintenance, repeat
 from taskplane.server.tasks.state_manager import TaskStateManager
 from taskplane.server.tasks.watch import WatchHub
 from taskplane.server.units.callbacks import Callbacks
@@ -45,6 +46,8 @@ log = logging.getLogger("taskplane.server")
 
 # How often the connected units' heartbeats are stored.
 HEARTBEATS_STORED_SECONDS = 5.0
+# How often units that are away for longer than the retention are looked for.
+UNITS_PURGED_SECONDS = 60.0
 
 
 class CannotStart(Exception):
@@ -138,9 +141,11 @@ class Server:
             self._http_units.look_for_lost(),
             maintenance.expire_for_ever(),
             maintenance.purge_for_ever(),
-            self._store_heartbeats(),
+            repeat(HEARTBEATS_STORED_SECONDS, self._units.save_heartbeats),
         ):
             self._run(part)
+        if retention:
+            self._run(repeat(UNITS_PURGED_SECONDS, lambda: self._units.forget_absent(utc_now() - retention)))
 
     async def stop(self) -> None:
         """Stop in order, so that nothing that was promised is lost."""
@@ -197,14 +202,6 @@ class Server:
             await self._rpc.stop(0)  # a server that is left serving spoils the end of the process
             raise CannotStart(str(error)) from error
         return address
-
-    async def _store_heartbeats(self) -> None:
-        while True:
-            await asyncio.sleep(HEARTBEATS_STORED_SECONDS)
-            try:
-                await self._units.save_heartbeats()
-            except DatabaseUnavailable as error:
-                log.warning("heartbeats are not stored: %s", error.message)
 
     async def _store_last_news(self) -> None:
         try:

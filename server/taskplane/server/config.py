@@ -70,7 +70,8 @@ class ServerConfig(BaseSettings):
     # How long a unit may take for a pause (then it is reported as overdue) and a cancel (then it is forced).
     pause_seconds: float = Field(default=30.0, gt=0, le=24 * 3600)
     cancel_seconds: float = Field(default=30.0, gt=0, le=24 * 3600)
-    # Finished tasks are deleted, with their history, after so many days; 0 keeps them for ever.
+    # Finished tasks are deleted, with their history, after so many days, and units that have been away for as long; 0
+    # keeps them for ever.
     retention_days: float = Field(default=0.0, ge=0, le=36500)
 
     # The requirements' way to name a MySQL database. They count if no URL is given.

@@ -30,11 +30,11 @@ class Maintenance:
 
     async def expire_for_ever(self) -> None:
         """Apply time limits twice a second."""
-        await _repeat(EXPIRE_SECONDS, self.expire)
+        await repeat(EXPIRE_SECONDS, self.expire)
 
     async def purge_for_ever(self) -> None:
         """Delete what is old once a minute."""
-        await _repeat(PURGE_SECONDS, self.purge)
+        await repeat(PURGE_SECONDS, self.purge)
 
     async def expire(self) -> None:
         """Apply all time limits that have expired."""
@@ -54,7 +54,8 @@ class Maintenance:
         await self._store.forget_requests(now - REQUESTS_KEPT)
 
 
-async def _repeat(seconds: float, job: Callable[[], Awaitable[None]]) -> None:
+async def repeat(seconds: float, job: Callable[[], Awaitable[None]]) -> None:
+    """Do a job every so often, until the server stops; what the database is away for is done the next time."""
     while True:
         await asyncio.sleep(seconds)
         try:

@@ -5,7 +5,9 @@ import logging
 import secrets
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from taskplane.server.core.clock import monotonic, utc_now
 from taskplane.server.core.command import (
@@ -221,6 +223,17 @@ class ExecutionUnitManager:
             await self._store.save_units([unit.view()])
             raise _in_use(unit, "it has connected meanwhile")
         self._registry.remove(unit_id)
+
+    async def forget_absent(self, unseen_since: datetime) -> None:
+        """Forget the units with a stream that have not been connected since then, and have no RUNNING task.
+
+        Who comes back is taken on as before. Those that are driven over HTTP were registered, and stay.
+        """
+        for unit in self._registry.all():
+            if unit.is_gone and not unit.record.endpoint and unit.last_seen < unseen_since:
+                # It may have come back, or have been forgotten, while another one was.
+                with suppress(UnitInUse, UnitNotFound):
+                    await self.delete_unit(unit.record.id)
 
     def _check_unused(self, unit: KnownUnit) -> None:
         if unit.session and not unit.record.endpoint:

@@ -68,6 +68,11 @@ class KnownUnit:
         """Whether it is not connected and has nothing left."""
         return self.session is None and not self.running
 
+    @property
+    def last_seen(self) -> datetime:
+        """When it was last heard from, also by an earlier server."""
+        return self.last_heartbeat or self.record.last_heartbeat or self.record.updated_at
+
     def runs(self, task_id: int, attempt: int) -> bool:
         """Whether the attempt is at work here."""
         running = self.running.get(task_id)
