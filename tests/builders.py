@@ -5,8 +5,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from taskplane.server.core.fence import Speaker
 from taskplane.server.core.placement import Offer
-from taskplane.server.core.reports import Speaker
 from taskplane.server.core.task import TRANSITIONS, Checkpoint, PendingCommand, Task, TaskStatus, Transition, Verb
 from taskplane.server.core.unit import TaskTypeSupport, Unit
 from taskplane.server.core.verbs import Ask

@@ -8,8 +8,8 @@ from builders import PATIENCE_SECONDS, TASK_TYPE
 
 from taskplane.server.core.clock import utc_now
 from taskplane.server.core.command import Command, Welcome
-from taskplane.server.core.report import Kind, Report
 from taskplane.server.core.unit import DrainOrder, Hello, TaskTypeSupport
+from taskplane.server.core.unit_report import Report, ReportKind
 from taskplane.server.units.links.stream import Outgoing, StreamLink
 from taskplane.server.units.manager import ExecutionUnitManager
 from taskplane.server.units.reporting import ReportDesk
@@ -61,7 +61,7 @@ class ConnectedUnit:
         async with asyncio.timeout(PATIENCE_SECONDS):
             return await self.link.next()
 
-    async def says(self, command: Command, kind: Kind) -> None:
+    async def says(self, command: Command, kind: ReportKind) -> None:
         """Report on the attempt that a command is about; returns when it is durable."""
         report = Report(
             sequence=0,

@@ -12,10 +12,11 @@ from builders import ALICE, a_checkpoint, an_offer
 from taskplane.server.core import reports, verbs
 from taskplane.server.core.change import Change
 from taskplane.server.core.dispatch import dispatched
+from taskplane.server.core.fence import Speaker
 from taskplane.server.core.placement import Assignment
-from taskplane.server.core.reports import Failure, RejectReason, Speaker
 from taskplane.server.core.retry import RetryPolicy
 from taskplane.server.core.task import Task, TaskStatus, Verb
+from taskplane.server.core.unit_report import Failure, RejectReason
 from taskplane.server.core.verbs import NewCommand
 
 # Retries without a wait keep walks through the table short.

@@ -75,6 +75,18 @@ def test_a_stall_counts_from_the_last_sign_of_work_and_is_retried(sign: dict[str
     assert retry.to_status is PENDING
 
 
+@pytest.mark.parametrize(("verb", "to"), [(Verb.PAUSE, PAUSED), (Verb.CANCEL, CANCELLED)])
+def test_what_was_asked_of_a_stalled_task_holds(verb: Verb, to: TaskStatus) -> None:
+    task = a_task(RUNNING, limits=Limits(stall_timeout=SECONDS_10), pending_command=a_command(verb))
+    change = expired(task, at(10), AT_ONCE)
+    (step,) = change.steps
+    assert (step.task.status, step.task.pending_command) == (to, None)
+    assert step.taken_from_unit, "the unit must be told to drop it"
+    assert step.transition
+    assert step.transition.changed_by == "bob"
+    assert Expiry.STALL in step.transition.reason
+
+
 def test_a_cancel_is_forced_at_its_deadline() -> None:
     for status in (RUNNING, PAUSED):
         task = a_task(status, pending_command=a_command(Verb.CANCEL, deadline=at(10)))

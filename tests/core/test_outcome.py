@@ -7,9 +7,17 @@ from builders import NOW, a_task
 
 from taskplane.server.core.change import Change
 from taskplane.server.core.outcome import Outcome, fraction, kinds
-from taskplane.server.core.report import Cancelled, CheckpointMade, Failed, Paused, ProgressMade, Released, Succeeded
-from taskplane.server.core.reports import Failure
 from taskplane.server.core.task import Checkpoint, Progress, TaskStatus
+from taskplane.server.core.unit_report import (
+    Cancelled,
+    CheckpointMade,
+    Failed,
+    Failure,
+    Paused,
+    ProgressMade,
+    Released,
+    Succeeded,
+)
 
 CHECKPOINT = Checkpoint(0, 7, NOW, {"row": 1})
 PROGRESS = Progress(0.5, "half", NOW)

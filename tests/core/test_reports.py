@@ -10,9 +10,10 @@ from deeds import AT_ONCE, REPORTS
 from taskplane.server.core import reports
 from taskplane.server.core.change import SERVER, Change
 from taskplane.server.core.errors import DropReason, StaleAttempt
-from taskplane.server.core.reports import Failure, RejectReason, Speaker, drop_reason
+from taskplane.server.core.fence import Speaker, drop_reason
 from taskplane.server.core.retry import RetryPolicy
 from taskplane.server.core.task import Progress, Task, TaskStatus, Transition, Verb
+from taskplane.server.core.unit_report import Failure, RejectReason
 
 PENDING, RUNNING, SUCCESS, FAILED, PAUSED, CANCELLED = TaskStatus
 

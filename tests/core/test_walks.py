@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from taskplane.server.core.change import Change
 from taskplane.server.core.errors import IllegalTransition, StaleAttempt
+from taskplane.server.core.fence import Speaker
 from taskplane.server.core.limits import expired
-from taskplane.server.core.reports import Speaker
 from taskplane.server.core.task import TRANSITIONS, Limits, Task, TaskStatus, Verb
 
 Deed = Callable[[Task, datetime], Change]

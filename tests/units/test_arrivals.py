@@ -15,9 +15,10 @@ from stored import before_commit
 from taskplane.server.core import reports
 from taskplane.server.core.command import CancelOrder, DropOrder, PauseOrder, ResumeOrder, StartOrder, drop_command
 from taskplane.server.core.errors import CommandPending, DropReason, UnitInUse
-from taskplane.server.core.report import Accepted, Paused, Rejected, Released, Succeeded
+from taskplane.server.core.fence import Speaker
 from taskplane.server.core.task import Checkpoint, Task, TaskStatus, Verb
 from taskplane.server.core.unit import AttemptState, DrainOrder, HeldAttempt, Unit
+from taskplane.server.core.unit_report import Accepted, Paused, Rejected, Released, Succeeded
 from taskplane.server.store.store import Store
 from taskplane.server.store.writing import WriteTransaction
 from taskplane.server.tasks.state_manager import TaskStateManager
@@ -228,7 +229,7 @@ async def test_a_task_that_is_over_is_held_by_nobody(
     unit = await connect()
     task_id = await paused(unit, states, registry)
     cancelled = await states.change(
-        task_id, lambda task, now: reports.cancelled(task, reports.Speaker("unit-1", 1), now, message="")
+        task_id, lambda task, now: reports.cancelled(task, Speaker("unit-1", 1), now, message="")
     )
     assert not registry.is_held(cancelled)
     known = registry.find("unit-1")

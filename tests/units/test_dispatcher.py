@@ -19,10 +19,10 @@ from taskplane.server.core.command import (
     VerdictAction,
 )
 from taskplane.server.core.errors import DropReason
-from taskplane.server.core.report import Accepted, Paused, Rejected, Released, Succeeded
 from taskplane.server.core.reports import REJECTED_START_DELAY
 from taskplane.server.core.task import Task, TaskStatus, Verb
 from taskplane.server.core.unit import AttemptState, HeldAttempt
+from taskplane.server.core.unit_report import Accepted, Paused, Rejected, Released, Succeeded
 from taskplane.server.store.store import Store
 from taskplane.server.tasks.state_manager import TaskStateManager
 from taskplane.server.units import dispatcher

@@ -8,8 +8,8 @@ from connected_unit import ConnectedUnit
 
 from taskplane.server.core.command import DropOrder
 from taskplane.server.core.errors import DropReason
-from taskplane.server.core.report import Accepted
 from taskplane.server.core.task import TaskStatus
+from taskplane.server.core.unit_report import Accepted
 from taskplane.server.store.store import Store
 from taskplane.server.tasks.batch import Committed
 from taskplane.server.tasks.group_commit import GroupCommit

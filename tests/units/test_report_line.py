@@ -16,8 +16,8 @@ from taskplane.server.core.errors import (
     StaleAttempt,
     TaskNotFound,
 )
-from taskplane.server.core.report import Accepted, Cancelled, Kind, Paused, Report, Succeeded
 from taskplane.server.core.task import TaskStatus
+from taskplane.server.core.unit_report import Accepted, Cancelled, Paused, Report, ReportKind, Succeeded
 from taskplane.server.store.store import Store
 from taskplane.server.tasks.group_commit import GroupCommit
 from taskplane.server.tasks.live import LiveAttempts
@@ -94,7 +94,7 @@ async def running(line: ReportLine, monkeypatch: pytest.MonkeyPatch) -> AsyncIte
     await asyncio.gather(running, return_exceptions=True)
 
 
-def a_report(sequence: int, kind: Kind = DONE, *, about: str = "start") -> Report:
+def a_report(sequence: int, kind: ReportKind = DONE, *, about: str = "start") -> Report:
     """Return a report on a task of its own, whose id is the sequence."""
     return Report(sequence, sequence, 1, f"{about}-{sequence}-1", NOW, kind)
 

@@ -9,8 +9,8 @@ from connected_unit import ConnectedUnit
 
 from taskplane.server.core.command import Command
 from taskplane.server.core.errors import DatabaseUnavailable
-from taskplane.server.core.report import Accepted, CheckpointMade, Kind, Report, Succeeded
 from taskplane.server.core.task import TaskStatus
+from taskplane.server.core.unit_report import Accepted, CheckpointMade, Report, ReportKind, Succeeded
 from taskplane.server.store.store import Store
 from taskplane.server.store.transactions import UnderWay
 from taskplane.server.store.writing import WriteTransaction
@@ -72,7 +72,7 @@ def outage(store: Store, monkeypatch: pytest.MonkeyPatch) -> Outage:
     return outage
 
 
-def reports(start: Command, first: int, *kinds: Kind) -> list[Report]:
+def reports(start: Command, first: int, *kinds: ReportKind) -> list[Report]:
     """Return reports on an attempt, numbered from the first."""
     return [
         Report(sequence, start.task_id, start.attempt, start.command_id, NOW, kind)

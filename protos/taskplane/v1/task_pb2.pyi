@@ -499,7 +499,9 @@ class TaskLimits(message.Message):
 
     @builtins.property
     def stall_timeout(self) -> duration_pb2.Duration:
-        """Longest time RUNNING without a progress report or checkpoint. Expired: FAILED, and retried as after a failure."""
+        """Longest time RUNNING without a progress report or checkpoint. Expired: as if the unit were lost, so FAILED, and
+        retried as after a failure; a pending pause or cancel has its effect instead.
+        """
 
     def __init__(
         self,

@@ -57,6 +57,19 @@ class Change:
         )
         return self._plus(Step(after, transition, taken_from_unit=taken_from_unit))
 
+    def cancel(self, *, now: datetime, by: str, reason: str, taken_from_unit: bool = False) -> Self:
+        """Add the end of the task by a cancel: nothing is pending or queued any more."""
+        return self.move(
+            TaskStatus.CANCELLED,
+            now=now,
+            by=by,
+            reason=reason,
+            taken_from_unit=taken_from_unit,
+            pending_command=None,
+            queued_at=None,
+            queued_command_id="",
+        )
+
     def edit(self, *, now: datetime, note: str = "", **changes: Any) -> Self:
         """Add a change of anything but the status."""
         return self._plus(Step(self.task.but(updated_at=now, **changes), note=note))

@@ -10,7 +10,8 @@ from datetime import datetime
 from taskplane.server.core.change import Change
 from taskplane.server.core.command import Command, Verdict, VerdictAction, control_command
 from taskplane.server.core.dispatch import Dispatch
-from taskplane.server.core.reports import Speaker, drop_reason, lost, not_begun
+from taskplane.server.core.fence import Speaker, drop_reason
+from taskplane.server.core.reports import lost, not_begun
 from taskplane.server.core.retry import RetryPolicy
 from taskplane.server.core.task import PendingCommand, Task, TaskStatus
 from taskplane.server.core.unit import AttemptState, HeldAttempt
@@ -107,6 +108,4 @@ def _awaits_resume(task: Task, held: HeldAttempt) -> bool:
 def _cancelled_unheld(task: Task, pending: PendingCommand, now: datetime) -> Change:
     """Finish a cancel that waited for a unit that no longer holds the task."""
     reason = pending.reason or "cancelled"
-    return Change(task).move(
-        TaskStatus.CANCELLED, now=now, by=pending.actor, reason=reason, pending_command=None, queued_at=None
-    )
+    return Change(task).cancel(now=now, by=pending.actor, reason=reason)

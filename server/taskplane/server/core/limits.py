@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from taskplane.server.core.change import SERVER, Change
-from taskplane.server.core.reports import retried
+from taskplane.server.core.reports import as_was_asked, retried
 from taskplane.server.core.retry import RetryPolicy
 from taskplane.server.core.task import NO_LIMITS, Task, TaskStatus, Verb
 
@@ -48,24 +48,14 @@ def _applied(task: Task, expiry: Expiry, now: datetime, policy: RetryPolicy) -> 
         case Expiry.CANCEL_DEADLINE:
             return _forced_cancel(task, now)
         case Expiry.STALL:
-            failed = _failed(task, now, f"{Expiry.STALL} for {_seconds(task.limits.stall_timeout)} s")
-            return retried(failed, now, policy, None)
+            return _stalled(task, now, policy)
         case Expiry.RUN_BUDGET:
             return _failed(task, now, f"{Expiry.RUN_BUDGET}: {_seconds(task.limits.run_budget)} s")
         case _ if task.status is TaskStatus.RUNNING:
             return _failed(task, now, expiry)
         case _:
             # The table knows no way from PENDING or PAUSED to FAILED: what never ran is cancelled.
-            return Change(task).move(
-                TaskStatus.CANCELLED,
-                now=now,
-                by=SERVER,
-                reason=expiry,
-                queued_at=None,
-                queued_command_id="",
-                pending_command=None,
-                taken_from_unit=True,
-            )
+            return Change(task).cancel(now=now, by=SERVER, reason=expiry, taken_from_unit=True)
 
 
 def _expiries(task: Task) -> Iterator[tuple[Expiry, datetime]]:
@@ -110,16 +100,13 @@ def _forced_cancel(task: Task, now: datetime) -> Change:
     by = task.pending_command.actor if task.pending_command else SERVER
     asked = task.pending_command.reason if task.pending_command else ""
     reason = "; ".join(part for part in (asked, Expiry.CANCEL_DEADLINE) if part)
-    return Change(task).move(
-        TaskStatus.CANCELLED,
-        now=now,
-        by=by,
-        reason=reason,
-        pending_command=None,
-        queued_at=None,
-        queued_command_id="",
-        taken_from_unit=True,
-    )
+    return Change(task).cancel(now=now, by=by, reason=reason, taken_from_unit=True)
+
+
+def _stalled(task: Task, now: datetime, policy: RetryPolicy) -> Change:
+    """Treat it as lost: a pending pause or cancel has its effect, else another attempt may do better."""
+    why = f"{Expiry.STALL} for {_seconds(task.limits.stall_timeout)} s"
+    return as_was_asked(task, now, why) or retried(_failed(task, now, why), now, policy, None)
 
 
 def _failed(task: Task, now: datetime, why: str) -> Change:

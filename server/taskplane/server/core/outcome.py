@@ -8,18 +8,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from taskplane.server.core.report import (
+from taskplane.server.core.task import Checkpoint, Json, Progress, TaskStatus
+from taskplane.server.core.unit_report import (
     Cancelled,
     CheckpointMade,
     Failed,
-    Kind,
+    Failure,
     Paused,
     ProgressMade,
     Released,
+    ReportKind,
     Succeeded,
 )
-from taskplane.server.core.reports import Failure
-from taskplane.server.core.task import Checkpoint, Json, Progress, TaskStatus
 
 MAX_MESSAGE = 1000
 MAX_ERROR_MESSAGE = 10_000
@@ -55,7 +55,7 @@ def fraction(progress: float) -> float:
     raise ValueError(f"is {progress}; must be a fraction from 0 to 1, or a percentage up to 100")
 
 
-def kinds(outcome: Outcome, attempt: int, now: datetime) -> Iterator[Kind]:
+def kinds(outcome: Outcome, attempt: int, now: datetime) -> Iterator[ReportKind]:
     """Yield the reports that an outcome stands for, in order. Raises ValueError for progress that is none."""
     checkpoint = None if outcome.checkpoint is None else Checkpoint(0, attempt, now, outcome.checkpoint)
     progress = _progress(outcome, now)

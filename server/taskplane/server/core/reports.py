@@ -1,62 +1,21 @@
 """What each report of a unit does to a task, and what becomes of one whose unit is gone.
 
-Pure, like `verbs`. Every function first asks the fence: what is said in the name of an attempt that is not the task's
-current one, or of a task that is over, raises StaleAttempt and changes nothing. A repeat of what already holds
-changes nothing either.
+Pure, like `verbs`. Every function first asks the fence, which raises StaleAttempt. A repeat of what already holds
+changes nothing.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Literal
 
 from taskplane.server.core.change import SERVER, Change
-from taskplane.server.core.errors import DropReason, StaleAttempt
+from taskplane.server.core.fence import Speaker, fence, fence_running
 from taskplane.server.core.retry import RetryPolicy
 from taskplane.server.core.task import Checkpoint, Json, PendingCommand, Progress, Task, TaskStatus, Verb
 from taskplane.server.core.unit import DrainOrder
+from taskplane.server.core.unit_report import Failure, RejectReason
 
 # A start that a unit refused is offered again after so long, so that a unit that refuses all does not spin.
 REJECTED_START_DELAY = timedelta(seconds=1)
-
-
-# Why a unit refuses; see taskplane/v1/execution_unit_control.proto.
-RejectReason = Literal["UNKNOWN_ATTEMPT", "UNKNOWN_TASK_TYPE", "NO_SLOT", "UNSUPPORTED", "DRAINING", "OTHER"]
-
-
-@dataclass(frozen=True, slots=True)
-class Speaker:
-    """In whose name something is reported: a unit and an attempt."""
-
-    unit_id: str
-    attempt: int
-
-    @property
-    def name(self) -> str:
-        """As `changed_by` shows it."""
-        return f"unit:{self.unit_id}"
-
-
-def drop_reason(task: Task | None, speaker: Speaker) -> DropReason | None:
-    """Tell why the speaker has no say any more, or None if it has."""
-    if task is None:
-        return DropReason.DELETED
-    if task.attempt != speaker.attempt or task.execution_unit_id != speaker.unit_id:
-        return DropReason.SUPERSEDED
-    match task.status:
-        case TaskStatus.RUNNING | TaskStatus.PAUSED:
-            return None
-        case TaskStatus.CANCELLED:
-            return DropReason.CANCELLED
-        case TaskStatus.SUCCESS | TaskStatus.FAILED:
-            return DropReason.FINISHED
-        case TaskStatus.PENDING:
-            return DropReason.SUPERSEDED
-
-
-def fence(task: Task, speaker: Speaker) -> None:
-    """Raise StaleAttempt if the speaker has no say any more."""
-    if reason := drop_reason(task, speaker):
-        raise StaleAttempt(task.id, speaker.attempt, reason)
 
 
 def checkpointed(task: Task, speaker: Speaker, now: datetime, *, checkpoint: Checkpoint) -> Change:
@@ -115,7 +74,7 @@ def released(  # noqa: PLR0913  (whose, when, what, and who has asked for it)
     match _pending(task):
         case Verb.CANCEL:
             by, reason = _who_asked(task, Verb.CANCEL, SERVER, "cancelled")
-            return change.move(TaskStatus.CANCELLED, now=now, by=by, reason=reason, pending_command=None)
+            return change.cancel(now=now, by=by, reason=reason)
         case Verb.PAUSE:
             return change
         case _:
@@ -124,7 +83,7 @@ def released(  # noqa: PLR0913  (whose, when, what, and who has asked for it)
 
 def succeeded(task: Task, speaker: Speaker, now: datetime, *, result: Json | None) -> Change:
     """RUNNING → SUCCESS."""
-    _fence_running(task, speaker)
+    fence_running(task, speaker)
     progress = replace(task.progress, fraction=1.0, reported_at=now) if task.progress else None
     return Change(task).move(
         TaskStatus.SUCCESS,
@@ -138,19 +97,9 @@ def succeeded(task: Task, speaker: Speaker, now: datetime, *, result: Json | Non
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why an attempt failed and what may be done about it."""
-
-    message: str
-    not_retryable: bool = False
-    retry_delay: timedelta | None = None
-    checkpoint: Checkpoint | None = None
-
-
 def failed(task: Task, speaker: Speaker, now: datetime, *, failure: Failure, policy: RetryPolicy) -> Change:
     """RUNNING → FAILED, and on to PENDING if a retry is left and may help."""
-    _fence_running(task, speaker)
+    fence_running(task, speaker)
     change = Change(task).store(failure.checkpoint)
     change = change.move(
         TaskStatus.FAILED,
@@ -170,39 +119,13 @@ def cancelled(task: Task, speaker: Speaker, now: datetime, *, message: str) -> C
     fence(task, speaker)
     by, reason = _who_asked(task, Verb.CANCEL, speaker.name, "cancelled by the unit")
     reason = f"{reason}; {message}" if message else reason
-    return Change(task).move(
-        TaskStatus.CANCELLED,
-        now=now,
-        by=by,
-        reason=reason,
-        pending_command=None,
-        queued_at=None,
-        queued_command_id="",
-    )
+    return Change(task).cancel(now=now, by=by, reason=reason)
 
 
 def start_rejected(task: Task, speaker: Speaker, now: datetime, *, message: str) -> Change:
     """RUNNING → FAILED → PENDING: the unit did not take the attempt on. No retry is counted."""
-    _fence_running(task, speaker)
-    why = f"the unit refused: {message}"
-    if settled := _as_was_asked(task, now, why):
-        return settled
-    change = Change(task).move(TaskStatus.FAILED, now=now, by=speaker.name, reason=why)
-    return _queued_again(change, now, "refused by a unit")
-
-
-def _queued_again(change: Change, now: datetime, why: str) -> Change:
-    return change.move(
-        TaskStatus.PENDING,
-        now=now,
-        by=SERVER,
-        reason="queued again, no retry counted",
-        queued_at=now,
-        queued_by=SERVER,
-        queued_reason=why,
-        not_before=now + REJECTED_START_DELAY,
-        pending_command=None,
-    )
+    fence_running(task, speaker)
+    return _given_up(task, now, by=speaker.name, why=f"the unit refused: {message}", queued_as="refused by a unit")
 
 
 def command_rejected(  # noqa: PLR0913  (all that a refusal says)
@@ -222,14 +145,11 @@ def command_rejected(  # noqa: PLR0913  (all that a refusal says)
 
 def not_accepted(task: Task, speaker: Speaker, now: datetime, *, seconds: float) -> Change:
     """RUNNING → FAILED → PENDING: the unit has not answered the start. No retry is counted; the unit must drop it."""
-    _fence_running(task, speaker)
+    fence_running(task, speaker)
     if task.accepted_at:
         return Change(task)
     why = f"{speaker.name} did not accept it within {seconds:g} s"
-    if settled := _as_was_asked(task, now, why):
-        return settled
-    change = Change(task).move(TaskStatus.FAILED, now=now, by=SERVER, reason=why, taken_from_unit=True)
-    return _queued_again(change, now, "not accepted by a unit")
+    return _given_up(task, now, by=SERVER, why=why, queued_as="not accepted by a unit")
 
 
 def not_begun(task: Task, speaker: Speaker, now: datetime, *, why: str) -> Change:
@@ -237,12 +157,9 @@ def not_begun(task: Task, speaker: Speaker, now: datetime, *, why: str) -> Chang
 
     It may have begun all the same, so the start is not sent again: an attempt is executed once. No retry is counted.
     """
-    _fence_running(task, speaker)
+    fence_running(task, speaker)
     why = f"{why}, without having accepted it"
-    if settled := _as_was_asked(task, now, why):
-        return settled
-    change = Change(task).move(TaskStatus.FAILED, now=now, by=SERVER, reason=why, taken_from_unit=True)
-    return _queued_again(change, now, "not begun")
+    return _given_up(task, now, by=SERVER, why=why, queued_as="not begun")
 
 
 def lost(task: Task, speaker: Speaker, now: datetime, *, why: str, policy: RetryPolicy) -> Change:
@@ -250,8 +167,8 @@ def lost(task: Task, speaker: Speaker, now: datetime, *, why: str, policy: Retry
 
     What was asked for holds: a pending cancel makes it CANCELLED, a pending pause PAUSED at the last checkpoint.
     """
-    _fence_running(task, speaker)
-    if settled := _as_was_asked(task, now, why):
+    fence_running(task, speaker)
+    if settled := as_was_asked(task, now, why):
         return settled
     moved = Change(task).move(
         TaskStatus.FAILED, now=now, by=SERVER, reason=why, error_message=why, taken_from_unit=True
@@ -259,7 +176,7 @@ def lost(task: Task, speaker: Speaker, now: datetime, *, why: str, policy: Retry
     return retried(moved, now, policy, None)
 
 
-def _as_was_asked(task: Task, now: datetime, why: str) -> Change | None:
+def as_was_asked(task: Task, now: datetime, why: str) -> Change | None:
     """Give a pending pause or cancel its effect, now that no unit stands in its way; None if there is none."""
     pending = task.pending_command
     if pending is None:
@@ -267,6 +184,24 @@ def _as_was_asked(task: Task, now: datetime, why: str) -> Change | None:
     to = TaskStatus.CANCELLED if pending.verb is Verb.CANCEL else TaskStatus.PAUSED
     reason = f"{pending.reason or f'{pending.verb.lower()} requested'}; {why}"
     return Change(task).move(to, now=now, by=pending.actor, reason=reason, pending_command=None, taken_from_unit=True)
+
+
+def _given_up(task: Task, now: datetime, *, by: str, why: str, queued_as: str) -> Change:
+    """Take an attempt away that has not begun, as far as anybody knows; what was asked for holds, as in `lost`."""
+    if settled := as_was_asked(task, now, why):
+        return settled
+    change = Change(task).move(TaskStatus.FAILED, now=now, by=by, reason=why, taken_from_unit=by == SERVER)
+    return change.move(
+        TaskStatus.PENDING,
+        now=now,
+        by=SERVER,
+        reason="queued again, no retry counted",
+        queued_at=now,
+        queued_by=SERVER,
+        queued_reason=queued_as,
+        not_before=now + REJECTED_START_DELAY,
+        pending_command=None,
+    )
 
 
 def retried(change: Change, now: datetime, policy: RetryPolicy, delay: timedelta | None) -> Change:
@@ -286,12 +221,6 @@ def retried(change: Change, now: datetime, policy: RetryPolicy, delay: timedelta
         queued_reason="",
         not_before=now + wait,
     )
-
-
-def _fence_running(task: Task, speaker: Speaker) -> None:
-    fence(task, speaker)
-    if task.status is not TaskStatus.RUNNING:
-        raise StaleAttempt(task.id, speaker.attempt, DropReason.SUPERSEDED)
 
 
 def _pending(task: Task) -> Verb | None:

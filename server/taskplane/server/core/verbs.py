@@ -110,14 +110,7 @@ def cancel(task: Task, ask: Ask, now: datetime, *, command: NewCommand, is_held:
         case TaskStatus.PAUSED if is_held(task):
             return _record_cancel(task, ask, now, command)
         case TaskStatus.PENDING | TaskStatus.PAUSED:
-            return Change(task).move(
-                TaskStatus.CANCELLED,
-                now=now,
-                by=ask.actor,
-                reason=ask.reason or "cancelled",
-                queued_at=None,
-                queued_command_id="",
-            )
+            return Change(task).cancel(now=now, by=ask.actor, reason=ask.reason or "cancelled")
         case _:
             raise illegal(task, TaskStatus.CANCELLED, "cancel")
 

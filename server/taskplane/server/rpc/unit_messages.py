@@ -20,22 +20,23 @@ from taskplane.server.core.command import (
 )
 from taskplane.server.core.dispatch import Dispatch
 from taskplane.server.core.errors import DropReason, ProtocolVersionUnsupported
-from taskplane.server.core.report import (
+from taskplane.server.core.task import Checkpoint, Progress
+from taskplane.server.core.unit import MAX_UNIT_ID, AttemptState, HeldAttempt, Hello, TaskTypeSupport
+from taskplane.server.core.unit_report import (
     Accepted,
     Cancelled,
     CheckpointMade,
     Failed,
-    Kind,
+    Failure,
     Paused,
     ProgressMade,
     Rejected,
+    RejectReason,
     Released,
     Report,
+    ReportKind,
     Succeeded,
 )
-from taskplane.server.core.reports import Failure, RejectReason
-from taskplane.server.core.task import Checkpoint, Progress
-from taskplane.server.core.unit import MAX_UNIT_ID, AttemptState, HeldAttempt, Hello, TaskTypeSupport
 from taskplane.server.rpc.messages import checkpoint_message, seconds_message
 from taskplane.server.rpc.structs import NotJson, fill_struct, json_of
 from taskplane.server.rpc.validation import Checker
@@ -138,7 +139,7 @@ def read_report(message: pb.Report, now: datetime, field: str = "reports") -> Re
     return Report(message.sequence, task_id, message.attempt, command_id, now, kind)
 
 
-def _kind(check: Checker, message: pb.Report, now: datetime) -> Kind:
+def _kind(check: Checker, message: pb.Report, now: datetime) -> ReportKind:
     name = message.WhichOneof("kind")
     if name is None:
         check.refuse("kind", "is required, and must be one that this server knows")
@@ -153,7 +154,7 @@ def _kind(check: Checker, message: pb.Report, now: datetime) -> Kind:
 
 def _known_kind(  # noqa: PLR0911  (one line a kind)
     check: Checker, name: str, message: pb.Report, now: datetime
-) -> Kind:
+) -> ReportKind:
     attempt = message.attempt
     match name:
         case "succeeded":

@@ -8,9 +8,10 @@ from taskplane.server.core.change import Change
 from taskplane.server.core.command import Command, Verdict
 from taskplane.server.core.dispatch import Dispatch
 from taskplane.server.core.errors import FieldViolation, InvalidFields
+from taskplane.server.core.fence import Speaker, drop_reason
 from taskplane.server.core.inventory import Reconciliation, as_recorded
 from taskplane.server.core.limits import expired, next_expiry
-from taskplane.server.core.reports import Speaker, drop_reason, lost, not_begun
+from taskplane.server.core.reports import lost, not_begun
 from taskplane.server.core.retry import RetryPolicy
 from taskplane.server.core.task import Checkpoint, Json, Limits, Task, TaskStatus, Transition
 from taskplane.server.core.unit import HeldAttempt

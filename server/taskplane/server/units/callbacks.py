@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from taskplane.server.core.clock import utc_now
 from taskplane.server.core.command import Verdict, VerdictAction, start_id
 from taskplane.server.core.errors import DropReason, FieldViolation, InvalidFields, StaleAttempt, TaskNotFound
+from taskplane.server.core.fence import Speaker, drop_reason
 from taskplane.server.core.outcome import Outcome
-from taskplane.server.core.report import Accepted, Cancelled, Failed, Kind, Report, Succeeded
-from taskplane.server.core.reports import Speaker, drop_reason
 from taskplane.server.core.task import Task, TaskStatus
+from taskplane.server.core.unit_report import Accepted, Cancelled, Failed, Report, ReportKind, Succeeded
 from taskplane.server.store.store import Store
 from taskplane.server.units.http_units import HttpUnits
 from taskplane.server.units.links.http import HttpLink
@@ -103,6 +103,6 @@ def _verdict(task: Task, key: tuple[int, int], drop: DropReason | None) -> Verdi
 def _has_ended_so(task: Task, session: Session, report: Report) -> bool:
     """Whether the report only repeats how its attempt has ended."""
     ended = {Succeeded: TaskStatus.SUCCESS, Failed: TaskStatus.FAILED, Cancelled: TaskStatus.CANCELLED}
-    kind: type[Kind] = type(report.kind)
+    kind: type[ReportKind] = type(report.kind)
     is_its_own = (task.execution_unit_id, task.attempt) == (session.unit_id, report.attempt)
     return is_its_own and ended.get(kind) is task.status

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Iterator
 from taskplane.server.core import reports
 from taskplane.server.core.clock import monotonic
 from taskplane.server.core.errors import DatabaseUnavailable, LeaseExpired, StaleAttempt, TaskNotFound
-from taskplane.server.core.reports import Speaker
+from taskplane.server.core.fence import Speaker
 from taskplane.server.tasks.state_manager import TaskStateManager
 from taskplane.server.units.registry import KnownUnit, Registry
 

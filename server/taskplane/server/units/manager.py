@@ -28,7 +28,7 @@ from taskplane.server.core.errors import (
     UnitInUse,
     UnitNotFound,
 )
-from taskplane.server.core.reports import Speaker, drop_reason
+from taskplane.server.core.fence import Speaker, drop_reason
 from taskplane.server.core.task import Task
 from taskplane.server.core.unit import DrainOrder, HeldAttempt, Hello, Unit
 from taskplane.server.store.store import Store

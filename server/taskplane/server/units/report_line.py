@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from taskplane.server.core.clock import monotonic
 from taskplane.server.core.errors import DatabaseUnavailable, FieldViolation, InvalidFields
-from taskplane.server.core.report import Report
+from taskplane.server.core.unit_report import Report
 from taskplane.server.units.links.stream import StreamLink
 from taskplane.server.units.reporting import RETRY_SECONDS, ReportDesk
 from taskplane.server.units.session import Session

@@ -9,7 +9,9 @@ from taskplane.server.core import reports
 from taskplane.server.core.change import Change
 from taskplane.server.core.command import ResumeOrder, drop_command, start_id
 from taskplane.server.core.errors import DatabaseUnavailable, DropReason, StaleAttempt, TaskNotFound
-from taskplane.server.core.report import (
+from taskplane.server.core.fence import Speaker, fence
+from taskplane.server.core.task import Progress, Task
+from taskplane.server.core.unit_report import (
     Accepted,
     Cancelled,
     CheckpointMade,
@@ -21,8 +23,6 @@ from taskplane.server.core.report import (
     Report,
     Succeeded,
 )
-from taskplane.server.core.reports import Speaker
-from taskplane.server.core.task import Progress, Task
 from taskplane.server.tasks.live import LiveAttempts
 from taskplane.server.tasks.state_manager import TaskStateManager
 from taskplane.server.tasks.watch import Progressed, WatchHub
@@ -207,5 +207,5 @@ def _text(rejected: Rejected) -> str:
 
 
 def _fenced(task: Task, speaker: Speaker) -> Change:
-    reports.fence(task, speaker)
+    fence(task, speaker)
     return Change(task)

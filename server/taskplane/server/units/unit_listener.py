@@ -7,7 +7,7 @@ from taskplane.server.core.clock import monotonic, utc_now
 from taskplane.server.core.command import Command
 from taskplane.server.core.errors import DatabaseUnavailable
 from taskplane.server.core.outcome import Outcome, kinds
-from taskplane.server.core.report import Accepted, Kind, Paused, Rejected, Released, Report
+from taskplane.server.core.unit_report import Accepted, Paused, Rejected, Released, Report, ReportKind
 from taskplane.server.tasks.state_manager import TaskStateManager
 from taskplane.server.units.links.poll_schedule import Key
 from taskplane.server.units.manager import ExecutionUnitManager
@@ -31,7 +31,7 @@ def reports_of(session: Session, key: Key, outcome: Outcome) -> list[Report]:
     ]
 
 
-def given_back(session: Session, kind: Kind) -> Kind:
+def given_back(session: Session, kind: ReportKind) -> ReportKind:
     """Take a pause of a unit that is drained for what it is: the attempt is given back, and goes on elsewhere."""
     if session.draining and isinstance(kind, Paused):
         return Released(kind.checkpoint, "the unit is drained")

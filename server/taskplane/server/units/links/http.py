@@ -21,9 +21,9 @@ from taskplane.server.core.command import (
 from taskplane.server.core.dispatch import Dispatch
 from taskplane.server.core.errors import DropReason, TaskplaneError, UnitDrained
 from taskplane.server.core.outcome import Outcome
-from taskplane.server.core.report import Accepted, Rejected
 from taskplane.server.core.task import TaskStatus
 from taskplane.server.core.unit import DrainOrder
+from taskplane.server.core.unit_report import Accepted, Rejected
 from taskplane.server.units.links.command_queue import CommandQueue
 from taskplane.server.units.links.http_client import Answer, NoAnswer, UnitClient
 from taskplane.server.units.links.http_polling import Polling

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from taskplane.server.core.command import Command
 from taskplane.server.core.outcome import Outcome
-from taskplane.server.core.report import Accepted, Rejected
+from taskplane.server.core.unit_report import Accepted, Rejected
 from taskplane.server.units.links.poll_schedule import Key
 
 

@@ -1,10 +1,23 @@
 """What a unit says about an attempt, as the server's code handles it."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Literal
 
-from taskplane.server.core.reports import Failure, RejectReason
 from taskplane.server.core.task import Checkpoint, Json, Progress
+
+# Why a unit refuses; see taskplane/v1/execution_unit_control.proto.
+RejectReason = Literal["UNKNOWN_ATTEMPT", "UNKNOWN_TASK_TYPE", "NO_SLOT", "UNSUPPORTED", "DRAINING", "OTHER"]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why an attempt failed and what may be done about it."""
+
+    message: str
+    not_retryable: bool = False
+    retry_delay: timedelta | None = None
+    checkpoint: Checkpoint | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +84,7 @@ class Released:
     message: str
 
 
-Kind = Accepted | Rejected | ProgressMade | CheckpointMade | Paused | Succeeded | Failed | Cancelled | Released
+ReportKind = Accepted | Rejected | ProgressMade | CheckpointMade | Paused | Succeeded | Failed | Cancelled | Released
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,4 +96,4 @@ class Report:
     attempt: int
     command_id: str
     received_at: datetime
-    kind: Kind
+    kind: ReportKind
