@@ -11,7 +11,7 @@ from taskplane.server.core.errors import DatabaseUnavailable
 from taskplane.server.store.database import Database
 from taskplane.server.tasks import answers as module
 from taskplane.server.tasks.answers import MANY_BYTES, MAX_ANSWER_BYTES, MAX_WAITING_BYTES, Answers
-from taskplane.server.tasks.group_commit import Request
+from taskplane.server.tasks.requests import Request
 
 LONGEST = bytes(MAX_ANSWER_BYTES)
 MOST = MAX_WAITING_BYTES // MAX_ANSWER_BYTES

@@ -10,8 +10,9 @@ from writer import CountingStore, HeldCommit
 from taskplane.server.core.errors import DatabaseUnavailable, IllegalTransition, RequestIdReused, TaskNotFound
 from taskplane.server.core.task import Task, TaskStatus, Verb
 from taskplane.server.tasks.batch import Committed
-from taskplane.server.tasks.group_commit import GroupCommit, Replayed, Request
+from taskplane.server.tasks.group_commit import GroupCommit
 from taskplane.server.tasks.proposals import ChangeTask, CreateTasks, DeleteTask
+from taskplane.server.tasks.requests import Replayed, Request
 from taskplane.server.tasks.state_manager import AlreadyAnswered, TaskStateManager
 
 CREATE = Request("request-1", "CreateTask", "a" * 64)

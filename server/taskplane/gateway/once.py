@@ -8,7 +8,7 @@ from typing import TypeVar
 from taskplane.gateway.schema import Schema
 from taskplane.gateway.task_requests import Asking
 from taskplane.server.tasks.answers import Answers
-from taskplane.server.tasks.group_commit import Request
+from taskplane.server.tasks.requests import Request
 from taskplane.server.tasks.state_manager import AlreadyAnswered
 
 A = TypeVar("A", bound=Schema)

@@ -23,7 +23,7 @@ from taskplane.gateway.task_requests import (
 )
 from taskplane.server.core.verbs import Ask
 from taskplane.server.services.view import TaskView
-from taskplane.server.tasks.group_commit import Request
+from taskplane.server.tasks.requests import Request
 from taskplane.server.tasks.state_manager import AlreadyAnswered
 
 router = APIRouter(prefix="/api/tasks", tags=["tasks"], route_class=StrictRoute, dependencies=[Depends(check_query)])

@@ -13,8 +13,8 @@ from taskplane.server.rpc.validation import Checker
 from taskplane.server.services.pages import TaskQuery
 from taskplane.server.services.watching import WatchQuery
 from taskplane.server.store.reading import TaskFilter
-from taskplane.server.tasks.group_commit import Request
 from taskplane.server.tasks.proposals import TaskSpec
+from taskplane.server.tasks.requests import Request
 from taskplane.v1 import task_pb2
 from taskplane.v1 import task_service_pb2 as pb
 

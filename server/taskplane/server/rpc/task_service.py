@@ -25,7 +25,7 @@ from taskplane.server.services.view import TaskView
 from taskplane.server.services.watching import WatchService
 from taskplane.server.store.reading import COUNT_CAP
 from taskplane.server.tasks.answers import Answers
-from taskplane.server.tasks.group_commit import Request
+from taskplane.server.tasks.requests import Request
 from taskplane.server.tasks.state_manager import AlreadyAnswered
 from taskplane.v1 import task_pb2
 from taskplane.v1 import task_service_pb2 as pb

@@ -19,9 +19,9 @@ from taskplane.server.services.pages import Page, TaskPage, TaskQuery, page_toke
 from taskplane.server.services.view import TaskView
 from taskplane.server.store.store import Store
 from taskplane.server.tasks.batch import Committed
-from taskplane.server.tasks.group_commit import Request
 from taskplane.server.tasks.live import LiveAttempts
 from taskplane.server.tasks.proposals import TaskSpec
+from taskplane.server.tasks.requests import Request
 from taskplane.server.tasks.state_manager import TaskStateManager
 from taskplane.server.tasks.watch import Follower, WatchHub
 from taskplane.server.units.registry import Registry, WaitingReason

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from taskplane.server.core.errors import DatabaseUnavailable
 from taskplane.server.store.store import Store
-from taskplane.server.tasks.group_commit import Request
+from taskplane.server.tasks.requests import Request
 
 log = logging.getLogger(__name__)
 

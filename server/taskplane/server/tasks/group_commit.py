@@ -1,27 +1,26 @@
-"""Group commit: proposals that come while a transaction is under way form the next one.
+"""Group commit: proposals that come while a transaction is under way share the next one.
 
-There is no timer: an idle server commits a lone proposal at once, a busy one commits hundreds together, and decides so
-many while the ones before are still on their way to the disk.
+There is no timer: when nothing is under way a lone proposal is committed at once, and when many tasks wait the next
+transaction is decided while the last one is still on its way to the disk.
 """
 
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, TypeVar, overload
 
 from taskplane.server.core.clock import utc_now
-from taskplane.server.core.errors import DatabaseUnavailable, RequestIdReused, ServerStopping, TaskplaneError
+from taskplane.server.core.errors import DatabaseUnavailable, ServerStopping, TaskplaneError
 from taskplane.server.core.placement import Slots
 from taskplane.server.core.task import Task
-from taskplane.server.store.answers import StoredRequest
 from taskplane.server.store.store import Store
 from taskplane.server.store.transactions import UnderWay
 from taskplane.server.store.writing import WriteTransaction
 from taskplane.server.tasks.batch import Batch, Committed, Proposal
 from taskplane.server.tasks.live import LiveAttempts
+from taskplane.server.tasks.requests import AnsweredRequests, Replayed, Request
 
 log = logging.getLogger(__name__)
 
@@ -33,29 +32,6 @@ MOST_TASKS = 200
 ROOM = 10_000
 # So many tasks are worth a transaction that is decided while the last one is on its way; fewer wait and gather.
 WORTH_AN_OVERLAP = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """The idempotency key of a call: the caller's id, and what it was used for."""
-
-    request_id: str
-    method: str
-    # SHA-256 of the body, in hex.
-    fingerprint: str
-
-
-@dataclass(frozen=True, slots=True)
-class Replayed:
-    """The outcome of a call that was made before: nothing was done.
-
-    `answer` is what the caller was told then, if that is kept; `tasks` are those it was about, as they are now, and
-    `gone` the ids of those that were deleted meanwhile.
-    """
-
-    tasks: list[Task]
-    answer: bytes | None = None
-    gone: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +50,10 @@ class _Outcome:
 
 
 class GroupCommit:
-    """The one writer of tasks. `listeners` hear of every durable change, in order, before any caller is answered."""
+    """The only writer of what tasks are to be.
+
+    `listeners` hear of every durable change, in order, before any caller is answered.
+    """
 
     def __init__(self, store: Store, live: LiveAttempts, slots: Slots) -> None:
         self._store = store
@@ -88,7 +67,7 @@ class GroupCommit:
         self.listeners: list[Callable[[Sequence[Committed]], None]] = []
 
     @overload
-    def submit(self, proposal: Proposal[T]) -> "asyncio.Future[T]": ...
+    def submit(self, proposal: Proposal[T], request: None = None, *, tasks: int = 1) -> "asyncio.Future[T]": ...
 
     @overload
     def submit(
@@ -98,9 +77,9 @@ class GroupCommit:
     def submit(self, proposal: Proposal[T], request: Request | None = None, *, tasks: int = 1) -> "asyncio.Future[Any]":
         """Hand a proposal over, which is about so many tasks; the future answers when it is durable, or with the error.
 
-        Proposals are decided in the order of their submission. One whose future is cancelled before its turn has come
-        is not: its caller was told that nothing was done. With a request that was answered before, nothing is done and
-        the answer is Replayed.
+        Proposals are decided in the order of their submission, but for those of a transaction that one of them has
+        spoiled: they are done over one by one. A proposal whose future is cancelled before its turn is not decided.
+        With a request that was answered before, nothing is done and the answer is Replayed.
         """
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         if self._stopping:
@@ -185,13 +164,14 @@ class GroupCommit:
                 each.answer.set_exception(error)
 
     def _decide(self, transaction: WriteTransaction, group: list[_Waiting]) -> _Outcome:
-        """Decide as if all requests of the group were new, which nearly all are; if that has failed, look."""
+        """Decide all proposals of a group, in order, give free slots to what waits, and write."""
         batch = Batch(transaction, self._live, self._slots, utc_now())
         requests = AnsweredRequests(transaction)
+        # Every request is taken for new, unless that has failed.
         ids = [each.request.request_id for each in group if each.request] if transaction.is_again else []
         named = {task_id for each in group for task_id in each.proposal.task_ids()}
         batch.lock(named | requests.look_up(ids))
-        answers = [_answer(each, batch, requests) for each in group]
+        answers = [requests.answer(each.proposal, each.request, batch) for each in group]
         batch.fill_slots()
         batch.write()
         requests.write(batch.now)
@@ -210,73 +190,6 @@ class GroupCommit:
                 each.answer.set_exception(answer)
             else:
                 each.answer.set_result(answer)
-
-
-class AnsweredRequests:
-    """Which requests of a group were answered before: earlier in the group, or in the database if they are looked up.
-
-    To store an answer to one that was answered before, and not looked up, makes the transaction fail.
-    """
-
-    def __init__(self, transaction: WriteTransaction) -> None:
-        self._transaction = transaction
-        self._known: dict[str, StoredRequest] = {}
-        self._new: list[StoredRequest] = []
-
-    def look_up(self, request_ids: Sequence[str]) -> set[int]:
-        """Find requests in the database. Returns the tasks that those were about that were answered before."""
-        found = self._transaction.requests(request_ids)
-        self._known.update(found)
-        return {task_id for each in found.values() for task_id in each.task_ids}
-
-    def replay(self, request: Request, batch: Batch) -> Replayed | None:
-        """Return the answer if the request was answered before. Raises RequestIdReused if it was another request."""
-        stored = self._known.get(request.request_id)
-        if stored is None:
-            return None
-        if (stored.method, stored.fingerprint) != (request.method, request.fingerprint):
-            raise RequestIdReused(request.request_id, stored.method)
-        tasks = [task for task_id in stored.task_ids if (task := batch.find(task_id))]
-        gone = tuple(task_id for task_id in stored.task_ids if batch.find(task_id) is None)
-        return Replayed(tasks, stored.answer, gone)
-
-    def remember(self, request: Request, task_ids: Iterable[int]) -> None:
-        """Take that the request is answered now."""
-        stored = StoredRequest(request.request_id, request.method, request.fingerprint, tuple(task_ids))
-        self._known[request.request_id] = stored
-        self._new.append(stored)
-
-    def write(self, now: datetime) -> None:
-        """Write what was remembered."""
-        self._transaction.insert_requests(self._new, now)
-
-
-def _answer(waiting: _Waiting, batch: Batch, requests: AnsweredRequests) -> Any:
-    request = waiting.request
-    before = len(batch.committed)
-    try:
-        if request and (replayed := requests.replay(request, batch)):
-            return replayed
-        answer = waiting.proposal.decide(batch)
-    except RequestIdReused as error:
-        return error
-    except TaskplaneError as error:
-        return _repeated(request, batch, requests) or error
-    if request:
-        changed = [each.task.id for each in batch.committed[before:]]
-        requests.remember(request, dict.fromkeys([*waiting.proposal.task_ids(), *changed]))
-    return answer
-
-
-def _repeated(request: Request | None, batch: Batch, requests: AnsweredRequests) -> Replayed | RequestIdReused | None:
-    """Look whether a call that is refused is a repeat, which is refused only since the first had its effect."""
-    if request is None:
-        return None
-    batch.lock(requests.look_up([request.request_id]))
-    try:
-        return requests.replay(request, batch)
-    except RequestIdReused as error:
-        return error
 
 
 def _as_dispatched(answer: Any, dispatched: Mapping[int, Task]) -> Any:

@@ -11,7 +11,7 @@ from taskplane.server.core.retry import RetryPolicy
 from taskplane.server.core.task import Checkpoint, Task
 from taskplane.server.core.unit import HeldAttempt
 from taskplane.server.core.verbs import Ask
-from taskplane.server.tasks.group_commit import GroupCommit, Replayed, Request
+from taskplane.server.tasks.group_commit import GroupCommit
 from taskplane.server.tasks.proposals import (
     ChangeFromCheckpoint,
     ChangeTask,
@@ -26,6 +26,7 @@ from taskplane.server.tasks.proposals import (
     Settled,
     TaskSpec,
 )
+from taskplane.server.tasks.requests import Replayed, Request
 
 T = TypeVar("T")
 
@@ -86,7 +87,7 @@ class TaskStateManager:
 
     async def lose(self, unit_id: str, attempts: Mapping[int, int], why: str) -> None:
         """Take a unit's attempts (by task id) away from it, in one transaction; those that are over are passed over."""
-        await self._commits.submit(LoseAttempts(unit_id, attempts, why, self.retry_policy))
+        await self._commits.submit(LoseAttempts(unit_id, attempts, why, self.retry_policy), tasks=len(attempts))
 
     async def leave(self, unit_id: str, why: str) -> None:
         """Take all that a unit has away from it, without counting a retry for what it has not accepted."""
@@ -94,7 +95,7 @@ class TaskStateManager:
 
     async def expire(self, task_ids: Sequence[int]) -> None:
         """Apply time limits of these tasks that have expired; see core.limits. Those that are gone are passed over."""
-        await self._commits.submit(ExpireTasks(task_ids, self.retry_policy), None, tasks=len(task_ids))
+        await self._commits.submit(ExpireTasks(task_ids, self.retry_policy), tasks=len(task_ids))
 
     async def purge(self, completed_before: datetime, limit: int) -> int:
         """Delete up to `limit` tasks that were finished before a time. Returns how many."""
@@ -112,7 +113,8 @@ class TaskStateManager:
         self, unit_id: str, inventory: Sequence[HeldAttempt] | None, *, is_new_process: bool
     ) -> Settled:
         """Settle what a connecting unit holds; see core.inventory. None: what it was last known to hold."""
-        return await self._commits.submit(ReconcileUnit(unit_id, inventory, is_new_process, self.retry_policy))
+        reconcile = ReconcileUnit(unit_id, inventory, is_new_process, self.retry_policy)
+        return await self._commits.submit(reconcile, tasks=1 + len(inventory or ()))
 
 
 def _the_task(task_id: int, answer: Task | Replayed) -> Task:
