@@ -17,7 +17,7 @@ from rpc.raw_unit import checkpoint
 
 from taskplane.server.core import reports
 from taskplane.server.core.retry import RetryPolicy
-from taskplane.server.units import dispatcher
+from taskplane.server.units import dispatch_loop
 from taskplane.v1 import execution_unit_control_pb2 as control
 from taskplane.v1 import task_service_pb2 as pb
 from taskplane.v1.task_pb2 import Task
@@ -40,7 +40,7 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
     monkeypatch.setattr(RetryPolicy, "backoff", lambda self, retries: timedelta(0))
     monkeypatch.setattr(reports, "REJECTED_START_DELAY", timedelta(0))
     # Every claim must have a cause: one that waits for the tick would fail the test.
-    monkeypatch.setattr(dispatcher, "TICK_SECONDS", 3600)
+    monkeypatch.setattr(dispatch_loop, "TICK_SECONDS", 3600)
     stage = Stage(f"sqlite:///{tmp_path / 'taskplane.db'}")
     yield stage
     stage.close()

@@ -19,7 +19,7 @@ from taskplane.server.store.database import Database
 from taskplane.server.store.reading import TaskFilter
 from taskplane.server.store.store import Store
 from taskplane.server.store.writing import WriteTransaction
-from taskplane.server.tasks import batch, group_commit
+from taskplane.server.tasks import dispatcher, group_commit
 from taskplane.server.tasks.batch import Batch, Committed
 from taskplane.server.tasks.group_commit import GroupCommit
 from taskplane.server.tasks.live import LiveAttempts
@@ -111,7 +111,7 @@ async def test_what_is_behind_what_was_read_is_read_when_it_is_its_turn(
     reads: list[int],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(batch, "LARGEST_PAGE", 2)
+    monkeypatch.setattr(dispatcher, "LARGEST_PAGE", 2)
     tasks = await states.create([a_spec(start=True)] * 5, ALICE)
     states.slots.offer(an_offer(capacity=1))
     await states.fill_slots()
@@ -194,7 +194,7 @@ async def test_what_fits_no_unit_does_not_keep_others_from_their_slot(
 @pytest.fixture
 def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pages and memory so small that a few tasks fill them."""
-    monkeypatch.setattr(batch, "LARGEST_PAGE", 5)
+    monkeypatch.setattr(dispatcher, "LARGEST_PAGE", 5)
     monkeypatch.setattr(backlog, "MOST_OF_A_TYPE", 20)
     monkeypatch.setattr(backlog, "MOST_KINDS", 15)
 
@@ -224,7 +224,7 @@ async def test_nothing_starves_behind_more_misfits_than_are_kept(
 async def test_what_fits_no_unit_is_read_once_however_often_a_slot_opens(
     states: ClaimingStates, commits: GroupCommit, reads: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batch, "LARGEST_PAGE", 5)
+    monkeypatch.setattr(dispatcher, "LARGEST_PAGE", 5)
     states.slots.backlog = Backlog(most=3)
     await states.create([a_spec(start=True, priority=9, unit_labels={"gpu": "yes"})] * 12, ALICE)
     for _ in range(3):
@@ -238,7 +238,7 @@ async def test_what_fits_no_unit_is_read_once_however_often_a_slot_opens(
 async def test_a_transaction_places_so_many_and_the_next_one_goes_on(
     states: ClaimingStates, store: CountingStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batch, "MOST_LOOKED_AT", 2)
+    monkeypatch.setattr(dispatcher, "MOST_LOOKED_AT", 2)
     tasks = await states.create([a_spec(start=True)] * 3, ALICE)
     states.slots.offer(an_offer(capacity=5))
     await states.fill_slots()

@@ -1,4 +1,4 @@
-"""The server without its faces: store, state manager, units and dispatcher, wired as the server wires them."""
+"""The server without its faces: store, state manager, units and dispatch loop, wired as the server wires them."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -16,7 +16,7 @@ from taskplane.server.tasks.group_commit import GroupCommit
 from taskplane.server.tasks.live import LiveAttempts
 from taskplane.server.tasks.state_manager import TaskStateManager
 from taskplane.server.tasks.watch import WatchHub
-from taskplane.server.units.dispatcher import Dispatcher
+from taskplane.server.units.dispatch_loop import DispatchLoop
 from taskplane.server.units.links.stream import StreamLink
 from taskplane.server.units.manager import ExecutionUnitManager, Intervals
 from taskplane.server.units.registry import Registry
@@ -66,14 +66,14 @@ def units(store: Store, states: TaskStateManager, registry: Registry, commits: G
 
 
 @pytest.fixture
-async def dispatcher(
+async def dispatch_loop(
     states: TaskStateManager, store: Store, registry: Registry, commits: GroupCommit
-) -> AsyncIterator[Dispatcher]:
-    """The dispatcher, at work."""
-    dispatcher = Dispatcher(states, store, registry)
-    commits.listeners.append(dispatcher.follow)
-    running = asyncio.gather(dispatcher.run(), dispatcher.look_at_table())
-    yield dispatcher
+) -> AsyncIterator[DispatchLoop]:
+    """The dispatch loop, at work."""
+    dispatch_loop = DispatchLoop(states, store, registry)
+    commits.listeners.append(dispatch_loop.follow)
+    running = asyncio.gather(dispatch_loop.run(), dispatch_loop.look_at_table())
+    yield dispatch_loop
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
 
@@ -84,8 +84,8 @@ def desk(states: TaskStateManager, live: LiveAttempts, registry: Registry) -> Re
 
 
 @pytest.fixture
-def connect(units: ExecutionUnitManager, desk: ReportDesk, dispatcher: Dispatcher) -> Connect:
-    """Connect a unit with one slot, unless told otherwise, to a server whose dispatcher is at work."""
+def connect(units: ExecutionUnitManager, desk: ReportDesk, dispatch_loop: DispatchLoop) -> Connect:
+    """Connect a unit with one slot, unless told otherwise, to a server whose dispatch loop is at work."""
 
     async def connect(unit_id: str = "unit-1", **hello: object) -> ConnectedUnit:
         return await ConnectedUnit.connect(units, desk, a_hello(unit_id, **hello))

@@ -25,7 +25,7 @@ from taskplane.server.core.unit import AttemptState, HeldAttempt
 from taskplane.server.core.unit_report import Accepted, Paused, Rejected, Released, Succeeded
 from taskplane.server.store.store import Store
 from taskplane.server.tasks.state_manager import TaskStateManager
-from taskplane.server.units import dispatcher
+from taskplane.server.units import dispatch_loop
 from taskplane.server.units.manager import ExecutionUnitManager
 from taskplane.server.units.registry import Registry
 
@@ -228,7 +228,7 @@ async def test_what_another_server_has_queued_is_found_in_the_table(
 async def test_what_another_server_has_queued_is_found_behind_any_number_of_others(
     connect: Connect, states: TaskStateManager, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dispatcher, "LARGEST_PAGE", 2)
+    monkeypatch.setattr(dispatch_loop, "LARGEST_PAGE", 2)
     unit = await connect()
     await queue(states)
     (start,) = await unit.hears(1)

@@ -34,7 +34,7 @@ from taskplane.server.tasks.maintenance import Maintenance, repeat
 from taskplane.server.tasks.state_manager import TaskStateManager
 from taskplane.server.tasks.watch import WatchHub
 from taskplane.server.units.callbacks import Callbacks
-from taskplane.server.units.dispatcher import Dispatcher
+from taskplane.server.units.dispatch_loop import DispatchLoop
 from taskplane.server.units.http_units import HttpUnits
 from taskplane.server.units.leases import Leases
 from taskplane.server.units.manager import ExecutionUnitManager, Intervals
@@ -88,14 +88,14 @@ class Server:
     def _build_units(self, registry: Registry) -> None:
         intervals = Intervals(self._config.heartbeat_seconds, self._config.lease_seconds)
         self._units = ExecutionUnitManager(self._store, self._states, registry, intervals)
-        self._dispatcher = Dispatcher(self._states, self._store, registry)
+        self._dispatch_loop = DispatchLoop(self._states, self._store, registry)
         self._desk = ReportDesk(self._states, self._live, self._hub, registry)
         self._http_units = self._drive_units_over_http(registry, self._desk)
         # The registry hears first, since the others look things up in it.
         self._commits.listeners += [
             registry.follow,
             self._units.follow,
-            self._dispatcher.follow,
+            self._dispatch_loop.follow,
             self._hub.publish,
             logs.log_transitions,
         ]
@@ -136,8 +136,8 @@ class Server:
             self._database.until_it_fails(),
             self._live.run(),
             self._answers.run(),
-            self._dispatcher.run(),
-            self._dispatcher.look_at_table(),
+            self._dispatch_loop.run(),
+            self._dispatch_loop.look_at_table(),
             self._http_units.look_for_lost(),
             maintenance.expire_for_ever(),
             maintenance.purge_for_ever(),

@@ -19,6 +19,7 @@ from taskplane.server.store.store import Store
 from taskplane.server.store.transactions import UnderWay
 from taskplane.server.store.writing import WriteTransaction
 from taskplane.server.tasks.batch import Batch, Committed, Proposal
+from taskplane.server.tasks.dispatcher import Dispatcher
 from taskplane.server.tasks.live import LiveAttempts
 from taskplane.server.tasks.requests import AnsweredRequests, Replayed, Request
 
@@ -165,14 +166,14 @@ class GroupCommit:
 
     def _decide(self, transaction: WriteTransaction, group: list[_Waiting]) -> _Outcome:
         """Decide all proposals of a group, in order, give free slots to what waits, and write."""
-        batch = Batch(transaction, self._live, self._slots, utc_now())
+        batch = Batch(transaction, self._live, utc_now())
         requests = AnsweredRequests(transaction)
         # Every request is taken for new, unless that has failed.
         ids = [each.request.request_id for each in group if each.request] if transaction.is_again else []
         named = {task_id for each in group for task_id in each.proposal.task_ids()}
         batch.lock(named | requests.look_up(ids))
         answers = [requests.answer(each.proposal, each.request, batch) for each in group]
-        batch.fill_slots()
+        Dispatcher(batch, transaction, self._slots).fill_slots()
         batch.write()
         requests.write(batch.now)
         return _Outcome([_as_dispatched(each, batch.dispatched) for each in answers], batch.committed)

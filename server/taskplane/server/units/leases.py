@@ -1,7 +1,7 @@
 """Leases: a unit that has been silent for a lease loses its tasks, and a start that is not accepted goes to another.
 
-All times are the server's own monotonic clock. Every unit is taken as heard from when the server starts, so that
-nothing is taken from anybody for one lease after that.
+A pause or cancel that is not answered is sent again. All times are the server's own monotonic clock. Every unit counts
+as heard from when the server starts, so that none is taken for silent for one lease after that.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ ACCEPT_SECONDS = 5.0
 
 
 class Leases:
-    """Takes tasks away from units that are silent."""
+    """Takes tasks away from units that are silent, or do not accept them."""
 
     def __init__(self, states: TaskStateManager, registry: Registry, lease_seconds: float) -> None:
         self._states = states

@@ -1,8 +1,7 @@
-"""The dispatcher: sees to it that a transaction comes along whenever a queued task may have room.
+"""The dispatch loop: sees to it that a transaction comes along whenever something that is queued may have room.
 
-Every transaction gives free slots to queued tasks at its end, and the unit manager hears from its commit who got what.
-So the dispatcher proposes one only when nothing else may come: slots have become free, or something waits that this
-server has not queued just now, since a delay is over or another one has queued it.
+The dispatcher gives out slots at the end of every transaction; see tasks.dispatcher. So the loop proposes one only when
+nothing else may come: slots have become free, a delay is over, or another server has queued something.
 """
 
 import asyncio
@@ -14,7 +13,8 @@ from taskplane.server.core.backlog import FRONT, Queued, Turn
 from taskplane.server.core.clock import utc_now
 from taskplane.server.core.errors import DatabaseUnavailable
 from taskplane.server.store.store import Store
-from taskplane.server.tasks.batch import LARGEST_PAGE, Committed
+from taskplane.server.tasks.batch import Committed
+from taskplane.server.tasks.dispatcher import LARGEST_PAGE
 from taskplane.server.tasks.state_manager import TaskStateManager
 from taskplane.server.units.registry import Registry
 
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 TICK_SECONDS = 1.0
 
 
-class Dispatcher:
+class DispatchLoop:
     """Looks after the queue. `follow` must hear every commit, after the registry."""
 
     def __init__(self, states: TaskStateManager, store: Store, registry: Registry) -> None:

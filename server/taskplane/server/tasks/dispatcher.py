@@ -1,0 +1,111 @@
+"""The dispatcher: at the end of every transaction it gives the free slots to what is queued, highest priority first.
+
+It takes from the tasks of the transaction and from the backlog. A *look* is one pass over the backlog of the types that
+have free slots; one that is long goes on in the next transaction.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from functools import partial
+from heapq import merge
+
+from taskplane.server.core.backlog import BACK, Queued, Turn, turn_of
+from taskplane.server.core.dispatch import without_checkpoint
+from taskplane.server.core.placement import Assignment, Slots, is_due
+from taskplane.server.core.task import Task, TaskStatus
+from taskplane.server.store.writing import WriteTransaction
+from taskplane.server.tasks.batch import Batch
+
+# How much of the backlog is looked at at once, and in one transaction at the most.
+LARGEST_PAGE = 500
+MOST_LOOKED_AT = 5_000
+
+
+class Dispatcher:
+    """Gives out slots in one transaction. If that fails, so that nobody got any, the slots are as before."""
+
+    def __init__(self, batch: Batch, transaction: WriteTransaction, slots: Slots) -> None:
+        self._batch = batch
+        self._transaction = transaction
+        self._slots = slots
+
+    def fill_slots(self) -> None:
+        """Give the free slots to what is due: to tasks of this transaction, and to the backlog.
+
+        The slots of tasks that stop running are free at once: who gets one is told after that is durable.
+        """
+        taken: list[Assignment] = []
+        freed: dict[int, str] = {}
+        # Not a lambda: that would hold the batch, which holds the transaction, so none is freed before a collection.
+        self._transaction.undoing.append(partial(self._slots.undo, taken, freed))
+        self._vacate(freed)
+        self._take(taken)
+        self._dispatch(taken)
+        self._remember_the_rest()
+
+    def _vacate(self, freed: dict[int, str]) -> None:
+        for task_id in self._batch.changed:
+            if self._batch.tasks[task_id].status is not TaskStatus.RUNNING and (unit_id := self._slots.vacate(task_id)):
+                freed[task_id] = unit_id
+
+    def _take(self, taken: list[Assignment]) -> None:
+        mine = sorted((task for task_id in self._batch.tasks if (task := self._due(task_id))), key=turn_of)
+        for task in merge(mine, self._backlog(self._slots.begin_look()), key=turn_of):
+            if assignment := self._slots.take(task):
+                taken.append(assignment)
+            else:
+                self._slots.backlog.put(Queued.of(task))
+
+    def _dispatch(self, assignments: Sequence[Assignment]) -> None:
+        checkpoints = self._batch.newest_checkpoints(each.task for each in assignments)
+        for assignment in assignments:
+            if assignment.task.checkpoint and assignment.task.id not in checkpoints:
+                self._slots.vacate(assignment.task.id)
+                self._batch.put(without_checkpoint(assignment.task, self._batch.now))
+            else:
+                self._batch.dispatch(assignment, checkpoints.get(assignment.task.id))
+
+    def _remember_the_rest(self) -> None:
+        for task_id in self._batch.created | self._batch.changed:
+            if task := self._due(task_id):
+                self._slots.backlog.put(Queued.of(task))
+            else:
+                self._slots.backlog.discard(task_id)
+
+    def _backlog(self, task_types: Collection[str]) -> Iterator[Task]:
+        """Return what else waits for these types and may have room, in order, as long as there are slots.
+
+        The table is read once at the most: what lies further behind is looked at by the next transaction.
+        """
+        backlog, after, left, may_read = self._slots.backlog, None, MOST_LOOKED_AT, True
+        while count := min(self._slots.free(task_types), LARGEST_PAGE, left):
+            queued, end = backlog.page(task_types, after, count, self._slots.may_have_room)
+            yield from self._still_due(queued)
+            after, left = queued[-1] if queued else after, left - len(queued)
+            if len(queued) == count or not self._slots.free(task_types):
+                continue
+            if end == BACK:
+                return
+            if not may_read:
+                break
+            self._read_on(task_types, end)
+            may_read = False
+        if self._slots.free(task_types):
+            self._slots.go_on(task_types)
+
+    def _still_due(self, queued: Sequence[Queued]) -> Iterator[Task]:
+        others = [each.task_id for each in queued if each.task_id not in self._batch.tasks]
+        self._batch.lock(others)
+        for task_id in others:
+            if task := self._due(task_id):
+                yield task
+            else:
+                self._slots.backlog.discard(task_id)
+
+    def _read_on(self, task_types: Collection[str], after: Turn) -> None:
+        age = self._slots.backlog.age
+        found = self._transaction.lock_queued(task_types, self._batch.now, LARGEST_PAGE, after)
+        self._slots.backlog.learn(task_types, after, found, is_whole=len(found) < LARGEST_PAGE, age=age)
+
+    def _due(self, task_id: int) -> Task | None:
+        task = self._batch.find(task_id)
+        return task if task and is_due(task, self._batch.now) else None
