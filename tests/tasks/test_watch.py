@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import ExitStack
 
 import pytest
 from builders import NOW, PATIENCE_SECONDS, TASK_TYPE, a_task
@@ -157,83 +156,10 @@ async def test_a_stopping_server_cuts_all(hub: WatchHub) -> None:
         pass
 
 
-async def test_the_patient_take_turns_and_let_others_go_between(hub: WatchHub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch, "MESSAGES_AT_ONCE", 1)
-    order: list[str] = []
-
-    async def read(name: str, *, patient: bool) -> None:
-        with hub.follow([1], patient=patient) as follower:
-            following.release()
-            await follower.next_change(PATIENCE_SECONDS)
-            order.append(name)
-
-    following = asyncio.Semaphore(0)
-    readers = [asyncio.create_task(read(f"patient {number}", patient=True)) for number in range(5)]
-    readers.append(asyncio.create_task(read("verb", patient=False)))
-    for _ in readers:
-        await following.acquire()
-    hub.publish(changes(1))
-    await asyncio.gather(*readers)
-    assert sorted(order) == [*(f"patient {number}" for number in range(5)), "verb"]
-    assert "verb" in order[:2]
-
-
-async def test_many_of_the_patient_wait_for_a_verb_and_a_few_do_not(
-    hub: WatchHub, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(watch, "MESSAGES_AT_ONCE", 1)
-    monkeypatch.setattr(watch, "REST_BEHIND_VERBS_SECONDS", 3600.0)
-    with ExitStack() as stack:
-        patient = [stack.enter_context(hub.follow([each], patient=True)) for each in (1, 1, 2)]
-        turns = [asyncio.create_task(follower.arrival(PATIENCE_SECONDS)) for follower in patient]
-        stack.enter_context(hub.follow([3]))
-        await asyncio.sleep(0)  # all have begun to wait
-        hub.publish(changes(1, task_id=2))
-        await asyncio.wait_for(turns.pop(), PATIENCE_SECONDS)
-        hub.publish(changes(2))
-        _, resting = await asyncio.wait(turns, timeout=0.03)
-        assert len(resting) == 2
-        for each in resting:
-            each.cancel()
-
-
-async def test_what_gathers_until_the_turn_comes_is_told_whole_and_in_order(
-    hub: WatchHub, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(watch, "MESSAGES_AT_ONCE", 1)
-    with ExitStack() as stack:
-        patient = [stack.enter_context(hub.follow([1], patient=True)) for _ in range(20)]
-        for revision in range(1, 6):
-            hub.publish(changes(revision))
-            await asyncio.sleep(0)
-        for follower in patient:
-            heard_revisions: list[int] = []
-            while len(heard_revisions) < 5:
-                heard_revisions += await told(follower, PATIENCE_SECONDS)
-            assert heard_revisions == [1, 2, 3, 4, 5]
-
-
-async def test_who_has_waited_long_waits_no_more_for_verbs(hub: WatchHub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch, "MESSAGES_AT_ONCE", 1)
-    monkeypatch.setattr(watch, "PATIENT_FOR_SECONDS", 1e-9)
-    monkeypatch.setattr(watch, "REST_BEHIND_VERBS_SECONDS", 3600.0)
-    with ExitStack() as stack:
-        patient = [stack.enter_context(hub.follow([1], patient=True)) for _ in range(20)]
-        stack.enter_context(hub.follow([1]))
-        hub.publish(changes(1))
-        assert [await told(follower, PATIENCE_SECONDS) for follower in patient] == [(1,)] * 20
-
-
-async def test_a_patient_reader_is_cut_before_its_turn(hub: WatchHub, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_watcher_is_cut_before_its_turn(hub: WatchHub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watch, "BACKLOG", 3)
-    with hub.follow([1], patient=True) as slow:
+    with hub.watch([1]) as slow:
         for revision in range(1, 5):
             hub.publish(changes(revision))
         with pytest.raises(SlowReader):
             await slow.arrival(PATIENCE_SECONDS)
-
-
-async def told(follower: Follower, timeout_seconds: float) -> tuple[int, ...]:
-    """Return the revisions that the follower may take within the time."""
-    await follower.arrival(timeout_seconds)
-    return tuple(revisions(follower.take()[0]))

@@ -87,7 +87,7 @@ class WatchService:
 
         Raises TaskNotFound, RevisionTooOld, and SlowReader when the reader falls behind.
         """
-        with self._hub.follow(query.task_ids, _matcher(query), patient=True) as follower:
+        with self._hub.watch(query.task_ids, _matcher(query)) as follower:
             # Followed first, read after: what is committed in between is in both, and told once.
             position = _Position(self._hub.revision)
             await self._check_ids(query)

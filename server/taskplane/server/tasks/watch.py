@@ -1,29 +1,22 @@
-"""Who wants to hear of changes, and how they hear: a bounded queue each, filled after every commit.
+"""Who wants to hear of changes, and how they hear: by a bounded queue each, filled after every commit, in order.
 
-Followers of one task are found by its id, so that a thousand of them cost the others nothing.
+Verbs that wait for their effect hear at once, watchers when it is their turn. What one watch tells its caller (first
+how tasks are, or what was missed, then this) is services.watching.
 """
 
 import asyncio
-import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 from taskplane.server.core.errors import ServerStopping, SlowReader, TaskplaneError
 from taskplane.server.core.task import Progress
 from taskplane.server.tasks.batch import Committed
+from taskplane.server.tasks.turns import Turns
 
 # A follower that is this many changes behind is cut.
 BACKLOG = 20_000
-# How many messages the patient may write before everything else has its time again; a message takes some 50 µs.
-MESSAGES_AT_ONCE = 20
-# How long the patient rest then, so that callers and commits come first.
-REST_SECONDS = 0.001
-# The same while verbs are under way.
-REST_BEHIND_VERBS_SECONDS = 0.010
-# The longer somebody has waited the shorter is the rest, and after this there is none until that is made good.
-PATIENT_FOR_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,19 +32,17 @@ class Progressed:
 class Follower:
     """One reader's queue. Changes come in order and whole; progress only as its latest value for each task.
 
-    With `turns` it is patient: what it is offered is there to take when its turn has come.
+    With `turns`, what it is offered is there to take when its turn has come.
     """
 
-    __slots__ = ("_awaits_turn", "_changes", "_error", "_matches", "_progress", "_turns", "_wake", "waits_since")
+    __slots__ = ("_awaits_turn", "_changes", "_error", "_matches", "_progress", "_turns", "_wake")
 
     def __init__(
-        self, matches: Callable[[Committed | Progressed], bool] | None = None, turns: "Turns | None" = None
+        self, matches: Callable[[Committed | Progressed], bool] | None = None, turns: Turns | None = None
     ) -> None:
         self._matches = matches
         self._turns = turns
         self._awaits_turn = False
-        # By the monotonic clock; says something while it awaits its turn.
-        self.waits_since = 0.0
         self._changes: deque[Committed] = deque()
         self._progress: dict[int, Progressed] = {}
         self._wake = asyncio.Event()
@@ -126,49 +117,6 @@ class Follower:
             raise self._error
 
 
-class Turns:
-    """Lets the patient go on a few at a time: a thousand watchers of one task hold up neither commits nor verbs."""
-
-    def __init__(self) -> None:
-        # Who has waited longest is first.
-        self._waiting: deque[Follower] = deque()
-        self._is_due = False
-        # How many followers there are that do not wait for a turn.
-        self.verbs_under_way = 0
-
-    def wait(self, follower: Follower) -> None:
-        """Let a follower have a turn, after those who wait already."""
-        follower.waits_since = time.monotonic()
-        self._waiting.append(follower)
-        if not self._is_due:
-            self._is_due = True
-            asyncio.get_running_loop().call_soon(self._begin)
-
-    def _begin(self) -> None:
-        # A few are not worth the delay.
-        if len(self._waiting) > MESSAGES_AT_ONCE:
-            self._rest()
-        else:
-            self._let_some_go_on()
-
-    def _let_some_go_on(self) -> None:
-        messages = 0
-        while self._waiting and messages < MESSAGES_AT_ONCE:
-            messages += self._waiting.popleft().take_turn()
-        self._is_due = bool(self._waiting)
-        if self._is_due:
-            self._rest()
-
-    def _rest(self) -> None:
-        # Even if it is over at once, what else is ready in the loop comes in between.
-        asyncio.get_running_loop().call_later(self._rest_seconds(), self._let_some_go_on)
-
-    def _rest_seconds(self) -> float:
-        longest = REST_BEHIND_VERBS_SECONDS if self.verbs_under_way else REST_SECONDS
-        waited = time.monotonic() - self._waiting[0].waits_since
-        return longest * max(0.0, 1.0 - waited / PATIENT_FOR_SECONDS)
-
-
 class WatchHub:
     """Hands every durable change, and live progress, to those who follow."""
 
@@ -203,20 +151,30 @@ class WatchHub:
 
     @contextmanager
     def follow(
-        self,
-        task_ids: Iterable[int],
-        matches: Callable[[Committed | Progressed], bool] | None = None,
-        *,
-        patient: bool = False,
+        self, task_ids: Iterable[int], matches: Callable[[Committed | Progressed], bool] | None = None
     ) -> Iterator[Follower]:
-        """Follow some tasks, or all if no ids are given, until the context ends. The patient take turns.
+        """Follow some tasks, or all if no ids are given, until the context ends, for a verb: news are there at once.
 
         Without `matches`, all that happens to them is heard. Raises ServerStopping once the hub is stopped.
         """
+        self._turns.verbs_under_way += 1
+        try:
+            with self._following(Follower(matches), task_ids) as follower:
+                yield follower
+        finally:
+            self._turns.verbs_under_way -= 1
+
+    def watch(
+        self, task_ids: Iterable[int], matches: Callable[[Committed | Progressed], bool] | None = None
+    ) -> AbstractContextManager[Follower]:
+        """Follow as `follow` does, for a watcher: news are there to take when its turn has come."""
+        return self._following(Follower(matches, self._turns), task_ids)
+
+    @contextmanager
+    def _following(self, follower: Follower, task_ids: Iterable[int]) -> Iterator[Follower]:
         if self._is_stopping:
             raise ServerStopping
-        follower = Follower(matches, self._turns if patient else None)
-        self._turns.verbs_under_way += not patient
+        # By id, so that a thousand followers of one task cost the others nothing.
         ids = tuple(task_ids)
         groups = [self._of_task[task_id] for task_id in ids] if ids else [self._of_all]
         for group in groups:
@@ -224,7 +182,6 @@ class WatchHub:
         try:
             yield follower
         finally:
-            self._turns.verbs_under_way -= not patient
             for group in groups:
                 group.discard(follower)
             for task_id in ids:
