@@ -20,7 +20,7 @@ async def update(store: Store, *tasks: Task) -> None:
     """Lock tasks and store them as they are given, in one transaction."""
 
     def work(transaction: WriteTransaction) -> None:
-        transaction.lock_tasks(task.id for task in tasks)
+        transaction.load_tasks(task.id for task in tasks)
         transaction.update_tasks(tasks)
 
     await store.transaction(work)

@@ -13,8 +13,8 @@ from taskplane.server.store import outbox
 from taskplane.server.store.database import Database
 from taskplane.server.store.migrate import migrate
 from taskplane.server.store.schema import id_blocks, metadata
-from taskplane.server.store.session import execute_message
 from taskplane.server.store.store import Store
+from taskplane.server.store.writer_connection import execute_message
 
 
 @pytest.fixture(scope="session")

@@ -108,7 +108,7 @@ class Undone(Exception):
 
 
 def lock(connection: Connection, *task_ids: int) -> None:
-    WriteTransaction(Begin(connection), IdBlocks(), RecentTasks()).lock_tasks(task_ids)
+    WriteTransaction(Begin(connection), IdBlocks(), RecentTasks()).load_tasks(task_ids)
 
 
 @on_servers
@@ -139,7 +139,7 @@ async def test_what_is_locked_by_id_is_waited_for(store: Store, database: Databa
     wait = text("SELECT id FROM tasks WHERE id = 1 FOR UPDATE SKIP LOCKED")
 
     def look(transaction: WriteTransaction) -> bool:
-        locked = transaction.lock_tasks([1, 2])
+        locked = transaction.load_tasks([1, 2])
         with engine.connect() as other:
             return set(locked) == {1} and other.execute(wait).first() is None
 

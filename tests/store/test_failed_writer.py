@@ -31,7 +31,7 @@ async def is_told(under_way: UnderWay[Any]) -> None:
             await under_way.durable()
         under_way.told()
         await under_way.decided.wait()
-        await under_way.stands
+        await under_way.next_may_stand
 
 
 async def has_failed(database: Database, store: Store) -> BaseException | None:

@@ -98,9 +98,9 @@ async def test_a_deadlock_is_tried_again(store: Store, database: Database, engin
 
     def ours(transaction: WriteTransaction) -> None:
         tries.append(1)
-        transaction.lock_tasks([1])
+        transaction.load_tasks([1])
         ours_has_1.set()
-        transaction.lock_tasks([2])  # waits on the event loop
+        transaction.load_tasks([2])  # waits on the event loop
         transaction.insert_tasks([a_task(id=100)])
 
     with ThreadPoolExecutor(1) as other:
@@ -189,7 +189,7 @@ async def test_what_a_lost_connection_is_still_doing_is_ended_before_it_is_done_
     def write(transaction: WriteTransaction) -> None:
         sessions.append(transaction._connection.connection.driver_connection)
         (new_id,), (first, second) = transaction.next_task_ids(1), transaction.next_revisions(2)
-        transaction.lock_tasks([held.id])
+        transaction.load_tasks([held.id])
         transaction.update_tasks([held.but(revision=first)])
         transaction.insert_tasks([a_task(id=new_id, revision=second)])
 

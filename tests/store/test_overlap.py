@@ -125,11 +125,11 @@ async def test_a_task_that_the_first_changes_is_not_looked_at_before_all_have_he
     await insert(store, before, a_task(id=2))
 
     def change(transaction: WriteTransaction) -> None:
-        transaction.lock_tasks([1])
+        transaction.load_tasks([1])
         transaction.update_tasks([after])
 
     async with on_its_way(store, change) as first:
-        found = store.begin(lambda transaction: transaction.lock_tasks([1, 2])[1])
+        found = store.begin(lambda transaction: transaction.load_tasks([1, 2])[1])
     await settle()
     assert first.is_over
     assert not found.is_over
@@ -152,7 +152,7 @@ async def test_other_writes_come_after_what_was_decided_before(store: Store) -> 
     await insert(store, a_task(id=1, revision=1))
 
     def start(transaction: WriteTransaction) -> None:
-        transaction.lock_tasks([1])
+        transaction.load_tasks([1])
         transaction.update_tasks([running])
 
     async with on_its_way(store, start) as first:
@@ -161,7 +161,7 @@ async def test_other_writes_come_after_what_was_decided_before(store: Store) -> 
         assert not news.done()
     await news
     first.told()
-    assert (await store.transaction(lambda transaction: transaction.lock_tasks([1])))[1].progress == progress
+    assert (await store.transaction(lambda transaction: transaction.load_tasks([1])))[1].progress == progress
 
 
 async def test_numbers_never_repeat_when_the_transaction_that_fetched_them_fails(

@@ -19,7 +19,7 @@ on_servers = pytest.mark.parametrize("database", SERVERS, indirect=True)
 
 
 async def locked(store: Store, *task_ids: int) -> list[Task]:
-    return [*(await store.transaction(lambda transaction: transaction.lock_tasks(task_ids))).values()]
+    return [*(await store.transaction(lambda transaction: transaction.load_tasks(task_ids))).values()]
 
 
 async def test_a_task_that_was_just_written_is_not_read(store: Store, statements: list[str]) -> None:
@@ -48,7 +48,7 @@ async def test_what_is_decided_on_what_another_server_has_changed_is_decided_aga
     seen: list[int] = []
 
     def add_one(transaction: WriteTransaction) -> None:
-        tasks = transaction.lock_tasks([1, 2])
+        tasks = transaction.load_tasks([1, 2])
         seen.append(tasks[1].priority)
         transaction.update_tasks(
             [task.but(priority=task.priority + 1, revision=task.revision + 7) for task in tasks.values()]
@@ -65,7 +65,7 @@ async def test_what_was_decided_before_a_task_was_read_again_is_checked_too(stor
         other.execute(text("UPDATE tasks SET priority = 5, revision = 6, updated_at = updated_at"))
 
     def add_one(transaction: WriteTransaction) -> None:
-        task = transaction.lock_tasks([1])[1]
+        task = transaction.load_tasks([1])[1]
         transaction.lock_running_on("unit-1")
         transaction.update_tasks([task.but(priority=task.priority + 1, revision=task.revision + 7)])
 
@@ -81,7 +81,7 @@ async def test_what_another_server_has_changed_is_not_deleted(store: Store, engi
         other.execute(text("UPDATE tasks SET priority = 5, revision = 6, updated_at = updated_at"))
 
     def delete_unless_urgent(transaction: WriteTransaction) -> None:
-        transaction.delete_tasks([task.id for task in transaction.lock_tasks([1]).values() if task.priority < 5])
+        transaction.delete_tasks([task.id for task in transaction.load_tasks([1]).values() if task.priority < 5])
 
     await store.transaction(delete_unless_urgent)
     assert await store.get_task(1)
@@ -119,7 +119,7 @@ async def test_a_transaction_that_failed_leaves_nothing_behind(store: Store) -> 
     await insert(store, a_task(id=1))
 
     def work(transaction: WriteTransaction) -> None:
-        transaction.lock_tasks([1])
+        transaction.load_tasks([1])
         transaction.update_tasks([a_task(id=1, priority=9)])
         raise ZeroDivisionError
 

@@ -128,7 +128,7 @@ async def test_what_another_server_has_taken_is_passed_over(
     database = Database(url)
 
     def take(transaction: WriteTransaction) -> None:
-        (task,) = transaction.lock_tasks([taken.id]).values()
+        (task,) = transaction.load_tasks([taken.id]).values()
         (revision,) = transaction.next_revisions(1)
         transaction.update_tasks([task.but(status=CANCELLED, queued_at=None, revision=revision)])
 

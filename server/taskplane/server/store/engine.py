@@ -12,7 +12,7 @@ from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from taskplane.server.store.session import CONNECT_SECONDS, SILENT_SECONDS, Session, connector
+from taskplane.server.store.writer_connection import CONNECT_SECONDS, SILENT_SECONDS, WriterConnection, connector
 
 # A lock that is not had for so long is taken as a deadlock.
 _LOCK_SECONDS = 5
@@ -65,7 +65,7 @@ def make_writing_engine(url: str) -> AsyncEngine:
         event.listen(engine.sync_engine, "connect", _configure_sqlite)
         event.listen(engine.sync_engine, "begin", _begin_writing)
         return engine
-    opened: deque[Session] = deque(maxlen=_MOST_CLOSING)
+    opened: deque[WriterConnection] = deque(maxlen=_MOST_CLOSING)
     settings = _MYSQL_SETTINGS | {
         "client_flag": CLIENT.FOUND_ROWS | CLIENT.MULTI_STATEMENTS,
         "async_creator_fn": connector(parsed, opened),

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
-from taskplane.server.store.session import execute_message
+from taskplane.server.store.writer_connection import execute_message
 
 T = TypeVar("T")
 

@@ -48,15 +48,21 @@ class Begin:
 
 
 class UnderWay(Generic[T]):
-    """A transaction from its begin until all have heard of it, which its owner must say by `told`."""
+    """A transaction from its begin until all have heard of it.
+
+    1. It is `decided`. Now the next one may be decided too, as long as it does not look at what this one has touched.
+    2. It is committed, and `next_may_stand`. Or it has failed: if the next one was decided by then, that is
+       undone first, then this; and both are done over, in order. Or it is given up for good, with nothing built on it.
+    3. `durable` answers its owner, who tells everybody, and says so by `told`. Then the next one may look at all.
+    """
 
     def __init__(self, start: Callable[[Begin], Any], decide: Callable[[Any], T]) -> None:
         self.start = start
         self.decide = decide
         # Set when the next transaction may begin.
         self.decided = asyncio.Event()
-        # Whether what was decided stands, as soon as that is known; if not, it is done over.
-        self.stands: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        # Whether what was decided after it may stand, as soon as that is known; if not, both are done over.
+        self.next_may_stand: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         # The tasks that it changes.
         self.touched: AbstractSet[int] = frozenset()
         # What takes back the try that has failed, until that is done.
@@ -74,7 +80,7 @@ class UnderWay(Generic[T]):
 
     def wait_until_told(self) -> None:
         """Let the next one, which decides, wait until nothing in it is news."""
-        if not await_only(asyncio.shield(self.stands)):
+        if not await_only(asyncio.shield(self.next_may_stand)):
             raise LastFailed
         await_only(self._told.wait())
 
@@ -95,8 +101,8 @@ class UnderWay(Generic[T]):
     def give_up(self) -> None:
         """Let nobody wait for it any more, unless it is over: nobody knows what has become of it."""
         self.decided.set()
-        if not self.stands.done():
-            self.stands.set_result(True)
+        if not self.next_may_stand.done():
+            self.next_may_stand.set_result(True)
         if not self.is_over:
             self.fail(DatabaseUnavailable())
 

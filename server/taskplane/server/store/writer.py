@@ -20,8 +20,8 @@ from sqlalchemy.util import greenlet_spawn
 
 from taskplane.server.core.errors import DatabaseUnavailable
 from taskplane.server.store.driver_errors import is_duplicate, is_unexpected, may_be_tried_again, translated
-from taskplane.server.store.session import SILENT_SECONDS, end_session, session_lock
 from taskplane.server.store.transactions import Begin, Transaction, UnderWay
+from taskplane.server.store.writer_connection import SILENT_SECONDS, connection_lock, end_connection
 
 log = logging.getLogger(__name__)
 
@@ -65,14 +65,14 @@ class _Try:
 
     def __init__(self) -> None:
         self.result: Any = None
-        self._session_lock = ""
+        self._connection_lock = ""
         self._connection: Connection | None = None
         self._transaction: Transaction | None = None
 
     def decide(self, engine: Engine, job: UnderWay[Any], last: UnderWay[Any] | None, *, is_again: bool) -> None:
         """Begin, lock, read and decide."""
         self._connection = connection = engine.connect()
-        self._session_lock = session_lock(connection)
+        self._connection_lock = connection_lock(connection)
         connection.begin()
         self._transaction = job.start(Begin(connection, last, is_again))
         self.result = job.decide(self._transaction)
@@ -106,8 +106,8 @@ class _Try:
 
     def is_stored(self, connection: Connection) -> bool:
         """Look by another connection whether it was committed, when it cannot be any more."""
-        if self._session_lock:
-            end_session(connection, self._session_lock)
+        if self._connection_lock:
+            end_connection(connection, self._connection_lock)
         return self._transaction is not None and self._transaction.is_stored(connection)
 
     def keep(self) -> None:
@@ -189,16 +189,16 @@ class Writer:
             last, self._last = self._last, job
             ahead = await self._decided_ahead(job, last) if self._overlaps else None
             if ahead is None:
-                await self._settle(last)
-                await self._do(job)
+                await self._redo_if_undone(last)
+                await self._run_to_the_end(job)
             job.decided.set()
         if ahead:
             await self._send(job, ahead)
 
     async def _run_alone(self, job: UnderWay[Any]) -> None:
         async with self._turn:
-            await self._settle(self._last)
-            await self._do(job)
+            await self._redo_if_undone(self._last)
+            await self._run_to_the_end(job)
 
     async def _decided_ahead(self, job: UnderWay[Any], last: UnderWay[Any] | None) -> _Try | None:
         """Decide while the last one is on its way, and wait for that. None if it is to be done over, after it."""
@@ -207,7 +207,7 @@ class Writer:
         except Exception as error:  # noqa: BLE001  (it is raised again, unless it came from the overlap)
             log.debug("to be done over: %r", error)
             return None
-        if last and not await last.stands:
+        if last and not await last.next_may_stand:
             await _roll_back(ahead)
             ahead.undo()
             return None
@@ -220,28 +220,28 @@ class Writer:
         except Exception as error:  # noqa: BLE001  (it is raised again if another try cannot mend it)
             log.debug("to be done over: %r", error)
             job.undo_failed = ahead.undo
-            job.stands.set_result(False)
+            job.next_may_stand.set_result(False)
             async with self._turn:
-                await self._settle(job)
+                await self._redo_if_undone(job)
         else:
-            job.stands.set_result(True)
+            job.next_may_stand.set_result(True)
             job.succeed(ahead.result)
 
-    async def _settle(self, job: UnderWay[Any] | None) -> None:
+    async def _redo_if_undone(self, job: UnderWay[Any] | None) -> None:
         """Wait for a transaction, and do it over if it has failed. What was decided after it must be undone before."""
-        if job is None or await job.stands or job.undo_failed is None:
+        if job is None or await job.next_may_stand or job.undo_failed is None:
             return
         job.undo_failed()
         job.undo_failed = None
         if not job.is_over:
-            await self._do(job, is_again=True)
+            await self._run_to_the_end(job, is_again=True)
 
-    async def _do(self, job: UnderWay[Any], *, is_again: bool = False) -> None:
+    async def _run_to_the_end(self, job: UnderWay[Any], *, is_again: bool = False) -> None:
         """Decide and commit until it is durable, or until there is no sense in another try."""
         give_up_at = time.monotonic() + _RETRY_SECONDS
         for tries in itertools.count(1):
             try:
-                result = await self._at_once(job, is_again=is_again)
+                result = await self._try_once(job, is_again=is_again)
             except Exception as error:  # noqa: BLE001  (who waits hears of it)
                 may_mend = _another_try_may_mend(error, is_first=not is_again)
                 if not may_mend or time.monotonic() > give_up_at:
@@ -253,10 +253,10 @@ class Writer:
             is_again = True
             # Two writers that met once should not meet again in step.
             await asyncio.sleep(random.uniform(0, min(0.5, 0.01 * 2**tries)))  # noqa: S311  (keeps no secret)
-        if not job.stands.done():
-            job.stands.set_result(True)
+        if not job.next_may_stand.done():
+            job.next_may_stand.set_result(True)
 
-    async def _at_once(self, job: UnderWay[Any], *, is_again: bool) -> Any:
+    async def _try_once(self, job: UnderWay[Any], *, is_again: bool) -> Any:
         decided = await self._decide(job, is_again=is_again)
         try:
             await self._commit(decided)

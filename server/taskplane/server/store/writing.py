@@ -56,10 +56,10 @@ class WriteTransaction:
         self._recent = recent
         self._is_sqlite = connection.dialect.name == "sqlite"
         self._outbox = Outbox(connection)
-        # The tasks that are locked, or taken to be so, as they are in the table.
-        self._locked: dict[int, Task] = {}
-        # Those of them that only are taken to be so, unless they have been checked.
-        self._unchecked: set[int] = set()
+        # The tasks that it has looked at, as they are in the table.
+        self._loaded: dict[int, Task] = {}
+        # Those of them that are not locked, until they are checked.
+        self._to_check: set[int] = set()
         # The tasks as they will be in the table.
         self._written: dict[int, Task] = {}
         # What tells in the database whether this transaction is there: revisions are unique.
@@ -93,7 +93,7 @@ class WriteTransaction:
         """Return revisions, which are the ids of history rows too."""
         return self._ids.take(self._connection, "revision", count)
 
-    def lock_tasks(self, task_ids: Iterable[int]) -> dict[int, Task]:
+    def load_tasks(self, task_ids: Iterable[int]) -> dict[int, Task]:
         """Return those of the tasks that exist.
 
         One that is as the writer left it last, as far as it knows, is not locked but checked when it is written: that
@@ -106,10 +106,10 @@ class WriteTransaction:
             # It is locked as a whole, and no trip away.
             marks = ", ".join("?" * len(ids))
             query = f"SELECT id, revision FROM tasks WHERE id IN ({marks})"  # noqa: S608  (marks)
-            return self._as_locked(self._connection.exec_driver_sql(query, tuple(ids)))
+            return self._as_loaded(self._connection.exec_driver_sql(query, tuple(ids)))
         known = {} if self.is_again else {task_id: task for task_id in ids if (task := self._recent.get(task_id))}
-        self._locked.update(known)
-        self._unchecked.update(known)
+        self._loaded.update(known)
+        self._to_check.update(known)
         return known | self._lock_and_read([task_id for task_id in ids if task_id not in known])
 
     def lock_queued(self, task_types: Collection[str], now: datetime, limit: int, after: Turn = FRONT) -> list[Queued]:
@@ -144,10 +144,10 @@ class WriteTransaction:
         self._note(tasks)
         by_columns: dict[tuple[str, ...], list[tuple[Any, ...]]] = defaultdict(list)
         for task in tasks:
-            before = self._locked[task.id]
+            before = self._loaded[task.id]
             values = changed_values(before, task)
             by_columns[tuple(values)].append((task.id, before.revision, *values.values()))
-            self._unchecked.discard(task.id)
+            self._to_check.discard(task.id)
         for columns, rows in by_columns.items():
             self._update(columns, rows)
 
@@ -165,7 +165,7 @@ class WriteTransaction:
     def delete_tasks(self, task_ids: Iterable[int]) -> None:
         """Delete tasks; history and checkpoints go with them."""
         if ids := list(task_ids):
-            self._check(self._unchecked.intersection(ids))
+            self._check(self._to_check.intersection(ids))
             self._deleted += ids
             self._outbox.execute(f"DELETE FROM tasks WHERE id IN ({', '.join(map(str, ids))})")  # noqa: S608  (numbers of ours)
 
@@ -275,7 +275,7 @@ class WriteTransaction:
 
     def commit(self) -> None:
         """Send what was written, with COMMIT."""
-        self._check(set(self._unchecked))
+        self._check(set(self._to_check))
         self._outbox.commit()
 
     def keep(self) -> None:
@@ -298,19 +298,19 @@ class WriteTransaction:
     def _check(self, task_ids: Collection[int]) -> None:
         """Let the transaction fail if one of these tasks is not as it is taken to be."""
         if task_ids:
-            self._outbox.execute(check_unchanged([self._locked[task_id] for task_id in task_ids]))
-            self._unchecked.difference_update(task_ids)
+            self._outbox.execute(check_unchanged([self._loaded[task_id] for task_id in task_ids]))
+            self._to_check.difference_update(task_ids)
 
     def _note(self, tasks: Sequence[Task]) -> None:
         self._written.update((task.id, task) for task in tasks)
         if tasks:
             self._stored = (tasks[0].id, tasks[0].revision)
 
-    def _as_locked(self, rows: Iterable[Any]) -> dict[int, Task]:
+    def _as_loaded(self, rows: Iterable[Any]) -> dict[int, Task]:
         """Return the tasks of locked rows, given as (id, revision): what is as it was written last is not read."""
         known = {task_id: self._recent.find(task_id, revision) for task_id, revision in rows}
         found = {task_id: task for task_id, task in known.items() if task}
-        self._locked.update(found)
+        self._loaded.update(found)
         return found | self._lock_and_read([task_id for task_id in known if task_id not in found])
 
     def _lock_and_read(self, ids: Sequence[int]) -> dict[int, Task]:
@@ -328,5 +328,5 @@ class WriteTransaction:
             found = [task_of(task_row(json.loads(text))) for text in self._connection.scalars(query)]
         for task in found:
             # What was decided on what was known before is still to be checked against that.
-            self._locked.setdefault(task.id, task)
+            self._loaded.setdefault(task.id, task)
         return found

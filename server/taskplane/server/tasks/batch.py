@@ -1,6 +1,6 @@
 """One transaction of the state manager, and the proposals that share it.
 
-A batch locks the tasks of its proposals, lets each decide on the tasks as the ones before it have left them, and writes
+A batch loads the tasks of its proposals, lets each decide on the tasks as the ones before it have left them, and writes
 everything at the end with a few statements.
 """
 
@@ -42,7 +42,7 @@ class Proposal(Protocol[T_co]):
     """Something that wants to change tasks."""
 
     def task_ids(self) -> Iterable[int]:
-        """Return the tasks that must be locked before."""
+        """Return the tasks that must be loaded before."""
 
     def decide(self, batch: "Batch") -> T_co:
         """Put changes to the batch and return the answer, or raise a TaskplaneError before any was put."""
@@ -67,9 +67,12 @@ class Batch:
         self._checkpoints: list[tuple[int, Checkpoint]] = []
         self._commands: list[LedgerEntry] = []
 
-    def lock(self, task_ids: Iterable[int]) -> None:
-        """Lock tasks by id, unless they are; those that do not exist are passed over."""
-        found = self._transaction.lock_tasks(task_id for task_id in task_ids if task_id not in self.tasks)
+    def load(self, task_ids: Iterable[int]) -> None:
+        """Load tasks by id, unless they are, so that they stay as they are until the commit, or that fails.
+
+        Those that do not exist are passed over.
+        """
+        found = self._transaction.load_tasks(task_id for task_id in task_ids if task_id not in self.tasks)
         self.tasks.update((task_id, self._live.overlay(task)) for task_id, task in found.items())
 
     def lock_running_on(self, unit_id: str) -> list[Task]:
@@ -81,11 +84,11 @@ class Batch:
         return [task for task in self._as_they_will_be(self._transaction.lock_finished(before, limit)) if task.is_final]
 
     def find(self, task_id: int) -> Task | None:
-        """Return a locked task, or None if it does not exist."""
+        """Return a loaded task, or None if it does not exist."""
         return None if task_id in self._deleted else self.tasks.get(task_id)
 
     def task(self, task_id: int) -> Task:
-        """Return a locked task. Raises TaskNotFound."""
+        """Return a loaded task. Raises TaskNotFound."""
         task = self.find(task_id)
         if task is None:
             raise TaskNotFound(task_id)
@@ -129,7 +132,7 @@ class Batch:
         self._transaction.note_purge(revision)
 
     def delete(self, task: Task) -> None:
-        """Delete a locked task with all that belongs to it."""
+        """Delete a loaded task with all that belongs to it."""
         (revision,) = self._transaction.next_revisions(1)
         self._deleted.add(task.id)
         self.committed.append(Committed(task.but(revision=revision), deleted=True))

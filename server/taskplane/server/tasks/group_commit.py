@@ -171,7 +171,7 @@ class GroupCommit:
         # Every request is taken for new, unless that has failed.
         ids = [each.request.request_id for each in group if each.request] if transaction.is_again else []
         named = {task_id for each in group for task_id in each.proposal.task_ids()}
-        batch.lock(named | requests.look_up(ids))
+        batch.load(named | requests.look_up(ids))
         answers = [requests.answer(each.proposal, each.request, batch) for each in group]
         Dispatcher(batch, transaction, self._slots).fill_slots()
         batch.write()

@@ -80,7 +80,7 @@ class AnsweredRequests:
         """Look whether a call that is refused is a repeat, which is refused only since the first had its effect."""
         if request is None:
             return None
-        batch.lock(self.look_up([request.request_id]))
+        batch.load(self.look_up([request.request_id]))
         try:
             return self._replay(request, batch)
         except RequestIdReused as error:

@@ -29,7 +29,7 @@ SILENT_SECONDS = 15
 _POLL_SECONDS = 0.02
 
 
-class Session(aiomysql.Connection):  # type: ignore[misc]  # (it has no types)
+class WriterConnection(aiomysql.Connection):  # type: ignore[misc]  # (it has no types)
     """A connection of the writer, which the database knows by a lock that is held as long as its session lasts."""
 
     def __init__(self, *, init_command: str, **settings: Any) -> None:
@@ -58,7 +58,7 @@ class Session(aiomysql.Connection):  # type: ignore[misc]  # (it has no types)
         self._has_committed = False
 
 
-def connector(url: sqlalchemy.URL, opened: deque[Session]) -> Any:
+def connector(url: sqlalchemy.URL, opened: deque[WriterConnection]) -> Any:
     """Return what connects as PyMySQL does: with TLS if the server has it, only with TLS if the URL says how."""
     _, named = sqlalchemy.create_engine(url).dialect.create_connect_args(url)
     blocking: Any = pymysql.Connection(**named, defer_connect=True)
@@ -68,7 +68,7 @@ def connector(url: sqlalchemy.URL, opened: deque[Session]) -> Any:
     known = inspect.signature(aiomysql.connect).parameters.keys() - {"ssl"}
 
     async def connect(**settings: Any) -> aiomysql.Connection:
-        connection = Session(**{name: value for name, value in settings.items() if name in known}, ssl=tls)
+        connection = WriterConnection(**{name: value for name, value in settings.items() if name in known}, ssl=tls)
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 await connection._connect()  # noqa: SLF001  (aiomysql.connect does no more, but for its own class)
@@ -101,12 +101,12 @@ def execute_message(connection: Connection, statements: Sequence[str], *, commit
         connection.commit()  # no trip: only SQLAlchemy has to know
 
 
-def session_lock(connection: Connection) -> str:
+def connection_lock(connection: Connection) -> str:
     """Return the lock by which the database knows the session of a writing connection; empty for SQLite."""
     return getattr(connection.connection.driver_connection, "lock", "")
 
 
-def end_session(connection: Connection, lock: str) -> None:
+def end_connection(connection: Connection, lock: str) -> None:
     """End the session behind a lost connection: what it was still doing is done then, or never will be.
 
     To the database a message is no less to be executed since nobody waits for the answer any more. Blocks its thread
