@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from taskplane.server.core.task import Limits, Progress, Task, TaskStatus, Verb
 from taskplane.server.rpc.messages import progress_message, seconds_message, task_message
 from taskplane.server.services.view import TaskView
-from taskplane.server.units.registry import Waiting, WaitingReason
+from taskplane.server.units.waiting import Waiting, WaitingReason
 from taskplane.v1 import task_pb2
 
 MOMENTS = st.datetimes(timezones=st.just(UTC) | st.just(timezone(timedelta(hours=5, minutes=30))))

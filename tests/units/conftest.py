@@ -16,6 +16,7 @@ from taskplane.server.tasks.group_commit import GroupCommit
 from taskplane.server.tasks.live import LiveAttempts
 from taskplane.server.tasks.state_manager import TaskStateManager
 from taskplane.server.tasks.watch import WatchHub
+from taskplane.server.units.delivery import Delivery
 from taskplane.server.units.dispatch_loop import DispatchLoop
 from taskplane.server.units.links.stream import StreamLink
 from taskplane.server.units.manager import ExecutionUnitManager, Intervals
@@ -61,7 +62,7 @@ def states(commits: GroupCommit) -> TaskStateManager:
 @pytest.fixture
 def units(store: Store, states: TaskStateManager, registry: Registry, commits: GroupCommit) -> ExecutionUnitManager:
     units = ExecutionUnitManager(store, states, registry, Intervals())
-    commits.listeners += [registry.follow, units.follow]
+    commits.listeners += [registry.follow, Delivery(registry).follow]
     return units
 
 

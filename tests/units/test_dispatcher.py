@@ -267,7 +267,7 @@ async def test_a_leaving_unit_hands_its_task_on(
     leaving = await connect("leaving")
     (task_id,) = await queue(states)
     (start,) = await leaving.hears(1)
-    leaving.session.draining = True
+    leaving.session.mark(draining=True)
     staying = await connect("staying")
     await leaving.says(start, Released(None, "bye"))
     (moved,) = await staying.hears(1)

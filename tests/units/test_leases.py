@@ -14,8 +14,9 @@ from taskplane.server.store.store import Store
 from taskplane.server.tasks.batch import Committed
 from taskplane.server.tasks.group_commit import GroupCommit
 from taskplane.server.tasks.state_manager import TaskStateManager
+from taskplane.server.units.known_unit import KnownUnit
 from taskplane.server.units.leases import ACCEPT_SECONDS, Leases
-from taskplane.server.units.registry import KnownUnit, Registry
+from taskplane.server.units.registry import Registry
 
 Connect = Callable[..., Awaitable[ConnectedUnit]]
 

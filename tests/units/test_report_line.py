@@ -25,8 +25,9 @@ from taskplane.server.tasks.proposals import ChangeTask
 from taskplane.server.tasks.state_manager import TaskStateManager
 from taskplane.server.tasks.watch import WatchHub
 from taskplane.server.units import report_line
+from taskplane.server.units.known_unit import RunningAttempt
 from taskplane.server.units.links.stream import StreamLink
-from taskplane.server.units.registry import Registry, RunningAttempt
+from taskplane.server.units.registry import Registry
 from taskplane.server.units.report_line import ReportLine
 from taskplane.server.units.reporting import ReportDesk
 from taskplane.server.units.session import Session

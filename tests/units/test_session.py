@@ -37,10 +37,10 @@ async def test_a_pause_that_is_not_answered_is_sent_again(session: Session, link
 
 async def test_a_session_takes_work_between_its_welcome_and_its_draining(session: Session) -> None:
     assert not session.takes_work
-    session.welcomed = True
+    session.mark(welcomed=True)
     assert session.takes_work
-    session.is_answering = False
+    session.mark(is_answering=False)
     assert not session.takes_work
-    session.is_answering = True
-    session.draining = True
+    session.mark(is_answering=True)
+    session.mark(draining=True)
     assert not session.takes_work

@@ -34,11 +34,13 @@ from taskplane.server.tasks.maintenance import Maintenance, repeat
 from taskplane.server.tasks.state_manager import TaskStateManager
 from taskplane.server.tasks.watch import WatchHub
 from taskplane.server.units.callbacks import Callbacks
+from taskplane.server.units.delivery import Delivery
 from taskplane.server.units.dispatch_loop import DispatchLoop
 from taskplane.server.units.http_units import HttpUnits
+from taskplane.server.units.known_unit import KnownUnit
 from taskplane.server.units.leases import Leases
 from taskplane.server.units.manager import ExecutionUnitManager, Intervals
-from taskplane.server.units.registry import KnownUnit, Registry
+from taskplane.server.units.registry import Registry
 from taskplane.server.units.reporting import ReportDesk
 from taskplane.server.units.unit_listener import UnitListener
 
@@ -94,7 +96,7 @@ class Server:
         # The registry hears first, since the others look things up in it.
         self._commits.listeners += [
             registry.follow,
-            self._units.follow,
+            Delivery(registry).follow,
             self._dispatch_loop.follow,
             self._hub.publish,
             logs.log_transitions,

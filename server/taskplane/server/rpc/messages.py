@@ -24,7 +24,7 @@ from taskplane.server.services.view import TaskView
 from taskplane.server.services.watching import TOLD_KEPT, Changed, KeepAlive, Snapshot, SnapshotComplete, WatchEvent
 from taskplane.server.tasks.batch import Committed
 from taskplane.server.tasks.watch import Progressed
-from taskplane.server.units.registry import WaitingReason
+from taskplane.server.units.waiting import WaitingReason
 from taskplane.v1 import execution_unit_pb2, task_pb2, task_service_pb2
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -123,7 +123,7 @@ class UnitControlServicer(pb_grpc.ExecutionUnitControlServicer):
                 case "capacity":
                     self._change_capacity(session, message.capacity.capacity)
                 case "draining":
-                    session.draining = True
+                    session.mark(draining=True)
                 case "goodbye":
                     await self._units.goodbye(session, message.goodbye.reason[:1000])
                 case "hello":

@@ -24,7 +24,8 @@ from taskplane.server.tasks.proposals import TaskSpec
 from taskplane.server.tasks.requests import Request
 from taskplane.server.tasks.state_manager import TaskStateManager
 from taskplane.server.tasks.watch import Follower, WatchHub
-from taskplane.server.units.registry import Registry, WaitingReason
+from taskplane.server.units.registry import Registry
+from taskplane.server.units.waiting import WaitingReason
 
 Effect = Callable[[Task, str], bool]
 

@@ -16,12 +16,13 @@ from taskplane.server.core.errors import (
     UnitNotFound,
 )
 from taskplane.server.core.unit import Registration, Unit
+from taskplane.server.units.known_unit import KnownUnit
 from taskplane.server.units.links.http import HttpLink
 from taskplane.server.units.links.http_client import NoAnswer, UnitClient
 from taskplane.server.units.links.http_polling import SIGN_OF_LIFE
 from taskplane.server.units.links.listener import Listener
 from taskplane.server.units.manager import ExecutionUnitManager, new_unit_id
-from taskplane.server.units.registry import KnownUnit, Registry
+from taskplane.server.units.registry import Registry
 from taskplane.server.units.session import Session
 
 log = logging.getLogger(__name__)
@@ -56,7 +57,7 @@ class HttpUnits:
         for unit in self._registry.all():
             if unit.record.endpoint:
                 session = await self._connect(unit.record)
-                session.is_answering = False
+                session.mark(is_answering=False)
 
     async def stop(self) -> None:
         """Make no new links, and wait until those are ended which the manager has told to."""

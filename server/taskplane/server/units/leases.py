@@ -13,7 +13,8 @@ from taskplane.server.core.clock import monotonic
 from taskplane.server.core.errors import DatabaseUnavailable, LeaseExpired, StaleAttempt, TaskNotFound
 from taskplane.server.core.fence import Speaker
 from taskplane.server.tasks.state_manager import TaskStateManager
-from taskplane.server.units.registry import KnownUnit, Registry
+from taskplane.server.units.known_unit import KnownUnit
+from taskplane.server.units.registry import Registry
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +82,7 @@ class Leases:
                 continue
             log.warning("unit %s has not accepted attempt %s of task %s", unit.record.id, each.attempt, task_id)
             if unit.session:
-                unit.session.is_answering = False
+                unit.session.mark(is_answering=False)
             self._registry.slots.doubt(unit.record.id)
             yield self._take(unit.record.id, task_id, each.attempt)
 

@@ -1,9 +1,8 @@
-"""The ExecutionUnitManager: takes units on, sends them commands and settles what they report."""
+"""The ExecutionUnitManager: takes units on, lets them go, and drains them."""
 
 import asyncio
 import logging
 import secrets
-from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -11,32 +10,25 @@ from datetime import datetime
 
 from taskplane.server.core.clock import monotonic, utc_now
 from taskplane.server.core.command import (
-    Command,
     VerdictAction,
     Welcome,
-    control_command,
     dispatch_command,
-    drop_command,
 )
-from taskplane.server.core.dispatch import Dispatch
 from taskplane.server.core.errors import (
     CommandPending,
     DatabaseUnavailable,
-    DropReason,
     ServerStopping,
     SessionSuperseded,
     UnitInUse,
     UnitNotFound,
 )
-from taskplane.server.core.fence import Speaker, drop_reason
-from taskplane.server.core.task import Task
 from taskplane.server.core.unit import DrainOrder, HeldAttempt, Hello, Unit
 from taskplane.server.store.store import Store
-from taskplane.server.tasks.batch import Committed
 from taskplane.server.tasks.proposals import Settled
 from taskplane.server.tasks.state_manager import TaskStateManager
+from taskplane.server.units.known_unit import KnownUnit
 from taskplane.server.units.links import Link
-from taskplane.server.units.registry import KnownUnit, Registry
+from taskplane.server.units.registry import Registry
 from taskplane.server.units.session import Session
 
 log = logging.getLogger(__name__)
@@ -54,10 +46,7 @@ class Intervals:
 
 
 class ExecutionUnitManager:
-    """The sessions of all units, and what is sent over them.
-
-    `follow` must hear every commit, after the registry.
-    """
+    """The sessions of all units: how they begin and end, and what operators ask of them."""
 
     def __init__(self, store: Store, states: TaskStateManager, registry: Registry, intervals: Intervals) -> None:
         self._store = store
@@ -85,7 +74,6 @@ class ExecutionUnitManager:
         except BaseException:
             if unit.session is session:
                 self._registry.disconnected(unit)
-                self._registry.release_all(unit)
             raise
         log.info("unit %s connected, session %s, boot %s", record.id, session.session_id, boot_id or "not told")
         return session
@@ -105,7 +93,7 @@ class ExecutionUnitManager:
         # it is given anything new.
         unit.record = replace(unit.record, boot_id=session.boot_id)
         await self._store.save_units([unit.view()])
-        session.welcomed = True
+        session.mark(welcomed=True)
 
     def _welcome(self, unit: KnownUnit, session: Session, settled: Settled) -> None:
         for verdict in settled.verdicts:
@@ -127,7 +115,6 @@ class ExecutionUnitManager:
         if unit is None or unit.session is not session:
             return
         self._registry.disconnected(unit)
-        self._registry.release_all(unit)
         log.info("unit %s disconnected, session %s", session.unit_id, session.session_id)
         try:
             await self._store.save_units([unit.view()])
@@ -136,7 +123,7 @@ class ExecutionUnitManager:
 
     async def goodbye(self, session: Session, reason: str) -> None:
         """Take that the unit leaves: the attempts that it still has are lost at once."""
-        session.draining = True
+        session.mark(draining=True)
         unit = self._registry.find(session.unit_id)
         if unit is None or unit.session is not session:
             return
@@ -163,7 +150,7 @@ class ExecutionUnitManager:
         return unit.view()
 
     def _ask_to_drain(self, session: Session, drain: DrainOrder) -> None:
-        session.draining = True
+        session.mark(draining=True)
         session.link.ask_to_drain(drain)
 
     def change_capacity(self, session: Session, capacity: int) -> None:
@@ -173,30 +160,12 @@ class ExecutionUnitManager:
 
     def heard_from(self, session: Session) -> None:
         """Take that the unit has sent a message, which renews its lease."""
-        session.is_answering = True
+        if not session.is_answering:
+            session.mark(is_answering=True)
         unit = self._registry.find(session.unit_id)
         if unit and unit.session is session:
             unit.heard_at = monotonic()
             unit.last_heartbeat = utc_now()
-
-    def follow(self, committed: Sequence[Committed]) -> None:
-        """Send the starts, pauses and cancels that were committed, and drop what was taken from a unit.
-
-        What cannot be sent now is sent when the unit connects.
-        """
-        latest = {event.task.id: event.task for event in committed}
-        starts: dict[str, list[Command]] = defaultdict(list)
-        for event in committed:
-            task = event.task
-            if event.dispatch:
-                starts[task.execution_unit_id or ""].append(dispatch_command(event.dispatch))
-                self._take_from_holder(event.dispatch)
-            if event.taken_from_unit:
-                self._drop(event, latest[task.id])
-            if task.pending_command and not event.transition and not task.pending_command.accepted_at:
-                self._deliver(task.execution_unit_id, [control_command(task, task.pending_command)])
-        for unit_id, commands in starts.items():
-            self._deliver(unit_id, commands)
 
     def units(self) -> list[Unit]:
         """Return all units as they are, by id."""
@@ -217,7 +186,6 @@ class ExecutionUnitManager:
         if unit.session:
             unit.session.link.end(UnitNotFound(unit_id))
             self._registry.disconnected(unit)
-            self._registry.release_all(unit)
         await self._store.delete_unit(unit_id)
         if unit.session:
             await self._store.save_units([unit.view()])
@@ -259,29 +227,10 @@ class ExecutionUnitManager:
             log.info("unit %s: session %s is superseded", record.id, known.session.session_id)
             known.session.link.end(_superseded(record.id))
             self._registry.disconnected(known)
-            self._registry.release_all(known)
         unit = self._registry.add(record)
         session = Session(secrets.token_hex(8), record.id, boot_id, link)
         self._registry.connected(unit, session)
         return unit, session
-
-    def _drop(self, event: Committed, latest: Task) -> None:
-        task = event.task
-        speaker = Speaker(task.execution_unit_id or "", task.attempt)
-        # By what became of the task in the end: one that failed and is tried again is not over. PAUSED is not either.
-        reason = drop_reason(latest, speaker) or DropReason.SUPERSEDED
-        self._deliver(task.execution_unit_id, [drop_command(task.id, task.attempt, reason)])
-
-    def _take_from_holder(self, dispatch: Dispatch) -> None:
-        released = self._registry.release(dispatch.task.id)
-        if released and dispatch.held_attempt is None:
-            holder, attempt = released
-            self._deliver(holder.record.id, [drop_command(dispatch.task.id, attempt, DropReason.SUPERSEDED)])
-
-    def _deliver(self, unit_id: str | None, commands: Sequence[Command]) -> None:
-        unit = self._registry.find(unit_id)
-        if unit and unit.session:
-            unit.session.deliver(commands)
 
 
 async def _gone(unit: KnownUnit, wait_seconds: float) -> None:

@@ -6,112 +6,18 @@ known one step earlier, in the transaction that is decided: see core.placement.
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import datetime
-from enum import StrEnum
 from functools import partial
 
 from taskplane.server.core.backlog import Kind, kind_of
 from taskplane.server.core.clock import monotonic
-from taskplane.server.core.placement import MAX_QUEUES, Offer, Slots, suits
+from taskplane.server.core.placement import MAX_QUEUES, Slots
 from taskplane.server.core.task import Task, TaskStatus
-from taskplane.server.core.unit import DrainOrder, Unit, UnitStatus
+from taskplane.server.core.unit import Unit
 from taskplane.server.tasks.batch import Committed
+from taskplane.server.units.known_unit import KnownUnit, RunningAttempt
 from taskplane.server.units.session import Session
-
-
-class WaitingReason(StrEnum):
-    """Why a task that wants to run does not; see taskplane/v1/task.proto."""
-
-    DISPATCHING = "DISPATCHING"
-    NO_UNIT_FOR_TYPE = "NO_UNIT_FOR_TYPE"
-    NO_UNIT_WITH_LABELS = "NO_UNIT_WITH_LABELS"
-    UNITS_BUSY = "UNITS_BUSY"
-    UNITS_DRAINING = "UNITS_DRAINING"
-    RETRY_BACKOFF = "RETRY_BACKOFF"
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """The reason, and a text for people that says what would help."""
-
-    reason: WaitingReason
-    message: str
-
-
-@dataclass(slots=True)
-class RunningAttempt:
-    """What a unit does in one of its slots: since when, and whether it has accepted it."""
-
-    attempt: int
-    task_type: str
-    accepted: bool
-    since: float
-
-
-@dataclass(slots=True)
-class KnownUnit:
-    """A unit, its session if it is connected, and its attempts by task id: at work, and held paused in memory."""
-
-    record: Unit
-    session: Session | None = None
-    running: dict[int, RunningAttempt] = field(default_factory=dict)
-    held: dict[int, int] = field(default_factory=dict)
-    # When it was last heard from; at the server's start, every unit was just now.
-    heard_at: float = field(default_factory=monotonic)
-    last_heartbeat: datetime | None = None
-    # What an operator has asked of the process that is, or was, connected.
-    drain: DrainOrder | None = None
-
-    @property
-    def is_gone(self) -> bool:
-        """Whether it is not connected and has nothing left."""
-        return self.session is None and not self.running
-
-    @property
-    def last_seen(self) -> datetime:
-        """When it was last heard from, also by an earlier server."""
-        return self.last_heartbeat or self.record.last_heartbeat or self.record.updated_at
-
-    def runs(self, task_id: int, attempt: int) -> bool:
-        """Whether the attempt is at work here."""
-        running = self.running.get(task_id)
-        return running is not None and running.attempt == attempt
-
-    def forgive(self, seconds: float) -> None:
-        """Count so much less time as silence."""
-        self.heard_at += seconds
-        for attempt in self.running.values():
-            attempt.since += seconds
-
-    def view(self) -> Unit:
-        """Return the record as it is now."""
-        return replace(
-            self.record,
-            status=self._status(),
-            last_heartbeat=self.last_heartbeat or self.record.last_heartbeat,
-            current_load=len(self.running),
-            session_id=self.session.session_id if self.session else "",
-            draining=self.session.draining if self.session else False,
-        )
-
-    def offer(self) -> Offer | None:
-        """Return what the unit has to offer, or None if it takes no work."""
-        if self.session is None or not self.session.takes_work:
-            return None
-        return Offer(
-            unit_id=self.record.id,
-            unit_type=self.record.unit_type,
-            capacity=self.record.capacity,
-            task_types=frozenset(self.record.task_types),
-            labels=self.record.labels,
-        )
-
-    def _status(self) -> UnitStatus:
-        if self.session is None:
-            return UnitStatus.OFFLINE
-        has_slot = len(self.running) < self.record.capacity
-        return UnitStatus.AVAILABLE if has_slot and not self.session.draining else UnitStatus.BUSY
+from taskplane.server.units.waiting import Waiting, WaitingReason, why_not
 
 
 class Registry:
@@ -157,9 +63,13 @@ class Registry:
         self._look_at(unit)
 
     def disconnected(self, unit: KnownUnit) -> None:
-        """Take that a unit has no session."""
+        """Take that a unit has no session, and so holds nothing that could be resumed from memory."""
         unit.session = None
         self._look_at(unit)
+        for task_id in unit.held:
+            self._holder_of.pop(task_id, None)
+            self.slots.let_go(task_id)
+        unit.held.clear()
 
     def all(self) -> list[KnownUnit]:
         """Return all units, by id."""
@@ -186,13 +96,6 @@ class Registry:
         unit.held[task_id] = attempt
         self._holder_of[task_id] = unit.record.id
         self.slots.hold(task_id, unit.record.id, attempt)
-
-    def release_all(self, unit: KnownUnit) -> None:
-        """Take that a unit holds nothing any more that could be resumed from memory."""
-        for task_id in unit.held:
-            self._holder_of.pop(task_id, None)
-            self.slots.let_go(task_id)
-        unit.held.clear()
 
     def release(self, task_id: int) -> tuple[KnownUnit, int] | None:
         """Take that nobody holds the task any more. Returns who held which attempt."""
@@ -231,26 +134,8 @@ class Registry:
         if len(self._reasons) > MAX_QUEUES:
             self._reasons.clear()
         if kind not in self._reasons:
-            self._reasons[kind] = self._why_not(task)
+            self._reasons[kind] = why_not(task, self._units.values())
         return self._reasons[kind]
-
-    def _why_not(self, task: Task) -> Waiting:
-        connected = [unit for unit in self._units.values() if unit.session]
-        of_type = [unit for unit in connected if task.task_type in unit.record.task_types]
-        if not of_type:
-            message = f"no connected unit accepts {task.task_type}; start one"
-            return Waiting(WaitingReason.NO_UNIT_FOR_TYPE, message)
-        suitable = [unit for unit in of_type if suits(unit.record.task_types, unit.record.labels, kind_of(task))]
-        if not suitable:
-            wanted = ", ".join(f"{key}={value}" for key, value in sorted(task.unit_labels.items()))
-            return Waiting(WaitingReason.NO_UNIT_WITH_LABELS, f"no unit for {task.task_type} has the labels {wanted}")
-        staying = [unit for unit in suitable if unit.session and not unit.session.draining]
-        if not staying:
-            return Waiting(WaitingReason.UNITS_DRAINING, f"every unit for {task.task_type} is about to leave")
-        if not any(unit.session and unit.session.takes_work for unit in staying):
-            return Waiting(WaitingReason.UNITS_BUSY, f"no unit for {task.task_type} answers at the moment")
-        slots = sum(unit.record.capacity for unit in staying)
-        return Waiting(WaitingReason.UNITS_BUSY, f"all {slots} slots for {task.task_type} are in use")
 
     def _look_at(self, unit: KnownUnit) -> None:
         """Take what has changed about a unit over into the slots."""

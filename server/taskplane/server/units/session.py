@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from typing import TypedDict, Unpack
 
 from taskplane.server.core.clock import monotonic
 from taskplane.server.core.command import (
@@ -18,38 +19,27 @@ from taskplane.server.units.links import Link
 log = logging.getLogger(__name__)
 
 
-class _Told:
-    """A yes or no about a session; whoever changes it tells `on_change`."""
+class Marks(TypedDict, total=False):
+    """What can be marked about a session."""
 
-    def __set_name__(self, _owner: type, name: str) -> None:
-        self._name = f"_{name}"
-
-    def __get__(self, session: "Session", _owner: type) -> bool:
-        return bool(getattr(session, self._name))
-
-    def __set__(self, session: "Session", value: bool) -> None:  # noqa: FBT001  (how Python sets attributes)
-        if getattr(session, self._name, None) is not value:
-            setattr(session, self._name, value)
-            session.on_change()
+    draining: bool
+    welcomed: bool
+    is_answering: bool
 
 
 class Session:
     """A unit's session: its link, and what was sent over it."""
 
-    draining = _Told()
-    # The welcome is on its way: the unit's inventory is settled, so it can be given work.
-    welcomed = _Told()
-    # It accepts what it is sent. One that does not gets nothing new until it is heard from again.
-    is_answering = _Told()
-
     def __init__(self, session_id: str, unit_id: str, boot_id: str, link: Link) -> None:
-        # Called when it may take work, or may not any more.
+        # Called when what is marked has changed, so that it may take work, or may not any more.
         self.on_change: Callable[[], None] = lambda: None
         self.session_id = session_id
         self.unit_id = unit_id
         self.boot_id = boot_id
         self.draining = False
+        # The welcome is on its way: the unit's inventory is settled, so it can be given work.
         self.welcomed = False
+        # It accepts what it is sent. One that does not gets nothing new until it is heard from again.
         self.is_answering = True
         self.link = link
         # What was sent and is not answered, and when.
@@ -59,6 +49,13 @@ class Session:
     def takes_work(self) -> bool:
         """Whether it may be sent a start."""
         return self.welcomed and self.is_answering and not self.draining
+
+    def mark(self, **marks: Unpack[Marks]) -> None:
+        """Note what has changed about it: see the attributes."""
+        if any(getattr(self, name) is not value for name, value in marks.items()):
+            for name, value in marks.items():
+                setattr(self, name, value)
+            self.on_change()
 
     def deliver(self, commands: Iterable[Command]) -> None:
         """Send commands, each once until it is answered or has been silent for long."""

@@ -9,9 +9,10 @@ from taskplane.server.core.errors import DatabaseUnavailable
 from taskplane.server.core.outcome import Outcome, kinds
 from taskplane.server.core.unit_report import Accepted, Paused, Rejected, Released, Report, ReportKind
 from taskplane.server.tasks.state_manager import TaskStateManager
+from taskplane.server.units.known_unit import KnownUnit
 from taskplane.server.units.links.poll_schedule import Key
 from taskplane.server.units.manager import ExecutionUnitManager
-from taskplane.server.units.registry import KnownUnit, Registry
+from taskplane.server.units.registry import Registry
 from taskplane.server.units.reporting import ReportDesk
 from taskplane.server.units.session import Session
 
@@ -63,7 +64,7 @@ class UnitListener:
     def unanswered(self) -> None:
         """Give it nothing new until it is heard from."""
         if self._unit.session:
-            self._unit.session.is_answering = False
+            self._unit.session.mark(is_answering=False)
 
     def is_silent(self) -> bool:
         """Whether it is time to ask for a sign of life."""

@@ -1,0 +1,84 @@
+"""A unit as the server knows it at this moment: its record, its session, and what it does."""
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from taskplane.server.core.clock import monotonic
+from taskplane.server.core.placement import Offer
+from taskplane.server.core.unit import DrainOrder, Unit, UnitStatus
+from taskplane.server.units.session import Session
+
+
+@dataclass(slots=True)
+class RunningAttempt:
+    """What a unit does in one of its slots: since when, and whether it has accepted it."""
+
+    attempt: int
+    task_type: str
+    accepted: bool
+    since: float
+
+
+@dataclass(slots=True)
+class KnownUnit:
+    """A unit, its session if it is connected, and its attempts by task id: at work, and held paused in memory."""
+
+    record: Unit
+    session: Session | None = None
+    running: dict[int, RunningAttempt] = field(default_factory=dict)
+    held: dict[int, int] = field(default_factory=dict)
+    # When it was last heard from; at the server's start, every unit was just now.
+    heard_at: float = field(default_factory=monotonic)
+    last_heartbeat: datetime | None = None
+    # What an operator has asked of the process that is, or was, connected.
+    drain: DrainOrder | None = None
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether it is not connected and has nothing left."""
+        return self.session is None and not self.running
+
+    @property
+    def last_seen(self) -> datetime:
+        """When it was last heard from, also by an earlier server."""
+        return self.last_heartbeat or self.record.last_heartbeat or self.record.updated_at
+
+    def runs(self, task_id: int, attempt: int) -> bool:
+        """Whether the attempt is at work here."""
+        running = self.running.get(task_id)
+        return running is not None and running.attempt == attempt
+
+    def forgive(self, seconds: float) -> None:
+        """Count so much less time as silence."""
+        self.heard_at += seconds
+        for attempt in self.running.values():
+            attempt.since += seconds
+
+    def view(self) -> Unit:
+        """Return the record as it is now."""
+        return replace(
+            self.record,
+            status=self._status(),
+            last_heartbeat=self.last_heartbeat or self.record.last_heartbeat,
+            current_load=len(self.running),
+            session_id=self.session.session_id if self.session else "",
+            draining=self.session.draining if self.session else False,
+        )
+
+    def offer(self) -> Offer | None:
+        """Return what the unit has to offer, or None if it takes no work."""
+        if self.session is None or not self.session.takes_work:
+            return None
+        return Offer(
+            unit_id=self.record.id,
+            unit_type=self.record.unit_type,
+            capacity=self.record.capacity,
+            task_types=frozenset(self.record.task_types),
+            labels=self.record.labels,
+        )
+
+    def _status(self) -> UnitStatus:
+        if self.session is None:
+            return UnitStatus.OFFLINE
+        has_slot = len(self.running) < self.record.capacity
+        return UnitStatus.AVAILABLE if has_slot and not self.session.draining else UnitStatus.BUSY
