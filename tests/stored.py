@@ -2,18 +2,36 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import pytest
 from sqlalchemy import Engine, text
 
 from taskplane.server.core.task import Task
+from taskplane.server.core.unit import Unit
 from taskplane.server.store.store import Store
 from taskplane.server.store.writing import WriteTransaction
+
+T = TypeVar("T")
+
+
+async def in_transaction(store: Store, decide: Callable[[WriteTransaction], T]) -> T:
+    """Begin a transaction and wait until it is durable."""
+    under_way = store.begin(decide)
+    try:
+        return await under_way.durable()
+    finally:
+        under_way.told()
+
+
+async def stored_unit(store: Store, unit_id: str) -> Unit | None:
+    """Return a unit as it was last stored."""
+    return next((unit for unit in await store.all_units() if unit.id == unit_id), None)
 
 
 async def insert(store: Store, *tasks: Task) -> None:
     """Store new tasks, in one transaction."""
-    await store.transaction(lambda transaction: transaction.insert_tasks(tasks))
+    await in_transaction(store, lambda transaction: transaction.insert_tasks(tasks))
 
 
 async def update(store: Store, *tasks: Task) -> None:
@@ -23,7 +41,7 @@ async def update(store: Store, *tasks: Task) -> None:
         transaction.load_tasks(task.id for task in tasks)
         transaction.update_tasks(tasks)
 
-    await store.transaction(work)
+    await in_transaction(store, work)
 
 
 @contextmanager

@@ -6,8 +6,8 @@ import pytest
 from builders import NOW, a_task
 
 from taskplane.server.core.task import Progress, TaskStatus, Transition
-from taskplane.server.services import watching
-from taskplane.server.services.watching import ProgressPacer
+from taskplane.server.services import pacing
+from taskplane.server.services.pacing import ProgressPacer
 from taskplane.server.tasks.batch import Committed
 from taskplane.server.tasks.watch import Progressed
 
@@ -25,7 +25,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(watching, "time", clock)
+    monkeypatch.setattr(pacing, "time", clock)
     return clock
 
 

@@ -8,7 +8,7 @@ import pytest
 from builders import NOW, a_task, at
 from conftest import SERVERS
 from sqlalchemy import Engine, text
-from stored import insert, update
+from stored import in_transaction, insert, update
 
 from taskplane.server.store.answers import StoredRequest
 from taskplane.server.store.store import Store
@@ -20,11 +20,11 @@ REQUEST = StoredRequest("request-1", "CreateTask", "f" * 64, (3, 1, 2))
 
 
 async def answered(store: Store, *request_ids: str) -> dict[str, StoredRequest]:
-    return await store.transaction(lambda transaction: transaction.requests(request_ids))
+    return await in_transaction(store, lambda transaction: transaction.requests(request_ids))
 
 
 async def test_an_answered_request_is_remembered(store: Store) -> None:
-    await store.transaction(lambda transaction: transaction.insert_requests([REQUEST], NOW))
+    await in_transaction(store, lambda transaction: transaction.insert_requests([REQUEST], NOW))
     assert await answered(store, "request-1", "request-2") == {"request-1": REQUEST}
     assert await answered(store, "REQUEST-1") == {}, "ids are compared exactly"
     assert await answered(store) == {}
@@ -33,7 +33,7 @@ async def test_an_answered_request_is_remembered(store: Store) -> None:
 @pytest.mark.parametrize("length", [0, 1, 255, 2047, 2048, 65536])
 async def test_the_answers_to_requests_are_kept_to_the_byte(store: Store, length: int) -> None:
     other = replace_id(REQUEST, "request-2")
-    await store.transaction(lambda transaction: transaction.insert_requests([REQUEST, other], NOW))
+    await in_transaction(store, lambda transaction: transaction.insert_requests([REQUEST, other], NOW))
     answer = (b"\n" + bytes(range(256)) * 256)[:length]
     await store.save_answers({"request-1": answer, "never heard of": b"lost"})
     found = await answered(store, "request-1", "request-2")
@@ -41,7 +41,7 @@ async def test_the_answers_to_requests_are_kept_to_the_byte(store: Store, length
 
 
 async def test_a_long_answer_takes_less_room_than_it_has_bytes(store: Store, engine: Engine) -> None:
-    await store.transaction(lambda transaction: transaction.insert_requests([REQUEST], NOW))
+    await in_transaction(store, lambda transaction: transaction.insert_requests([REQUEST], NOW))
     await store.save_answers({"request-1": CreateTaskResponse(task=Task(task_name="a" * 60_000)).SerializeToString()})
     with engine.connect() as connection:
         assert connection.execute(text("SELECT LENGTH(answer) FROM task_requests")).scalar_one() < 6_000
@@ -51,7 +51,7 @@ async def test_a_long_answer_takes_less_room_than_it_has_bytes(store: Store, eng
 async def test_many_long_answers_are_more_than_one_statement_takes(store: Store, statements: Sequence[str]) -> None:
     answers = {f"request-{number}": urandom(MAX_ANSWER_BYTES) for number in range(5)}
     requests = [replace_id(REQUEST, request_id) for request_id in answers]
-    await store.transaction(lambda transaction: transaction.insert_requests(requests, NOW))
+    await in_transaction(store, lambda transaction: transaction.insert_requests(requests, NOW))
     await store.save_answers(answers)
     assert sum("UPDATE task_requests" in each for each in statements) == len(answers)
     assert {each: found.answer for each, found in (await answered(store, *answers)).items()} == answers
@@ -60,7 +60,7 @@ async def test_many_long_answers_are_more_than_one_statement_takes(store: Store,
 @pytest.mark.parametrize("database", SERVERS, indirect=True)  # SQLite has one lock for all
 async def test_answers_do_not_wait_for_a_transaction_that_waits(store: Store, engine: Engine) -> None:
     await insert(store, a_task(id=1))
-    await store.transaction(lambda transaction: transaction.insert_requests([REQUEST], NOW))
+    await in_transaction(store, lambda transaction: transaction.insert_requests([REQUEST], NOW))
     with engine.begin() as other:
         other.execute(text("UPDATE tasks SET priority = 5 WHERE id = 1"))
         waiting = asyncio.create_task(update(store, a_task(id=1, revision=7)))
@@ -72,9 +72,9 @@ async def test_answers_do_not_wait_for_a_transaction_that_waits(store: Store, en
 
 
 async def test_old_requests_are_forgotten(store: Store) -> None:
-    await store.transaction(lambda transaction: transaction.insert_requests([REQUEST], at(0)))
+    await in_transaction(store, lambda transaction: transaction.insert_requests([REQUEST], at(0)))
     newer = replace_id(REQUEST, "request-2")
-    await store.transaction(lambda transaction: transaction.insert_requests([newer], at(10)))
+    await in_transaction(store, lambda transaction: transaction.insert_requests([newer], at(10)))
     await store.forget_requests(before=at(10))
     assert set(await answered(store, "request-1", "request-2")) == {"request-2"}
 

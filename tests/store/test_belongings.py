@@ -6,7 +6,7 @@ import pytest
 from builders import a_checkpoint, a_task, at
 from sqlalchemy import Engine, func, select
 from sqlalchemy.exc import IntegrityError
-from stored import insert
+from stored import in_transaction, insert
 
 from taskplane.server.core.ledger import CommandState, LedgerEntry
 from taskplane.server.core.task import Checkpoint, TaskStatus, Transition, Verb
@@ -26,15 +26,15 @@ async def checkpoints(store: Store, *pairs: tuple[int, Checkpoint], keep: int = 
         transaction.insert_checkpoints(pairs)
         transaction.prune_checkpoints({task_id for task_id, _ in pairs}, keep)
 
-    await store.transaction(work)
+    await in_transaction(store, work)
 
 
 async def history(store: Store, *transitions: Transition) -> None:
-    await store.transaction(lambda transaction: transaction.insert_transitions(transitions))
+    await in_transaction(store, lambda transaction: transaction.insert_transitions(transitions))
 
 
 async def commands(store: Store, *entries: LedgerEntry) -> None:
-    await store.transaction(lambda transaction: transaction.save_commands(entries))
+    await in_transaction(store, lambda transaction: transaction.save_commands(entries))
 
 
 @pytest.fixture
@@ -87,15 +87,15 @@ async def test_a_checkpoint_is_found_by_its_number(store: Store) -> None:
     assert await store.get_checkpoint(1, 2**40) == odd
     assert await store.get_checkpoint(1, 1) is None
     assert await store.get_checkpoint(2, 2**40) is None
-    assert await store.transaction(lambda transaction: transaction.checkpoint(1, 2**40)) == odd
+    assert await in_transaction(store, lambda transaction: transaction.checkpoint(1, 2**40)) == odd
 
 
 @pytest.mark.usefixtures("two_tasks")
 async def test_checkpoints_of_several_tasks_are_found_together(store: Store) -> None:
     await checkpoints(store, (1, a_checkpoint(1)), (1, a_checkpoint(2)), (2, a_checkpoint(5)))
-    found = await store.transaction(lambda transaction: transaction.checkpoints({1: 1, 2: 4}))
+    found = await in_transaction(store, lambda transaction: transaction.checkpoints({1: 1, 2: 4}))
     assert found == {1: a_checkpoint(1)}, "a number belongs to its task"
-    assert await store.transaction(lambda transaction: transaction.checkpoints({})) == {}
+    assert await in_transaction(store, lambda transaction: transaction.checkpoints({})) == {}
 
 
 @pytest.mark.usefixtures("two_tasks")
@@ -121,7 +121,7 @@ async def test_deleting_a_task_takes_everything_of_it_along_and_nothing_else(sto
     await history(store, CREATED, OF_ANOTHER)
     await checkpoints(store, (1, a_checkpoint(1)), (2, a_checkpoint(1)))
     await commands(store, ENTRY, replace(ENTRY, command_id="command-2", task_id=2))
-    await store.transaction(lambda transaction: transaction.delete_tasks([1]))
+    await in_transaction(store, lambda transaction: transaction.delete_tasks([1]))
     assert await store.get_task(1) is None
     assert await store.get_task(2) == a_task(id=2)
     with engine.connect() as connection:

@@ -9,7 +9,7 @@ from conftest import SERVERS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine, text
-from stored import insert
+from stored import in_transaction, insert
 
 from taskplane.server.core.backlog import Queued, turn_of
 from taskplane.server.core.task import Task, TaskStatus
@@ -31,7 +31,7 @@ def queued(task_id: int, seconds: float = 0, status: TaskStatus = PENDING, **cha
 
 
 async def claimed(store: Store, limit: int = 100) -> list[int]:
-    found = await store.transaction(lambda each: each.lock_queued([TASK_TYPE], NOW, limit))
+    found = await in_transaction(store, lambda each: each.lock_queued([TASK_TYPE], NOW, limit))
     return [each.task_id for each in found]
 
 
@@ -68,7 +68,7 @@ async def test_the_claim_tells_whose_turn_it_is_and_what_it_asks_for(store: Stor
         queued(2, 7, priority=-4, task_type="VIDEO"),
     ]
     await insert(store, *tasks)
-    found = await store.transaction(lambda each: each.lock_queued([TASK_TYPE, "VIDEO"], NOW, 10))
+    found = await in_transaction(store, lambda each: each.lock_queued([TASK_TYPE, "VIDEO"], NOW, 10))
     assert found == [Queued.of(task) for task in tasks]
 
 
@@ -98,7 +98,7 @@ async def test_the_first_and_those_behind_any_are_the_same_whatever_their_status
         raise Undone  # each example has an empty table
 
     with pytest.raises(Undone):
-        await store.transaction(look)
+        await in_transaction(store, look)
     assert firsts == [in_order[:limit] for limit in range(len(tasks) + 2)]
     assert others == [in_order[number:] for number in range(1, len(tasks) + 1)]
 
@@ -143,7 +143,7 @@ async def test_what_is_locked_by_id_is_waited_for(store: Store, database: Databa
         with engine.connect() as other:
             return set(locked) == {1} and other.execute(wait).first() is None
 
-    assert await store.transaction(look), "nobody else gets at the row until the transaction is over"
+    assert await in_transaction(store, look), "nobody else gets at the row until the transaction is over"
     with engine.connect() as other:
         assert other.execute(wait).first() is not None
 
@@ -151,7 +151,7 @@ async def test_what_is_locked_by_id_is_waited_for(store: Store, database: Databa
 async def test_the_tasks_of_a_unit_are_those_it_has_to_answer_for(store: Store) -> None:
     tasks = [a_task(status, id=number, execution_unit_id="mine") for number, status in enumerate(TaskStatus, 1)]
     await insert(store, *tasks, replace(tasks[1], id=20, execution_unit_id="Mine"), a_task(TaskStatus.RUNNING, id=21))
-    found = await store.transaction(lambda each: each.lock_running_on("mine"))
+    found = await in_transaction(store, lambda each: each.lock_running_on("mine"))
     assert {task.status for task in found} == {TaskStatus.RUNNING, PAUSED}
     assert {task.execution_unit_id for task in found} == {"mine"}
     assert len(found) == 2

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 from builders import a_task
-from stored import insert
+from stored import in_transaction, insert
 
 from taskplane.server.store.database import Database
 from taskplane.server.store.store import Store
@@ -17,8 +17,8 @@ class Undone(Exception):
 
 async def take(store: Store, *counts: int) -> list[int]:
     """Take task ids, so many at once, in one transaction."""
-    return await store.transaction(
-        lambda transaction: [each for count in counts for each in transaction.next_task_ids(count)]
+    return await in_transaction(
+        store, lambda transaction: [each for count in counts for each in transaction.next_task_ids(count)]
     )
 
 
@@ -46,7 +46,7 @@ async def test_ids_never_repeat_after_a_transaction_that_failed(store: Store, lo
     ids: list[int] = []
     for _ in range(3):
         with pytest.raises(Undone):
-            await store.transaction(lambda transaction: _take_and_fail(transaction, lost))
+            await in_transaction(store, lambda transaction: _take_and_fail(transaction, lost))
         for _ in range(4):
             ids += await take(store, 400)
     assert grows(ids)
@@ -67,15 +67,15 @@ async def test_tasks_and_revisions_are_counted_apart(store: Store) -> None:
     def work(transaction: WriteTransaction) -> tuple[range, range]:
         return transaction.next_task_ids(3), transaction.next_revisions(5)
 
-    (ids, revisions), (more_ids, more_revisions) = await store.transaction(work), await store.transaction(work)
+    (ids, revisions), (more_ids, more_revisions) = await in_transaction(store, work), await in_transaction(store, work)
     assert more_ids[0] == ids[-1] + 1
     assert more_revisions[0] == revisions[-1] + 1
 
 
 async def test_no_revision_ever_given_out_is_above_the_latest(store: Store) -> None:
-    given = await store.transaction(lambda transaction: transaction.next_revisions(5))
+    given = await in_transaction(store, lambda transaction: transaction.next_revisions(5))
     latest = await store.latest_revision()
     assert latest >= given[-1]
     await insert(store, a_task(revision=given[0]))
-    await store.transaction(lambda transaction: transaction.delete_tasks([1]))
+    await in_transaction(store, lambda transaction: transaction.delete_tasks([1]))
     assert await store.latest_revision() == latest

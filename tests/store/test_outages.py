@@ -13,7 +13,7 @@ from builders import NOW, PATIENCE_SECONDS, a_task
 from conftest import SERVERS
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.util import await_only
-from stored import before_commit, insert, kill
+from stored import before_commit, in_transaction, insert, kill
 
 from taskplane.server.core.errors import Code, DatabaseUnavailable
 from taskplane.server.store.answers import StoredRequest
@@ -62,7 +62,7 @@ async def test_readers_do_not_wait_for_the_writer(store: Store) -> None:
         has_written.set()
         await_only(asyncio.wait_for(may_end.wait(), PATIENCE_SECONDS))
 
-    writing = asyncio.ensure_future(store.transaction(hold))
+    writing = asyncio.ensure_future(in_transaction(store, hold))
     await asyncio.wait_for(has_written.wait(), PATIENCE_SECONDS)
     assert await store.get_task(1) == a_task(id=1)
     assert await store.get_task(2) is None, "what is not committed is not seen"
@@ -77,7 +77,7 @@ async def test_a_transaction_that_fails_leaves_nothing_and_the_next_one_goes_on(
         raise LookupError("undo all of it")
 
     with pytest.raises(LookupError, match="undo all of it"):
-        await store.transaction(fail)
+        await in_transaction(store, fail)
     assert await store.get_task(1) is None
     await insert(store, a_task(id=1))
 
@@ -106,7 +106,7 @@ async def test_a_deadlock_is_tried_again(store: Store, database: Database, engin
     with ThreadPoolExecutor(1) as other:
         rival = other.submit(theirs)
         await asyncio.to_thread(theirs_has_2.wait, PATIENCE_SECONDS)
-        await store.transaction(ours)
+        await in_transaction(store, ours)
         rival.result(PATIENCE_SECONDS)
     assert len(tries) > 1
     assert await store.get_task(100) == a_task(id=100)
@@ -126,7 +126,7 @@ async def test_a_connection_that_breaks_in_a_transaction_costs_nothing(store: St
             kill(engine, transaction)
         transaction.insert_tasks([a_task(id=2)])
 
-    await store.transaction(work)
+    await in_transaction(store, work)
     assert len(tries) == 2
     assert [await store.get_task(task_id) for task_id in (1, 2)] == [a_task(id=1), a_task(id=2)]
 
@@ -171,8 +171,8 @@ async def test_a_request_id_is_not_forgotten_when_the_connection_breaks(store: S
     """Nor if the request has changed nothing: repeated later it could."""
     request = StoredRequest("request-1", "PauseTask", "a" * 64, (1,))
     with before_commit(partial(kill, engine)):
-        await store.transaction(lambda transaction: transaction.insert_requests([request], NOW))
-    stored = await store.transaction(lambda transaction: transaction.requests([request.request_id]))
+        await in_transaction(store, lambda transaction: transaction.insert_requests([request], NOW))
+    stored = await in_transaction(store, lambda transaction: transaction.requests([request.request_id]))
     assert stored == {request.request_id: request}
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 from builders import a_task
 from conftest import SERVERS
-from stored import insert
+from stored import in_transaction, insert
 
 from taskplane.server.store.driver_errors import AlreadyStored
 from taskplane.server.store.outbox import MOST_CHARACTERS
@@ -21,7 +21,7 @@ async def test_what_a_transaction_writes_is_one_message(store: Store, statements
         transaction.insert_tasks([a_task(id=1)])
         transaction.insert_tasks([a_task(id=2), a_task(id=3)])
 
-    await store.transaction(work)
+    await in_transaction(store, work)
     (message,) = (each for each in statements if "INSERT" in each)
     assert message.count("INSERT INTO tasks") == 2
     assert [task_id for task_id in range(5) if await store.get_task(task_id)] == [1, 2, 3]
@@ -36,7 +36,7 @@ async def test_a_statement_that_fails_behind_another_undoes_both(store: Store) -
         transaction.insert_tasks([a_task(id=3)])
 
     with pytest.raises(AlreadyStored):
-        await store.transaction(work)
+        await in_transaction(store, work)
     assert [task_id for task_id in range(5) if await store.get_task(task_id)] == [2]
 
 

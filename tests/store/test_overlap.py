@@ -10,7 +10,7 @@ from builders import PATIENCE_SECONDS, TASK_TYPE, a_task, at
 from conftest import SERVERS
 from sqlalchemy import Engine
 from sqlalchemy.util import await_only
-from stored import before_commit, insert, kill
+from stored import before_commit, in_transaction, insert, kill
 
 from taskplane.server.core.task import Progress, TaskStatus
 from taskplane.server.store.database import Database
@@ -161,7 +161,7 @@ async def test_other_writes_come_after_what_was_decided_before(store: Store) -> 
         assert not news.done()
     await news
     first.told()
-    assert (await store.transaction(lambda transaction: transaction.load_tasks([1])))[1].progress == progress
+    assert (await in_transaction(store, lambda transaction: transaction.load_tasks([1])))[1].progress == progress
 
 
 async def test_numbers_never_repeat_when_the_transaction_that_fetched_them_fails(
@@ -182,4 +182,4 @@ async def test_numbers_never_repeat_when_the_transaction_that_fetched_them_fails
     last = await later.durable()
     assert last == max(given)
     other = Store(database)
-    assert await other.transaction(take) > last
+    assert await in_transaction(other, take) > last

@@ -4,7 +4,7 @@ import pytest
 from builders import a_checkpoint, a_task, at
 from conftest import SERVERS
 from sqlalchemy import Engine, text
-from stored import insert, update
+from stored import in_transaction, insert, update
 
 from taskplane.server.core.task import Progress, Task, TaskStatus
 from taskplane.server.store.database import Database
@@ -19,7 +19,7 @@ on_servers = pytest.mark.parametrize("database", SERVERS, indirect=True)
 
 
 async def locked(store: Store, *task_ids: int) -> list[Task]:
-    return [*(await store.transaction(lambda transaction: transaction.load_tasks(task_ids))).values()]
+    return [*(await in_transaction(store, lambda transaction: transaction.load_tasks(task_ids))).values()]
 
 
 async def test_a_task_that_was_just_written_is_not_read(store: Store, statements: list[str]) -> None:
@@ -54,7 +54,7 @@ async def test_what_is_decided_on_what_another_server_has_changed_is_decided_aga
             [task.but(priority=task.priority + 1, revision=task.revision + 7) for task in tasks.values()]
         )
 
-    await store.transaction(add_one)
+    await in_transaction(store, add_one)
     assert seen[-1] == 5
     assert [task and task.priority for task in (await store.get_task(1), await store.get_task(2))] == [6, 1]
 
@@ -69,7 +69,7 @@ async def test_what_was_decided_before_a_task_was_read_again_is_checked_too(stor
         transaction.lock_running_on("unit-1")
         transaction.update_tasks([task.but(priority=task.priority + 1, revision=task.revision + 7)])
 
-    await store.transaction(add_one)
+    await in_transaction(store, add_one)
     stored = await store.get_task(1)
     assert stored
     assert stored.priority == 6
@@ -83,7 +83,7 @@ async def test_what_another_server_has_changed_is_not_deleted(store: Store, engi
     def delete_unless_urgent(transaction: WriteTransaction) -> None:
         transaction.delete_tasks([task.id for task in transaction.load_tasks([1]).values() if task.priority < 5])
 
-    await store.transaction(delete_unless_urgent)
+    await in_transaction(store, delete_unless_urgent)
     assert await store.get_task(1)
 
 
@@ -124,7 +124,7 @@ async def test_a_transaction_that_failed_leaves_nothing_behind(store: Store) -> 
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        await store.transaction(work)
+        await in_transaction(store, work)
     assert await locked(store, 1) == [a_task(id=1)]
 
 

@@ -9,7 +9,7 @@ import pytest
 from builders import NOW, a_command, a_task, at
 from conftest import SERVERS
 from sqlalchemy.exc import DBAPIError
-from stored import insert, update
+from stored import in_transaction, insert, update
 
 from taskplane.server.core.task import Checkpoint, Limits, Progress, Task, TaskStatus, Verb
 from taskplane.server.store.store import Store
@@ -136,7 +136,7 @@ async def test_types_are_told_apart_by_case(store: Store) -> None:
     await insert(
         store, *(a_task(id=number, task_type=name, queued_at=NOW) for number, name in ((1, "video"), (2, "VIDEO")))
     )
-    found = await store.transaction(lambda each: each.lock_queued(["VIDEO"], NOW, 10))
+    found = await in_transaction(store, lambda each: each.lock_queued(["VIDEO"], NOW, 10))
     assert [each.task_id for each in found] == [2]
     assert (await store.get_task(1)) != (await store.get_task(2))
 

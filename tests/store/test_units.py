@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from builders import a_unit, at
+from stored import stored_unit
 
 from taskplane.server.core.unit import TaskTypeSupport, Unit, UnitStatus
 from taskplane.server.store.store import Store
@@ -35,7 +36,7 @@ async def all_by_id(store: Store) -> dict[str, Unit]:
 async def test_every_field_survives(store: Store) -> None:
     bare = a_unit("bare", task_types={})
     await store.save_units([FULL, bare])
-    assert await store.get_unit(FULL.id) == FULL
+    assert await stored_unit(store, FULL.id) == FULL
     assert await all_by_id(store) == {FULL.id: FULL, "bare": bare}
 
 
@@ -60,7 +61,7 @@ async def test_units_are_told_apart_by_case(store: Store) -> None:
 
 async def test_deleting_what_is_not_there_is_harmless(store: Store) -> None:
     await store.delete_unit("never heard of")
-    assert await store.get_unit("never heard of") is None
+    assert await stored_unit(store, "never heard of") is None
 
 
 async def test_heartbeats_change_what_changes_by_itself_and_nothing_else(store: Store) -> None:

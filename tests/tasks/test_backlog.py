@@ -8,6 +8,7 @@ from datetime import datetime
 import pytest
 from builders import ALICE, PATIENCE_SECONDS, TASK_TYPE, a_spec, an_offer, speaker_of
 from deeds import AT_ONCE, REPORTS, do
+from stored import in_transaction
 from writer import ClaimingStates, CountingStore, HeldCommit
 
 from taskplane.server.core import backlog
@@ -132,7 +133,7 @@ async def test_what_another_server_has_taken_is_passed_over(
         (revision,) = transaction.next_revisions(1)
         transaction.update_tasks([task.but(status=CANCELLED, queued_at=None, revision=revision)])
 
-    await Store(database).transaction(take)
+    await in_transaction(Store(database), take)
     await database.close()
     await commits.submit(reported("succeeded", first))
     assert await status_of(store, first, taken, third) == [SUCCESS, CANCELLED, RUNNING]

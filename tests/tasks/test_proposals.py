@@ -17,6 +17,7 @@ from builders import (
     speaker_of,
 )
 from deeds import REPORTS, do
+from stored import in_transaction
 from writer import ClaimingStates, CountingStore, HeldCommit
 
 from taskplane.server.core import verbs
@@ -157,7 +158,7 @@ async def test_a_task_whose_checkpoint_is_gone_leaves_the_queue_and_says_why(
     await ask(states, task, Verb.CANCEL)
     await hear(states, task, "cancelled")
     await states.change_from_checkpoint(task.id, 1, restart_from)
-    await store.transaction(lambda transaction: transaction.prune_checkpoints({task.id}, 1))
+    await in_transaction(store, lambda transaction: transaction.prune_checkpoints({task.id}, 1))
     assert await states.claim([an_offer()]) == []
     after = await store.get_task(task.id)
     assert after
@@ -234,7 +235,7 @@ async def test_a_start_whose_checkpoint_is_gone_is_not_repeated(states: Claiming
     await hear(states, task, "cancelled")
     await states.change_from_checkpoint(task.id, 1, restart_from)
     assert len(await states.claim([an_offer()])) == 1
-    await store.transaction(lambda transaction: transaction.prune_checkpoints({task.id}, 1))
+    await in_transaction(store, lambda transaction: transaction.prune_checkpoints({task.id}, 1))
     settled = await states.reconcile(UNIT_ID, [], is_new_process=False)
     assert settled.dispatches == []
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from builders import ALICE, a_spec
 from connected_unit import ConnectedUnit
+from stored import stored_unit
 
 from taskplane.server.core.clock import utc_now
 from taskplane.server.core.errors import UnitInUse, UnitNotFound
@@ -32,7 +33,7 @@ async def test_a_unit_that_connects_while_it_is_forgotten_stays(
     with pytest.raises(UnitInUse):
         await units.delete_unit("unit-1")
     assert units.unit("unit-1").session_id
-    assert await store.get_unit("unit-1")
+    assert await stored_unit(store, "unit-1")
 
 
 async def test_a_unit_that_nobody_needs_is_forgotten(
@@ -41,7 +42,7 @@ async def test_a_unit_that_nobody_needs_is_forgotten(
     unit = await connect()
     await units.disconnect(unit.session)
     await units.delete_unit("unit-1")
-    assert await store.get_unit("unit-1") is None
+    assert await stored_unit(store, "unit-1") is None
     with pytest.raises(UnitNotFound):
         units.unit("unit-1")
 
@@ -55,7 +56,7 @@ async def test_units_that_are_away_for_long_are_forgotten(
     assert [each.id for each in units.units()] == ["at work", "away"], "it was here today"
     await units.forget_absent(utc_now() + timedelta(days=1))
     assert [each.id for each in units.units()] == ["at work"]
-    assert await store.get_unit("away") is None
+    assert await stored_unit(store, "away") is None
     assert units.unit("at work").session_id == at_work.session.session_id
 
 

@@ -1,12 +1,13 @@
 """The course of a watch: a snapshot or the missed history, then what happens, in order and without a gap."""
 
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from functools import partial
 
 from taskplane.server.core.errors import RevisionTooOld, TaskNotFound
 from taskplane.server.core.task import Task
+from taskplane.server.services.pacing import ProgressPacer
 from taskplane.server.services.task_service import TaskService
 from taskplane.server.services.view import TaskView
 from taskplane.server.store.reading import TaskFilter
@@ -90,29 +91,34 @@ class WatchService:
         with self._hub.watch(query.task_ids, _matcher(query)) as follower:
             # Followed first, read after: what is committed in between is in both, and told once.
             position = _Position(self._hub.revision)
-            await self._check_ids(query)
-            beginning = self._snapshot(query, position)
-            if query.after_revision is not None:
+            if query.after_revision is None:
+                beginning = self._snapshot(query, position)
+            else:
+                await self._check_revision(query.after_revision)
                 beginning = self._replay(query, query.after_revision, position)
+            await self._check_ids(query.task_ids)
             async for event in beginning:
                 yield event
             async for event in self._live(follower, ProgressPacer(query.max_progress_per_second), position):
                 yield event
 
-    async def _check_ids(self, query: WatchQuery) -> None:
-        if query.after_revision is not None and query.after_revision > self._hub.revision:
+    async def _check_revision(self, after: int) -> None:
+        """Raise RevisionTooOld unless everything behind a revision can be told."""
+        if after > self._hub.revision:
             raise RevisionTooOld(
-                f"revision {query.after_revision} is not reached yet; the last one is {self._hub.revision}",
+                f"revision {after} is not reached yet; the last one is {self._hub.revision}",
                 metadata={"latest": str(self._hub.revision)},
             )
-        purged = await self._store.purged_revision() if query.after_revision is not None else 0
-        if query.after_revision is not None and query.after_revision < purged:
+        purged = await self._store.purged_revision()
+        if after < purged:
             raise RevisionTooOld(
                 f"history up to revision {purged} is no longer whole; begin with a snapshot",
                 metadata={"purged": str(purged)},
             )
-        found = await self._tasks_by_id(query.task_ids)
-        for task_id in query.task_ids:
+
+    async def _check_ids(self, task_ids: tuple[int, ...]) -> None:
+        found = await self._tasks_by_id(task_ids)
+        for task_id in task_ids:
             if task_id not in found:
                 raise TaskNotFound(task_id)
 
@@ -193,40 +199,6 @@ class _Position:
 
     def is_new(self, change: Committed) -> bool:
         return change.task.revision > self._later.get(change.task.id, self.begin)
-
-
-class ProgressPacer:
-    """Holds progress back so that each task's comes at most so often; the newest value wins."""
-
-    def __init__(self, per_second: int) -> None:
-        self._interval = 1.0 / per_second
-        self._waiting: dict[int, Progressed] = {}
-        self._not_before: dict[int, float] = {}
-
-    def take(self, progress: Iterable[Progressed]) -> None:
-        """Take progress on."""
-        self._waiting.update((each.task_id, each) for each in progress)
-
-    def changed(self, change: Committed) -> None:
-        """Take that a task's status changed: progress from before is no news any more."""
-        if change.transition or change.deleted:
-            self._waiting.pop(change.task.id, None)
-            self._not_before.pop(change.task.id, None)
-
-    def due(self) -> list[Progressed]:
-        """Return what may be told now."""
-        now = time.monotonic()
-        due = [each for each in self._waiting.values() if self._not_before.get(each.task_id, 0.0) <= now]
-        for each in due:
-            del self._waiting[each.task_id]
-            self._not_before[each.task_id] = now + self._interval
-        return due
-
-    def seconds_to_next(self, at_most: float) -> float:
-        """Return how long nothing will be due."""
-        now = time.monotonic()
-        times = [self._not_before.get(task_id, 0.0) - now for task_id in self._waiting]
-        return max(0.0, min([*times, at_most]))
 
 
 def _matcher(query: WatchQuery) -> Callable[[Committed | Progressed], bool] | None:

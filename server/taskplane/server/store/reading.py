@@ -34,7 +34,7 @@ class TaskFilter:
 
 
 def get_task(connection: Connection, task_id: int) -> Task | None:
-    """Return a task with its newest checkpoint's data."""
+    """Return a task; its checkpoint is without data."""
     row = connection.execute(select(schema.tasks).where(schema.tasks.c.id == task_id)).one_or_none()
     return task_of(row) if row else None
 
@@ -121,12 +121,6 @@ def running_tasks(connection: Connection) -> list[Task]:
     """Return all tasks in RUNNING."""
     query = select(schema.tasks).where(schema.tasks.c.status == TaskStatus.RUNNING)
     return [task_of(row) for row in connection.execute(query)]
-
-
-def get_unit(connection: Connection, unit_id: str) -> Unit | None:
-    """Return a unit as it was last stored."""
-    row = connection.execute(select(schema.execution_units).where(schema.execution_units.c.id == unit_id)).one_or_none()
-    return unit_of(row) if row else None
 
 
 def all_units(connection: Connection) -> list[Unit]:

@@ -30,7 +30,7 @@ T = TypeVar("T")
 class Store:
     """Durable tasks, history, checkpoints and units. Every method raises DatabaseUnavailable when the database is away.
 
-    Tasks are written by `transaction` only, which the TaskStateManager alone calls.
+    What tasks are to be is written by `begin` only, which group commit alone calls.
     """
 
     def __init__(self, database: Database) -> None:
@@ -43,14 +43,6 @@ class Store:
     def begin(self, decide: Callable[[WriteTransaction], T]) -> UnderWay[T]:
         """Begin a transaction in which `decide` says what is to be written. See Database.begin."""
         return self._database.begin(lambda begin: WriteTransaction(begin, self._ids, self._recent), decide)
-
-    async def transaction(self, decide: Callable[[WriteTransaction], T]) -> T:
-        """Begin a transaction and wait until it is durable."""
-        under_way = self.begin(decide)
-        try:
-            return await under_way.durable()
-        finally:
-            under_way.told()
 
     async def save_live(self, rows: Sequence[LiveRow]) -> None:
         """Store what is new of running attempts; never a status."""
@@ -132,10 +124,6 @@ class Store:
     ) -> list[Queued]:
         """Return the first behind `after` that are queued and due of these types, in the order of their turns."""
         return await self._database.read(lambda connection: queued_tasks(connection, task_types, now, limit, after))
-
-    async def get_unit(self, unit_id: str) -> Unit | None:
-        """Return a unit as it was last stored."""
-        return await self._database.read(lambda connection: reading.get_unit(connection, unit_id))
 
     async def all_units(self) -> list[Unit]:
         """Return all units as they were last stored."""

@@ -6,7 +6,7 @@ nothing else may come: slots have become free, a delay is over, or another serve
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 
 from taskplane.server.core.backlog import FRONT, Queued, Turn
@@ -59,21 +59,22 @@ class DispatchLoop:
 
     async def look_at_table(self) -> None:
         """Look for what others have queued, for ever: a page at a time, and after the last one the first again."""
-        looked_to = {True: FRONT, False: FRONT}
+        # What waits for room in vain must not hide what has it.
+        with_room = without_room = FRONT
         while True:
             await asyncio.sleep(TICK_SECONDS)
+            types = set(self._slots.backlog.types())
+            has_room = {each for each in types if self._slots.free([each])}
             try:
-                # What waits for room in vain must not hide what has it.
-                for has_room, after in looked_to.items():
-                    looked_to[has_room] = await self._look_at_page(after, has_room=has_room)
+                with_room = await self._look_at_page(has_room, with_room)
+                without_room = await self._look_at_page(types - has_room, without_room)
             except DatabaseUnavailable as error:
                 log.debug("the queue is not looked at: %s", error.message)
             # Also for what a transaction that has failed would have given out.
             self._wake.set()
 
-    async def _look_at_page(self, after: Turn, *, has_room: bool) -> Turn:
-        """Look at what waits behind `after` of the types that have free slots, or of the others. Returns how far."""
-        types = [each for each in self._slots.backlog.types() if (self._slots.free([each]) > 0) == has_room]
+    async def _look_at_page(self, types: Collection[str], after: Turn) -> Turn:
+        """Look at what waits behind `after` of some types. Returns how far, or the front again at the end."""
         found = await self._store.queued_tasks(types, utc_now(), LARGEST_PAGE, after) if types else []
         self._found(found)
         return found[-1].turn if len(found) == LARGEST_PAGE else FRONT

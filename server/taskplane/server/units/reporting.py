@@ -36,9 +36,9 @@ RETRY_SECONDS = 0.5
 
 
 class ReportDesk:
-    """Settles reports: first each is heard, then, if that was not all, proposed, which can be done again.
+    """Settles reports: memory is updated first (`hear`); what is to be durable is then proposed, as often as needed.
 
-    Reports of the same task are decided in the order in which they were proposed.
+    Reports of the same task are decided in the order in which they were proposed; see GroupCommit.submit.
     """
 
     def __init__(self, states: TaskStateManager, live: LiveAttempts, watch: WatchHub, registry: Registry) -> None:
@@ -191,8 +191,7 @@ class ReportDesk:
 
     def _drop(self, session: Session, report: Report, reason: DropReason) -> DropReason:
         self._registry.release_if(report.task_id, session.unit_id, report.attempt)
-        is_answer = isinstance(report.kind, Accepted | Rejected)
-        if not is_answer or (isinstance(report.kind, Accepted) and _is_start(report)):
+        if _holds_its_attempt(report):
             session.deliver([drop_command(report.task_id, report.attempt, reason)])
         return reason
 
@@ -200,6 +199,17 @@ class ReportDesk:
 def _is_start(report: Report) -> bool:
     """Whether it answers the command that begins its attempt."""
     return report.command_id == start_id(report.task_id, report.attempt)
+
+
+def _holds_its_attempt(report: Report) -> bool:
+    """Whether it tells that the unit has the attempt: an answer to a command does so only if a start is accepted."""
+    match report.kind:
+        case Accepted():
+            return _is_start(report)
+        case Rejected():
+            return False
+        case _:
+            return True
 
 
 def _text(rejected: Rejected) -> str:

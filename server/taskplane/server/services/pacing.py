@@ -1,0 +1,41 @@
+"""How often a watcher is told of progress."""
+
+import time
+from collections.abc import Iterable
+
+from taskplane.server.tasks.batch import Committed
+from taskplane.server.tasks.watch import Progressed
+
+
+class ProgressPacer:
+    """Holds progress back so that each task's comes at most so often; the newest value wins."""
+
+    def __init__(self, per_second: int) -> None:
+        self._interval = 1.0 / per_second
+        self._waiting: dict[int, Progressed] = {}
+        self._not_before: dict[int, float] = {}
+
+    def take(self, progress: Iterable[Progressed]) -> None:
+        """Take progress on."""
+        self._waiting.update((each.task_id, each) for each in progress)
+
+    def changed(self, change: Committed) -> None:
+        """Take that a task's status changed: progress from before is no news any more."""
+        if change.transition or change.deleted:
+            self._waiting.pop(change.task.id, None)
+            self._not_before.pop(change.task.id, None)
+
+    def due(self) -> list[Progressed]:
+        """Return what may be told now."""
+        now = time.monotonic()
+        due = [each for each in self._waiting.values() if self._not_before.get(each.task_id, 0.0) <= now]
+        for each in due:
+            del self._waiting[each.task_id]
+            self._not_before[each.task_id] = now + self._interval
+        return due
+
+    def seconds_to_next(self, at_most: float) -> float:
+        """Return how long nothing will be due."""
+        now = time.monotonic()
+        times = [self._not_before.get(task_id, 0.0) - now for task_id in self._waiting]
+        return max(0.0, min([*times, at_most]))
