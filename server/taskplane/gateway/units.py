@@ -29,7 +29,7 @@ _LOCATION = {"Location": {"description": "Path of the unit.", "schema": {"type":
     responses=errors(*_BODY) | {201: {"headers": _LOCATION}},
 )
 async def register_unit(using: Using, body: NewUnit, response: Response) -> RegisteredUnitAnswer:
-    """Take a unit on that is driven over HTTP. One that registers again under its type and name keeps its id."""
+    """Register a unit that is driven over HTTP. One that registers again under its type and name keeps its id."""
     unit = await using.http_units.register(body.registration())
     response.headers["location"] = f"/api/execution-units/{unit.id}"
     return RegisteredUnitAnswer.of_registered(unit, using.units.intervals)

@@ -111,7 +111,7 @@ class _Type:
         return line if queued.turn <= line.end else None
 
     def read(self, after: Turn, end: Turn) -> None:
-        """Take that all between was read: what was known up to there is known further now."""
+        """Extend what is known: all between `after` and `end` was read."""
         self.end = max(self.end, end)
         for line in self.lines.values():
             if line.end >= after:
@@ -162,7 +162,7 @@ class Backlog:
     ) -> None:
         """Take what was read of these types behind the end of a page, unless all was forgotten since `age`.
 
-        What there is no room for is let go: then the next is known, and what was before it no more.
+        What there is no room for is forgotten: then what follows is known, and what was before it no more.
         """
         if age != self.age:
             return
@@ -176,7 +176,7 @@ class Backlog:
             self.put(queued)
 
     def begin_look(self, task_types: Collection[str]) -> None:
-        """Take that these types are looked at from the front: if something had to be let go, they are read anew."""
+        """Prepare a look from the front: types of which something had to be forgotten are read anew."""
         for task_type in task_types:
             if (known := self._types.get(task_type)) and known.begin != FRONT:
                 self._forget(task_type)
@@ -186,9 +186,9 @@ class Backlog:
         return list(self._types)
 
     def add(self, found: Iterable[Queued]) -> set[str]:
-        """Take that these waited a moment ago, unless something later is known of one. Returns the types of the others.
+        """Add what waited a moment ago, unless something later is known of it. Returns the types of what was added.
 
-        Those may wait no more either. That is noticed when it is their turn.
+        It may wait no more either. That is noticed when it is their turn.
         """
         new = [queued for queued in found if queued.task_id not in self._by_id]
         for queued in new:
@@ -196,7 +196,7 @@ class Backlog:
         return {queued.task_type for queued in new}
 
     def put(self, queued: Queued) -> None:
-        """Take that a task waits, or waits in another place than before."""
+        """Add a task that waits, or move it to its new place."""
         self.discard(queued.task_id)
         known = self._types.get(queued.task_type)
         line = known and known.line_for(queued)
@@ -212,7 +212,7 @@ class Backlog:
             self._forget(queued.task_type)
 
     def discard(self, task_id: int) -> None:
-        """Take that a task does not wait."""
+        """Remove a task, which does not wait any more."""
         if queued := self._by_id.pop(task_id, None):
             self._types[queued.task_type].remove(queued)
 

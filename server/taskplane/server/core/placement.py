@@ -105,7 +105,7 @@ class Slots:
         self._half_looked_at: set[str] = set()
 
     def offer(self, offer: Offer) -> None:
-        """Take that a unit takes work, or what it has to offer now."""
+        """Add a unit that takes work, or change what it has to offer."""
         self._close(offer.unit_id)
         place = self._places[offer.unit_id] = _Place(offer, self._loads[offer.unit_id])
         place.is_doubtful = offer.unit_id in self._doubtful
@@ -116,18 +116,18 @@ class Slots:
         self._call_for_a_look(place)
 
     def withdraw(self, unit_id: str) -> None:
-        """Take that a unit takes no work; what runs there stays."""
+        """Remove a unit that takes no work any more; what runs there stays."""
         self._close(unit_id)
 
     def occupy(self, task_id: int, unit_id: str) -> None:
-        """Take that a task runs in a slot of a unit."""
+        """Put a task into a slot of a unit."""
         if self._unit_of.get(task_id) != unit_id:
             self.vacate(task_id)
             self._unit_of[task_id] = unit_id
             self._change_load(unit_id, 1)
 
     def vacate(self, task_id: int) -> str | None:
-        """Take that a task is in no slot any more. Returns the unit whose slot it was."""
+        """Take a task out of its slot. Returns the unit whose slot it was."""
         unit_id = self._unit_of.pop(task_id, None)
         if unit_id is not None:
             self._change_load(unit_id, -1)
@@ -138,28 +138,28 @@ class Slots:
         return self._loads[unit_id]
 
     def doubt(self, unit_id: str) -> None:
-        """Take that a unit did not take a start on: others go first, until it does."""
+        """Prefer other units to one that did not accept a start, until it does."""
         self._doubtful.add(unit_id)
         self._judge(unit_id)
 
     def trust(self, unit_id: str) -> None:
-        """Take that a unit has taken a start on."""
+        """Stop doubting a unit: it has accepted a start."""
         if unit_id in self._doubtful:
             self._doubtful.discard(unit_id)
             self._judge(unit_id)
 
     def withhold(self, unit_id: str) -> int:
-        """Take one slot of a unit for nobody. Returns the number by which to `vacate` it."""
+        """Take a slot of a unit away from all tasks. Returns the number by which to `vacate` it."""
         number = next(self._nobody)
         self.occupy(number, unit_id)
         return number
 
     def hold(self, task_id: int, unit_id: str, attempt: int) -> None:
-        """Take that a unit holds an attempt paused in memory."""
+        """Note that a unit holds an attempt paused in memory."""
         self._holder_of[task_id] = unit_id, attempt
 
     def let_go(self, task_id: int) -> None:
-        """Take that no unit holds the task in memory."""
+        """Note that no unit holds the task in memory."""
         self._holder_of.pop(task_id, None)
 
     def take(self, task: Task) -> Assignment | None:
@@ -200,7 +200,7 @@ class Slots:
         return sum(self._free[each] for each in task_types)
 
     def begin_look(self) -> frozenset[str]:
-        """Return `types_to_look_at`, and take that it is done: a slot that opens from now on calls for another look.
+        """Return `types_to_look_at`, whose look begins now: a slot that opens from now on calls for another.
 
         So does one that opened in the middle of a look, which may have been past what waits for it.
         """
@@ -212,11 +212,11 @@ class Slots:
         return task_types
 
     def go_on(self, task_types: Iterable[str]) -> None:
-        """Take that the look at these types is to go on in the next transaction."""
+        """Let the look at these types go on in the next transaction."""
         self._half_looked_at.update(task_types)
 
     def found(self, waiting: Iterable[Queued]) -> None:
-        """Take that these waited a moment ago: others have queued them, or their delay is over."""
+        """Add what waited a moment ago: others have queued it, or its delay is over."""
         self._to_look_at |= self.backlog.add(waiting)
 
     def look_again(self) -> None:

@@ -16,11 +16,11 @@ class ProgressPacer:
         self._not_before: dict[int, float] = {}
 
     def take(self, progress: Iterable[Progressed]) -> None:
-        """Take progress on."""
+        """Add progress that has come."""
         self._waiting.update((each.task_id, each) for each in progress)
 
     def changed(self, change: Committed) -> None:
-        """Take that a task's status changed: progress from before is no news any more."""
+        """Drop the progress from before a change of status: it is no news any more."""
         if change.transition or change.deleted:
             self._waiting.pop(change.task.id, None)
             self._not_before.pop(change.task.id, None)

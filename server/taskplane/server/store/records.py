@@ -67,7 +67,7 @@ _TIMES = tuple(index for index, column in enumerate(_TASK_COLUMNS) if isinstance
 _DOCUMENTS = tuple(index for index, column in enumerate(_TASK_COLUMNS) if isinstance(column.type, JSON))
 
 # A whole row of `tasks` as one JSON array, for MySQL and MariaDB; `task_row` reads it.
-# Text, since SQLAlchemy would look at each of the columns again for every query.
+# Text, because SQLAlchemy would look at each of the columns again for every query.
 TASK_DOCUMENT = literal_column(f"JSON_ARRAY({', '.join(f'tasks.{name}' for name in _TASK_NAMES)})", String)
 
 

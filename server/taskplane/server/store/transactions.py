@@ -29,10 +29,10 @@ class Transaction(Protocol):
         """Look, after the connection broke before COMMIT was answered, whether it is there."""
 
     def keep(self) -> None:
-        """Take that it is durable."""
+        """Called when it is durable."""
 
     def undo(self) -> None:
-        """Take that it is not: take back what it did beside the database. What was decided last is undone first."""
+        """Called when it has failed: take back what it did beside the database. What was decided last is undone first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Begin:
     # The transaction before, if it may still be on its way. What that has touched or may have added must not be looked
     # at before it is told.
     last: "UnderWay[Any] | None" = None
-    # An earlier try has failed, perhaps since a row that was to be new was there, or one was not as known.
+    # An earlier try has failed, perhaps because a new row was there already, or one was not as known.
     is_again: bool = False
 
 
@@ -75,7 +75,7 @@ class UnderWay(Generic[T]):
         return await asyncio.shield(self._result)
 
     def told(self) -> None:
-        """Take that all have heard of it, or that it has failed."""
+        """Say that all have heard of it, or that it has failed."""
         self._told.set()
 
     def wait_until_told(self) -> None:
@@ -90,16 +90,16 @@ class UnderWay(Generic[T]):
         return self._result.done()
 
     def succeed(self, result: T) -> None:
-        """Take that it is durable."""
+        """Answer who waits for it: it is durable."""
         self._result.set_result(result)
 
     def fail(self, error: Exception) -> None:
-        """Take that it has failed for good."""
+        """Answer who waits for it: it has failed for good."""
         self._result.set_exception(error)
         self._result.exception()  # asked for, so that it is not logged if nobody waits any more
 
     def give_up(self) -> None:
-        """Let nobody wait for it any more, unless it is over: nobody knows what has become of it."""
+        """Release all who wait for it, unless it is over: nobody knows what has become of it."""
         self.decided.set()
         if not self.next_may_stand.done():
             self.next_may_stand.set_result(True)

@@ -111,13 +111,13 @@ class _Try:
         return self._transaction is not None and self._transaction.is_stored(connection)
 
     def keep(self) -> None:
-        """Take that it is durable."""
+        """Tell the transaction that it is durable."""
         if self._transaction:
             with _sure_to_work():
                 self._transaction.keep()
 
     def undo(self) -> None:
-        """Take that it has failed."""
+        """Tell the transaction that it has failed."""
         if self._transaction:
             with _sure_to_work():
                 self._transaction.undo()
@@ -139,7 +139,7 @@ class Writer:
         self._has_failed = asyncio.Event()
 
     def begin(self, start: Callable[[Begin], X], decide: Callable[[X], T]) -> UnderWay[T]:
-        """Begin a transaction, which is decided as soon as the one before is. Who stops waiting stops nothing."""
+        """Begin a transaction, decided as soon as the one before is. It goes on even if nobody waits for it."""
         job = UnderWay(start, decide)
         self._spawn(self._run(job), job)
         return job

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 CONNECT_SECONDS = 5
 # A server that says nothing for so long is taken as lost.
 SILENT_SECONDS = 15
-# How often it is looked whether a session has ended.
+# How often to check whether a session has ended.
 _POLL_SECONDS = 0.02
 
 

@@ -48,7 +48,7 @@ class WriteTransaction:
     def __init__(self, begin: Begin, ids: IdBlocks, recent: RecentTasks) -> None:
         self._connection = connection = begin.connection
         self._last = begin.last
-        # Whether an earlier try has failed, perhaps since a row that was to be new was there, or one was not as known.
+        # Whether an earlier try has failed, perhaps because a new row was there already, or one was not as known.
         self.is_again = begin.is_again
         # What takes back what was done beside the database, if the transaction fails.
         self.undoing: list[Callable[[], None]] = []
@@ -279,11 +279,11 @@ class WriteTransaction:
         self._outbox.commit()
 
     def keep(self) -> None:
-        """Take that the transaction is durable."""
+        """Keep what it has written in mind: it is durable."""
         self._recent.wrote(self._written.values())
 
     def undo(self) -> None:
-        """Take that it has failed."""
+        """Take back what it did beside the database: it has failed."""
         # A block that it had fetched is rolled back with it.
         self._ids.forget()
         for undo in reversed(self.undoing):

@@ -110,7 +110,7 @@ class Batch:
         return list(tasks)
 
     def put(self, change: Change) -> Task:
-        """Take a change on. Returns the task with its new revision; without steps it stays as it is."""
+        """Add a change. Returns the task with its new revision; without steps it stays as it is."""
         self._commands += entries(self.tasks[change.task.id], change, self.now)
         for step, revision in zip(change.steps, self._transaction.next_revisions(len(change.steps)), strict=True):
             task = step.task.but(revision=revision)

@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 # With more in one transaction, a unit's slots wait longer for it than the transaction gains.
 MOST_TASKS = 200
-# With so many proposals at hand, it is looked whether all of them are still waited for.
+# With so many proposals at hand, those that nobody waits for any more are dropped.
 ROOM = 10_000
 # So many tasks are worth a transaction that is decided while the last one is on its way; fewer wait and gather.
 WORTH_AN_OVERLAP = 64
@@ -131,7 +131,7 @@ class GroupCommit:
         return group
 
     def _make_room(self) -> None:
-        """Let go of those whose callers have gone: while a database is away for long, callers come again and again."""
+        """Drop those whose callers have gone: while a database is away for long, callers come again and again."""
         self._inbox = deque(each for each in self._inbox if not each.answer.cancelled())
         self._tasks_waiting = sum(each.tasks for each in self._inbox)
         self._room = max(ROOM, 2 * len(self._inbox))

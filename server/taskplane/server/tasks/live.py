@@ -46,12 +46,12 @@ class LiveAttempts:
         self._put(task_id, replace(self._of(task_id, attempt), progress=progress))
 
     def accepted(self, task_id: int, attempt: int, at: datetime, *, may_wait: bool = True) -> None:
-        """Take that the unit accepted the attempt; it `may_wait` for the flush after next if the unit knows it too."""
+        """Note that the unit accepted the attempt; it `may_wait` for the flush after next if the unit knows it too."""
         self._live[task_id] = replace(self._of(task_id, attempt), accepted_at=at)
         (self._accepted if may_wait else self._dirty).add(task_id)
 
     def command_accepted(self, task_id: int, attempt: int, command_id: str, at: datetime) -> None:
-        """Take that the unit accepted a pause or cancel."""
+        """Note that the unit accepted a pause or cancel."""
         self._put(task_id, replace(self._of(task_id, attempt), command_id=command_id, command_accepted_at=at))
 
     def overlay(self, task: Task) -> Task:

@@ -77,7 +77,7 @@ class AnsweredRequests:
         self._transaction.insert_requests(self._new, now)
 
     def _repeated(self, request: Request | None, batch: Batch) -> Replayed | RequestIdReused | None:
-        """Look whether a call that is refused is a repeat, which is refused only since the first had its effect."""
+        """Look whether a call that is refused is a repeat, which is refused only because the first had its effect."""
         if request is None:
             return None
         batch.load(self.look_up([request.request_id]))

@@ -36,7 +36,7 @@ class Turns:
         self.verbs_under_way = 0
 
     def wait(self, patient: Patient) -> None:
-        """Let somebody have a turn, after those who wait already."""
+        """Give somebody a turn, after those who wait already."""
         self._waiting.append((time.monotonic(), patient))
         if not self._is_due:
             self._is_due = True

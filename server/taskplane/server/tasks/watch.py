@@ -49,7 +49,7 @@ class Follower:
         self._error: TaskplaneError | None = None
 
     def offer(self, event: Committed | Progressed) -> None:
-        """Take an event if it matches."""
+        """Queue an event if it matches."""
         # A thousand of these are between a verb's commit and its answer.
         if self._error or (self._matches and not self._matches(event)):
             return
@@ -73,7 +73,7 @@ class Follower:
         return len(self._changes) + len(self._progress)
 
     def cut(self, error: TaskplaneError) -> None:
-        """Let the reader have an error instead of what is queued."""
+        """Give the reader an error instead of what is queued."""
         self._error = error
         self._changes.clear()
         self._progress.clear()

@@ -66,7 +66,7 @@ class HttpUnits:
             await asyncio.wait(self._conversations)
 
     async def register(self, registration: Registration) -> Unit:
-        """Take a unit on, or its new values: it is known by its id, without one by its type and name.
+        """Register a unit, or its new values: it is known by its id, without one by its type and name.
 
         What it was last known to hold is asked about at once, and lost if the unit does not know it any more. Raises
         InvalidFields and DatabaseUnavailable.

@@ -33,7 +33,7 @@ from taskplane.server.units.session import Session
 
 log = logging.getLogger(__name__)
 
-# How often it is looked whether a unit that is drained has gone.
+# How often to check whether a unit that is drained has gone.
 DRAIN_CHECK_SECONDS = 0.05
 
 
@@ -63,7 +63,7 @@ class ExecutionUnitManager:
     async def take_on(
         self, record: Unit, link: Link, inventory: Sequence[HeldAttempt] | None, boot_id: str = ""
     ) -> Session:
-        """Take a unit on: supersede its older session, settle its inventory, welcome it.
+        """Connect a unit: supersede its older session, settle its inventory, welcome it.
 
         Without an inventory it holds what it was last known to hold. Raises SessionSuperseded if a newer session of
         the same unit comes meanwhile, and DatabaseUnavailable; then it is not connected.
@@ -107,7 +107,7 @@ class ExecutionUnitManager:
         session.deliver([*map(dispatch_command, settled.dispatches), *settled.commands])
 
     async def disconnect(self, session: Session) -> None:
-        """Take that a session's stream has ended. Without a goodbye the unit keeps its tasks.
+        """End a session whose stream has ended. Without a goodbye the unit keeps its tasks.
 
         Does nothing about a session that was superseded: the unit is connected by its newer one.
         """
@@ -122,13 +122,13 @@ class ExecutionUnitManager:
             log.warning("unit %s is not stored as OFFLINE: %s", session.unit_id, error.message)
 
     async def goodbye(self, session: Session, reason: str) -> None:
-        """Take that the unit leaves: the attempts that it still has are lost at once."""
+        """Let a unit leave: the attempts that it still has are lost at once."""
         session.mark(draining=True)
         unit = self._registry.find(session.unit_id)
         if unit is None or unit.session is not session:
             return
         unit.drain = None
-        # By its slots, since not all that it was given may have been told.
+        # By its slots, as not all that it was given may have been told.
         if self._registry.slots.load(session.unit_id):
             await self._states.leave(session.unit_id, f"unit left: {reason}" if reason else "unit left")
 
@@ -154,12 +154,12 @@ class ExecutionUnitManager:
         session.link.ask_to_drain(drain)
 
     def change_capacity(self, session: Session, capacity: int) -> None:
-        """Take that the unit has more or fewer slots."""
+        """Change how many slots the unit has."""
         if unit := self._registry.find(session.unit_id):
             self._registry.add(replace(unit.record, capacity=capacity, updated_at=utc_now()))
 
     def heard_from(self, session: Session) -> None:
-        """Take that the unit has sent a message, which renews its lease."""
+        """Renew the lease of a unit that has sent a message."""
         if not session.is_answering:
             session.mark(is_answering=True)
         unit = self._registry.find(session.unit_id)
@@ -206,7 +206,7 @@ class ExecutionUnitManager:
     def _check_unused(self, unit: KnownUnit) -> None:
         if unit.session and not unit.record.endpoint:
             raise _in_use(unit, "it is connected")
-        # Its slots, since not all that it was given may have been told.
+        # Its slots, as not all that it was given may have been told.
         if in_use := self._registry.slots.load(unit.record.id):
             raise _in_use(unit, f"{in_use} of its slots are in use")
 

@@ -41,7 +41,7 @@ class Registry:
         return self._units.get(unit_id or "")
 
     def add(self, record: Unit) -> KnownUnit:
-        """Take a unit on, or its new record."""
+        """Add a unit, or replace its record."""
         known = self._units.setdefault(record.id, KnownUnit(record))
         known.record = record
         self._look_at(known)
@@ -54,7 +54,7 @@ class Registry:
             self.slots.trust(unit_id)
 
     def connected(self, unit: KnownUnit, session: Session) -> None:
-        """Take that a unit has a session, whose changes are followed from now on."""
+        """Give a unit a session, whose changes are followed from now on."""
         unit.session = session
         unit.heard_at = monotonic()
         for each in unit.running.values():
@@ -63,7 +63,7 @@ class Registry:
         self._look_at(unit)
 
     def disconnected(self, unit: KnownUnit) -> None:
-        """Take that a unit has no session, and so holds nothing that could be resumed from memory."""
+        """Take its session from a unit, and with it what it holds paused in memory."""
         unit.session = None
         self._look_at(unit)
         for task_id in unit.held:
@@ -92,13 +92,13 @@ class Registry:
         asyncio.get_running_loop().call_later(seconds, give_back)
 
     def hold(self, unit: KnownUnit, task_id: int, attempt: int) -> None:
-        """Take that a unit holds an attempt paused in memory."""
+        """Note that a unit holds an attempt paused in memory."""
         unit.held[task_id] = attempt
         self._holder_of[task_id] = unit.record.id
         self.slots.hold(task_id, unit.record.id, attempt)
 
     def release(self, task_id: int) -> tuple[KnownUnit, int] | None:
-        """Take that nobody holds the task any more. Returns who held which attempt."""
+        """Note that nobody holds the task any more. Returns who held which attempt."""
         self.slots.let_go(task_id)
         holder = self.find(self._holder_of.pop(task_id, None))
         if holder is None or task_id not in holder.held:
@@ -106,7 +106,7 @@ class Registry:
         return holder, holder.held.pop(task_id)
 
     def release_if(self, task_id: int, unit_id: str, attempt: int) -> None:
-        """Take that a unit does not hold this attempt any more, if it did."""
+        """Note that a unit does not hold this attempt any more, if it did."""
         unit = self.find(unit_id)
         if unit and unit.held.get(task_id) == attempt:
             self.release(task_id)
@@ -138,7 +138,7 @@ class Registry:
         return self._reasons[kind]
 
     def _look_at(self, unit: KnownUnit) -> None:
-        """Take what has changed about a unit over into the slots."""
+        """Pass on to the slots what has changed about a unit."""
         self._reasons.clear()
         if offer := unit.offer():
             self.slots.offer(offer)

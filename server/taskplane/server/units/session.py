@@ -68,7 +68,7 @@ class Session:
             self.link.send(new)
 
     def answered(self, command_id: str) -> Command | None:
-        """Take that the unit has answered a command. Returns it, unless it was answered before."""
+        """Note that the unit has answered a command. Returns it, unless it was answered before."""
         command, _ = self._unanswered.pop(command_id, (None, 0.0))
         return command
 

@@ -93,7 +93,7 @@ class HttpLink:
         self._wake.set()
 
     def heard_of(self, key: Key) -> None:
-        """Take that the unit has called back about an attempt."""
+        """Note that the unit has called back about an attempt."""
         self._polling.heard_of(key)
 
     async def run(self) -> None:

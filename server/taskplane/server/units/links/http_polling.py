@@ -51,7 +51,7 @@ class Polling:
         self._wake.set()
 
     def heard_of(self, key: Key) -> None:
-        """Take that the unit has called back about an attempt, and need not be asked for a while."""
+        """Note that the unit has called back about an attempt, and need not be asked for a while."""
         self._schedule.heard_of(key, monotonic())
 
     async def hear(self, key: Key, answer: Answer) -> Outcome | None:

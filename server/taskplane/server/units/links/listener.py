@@ -13,10 +13,10 @@ class Listener(Protocol):
     """What a link tells of its unit, and what it must know to go on asking."""
 
     def heard(self) -> None:
-        """Take that the unit has answered, whatever it was; it renews its lease."""
+        """Called when the unit has answered, whatever it was: that renews its lease."""
 
     def unanswered(self) -> None:
-        """Take that it has not answered: it gets nothing new until it is heard from."""
+        """Called when it has not answered: it gets nothing new until it is heard from."""
 
     def is_silent(self) -> bool:
         """Whether nothing was heard for longer than a heartbeat takes."""
@@ -34,4 +34,4 @@ class Listener(Protocol):
         """Take what the unit says of an attempt."""
 
     async def lost(self, key: Key) -> None:
-        """Take that the unit does not know an attempt that it should hold."""
+        """Called when the unit does not know an attempt that it should hold."""

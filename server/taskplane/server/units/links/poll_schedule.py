@@ -28,12 +28,12 @@ class PollSchedule:
         self._next: dict[Key, _Next] = {}
 
     def keep(self, held: Iterable[Key], now: float) -> None:
-        """Take that the unit holds these attempts and no others."""
+        """Note that the unit holds these attempts and no others."""
         new = _Next(now + self._interval, self._interval)
         self._next = {key: self._next.get(key) or _Next(new.at, new.wait) for key in held}
 
     def heard_of(self, key: Key, now: float) -> None:
-        """Take that the unit has spoken about an attempt by itself."""
+        """Note that the unit has spoken about an attempt by itself."""
         if key in self._next:
             self._next[key] = _Next(now + self._interval, self._interval)
 
