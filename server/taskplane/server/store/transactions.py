@@ -32,7 +32,7 @@ class Transaction(Protocol):
         """Called when it is durable."""
 
     def undo(self) -> None:
-        """Called when it has failed: take back what it did beside the database. What was decided last is undone first."""
+        """Called when it has failed: take back what it did beside the database, the last decided transaction first."""
 
 
 @dataclass(frozen=True, slots=True)
