@@ -174,27 +174,27 @@ def test_after_a_failure_nothing_is_taken_as_known() -> None:
     slots = slots_of(an_offer("a"))
     look_at_all(slots, [])
     slots.undo([], {})
-    assert slots.types_to_look_at() == {TASK_TYPE}
-    assert slots.backlog.labels(TASK_TYPE) is None
+    assert slots.looks.types() == {TASK_TYPE}
+    assert slots.looks.backlog.labels(TASK_TYPE) is None
 
 
 def look_at_all(slots: Slots, waiting: list[Task]) -> None:
     """Look at the whole backlog of all types in question."""
-    backlog = slots.backlog
+    backlog = slots.looks.backlog
     first = sorted(Queued.of(task.but(queued_at=NOW)) for task in waiting)
-    backlog.learn(slots.begin_look(), FRONT, first, is_whole=True, age=backlog.age)
+    backlog.learn(slots.looks.begin(), FRONT, first, is_whole=True, age=backlog.age)
 
 
 def test_types_are_looked_at_when_a_slot_is_free_and_left_alone_when_nothing_waits() -> None:
     slots = slots_of(an_offer("a"))
-    assert slots.types_to_look_at() == {TASK_TYPE}
+    assert slots.looks.types() == {TASK_TYPE}
     look_at_all(slots, [])
-    assert slots.types_to_look_at() == set()
+    assert slots.looks.types() == set()
     slots.occupy(7, "a")
     slots.vacate(7)
-    assert slots.types_to_look_at() == set(), "nothing waits for the slot"
-    slots.look_again()
-    assert slots.types_to_look_at() == {TASK_TYPE}
+    assert slots.looks.types() == set(), "nothing waits for the slot"
+    slots.looks.again()
+    assert slots.looks.types() == {TASK_TYPE}
 
 
 def test_a_slot_that_becomes_free_is_looked_at_if_something_waits_for_it() -> None:
@@ -203,46 +203,46 @@ def test_a_slot_that_becomes_free_is_looked_at_if_something_waits_for_it() -> No
     slots.occupy(1, "a")
     slots.occupy(2, "b")
     slots.vacate(1)
-    assert slots.types_to_look_at() == set(), "the unit that is free has not the labels"
+    assert slots.looks.types() == set(), "the unit that is free has not the labels"
     slots.vacate(2)
-    assert slots.types_to_look_at() == {TASK_TYPE}
+    assert slots.looks.types() == {TASK_TYPE}
 
 
 def test_what_waits_without_having_been_seen_is_looked_for_at_every_free_slot() -> None:
     slots = slots_of(an_offer("a"))
-    slots.begin_look()
+    slots.looks.begin()
     slots.occupy(1, "a")
     slots.vacate(1)
-    assert slots.types_to_look_at() == {TASK_TYPE}
+    assert slots.looks.types() == {TASK_TYPE}
 
 
 def test_what_others_have_queued_is_looked_at_when_it_is_found_first() -> None:
     slots = slots_of(an_offer("a"))
     look_at_all(slots, [])
     waiting = [Queued.of(a_task(queued_at=NOW))]
-    slots.found(waiting)
-    assert slots.types_to_look_at() == slots.begin_look() == {TASK_TYPE}
-    slots.found(waiting)
-    assert slots.types_to_look_at() == set()
+    slots.looks.came(waiting)
+    assert slots.looks.types() == slots.looks.begin() == {TASK_TYPE}
+    slots.looks.came(waiting)
+    assert slots.looks.types() == set()
 
 
 def test_a_slot_that_opens_during_a_look_calls_for_another() -> None:
     slots = slots_of(an_offer("a", capacity=2), loads={"a": 1})
-    assert slots.begin_look() == {TASK_TYPE}
+    assert slots.looks.begin() == {TASK_TYPE}
     assert who_gets(slots, a_task(id=1), a_task(id=2)) == [(1, "a")]
-    assert slots.types_to_look_at() == set(), "what is taken meanwhile is no news"
+    assert slots.looks.types() == set(), "what is taken meanwhile is no news"
     slots.vacate(OTHERS)
-    assert slots.types_to_look_at() == {TASK_TYPE}
+    assert slots.looks.types() == {TASK_TYPE}
 
 
 def test_a_look_goes_on_until_its_end_and_what_opens_meanwhile_calls_for_another() -> None:
     slots = slots_of(an_offer("a", capacity=3), loads={"a": 1})
-    assert slots.begin_look() == {TASK_TYPE}
-    slots.go_on([TASK_TYPE])
+    assert slots.looks.begin() == {TASK_TYPE}
+    slots.looks.go_on([TASK_TYPE])
     slots.vacate(OTHERS)
-    assert slots.begin_look() == {TASK_TYPE}, "it goes on"
-    assert slots.begin_look() == {TASK_TYPE}, "it may have been past what waits for the slot that opened"
-    assert slots.begin_look() == set()
+    assert slots.looks.begin() == {TASK_TYPE}, "it goes on"
+    assert slots.looks.begin() == {TASK_TYPE}, "it may have been past what waits for the slot that opened"
+    assert slots.looks.begin() == set()
 
 
 def test_kinds_that_may_have_room_are_told_by_what_they_ask_for() -> None:
@@ -257,9 +257,9 @@ def test_a_task_that_came_to_wait_later_is_remembered_too() -> None:
     slots = slots_of(an_offer("a"))
     look_at_all(slots, [])
     slots.occupy(1, "a")
-    slots.backlog.put(Queued.of(a_task(queued_at=NOW)))
+    slots.looks.backlog.put(Queued.of(a_task(queued_at=NOW)))
     slots.vacate(1)
-    assert slots.types_to_look_at() == {TASK_TYPE}
+    assert slots.looks.types() == {TASK_TYPE}
 
 
 @dataclass

@@ -158,7 +158,7 @@ async def test_two_servers_at_one_backlog_start_each_task_once(
 ) -> None:
     async def work(states: ClaimingStates, commits: GroupCommit, told: list[Committed]) -> None:
         while await store.count_tasks(TaskFilter(statuses=(SUCCESS,))) < len(tasks):
-            states.slots.look_again()
+            states.slots.looks.again()
             await states.fill_slots()
             while started := [each.dispatch.task for each in told if each.dispatch]:
                 told.clear()
@@ -202,7 +202,7 @@ def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def look_to_the_end(states: ClaimingStates) -> None:
     """Look as long as the dispatcher would."""
-    while states.slots.types_to_look_at():
+    while states.slots.looks.types():
         await states.fill_slots()
 
 
@@ -226,7 +226,7 @@ async def test_what_fits_no_unit_is_read_once_however_often_a_slot_opens(
     states: ClaimingStates, commits: GroupCommit, reads: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dispatcher, "LARGEST_PAGE", 5)
-    states.slots.backlog = Backlog(most=3)
+    states.slots.looks.backlog = Backlog(most=3)
     await states.create([a_spec(start=True, priority=9, unit_labels={"gpu": "yes"})] * 12, ALICE)
     for _ in range(3):
         for task in await started(states, 2):
@@ -244,10 +244,10 @@ async def test_a_transaction_places_so_many_and_the_next_one_goes_on(
     states.slots.offer(an_offer(capacity=5))
     await states.fill_slots()
     assert await status_of(store, *tasks) == [RUNNING, RUNNING, PENDING]
-    assert states.slots.types_to_look_at() == {TASK_TYPE}
+    assert states.slots.looks.types() == {TASK_TYPE}
     await states.fill_slots()
     assert await status_of(store, *tasks) == [RUNNING] * 3
-    assert states.slots.types_to_look_at() == set()
+    assert states.slots.looks.types() == set()
 
 
 async def test_a_transaction_that_overlaps_gives_slots_to_what_the_one_before_has_queued(

@@ -251,7 +251,7 @@ async def test_what_another_server_has_queued_gets_its_turn_among_what_is_known(
     await insert(store, theirs(2))
 
     def known() -> list[int]:
-        return [each.task_id for each in registry.slots.backlog.page([TASK_TYPE], None, 9, lambda _: True).queued]
+        return [each.task_id for each in registry.slots.looks.backlog.page([TASK_TYPE], None, 9, lambda _: True).queued]
 
     async with asyncio.timeout(PATIENCE_SECONDS):
         while THEIR_ID not in known():  # noqa: ASYNC110  (nobody is told of it)

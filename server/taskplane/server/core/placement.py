@@ -1,4 +1,4 @@
-"""Which unit gets which task: the slots of all units, who is in them, and what waits for one.
+"""Which unit gets which task: the slots of all units, and who is in them.
 
 The picture is kept up, not computed anew, so that thousands of units do not slow down the one task that wants a slot.
 """
@@ -11,7 +11,8 @@ from itertools import count
 
 from sortedcontainers import SortedList
 
-from taskplane.server.core.backlog import Backlog, Kind, Queued, kind_of
+from taskplane.server.core.backlog import Kind, kind_of
+from taskplane.server.core.looks import Looks
 from taskplane.server.core.task import Task, TaskStatus
 
 # Kinds of task for which the units that suit are kept in order. Labels are made up by clients, without an end.
@@ -79,14 +80,13 @@ class _Place:
 
 
 class Slots:
-    """The slots of all units, who is in them, and what waits for one.
+    """The slots of all units, and who is in them.
 
     A transaction frees slots and takes them when it is decided. If it fails it must `undo` that, before those that were
     decided earlier do.
     """
 
     def __init__(self) -> None:
-        self.backlog = Backlog()
         self._places: dict[str, _Place] = {}
         self._unit_of: dict[int, str] = {}
         self._loads: Counter[str] = Counter()
@@ -97,12 +97,9 @@ class Slots:
         self._holder_of: dict[int, tuple[str, int]] = {}
         # Free slots by task type; those of a unit that accepts two types count for each.
         self._free: Counter[str] = Counter()
+        self.looks = Looks(self._free)
         # For each kind of task that was placed: the units with free slots that suit it.
         self._queues: dict[Kind, SortedList[Rank]] = {}
-        # The types of which something that waits may have room since the last look began.
-        self._to_look_at: set[str] = set()
-        # Those at which the last look has not come to its end.
-        self._half_looked_at: set[str] = set()
 
     def offer(self, offer: Offer) -> None:
         """Add a unit that takes work, or change what it has to offer."""
@@ -113,7 +110,7 @@ class Slots:
             if offer.suits(kind):
                 place.queues.append(queue)
         self._show(place)
-        self._call_for_a_look(place)
+        self.looks.opened(place.offer.task_types, place.offer.labels)
 
     def withdraw(self, unit_id: str) -> None:
         """Remove a unit that takes no work any more; what runs there stays."""
@@ -181,7 +178,7 @@ class Slots:
             self.vacate(each.task.id)
         for task_id, unit_id in freed.items():
             self.occupy(task_id, unit_id)
-        self.look_again()
+        self.looks.again()
 
     def has_room(self, task: Task) -> bool:
         """Whether a task would get a slot now."""
@@ -191,39 +188,9 @@ class Slots:
         """Whether a task of this kind would get a slot now, held in memory or not: who holds it suits it too."""
         return self._least_loaded(kind) is not None
 
-    def types_to_look_at(self) -> frozenset[str]:
-        """Return the types of which something in the backlog may have room since it was looked at last."""
-        return frozenset(each for each in self._to_look_at | self._half_looked_at if self._free[each])
-
     def free(self, task_types: Iterable[str]) -> int:
         """Return how many slots are free for these types at the most."""
         return sum(self._free[each] for each in task_types)
-
-    def begin_look(self) -> frozenset[str]:
-        """Return `types_to_look_at`, whose look begins now: a slot that opens from now on calls for another.
-
-        So does one that opened in the middle of a look, which may have been past what waits for it.
-        """
-        task_types = self.types_to_look_at()
-        new = task_types - self._half_looked_at
-        self._to_look_at -= new
-        self._half_looked_at -= task_types
-        self.backlog.begin_look(new)
-        return task_types
-
-    def go_on(self, task_types: Iterable[str]) -> None:
-        """Let the look at these types go on in the next transaction."""
-        self._half_looked_at.update(task_types)
-
-    def found(self, waiting: Iterable[Queued]) -> None:
-        """Add what waited a moment ago: others have queued it, or its delay is over."""
-        self._to_look_at |= self.backlog.add(waiting)
-
-    def look_again(self) -> None:
-        """Forget what is known of the backlog."""
-        self.backlog.forget()
-        self._half_looked_at.clear()
-        self._to_look_at.update(task_type for task_type, free in self._free.items() if free)
 
     def _judge(self, unit_id: str) -> None:
         if place := self._places.get(unit_id):
@@ -238,14 +205,7 @@ class Slots:
             place.load += by
             self._show(place)
             if by < 0:
-                self._call_for_a_look(place)
-
-    def _call_for_a_look(self, place: _Place) -> None:
-        """Let what may wait for the slots of a unit be looked at."""
-        for task_type in place.offer.task_types:
-            waiting = self.backlog.labels(task_type)
-            if waiting is None or any(labels <= place.offer.labels.items() for labels in waiting):
-                self._to_look_at.add(task_type)
+                self.looks.opened(place.offer.task_types, place.offer.labels)
 
     def _show(self, place: _Place) -> None:
         """Let a unit be found by its free slots."""

@@ -49,11 +49,11 @@ class Dispatcher:
 
     def _take(self, taken: list[Assignment]) -> None:
         mine = sorted((task for task_id in self._batch.tasks if (task := self._due(task_id))), key=turn_of)
-        for task in merge(mine, self._backlog(self._slots.begin_look()), key=turn_of):
+        for task in merge(mine, self._backlog(self._slots.looks.begin()), key=turn_of):
             if assignment := self._slots.take(task):
                 taken.append(assignment)
             else:
-                self._slots.backlog.put(Queued.of(task))
+                self._slots.looks.backlog.put(Queued.of(task))
 
     def _dispatch(self, assignments: Sequence[Assignment]) -> None:
         checkpoints = self._batch.newest_checkpoints(each.task for each in assignments)
@@ -67,16 +67,16 @@ class Dispatcher:
     def _remember_the_rest(self) -> None:
         for task_id in self._batch.created | self._batch.changed:
             if task := self._due(task_id):
-                self._slots.backlog.put(Queued.of(task))
+                self._slots.looks.backlog.put(Queued.of(task))
             else:
-                self._slots.backlog.discard(task_id)
+                self._slots.looks.backlog.discard(task_id)
 
     def _backlog(self, task_types: Collection[str]) -> Iterator[Task]:
         """Return what else waits for these types and may have room, in order, as long as there are slots.
 
         The table is read once at the most: what lies further behind is looked at by the next transaction.
         """
-        backlog, after, left, may_read = self._slots.backlog, None, MOST_LOOKED_AT, True
+        backlog, after, left, may_read = self._slots.looks.backlog, None, MOST_LOOKED_AT, True
         while count := min(self._slots.free(task_types), LARGEST_PAGE, left):
             queued, end = backlog.page(task_types, after, count, self._slots.may_have_room)
             yield from self._still_due(queued)
@@ -90,7 +90,7 @@ class Dispatcher:
             self._read_on(task_types, end)
             may_read = False
         if self._slots.free(task_types):
-            self._slots.go_on(task_types)
+            self._slots.looks.go_on(task_types)
 
     def _still_due(self, queued: Sequence[Queued]) -> Iterator[Task]:
         others = [each.task_id for each in queued if each.task_id not in self._batch.tasks]
@@ -99,12 +99,12 @@ class Dispatcher:
             if task := self._due(task_id):
                 yield task
             else:
-                self._slots.backlog.discard(task_id)
+                self._slots.looks.backlog.discard(task_id)
 
     def _read_on(self, task_types: Collection[str], after: Turn) -> None:
-        age = self._slots.backlog.age
+        age = self._slots.looks.backlog.age
         found = self._transaction.lock_queued(task_types, self._batch.now, LARGEST_PAGE, after)
-        self._slots.backlog.learn(task_types, after, found, is_whole=len(found) < LARGEST_PAGE, age=age)
+        self._slots.looks.backlog.learn(task_types, after, found, is_whole=len(found) < LARGEST_PAGE, age=age)
 
     def _due(self, task_id: int) -> Task | None:
         task = self._batch.find(task_id)

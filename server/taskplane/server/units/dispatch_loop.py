@@ -41,7 +41,7 @@ class DispatchLoop:
             if task.queued_at and task.not_before and task.not_before > task.updated_at:
                 delay = (task.not_before - task.updated_at).total_seconds()
                 asyncio.get_running_loop().call_later(delay, partial(self._found, [Queued.of(task)]))
-        if self._slots.types_to_look_at():
+        if self._slots.looks.types():
             self._wake.set()
 
     async def run(self) -> None:
@@ -49,7 +49,7 @@ class DispatchLoop:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            if not self._slots.types_to_look_at():
+            if not self._slots.looks.types():
                 continue
             try:
                 await self._states.fill_slots()
@@ -63,7 +63,7 @@ class DispatchLoop:
         with_room = without_room = FRONT
         while True:
             await asyncio.sleep(TICK_SECONDS)
-            types = set(self._slots.backlog.types())
+            types = set(self._slots.looks.backlog.types())
             has_room = {each for each in types if self._slots.free([each])}
             try:
                 with_room = await self._look_at_page(has_room, with_room)
@@ -80,5 +80,5 @@ class DispatchLoop:
         return found[-1].turn if len(found) == LARGEST_PAGE else FRONT
 
     def _found(self, waiting: Sequence[Queued]) -> None:
-        self._slots.found(waiting)
+        self._slots.looks.came(waiting)
         self._wake.set()

@@ -1,0 +1,58 @@
+"""Looks at the backlog: of which types something that waits may have room.
+
+A look is one pass over what waits of some types, as long as there are slots. It begins when a slot has opened, or
+something has come that waits, and may go on in the next transaction.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from taskplane.server.core.backlog import Backlog, Queued
+
+
+class Looks:
+    """The backlog, and of which types it is to be looked at. `free` are the free slots by type, as they change."""
+
+    def __init__(self, free: Mapping[str, int]) -> None:
+        self.backlog = Backlog()
+        self._free = free
+        # The types of which something that waits may have room since the last look began.
+        self._due: set[str] = set()
+        # Those at which the last look has not come to its end.
+        self._unfinished: set[str] = set()
+
+    def types(self) -> frozenset[str]:
+        """Return the types of which something in the backlog may have room since it was looked at last."""
+        return frozenset(each for each in self._due | self._unfinished if self._free.get(each))
+
+    def begin(self) -> frozenset[str]:
+        """Begin a look, and return its types. A slot that opens from now on calls for another.
+
+        So does one that opened in the middle of a look, which may have been past what waits for it.
+        """
+        task_types = self.types()
+        new = task_types - self._unfinished
+        self._due -= new
+        self._unfinished -= task_types
+        self.backlog.begin_look(new)
+        return task_types
+
+    def go_on(self, task_types: Iterable[str]) -> None:
+        """Let the look at these types go on in the next transaction."""
+        self._unfinished.update(task_types)
+
+    def opened(self, task_types: Iterable[str], labels: Mapping[str, str]) -> None:
+        """Call for a look at what may wait for a slot that has opened, of a unit with these types and labels."""
+        for task_type in task_types:
+            waiting = self.backlog.labels(task_type)
+            if waiting is None or any(wanted <= labels.items() for wanted in waiting):
+                self._due.add(task_type)
+
+    def came(self, waiting: Iterable[Queued]) -> None:
+        """Add what waited a moment ago, and call for a look at it: others have queued it, or its delay is over."""
+        self._due |= self.backlog.add(waiting)
+
+    def again(self) -> None:
+        """Forget what is known of the backlog, and look at all that may have room."""
+        self.backlog.forget()
+        self._unfinished.clear()
+        self._due.update(task_type for task_type, free in self._free.items() if free)
