@@ -13,7 +13,7 @@ from taskplane.server.core.command import (
 )
 from taskplane.server.core.dispatch import Dispatch, dispatched
 from taskplane.server.core.placement import Assignment
-from taskplane.server.core.task import Task, TaskStatus, Transition, Verb
+from taskplane.server.core.task import Progress, Task, TaskStatus, Transition, Verb
 
 PENDING, RUNNING, PAUSED = TaskStatus.PENDING, TaskStatus.RUNNING, TaskStatus.PAUSED
 
@@ -41,6 +41,16 @@ def test_a_dispatch_is_a_new_attempt_on_the_unit(status: TaskStatus) -> None:
 def test_the_first_dispatch_starts_the_task_and_a_later_one_does_not() -> None:
     assert dispatched(Assignment(a_queued_task(started_at=None), an_offer()), at(1)).task.started_at == at(1)
     assert dispatched(Assignment(a_queued_task(PAUSED, started_at=NOW), an_offer()), at(1)).task.started_at == NOW
+
+
+def test_progress_stays_when_an_attempt_goes_on_and_goes_when_it_begins_from_scratch() -> None:
+    progress = Progress(0.8, "nearly", NOW)
+    checkpoint = {"checkpoint": a_checkpoint(), "last_checkpoint_number": 1}
+    again, goes_on = a_queued_task(progress=progress), a_queued_task(PAUSED, progress=progress, **checkpoint)
+    paused = a_queued_task(PAUSED, progress=progress)
+    assert dispatched(Assignment(again, an_offer()), at(1)).task.progress is None
+    assert dispatched(Assignment(goes_on, an_offer()), at(1)).task.progress == progress
+    assert dispatched(Assignment(paused, an_offer(), held_attempt=1), at(1)).task.progress == progress
 
 
 def test_the_history_names_who_wanted_it_why_and_where_it_went() -> None:

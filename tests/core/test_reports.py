@@ -11,6 +11,7 @@ from taskplane.server.core import reports
 from taskplane.server.core.change import SERVER, Change
 from taskplane.server.core.errors import DropReason, StaleAttempt
 from taskplane.server.core.fence import Speaker, drop_reason
+from taskplane.server.core.limits import expired
 from taskplane.server.core.retry import RetryPolicy
 from taskplane.server.core.task import Progress, Task, TaskStatus, Transition, Verb
 from taskplane.server.core.unit_report import Failure, RejectReason
@@ -28,7 +29,7 @@ FROM_RUNNING = {
     "cancelled": (CANCELLED, CANCELLED, CANCELLED),
     "start rejected": (PENDING, PAUSED, CANCELLED),
     "command rejected": (RUNNING, RUNNING, RUNNING),
-    "attempt unknown": (RUNNING, RUNNING, RUNNING),
+    "attempt unknown": (RUNNING, RUNNING, CANCELLED),
     "not accepted": (PENDING, PAUSED, CANCELLED),
     "lost": (PENDING, PAUSED, CANCELLED),
 }
@@ -225,8 +226,15 @@ def test_a_refused_command_is_taken_back_and_those_who_wait_hear_why() -> None:
     assert step.task == replace(task, pending_command=None, updated_at=at(1))
 
 
-def test_a_cancel_of_what_the_unit_does_not_hold_any_more_is_the_work_of_who_asked_for_it() -> None:
-    change = report("attempt unknown", a_task(PAUSED, pending_command=a_command(Verb.CANCEL)))
+def test_a_refused_cancel_stays_pending_until_it_is_forced() -> None:
+    task = a_task(RUNNING, pending_command=a_command(Verb.CANCEL, deadline=at(9)))
+    assert report("command rejected", task) == Change(task)
+    assert expired(task, at(9), AT_ONCE).task.status is CANCELLED
+
+
+@pytest.mark.parametrize("status", [RUNNING, PAUSED])
+def test_a_cancel_of_what_the_unit_does_not_hold_any_more_is_the_work_of_who_asked_for_it(status: TaskStatus) -> None:
+    change = report("attempt unknown", a_task(status, pending_command=a_command(Verb.CANCEL)))
     (move,) = moves(change)
     assert (move.to_status, move.changed_by) == (CANCELLED, "bob")
     assert move.reason == "as bob wishes; no unit holds it any more"
@@ -238,6 +246,13 @@ def test_the_refusal_of_an_earlier_command_changes_nothing(status: TaskStatus, r
     task = a_task(status, pending_command=a_command(Verb.CANCEL, "newer"))
     change = reports.command_rejected(task, speaker_of(task), at(1), command_id="older", reason=reason, message="NO")
     assert change == Change(task)
+
+
+def test_a_pause_that_a_leaving_unit_has_seen_to_is_the_work_of_who_asked_for_it() -> None:
+    change = report("released", a_task(RUNNING, pending_command=a_command(Verb.PAUSE)))
+    (move,) = moves(change)
+    assert (move.to_status, move.changed_by) == (PAUSED, "bob")
+    assert move.reason.startswith("as bob wishes; given back")
 
 
 @pytest.mark.parametrize(("verb", "to"), [(Verb.PAUSE, PAUSED), (Verb.CANCEL, CANCELLED)])

@@ -200,10 +200,12 @@ class Model:
     def command_rejected(self, task: int, attempt: int, *, is_unknown: bool) -> None:
         """`is_unknown`: the unit has nothing of the attempt any more."""
         if live := self._live(task, attempt):
-            if is_unknown and (live.status, live.pending) == ("PAUSED", "CANCEL"):
+            if live.pending == "PAUSE":
+                live.pending = ""
+            elif is_unknown:
                 live.become("CANCELLED")
+                live.pending = ""
                 self.held.pop(task, None)
-            live.pending = ""
 
     def start_rejected(self, task: int, attempt: int) -> None:
         """No retry is counted."""

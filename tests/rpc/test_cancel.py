@@ -1,8 +1,10 @@
 """Cancel: at once where no unit holds the task, else when the unit has cleaned up; restart begins afresh."""
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
+import pytest
 from google.protobuf.json_format import MessageToDict
 from rpc.conftest import Connect
 from rpc.raw_unit import RawUnit, checkpoint, struct
@@ -16,8 +18,9 @@ from taskplane.v1 import task_pb2
 from taskplane.v1 import task_service_pb2 as pb
 
 
-def request(task_id: int) -> pb.CancelTaskRequest:
-    return pb.CancelTaskRequest(task_id=task_id, context=pb.RequestContext(actor="ada", reason="no use"))
+def request(task_id: int, *, no_wait: bool = False) -> pb.CancelTaskRequest:
+    context = pb.RequestContext(actor="ada", reason="no use")
+    return pb.CancelTaskRequest(task_id=task_id, context=context, no_wait=no_wait)
 
 
 async def test_a_pending_task_is_cancelled_at_once(wire: Wire) -> None:
@@ -70,17 +73,27 @@ async def test_a_held_task_that_its_unit_has_let_go_of_is_cancelled_all_the_same
     assert (transition.changed_by, transition.reason) == ("ada", "no use; no unit holds it any more")
 
 
-async def test_a_cancel_that_the_holder_refuses_is_taken_back(wire: Wire, unit: RawUnit) -> None:
-    pause = await paused(wire, unit)
-    call = wire.tasks.CancelTask(request(pause.task_id))
+@pytest.mark.parametrize("bring", [running, paused])
+async def test_a_cancel_that_the_unit_refuses_stays_pending(
+    wire: Wire, unit: RawUnit, bring: Callable[[Wire, RawUnit], Awaitable[unit_pb.Command]]
+) -> None:
+    command = await bring(wire, unit)
+    await wire.tasks.CancelTask(request(command.task_id, no_wait=True))
     newer_than_this_server: Any = 99
-    await unit.reject(await unit.expect("cancel"), newer_than_this_server, "not now")
-    await refusal_of(call)
-    task = await wire.get(pause.task_id)
-    assert (status_name(task.status), task.HasField("pending_command")) == ("PAUSED", False)
-    commands = (await wire.tasks.ListTaskCommands(pb.ListTaskCommandsRequest(task_id=pause.task_id))).commands
-    (cancel,) = [each for each in commands if each.verb == task_pb2.COMMAND_VERB_CANCEL]
-    assert (cancel.state, cancel.message) == (pb.COMMAND_STATE_REJECTED, "OTHER: not now")
+    cancel = await unit.expect("cancel")
+    await unit.reject(cancel, newer_than_this_server, "not now")
+    await unit.all_acknowledged()
+    assert (await wire.get(command.task_id)).pending_command.command_id == cancel.command_id
+    await unit.report(cancel, cancelled=unit_pb.CancelledReport())
+    assert (await wire.task_when(command.task_id, lambda task: status_name(task.status) == "CANCELLED")).attempt == 1
+
+
+async def test_a_running_task_that_its_unit_does_not_hold_is_cancelled_all_the_same(wire: Wire, unit: RawUnit) -> None:
+    start = await running(wire, unit)
+    call = wire.tasks.CancelTask(request(start.task_id))
+    await unit.reject(await unit.expect("cancel"), unit_pb.REJECT_REASON_UNKNOWN_ATTEMPT)
+    assert status_name((await call).task.status) == "CANCELLED"
+    assert (await unit.expect("drop", task_id=start.task_id)).attempt == 1
 
 
 async def test_a_paused_task_that_nobody_holds_is_cancelled_at_once(wire: Wire, connect: Connect) -> None:

@@ -117,7 +117,7 @@ class _RejectReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_RejectRea
     REJECT_REASON_UNSPECIFIED: _RejectReason.ValueType  # 0
     """As OTHER."""
     REJECT_REASON_UNKNOWN_ATTEMPT: _RejectReason.ValueType  # 1
-    """It does not hold this attempt. A cancel of a paused task takes effect all the same, as no unit holds it."""
+    """It does not hold this attempt. A cancel takes effect all the same, as no unit holds it."""
     REJECT_REASON_UNKNOWN_TASK_TYPE: _RejectReason.ValueType  # 2
     """It does not run this task type."""
     REJECT_REASON_NO_SLOT: _RejectReason.ValueType  # 3
@@ -135,7 +135,7 @@ class RejectReason(_RejectReason, metaclass=_RejectReasonEnumTypeWrapper):
 REJECT_REASON_UNSPECIFIED: RejectReason.ValueType  # 0
 """As OTHER."""
 REJECT_REASON_UNKNOWN_ATTEMPT: RejectReason.ValueType  # 1
-"""It does not hold this attempt. A cancel of a paused task takes effect all the same, as no unit holds it."""
+"""It does not hold this attempt. A cancel takes effect all the same, as no unit holds it."""
 REJECT_REASON_UNKNOWN_TASK_TYPE: RejectReason.ValueType  # 2
 """It does not run this task type."""
 REJECT_REASON_NO_SLOT: RejectReason.ValueType  # 3
@@ -812,7 +812,9 @@ class CommandAccepted(message.Message):
 
 @typing.final
 class CommandRejected(message.Message):
-    """A command is refused. A rejected start or resume costs the task no retry: it is queued again."""
+    """A command is refused. A rejected start or resume costs the task no retry: it is queued again. A rejected pause is taken
+    back. A cancel cannot be refused: it is forced when its time is over, and the unit told to drop the attempt.
+    """
 
     DESCRIPTOR: descriptor.Descriptor
 

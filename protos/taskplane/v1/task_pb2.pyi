@@ -277,7 +277,9 @@ class Task(message.Message):
 
     @builtins.property
     def progress(self) -> Progress:
-        """How far the current attempt is. Unset until something was reported."""
+        """How far it is: as the current attempt has reported last or, until it does, as the one it goes on from. Unset when an
+        attempt begins from scratch.
+        """
 
     @builtins.property
     def checkpoint(self) -> TaskCheckpoint:
@@ -451,7 +453,7 @@ class PendingCommand(message.Message):
 
     @builtins.property
     def accepted_at(self) -> timestamp_pb2.Timestamp:
-        """When the unit accepted it. Unset: it has not answered."""
+        """When the unit accepted it. Unset: it has not, or has refused a cancel."""
 
     def __init__(
         self,

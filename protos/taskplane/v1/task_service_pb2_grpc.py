@@ -217,7 +217,8 @@ class TaskServiceServicer:
 
     def CancelTask(self, request, context):
         """Cancels a task. PENDING, and PAUSED that no connected unit holds: at once. RUNNING, and PAUSED that a unit
-        holds: the unit stops, cleans up and answers. Replaces a pending pause. Harmless if CANCELLED. SUCCESS and
+        holds: the unit stops, cleans up and answers; if it does not within 30 s (a setting), or refuses, the cancel is
+        forced then. Replaces a pending pause. Harmless if CANCELLED. SUCCESS and
         FAILED: FAILED_PRECONDITION.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

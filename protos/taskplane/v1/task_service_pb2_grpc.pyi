@@ -78,7 +78,8 @@ class TaskServiceStub:
     """
     CancelTask: grpc.UnaryUnaryMultiCallable[task_service_pb2.CancelTaskRequest, task_service_pb2.CancelTaskResponse]
     """Cancels a task. PENDING, and PAUSED that no connected unit holds: at once. RUNNING, and PAUSED that a unit
-    holds: the unit stops, cleans up and answers. Replaces a pending pause. Harmless if CANCELLED. SUCCESS and
+    holds: the unit stops, cleans up and answers; if it does not within 30 s (a setting), or refuses, the cancel is
+    forced then. Replaces a pending pause. Harmless if CANCELLED. SUCCESS and
     FAILED: FAILED_PRECONDITION.
     """
     RestartTask: grpc.UnaryUnaryMultiCallable[task_service_pb2.RestartTaskRequest, task_service_pb2.RestartTaskResponse]
@@ -155,7 +156,8 @@ class TaskServiceAsyncStub(TaskServiceStub):
     """
     CancelTask: aio.UnaryUnaryMultiCallable[task_service_pb2.CancelTaskRequest, task_service_pb2.CancelTaskResponse]  # type: ignore[assignment]
     """Cancels a task. PENDING, and PAUSED that no connected unit holds: at once. RUNNING, and PAUSED that a unit
-    holds: the unit stops, cleans up and answers. Replaces a pending pause. Harmless if CANCELLED. SUCCESS and
+    holds: the unit stops, cleans up and answers; if it does not within 30 s (a setting), or refuses, the cancel is
+    forced then. Replaces a pending pause. Harmless if CANCELLED. SUCCESS and
     FAILED: FAILED_PRECONDITION.
     """
     RestartTask: aio.UnaryUnaryMultiCallable[task_service_pb2.RestartTaskRequest, task_service_pb2.RestartTaskResponse]  # type: ignore[assignment]
@@ -283,7 +285,8 @@ class TaskServiceServicer(metaclass=abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[task_service_pb2.CancelTaskResponse, abc.Awaitable[task_service_pb2.CancelTaskResponse]]:
         """Cancels a task. PENDING, and PAUSED that no connected unit holds: at once. RUNNING, and PAUSED that a unit
-        holds: the unit stops, cleans up and answers. Replaces a pending pause. Harmless if CANCELLED. SUCCESS and
+        holds: the unit stops, cleans up and answers; if it does not within 30 s (a setting), or refuses, the cancel is
+        forced then. Replaces a pending pause. Harmless if CANCELLED. SUCCESS and
         FAILED: FAILED_PRECONDITION.
         """
 

@@ -20,6 +20,7 @@ class Dispatch:
 def dispatched(assignment: Assignment, now: datetime) -> Change:
     """PENDING or PAUSED → RUNNING under a new attempt."""
     task, unit = assignment.task, assignment.offer
+    goes_on = task.checkpoint is not None or assignment.held_attempt is not None
     return Change(task).move(
         TaskStatus.RUNNING,
         now=now,
@@ -29,6 +30,7 @@ def dispatched(assignment: Assignment, now: datetime) -> Change:
         execution_unit_id=unit.unit_id,
         execution_unit_type=unit.unit_type,
         accepted_at=None,
+        progress=task.progress if goes_on else None,
         started_at=task.started_at or now,
         queued_at=None,
         queued_by="",

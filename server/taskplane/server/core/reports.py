@@ -67,10 +67,13 @@ def released(  # noqa: PLR0913  (whose, when, what, and who has asked for it)
         is_new = checkpoint is not None and checkpoint.number and change.checkpoint
         return change.edit(now=now) if is_new else Change(task)
     if task.status is TaskStatus.RUNNING:
-        reason = f"given back: {message}" if message else "given back by the unit"
-        by, reason = (drain.actor, f"{drain.reason or 'drained'}; {reason}") if drain else ("", reason)
+        by, why = _who_asked(task, Verb.PAUSE, speaker.name, "")
+        if drain and _pending(task) is not Verb.PAUSE:
+            by, why = drain.actor or speaker.name, drain.reason or "drained"
+        given_back = f"given back: {message}" if message else "given back by the unit"
+        reason = f"{why}; {given_back}" if why else given_back
         pending = _unless(task, Verb.PAUSE)
-        change = change.move(TaskStatus.PAUSED, now=now, by=by or speaker.name, reason=reason, pending_command=pending)
+        change = change.move(TaskStatus.PAUSED, now=now, by=by, reason=reason, pending_command=pending)
     match _pending(task):
         case Verb.CANCEL:
             by, reason = _who_asked(task, Verb.CANCEL, SERVER, "cancelled")
@@ -131,16 +134,20 @@ def start_rejected(task: Task, speaker: Speaker, now: datetime, *, message: str)
 def command_rejected(  # noqa: PLR0913  (all that a refusal says)
     task: Task, speaker: Speaker, now: datetime, *, command_id: str, reason: RejectReason, message: str
 ) -> Change:
-    """Take back a pending pause or cancel that the unit refused; the task goes on as before.
+    """Take back a pending pause that the unit refused; the task goes on as before.
 
-    But a paused task that the unit does not hold any more is held by nobody, so that a cancel has its effect.
+    A cancel has its effect at once if the unit does not hold the task any more. Else it stays pending, and is forced at
+    its deadline, whatever the unit thinks of it.
     """
     fence(task, speaker)
     if task.pending_command is None or task.pending_command.command_id != command_id:
         return Change(task)
-    if reason == "UNKNOWN_ATTEMPT" and task.status is TaskStatus.PAUSED and _pending(task) is Verb.CANCEL:
-        return cancelled(task, speaker, now, message="no unit holds it any more")
-    return Change(task).edit(now=now, pending_command=None, note=message or "refused by the unit")
+    if task.pending_command.verb is Verb.PAUSE:
+        return Change(task).edit(now=now, pending_command=None, note=message or "refused by the unit")
+    if reason == "UNKNOWN_ATTEMPT":
+        by, asked = _who_asked(task, Verb.CANCEL, SERVER, "")
+        return Change(task).cancel(now=now, by=by, reason=f"{asked}; no unit holds it any more", taken_from_unit=True)
+    return Change(task)
 
 
 def not_accepted(task: Task, speaker: Speaker, now: datetime, *, seconds: float) -> Change:

@@ -34,7 +34,7 @@ def _check_still_pending(task: Task, verb: Verb, note: str) -> None:
     if pending and pending.verb is verb and not task.is_final:
         return
     metadata = {"task_id": str(task.id), "from": task.status, "verb": verb}
-    if task.status in {TaskStatus.RUNNING, TaskStatus.PAUSED} and pending is None:
+    if task.status is TaskStatus.RUNNING and pending is None:
         refusal = f"{verb.lower()} of task {task.id} was refused by unit {task.execution_unit_id!r}"
         raise CommandRejected(f"{refusal}: {note or 'no reason given'}", metadata=metadata)
     happened = f"a {pending.verb.lower()} took its place" if pending else f"it became {task.status} first"
