@@ -52,6 +52,36 @@ async def test_our_own_mistakes_are_not_taken_for_an_outage(database: Database) 
     assert not isinstance(mistake.value, DatabaseUnavailable)
 
 
+@on_servers
+async def test_a_user_who_is_not_let_in_is_an_outage_too(database: Database) -> None:
+    stranger = database.engine.url.set(username="nobody", password="wrong")
+    database = Database(stranger.render_as_string(hide_password=False))
+    store = Store(database)
+    for call in (store.get_task(1), insert(store, a_task()), store.save_units([])):
+        with pytest.raises(DatabaseUnavailable):
+            await call
+    await database.close()
+
+
+@on_servers
+async def test_a_statement_that_an_operator_has_interrupted_is_told_as_an_outage(
+    store: Store, database: Database, engine: Engine
+) -> None:
+    def sleep(connection: Connection) -> None:
+        connection.execute(text("SELECT task_name FROM tasks WHERE SLEEP(30)"))
+
+    await insert(store, a_task(id=1))
+    reading = asyncio.ensure_future(database.read(sleep))
+    with engine.connect() as killer:
+        find = text("SELECT id FROM information_schema.processlist WHERE info LIKE 'SELECT task_name%SLEEP%'")
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not (number := killer.execute(find).scalar()):  # noqa: ASYNC110  (the database does not tell)
+                await asyncio.sleep(0.01)
+        killer.execute(text(f"KILL QUERY {number}"))
+    with pytest.raises(DatabaseUnavailable):
+        await reading
+
+
 async def test_readers_do_not_wait_for_the_writer(store: Store) -> None:
     await insert(store, a_task(id=1))
     has_written, may_end = asyncio.Event(), asyncio.Event()

@@ -268,6 +268,13 @@ class DatabaseUnavailable(TaskplaneError):
         super().__init__(message, retry_delay_seconds=1.0)
 
 
+class DatabaseRefused(DatabaseUnavailable):
+    """The database is there, but could not do this, perhaps only this: somebody holds a lock on a row of it."""
+
+    def __init__(self) -> None:
+        super().__init__("the database could not do it now, since a row is locked or for another reason; try again")
+
+
 class DatabaseSilent(DatabaseUnavailable):
     """The database has not answered for as long as the caller waits; what was asked for may be done all the same."""
 

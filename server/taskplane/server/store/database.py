@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import NoReturn, TypeVar
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError
 
 from taskplane.server.store.driver_errors import translated
 from taskplane.server.store.engine import make_engine, make_writing_engine
@@ -90,7 +90,7 @@ class Database:
 def _translating() -> Iterator[None]:
     try:
         yield
-    except (OperationalError, InterfaceError) as error:
+    except DBAPIError as error:
         raise translated(error) from error
 
 

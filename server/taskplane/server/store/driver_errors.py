@@ -1,19 +1,28 @@
 """What the errors of the database's drivers mean."""
 
+import logging
+
 import pymysql
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
-from taskplane.server.core.errors import DatabaseUnavailable
+from taskplane.server.core.errors import DatabaseRefused, DatabaseUnavailable
 
-# MySQL: lock wait timeout, deadlock. The server has rolled back; the same transaction may be tried again.
-_RETRYABLE_MYSQL_ERRORS = frozenset({1205, 1213})
+log = logging.getLogger(__name__)
+
+# MySQL: deadlock, interrupted by an operator. The same transaction may be tried again.
+_RETRYABLE_MYSQL_ERRORS = frozenset({1213, 1317})
+# A lock was not had in time. Without the rows of the backlog, which need not be had, another try may do.
+_LOCKED_MYSQL_ERROR = 1205
 _DUPLICATE_MYSQL_ERROR = 1062
 # A subquery with two rows, which is what the checks of task_updates fail with.
 _UNEXPECTED_MYSQL_ERROR = 1242
 # Lost in the middle of a transaction, which is then undone: 2006 gone away, 2013 lost.
 _LOST_MYSQL_ERRORS = frozenset({2006, 2013})
-# Too many connections, shutting down, read only, out of disk; cannot connect, gone away, lost.
-_AWAY_MYSQL_ERRORS = frozenset({1040, 1053, 1290, 1021, 1114, 2002, 2003, 2006, 2013, 2014, 2055})
+# Too many connections (of all, of a user), shutting down, offline, read only, out of disk; not let in (password, host,
+# account); cannot connect, gone away, lost.
+_AWAY_MYSQL_ERRORS = frozenset(
+    {1040, 1203, 1226, 1053, 3032, 1290, 1021, 1114, 1044, 1045, 1129, 1130, 3118, 2002, 2003, 2006, 2013, 2014, 2055}
+)
 _AWAY_SQLITE_SIGNS = ("is locked", "disk I/O error", "unable to open", "is full", "readonly")
 
 
@@ -36,19 +45,30 @@ def is_unexpected(error: DBAPIError) -> bool:
     return _code(error) == _UNEXPECTED_MYSQL_ERROR
 
 
+def is_locked(error: DBAPIError) -> bool:
+    """Whether somebody has held a lock on a row for too long."""
+    return _code(error) == _LOCKED_MYSQL_ERROR
+
+
 def may_be_tried_again(error: DBAPIError) -> bool:
     """Whether the database has undone the transaction for a reason that may be over the next time."""
     return error.connection_invalidated or _code(error) in _RETRYABLE_MYSQL_ERRORS | _LOST_MYSQL_ERRORS
 
 
 def translated(error: DBAPIError) -> Exception:
-    """DatabaseUnavailable for what waiting can mend, AlreadyStored, or the error itself if it is our own mistake."""
+    """AlreadyStored, DatabaseUnavailable for what waiting can mend, or the error itself if it is our own mistake.
+
+    MySQL has hundreds of reasons for which it cannot do something now; what is not known to be another is one of them.
+    """
     if is_duplicate(error):
         return AlreadyStored()
     if error.connection_invalidated or _code(error) in _AWAY_MYSQL_ERRORS | _RETRYABLE_MYSQL_ERRORS:
         return DatabaseUnavailable()
     if any(sign in str(error.orig) for sign in _AWAY_SQLITE_SIGNS):
         return DatabaseUnavailable()
+    if isinstance(error, OperationalError) and isinstance(error.orig, pymysql.Error):
+        log.warning("the database could not do it: %s", error.orig)
+        return DatabaseRefused()
     return error
 
 

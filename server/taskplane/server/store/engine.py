@@ -14,8 +14,8 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from taskplane.server.store.writer_connection import CONNECT_SECONDS, SILENT_SECONDS, WriterConnection, connector
 
-# A lock that is not had for so long is taken as a deadlock.
-_LOCK_SECONDS = 5
+# How long a row's lock is waited for, which somebody else holds: all who write wait for that.
+_LOCK_SECONDS = 1
 # A connection that was not used for so long may have been closed by the server.
 _REST_SECONDS = 1.0
 # The connections that were opened last: as many as may be closing when the server ends.

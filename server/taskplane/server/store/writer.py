@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.util import greenlet_spawn
 
 from taskplane.server.core.errors import DatabaseUnavailable
-from taskplane.server.store.driver_errors import is_duplicate, is_unexpected, may_be_tried_again, translated
+from taskplane.server.store.driver_errors import is_duplicate, is_locked, is_unexpected, may_be_tried_again, translated
 from taskplane.server.store.transactions import Begin, Transaction, UnderWay
 from taskplane.server.store.writer_connection import SILENT_SECONDS, connection_lock, end_connection
 
@@ -308,7 +308,8 @@ class Writer:
 
 def _another_try_may_mend(error: Exception, *, is_first: bool) -> bool:
     if isinstance(error, DBAPIError):
-        return is_first if is_duplicate(error) or is_unexpected(error) else may_be_tried_again(error)
+        once = is_duplicate(error) or is_unexpected(error) or is_locked(error)
+        return is_first if once else may_be_tried_again(error)
     return isinstance(error, _Lost | _CommitLost)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, overload
 
 from taskplane.server.core.clock import utc_now
-from taskplane.server.core.errors import DatabaseUnavailable, ServerStopping, TaskplaneError
+from taskplane.server.core.errors import DatabaseRefused, DatabaseUnavailable, ServerStopping, TaskplaneError
 from taskplane.server.core.placement import Slots
 from taskplane.server.core.task import Task
 from taskplane.server.store.store import Store
@@ -153,8 +153,9 @@ class GroupCommit:
                 under_way.told()
 
     async def _failed(self, group: list[_Waiting], error: Exception) -> None:
-        if len(group) > 1 and not isinstance(error, DatabaseUnavailable):
-            # One proposal has spoiled the transaction of all: let each try alone, so that it fails alone.
+        is_away = isinstance(error, DatabaseUnavailable) and not isinstance(error, DatabaseRefused)
+        if len(group) > 1 and not is_away:
+            # One proposal may have spoiled the transaction of all: let each try alone, so that it fails alone.
             for each in group:
                 await self._finish([each], self._begin([each]))
             return
