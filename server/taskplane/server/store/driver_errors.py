@@ -11,7 +11,7 @@ log = logging.getLogger(__name__)
 
 # MySQL: deadlock, interrupted by an operator. The same transaction may be tried again.
 _RETRYABLE_MYSQL_ERRORS = frozenset({1213, 1317})
-# A lock was not had in time. Without the rows of the backlog, which need not be had, another try may do.
+# A lock was not had in time. Another try begins with what is not locked of the backlog, so one may do.
 _LOCKED_MYSQL_ERROR = 1205
 _DUPLICATE_MYSQL_ERROR = 1062
 # A subquery with two rows, which is what the checks of task_updates fail with.

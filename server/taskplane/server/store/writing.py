@@ -93,8 +93,8 @@ class WriteTransaction:
         """Return revisions, which are the ids of history rows too."""
         return self._ids.take(self._connection, "revision", count)
 
-    def load_tasks(self, task_ids: Iterable[int], *, skip_locked: bool = False) -> dict[int, Task]:
-        """Return those of the tasks that exist; with `skip_locked`, those that it must lock and others have locked not.
+    def load_tasks(self, task_ids: Iterable[int]) -> dict[int, Task]:
+        """Return those of the tasks that exist.
 
         One that is as the writer left it last, as far as it knows, is not locked but checked when it is written: that
         saves a trip to the database. Others are locked in the order of ids, so that two writers rarely deadlock.
@@ -110,8 +110,7 @@ class WriteTransaction:
         known = {} if self.is_again else {task_id: task for task_id in ids if (task := self._recent.get(task_id))}
         self._loaded.update(known)
         self._to_check.update(known)
-        others = [task_id for task_id in ids if task_id not in known]
-        return known | self._lock_and_read(others, skip_locked=skip_locked)
+        return known | self._lock_and_read([task_id for task_id in ids if task_id not in known])
 
     def lock_queued(self, task_types: Collection[str], now: datetime, limit: int, after: Turn = FRONT) -> list[Queued]:
         """Return the first behind `after` that are queued and due of these types, but what others have locked."""
@@ -314,11 +313,11 @@ class WriteTransaction:
         self._loaded.update(found)
         return found | self._lock_and_read([task_id for task_id in known if task_id not in found])
 
-    def _lock_and_read(self, ids: Sequence[int], *, skip_locked: bool = False) -> dict[int, Task]:
+    def _lock_and_read(self, ids: Sequence[int]) -> dict[int, Task]:
         if not ids:
             return {}
         query = select(schema.tasks).where(schema.tasks.c.id.in_(ids)).order_by(schema.tasks.c.id)
-        return {task.id: task for task in self._lock(query.with_for_update(skip_locked=skip_locked))}
+        return {task.id: task for task in self._lock(query.with_for_update())}
 
     def _lock(self, query: Select[Any]) -> list[Task]:
         if self._is_sqlite:

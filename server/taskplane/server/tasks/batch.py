@@ -67,13 +67,12 @@ class Batch:
         self._checkpoints: list[tuple[int, Checkpoint]] = []
         self._commands: list[LedgerEntry] = []
 
-    def load(self, task_ids: Iterable[int], *, skip_locked: bool = False) -> None:
+    def load(self, task_ids: Iterable[int]) -> None:
         """Load tasks by id, unless they are, so that they stay as they are until the commit, or that fails.
 
-        Those that do not exist are passed over, and if told so what others have locked.
+        Those that do not exist are passed over.
         """
-        new = (task_id for task_id in task_ids if task_id not in self.tasks)
-        found = self._transaction.load_tasks(new, skip_locked=skip_locked)
+        found = self._transaction.load_tasks(task_id for task_id in task_ids if task_id not in self.tasks)
         self.tasks.update((task_id, self._live.overlay(task)) for task_id, task in found.items())
 
     def lock_running_on(self, unit_id: str) -> list[Task]:

@@ -94,7 +94,7 @@ class Dispatcher:
 
     def _still_due(self, queued: Sequence[Queued]) -> Iterator[Task]:
         others = [each.task_id for each in queued if each.task_id not in self._batch.tasks]
-        self._batch.load(others, skip_locked=True)
+        self._batch.load(others)
         for task_id in others:
             if task := self._due(task_id):
                 yield task
