@@ -131,11 +131,11 @@ def test_delete_returns_nothing(client: Client, server: FakeServer) -> None:
 
 
 def test_many_tasks_are_chosen_by_id_or_by_filter(client: Client, server: FakeServer) -> None:
-    by_id = in_background(client.batch_control_tasks, BATCH_VERB_PAUSE, [1, 2], spread=timedelta(seconds=3))
+    by_id = in_background(client.batch_control_tasks, BATCH_VERB_PAUSE, [1, 2], validate_only=True)
     call = server.take("BatchControlTasks")
     call.answer(BatchControlTasksResponse(results=[BatchControlResult(task_id=1)]))
     assert by_id.result(20)[0].task_id == 1
-    assert (call.request.task_ids, call.request.spread.seconds) == ([1, 2], 3)
+    assert (call.request.task_ids, call.request.validate_only) == ([1, 2], True)
     assert not call.request.HasField("filter")
 
     by_filter = in_background(

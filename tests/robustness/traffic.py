@@ -13,6 +13,14 @@ from robustness.records import Call, Seen
 
 from taskplane.client import Client, RetryPolicy, TaskplaneError, task_spec
 from taskplane.v1.task_pb2 import Task, TaskStatus
+from taskplane.v1.task_service_pb2 import (
+    BATCH_VERB_CANCEL,
+    BATCH_VERB_PAUSE,
+    BATCH_VERB_RESTART,
+    BATCH_VERB_RESUME,
+    BATCH_VERB_START,
+    BatchVerb,
+)
 
 ONCE = RetryPolicy(attempts=1)
 TASK_TYPES = ("WALK", "WALK", "WALK_IN_THREAD", "WALK_WITHOUT_PAUSE")
@@ -30,9 +38,12 @@ WEIGHTS = {
     "cancel": 6,
     "restart": 8,
     "delete": 4,
+    "bulk": 4,
     "get": 8,
     "list": 10,
 }
+# A delete in bulk is left out: a repeat whose answer was lost says OK of what is there.
+_IN_BULK = (BATCH_VERB_START, BATCH_VERB_PAUSE, BATCH_VERB_RESUME, BATCH_VERB_CANCEL, BATCH_VERB_RESTART)
 _SENSIBLE = {
     "start": {"PENDING"},
     "pause": {"RUNNING"},
@@ -120,6 +131,8 @@ class Caller:
                 self._on_task(verb, lambda task, _: [self._client.get_task(task)])
             case "delete":
                 self._on_task(verb, self._delete)
+            case "bulk":
+                self._control_many()
             case _:
                 self._control(verb)
 
@@ -163,6 +176,19 @@ class Caller:
             verb,
             lambda task, request_id: [method(task, wait=wait, timeout=timeout, request_id=request_id, actor=self.name)],
         )
+
+    def _control_many(self) -> None:
+        verb = self._choice.choice(_IN_BULK)
+        chosen = [self._known.choose(self._choice, None) for _ in range(self._choice.randint(2, 6))]
+        tasks = sorted({task for task in chosen if task is not None})
+        if tasks:
+            self._make("bulk", lambda request_id: self._in_bulk(verb, tasks, request_id))
+
+    def _in_bulk(self, verb: BatchVerb.ValueType, tasks: list[int], request_id: str) -> list[Task]:
+        results = self._client.batch_control_tasks(verb, tasks, request_id=request_id, actor=self.name)
+        if [each.task_id for each in results] != tasks:
+            raise AssertionError(f"{tasks} were asked for, {results} were answered")
+        return []
 
     def _delete(self, task: int, request_id: str) -> list[Task]:
         self._client.delete_task(task, request_id=request_id, actor=self.name)

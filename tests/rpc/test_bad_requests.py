@@ -137,6 +137,9 @@ async def test_a_bad_context_is_refused_by_every_call_that_changes_something(
         wire.tasks.CancelTask(pb.CancelTaskRequest(task_id=task.id, context=context)),
         wire.tasks.RestartTask(pb.RestartTaskRequest(task_id=task.id, context=context)),
         wire.tasks.DeleteTask(pb.DeleteTaskRequest(task_id=task.id, context=context)),
+        wire.tasks.BatchControlTasks(
+            pb.BatchControlTasksRequest(verb=pb.BATCH_VERB_CANCEL, task_ids=[task.id], context=context)
+        ),
     ]
     for call in calls:
         assert_names(await refusal_of(call), field)

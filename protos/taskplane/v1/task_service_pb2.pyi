@@ -5,7 +5,6 @@ isort:skip_file
 
 from collections import abc as abc
 from google.protobuf import descriptor as descriptor
-from google.protobuf import duration_pb2 as duration_pb2
 from google.protobuf import field_mask_pb2 as field_mask_pb2
 from google.protobuf import message as message
 from google.protobuf import struct_pb2 as struct_pb2
@@ -938,7 +937,7 @@ class DeleteTaskResponse(message.Message):
 
 @typing.final
 class BatchControlTasksRequest(message.Message):
-    """Asks for one verb on many tasks. Commands are recorded; their effects are not waited for."""
+    """Asks for one verb on many tasks: either those of `task_ids` or those that `filter` chooses."""
 
     DESCRIPTOR: descriptor.Descriptor
 
@@ -947,25 +946,22 @@ class BatchControlTasksRequest(message.Message):
     FILTER_FIELD_NUMBER: builtins.int
     MAX_TASKS_FIELD_NUMBER: builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: builtins.int
-    SPREAD_FIELD_NUMBER: builtins.int
     CONTEXT_FIELD_NUMBER: builtins.int
     verb: BatchVerb.ValueType
     """The verb. Required."""
     max_tasks: builtins.int
-    """With `filter`: do nothing and answer RESOURCE_EXHAUSTED when it chooses more. 0 means 1000, which is the most."""
+    """With `filter` only: do nothing and answer RESOURCE_EXHAUSTED when it chooses more. 0 means 1000, which is the most."""
     validate_only: builtins.bool
-    """Only say what would be done."""
+    """Only say what would become of each task, as it is now. Nothing is done, and `request_id` is not remembered."""
     @builtins.property
     def task_ids(self) -> containers.RepeatedScalarFieldContainer[builtins.int]:
-        """These tasks, up to 1000. Exclusive with `filter`."""
+        """These tasks, up to 1000, each once."""
 
     @builtins.property
     def filter(self) -> TaskFilter:
-        """The tasks that this chooses, up to `max_tasks`."""
-
-    @builtins.property
-    def spread(self) -> duration_pb2.Duration:
-        """Spread the commands evenly over this time. Unset: at once."""
+        """The tasks that this chooses when the call comes; an empty one chooses all. A task that changes before its turn stays
+        chosen: the verb takes it as it then is.
+        """
 
     @builtins.property
     def context(self) -> RequestContext:
@@ -979,12 +975,11 @@ class BatchControlTasksRequest(message.Message):
         filter: TaskFilter | None = ...,
         max_tasks: builtins.int = ...,
         validate_only: builtins.bool = ...,
-        spread: duration_pb2.Duration | None = ...,
         context: RequestContext | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["context", b"context", "filter", b"filter", "spread", b"spread"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["context", b"context", "filter", b"filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["context", b"context", "filter", b"filter", "max_tasks", b"max_tasks", "spread", b"spread", "task_ids", b"task_ids", "validate_only", b"validate_only", "verb", b"verb"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["context", b"context", "filter", b"filter", "max_tasks", b"max_tasks", "task_ids", b"task_ids", "validate_only", b"validate_only", "verb", b"verb"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -997,7 +992,7 @@ class BatchControlTasksResponse(message.Message):
     RESULTS_FIELD_NUMBER: builtins.int
     @builtins.property
     def results(self) -> containers.RepeatedCompositeFieldContainer[BatchControlResult]:
-        """For each chosen task, by id."""
+        """One for each chosen task, in order of id."""
 
     def __init__(
         self,
@@ -1023,9 +1018,9 @@ class BatchControlResult(message.Message):
     task_id: builtins.int
     """The task."""
     code: builtins.int
-    """google.rpc.Code; 0 is OK."""
+    """google.rpc.Code, as the verb for this task alone would answer it; 0 is OK."""
     reason: builtins.str
-    """ErrorInfo's reason. Empty if OK."""
+    """ErrorInfo's reason, as ILLEGAL_TRANSITION. Empty if OK."""
     message: builtins.str
     """For people. Empty if OK."""
     def __init__(

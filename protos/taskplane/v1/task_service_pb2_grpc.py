@@ -29,14 +29,13 @@ class TaskServiceStub:
     """Creates tasks, controls them and tells about them.
 
     Errors carry google.rpc.Status details: ErrorInfo always (domain "taskplane", an UPPER_SNAKE reason, metadata),
-    BadRequest with every bad field for INVALID_ARGUMENT, RetryInfo for UNAVAILABLE and RESOURCE_EXHAUSTED. For all
-    methods: NOT_FOUND (TASK_NOT_FOUND) no such task; INVALID_ARGUMENT (INVALID_FIELDS) bad input;
-    FAILED_PRECONDITION (ILLEGAL_TRANSITION) the status does not allow the verb, with `from` and, where they apply, `to`
-    and `allowed` in the metadata; ABORTED (STALE_REVISION) `expected_revision` is not the task's; UNAVAILABLE
-    (DATABASE_UNAVAILABLE) the database is away. After any error nothing has been done by halves; after UNAVAILABLE and
-    DEADLINE_EXCEEDED all of it may have been, or may still be: a repeat with the same `request_id` is safe. gRPC itself
-    answers CANCELLED, without details, to a call that reaches a server in its last moment: to the caller that is as
-    UNAVAILABLE.
+    BadRequest with every bad field for INVALID_ARGUMENT, RetryInfo for UNAVAILABLE. For all methods: NOT_FOUND
+    (TASK_NOT_FOUND) no such task; INVALID_ARGUMENT (INVALID_FIELDS) bad input; FAILED_PRECONDITION (ILLEGAL_TRANSITION)
+    the status does not allow the verb, with `from` and, where they apply, `to` and `allowed` in the metadata; ABORTED
+    (STALE_REVISION) `expected_revision` is not the task's; UNAVAILABLE (DATABASE_UNAVAILABLE) the database is away.
+    After any error nothing has been done by halves; after UNAVAILABLE and DEADLINE_EXCEEDED all of it may have been, or
+    may still be: a repeat with the same `request_id` is safe. gRPC itself answers CANCELLED, without details, to a call
+    that reaches a server in its last moment: to the caller that is as UNAVAILABLE.
 
     Control verbs wait until their effect holds, up to the caller's deadline (10 s if there is none), and return the
     task as it then is. With `no_wait` they return as soon as the command is durably recorded. When the time runs out
@@ -136,14 +135,13 @@ class TaskServiceServicer:
     """Creates tasks, controls them and tells about them.
 
     Errors carry google.rpc.Status details: ErrorInfo always (domain "taskplane", an UPPER_SNAKE reason, metadata),
-    BadRequest with every bad field for INVALID_ARGUMENT, RetryInfo for UNAVAILABLE and RESOURCE_EXHAUSTED. For all
-    methods: NOT_FOUND (TASK_NOT_FOUND) no such task; INVALID_ARGUMENT (INVALID_FIELDS) bad input;
-    FAILED_PRECONDITION (ILLEGAL_TRANSITION) the status does not allow the verb, with `from` and, where they apply, `to`
-    and `allowed` in the metadata; ABORTED (STALE_REVISION) `expected_revision` is not the task's; UNAVAILABLE
-    (DATABASE_UNAVAILABLE) the database is away. After any error nothing has been done by halves; after UNAVAILABLE and
-    DEADLINE_EXCEEDED all of it may have been, or may still be: a repeat with the same `request_id` is safe. gRPC itself
-    answers CANCELLED, without details, to a call that reaches a server in its last moment: to the caller that is as
-    UNAVAILABLE.
+    BadRequest with every bad field for INVALID_ARGUMENT, RetryInfo for UNAVAILABLE. For all methods: NOT_FOUND
+    (TASK_NOT_FOUND) no such task; INVALID_ARGUMENT (INVALID_FIELDS) bad input; FAILED_PRECONDITION (ILLEGAL_TRANSITION)
+    the status does not allow the verb, with `from` and, where they apply, `to` and `allowed` in the metadata; ABORTED
+    (STALE_REVISION) `expected_revision` is not the task's; UNAVAILABLE (DATABASE_UNAVAILABLE) the database is away.
+    After any error nothing has been done by halves; after UNAVAILABLE and DEADLINE_EXCEEDED all of it may have been, or
+    may still be: a repeat with the same `request_id` is safe. gRPC itself answers CANCELLED, without details, to a call
+    that reaches a server in its last moment: to the caller that is as UNAVAILABLE.
 
     Control verbs wait until their effect holds, up to the caller's deadline (10 s if there is none), and return the
     task as it then is. With `no_wait` they return as soon as the command is durably recorded. When the time runs out
@@ -242,8 +240,11 @@ class TaskServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def BatchControlTasks(self, request, context):
-        """Applies one verb to many tasks, by ids or by filter. Answers for each task; one task's error is its own. This
-        version answers UNIMPLEMENTED (NOT_IMPLEMENTED): call the verb for each task.
+        """Applies one verb to many tasks, by ids or by filter, in one transaction. Answers for each task, in order of id; one
+        task's error is its own and keeps nothing from the others. Commands are recorded, their effects not waited for.
+        RESOURCE_EXHAUSTED (TOO_MANY_TASKS): the filter chooses more than `max_tasks`, and nothing was done. A replay with
+        the same `request_id` is about the tasks of the first call, whatever the filter would choose by then; where the
+        first answer was not kept, it says OK of each task that is there and NOT_FOUND of each that is not.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -374,14 +375,13 @@ class TaskService:
     """Creates tasks, controls them and tells about them.
 
     Errors carry google.rpc.Status details: ErrorInfo always (domain "taskplane", an UPPER_SNAKE reason, metadata),
-    BadRequest with every bad field for INVALID_ARGUMENT, RetryInfo for UNAVAILABLE and RESOURCE_EXHAUSTED. For all
-    methods: NOT_FOUND (TASK_NOT_FOUND) no such task; INVALID_ARGUMENT (INVALID_FIELDS) bad input;
-    FAILED_PRECONDITION (ILLEGAL_TRANSITION) the status does not allow the verb, with `from` and, where they apply, `to`
-    and `allowed` in the metadata; ABORTED (STALE_REVISION) `expected_revision` is not the task's; UNAVAILABLE
-    (DATABASE_UNAVAILABLE) the database is away. After any error nothing has been done by halves; after UNAVAILABLE and
-    DEADLINE_EXCEEDED all of it may have been, or may still be: a repeat with the same `request_id` is safe. gRPC itself
-    answers CANCELLED, without details, to a call that reaches a server in its last moment: to the caller that is as
-    UNAVAILABLE.
+    BadRequest with every bad field for INVALID_ARGUMENT, RetryInfo for UNAVAILABLE. For all methods: NOT_FOUND
+    (TASK_NOT_FOUND) no such task; INVALID_ARGUMENT (INVALID_FIELDS) bad input; FAILED_PRECONDITION (ILLEGAL_TRANSITION)
+    the status does not allow the verb, with `from` and, where they apply, `to` and `allowed` in the metadata; ABORTED
+    (STALE_REVISION) `expected_revision` is not the task's; UNAVAILABLE (DATABASE_UNAVAILABLE) the database is away.
+    After any error nothing has been done by halves; after UNAVAILABLE and DEADLINE_EXCEEDED all of it may have been, or
+    may still be: a repeat with the same `request_id` is safe. gRPC itself answers CANCELLED, without details, to a call
+    that reaches a server in its last moment: to the caller that is as UNAVAILABLE.
 
     Control verbs wait until their effect holds, up to the caller's deadline (10 s if there is none), and return the
     task as it then is. With `no_wait` they return as soon as the command is durably recorded. When the time runs out

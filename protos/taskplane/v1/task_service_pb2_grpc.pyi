@@ -30,14 +30,13 @@ class TaskServiceStub:
     """Creates tasks, controls them and tells about them.
 
     Errors carry google.rpc.Status details: ErrorInfo always (domain "taskplane", an UPPER_SNAKE reason, metadata),
-    BadRequest with every bad field for INVALID_ARGUMENT, RetryInfo for UNAVAILABLE and RESOURCE_EXHAUSTED. For all
-    methods: NOT_FOUND (TASK_NOT_FOUND) no such task; INVALID_ARGUMENT (INVALID_FIELDS) bad input;
-    FAILED_PRECONDITION (ILLEGAL_TRANSITION) the status does not allow the verb, with `from` and, where they apply, `to`
-    and `allowed` in the metadata; ABORTED (STALE_REVISION) `expected_revision` is not the task's; UNAVAILABLE
-    (DATABASE_UNAVAILABLE) the database is away. After any error nothing has been done by halves; after UNAVAILABLE and
-    DEADLINE_EXCEEDED all of it may have been, or may still be: a repeat with the same `request_id` is safe. gRPC itself
-    answers CANCELLED, without details, to a call that reaches a server in its last moment: to the caller that is as
-    UNAVAILABLE.
+    BadRequest with every bad field for INVALID_ARGUMENT, RetryInfo for UNAVAILABLE. For all methods: NOT_FOUND
+    (TASK_NOT_FOUND) no such task; INVALID_ARGUMENT (INVALID_FIELDS) bad input; FAILED_PRECONDITION (ILLEGAL_TRANSITION)
+    the status does not allow the verb, with `from` and, where they apply, `to` and `allowed` in the metadata; ABORTED
+    (STALE_REVISION) `expected_revision` is not the task's; UNAVAILABLE (DATABASE_UNAVAILABLE) the database is away.
+    After any error nothing has been done by halves; after UNAVAILABLE and DEADLINE_EXCEEDED all of it may have been, or
+    may still be: a repeat with the same `request_id` is safe. gRPC itself answers CANCELLED, without details, to a call
+    that reaches a server in its last moment: to the caller that is as UNAVAILABLE.
 
     Control verbs wait until their effect holds, up to the caller's deadline (10 s if there is none), and return the
     task as it then is. With `no_wait` they return as soon as the command is durably recorded. When the time runs out
@@ -91,8 +90,11 @@ class TaskServiceStub:
     (TASK_NOT_FINAL). A repeat is NOT_FOUND, unless it has the same `request_id`.
     """
     BatchControlTasks: grpc.UnaryUnaryMultiCallable[task_service_pb2.BatchControlTasksRequest, task_service_pb2.BatchControlTasksResponse]
-    """Applies one verb to many tasks, by ids or by filter. Answers for each task; one task's error is its own. This
-    version answers UNIMPLEMENTED (NOT_IMPLEMENTED): call the verb for each task.
+    """Applies one verb to many tasks, by ids or by filter, in one transaction. Answers for each task, in order of id; one
+    task's error is its own and keeps nothing from the others. Commands are recorded, their effects not waited for.
+    RESOURCE_EXHAUSTED (TOO_MANY_TASKS): the filter chooses more than `max_tasks`, and nothing was done. A replay with
+    the same `request_id` is about the tasks of the first call, whatever the filter would choose by then; where the
+    first answer was not kept, it says OK of each task that is there and NOT_FOUND of each that is not.
     """
     WatchTasks: grpc.UnaryStreamMultiCallable[task_service_pb2.WatchTasksRequest, task_service_pb2.WatchTasksResponse]
     """Tells what happens to tasks: first how they are (unless `after_revision` is set), then every transition in order
@@ -111,14 +113,13 @@ class TaskServiceAsyncStub(TaskServiceStub):
     """Creates tasks, controls them and tells about them.
 
     Errors carry google.rpc.Status details: ErrorInfo always (domain "taskplane", an UPPER_SNAKE reason, metadata),
-    BadRequest with every bad field for INVALID_ARGUMENT, RetryInfo for UNAVAILABLE and RESOURCE_EXHAUSTED. For all
-    methods: NOT_FOUND (TASK_NOT_FOUND) no such task; INVALID_ARGUMENT (INVALID_FIELDS) bad input;
-    FAILED_PRECONDITION (ILLEGAL_TRANSITION) the status does not allow the verb, with `from` and, where they apply, `to`
-    and `allowed` in the metadata; ABORTED (STALE_REVISION) `expected_revision` is not the task's; UNAVAILABLE
-    (DATABASE_UNAVAILABLE) the database is away. After any error nothing has been done by halves; after UNAVAILABLE and
-    DEADLINE_EXCEEDED all of it may have been, or may still be: a repeat with the same `request_id` is safe. gRPC itself
-    answers CANCELLED, without details, to a call that reaches a server in its last moment: to the caller that is as
-    UNAVAILABLE.
+    BadRequest with every bad field for INVALID_ARGUMENT, RetryInfo for UNAVAILABLE. For all methods: NOT_FOUND
+    (TASK_NOT_FOUND) no such task; INVALID_ARGUMENT (INVALID_FIELDS) bad input; FAILED_PRECONDITION (ILLEGAL_TRANSITION)
+    the status does not allow the verb, with `from` and, where they apply, `to` and `allowed` in the metadata; ABORTED
+    (STALE_REVISION) `expected_revision` is not the task's; UNAVAILABLE (DATABASE_UNAVAILABLE) the database is away.
+    After any error nothing has been done by halves; after UNAVAILABLE and DEADLINE_EXCEEDED all of it may have been, or
+    may still be: a repeat with the same `request_id` is safe. gRPC itself answers CANCELLED, without details, to a call
+    that reaches a server in its last moment: to the caller that is as UNAVAILABLE.
 
     Control verbs wait until their effect holds, up to the caller's deadline (10 s if there is none), and return the
     task as it then is. With `no_wait` they return as soon as the command is durably recorded. When the time runs out
@@ -169,8 +170,11 @@ class TaskServiceAsyncStub(TaskServiceStub):
     (TASK_NOT_FINAL). A repeat is NOT_FOUND, unless it has the same `request_id`.
     """
     BatchControlTasks: aio.UnaryUnaryMultiCallable[task_service_pb2.BatchControlTasksRequest, task_service_pb2.BatchControlTasksResponse]  # type: ignore[assignment]
-    """Applies one verb to many tasks, by ids or by filter. Answers for each task; one task's error is its own. This
-    version answers UNIMPLEMENTED (NOT_IMPLEMENTED): call the verb for each task.
+    """Applies one verb to many tasks, by ids or by filter, in one transaction. Answers for each task, in order of id; one
+    task's error is its own and keeps nothing from the others. Commands are recorded, their effects not waited for.
+    RESOURCE_EXHAUSTED (TOO_MANY_TASKS): the filter chooses more than `max_tasks`, and nothing was done. A replay with
+    the same `request_id` is about the tasks of the first call, whatever the filter would choose by then; where the
+    first answer was not kept, it says OK of each task that is there and NOT_FOUND of each that is not.
     """
     WatchTasks: aio.UnaryStreamMultiCallable[task_service_pb2.WatchTasksRequest, task_service_pb2.WatchTasksResponse]  # type: ignore[assignment]
     """Tells what happens to tasks: first how they are (unless `after_revision` is set), then every transition in order
@@ -188,14 +192,13 @@ class TaskServiceServicer(metaclass=abc_1.ABCMeta):
     """Creates tasks, controls them and tells about them.
 
     Errors carry google.rpc.Status details: ErrorInfo always (domain "taskplane", an UPPER_SNAKE reason, metadata),
-    BadRequest with every bad field for INVALID_ARGUMENT, RetryInfo for UNAVAILABLE and RESOURCE_EXHAUSTED. For all
-    methods: NOT_FOUND (TASK_NOT_FOUND) no such task; INVALID_ARGUMENT (INVALID_FIELDS) bad input;
-    FAILED_PRECONDITION (ILLEGAL_TRANSITION) the status does not allow the verb, with `from` and, where they apply, `to`
-    and `allowed` in the metadata; ABORTED (STALE_REVISION) `expected_revision` is not the task's; UNAVAILABLE
-    (DATABASE_UNAVAILABLE) the database is away. After any error nothing has been done by halves; after UNAVAILABLE and
-    DEADLINE_EXCEEDED all of it may have been, or may still be: a repeat with the same `request_id` is safe. gRPC itself
-    answers CANCELLED, without details, to a call that reaches a server in its last moment: to the caller that is as
-    UNAVAILABLE.
+    BadRequest with every bad field for INVALID_ARGUMENT, RetryInfo for UNAVAILABLE. For all methods: NOT_FOUND
+    (TASK_NOT_FOUND) no such task; INVALID_ARGUMENT (INVALID_FIELDS) bad input; FAILED_PRECONDITION (ILLEGAL_TRANSITION)
+    the status does not allow the verb, with `from` and, where they apply, `to` and `allowed` in the metadata; ABORTED
+    (STALE_REVISION) `expected_revision` is not the task's; UNAVAILABLE (DATABASE_UNAVAILABLE) the database is away.
+    After any error nothing has been done by halves; after UNAVAILABLE and DEADLINE_EXCEEDED all of it may have been, or
+    may still be: a repeat with the same `request_id` is safe. gRPC itself answers CANCELLED, without details, to a call
+    that reaches a server in its last moment: to the caller that is as UNAVAILABLE.
 
     Control verbs wait until their effect holds, up to the caller's deadline (10 s if there is none), and return the
     task as it then is. With `no_wait` they return as soon as the command is durably recorded. When the time runs out
@@ -316,8 +319,11 @@ class TaskServiceServicer(metaclass=abc_1.ABCMeta):
         request: task_service_pb2.BatchControlTasksRequest,
         context: _ServicerContext,
     ) -> typing.Union[task_service_pb2.BatchControlTasksResponse, abc.Awaitable[task_service_pb2.BatchControlTasksResponse]]:
-        """Applies one verb to many tasks, by ids or by filter. Answers for each task; one task's error is its own. This
-        version answers UNIMPLEMENTED (NOT_IMPLEMENTED): call the verb for each task.
+        """Applies one verb to many tasks, by ids or by filter, in one transaction. Answers for each task, in order of id; one
+        task's error is its own and keeps nothing from the others. Commands are recorded, their effects not waited for.
+        RESOURCE_EXHAUSTED (TOO_MANY_TASKS): the filter chooses more than `max_tasks`, and nothing was done. A replay with
+        the same `request_id` is about the tasks of the first call, whatever the filter would choose by then; where the
+        first answer was not kept, it says OK of each task that is there and NOT_FOUND of each that is not.
         """
 
     @abc_1.abstractmethod

@@ -22,7 +22,9 @@ from taskplane.server.rpc.operations_service import OperationsServicer
 from taskplane.server.rpc.server import RpcServer
 from taskplane.server.rpc.task_service import TaskServicer
 from taskplane.server.rpc.unit_control import UnitControlServicer
-from taskplane.server.services.task_service import CommandTimeLimits, TaskService
+from taskplane.server.services.batch_control import BatchControl
+from taskplane.server.services.task_service import TaskService
+from taskplane.server.services.verb_changes import CommandTimeLimits, VerbChanges
 from taskplane.server.services.watching import WatchService
 from taskplane.server.store.database import Database
 from taskplane.server.store.migrate import migrate, missing_migrations
@@ -107,10 +109,11 @@ class Server:
             timedelta(seconds=self._config.pause_seconds), timedelta(seconds=self._config.cancel_seconds)
         )
         tasks = TaskService(self._store, self._states, registry, self._live, self._hub, time_limits=time_limits)
+        batches = BatchControl(self._store, self._states, VerbChanges(registry, time_limits))
         watches = WatchService(self._store, tasks, self._hub)
         callbacks = Callbacks(self._store, registry, self._http_units, self._desk)
         self._rpc = RpcServer(
-            TaskServicer(tasks, watches, self._answers),
+            TaskServicer(tasks, batches, watches, self._answers),
             UnitControlServicer(
                 self._units, self._desk, self._http_units, callbacks, is_stopping=lambda: self._is_stopping
             ),

@@ -6,11 +6,9 @@ one that the task's status does not allow raises IllegalTransitionError.
 """
 
 from collections.abc import Iterable
-from datetime import timedelta
 from typing import Unpack
 
 from taskplane.client.calls import Calls
-from taskplane.client.convert import to_duration
 from taskplane.client.messages import ContextOptions, request_context
 from taskplane.v1.task_pb2 import Task
 from taskplane.v1.task_service_pb2 import (
@@ -113,26 +111,25 @@ class ControlCalls(Calls):
         request = DeleteTaskRequest(task_id=task_id, context=request_context(**context))
         self._call(self._tasks.DeleteTask, request, timeout)
 
-    def batch_control_tasks(  # noqa: PLR0913  the fields of the request
+    def batch_control_tasks(
         self,
         verb: BatchVerb.ValueType,
         tasks: Iterable[int] | TaskFilter,
         *,
         max_tasks: int = 0,
         validate_only: bool = False,
-        spread: timedelta | None = None,
         timeout: float | None = None,
         **context: Unpack[ContextOptions],
     ) -> list[BatchControlResult]:
         """One verb on many tasks, by ids (up to 1000) or by `task_filter(...)`; effects are not waited for.
 
-        One task's error is its own, told in its result. `spread` deals the commands out evenly over that time.
+        One task's error is its own, told in its result (`code` 0 is OK). ResourceExhaustedError: the filter chooses
+        more than `max_tasks` (0: 1000), and nothing was done. `validate_only` tells what would become of each.
         """
         request = BatchControlTasksRequest(
             verb=verb,
             max_tasks=max_tasks,
             validate_only=validate_only,
-            spread=to_duration(spread),
             context=request_context(**context),
         )
         if isinstance(tasks, TaskFilter):

@@ -258,6 +258,19 @@ class SlowReader(TaskplaneError):
     reason = "SLOW_READER"
 
 
+class TooManyTasks(TaskplaneError):
+    """The filter of a call on many tasks chooses more of them than the call may change."""
+
+    code = Code.RESOURCE_EXHAUSTED
+    reason = "TOO_MANY_TASKS"
+
+    def __init__(self, max_tasks: int) -> None:
+        super().__init__(
+            f"the filter chooses more than {max_tasks} tasks; narrow it, or control them in several calls",
+            metadata={"max_tasks": str(max_tasks)},
+        )
+
+
 class DatabaseUnavailable(TaskplaneError):
     """The database is away; nothing was done, or it was undone."""
 

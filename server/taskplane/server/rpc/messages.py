@@ -5,7 +5,9 @@ from functools import lru_cache
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
+from google.rpc import code_pb2
 
+from taskplane.server.core.errors import TaskplaneError
 from taskplane.server.core.ledger import CommandState, LedgerEntry
 from taskplane.server.core.task import (
     NO_LIMITS,
@@ -171,6 +173,14 @@ def command_message(entry: LedgerEntry) -> task_service_pb2.TaskCommand:
         settled_at=_time(entry.settled_at),
         message=entry.message,
     )
+
+
+def batch_result_message(task_id: int, error: TaskplaneError | None) -> task_service_pb2.BatchControlResult:
+    """Return what became of one task of a batch."""
+    if error is None:
+        return task_service_pb2.BatchControlResult(task_id=task_id)
+    code = code_pb2.Code.Value(error.code)
+    return task_service_pb2.BatchControlResult(task_id=task_id, code=code, reason=error.reason, message=error.message)
 
 
 def unit_message(unit: Unit) -> execution_unit_pb2.ExecutionUnit:

@@ -10,6 +10,7 @@ from taskplane.server.core.task import NO_LIMITS, Limits, TaskStatus
 from taskplane.server.core.unit import MAX_UNIT_ID
 from taskplane.server.core.verbs import Ask, Update
 from taskplane.server.rpc.validation import Checker
+from taskplane.server.services.batch_control import BatchOrder, BatchVerb
 from taskplane.server.services.pages import TaskQuery
 from taskplane.server.services.watching import WatchQuery
 from taskplane.server.store.reading import TaskFilter
@@ -32,13 +33,19 @@ _STATUSES = {
     task_pb2.TASK_STATUS_PAUSED: TaskStatus.PAUSED,
     task_pb2.TASK_STATUS_CANCELLED: TaskStatus.CANCELLED,
 }
+_BATCH_VERBS = {pb.BatchVerb.Value(f"BATCH_VERB_{verb}"): verb for verb in BatchVerb}
 
 
 VerbRequest = (
     pb.StartTaskRequest | pb.PauseTaskRequest | pb.ResumeTaskRequest | pb.CancelTaskRequest | pb.RestartTaskRequest
 )
 MutatingRequest = (
-    VerbRequest | pb.CreateTaskRequest | pb.BatchCreateTasksRequest | pb.UpdateTaskRequest | pb.DeleteTaskRequest
+    VerbRequest
+    | pb.CreateTaskRequest
+    | pb.BatchCreateTasksRequest
+    | pb.UpdateTaskRequest
+    | pb.DeleteTaskRequest
+    | pb.BatchControlTasksRequest
 )
 
 
@@ -118,6 +125,36 @@ def batch(check: Checker, request: pb.BatchCreateTasksRequest) -> list[TaskSpec]
         check.refuse("tasks", f"has {len(request.tasks)} entries; must have from 1 to {MAX_BATCH}")
         return []
     return [spec(check, f"tasks[{index}]", each) for index, each in enumerate(request.tasks)]
+
+
+def batch_order(check: Checker, request: pb.BatchControlTasksRequest) -> BatchOrder:
+    """Read what is to be done to which tasks."""
+    if request.verb not in _BATCH_VERBS:
+        check.refuse("verb", f"{request.verb} is not a BatchVerb" if request.verb else "is required")
+    if request.context.expected_revision > 0:
+        check.refuse("context.expected_revision", f"is {request.context.expected_revision}; must be 0 for many tasks")
+    check.number("max_tasks", request.max_tasks, at_least=0, at_most=MAX_BATCH)
+    return BatchOrder(
+        verb=_BATCH_VERBS.get(request.verb, BatchVerb.START),
+        tasks=_batch_filter(check, request) if request.HasField("filter") else _batch_ids(check, request),
+        max_tasks=request.max_tasks or MAX_BATCH,
+        validate_only=request.validate_only,
+    )
+
+
+def _batch_filter(check: Checker, request: pb.BatchControlTasksRequest) -> TaskFilter:
+    if request.task_ids:
+        check.refuse("task_ids", "must be empty with a filter")
+    return _filter(check, request.filter)
+
+
+def _batch_ids(check: Checker, request: pb.BatchControlTasksRequest) -> tuple[int, ...]:
+    if not request.task_ids:
+        check.refuse("task_ids", "is required unless there is a filter")
+    if request.max_tasks:
+        check.refuse("max_tasks", "goes with a filter only")
+    check.unique("task_ids", request.task_ids, at_most=MAX_BATCH)
+    return tuple(check.task_id(f"task_ids[{i}]", each) for i, each in enumerate(request.task_ids[:MAX_BATCH]))
 
 
 def query(request: pb.ListTasksRequest) -> TaskQuery:

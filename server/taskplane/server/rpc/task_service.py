@@ -8,11 +8,11 @@ from typing import Any, TypeVar
 import grpc
 from google.protobuf.message import Message
 
-from taskplane.server.core.errors import NotImplementedYet
 from taskplane.server.core.verbs import Ask
 from taskplane.server.rpc import task_requests as read
 from taskplane.server.rpc.deadlines import wait_until
 from taskplane.server.rpc.messages import (
+    batch_result_message,
     checkpoint_message,
     command_message,
     task_message,
@@ -20,6 +20,7 @@ from taskplane.server.rpc.messages import (
     watch_bytes,
 )
 from taskplane.server.rpc.validation import Checker
+from taskplane.server.services.batch_control import BatchControl
 from taskplane.server.services.task_service import TaskService
 from taskplane.server.services.view import TaskView
 from taskplane.server.services.watching import WatchService
@@ -42,8 +43,9 @@ _Verb = Callable[[int, Ask, Request | None, float | None], Awaitable[TaskView]]
 class TaskServicer(pb_grpc.TaskServiceServicer):
     """Converts, calls, converts back."""
 
-    def __init__(self, tasks: TaskService, watches: WatchService, answers: Answers) -> None:
+    def __init__(self, tasks: TaskService, batches: BatchControl, watches: WatchService, answers: Answers) -> None:
         self._tasks = tasks
+        self._batches = batches
         self._watches = watches
         self._answers = answers
 
@@ -150,7 +152,17 @@ class TaskServicer(pb_grpc.TaskServiceServicer):
     async def BatchControlTasks(
         self, request: pb.BatchControlTasksRequest, context: Context
     ) -> pb.BatchControlTasksResponse:
-        raise NotImplementedYet("BatchControlTasks is not served by this version; call the verb for each task")
+        check = Checker()
+        order, ask = read.batch_order(check, request), read.ask(check, request.context)
+        check.done()
+
+        async def control(key: Request | None) -> pb.BatchControlTasksResponse:
+            errors = await self._batches.control(order, ask, key)
+            return pb.BatchControlTasksResponse(results=[batch_result_message(*each) for each in errors.items()])
+
+        if order.validate_only:
+            return await control(None)
+        return await self._once(request, control, pb.BatchControlTasksResponse)
 
     async def ListTaskCommands(
         self, request: pb.ListTaskCommandsRequest, context: Context

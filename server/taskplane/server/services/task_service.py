@@ -1,10 +1,9 @@
 """The TaskService: one method a verb. It waits for effects; what they are is decided further down."""
 
-import uuid
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractContextManager, aclosing
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import datetime
 from functools import partial
 
 from taskplane.server.core import verbs
@@ -13,9 +12,10 @@ from taskplane.server.core.clock import monotonic, utc_now
 from taskplane.server.core.errors import CommandPending, TaskNotFound
 from taskplane.server.core.ledger import CommandState, LedgerEntry
 from taskplane.server.core.task import Checkpoint, Task, Transition
-from taskplane.server.core.verbs import Ask, NewCommand, Update
+from taskplane.server.core.verbs import Ask, Update
 from taskplane.server.services.effects import is_cancelled, is_dispatched, is_paused
 from taskplane.server.services.pages import Page, TaskPage, TaskQuery, page_token, read_page_token
+from taskplane.server.services.verb_changes import CommandTimeLimits, VerbChanges, timed
 from taskplane.server.services.view import TaskView
 from taskplane.server.store.store import Store
 from taskplane.server.tasks.batch import Committed
@@ -28,14 +28,6 @@ from taskplane.server.units.registry import Registry
 from taskplane.server.units.waiting import WaitingReason
 
 Effect = Callable[[Task, str], bool]
-
-
-@dataclass(frozen=True, slots=True)
-class CommandTimeLimits:
-    """How long a unit may take: then a pause is reported as overdue, and a cancel is forced."""
-
-    pause: timedelta = timedelta(seconds=30)
-    cancel: timedelta = timedelta(seconds=30)
 
 
 class TaskService:
@@ -60,7 +52,7 @@ class TaskService:
         self._registry = registry
         self._live = live
         self._watch = watch
-        self._time_limits = time_limits
+        self._changes = VerbChanges(registry, time_limits)
 
     async def create(self, specs: Sequence[TaskSpec], ask: Ask, request: Request | None) -> list[TaskView]:
         """Create tasks, all or none. Does not wait for a unit."""
@@ -68,37 +60,32 @@ class TaskService:
 
     async def start(self, task_id: int, ask: Ask, request: Request | None, wait_until: float | None) -> TaskView:
         """Queue a PENDING task, and wait while a free slot is there for it."""
-        return await self._queue(task_id, partial(verbs.start, ask=ask), request, wait_until)
+        return await self._queue(task_id, self._changes.start(ask), request, wait_until)
 
     async def pause(self, task_id: int, ask: Ask, request: Request | None, wait_until: float | None) -> TaskView:
         """Pause a RUNNING task, and wait for the unit's checkpoint."""
-        command = NewCommand(uuid.uuid4().hex, self._time_limits.pause)
-        change = partial(verbs.pause, ask=ask, command=command, can_pause=self._registry.can_pause)
-        return await self._command(task_id, change, request, wait_until, is_paused)
+        return await self._command(task_id, self._changes.pause(ask), request, wait_until, is_paused)
 
     async def resume(
         self, task_id: int, ask: Ask, request: Request | None, wait_until: float | None, checkpoint_number: int = 0
     ) -> TaskView:
         """Queue a PAUSED task to go on, from a chosen checkpoint if a number is given; waits as `start` does."""
-        change = partial(verbs.resume, ask=ask, command_id=uuid.uuid4().hex)
-        return await self._queue(task_id, change, request, wait_until, checkpoint_number)
+        return await self._queue(task_id, self._changes.resume(ask), request, wait_until, checkpoint_number)
 
     async def cancel(self, task_id: int, ask: Ask, request: Request | None, wait_until: float | None) -> TaskView:
         """Cancel a task, and wait for the unit to have cleaned up."""
-        command = NewCommand(uuid.uuid4().hex, self._time_limits.cancel)
-        change = partial(verbs.cancel, ask=ask, command=command, is_held=self._registry.is_held)
-        return await self._command(task_id, change, request, wait_until, is_cancelled)
+        return await self._command(task_id, self._changes.cancel(ask), request, wait_until, is_cancelled)
 
     async def restart(
         self, task_id: int, ask: Ask, request: Request | None, wait_until: float | None, checkpoint_number: int = 0
     ) -> TaskView:
         """Queue a FAILED or CANCELLED task afresh, or from a chosen checkpoint; waits as `start` does."""
-        return await self._queue(task_id, partial(verbs.restart, ask=ask), request, wait_until, checkpoint_number)
+        return await self._queue(task_id, self._changes.restart(ask), request, wait_until, checkpoint_number)
 
     async def update(self, task_id: int, ask: Ask, request: Request | None, new: Update) -> TaskView:
         """Change priority, retries, labels or limits of a live task."""
         change = partial(verbs.update, ask=ask, new=new)
-        return self.view(await self._states.change(task_id, _timed(change), request))
+        return self.view(await self._states.change(task_id, timed(change), request))
 
     async def delete(self, task_id: int, ask: Ask, request: Request | None) -> None:
         """Delete a finished task with its history."""
@@ -162,7 +149,7 @@ class TaskService:
                 chosen = partial(_from_checkpoint, change)
                 task = await self._states.change_from_checkpoint(task_id, checkpoint_number, chosen, request)
             else:
-                task = await self._states.change(task_id, _timed(change), request)
+                task = await self._states.change(task_id, timed(change), request)
             if wait_until is not None:
                 task = await self._while_about_to_run(follower, task, wait_until)
             return self.view(task)
@@ -186,7 +173,7 @@ class TaskService:
         effect: Effect,
     ) -> TaskView:
         with self._follow(task_id) as follower:
-            task = await self._states.change(task_id, _timed(change), request)
+            task = await self._states.change(task_id, timed(change), request)
             if wait_until is not None and not effect(task, ""):
                 task = await self._until(follower, effect, task, wait_until)
             return self.view(await self._with_checkpoint(task))
@@ -244,7 +231,3 @@ async def _later_changes(follower: Follower, task: Task, wait_until: float) -> A
 
 def _from_checkpoint(change: Callable[..., Change], task: Task, now: datetime, checkpoint: Checkpoint) -> Change:
     return change(task, now=now, checkpoint=checkpoint)
-
-
-def _timed(change: Callable[..., Change]) -> Callable[[Task, datetime], Change]:
-    return lambda task, now: change(task, now=now)

@@ -3,11 +3,12 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import NoReturn
 
 from taskplane.server.core.change import Change
 from taskplane.server.core.command import Command, Verdict
 from taskplane.server.core.dispatch import Dispatch
-from taskplane.server.core.errors import FieldViolation, InvalidFields
+from taskplane.server.core.errors import FieldViolation, InvalidFields, TaskplaneError
 from taskplane.server.core.fence import Speaker, drop_reason
 from taskplane.server.core.inventory import Reconciliation, as_recorded
 from taskplane.server.core.limits import expired, next_expiry
@@ -111,6 +112,46 @@ class ChangeFromCheckpoint:
                 FieldViolation("checkpoint_number", f"task {task.id} has no checkpoint {self.number} (any more)")
             )
         return batch.put(self.change(task, batch.now, replace(checkpoint, data=None)))
+
+
+@dataclass(frozen=True, slots=True)
+class ControlTasks:
+    """Change several tasks, each by itself. Answers with the error of each, by id; None: it was changed."""
+
+    # What is to become of each task, by id, in the order in which they are decided; None deletes it.
+    changes: Mapping[int, Callable[[Task, datetime], Change | None]]
+
+    def task_ids(self) -> Iterable[int]:
+        return self.changes
+
+    def decide(self, batch: Batch) -> dict[int, TaskplaneError | None]:
+        return {task_id: _error_of(task_id, change, batch) for task_id, change in self.changes.items()}
+
+
+def _error_of(task_id: int, change: Callable[[Task, datetime], Change | None], batch: Batch) -> TaskplaneError | None:
+    try:
+        task = batch.task(task_id)
+        decided = change(task, batch.now)
+    except TaskplaneError as error:
+        return error
+    if decided is None:
+        batch.delete(task)
+    else:
+        batch.put(decided)
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """Refuse a call in its turn, when it is known whether it is a repeat of one that was answered."""
+
+    error: TaskplaneError
+
+    def task_ids(self) -> Iterable[int]:
+        return ()
+
+    def decide(self, batch: Batch) -> NoReturn:
+        raise self.error
 
 
 @dataclass(frozen=True, slots=True)

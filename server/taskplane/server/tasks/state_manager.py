@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from taskplane.server.core.change import Change
-from taskplane.server.core.errors import TaskNotFound
+from taskplane.server.core.errors import TaskNotFound, TaskplaneError
 from taskplane.server.core.retry import RetryPolicy
 from taskplane.server.core.task import Checkpoint, Task
 from taskplane.server.core.unit import HeldAttempt
@@ -15,6 +15,7 @@ from taskplane.server.tasks.group_commit import GroupCommit
 from taskplane.server.tasks.proposals import (
     ChangeFromCheckpoint,
     ChangeTask,
+    ControlTasks,
     CreateTasks,
     DeleteTask,
     ExpireTasks,
@@ -23,6 +24,7 @@ from taskplane.server.tasks.proposals import (
     LoseAttempts,
     PurgeTasks,
     ReconcileUnit,
+    Refuse,
     Settled,
     TaskSpec,
 )
@@ -85,6 +87,24 @@ class TaskStateManager:
         answer = await self._commits.submit(ChangeFromCheckpoint(task_id, number, change), request)
         return _the_task(task_id, answer)
 
+    async def control(
+        self, changes: Mapping[int, Callable[[Task, datetime], Change | None]], request: Request | None = None
+    ) -> Mapping[int, TaskplaneError | None]:
+        """Change tasks by id, or delete those whose change is None, in one transaction, each by itself.
+
+        Returns the error of each, or None: what a change raises is told for its task alone. A repeat whose answer is
+        not kept is about the tasks of the first call, with TaskNotFound for those that are gone.
+        """
+        return _errors_of(await self._commits.submit(ControlTasks(changes), request, tasks=len(changes)))
+
+    async def refuse(
+        self, error: TaskplaneError, request: Request | None = None
+    ) -> Mapping[int, TaskplaneError | None]:
+        """Raise an error, unless the request is a repeat of a `control`, which is answered as `control` answers it."""
+        if request is None:
+            raise error
+        return _errors_of(await self._commits.submit(Refuse(error), request))
+
     async def lose(self, unit_id: str, attempts: Mapping[int, int], why: str) -> None:
         """Take a unit's attempts (by task id) away from it, in one transaction; those that are over are passed over."""
         await self._commits.submit(LoseAttempts(unit_id, attempts, why, self.retry_policy), tasks=len(attempts))
@@ -125,6 +145,14 @@ def _the_task(task_id: int, answer: Task | Replayed) -> Task:
             raise TaskNotFound(task_id)
         case task:
             return task
+
+
+def _errors_of(answer: Mapping[int, TaskplaneError | None] | Replayed) -> Mapping[int, TaskplaneError | None]:
+    answer = _unless_answered(answer)
+    if not isinstance(answer, Replayed):
+        return answer
+    errors: dict[int, TaskplaneError | None] = dict.fromkeys(task.id for task in answer.tasks)
+    return errors | {task_id: TaskNotFound(task_id) for task_id in answer.gone}
 
 
 def _unless_answered(answer: T) -> T:

@@ -1,0 +1,116 @@
+"""One verb on many tasks at once. Effects are not waited for."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from taskplane.server.core.change import Change
+from taskplane.server.core.clock import utc_now
+from taskplane.server.core.errors import TaskNotFound, TaskplaneError, TooManyTasks
+from taskplane.server.core.task import Task
+from taskplane.server.core.verbs import Ask, check_deletable
+from taskplane.server.services.verb_changes import VerbChanges, timed
+from taskplane.server.store.reading import TaskFilter
+from taskplane.server.store.store import Store
+from taskplane.server.tasks.requests import Request
+from taskplane.server.tasks.state_manager import TaskStateManager
+
+
+class BatchVerb(StrEnum):
+    """What is done to the tasks; see taskplane.v1.BatchVerb."""
+
+    START = "START"
+    PAUSE = "PAUSE"
+    RESUME = "RESUME"
+    CANCEL = "CANCEL"
+    RESTART = "RESTART"
+    DELETE = "DELETE"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchOrder:
+    """What is to be done to which tasks: those with these ids, or up to `max_tasks` that a filter chooses."""
+
+    verb: BatchVerb
+    tasks: tuple[int, ...] | TaskFilter
+    max_tasks: int
+    validate_only: bool = False
+
+
+class BatchControl:
+    """Controls many tasks in one transaction."""
+
+    def __init__(self, store: Store, states: TaskStateManager, changes: VerbChanges) -> None:
+        self._store = store
+        self._states = states
+        self._changes = changes
+
+    async def control(
+        self, order: BatchOrder, ask: Ask, request: Request | None
+    ) -> Mapping[int, TaskplaneError | None]:
+        """Apply the verb to each task by itself. Returns the error of each, None where there is none, in order of id.
+
+        Raises TooManyTasks if the filter chooses too many, and AlreadyAnswered as the state manager does. A repeat is
+        found out in its turn: whatever the filter chooses by now, even too many, it is about the tasks of the first.
+        """
+        try:
+            task_ids = await self._chosen(order)
+        except TooManyTasks as error:
+            errors = await self._states.refuse(error, request)
+        else:
+            changes = {task_id: self._change(order.verb, ask) for task_id in sorted(task_ids)}
+            errors = await (self._foresee(changes) if order.validate_only else self._states.control(changes, request))
+        return dict(sorted(errors.items()))
+
+    async def _chosen(self, order: BatchOrder) -> list[int]:
+        if not isinstance(order.tasks, TaskFilter):
+            return list(order.tasks)
+        limit = order.max_tasks + 1
+        found = await self._store.list_tasks(order.tasks, newest_first=False, after_id=None, limit=limit)
+        if len(found) > order.max_tasks:
+            raise TooManyTasks(order.max_tasks)
+        return [task.id for task in found]
+
+    def _change(self, verb: BatchVerb, ask: Ask) -> Callable[[Task, datetime], Change | None]:
+        match verb:
+            case BatchVerb.START:
+                return timed(self._changes.start(ask))
+            case BatchVerb.PAUSE:
+                return timed(self._changes.pause(ask))
+            case BatchVerb.RESUME:
+                return timed(self._changes.resume(ask))
+            case BatchVerb.CANCEL:
+                return timed(self._changes.cancel(ask))
+            case BatchVerb.RESTART:
+                return timed(self._changes.restart(ask))
+            case BatchVerb.DELETE:
+                return _deletion(ask)
+
+    async def _foresee(
+        self, changes: Mapping[int, Callable[[Task, datetime], Change | None]]
+    ) -> Mapping[int, TaskplaneError | None]:
+        """Return what the tasks as they are now would be told."""
+        chosen = TaskFilter(task_ids=tuple(changes))
+        found = await self._store.list_tasks(chosen, newest_first=False, after_id=None, limit=len(changes))
+        tasks, now = {task.id: task for task in found}, utc_now()
+        return {task_id: _foreseen(task_id, tasks.get(task_id), change, now) for task_id, change in changes.items()}
+
+
+def _deletion(ask: Ask) -> Callable[[Task, datetime], None]:
+    def delete(task: Task, now: datetime) -> None:
+        check_deletable(task, ask)
+
+    return delete
+
+
+def _foreseen(
+    task_id: int, task: Task | None, change: Callable[[Task, datetime], Change | None], now: datetime
+) -> TaskplaneError | None:
+    try:
+        if task is None:
+            raise TaskNotFound(task_id)
+        change(task, now)
+    except TaskplaneError as error:
+        return error
+    return None

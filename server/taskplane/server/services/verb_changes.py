@@ -1,0 +1,60 @@
+"""What each verb would do to a task, with what it needs to know of units and time limits.
+
+A change is made for one task: its command has an id of its own. It is a function of the task, with `now`, and with
+`checkpoint` where it goes on from a chosen one; it raises what the verb raises.
+"""
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+
+from taskplane.server.core import verbs
+from taskplane.server.core.change import Change
+from taskplane.server.core.task import Task
+from taskplane.server.core.verbs import Ask, NewCommand
+from taskplane.server.units.registry import Registry
+
+
+@dataclass(frozen=True, slots=True)
+class CommandTimeLimits:
+    """How long a unit may take: then a pause is reported as overdue, and a cancel is forced."""
+
+    pause: timedelta = timedelta(seconds=30)
+    cancel: timedelta = timedelta(seconds=30)
+
+
+class VerbChanges:
+    """Makes the changes of `core.verbs` for tasks on the units of this server."""
+
+    def __init__(self, registry: Registry, time_limits: CommandTimeLimits) -> None:
+        self._registry = registry
+        self._time_limits = time_limits
+
+    def start(self, ask: Ask) -> Callable[..., Change]:
+        """Return what queues a PENDING task."""
+        return partial(verbs.start, ask=ask)
+
+    def pause(self, ask: Ask) -> Callable[..., Change]:
+        """Return what records a pause of a RUNNING task."""
+        command = NewCommand(uuid.uuid4().hex, self._time_limits.pause)
+        return partial(verbs.pause, ask=ask, command=command, can_pause=self._registry.can_pause)
+
+    def resume(self, ask: Ask) -> Callable[..., Change]:
+        """Return what queues a PAUSED task to go on."""
+        return partial(verbs.resume, ask=ask, command_id=uuid.uuid4().hex)
+
+    def cancel(self, ask: Ask) -> Callable[..., Change]:
+        """Return what cancels a task, or records a cancel of one that a unit holds."""
+        command = NewCommand(uuid.uuid4().hex, self._time_limits.cancel)
+        return partial(verbs.cancel, ask=ask, command=command, is_held=self._registry.is_held)
+
+    def restart(self, ask: Ask) -> Callable[..., Change]:
+        """Return what queues a FAILED or CANCELLED task afresh."""
+        return partial(verbs.restart, ask=ask)
+
+
+def timed(change: Callable[..., Change]) -> Callable[[Task, datetime], Change]:
+    """Return a change as the state manager takes it."""
+    return lambda task, now: change(task, now=now)
