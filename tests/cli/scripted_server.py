@@ -109,6 +109,14 @@ class ScriptedTasks(TaskServiceServicer):
         del self._script.tasks[self._task(request, context).id]
         return service.DeleteTaskResponse()
 
+    def BatchControlTasks(
+        self, request: service.BatchControlTasksRequest, context: Context
+    ) -> service.BatchControlTasksResponse:
+        self._script.requests.append(request)
+        return service.BatchControlTasksResponse(
+            results=[self._result(task_id) for task_id in request.task_ids or self._script.tasks]
+        )
+
     def ListTaskTransitions(
         self, request: service.ListTaskTransitionsRequest, context: Context
     ) -> service.ListTaskTransitionsResponse:
@@ -132,6 +140,13 @@ class ScriptedTasks(TaskServiceServicer):
         task = self._task(request, context)
         task.status = status
         return task
+
+    def _result(self, task_id: int) -> service.BatchControlResult:
+        if task_id not in self._script.failures:
+            return service.BatchControlResult(task_id=task_id)
+        code, reason = self._script.failures[task_id]
+        number: int = code.value[0]
+        return service.BatchControlResult(task_id=task_id, code=number, reason=reason, message="as the script says")
 
     def _task(self, request: OnTask, context: Context) -> Task:
         if request.task_id in self._script.failures:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from taskplane.cli import create, history, serve, tasks, unit_run, units, verbs, watch
+from taskplane.cli import bulk, create, history, serve, tasks, unit_run, units, verbs, watch
 from taskplane.cli.errors import ErrorsAsExitCodes
 from taskplane.cli.settings import Output, Settings
 from taskplane.client.channel import DEFAULT_SERVER, SERVER_VARIABLE
@@ -45,6 +45,7 @@ def root(
 
 create.add_to(task_app)
 verbs.add_to(task_app)
+bulk.add_to(task_app)
 tasks.add_to(task_app)
 watch.add_to(task_app)
 history.add_to(task_app)

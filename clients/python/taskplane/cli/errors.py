@@ -21,6 +21,7 @@ from taskplane.client import (
     TaskplaneError,
     UnavailableError,
 )
+from taskplane.client.errors import BY_CODE
 
 
 class ExitCode(IntEnum):
@@ -65,7 +66,19 @@ def report(error: TaskplaneError, about: str = "") -> ExitCode:
     complain(f"{about}{error.message} ({error.reason})", ExitCode.FAILED)
     for bad in error.field_violations:
         typer.echo(f"  {bad.field}: {clean(bad.description)}", err=True)
-    return next((code for kind, code in BY_ERROR.items() if isinstance(error, kind)), ExitCode.FAILED)
+    return _exit_code_for(type(error))
+
+
+def exit_code_of(code: int) -> ExitCode:
+    """The exit code for a google.rpc.Code."""
+    if code == 0:
+        return ExitCode.OK
+    kinds = (kind for status, kind in BY_CODE.items() if status.value[0] == code)
+    return _exit_code_for(next(kinds, TaskplaneError))
+
+
+def _exit_code_for(kind: type[TaskplaneError]) -> ExitCode:
+    return next((code for known, code in BY_ERROR.items() if issubclass(kind, known)), ExitCode.FAILED)
 
 
 def complain(message: str, code: ExitCode) -> ExitCode:

@@ -18,6 +18,7 @@ from taskplane.v1.execution_unit_pb2 import (
     ExecutionUnitStatus,
 )
 from taskplane.v1.task_pb2 import TASK_STATUS_UNSPECIFIED, Task, TaskCheckpoint, TaskTransition
+from taskplane.v1.task_service_pb2 import BatchControlResult
 
 # Wider than any row: nothing is cut or wrapped where a program reads.
 UNLIMITED_COLUMNS = 100_000
@@ -55,6 +56,14 @@ def task_table(tasks: Iterable[Task]) -> Table:
             str(task.attempt),
             age_of(task.created_at),
         )
+    return table
+
+
+def outcome_table(results: Iterable[BatchControlResult]) -> Table:
+    """A row for each task of a batch: OK, or why not."""
+    table = _table("ID", "RESULT", "MESSAGE")
+    for result in results:
+        table.add_row(str(result.task_id), plain(result.reason or "OK"), plain(result.message))
     return table
 
 
