@@ -46,6 +46,7 @@ class Script:
     units: dict[str, ExecutionUnit] = field(default_factory=dict)
     history: list[TaskTransition] = field(default_factory=list)
     checkpoints: list[TaskCheckpoint] = field(default_factory=list)
+    statistics: operations.GetStatisticsResponse = field(default_factory=operations.GetStatisticsResponse)
     events: list[service.WatchTasksResponse] = field(default_factory=list)
     failures: dict[int, tuple[grpc.StatusCode, str]] = field(default_factory=dict)
     bad_fields: dict[str, str] = field(default_factory=dict)
@@ -164,6 +165,12 @@ class ScriptedOperations(OperationsServiceServicer):
     def ListUnits(self, request: operations.ListUnitsRequest, context: Context) -> operations.ListUnitsResponse:
         self._script.requests.append(request)
         return operations.ListUnitsResponse(units=self._script.units.values())
+
+    def GetStatistics(
+        self, request: operations.GetStatisticsRequest, context: Context
+    ) -> operations.GetStatisticsResponse:
+        self._script.requests.append(request)
+        return self._script.statistics
 
     def GetUnit(self, request: operations.GetUnitRequest, context: Context) -> operations.GetUnitResponse:
         if request.unit_id not in self._script.units:

@@ -1,4 +1,4 @@
-"""Health, reflection and channelz, and the methods that are not served yet."""
+"""Health, reflection and channelz."""
 
 from collections.abc import AsyncIterator, Sequence
 from importlib.util import find_spec
@@ -11,12 +11,10 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from grpc_channelz.v1 import channelz_pb2, channelz_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-from rpc.refusals import refusal_of
 from rpc.server import ServerUnderTest, Wire
 
 from taskplane.client import channel
 from taskplane.server.rpc import server
-from taskplane.v1 import operations_service_pb2 as operations_pb
 
 OURS = {"taskplane.v1.TaskService", "taskplane.v1.ExecutionUnitControl", "taskplane.v1.OperationsService"}
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -24,12 +22,6 @@ SERVING = health_pb2.HealthCheckResponse.SERVING
 
 def health_stub(wire: Wire) -> Any:
     return health_pb2_grpc.HealthStub(wire.channel)
-
-
-async def test_methods_that_are_not_served_yet_say_so(wire: Wire) -> None:
-    refusal = await refusal_of(wire.operations.GetStatistics(operations_pb.GetStatisticsRequest()))
-    assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNIMPLEMENTED, "NOT_IMPLEMENTED")
-    assert "not served by this version" in refusal.message
 
 
 @pytest.mark.parametrize("service", ["", *sorted(OURS)])

@@ -234,10 +234,12 @@ class GetStatisticsRequest(message.Message):
     WINDOW_FIELD_NUMBER: builtins.int
     TASK_TYPE_FIELD_NUMBER: builtins.int
     task_type: builtins.str
-    """Only tasks of this type. Empty: all."""
+    """Only tasks of this type, and of units only those that accept it, with all their slots, also where these hold tasks
+    of other types. Empty: all.
+    """
     @builtins.property
     def window(self) -> duration_pb2.Duration:
-        """Over this much time up to now. Unset: one hour."""
+        """Over this much time up to now: above 0, up to 31 days. Unset: one hour."""
 
     def __init__(
         self,
@@ -293,13 +295,15 @@ class GetStatisticsResponse(message.Message):
     SLOTS_FIELD_NUMBER: builtins.int
     SLOTS_USED_FIELD_NUMBER: builtins.int
     queued: builtins.int
-    """Tasks that want to run and do not, now."""
+    """Tasks that want to run and do not, now: PENDING, or PAUSED with a resume that waits; also those that wait for a retry."""
     success_rate: builtins.float
-    """Tasks that reached SUCCESS in the window, of all that ended in it; 0 to 1. 0 if none ended."""
+    """Tasks that reached SUCCESS in the window, of all that ended in it; 0 to 1. 0 if none ended. Here and below, a task
+    ended in the window if it became final in it and still is; one that was restarted did not.
+    """
     finished_per_second: builtins.float
     """Tasks that ended in the window, a second."""
     failures: builtins.int
-    """Attempts that failed in the window."""
+    """Attempts that failed in the window, also those after which the task was tried again."""
     units_connected: builtins.int
     """Connected units, now."""
     slots: builtins.int
@@ -312,15 +316,15 @@ class GetStatisticsResponse(message.Message):
 
     @builtins.property
     def tasks(self) -> containers.RepeatedCompositeFieldContainer[StatusCount]:
-        """Tasks by status, now."""
+        """Tasks by status, now: every status, in the order of the enum."""
 
     @builtins.property
     def oldest_queued(self) -> duration_pb2.Duration:
-        """How long the longest waiting of them has waited."""
+        """How long the longest waiting of them has waited. Unset if there is none."""
 
     @builtins.property
     def mean_active_time(self) -> duration_pb2.Duration:
-        """Mean active time of the tasks that ended in the window."""
+        """Mean active time of the tasks that ended in the window. 0 if none ended."""
 
     def __init__(
         self,

@@ -46,8 +46,9 @@ class OperationsServiceStub:
     over HTTP has no stream to end: if it is idle, it is forgotten at once.
     """
     GetStatistics: grpc.UnaryUnaryMultiCallable[operations_service_pb2.GetStatisticsRequest, operations_service_pb2.GetStatisticsResponse]
-    """Counts tasks and units, and tells rates and times. This version answers UNIMPLEMENTED (NOT_IMPLEMENTED); ListTasks
-    counts with `include_total`, and GET /api/statistics over HTTP tells what is known at this moment.
+    """Counts tasks and units as they are now, and tells what ended in a window of time up to now. Of tasks that were
+    deleted, or purged with age, nothing is counted any more. The database reads what it counts: over millions of tasks
+    that takes seconds.
     """
 
 @typing.type_check_only
@@ -68,8 +69,9 @@ class OperationsServiceAsyncStub(OperationsServiceStub):
     over HTTP has no stream to end: if it is idle, it is forgotten at once.
     """
     GetStatistics: aio.UnaryUnaryMultiCallable[operations_service_pb2.GetStatisticsRequest, operations_service_pb2.GetStatisticsResponse]  # type: ignore[assignment]
-    """Counts tasks and units, and tells rates and times. This version answers UNIMPLEMENTED (NOT_IMPLEMENTED); ListTasks
-    counts with `include_total`, and GET /api/statistics over HTTP tells what is known at this moment.
+    """Counts tasks and units as they are now, and tells what ended in a window of time up to now. Of tasks that were
+    deleted, or purged with age, nothing is counted any more. The database reads what it counts: over millions of tasks
+    that takes seconds.
     """
 
 class OperationsServiceServicer(metaclass=abc_1.ABCMeta):
@@ -117,8 +119,9 @@ class OperationsServiceServicer(metaclass=abc_1.ABCMeta):
         request: operations_service_pb2.GetStatisticsRequest,
         context: _ServicerContext,
     ) -> typing.Union[operations_service_pb2.GetStatisticsResponse, abc.Awaitable[operations_service_pb2.GetStatisticsResponse]]:
-        """Counts tasks and units, and tells rates and times. This version answers UNIMPLEMENTED (NOT_IMPLEMENTED); ListTasks
-        counts with `include_total`, and GET /api/statistics over HTTP tells what is known at this moment.
+        """Counts tasks and units as they are now, and tells what ended in a window of time up to now. Of tasks that were
+        deleted, or purged with age, nothing is counted any more. The database reads what it counts: over millions of tasks
+        that takes seconds.
         """
 
 def add_OperationsServiceServicer_to_server(servicer: OperationsServiceServicer, server: typing.Union[grpc.Server, aio.Server]) -> None: ...

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from taskplane.gateway.services import Services
-from taskplane.server.core.unit import UnitStatus
+from taskplane.server.services.statistics import unit_figures
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +20,11 @@ class Figures:
 def figures_of(services: Services) -> Figures:
     """Return the figures as they are now."""
     units = services.units.units()
-    connected = [unit for unit in units if unit.status is not UnitStatus.OFFLINE]
+    figures = unit_figures(units)
     return Figures(
         units=len(units),
-        units_connected=len(connected),
-        slots=sum(unit.capacity for unit in connected),
-        slots_used=sum(unit.current_load for unit in connected),
+        units_connected=figures.connected,
+        slots=figures.slots,
+        slots_used=figures.slots_used,
         watch_followers=services.watches.follower_count,
     )

@@ -23,6 +23,7 @@ from taskplane.server.rpc.server import RpcServer
 from taskplane.server.rpc.task_service import TaskServicer
 from taskplane.server.rpc.unit_control import UnitControlServicer
 from taskplane.server.services.batch_control import BatchControl
+from taskplane.server.services.statistics import StatisticsService
 from taskplane.server.services.task_service import TaskService
 from taskplane.server.services.verb_changes import CommandTimeLimits, VerbChanges
 from taskplane.server.services.watching import WatchService
@@ -117,7 +118,7 @@ class Server:
             UnitControlServicer(
                 self._units, self._desk, self._http_units, callbacks, is_stopping=lambda: self._is_stopping
             ),
-            OperationsServicer(self._units),
+            OperationsServicer(self._units, StatisticsService(self._store, self._units)),
             with_reflection=self._config.reflection,
         )
         if not self._config.no_http:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from taskplane.cli import bulk, create, history, serve, tasks, unit_run, units, verbs, watch
+from taskplane.cli import bulk, create, history, serve, stats, tasks, unit_run, units, verbs, watch
 from taskplane.cli.errors import ErrorsAsExitCodes
 from taskplane.cli.settings import Output, Settings
 from taskplane.client.channel import DEFAULT_SERVER, SERVER_VARIABLE
@@ -53,4 +53,5 @@ units.add_to(unit_app)
 unit_run.add_to(unit_app)
 app.add_typer(task_app, name="task")
 app.add_typer(unit_app, name="unit")
+stats.add_to(app)
 serve.add_to(app)

@@ -12,8 +12,9 @@ from rich.text import Text
 
 from taskplane.cli.document import sorted_dict
 from taskplane.cli.tables import plain, state_text, unit_state_text
-from taskplane.cli.words import age_of, duration_in_words, local_time, percent_of
+from taskplane.cli.words import age_of, duration_in_words, local_time, percent_of, status_name
 from taskplane.v1.execution_unit_pb2 import ExecutionUnit, TaskTypeSupport
+from taskplane.v1.operations_service_pb2 import GetStatisticsResponse
 from taskplane.v1.task_pb2 import Task
 
 Line = tuple[str, Text | str]
@@ -60,6 +61,22 @@ def unit_sheet(unit: ExecutionUnit) -> Table:
         ("SDK", plain(unit.sdk)),
         ("Session", plain(unit.session_id)),
         *_times(unit, "created_at", "last_heartbeat", "updated_at"),
+    )
+
+
+def statistics_sheet(statistics: GetStatisticsResponse, window: str) -> Table:
+    """The figures of this moment, and those of a window that is named as the user named it."""
+    return _sheet(
+        ("Taken", local_time(statistics.taken_at)),
+        *((status_name(each.status), str(each.count)) for each in statistics.tasks),
+        ("Queued", str(statistics.queued)),
+        ("Oldest queued", _span(statistics.oldest_queued)),
+        ("Units connected", str(statistics.units_connected)),
+        ("Slots used", f"{statistics.slots_used} of {statistics.slots}"),
+        (f"Ended in {window}", f"{statistics.finished_per_second:.3g} a second"),
+        ("of them SUCCESS", f"{statistics.success_rate:.1%}" if statistics.finished_per_second else ""),
+        ("mean active time", _span(statistics.mean_active_time)),
+        (f"Failures in {window}", str(statistics.failures)),
     )
 
 

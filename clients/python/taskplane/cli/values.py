@@ -2,10 +2,15 @@
 
 import getpass
 import json
+import re
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import TextIO
 
 import typer
+
+# Days, hours, minutes and seconds, each of which may be left out; so many digits fit into any type for times.
+DURATION = re.compile("".join(f"(?:([0-9]{{1,6}}){unit})?" for unit in "dhms"))
 
 
 def read_config(text: str | None, file: TextIO | None, settings: Iterable[str]) -> dict[str, object]:
@@ -27,6 +32,15 @@ def parse_pairs(pairs: Iterable[str], option: str) -> dict[str, str]:
             raise typer.BadParameter(f"{option} wants key=value, not {pair!r}")
         parsed[key] = value
     return parsed
+
+
+def parse_duration(text: str, option: str) -> timedelta:
+    """A length of time such as 90s, 15m, 1h30m or 7d."""
+    found = DURATION.fullmatch(text)
+    if not text or found is None:
+        raise typer.BadParameter(f"{option} wants a time such as 90s, 15m, 1h30m or 7d, not {text!r}")
+    days, hours, minutes, seconds = (int(number or 0) for number in found.groups())
+    return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
 
 
 def user_name() -> str:

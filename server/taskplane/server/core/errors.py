@@ -20,7 +20,6 @@ class Code(StrEnum):
     DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
     RESOURCE_EXHAUSTED = "RESOURCE_EXHAUSTED"
     UNAVAILABLE = "UNAVAILABLE"
-    UNIMPLEMENTED = "UNIMPLEMENTED"
     INTERNAL = "INTERNAL"
 
 
@@ -317,10 +316,3 @@ class ServerStopping(TaskplaneError):
 
     def __init__(self) -> None:
         super().__init__("the server is stopping; connect again", retry_delay_seconds=1.0)
-
-
-class NotImplementedYet(TaskplaneError):
-    """Part of the contract that this version does not serve."""
-
-    code = Code.UNIMPLEMENTED
-    reason = "NOT_IMPLEMENTED"

@@ -1,29 +1,36 @@
 """The gRPC face of OperationsService."""
 
 import hashlib
+from datetime import timedelta
 from typing import Any
 
 import grpc
+from google.protobuf.duration_pb2 import Duration
 
-from taskplane.server.core.errors import NotImplementedYet
 from taskplane.server.core.unit import MAX_UNIT_ID, DrainOrder
 from taskplane.server.rpc.deadlines import wait_seconds
 from taskplane.server.rpc.messages import unit_message
+from taskplane.server.rpc.statistics_messages import statistics_message
 from taskplane.server.rpc.unit_messages import unit_statuses
 from taskplane.server.rpc.validation import Checker
 from taskplane.server.services.pages import page_token, read_text_page_token
+from taskplane.server.services.statistics import StatisticsService
 from taskplane.server.units.manager import ExecutionUnitManager
 from taskplane.v1 import operations_service_pb2 as pb
 from taskplane.v1 import operations_service_pb2_grpc as pb_grpc
 
 Context = grpc.aio.ServicerContext[Any, Any]
+DEFAULT_WINDOW = timedelta(hours=1)
+# Longer than operators look back, and short enough for the database to read its history.
+MAX_WINDOW = timedelta(days=31)
 
 
 class OperationsServicer(pb_grpc.OperationsServiceServicer):
     """Converts, calls, converts back."""
 
-    def __init__(self, units: ExecutionUnitManager) -> None:
+    def __init__(self, units: ExecutionUnitManager, statistics: StatisticsService) -> None:
         self._units = units
+        self._statistics = statistics
 
     async def ListUnits(self, request: pb.ListUnitsRequest, context: Context) -> pb.ListUnitsResponse:
         check = Checker()
@@ -65,7 +72,22 @@ class OperationsServicer(pb_grpc.OperationsServiceServicer):
         return pb.DrainUnitResponse(unit=unit_message(unit))
 
     async def GetStatistics(self, request: pb.GetStatisticsRequest, context: Context) -> pb.GetStatisticsResponse:
-        raise NotImplementedYet("GetStatistics is not served by this version; ListTasks counts with include_total")
+        check = Checker()
+        window = _window(check, request)
+        task_type = check.task_type("task_type", request.task_type) if request.task_type else ""
+        check.done()
+        return statistics_message(await self._statistics.take(window, task_type))
+
+
+def _window(check: Checker, request: pb.GetStatisticsRequest) -> timedelta:
+    if not request.HasField("window"):
+        return DEFAULT_WINDOW
+    window = check.duration(request, "window", "window")
+    if request.window == Duration():
+        check.refuse("window", "must be above 0")
+    elif window and window > MAX_WINDOW:
+        check.refuse("window", f"is {window.total_seconds():g} seconds; at most {MAX_WINDOW.days} days are allowed")
+    return window or DEFAULT_WINDOW
 
 
 def _unit_id(request: pb.GetUnitRequest | pb.DeleteUnitRequest) -> str:

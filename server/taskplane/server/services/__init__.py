@@ -1,1 +1,1 @@
-"""What the faces call: one method a verb, for tasks; lists and watches; units for operators."""
+"""What the faces call: one method a verb, for one task or many; lists and watches; figures for operators."""

@@ -21,6 +21,7 @@ from taskplane.server.store.queue import queued_tasks
 from taskplane.server.store.reading import TaskFilter
 from taskplane.server.store.recent import RecentTasks
 from taskplane.server.store.records import naive, unit_values
+from taskplane.server.store.statistics import TaskStatistics, task_statistics
 from taskplane.server.store.transactions import UnderWay
 from taskplane.server.store.writing import WriteTransaction
 
@@ -76,6 +77,10 @@ class Store:
     async def count_tasks(self, chosen: TaskFilter) -> int:
         """Count tasks up to COUNT_CAP + 1."""
         return await self._database.read(lambda connection: reading.count_tasks(connection, chosen))
+
+    async def task_statistics(self, since: datetime, task_type: str) -> TaskStatistics:
+        """Return figures of the tasks of a type, or of all if it is empty, with a window that begins at `since`."""
+        return await self._database.read(lambda connection: task_statistics(connection, since, task_type))
 
     async def list_transitions(self, task_id: int, *, after_revision: int, limit: int) -> list[Transition]:
         """Return a task's history, oldest first."""

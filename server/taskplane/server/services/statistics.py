@@ -1,0 +1,78 @@
+"""The figures for operators: tasks from the database, units and slots from memory."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from taskplane.server.core.clock import utc_now
+from taskplane.server.core.unit import Unit, UnitStatus
+from taskplane.server.store.statistics import TaskStatistics
+from taskplane.server.store.store import Store
+from taskplane.server.units.manager import ExecutionUnitManager
+
+
+@dataclass(frozen=True, slots=True)
+class UnitFigures:
+    """How many of some units are connected, their slots, and how many of these hold a RUNNING task."""
+
+    connected: int
+    slots: int
+    slots_used: int
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """Figures at one moment, and over the window before it."""
+
+    taken_at: datetime
+    window: timedelta
+    tasks: TaskStatistics
+    units: UnitFigures
+
+    @property
+    def oldest_queued(self) -> timedelta | None:
+        """How long the task has waited that wants to run for the longest; None if none does."""
+        oldest_at = self.tasks.queue.oldest_at
+        return max(self.taken_at - oldest_at, timedelta()) if oldest_at else None
+
+    @property
+    def success_rate(self) -> float:
+        """Which part of the tasks that ended did so with SUCCESS, 0 to 1; 0 if none ended."""
+        ended = self.tasks.ended
+        return ended.successes / ended.tasks if ended.tasks else 0.0
+
+    @property
+    def mean_active_seconds(self) -> float:
+        """How long the tasks that ended were RUNNING, on average; 0 if none ended."""
+        ended = self.tasks.ended
+        return ended.active_seconds / ended.tasks if ended.tasks else 0.0
+
+    @property
+    def finished_per_second(self) -> float:
+        """How many tasks ended a second."""
+        return self.tasks.ended.tasks / self.window.total_seconds()
+
+
+class StatisticsService:
+    """Takes figures. Raises DatabaseUnavailable."""
+
+    def __init__(self, store: Store, units: ExecutionUnitManager) -> None:
+        self._store = store
+        self._units = units
+
+    async def take(self, window: timedelta, task_type: str) -> Statistics:
+        """Return the figures of tasks of a type, or of all if it is empty, and of the units that run such tasks."""
+        taken_at = utc_now()
+        tasks = await self._store.task_statistics(taken_at - window, task_type)
+        units = (unit for unit in self._units.units() if not task_type or task_type in unit.task_types)
+        return Statistics(taken_at, window, tasks, unit_figures(units))
+
+
+def unit_figures(units: Iterable[Unit]) -> UnitFigures:
+    """Return the figures of those units that are connected."""
+    connected = [unit for unit in units if unit.status is not UnitStatus.OFFLINE]
+    return UnitFigures(
+        connected=len(connected),
+        slots=sum(unit.capacity for unit in connected),
+        slots_used=sum(unit.current_load for unit in connected),
+    )
