@@ -9,11 +9,15 @@ import grpc
 import pytest
 from client.conftest import AT_ONCE, PATIENCE_SECONDS, because, trailing_metadata
 
-from taskplane.client import InvalidArgumentError, NotFoundError, NotJsonError, UnavailableError
+from taskplane.client import InvalidArgumentError, NotFoundError, NotJsonError, UnavailableError, task_filter
 from taskplane.client.aio import AsyncClient
 from taskplane.client.aio.coalescing import MAX_TASKS
 from taskplane.v1.task_pb2 import Task, TaskTransition
 from taskplane.v1.task_service_pb2 import (
+    BATCH_VERB_CANCEL,
+    BatchControlResult,
+    BatchControlTasksRequest,
+    BatchControlTasksResponse,
     BatchCreateTasksRequest,
     BatchCreateTasksResponse,
     CreateTaskRequest,
@@ -44,6 +48,7 @@ class Script(TaskServiceServicer):
         self.batches: list[BatchCreateTasksRequest] = []
         self.creates: list[CreateTaskRequest] = []
         self.pauses: list[PauseTaskRequest] = []
+        self.controls: list[BatchControlTasksRequest] = []
         self.watched_after: list[int | None] = []
         self.arrived = asyncio.Event()
         self.gate = asyncio.Event()
@@ -72,6 +77,10 @@ class Script(TaskServiceServicer):
     async def PauseTask(self, request: PauseTaskRequest, context: Context) -> PauseTaskResponse:
         self.pauses.append(request)
         return PauseTaskResponse(task=Task(id=request.task_id))
+
+    async def BatchControlTasks(self, request: BatchControlTasksRequest, context: Context) -> BatchControlTasksResponse:
+        self.controls.append(request)
+        return BatchControlTasksResponse(results=[BatchControlResult(task_id=each) for each in request.task_ids])
 
     async def ListTasks(self, request: ListTasksRequest, context: Context) -> ListTasksResponse:
         page = int(request.page_token or 0)
@@ -147,6 +156,15 @@ async def test_calls_carry_what_the_sync_client_sends(client: AsyncClient, scrip
     )
     assert create.context.request_id
     assert create.context.request_id != pause.context.request_id
+
+
+async def test_many_tasks_are_chosen_by_id_or_by_filter(client: AsyncClient, script: Script) -> None:
+    results = await client.batch_control_tasks(BATCH_VERB_CANCEL, [1, 2], validate_only=True)
+    await client.batch_control_tasks(BATCH_VERB_CANCEL, task_filter(task_types=["T"]), max_tasks=10)
+    by_id, by_filter = script.controls
+    assert [result.task_id for result in results] == [1, 2]
+    assert (by_id.validate_only, by_id.HasField("filter")) == (True, False)
+    assert (list(by_filter.filter.task_types), by_filter.max_tasks) == (["T"], 10)
 
 
 async def test_pages_follow_each_other(client: AsyncClient) -> None:

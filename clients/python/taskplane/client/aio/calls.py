@@ -9,14 +9,16 @@ import grpc
 from taskplane.client.calls import AnyPage, Request, Response
 from taskplane.client.errors import translate
 from taskplane.client.retry import RetryPolicy
+from taskplane.v1.operations_service_pb2_grpc import OperationsServiceStub
 from taskplane.v1.task_service_pb2_grpc import TaskServiceStub
 
 
 class AsyncCalls:
-    """What every part of the client stands on: the stub, and `_call`."""
+    """What every part of the client stands on: the stubs, and `_call`."""
 
     def __init__(self, channel: grpc.aio.Channel, timeout: float, retry: RetryPolicy) -> None:
         self._tasks = TaskServiceStub(channel)
+        self._operations = OperationsServiceStub(channel)
         self._timeout = timeout
         self._retry = retry
 
@@ -25,8 +27,13 @@ class AsyncCalls:
         method: "grpc.aio.UnaryUnaryMultiCallable[Request, Response]",  # generic in its stubs only
         request: Request,
         timeout: float | None,
+        *,
+        idempotent: bool = True,
     ) -> Response:
-        """Calls until there is an answer that is not worth another try; `timeout` (seconds) bounds the whole."""
+        """Calls until there is an answer that is not worth another try; `timeout` (seconds) bounds the whole.
+
+        Every call that changes a task is idempotent by its request id.
+        """
         deadline = time.monotonic() + (self._timeout if timeout is None else timeout)
         failures = 0
         while True:
@@ -37,7 +44,7 @@ class AsyncCalls:
                 failure = translate(error)
                 pause = self._retry.pause_seconds(failures, failure)
                 out_of_time = time.monotonic() + pause >= deadline
-                if out_of_time or not self._retry.allows(failures, failure, idempotent=True):
+                if out_of_time or not self._retry.allows(failures, failure, idempotent=idempotent):
                     raise failure from error
             await asyncio.sleep(pause)
 

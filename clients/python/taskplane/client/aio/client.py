@@ -7,6 +7,7 @@ import grpc
 
 from taskplane.client.aio.control import AsyncControlCalls
 from taskplane.client.aio.history import AsyncHistoryCalls
+from taskplane.client.aio.operations import AsyncOperationsCalls
 from taskplane.client.aio.tasks import AsyncTaskCalls
 from taskplane.client.aio.watch import AsyncWatchCalls
 from taskplane.client.channel import open_aio_channel
@@ -14,7 +15,7 @@ from taskplane.client.client import DEFAULT_RETRY, DEFAULT_TIMEOUT_SECONDS
 from taskplane.client.retry import RetryPolicy
 
 
-class AsyncClient(AsyncTaskCalls, AsyncControlCalls, AsyncHistoryCalls, AsyncWatchCalls):
+class AsyncClient(AsyncTaskCalls, AsyncControlCalls, AsyncHistoryCalls, AsyncWatchCalls, AsyncOperationsCalls):
     """Speaks to one server, within one event loop. An async context manager.
 
     Arguments, timeouts, repeats and errors are those of `taskplane.client.Client`. With `coalesce`, creates that are
