@@ -22,6 +22,8 @@ _OPTIONS = (
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
+    # A stream that a stopping server refuses and that gRPC then repeats by itself may never end for its reader.
+    ("grpc.enable_retries", 0),
     # A new channel shall be a new connection, without the backoff that the old one had come to.
     ("grpc.use_local_subchannel_pool", 1),
 )

@@ -24,6 +24,8 @@ logger = logging.getLogger("taskplane.unit")
 
 # Without a Welcome for so long, the connection is taken for dead.
 HELLO_SECONDS = 10.0
+# A stream that was cut ends at once, if gRPC does as it should.
+_CUT_SECONDS = 5.0
 # A heartbeat goes out after this part of the interval, so that it is answered before the whole has passed.
 _HEARTBEAT_PART = 0.8
 
@@ -65,7 +67,9 @@ class Session:
         finally:
             self._postbox.close()
             self._call.cancel()
-            reader.join()
+            reader.join(_CUT_SECONDS)
+            if reader.is_alive():
+                logger.error("session: the stream does not end, it is left behind")
             self._channel.close()
         if self._error is not None:
             raise self._error
@@ -92,7 +96,8 @@ class Session:
             if time.monotonic() >= self._dead_at:
                 logger.warning("session: nothing heard from the server for too long, the connection is dropped")
                 self.cut()
-                self._over.wait()
+                self._over.wait(_CUT_SECONDS)
+                return
 
     def _read(self) -> None:
         try:

@@ -18,6 +18,8 @@ OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
+    # Calls are repeated here. A watch that a stopping server refuses and that gRPC repeats by itself may never end.
+    ("grpc.enable_retries", 0),
     # gRPC would wait up to two minutes before it tries to connect again, and fail every call until then.
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 5_000),

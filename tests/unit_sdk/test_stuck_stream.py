@@ -1,0 +1,43 @@
+"""A stream that never ends for its reader, whatever is done to it, does not keep the unit from coming back."""
+
+import threading
+from typing import Any
+
+import pytest
+
+from taskplane.unit import session
+from taskplane.unit.lease import Lease
+from taskplane.unit.postbox import Postbox
+from taskplane.unit.session import Session
+from taskplane.v1.execution_unit_control_pb2 import Hello
+
+
+class StuckCall:
+    """A call that has ended by its status, and not for who reads it."""
+
+    def __init__(self) -> None:
+        self.may_end = threading.Event()
+
+    def __iter__(self) -> "StuckCall":
+        return self
+
+    def __next__(self) -> Any:
+        self.may_end.wait()
+        raise StopIteration
+
+    def cancel(self) -> None:
+        """Do nothing, as the call is over."""
+
+
+def test_a_stream_that_does_not_end_is_left_behind(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("HELLO_SECONDS", "_CUT_SECONDS"):
+        monkeypatch.setattr(session, name, 0.05)
+    stuck: Any = StuckCall()
+    connection = Session("127.0.0.1:1", Hello(), Postbox(), Lease(), lambda _: None)
+    connection._call.cancel()
+    connection._call = stuck
+    connection.run()
+    assert "left behind" in caplog.text
+    stuck.may_end.set()
