@@ -5,10 +5,12 @@ from collections.abc import Awaitable, Callable, Sequence
 import pytest
 from builders import ALICE, a_spec
 from connected_unit import ConnectedUnit
+from stored import stored_unit
 
 from taskplane.server.core.command import DropOrder
 from taskplane.server.core.errors import DropReason
 from taskplane.server.core.task import TaskStatus
+from taskplane.server.core.unit import UnitStatus
 from taskplane.server.core.unit_report import Accepted
 from taskplane.server.store.store import Store
 from taskplane.server.tasks.batch import Committed
@@ -16,6 +18,7 @@ from taskplane.server.tasks.group_commit import GroupCommit
 from taskplane.server.tasks.state_manager import TaskStateManager
 from taskplane.server.units.known_unit import KnownUnit
 from taskplane.server.units.leases import ACCEPT_SECONDS, Leases
+from taskplane.server.units.manager import ExecutionUnitManager
 from taskplane.server.units.registry import Registry
 
 Connect = Callable[..., Awaitable[ConnectedUnit]]
@@ -29,6 +32,11 @@ def leases(states: TaskStateManager, registry: Registry) -> Leases:
 async def queue(states: TaskStateManager, count: int = 1) -> list[int]:
     """Create tasks that want to run, and return their ids."""
     return [task.id for task in await states.create([a_spec(start=True)] * count, ALICE)]
+
+
+async def status_and_load(store: Store, unit_id: str) -> tuple[UnitStatus, int] | None:
+    unit = await stored_unit(store, unit_id)
+    return (unit.status, unit.current_load) if unit else None
 
 
 def known(registry: Registry, unit_id: str) -> KnownUnit:
@@ -54,6 +62,26 @@ async def test_a_silent_unit_loses_its_tasks_and_another_goes_on(
     assert (again.task_id, again.attempt) == (task_id, 2)
     with pytest.raises(Exception, match="silent"):
         await silent.next()
+
+
+async def test_the_table_tells_that_a_lost_unit_is_offline_and_has_nothing_left(  # noqa: PLR0913, PLR0917  (fixtures)
+    connect: Connect,
+    states: TaskStateManager,
+    registry: Registry,
+    leases: Leases,
+    units: ExecutionUnitManager,
+    store: Store,
+) -> None:
+    silent = await connect("silent")
+    await queue(states)
+    await silent.hears(1)
+    await units.save_heartbeats()
+    assert await status_and_load(store, "silent") == (UnitStatus.BUSY, 1)
+    await units.disconnect(silent.session)
+    known(registry, "silent").heard_at -= 31
+    await leases.check()
+    await units.save_heartbeats()
+    assert await status_and_load(store, "silent") == (UnitStatus.OFFLINE, 0)
 
 
 async def test_units_that_are_lost_together_lose_their_tasks_together(

@@ -30,6 +30,8 @@ class KnownUnit:
     # When it was last heard from; at the server's start, every unit was just now.
     heard_at: float = field(default_factory=monotonic)
     last_heartbeat: datetime | None = None
+    # The status and load that are stored, if that is known.
+    stored: tuple[UnitStatus, int] | None = None
     # What an operator has asked of the process that is, or was, connected.
     drain: DrainOrder | None = None
 
@@ -64,6 +66,11 @@ class KnownUnit:
             session_id=self.session.session_id if self.session else "",
             draining=self.session.draining if self.session else False,
         )
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether its status and load are stored as they are."""
+        return self.stored == (self._status(), len(self.running))
 
     def offer(self) -> Offer | None:
         """Return what the unit has to offer, or None if it takes no work."""

@@ -211,9 +211,12 @@ class ExecutionUnitManager:
             raise _in_use(unit, f"{in_use} of its slots are in use")
 
     async def save_heartbeats(self) -> None:
-        """Store the connected units as they are."""
-        connected = [unit.view() for unit in self._registry.all() if unit.session]
-        await self._store.save_heartbeats(connected)
+        """Store the connected units as they are, and of the others those that have changed: lost ones above all."""
+        units = [unit for unit in self._registry.all() if unit.session or not unit.is_stored]
+        views = [unit.view() for unit in units]
+        await self._store.save_heartbeats(views)
+        for unit, view in zip(units, views, strict=True):
+            unit.stored = view.status, view.current_load
 
     def end_all(self) -> None:
         """End every session: the server stops, and the units will come back."""
