@@ -157,3 +157,64 @@ async def test_of_many_with_the_same_expected_revision_one_wins(wire: Wire) -> N
     outcomes = await asyncio.gather(*(wire.tasks.CancelTask(request) for _ in range(20)), return_exceptions=True)
     assert sum(isinstance(outcome, pb.CancelTaskResponse) for outcome in outcomes) == 1
     assert await wire.statuses(task.id) == ["PENDING", "CANCELLED"]
+
+
+async def ends_too_early(call: Awaitable[object]) -> None:
+    """A call with so short a deadline that its command is still pending."""
+    assert (await refusal_of(call)).reason == "COMMAND_PENDING"
+
+
+async def test_a_repeat_is_told_that_its_command_was_applied_whatever_came_later(wire: Wire, unit: RawUnit) -> None:
+    start = await running(wire, unit)
+    pause = pb.PauseTaskRequest(task_id=start.task_id, context=ONCE)
+    await ends_too_early(wire.tasks.PauseTask(pause, timeout=1))
+    await unit.report(await unit.expect("pause"), paused=unit_pb.PausedReport())
+    await unit.all_acknowledged()
+    await wire.tasks.ResumeTask(pb.ResumeTaskRequest(task_id=start.task_id))
+    resumed = await unit.expect("resume")
+    await unit.accept(resumed)
+    answer = await wire.tasks.PauseTask(pause)
+    assert status_name(answer.task.status) == "RUNNING"
+    cancel = pb.CancelTaskRequest(task_id=start.task_id, context=pb.RequestContext(request_id="4712"))
+    await ends_too_early(wire.tasks.CancelTask(cancel, timeout=1))
+    await unit.report(await unit.expect("cancel"), cancelled=unit_pb.CancelledReport())
+    await unit.all_acknowledged()
+    await wire.tasks.RestartTask(pb.RestartTaskRequest(task_id=start.task_id, no_wait=True))
+    assert (await wire.tasks.CancelTask(cancel)).task.attempt >= 2
+
+
+async def test_a_repeat_waits_for_the_command_of_the_first_call(wire: Wire, unit: RawUnit) -> None:
+    start = await running(wire, unit)
+    pause = pb.PauseTaskRequest(task_id=start.task_id, context=ONCE)
+    await ends_too_early(wire.tasks.PauseTask(pause, timeout=1))
+    order = await unit.expect("pause")
+    again = wire.tasks.PauseTask(pause)
+    await asyncio.sleep(0.1)
+    assert not again.done()
+    await unit.report(order, paused=unit_pb.PausedReport())
+    assert status_name((await again).task.status) == "PAUSED"
+
+
+async def test_a_refused_pause_may_be_tried_again_under_its_id(wire: Wire, unit: RawUnit) -> None:
+    start = await running(wire, unit)
+    pause = pb.PauseTaskRequest(task_id=start.task_id, context=ONCE)
+    call = wire.tasks.PauseTask(pause)
+    await unit.reject(await unit.expect("pause"), unit_pb.REJECT_REASON_OTHER, "not now")
+    assert (await refusal_of(call)).reason == "COMMAND_REJECTED"
+    call = wire.tasks.PauseTask(pause)
+    await unit.report(await unit.expect("pause"), paused=unit_pb.PausedReport())
+    assert status_name((await call).task.status) == "PAUSED"
+
+
+async def test_a_repeat_is_told_in_the_units_words_why_its_pause_was_refused(wire: Wire, unit: RawUnit) -> None:
+    start = await running(wire, unit)
+    pause = pb.PauseTaskRequest(task_id=start.task_id, context=ONCE)
+    await ends_too_early(wire.tasks.PauseTask(pause, timeout=1))
+    await unit.reject(await unit.expect("pause"), unit_pb.REJECT_REASON_OTHER, "not now")
+    await unit.all_acknowledged()
+    refusal = await refusal_of(wire.tasks.PauseTask(pause))
+    assert refusal.reason == "COMMAND_REJECTED"
+    assert "not now" in refusal.message
+    call = wire.tasks.PauseTask(pause)
+    await unit.report(await unit.expect("pause"), paused=unit_pb.PausedReport())
+    assert status_name((await call).task.status) == "PAUSED"

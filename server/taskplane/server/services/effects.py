@@ -5,6 +5,7 @@ effect cannot come any more.
 """
 
 from taskplane.server.core.errors import CommandRejected, IllegalTransition
+from taskplane.server.core.ledger import CommandState, LedgerEntry
 from taskplane.server.core.task import Task, TaskStatus, Verb
 
 
@@ -27,6 +28,16 @@ def is_cancelled(task: Task, note: str = "") -> bool:
 def is_dispatched(task: Task, note: str = "") -> bool:
     """Whether a start, resume or restart holds: it runs, or has run, or does not want to any more."""
     return task.queued_at is None
+
+
+def check_not_lost(entry: LedgerEntry, task: Task) -> None:
+    """Raise what became of a command if it has had no effect and never will."""
+    metadata = {"task_id": str(task.id), "from": task.status, "verb": entry.verb}
+    if entry.state is CommandState.REJECTED:
+        raise CommandRejected(f"{entry.verb.lower()} of task {task.id} was refused: {entry.message}", metadata=metadata)
+    if entry.state is CommandState.EXPIRED:
+        message = f"{entry.verb.lower()} of task {task.id} has no effect: {entry.message}"
+        raise IllegalTransition(message, metadata=metadata)
 
 
 def _check_still_pending(task: Task, verb: Verb, note: str) -> None:

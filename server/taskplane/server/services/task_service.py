@@ -1,5 +1,6 @@
 """The TaskService: one method a verb. It waits for effects; what they are is decided further down."""
 
+import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractContextManager, aclosing
 from dataclasses import replace
@@ -9,11 +10,17 @@ from functools import partial
 from taskplane.server.core import verbs
 from taskplane.server.core.change import Change
 from taskplane.server.core.clock import monotonic, utc_now
-from taskplane.server.core.errors import CommandPending, TaskNotFound
+from taskplane.server.core.errors import (
+    CommandPending,
+    CommandRejected,
+    DatabaseUnavailable,
+    IllegalTransition,
+    TaskNotFound,
+)
 from taskplane.server.core.ledger import CommandState, LedgerEntry
 from taskplane.server.core.task import Checkpoint, Task, Transition
 from taskplane.server.core.verbs import Ask, Update
-from taskplane.server.services.effects import is_cancelled, is_dispatched, is_paused
+from taskplane.server.services.effects import check_not_lost, is_cancelled, is_dispatched, is_paused
 from taskplane.server.services.pages import Page, TaskPage, TaskQuery, page_token, read_page_token
 from taskplane.server.services.verb_changes import CommandTimeLimits, VerbChanges, timed
 from taskplane.server.services.view import TaskView
@@ -26,6 +33,8 @@ from taskplane.server.tasks.state_manager import TaskStateManager
 from taskplane.server.tasks.watch import Follower, WatchHub
 from taskplane.server.units.registry import Registry
 from taskplane.server.units.waiting import WaitingReason
+
+log = logging.getLogger(__name__)
 
 Effect = Callable[[Task, str], bool]
 
@@ -173,10 +182,32 @@ class TaskService:
         effect: Effect,
     ) -> TaskView:
         with self._follow(task_id) as follower:
-            task = await self._states.change(task_id, timed(change), request)
-            if wait_until is not None and not effect(task, ""):
-                task = await self._until(follower, effect, task, wait_until)
+            task, repeated = await self._states.command(task_id, timed(change), request)
+            try:
+                if repeated is not None and await self._is_applied(task, repeated):
+                    task = await self._existing(task_id)
+                elif wait_until is not None and not effect(task, ""):
+                    task = await self._until(follower, effect, task, wait_until)
+            except (CommandRejected, IllegalTransition):
+                await self._forget(request)
+                raise
             return self.view(await self._with_checkpoint(task))
+
+    async def _is_applied(self, task: Task, command_id: str) -> bool:
+        """Whether a command of an earlier call has had its effect, whatever came later. Raises why it never will."""
+        entry = await self._store.get_command(command_id) if command_id else None
+        if entry is None:
+            return True
+        check_not_lost(entry, task)
+        return entry.state is CommandState.APPLIED
+
+    async def _forget(self, request: Request | None) -> None:
+        """Let a request be made again whose command has come to nothing."""
+        try:
+            if request:
+                await self._store.forget_request(request.request_id)
+        except DatabaseUnavailable as error:
+            log.warning("request %s is not forgotten: %s", request and request.request_id, error.message)
 
     async def _until(self, follower: Follower, effect: Effect, task: Task, wait_until: float) -> Task:
         async with aclosing(_later_changes(follower, task, wait_until)) as changes:

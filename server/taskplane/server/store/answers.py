@@ -30,6 +30,8 @@ class StoredRequest(NamedTuple):
     method: str
     fingerprint: str
     task_ids: tuple[int, ...]
+    # The command that it waits for; empty if there is none.
+    command_id: str = ""
     # The answer as it went out; None if it has not yet, or is too long to keep.
     answer: bytes | None = None
 
@@ -40,7 +42,12 @@ def stored_requests(connection: Connection, request_ids: Sequence[str]) -> dict[
     rows = connection.execute(select(table).where(table.c.request_id.in_(request_ids)))
     return {
         row.request_id: StoredRequest(
-            row.request_id, row.method, row.fingerprint, tuple(row.task_ids), _unpacked(row.answer)
+            row.request_id,
+            row.method,
+            row.fingerprint,
+            tuple(row.task_ids),
+            row.command_id or "",
+            _unpacked(row.answer),
         )
         for row in rows
     }

@@ -98,6 +98,13 @@ def list_commands(connection: Connection, task_id: int, *, skip: int, limit: int
     return [command_of(row) for row in connection.execute(query.offset(skip).limit(limit))]
 
 
+def get_command(connection: Connection, command_id: str) -> LedgerEntry | None:
+    """Return a command by its id."""
+    table = schema.task_commands
+    row = connection.execute(select(table).where(table.c.command_id == command_id)).one_or_none()
+    return command_of(row) if row else None
+
+
 def purged_revision(connection: Connection) -> int:
     """Return the revision up to which history may have gaps, since old tasks were purged."""
     table = schema.id_blocks

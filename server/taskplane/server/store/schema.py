@@ -204,6 +204,8 @@ task_requests = Table(
     # SHA-256 of the request's body: the same id with another body is an error.
     Column("fingerprint", String(64), nullable=False),
     Column("task_ids", JSON, nullable=False),
+    # The command that it waits for; a verb that gave none waits for nothing that can fail.
+    Column("command_id", _key(64)),
     # The answer as it went out, a serialized message; NULL until it has, and for one that is too long to keep.
     Column("answer", _BYTES),
     Column("created_at", _DATETIME, nullable=False),

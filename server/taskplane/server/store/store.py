@@ -108,6 +108,10 @@ class Store:
             lambda connection: reading.list_commands(connection, task_id, skip=skip, limit=limit)
         )
 
+    async def get_command(self, command_id: str) -> LedgerEntry | None:
+        """Return a command by its id."""
+        return await self._database.read(lambda connection: reading.get_command(connection, command_id))
+
     async def purged_revision(self) -> int:
         """Return the revision up to which history may have gaps."""
         return await self._database.read(reading.purged_revision)
@@ -150,6 +154,12 @@ class Store:
         table = schema.task_requests
         old = delete(table).where(table.c.created_at < naive(before))
         await self._database.write_beside(lambda connection: connection.execute(old))
+
+    async def forget_request(self, request_id: str) -> None:
+        """Forget a request id that was not answered in the end."""
+        table = schema.task_requests
+        unanswered = delete(table).where(table.c.request_id == request_id, table.c.answer.is_(None))
+        await self._database.write_beside(lambda connection: connection.execute(unanswered))
 
     async def delete_unit(self, unit_id: str) -> None:
         """Forget a unit."""

@@ -266,9 +266,16 @@ class WriteTransaction:
             self._request_id = requests[0].request_id
         self._outbox.insert(
             "task_requests",
-            ("request_id", "method", "fingerprint", "task_ids", "created_at"),
+            ("request_id", "method", "fingerprint", "task_ids", "command_id", "created_at"),
             [
-                (each.request_id, each.method, each.fingerprint, json.dumps(each.task_ids), time_text(now))
+                (
+                    each.request_id,
+                    each.method,
+                    each.fingerprint,
+                    json.dumps(each.task_ids),
+                    each.command_id or None,
+                    time_text(now),
+                )
                 for each in requests
             ],
         )

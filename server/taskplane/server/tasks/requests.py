@@ -4,7 +4,7 @@ Nearly all requests are new, so that is what each is taken for. Only when one is
 since it is there already, it is looked up.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -31,10 +31,11 @@ class Replayed:
     """The outcome of a call that was made before: nothing was done.
 
     `answer` is what the caller was told then, if that is kept; `tasks` are those it was about, as they are now, and
-    `gone` the ids of those that were deleted meanwhile.
+    `gone` the ids of those that were deleted meanwhile. `command_id` is the command that it waited for, if any.
     """
 
     tasks: list[Task]
+    command_id: str = ""
     answer: bytes | None = None
     gone: tuple[int, ...] = ()
 
@@ -69,7 +70,9 @@ class AnsweredRequests:
             return self._repeated(request, batch) or error
         if request:
             changed = [each.task.id for each in batch.committed[before:]]
-            self._remember(request, dict.fromkeys([*proposal.task_ids(), *changed]))
+            pending = answer.pending_command if isinstance(answer, Task) else None
+            task_ids = tuple(dict.fromkeys([*proposal.task_ids(), *changed]))
+            self._remember(request, task_ids, pending.command_id if pending else "")
         return answer
 
     def write(self, now: datetime) -> None:
@@ -95,9 +98,9 @@ class AnsweredRequests:
             raise RequestIdReused(request.request_id, stored.method)
         tasks = [task for task_id in stored.task_ids if (task := batch.find(task_id))]
         gone = tuple(task_id for task_id in stored.task_ids if batch.find(task_id) is None)
-        return Replayed(tasks, stored.answer, gone)
+        return Replayed(tasks, stored.command_id, stored.answer, gone)
 
-    def _remember(self, request: Request, task_ids: Iterable[int]) -> None:
-        stored = StoredRequest(request.request_id, request.method, request.fingerprint, tuple(task_ids))
+    def _remember(self, request: Request, task_ids: tuple[int, ...], command_id: str) -> None:
+        stored = StoredRequest(request.request_id, request.method, request.fingerprint, task_ids, command_id)
         self._known[request.request_id] = stored
         self._new.append(stored)

@@ -72,6 +72,16 @@ class TaskStateManager:
         """
         return _the_task(task_id, await self._commits.submit(ChangeTask(task_id, change), request))
 
+    async def command(
+        self, task_id: int, change: Callable[[Task, datetime], Change], request: Request | None
+    ) -> tuple[Task, str | None]:
+        """Apply a verb as `change` does. For a repeat, the id is returned too of the command that the first call gave.
+
+        It is empty if that gave none, and None for a first call.
+        """
+        answer = await self._commits.submit(ChangeTask(task_id, change), request)
+        return _the_task(task_id, answer), answer.command_id if isinstance(answer, Replayed) else None
+
     def propose(self, task_id: int, change: Callable[[Task, datetime], Change]) -> "asyncio.Future[Task]":
         """Apply a change as `change` does, for callers that do not wait; changes are decided in the order of calls."""
         return self._commits.submit(ChangeTask(task_id, change))

@@ -1,0 +1,20 @@
+"""The command that a request waits for, so that its repeat waits for the same; and the checkpoint chosen for a resume."""
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects import mysql
+
+revision = "0004"
+down_revision = "0002"
+branch_labels = None
+depends_on = None
+
+_ID = sa.String(64).with_variant(mysql.VARCHAR(64, collation="utf8mb4_bin"), "mysql", "mariadb")
+
+
+def upgrade() -> None:
+    op.add_column("task_requests", sa.Column("command_id", _ID))
+
+
+def downgrade() -> None:
+    op.drop_column("task_requests", "command_id")
