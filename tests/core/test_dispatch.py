@@ -1,5 +1,7 @@
 """What a dispatch does to a task, and what the unit is told."""
 
+from dataclasses import replace
+
 import pytest
 from builders import NOW, UNIT_ID, a_checkpoint, a_command, a_task, an_offer, at
 
@@ -63,6 +65,16 @@ def test_the_history_says_from_what_it_goes_on() -> None:
     paused = a_queued_task(PAUSED, checkpoint=a_checkpoint(7), last_checkpoint_number=7, queued_reason="")
     assert transition(paused).reason == f"dispatched to {UNIT_ID} from checkpoint 7"
     assert transition(paused, held_attempt=1).reason == f"dispatched to {UNIT_ID}, which holds it in memory"
+
+
+def test_a_chosen_checkpoint_is_what_the_task_goes_on_from_after_the_dispatch() -> None:
+    checkpoint = {"checkpoint": a_checkpoint(7), "last_checkpoint_number": 7}
+    task = a_queued_task(PAUSED, queued_checkpoint_number=5, queued_reason="", **checkpoint)
+    chosen = a_checkpoint(5, data={"row": 5})
+    (step,) = dispatched(Assignment(task, an_offer()), at(1), chosen).steps
+    assert (step.task.checkpoint, step.task.queued_checkpoint_number) == (replace(chosen, data=None), None)
+    assert step.transition
+    assert step.transition.reason == f"dispatched to {UNIT_ID} from checkpoint 5"
 
 
 def test_what_nobody_asked_for_is_the_servers_doing() -> None:

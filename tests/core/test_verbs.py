@@ -87,7 +87,18 @@ def test_resume_of_a_queued_task_changes_nothing() -> None:
 def test_resume_can_go_on_from_a_chosen_checkpoint() -> None:
     task = a_task(PAUSED, checkpoint=a_checkpoint(7), last_checkpoint_number=7)
     after = verbs.resume(task, ALICE, at(1), command_id="command-2", checkpoint=a_checkpoint(5)).task
-    assert (after.checkpoint, after.last_checkpoint_number) == (a_checkpoint(5), 7)
+    assert (after.queued_checkpoint_number, after.next_checkpoint_number) == (5, 5)
+    assert after.checkpoint == a_checkpoint(7), "until it goes on"
+    another = verbs.resume(after, ALICE, at(2), command_id="command-3", checkpoint=a_checkpoint(6)).task
+    assert (another.queued_checkpoint_number, another.queued_command_id) == (6, "command-2")
+    assert verbs.resume(after, ALICE, at(2), command_id="command-3").steps == ()
+
+
+def test_a_resume_that_is_withdrawn_takes_its_choice_of_a_checkpoint_with_it() -> None:
+    task = a_task(PAUSED, checkpoint=a_checkpoint(7), last_checkpoint_number=7)
+    queued = verbs.resume(task, ALICE, at(1), command_id="command-2", checkpoint=a_checkpoint(5)).task
+    for verb in (Verb.PAUSE, Verb.CANCEL):
+        assert do(verb, queued, at(2)).task.next_checkpoint_number == 7
 
 
 def test_resume_while_a_pause_is_under_way_is_refused() -> None:

@@ -141,3 +141,24 @@ async def test_each_pause_and_resume_has_its_attempt_and_checkpoints_go_on_count
         task = (await call).task
         assert (task.checkpoint.number, task.checkpoint.attempt) == (number, number)
     assert await wire.statuses(pause.task_id) == ["PENDING", *["RUNNING", "PAUSED"] * 3]
+
+
+async def test_a_resume_from_a_chosen_checkpoint_that_is_withdrawn_leaves_no_trace(
+    wire: Wire, connect: Connect
+) -> None:
+    unit = await connect("unit")
+    start = await running(wire, unit)
+    for number in (1, 2):
+        await unit.report(start, checkpoint=checkpoint(number, row=10 * number))
+    await unit.all_acknowledged()
+    await wire.tasks.PauseTask(pb.PauseTaskRequest(task_id=start.task_id, no_wait=True))
+    await unit.report(await unit.expect("pause"), paused=unit_pb.PausedReport())
+    await unit.all_acknowledged()
+    await unit.break_off()
+    await is_offline(wire, "unit")
+    await wire.tasks.ResumeTask(pb.ResumeTaskRequest(task_id=start.task_id, checkpoint_number=1))
+    await wire.tasks.PauseTask(pb.PauseTaskRequest(task_id=start.task_id))
+    await resume(wire, start.task_id)
+    other = await connect("other")
+    again = await other.expect("start", task_id=start.task_id)
+    assert again.start.checkpoint.number == 2

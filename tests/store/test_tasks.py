@@ -67,6 +67,7 @@ def a_full_task(text: str = "text", json: dict[str, Any] | None = None) -> Task:
         queued_by=text[:255],
         queued_reason=text[:1000],
         queued_command_id="command-0",
+        queued_checkpoint_number=2**40,
         not_before=at(9),
         pending_command=a_command(
             Verb.CANCEL, deadline=at(10), accepted_at=at(11), actor=text[:255], reason=text[:1000]

@@ -68,6 +68,7 @@ class Change:
             pending_command=None,
             queued_at=None,
             queued_command_id="",
+            queued_checkpoint_number=None,
         )
 
     def edit(self, *, now: datetime, note: str = "", **changes: Any) -> Self:

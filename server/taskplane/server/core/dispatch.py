@@ -1,6 +1,6 @@
 """What a dispatch does to a task, and what the unit needs to know to begin."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from taskplane.server.core.change import SERVER, Change
@@ -17,10 +17,10 @@ class Dispatch:
     held_attempt: int | None = None
 
 
-def dispatched(assignment: Assignment, now: datetime) -> Change:
-    """PENDING or PAUSED → RUNNING under a new attempt."""
+def dispatched(assignment: Assignment, now: datetime, chosen: Checkpoint | None = None) -> Change:
+    """PENDING or PAUSED → RUNNING under a new attempt, which may go on from a checkpoint that was chosen for it."""
     task, unit = assignment.task, assignment.offer
-    goes_on = task.checkpoint is not None or assignment.held_attempt is not None
+    goes_on = task.next_checkpoint_number is not None or assignment.held_attempt is not None
     return Change(task).move(
         TaskStatus.RUNNING,
         now=now,
@@ -31,24 +31,28 @@ def dispatched(assignment: Assignment, now: datetime) -> Change:
         execution_unit_type=unit.unit_type,
         accepted_at=None,
         progress=task.progress if goes_on else None,
+        checkpoint=replace(chosen, data=None) if chosen else task.checkpoint,
         started_at=task.started_at or now,
         queued_at=None,
         queued_by="",
         queued_reason="",
         queued_command_id="",
+        queued_checkpoint_number=None,
     )
 
 
 def without_checkpoint(task: Task, now: datetime) -> Change:
     """Take a task out of the queue whose checkpoint is gone: to begin anew would lose work without a word."""
     why = "the checkpoint that it was to go on from is not in the table any more; choose another"
-    return Change(task).edit(now=now, queued_at=None, queued_command_id="", error_message=why, note=why)
+    return Change(task).edit(
+        now=now, queued_at=None, queued_command_id="", queued_checkpoint_number=None, error_message=why, note=why
+    )
 
 
 def _how(assignment: Assignment) -> str:
     where = f"dispatched to {assignment.offer.unit_id}"
     if assignment.held_attempt is not None:
         return f"{where}, which holds it in memory"
-    if assignment.task.checkpoint:
-        return f"{where} from checkpoint {assignment.task.checkpoint.number}"
+    if number := assignment.task.next_checkpoint_number:
+        return f"{where} from checkpoint {number}"
     return where

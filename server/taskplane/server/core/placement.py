@@ -235,7 +235,7 @@ class Slots:
         """
         unit_id, attempt = self._holder_of.get(task.id, ("", 0))
         place = self._places.get(unit_id)
-        goes_on = task.checkpoint is None or task.checkpoint.number == task.last_checkpoint_number
+        goes_on = task.next_checkpoint_number in {None, task.last_checkpoint_number}
         is_held = place is not None and task.status is TaskStatus.PAUSED and attempt == task.attempt and goes_on
         return place if place and is_held and place.free and place.offer.suits(kind_of(task)) else None
 

@@ -163,6 +163,8 @@ class Task:
     queued_reason: str = ""
     # The ledger's id of the resume that waits in the queue; empty for a start or a retry.
     queued_command_id: str = ""
+    # The checkpoint that was chosen for the resume that waits; None for what the task would go on from anyway.
+    queued_checkpoint_number: int | None = None
     not_before: datetime | None = None
     pending_command: PendingCommand | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -172,6 +174,11 @@ class Task:
     active_seconds: float = 0.0
     paused_seconds: float = 0.0
     status_changed_at: datetime
+
+    @property
+    def next_checkpoint_number(self) -> int | None:
+        """The checkpoint from which the next attempt goes on; None if it begins from scratch."""
+        return self.queued_checkpoint_number or (self.checkpoint.number if self.checkpoint else None)
 
     @property
     def is_final(self) -> bool:

@@ -60,7 +60,7 @@ def pause(task: Task, ask: Ask, now: datetime, *, command: NewCommand, can_pause
     _refuse_while_cancelling(task, TaskStatus.PAUSED, "pause")
     match task.status:
         case TaskStatus.PAUSED if task.queued_at:
-            return Change(task).edit(now=now, queued_at=None, queued_command_id="")
+            return Change(task).edit(now=now, queued_at=None, queued_command_id="", queued_checkpoint_number=None)
         case TaskStatus.PAUSED:
             return Change(task)
         case TaskStatus.RUNNING if task.pending_command:
@@ -74,7 +74,11 @@ def pause(task: Task, ask: Ask, now: datetime, *, command: NewCommand, can_pause
 
 
 def resume(task: Task, ask: Ask, now: datetime, *, command_id: str, checkpoint: Checkpoint | None = None) -> Change:
-    """Queue a PAUSED task to go on, from memory or its newest checkpoint, or from the one given."""
+    """Queue a PAUSED task to go on, from memory or its newest checkpoint, or from the one given.
+
+    One that is queued already only takes on another choice of a checkpoint.
+    """
+    chosen = checkpoint.number if checkpoint else None
     check_revision(task, ask)
     _refuse_while_cancelling(task, TaskStatus.RUNNING, "resume")
     match task.status:
@@ -85,8 +89,10 @@ def resume(task: Task, ask: Ask, now: datetime, *, command_id: str, checkpoint: 
                 queued_by=ask.actor,
                 queued_reason=ask.reason,
                 queued_command_id=command_id,
-                checkpoint=checkpoint or task.checkpoint,
+                queued_checkpoint_number=chosen,
             )
+        case TaskStatus.PAUSED if chosen and chosen != task.queued_checkpoint_number:
+            return Change(task).edit(now=now, queued_checkpoint_number=chosen)
         case TaskStatus.PAUSED:
             return Change(task)
         case TaskStatus.RUNNING if not task.pending_command:
@@ -179,7 +185,9 @@ def check_deletable(task: Task, ask: Ask) -> None:
 
 def _record_cancel(task: Task, ask: Ask, now: datetime, command: NewCommand) -> Change:
     pending = command.pending(Verb.CANCEL, ask, now)
-    return Change(task).edit(now=now, pending_command=pending, queued_at=None, queued_command_id="")
+    return Change(task).edit(
+        now=now, pending_command=pending, queued_at=None, queued_command_id="", queued_checkpoint_number=None
+    )
 
 
 def _is_cancelling(task: Task) -> bool:

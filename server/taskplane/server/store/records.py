@@ -113,6 +113,7 @@ def task_of(row: Any) -> Task:
         queued_by=row.queued_by or "",
         queued_reason=row.queued_reason or "",
         queued_command_id=row.queued_command_id or "",
+        queued_checkpoint_number=row.queued_checkpoint_number,
         not_before=aware(row.not_before),
         pending_command=_pending_of(row),
         labels=row.labels or {},

@@ -92,6 +92,7 @@ tasks = Table(
     Column("queued_by", String(255)),
     Column("queued_reason", String(1000)),
     Column("queued_command_id", _key(64)),
+    Column("queued_checkpoint_number", BigInteger),
     Column("not_before", _DATETIME),
     Column("pending_verb", String(10)),
     Column("pending_command_id", _key(64)),

@@ -149,13 +149,14 @@ class Batch:
 
     def dispatch(self, assignment: Assignment, checkpoint: Checkpoint | None) -> None:
         """Give a task to the unit that has a slot for it."""
-        task = self.put(dispatched(assignment, self.now))
+        chosen = checkpoint if assignment.task.queued_checkpoint_number else None
+        task = self.put(dispatched(assignment, self.now, chosen))
         self.committed[-1] = replace(self.committed[-1], dispatch=Dispatch(task, checkpoint, assignment.held_attempt))
         self.dispatched[assignment.task.revision] = task
 
     def newest_checkpoints(self, tasks: Iterable[Task]) -> dict[int, Checkpoint]:
         """Return the checkpoints that tasks would go on from, with their data, by task id; those that are gone not."""
-        wanted = {task.id: task.checkpoint.number for task in tasks if task.checkpoint}
+        wanted = {task.id: number for task in tasks if (number := task.next_checkpoint_number)}
         if not wanted:
             return {}
         new = {task_id: each for task_id, each in self._checkpoints if wanted.get(task_id) == each.number}

@@ -58,7 +58,7 @@ class Dispatcher:
     def _dispatch(self, assignments: Sequence[Assignment]) -> None:
         checkpoints = self._batch.newest_checkpoints(each.task for each in assignments)
         for assignment in assignments:
-            if assignment.task.checkpoint and assignment.task.id not in checkpoints:
+            if assignment.task.next_checkpoint_number and assignment.task.id not in checkpoints:
                 self._slots.vacate(assignment.task.id)
                 self._batch.put(without_checkpoint(assignment.task, self._batch.now))
             else:

@@ -1,4 +1,4 @@
-"""The command that a request waits for, so that its repeat waits for the same; and the checkpoint chosen for a resume."""
+"""The command that a request waits for, so that its repeat waits for the same; the checkpoint that a resume chose."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -14,7 +14,9 @@ _ID = sa.String(64).with_variant(mysql.VARCHAR(64, collation="utf8mb4_bin"), "my
 
 def upgrade() -> None:
     op.add_column("task_requests", sa.Column("command_id", _ID))
+    op.add_column("tasks", sa.Column("queued_checkpoint_number", sa.BigInteger))
 
 
 def downgrade() -> None:
+    op.drop_column("tasks", "queued_checkpoint_number")
     op.drop_column("task_requests", "command_id")
