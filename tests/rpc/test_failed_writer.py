@@ -9,11 +9,17 @@ from rpc.refusals import refusal_of
 from rpc.server import PATIENCE_SECONDS, ServerUnderTest, Wire, status_name
 from rpc.tasks import create
 
+from taskplane.server import app
 from taskplane.server.app import Server
 from taskplane.server.core.errors import DatabaseUnavailable
 from taskplane.server.store import writer
 from taskplane.server.store.writing import WriteTransaction
 from taskplane.v1 import task_service_pb2 as pb
+
+
+@pytest.fixture(autouse=True)
+def _quick_checks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app, "TAKEN_OVER_CHECK_SECONDS", 0.1)
 
 
 @pytest.fixture
@@ -56,3 +62,27 @@ async def test_a_mistake_of_the_writer_ends_the_server(
     monkeypatch.setattr(WriteTransaction, "keep", fail)
     assert (await refusal_of(create(wire))).code is grpc.StatusCode.UNAVAILABLE
     await asyncio.wait_for(failed.wait(), PATIENCE_SECONDS)
+
+
+async def test_a_server_ends_when_another_begins_to_serve_its_database(
+    server: ServerUnderTest, failed: asyncio.Event, served_url: str
+) -> None:
+    next_one = ServerUnderTest(served_url)
+    await next_one.start()
+    await asyncio.wait_for(failed.wait(), PATIENCE_SECONDS)
+    await server.stop()
+    assert isinstance(next_one._server, Server)
+    await asyncio.sleep(2 * app.TAKEN_OVER_CHECK_SECONDS)
+    assert not next_one._server.failed.is_set()
+    await next_one.stop()
+
+
+async def test_a_server_that_cannot_listen_takes_nothing_over(
+    server: ServerUnderTest, failed: asyncio.Event, served_url: str
+) -> None:
+    second = ServerUnderTest(served_url)
+    second.address = server.address
+    with pytest.raises(app.CannotStart):
+        await second.start()
+    await asyncio.sleep(2 * app.TAKEN_OVER_CHECK_SECONDS)
+    assert not failed.is_set()

@@ -51,12 +51,18 @@ log = logging.getLogger("taskplane.server")
 
 # How often the connected units' heartbeats are stored.
 HEARTBEATS_STORED_SECONDS = 5.0
+# How often to check whether another server has begun to serve.
+TAKEN_OVER_CHECK_SECONDS = 1.0
 # How often units that are away for longer than the retention are looked for.
 UNITS_PURGED_SECONDS = 60.0
 
 
 class CannotStart(Exception):
     """The server cannot start; the message says why and what to do."""
+
+
+class TakenOver(Exception):
+    """Another server has begun to serve the same database, so this one must end: their pictures of it would differ."""
 
 
 class Server:
@@ -88,7 +94,10 @@ class Server:
         self._build_faces(registry)
         self._run_loops(registry)
         await self._http_units.start()
-        return await self._listen()
+        address = await self._listen()
+        # Only now: one that cannot listen must not end another.
+        await self._take_over()
+        return address
 
     def _build_units(self, registry: Registry) -> None:
         intervals = Intervals(self._config.heartbeat_seconds, self._config.lease_seconds)
@@ -152,6 +161,15 @@ class Server:
             self._run(part)
         if retention:
             self._run(repeat(UNITS_PURGED_SECONDS, lambda: self._units.forget_absent(utc_now() - retention)))
+
+    async def _take_over(self) -> None:
+        number = await self._store.take_over()
+
+        async def check() -> None:
+            if await self._store.server_number() != number:
+                raise TakenOver("another server has begun to serve this database: start one only")
+
+        self._run(repeat(TAKEN_OVER_CHECK_SECONDS, check))
 
     async def stop(self) -> None:
         """Stop in order, so that nothing that was promised is lost."""

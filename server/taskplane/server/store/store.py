@@ -120,6 +120,21 @@ class Store:
         """Return a revision that none ever given out is above."""
         return await self._database.read(reading.latest_revision)
 
+    async def take_over(self) -> int:
+        """Become the server that serves. Returns its number."""
+        table = schema.id_blocks
+        next_number = table.update().where(table.c.name == "server").values(next_id=table.c.next_id + 1)
+
+        def take_over(connection: Connection) -> int:
+            connection.execute(next_number)
+            return reading.server_number(connection)
+
+        return await self._database.write(take_over)
+
+    async def server_number(self) -> int:
+        """Return the number of the server that has begun to serve last."""
+        return await self._database.read(reading.server_number)
+
     async def expired_tasks(self, now: datetime, limit: int) -> list[int]:
         """Return the ids of tasks one of whose limits may have expired."""
         return await self._database.read(lambda connection: reading.expired_tasks(connection, now, limit))

@@ -1,4 +1,4 @@
-"""The command that a request waits for, so that its repeat waits for the same; the checkpoint that a resume chose."""
+"""What a request waits for, what a resume has chosen, and which server serves."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -15,8 +15,10 @@ _ID = sa.String(64).with_variant(mysql.VARCHAR(64, collation="utf8mb4_bin"), "my
 def upgrade() -> None:
     op.add_column("task_requests", sa.Column("command_id", _ID))
     op.add_column("tasks", sa.Column("queued_checkpoint_number", sa.BigInteger))
+    op.execute("INSERT INTO id_blocks (name, next_id) VALUES ('server', 0)")
 
 
 def downgrade() -> None:
+    op.execute("DELETE FROM id_blocks WHERE name = 'server'")
     op.drop_column("tasks", "queued_checkpoint_number")
     op.drop_column("task_requests", "command_id")
