@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 import pytest
-from builders import a_task, at, speaker_of
+from builders import a_command, a_task, at, speaker_of
 from deeds import AT_ONCE, REPORTS, dispatch, do
 
 from taskplane.server.core.change import Change
@@ -37,6 +37,13 @@ def after(task: Task, *deeds: Deed) -> dict[str, LedgerEntry]:
 
 PAUSE, RESUME = ask(Verb.PAUSE, "pause"), ask(Verb.RESUME, "resume")
 CANCEL = ask(Verb.CANCEL, "cancel", is_held=True)
+
+
+def test_a_command_is_not_settled_before_it_was_accepted() -> None:
+    accepted = a_command(Verb.PAUSE, accepted_at=at(9))
+    task = a_task(RUNNING, pending_command=accepted)
+    (entry,) = entries(task, hear("paused")(task, at(8)), at(8))
+    assert (entry.accepted_at, entry.settled_at) == (at(9), at(9))
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,9 @@ def _of_step(before: Task, step: Step, now: datetime) -> Iterator[LedgerEntry]:
         yield _resume(after, after.queued_command_id, CommandState.ISSUED, now)
     if (old := before.pending_command) and _is_over(old, after):
         state, message = _outcome(old, step)
-        yield _entry(before, old, state, settled_at=now, message=message)
+        # The transaction's time is that of its beginning, and the unit may have accepted it since.
+        settled_at = max(now, old.accepted_at or now)
+        yield _entry(before, old, state, settled_at=settled_at, message=message)
     if (new := after.pending_command) and (before.pending_command is None or _is_over(before.pending_command, after)):
         yield _entry(after, new, CommandState.ISSUED)
     elif new and step.note:
