@@ -147,9 +147,31 @@ async def test_a_bad_context_is_refused_by_every_call_that_changes_something(
     assert await count_tasks(wire) == 1
 
 
+async def test_a_verb_from_a_chosen_checkpoint_names_all_that_is_bad(wire: Wire) -> None:
+    bad: dict[str, Any] = {"checkpoint_number": -1, "context": pb.RequestContext(expected_revision=-1)}
+    calls: list[Awaitable[Message]] = [
+        wire.tasks.ResumeTask(pb.ResumeTaskRequest(**bad)),
+        wire.tasks.RestartTask(pb.RestartTaskRequest(**bad)),
+    ]
+    for call in calls:
+        assert_names(await refusal_of(call), "task_id", "context.expected_revision", "checkpoint_number")
+
+
 @pytest.mark.parametrize(("case", "changes", "field"), **names(BAD_LISTS))
 async def test_a_bad_list_is_refused(case: str, changes: dict[str, Any], field: str, wire: Wire) -> None:
     assert_names(await refusal_of(wire.tasks.ListTasks(pb.ListTasksRequest(**changes))), field)
+
+
+async def test_a_list_names_a_bad_token_beside_what_else_is_bad(wire: Wire) -> None:
+    bad: dict[str, Any] = {"page_size": -1, "page_token": "next, please"}
+    assert_names(await refusal_of(wire.tasks.ListTasks(pb.ListTasksRequest(**bad))), *bad)
+    assert_names(await refusal_of(wire.operations.ListUnits(operations_pb.ListUnitsRequest(**bad))), *bad)
+    calls: list[Awaitable[Message]] = [
+        wire.tasks.ListTaskTransitions(pb.ListTaskTransitionsRequest(**bad)),
+        wire.tasks.ListTaskCommands(pb.ListTaskCommandsRequest(**bad)),
+    ]
+    for call in calls:
+        assert_names(await refusal_of(call), "task_id", *bad)
 
 
 @pytest.mark.parametrize(("case", "changes", "field"), **names(BAD_WATCHES))

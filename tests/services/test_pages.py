@@ -1,14 +1,21 @@
 """A page token gives back its key to the query that it was made for, and to no other."""
 
+import base64
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from taskplane.server.core.errors import InvalidFields
 from taskplane.server.core.task import TaskStatus
-from taskplane.server.services.pages import TaskQuery, page_token, read_page_token, read_text_page_token
+from taskplane.server.services.pages import (
+    TaskQuery,
+    is_page_token,
+    page_token,
+    read_page_token,
+    read_text_page_token,
+)
 from taskplane.server.store.reading import TaskFilter
 
 QUERY = TaskQuery(filter=TaskFilter(statuses=(TaskStatus.PENDING,), min_priority=0, labels={"team": "data"}))
@@ -34,8 +41,11 @@ def test_a_number_comes_back(key: int) -> None:
 
 
 @given(st.text(max_size=255))
+@example("\U0001f680" * 250)
 def test_a_text_comes_back(key: str) -> None:
-    assert read_text_page_token(page_token(QUERY.fingerprint, key), QUERY.fingerprint) == key
+    token = page_token(QUERY.fingerprint, key)
+    assert is_page_token(token)
+    assert read_text_page_token(token, QUERY.fingerprint) == key
 
 
 def test_no_token_is_the_first_page() -> None:
@@ -66,3 +76,10 @@ def test_a_token_with_a_key_that_no_row_has_is_refused(key: int) -> None:
 def test_a_token_that_was_made_up_is_refused(token: str) -> None:
     assert_refused(read_page_token, token)
     assert_refused(read_text_page_token, token)
+
+
+@pytest.mark.parametrize("text", ["next, please", "é", base64.urlsafe_b64encode(b"[" * 3000).decode(), "x" * 10_000])
+def test_what_is_no_token_is_told_from_what_is_one_of_another_list(text: str) -> None:
+    assert not is_page_token(text)
+    assert_refused(read_page_token, text)
+    assert is_page_token(page_token(OTHER_QUERIES[0].fingerprint, 7))

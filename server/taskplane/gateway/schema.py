@@ -18,6 +18,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from taskplane.server.core.unit import MAX_UNIT_ID
+from taskplane.server.services.pages import NOT_OURS, is_page_token
 
 # The bounds are those that taskplane.v1 documents; a test holds both faces to the same.
 MAX_JSON_BYTES = 1024 * 1024
@@ -70,6 +71,12 @@ def _check_size(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
+def _check_page_token(value: str) -> str:
+    if not is_page_token(value):
+        raise ValueError(NOT_OURS)
+    return value
+
+
 def _parse_digits(value: Any) -> Any:
     """Read a number of a path or query: digits and nothing else."""
     if isinstance(value, str):
@@ -109,6 +116,7 @@ UnitId = Annotated[Name, StringConstraints(max_length=MAX_UNIT_ID)]
 TaskType = Annotated[str, StringConstraints(pattern=_TASK_TYPE)]
 Actor = Annotated[str, StringConstraints(max_length=255, pattern=NO_NUL)]
 Reason = Annotated[str, StringConstraints(max_length=1000, pattern=NO_NUL)]
+PageToken = Annotated[str, StringConstraints(min_length=1, max_length=1000), AfterValidator(_check_page_token)]
 RequestId = Annotated[str, StringConstraints(max_length=64, pattern=_IDENTIFIER)]
 _LabelKey = Annotated[str, StringConstraints(pattern=_LABEL_KEY)]
 _LabelValue = Annotated[str, StringConstraints(max_length=255, pattern=NO_NUL)]

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
+from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from taskplane.gateway.schema import (
     MAX_NUMBER,
@@ -13,6 +13,7 @@ from taskplane.gateway.schema import (
     Labels,
     Moment,
     Name,
+    PageToken,
     Reason,
     RequestId,
     Schema,
@@ -184,7 +185,7 @@ class TaskListQuery(Schema):
         "-createdAt"
     )
     page_token: Annotated[
-        Annotated[str, StringConstraints(min_length=1, max_length=1000)] | None,
+        PageToken | None,
         Field(description="nextPageToken of the page before, with the same filter and order; instead of page."),
     ] = None
 
@@ -216,7 +217,7 @@ class PageQuery(Schema):
 
     limit: Annotated[int, Field(ge=1, le=1000, description="How many at most."), Digits] = 100
     page_token: Annotated[
-        Annotated[str, StringConstraints(min_length=1, max_length=1000)] | None,
+        PageToken | None,
         Field(description="nextPageToken of the page before."),
     ] = None
 

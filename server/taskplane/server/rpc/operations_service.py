@@ -36,10 +36,11 @@ class OperationsServicer(pb_grpc.OperationsServiceServicer):
         check = Checker()
         page_size = check.page_size("page_size", request.page_size, default=50)
         statuses = unit_statuses(check, list(request.statuses))
+        token = check.page_token("page_token", request.page_token)
         check.done()
         query = f"{sorted(statuses)} {request.unit_type} {request.task_type}"
         fingerprint = hashlib.sha256(query.encode()).hexdigest()[:16]
-        after = read_text_page_token(request.page_token, fingerprint)
+        after = read_text_page_token(token, fingerprint)
         found = [
             unit
             for unit in self._units.units()
@@ -49,8 +50,8 @@ class OperationsServicer(pb_grpc.OperationsServiceServicer):
             and (not request.task_type or request.task_type in unit.task_types)
         ]
         page = found[:page_size]
-        token = page_token(fingerprint, page[-1].id) if len(found) > page_size else ""
-        return pb.ListUnitsResponse(units=[unit_message(unit) for unit in page], next_page_token=token)
+        next_token = page_token(fingerprint, page[-1].id) if len(found) > page_size else ""
+        return pb.ListUnitsResponse(units=[unit_message(unit) for unit in page], next_page_token=next_token)
 
     async def GetUnit(self, request: pb.GetUnitRequest, context: Context) -> pb.GetUnitResponse:
         return pb.GetUnitResponse(unit=unit_message(self._units.unit(_unit_id(request))))

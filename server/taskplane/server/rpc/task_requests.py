@@ -167,7 +167,7 @@ def query(request: pb.ListTasksRequest) -> TaskQuery:
         filter=_filter(check, request.filter),
         newest_first=request.order != pb.TASK_ORDER_OLDEST_FIRST,
         page_size=page_size,
-        page_token=check.text("page_token", request.page_token, at_most=1000),
+        page_token=check.page_token("page_token", request.page_token),
         include_total=request.include_total,
     )
     check.done()

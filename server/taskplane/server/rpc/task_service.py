@@ -95,15 +95,19 @@ class TaskServicer(pb_grpc.TaskServiceServicer):
         return await self._verb(self._tasks.pause, request, context, pb.PauseTaskResponse)
 
     async def ResumeTask(self, request: pb.ResumeTaskRequest, context: Context) -> pb.ResumeTaskResponse:
-        resume = partial(self._tasks.resume, checkpoint_number=_chosen_checkpoint(request))
-        return await self._verb(resume, request, context, pb.ResumeTaskResponse)
+        check = Checker()
+        number = _checkpoint_number(check, "checkpoint_number", request.checkpoint_number)
+        resume = partial(self._tasks.resume, checkpoint_number=number)
+        return await self._verb(resume, request, context, pb.ResumeTaskResponse, check)
 
     async def CancelTask(self, request: pb.CancelTaskRequest, context: Context) -> pb.CancelTaskResponse:
         return await self._verb(self._tasks.cancel, request, context, pb.CancelTaskResponse)
 
     async def RestartTask(self, request: pb.RestartTaskRequest, context: Context) -> pb.RestartTaskResponse:
-        restart = partial(self._tasks.restart, checkpoint_number=_chosen_checkpoint(request))
-        return await self._verb(restart, request, context, pb.RestartTaskResponse)
+        check = Checker()
+        number = _checkpoint_number(check, "checkpoint_number", request.checkpoint_number)
+        restart = partial(self._tasks.restart, checkpoint_number=number)
+        return await self._verb(restart, request, context, pb.RestartTaskResponse, check)
 
     async def DeleteTask(self, request: pb.DeleteTaskRequest, context: Context) -> pb.DeleteTaskResponse:
         check = Checker()
@@ -173,9 +177,15 @@ class TaskServicer(pb_grpc.TaskServiceServicer):
         )
 
     async def _verb(
-        self, verb: _Verb, request: read.VerbRequest, context: Context, response_type: type[_Response]
+        self,
+        verb: _Verb,
+        request: read.VerbRequest,
+        context: Context,
+        response_type: type[_Response],
+        check: Checker | None = None,
     ) -> _Response:
-        check = Checker()
+        """Make a call of a verb; `check` is what has looked at the verb's own fields."""
+        check = check or Checker()
         task_id, ask = check.task_id("task_id", request.task_id), read.ask(check, request.context)
         check.done()
         until = None if request.no_wait else wait_until(context)
@@ -235,7 +245,7 @@ def _page(request: pb.ListTaskTransitionsRequest | pb.ListTaskCommandsRequest) -
     check = Checker()
     task_id = check.task_id("task_id", request.task_id)
     page_size = check.page_size("page_size", request.page_size, default=100)
-    token = check.text("page_token", request.page_token, at_most=1000)
+    token = check.page_token("page_token", request.page_token)
     check.done()
     return task_id, page_size, token
 
@@ -247,8 +257,5 @@ def _task_id(request: pb.GetTaskRequest | pb.ListTaskCheckpointsRequest) -> int:
     return task_id
 
 
-def _chosen_checkpoint(request: pb.ResumeTaskRequest | pb.RestartTaskRequest) -> int:
-    check = Checker()
-    number = check.number("checkpoint_number", request.checkpoint_number, at_least=0, at_most=2**62)
-    check.done()
-    return number
+def _checkpoint_number(check: Checker, name: str, value: int) -> int:
+    return check.number(name, value, at_least=0, at_most=2**62)

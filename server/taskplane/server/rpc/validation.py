@@ -14,6 +14,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from taskplane.server.core.errors import FieldViolation, InvalidFields
 from taskplane.server.core.task import Json
 from taskplane.server.rpc.structs import NotJson, json_of
+from taskplane.server.services.pages import NOT_OURS, is_page_token
 
 T = TypeVar("T")
 
@@ -102,6 +103,12 @@ class Checker:
         if value < 0:
             self.refuse(name, f"is {value}; must not be negative")
         return min(value, at_most) if value else default
+
+    def page_token(self, name: str, value: str) -> str:
+        """Check that a text is a page token at all. Whether it belongs to the list shows when that is read."""
+        if not is_page_token(value):
+            self.refuse(name, NOT_OURS)
+        return value
 
     def time(self, message: Message, name: str, path: str) -> datetime | None:
         """Read a Timestamp field of a message; None if it is not set."""

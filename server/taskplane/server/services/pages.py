@@ -14,6 +14,10 @@ from taskplane.server.store.reading import TaskFilter
 
 T = TypeVar("T")
 
+NOT_OURS = "is not a page token of this server"
+# Ours are shorter: a unit's id is up to 250 characters, of which JSON makes up to 12 bytes each.
+_MAX_TOKEN = 5000
+
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
@@ -62,13 +66,18 @@ def page_token(fingerprint: str, key: int | str) -> str:
     return base64.urlsafe_b64encode(json.dumps([fingerprint, key]).encode()).decode().rstrip("=")
 
 
+def is_page_token(text: str) -> bool:
+    """Whether a text is a page token of this server, for whatever list; an empty one gives the first page."""
+    return not text or (len(text) <= _MAX_TOKEN and _content(text) is not None)
+
+
 def read_page_token(token: str, fingerprint: str) -> int | None:
     """Return the key that a token holds, or None for an empty one. Raises InvalidFields if it is of another query."""
     if not token:
         return None
     key = _read(token, fingerprint)
     if not isinstance(key, int) or not 0 <= key < 2**63:
-        raise _invalid("is not a page token of this server")
+        raise _invalid(NOT_OURS)
     return int(key)
 
 
@@ -76,19 +85,26 @@ def read_text_page_token(token: str, fingerprint: str) -> str:
     """As `read_page_token`, for lists whose key is a text; empty for an empty token."""
     key = _read(token, fingerprint) if token else ""
     if not isinstance(key, str):
-        raise _invalid("is not a page token of this server")
+        raise _invalid(NOT_OURS)
     return key
 
 
 def _read(token: str, fingerprint: str) -> object:
-    try:
-        content = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
-        written_for, key = content
-    except (binascii.Error, ValueError, TypeError) as error:
-        raise _invalid("is not a page token of this server") from error
+    content = _content(token)
+    if content is None:
+        raise _invalid(NOT_OURS)
+    written_for, key = content
     if written_for != fingerprint:
         raise _invalid("belongs to another list: use it with the same filter and order that gave it")
     return key
+
+
+def _content(token: str) -> tuple[object, object] | None:
+    try:
+        written_for, key = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
+    except (binascii.Error, ValueError, TypeError, RecursionError):
+        return None
+    return written_for, key
 
 
 def _invalid(why: str) -> InvalidFields:
