@@ -1,5 +1,8 @@
 """The time that a caller gives is shared out: to the wait, to what follows it, and to the way back of the answer."""
 
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -9,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taskplane.server.core.clock import monotonic
-from taskplane.server.rpc import deadlines
+from taskplane.server.core.errors import DatabaseSilent
+from taskplane.server.rpc import deadlines, guarding
 
 
 @dataclass(frozen=True)
@@ -29,19 +33,55 @@ def called(seconds: float | None) -> "grpc.aio.ServicerContext[Any, Any]":
 @given(st.floats(min_value=0.001, max_value=1e6))
 def test_a_wait_ends_before_the_call_is_given_up_and_that_before_the_deadline(left: float) -> None:
     context = called(left)
-    assert 0 < deadlines.wait_seconds(context) < deadlines.call_seconds(context) < left
+    seconds, more_seconds = deadlines.call_seconds(context)
+    assert more_seconds > 0
+    assert 0 < deadlines.wait_seconds(context) < seconds < seconds + more_seconds < left
 
 
 @pytest.mark.parametrize("left", [0.0, -1.0])
 def test_without_time_there_is_no_wait(left: float) -> None:
-    assert deadlines.wait_seconds(called(left)) == deadlines.call_seconds(called(left)) == 0
+    assert deadlines.wait_seconds(called(left)) == 0
+    assert deadlines.call_seconds(called(left)) == (0, 0)
 
 
 def test_without_a_deadline_a_wait_ends_before_the_call_is_given_up_too() -> None:
     context = called(None)
-    assert 0 < deadlines.wait_seconds(context) < deadlines.call_seconds(context)
+    assert 0 < deadlines.wait_seconds(context) < deadlines.call_seconds(context)[0]
 
 
 def test_the_end_of_a_wait_is_a_moment() -> None:
     before = monotonic()
     assert before <= deadlines.wait_until(called(1.0)) - deadlines.wait_seconds(called(1.0)) <= monotonic()
+
+
+async def waits(request: None, context: deadlines.Context) -> str:
+    """A verb whose effect does not come."""
+    try:
+        async with asyncio.timeout(deadlines.wait_seconds(context)):
+            await asyncio.Event().wait()
+    except TimeoutError:
+        return "still pending"
+    raise AssertionError("nobody sets the event")
+
+
+async def hangs(request: None, context: deadlines.Context) -> str:
+    """A call of a database that says nothing."""
+    await asyncio.Event().wait()
+    raise AssertionError("nobody sets the event")
+
+
+async def answer_of(behaviour: Callable[..., Awaitable[str]]) -> str:
+    """What a call is answered if the loop is blocked until both its wait and its own time are over."""
+    call: asyncio.Future[str] = asyncio.ensure_future(guarding._timely(behaviour)(None, called(0.1)))
+    await asyncio.sleep(0)  # its first step, in which its timers are set
+    time.sleep(0.2)  # noqa: ASYNC251  (that is the point)
+    return await call
+
+
+async def test_a_wait_says_that_it_is_over_also_when_the_loop_is_late_at_the_deadline() -> None:
+    assert await answer_of(waits) == "still pending"
+
+
+async def test_a_call_that_hangs_is_given_up_also_when_the_loop_is_late_at_the_deadline() -> None:
+    with pytest.raises(DatabaseSilent):
+        await answer_of(hangs)

@@ -19,6 +19,9 @@ _WAIT_MARGIN_SECONDS = 0.05
 _WAIT_SHARE = 0.5
 _CALL_MARGIN_SECONDS = 0.02
 _CALL_SHARE = 0.75
+# What is kept back of a call's time: for a wait that ends only when the call does, as the event loop was late.
+_LAST_SECONDS = 0.01
+_LAST_SHARE = 0.125
 
 
 def wait_seconds(context: Context) -> float:
@@ -32,7 +35,9 @@ def wait_until(context: Context) -> float:
     return monotonic() + wait_seconds(context)
 
 
-def call_seconds(context: Context) -> float:
-    """Return how long a call may take from now on."""
+def call_seconds(context: Context) -> tuple[float, float]:
+    """Return how long a call may take from now on, and how much longer if a wait has ended only by then."""
     left: float | None = context.time_remaining()
-    return DEFAULT_CALL_SECONDS if left is None else max(left - _CALL_MARGIN_SECONDS, left * _CALL_SHARE, 0.0)
+    whole = DEFAULT_CALL_SECONDS if left is None else max(left - _CALL_MARGIN_SECONDS, left * _CALL_SHARE, 0.0)
+    last = min(_LAST_SECONDS, whole * _LAST_SHARE)
+    return whole - last, last

@@ -94,16 +94,26 @@ def _timely(behaviour: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(behaviour)
     async def call(request: Any, context: Context) -> Any:
-        timer = asyncio.timeout(call_seconds(context))
+        seconds, more_seconds = call_seconds(context)
+        timer = asyncio.timeout(None)
         try:
             async with timer:
-                return await behaviour(request, context)
+                warning = asyncio.get_running_loop().call_later(seconds, _end_after, timer, more_seconds)
+                try:
+                    return await behaviour(request, context)
+                finally:
+                    warning.cancel()
         except TimeoutError as error:
             if not timer.expired():
                 raise
             raise DatabaseSilent from error
 
     return call
+
+
+def _end_after(timer: asyncio.Timeout, seconds: float) -> None:
+    """Not at once: when the loop is late, a wait within the call ends in this same turn of it, and is to say so."""
+    timer.reschedule(asyncio.get_running_loop().time() + seconds)
 
 
 def _guarded(behaviour: Callable[..., Any], take: Callable[[Any], Any]) -> Callable[..., Any]:
