@@ -128,7 +128,13 @@ class ScriptedTasks(TaskServiceServicer):
         self, request: service.ListTaskCheckpointsRequest, context: Context
     ) -> service.ListTaskCheckpointsResponse:
         self._task(request, context)
-        return service.ListTaskCheckpointsResponse(checkpoints=self._script.checkpoints)
+        kept = self._script.checkpoints
+        if request.number:
+            return service.ListTaskCheckpointsResponse(
+                checkpoints=[each for each in kept if each.number == request.number]
+            )
+        without_data = [TaskCheckpoint(number=each.number, attempt=each.attempt) for each in kept[1:]]
+        return service.ListTaskCheckpointsResponse(checkpoints=[*kept[:1], *without_data])
 
     def WatchTasks(self, request: service.WatchTasksRequest, context: Context) -> Iterator[service.WatchTasksResponse]:
         """Plays the events; then it waits, as a watch never ends by itself."""

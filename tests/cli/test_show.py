@@ -174,6 +174,16 @@ def test_checkpoints_are_told_with_their_data(cli: CommandLine, script: Script) 
     assert json.loads(cli.output("task", "checkpoints", "1", "-o", "json"))[0]["data"] == {"row": 7}
 
 
+def test_checkpoints_are_told_with_their_data_also_if_the_list_has_it_not(cli: CommandLine, script: Script) -> None:
+    script.add(Task(id=1))
+    script.checkpoints = [
+        TaskCheckpoint(number=number, attempt=1, data=to_struct({"row": number}), created_at=PAST) for number in (3, 2)
+    ]
+    _, newest, oldest = cli.output("task", "checkpoints", "1").splitlines()
+    assert newest.endswith('{"row": 3}')
+    assert oldest.endswith('{"row": 2}')
+
+
 def test_units_are_listed_and_shown(cli: CommandLine, script: Script) -> None:
     script.units["u1"] = ExecutionUnit(
         id="u1",

@@ -11,8 +11,8 @@ from client.conftest import AT_ONCE, PATIENCE_SECONDS, because, trailing_metadat
 
 from taskplane.client import InvalidArgumentError, NotFoundError, NotJsonError, UnavailableError, task_filter
 from taskplane.client.aio import AsyncClient
-from taskplane.client.aio.coalescing import MAX_TASKS
-from taskplane.v1.task_pb2 import Task, TaskTransition
+from taskplane.client.aio.coalescing import MAX_BYTES, MAX_TASKS
+from taskplane.v1.task_pb2 import Task, TaskCheckpoint, TaskTransition
 from taskplane.v1.task_service_pb2 import (
     BATCH_VERB_CANCEL,
     BatchControlResult,
@@ -24,6 +24,8 @@ from taskplane.v1.task_service_pb2 import (
     CreateTaskResponse,
     GetTaskRequest,
     GetTaskResponse,
+    ListTaskCheckpointsRequest,
+    ListTaskCheckpointsResponse,
     ListTasksRequest,
     ListTasksResponse,
     ListTaskTransitionsRequest,
@@ -90,6 +92,11 @@ class Script(TaskServiceServicer):
         self, request: ListTaskTransitionsRequest, context: Context
     ) -> ListTaskTransitionsResponse:
         return ListTaskTransitionsResponse(transitions=[TaskTransition(revision=1), TaskTransition(revision=2)])
+
+    async def ListTaskCheckpoints(
+        self, request: ListTaskCheckpointsRequest, context: Context
+    ) -> ListTaskCheckpointsResponse:
+        return ListTaskCheckpointsResponse(checkpoints=[TaskCheckpoint(number=request.number or 9)])
 
     async def WatchTasks(self, request: WatchTasksRequest, context: Context) -> AsyncIterator[WatchTasksResponse]:
         is_resumed = request.HasField("after_revision")
@@ -172,6 +179,11 @@ async def test_pages_follow_each_other(client: AsyncClient) -> None:
     assert [each.revision async for each in client.list_task_transitions(7)] == [1, 2]
 
 
+async def test_one_checkpoint_is_asked_for_by_its_number(client: AsyncClient) -> None:
+    assert [each.number for each in await client.list_task_checkpoints(7)] == [9]
+    assert [each.number for each in await client.list_task_checkpoints(7, number=2)] == [2]
+
+
 async def test_errors_are_those_of_the_sync_client(client: AsyncClient) -> None:
     assert (await client.get_task(7)).id == 7
     with pytest.raises(NotFoundError, match="TASK_NOT_FOUND"):
@@ -249,6 +261,14 @@ async def test_large_tasks_fit_into_messages(gathering: AsyncClient, script: Scr
     config: dict[str, object] = {"text": "x" * 900_000}
     await asyncio.gather(*(gathering.create_task("T", str(number), config) for number in range(5)))
     assert [len(batch.tasks) for batch in script.batches] == [2, 2, 1]
+
+
+async def test_a_task_that_is_larger_than_a_batch_is_not_sent_as_one(gathering: AsyncClient, script: Script) -> None:
+    config: dict[str, object] = {"text": "x" * (MAX_BYTES + 1)}
+    asked = [gathering.create_task("T", name, config, actor="me") for name in "ab"]
+    assert [task.task_name for task in await asyncio.gather(*asked)] == ["a", "b"]
+    assert [(create.task.task_name, create.context.actor) for create in script.creates] == [("a", "me"), ("b", "me")]
+    assert script.batches == []
 
 
 async def test_a_bad_task_fails_alone(gathering: AsyncClient, script: Script) -> None:

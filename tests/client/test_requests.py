@@ -155,6 +155,14 @@ def test_checkpoints_come_as_a_list(client: Client, server: FakeServer) -> None:
     assert [checkpoint.number for checkpoint in listing.result(20)] == [2, 1]
 
 
+def test_one_checkpoint_is_asked_for_by_its_number(client: Client, server: FakeServer) -> None:
+    listing = in_background(client.list_task_checkpoints, 7, number=2)
+    call = server.take("ListTaskCheckpoints")
+    call.answer(ListTaskCheckpointsResponse(checkpoints=[TaskCheckpoint(number=2)]))
+    assert [checkpoint.number for checkpoint in listing.result(20)] == [2]
+    assert (call.request.task_id, call.request.number) == (7, 2)
+
+
 def test_operators_get_units_and_figures(client: Client, server: FakeServer) -> None:
     getting = in_background(client.get_unit, "u1")
     server.take("GetUnit").answer(GetUnitResponse(unit=ExecutionUnit(id="u1")))

@@ -174,6 +174,12 @@ async def test_a_list_names_a_bad_token_beside_what_else_is_bad(wire: Wire) -> N
         assert_names(await refusal_of(call), "task_id", *bad)
 
 
+@pytest.mark.parametrize("number", [-1, 2**62 + 1])
+async def test_a_bad_number_of_a_checkpoint_is_refused(number: int, wire: Wire) -> None:
+    call = wire.tasks.ListTaskCheckpoints(pb.ListTaskCheckpointsRequest(number=number))
+    assert_names(await refusal_of(call), "task_id", "number")
+
+
 @pytest.mark.parametrize(("case", "changes", "field"), **names(BAD_WATCHES))
 async def test_a_bad_watch_is_refused(case: str, changes: dict[str, Any], field: str, wire: Wire) -> None:
     call = wire.tasks.WatchTasks(pb.WatchTasksRequest(**changes))

@@ -78,6 +78,18 @@ async def test_a_batch_is_stored_in_its_order(wire: Wire) -> None:
     assert await wire.get(tasks[500].id) == tasks[500]
 
 
+async def test_the_answer_to_a_large_batch_leaves_out_what_the_caller_has_sent(wire: Wire) -> None:
+    asked = spec(config=struct({"text": "x" * 900_000}), labels={"team": "data"}, unit_labels={"gpu": "yes"})
+    response = await wire.tasks.BatchCreateTasks(pb.BatchCreateTasksRequest(tasks=[asked] * 5))
+    assert response.ByteSize() < 4 * 1024 * 1024
+    assert len(response.tasks) == 5
+    for task in response.tasks:
+        assert not {"config", "labels", "unit_labels"} & {field.name for field, _ in task.ListFields()}
+        stored = await wire.get(task.id)
+        assert (stored.config, stored.labels, stored.unit_labels) == (asked.config, asked.labels, asked.unit_labels)
+        assert (stored.task_name, stored.revision) == (task.task_name, task.revision)
+
+
 async def test_the_largest_config_passes(wire: Wire) -> None:
     config = struct({"text": "x" * (1024 * 1024 - len('{"text":""}'))})
     task = await create(wire, config=config)

@@ -4,11 +4,12 @@ import grpc
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from rpc.conftest import Connect
-from rpc.raw_unit import RawUnit, struct
+from rpc.raw_unit import RawUnit, checkpoint, struct
 from rpc.refusals import refusal_of
 from rpc.server import Wire
 from rpc.tasks import create, paused, running, spec, task_in
 
+from taskplane.server.rpc import fitting
 from taskplane.v1 import operations_service_pb2 as operations_pb
 from taskplane.v1 import task_pb2
 from taskplane.v1 import task_service_pb2 as pb
@@ -202,3 +203,73 @@ async def test_a_page_of_large_tasks_ends_early_and_the_next_goes_on(wire: Wire)
         pages += 1
     assert found == ids
     assert pages == 2
+
+
+async def test_a_page_of_long_transitions_ends_early_and_the_next_goes_on(
+    wire: Wire, unit: RawUnit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pause = await paused(wire, unit)
+    whole = await wire.history(pause.task_id)
+    monkeypatch.setattr(fitting, "FULL_BYTES", whole[0].ByteSize() + whole[1].ByteSize())
+    request = pb.ListTaskTransitionsRequest(task_id=pause.task_id)
+    first = await wire.tasks.ListTaskTransitions(request)
+    request.page_token = first.next_page_token
+    last = await wire.tasks.ListTaskTransitions(request)
+    assert [list(first.transitions), list(last.transitions)] == [whole[:2], whole[2:]]
+    assert not last.next_page_token
+
+
+async def test_a_page_of_long_commands_ends_early_and_the_next_goes_on(
+    wire: Wire, unit: RawUnit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pause = await paused(wire, unit)
+    await wire.tasks.ResumeTask(pb.ResumeTaskRequest(task_id=pause.task_id))
+    await wire.tasks.CancelTask(pb.CancelTaskRequest(task_id=pause.task_id, no_wait=True))
+    request = pb.ListTaskCommandsRequest(task_id=pause.task_id)
+    whole = list((await wire.tasks.ListTaskCommands(request)).commands)
+    monkeypatch.setattr(fitting, "FULL_BYTES", 1)
+    found: list[pb.TaskCommand] = []
+    while not found or request.page_token:
+        page = await wire.tasks.ListTaskCommands(request)
+        found += page.commands
+        request.page_token = page.next_page_token
+        assert len(page.commands) == 1
+    assert found == whole
+    assert len(whole) == 3
+
+
+async def test_of_large_checkpoints_the_newest_have_their_data_and_each_can_be_had_with_it(
+    wire: Wire, unit: RawUnit
+) -> None:
+    start = await running(wire, unit)
+    for number in range(1, 6):
+        await unit.report(start, checkpoint=checkpoint(number, text="x" * 900_000))
+    await unit.all_acknowledged()
+    request = pb.ListTaskCheckpointsRequest(task_id=start.task_id)
+    response = await wire.tasks.ListTaskCheckpoints(request)
+    assert response.ByteSize() < 4 * 1024 * 1024
+    assert [(each.number, each.HasField("data")) for each in response.checkpoints] == [
+        (5, True),
+        (4, True),
+        (3, True),
+        (2, False),
+        (1, False),
+    ]
+    request.number = 1
+    (oldest,) = (await wire.tasks.ListTaskCheckpoints(request)).checkpoints
+    assert (oldest.number, oldest.data) == (1, struct({"text": "x" * 900_000}))
+    request.number = 6
+    assert not (await wire.tasks.ListTaskCheckpoints(request)).checkpoints
+
+
+async def test_a_checkpoint_that_is_too_large_for_a_list_can_be_had_alone(
+    wire: Wire, unit: RawUnit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fitting, "FULL_BYTES", 1)
+    pause = await paused(wire, unit)
+    request = pb.ListTaskCheckpointsRequest(task_id=pause.task_id)
+    (listed,) = (await wire.tasks.ListTaskCheckpoints(request)).checkpoints
+    assert (listed.number, listed.HasField("data")) == (1, False)
+    request.number = 1
+    (alone,) = (await wire.tasks.ListTaskCheckpoints(request)).checkpoints
+    assert alone.data["row"] == 10

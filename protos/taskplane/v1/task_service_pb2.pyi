@@ -350,7 +350,9 @@ class BatchCreateTasksResponse(message.Message):
     TASKS_FIELD_NUMBER: builtins.int
     @builtins.property
     def tasks(self) -> containers.RepeatedCompositeFieldContainer[task_pb2.Task]:
-        """The tasks as they were stored, in the order of the request."""
+        """The tasks as they were stored, in the order of the request. If that is more than about 3 MiB, all come without
+        `config`, `labels` and `unit_labels`.
+        """
 
     def __init__(
         self,
@@ -1295,7 +1297,7 @@ class ListTaskTransitionsResponse(message.Message):
     """Gives the next page. Empty: this is the last one."""
     @builtins.property
     def transitions(self) -> containers.RepeatedCompositeFieldContainer[task_pb2.TaskTransition]:
-        """The page, oldest first."""
+        """The page, oldest first. May end early, after about 3 MiB."""
 
     def __init__(
         self,
@@ -1316,16 +1318,20 @@ class ListTaskCheckpointsRequest(message.Message):
     DESCRIPTOR: descriptor.Descriptor
 
     TASK_ID_FIELD_NUMBER: builtins.int
+    NUMBER_FIELD_NUMBER: builtins.int
     task_id: builtins.int
     """The task."""
+    number: builtins.int
+    """Only this one, up to 2^62, with its data however large; none if it is not kept. 0: all that are kept."""
     def __init__(
         self,
         *,
         task_id: builtins.int = ...,
+        number: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["task_id", b"task_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["number", b"number", "task_id", b"task_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1338,7 +1344,9 @@ class ListTaskCheckpointsResponse(message.Message):
     CHECKPOINTS_FIELD_NUMBER: builtins.int
     @builtins.property
     def checkpoints(self) -> containers.RepeatedCompositeFieldContainer[task_pb2.TaskCheckpoint]:
-        """Those that are kept, newest first."""
+        """Those that are kept, newest first. The newest have their data, as far as about 3 MiB goes; the others come without,
+        and each can be had by its `number`.
+        """
 
     def __init__(
         self,
@@ -1457,7 +1465,7 @@ class ListTaskCommandsResponse(message.Message):
     """Gives the next page. Empty: this is the last one."""
     @builtins.property
     def commands(self) -> containers.RepeatedCompositeFieldContainer[TaskCommand]:
-        """The page, newest first."""
+        """The page, newest first. May end early, after about 3 MiB."""
 
     def __init__(
         self,

@@ -267,7 +267,7 @@ class TaskServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListTaskCheckpoints(self, request, context):
-        """Lists the checkpoints that are kept of a task, newest first, with their data.
+        """Lists the checkpoints that are kept of a task, newest first, with the data of as many as fit.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -104,7 +104,7 @@ class TaskServiceStub:
     ListTaskTransitions: grpc.UnaryUnaryMultiCallable[task_service_pb2.ListTaskTransitionsRequest, task_service_pb2.ListTaskTransitionsResponse]
     """Lists a task's history, oldest first."""
     ListTaskCheckpoints: grpc.UnaryUnaryMultiCallable[task_service_pb2.ListTaskCheckpointsRequest, task_service_pb2.ListTaskCheckpointsResponse]
-    """Lists the checkpoints that are kept of a task, newest first, with their data."""
+    """Lists the checkpoints that are kept of a task, newest first, with the data of as many as fit."""
     ListTaskCommands: grpc.UnaryUnaryMultiCallable[task_service_pb2.ListTaskCommandsRequest, task_service_pb2.ListTaskCommandsResponse]
     """Lists the pause, resume and cancel commands that were given to a task, newest first."""
 
@@ -184,7 +184,7 @@ class TaskServiceAsyncStub(TaskServiceStub):
     ListTaskTransitions: aio.UnaryUnaryMultiCallable[task_service_pb2.ListTaskTransitionsRequest, task_service_pb2.ListTaskTransitionsResponse]  # type: ignore[assignment]
     """Lists a task's history, oldest first."""
     ListTaskCheckpoints: aio.UnaryUnaryMultiCallable[task_service_pb2.ListTaskCheckpointsRequest, task_service_pb2.ListTaskCheckpointsResponse]  # type: ignore[assignment]
-    """Lists the checkpoints that are kept of a task, newest first, with their data."""
+    """Lists the checkpoints that are kept of a task, newest first, with the data of as many as fit."""
     ListTaskCommands: aio.UnaryUnaryMultiCallable[task_service_pb2.ListTaskCommandsRequest, task_service_pb2.ListTaskCommandsResponse]  # type: ignore[assignment]
     """Lists the pause, resume and cancel commands that were given to a task, newest first."""
 
@@ -351,7 +351,7 @@ class TaskServiceServicer(metaclass=abc_1.ABCMeta):
         request: task_service_pb2.ListTaskCheckpointsRequest,
         context: _ServicerContext,
     ) -> typing.Union[task_service_pb2.ListTaskCheckpointsResponse, abc.Awaitable[task_service_pb2.ListTaskCheckpointsResponse]]:
-        """Lists the checkpoints that are kept of a task, newest first, with their data."""
+        """Lists the checkpoints that are kept of a task, newest first, with the data of as many as fit."""
 
     @abc_1.abstractmethod
     def ListTaskCommands(

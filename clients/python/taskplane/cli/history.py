@@ -6,6 +6,8 @@ from taskplane.cli.document import print_array
 from taskplane.cli.options import TaskId
 from taskplane.cli.settings import Output, Settings, takes_settings
 from taskplane.cli.tables import checkpoint_table, history_table, show
+from taskplane.client import Client
+from taskplane.v1.task_pb2 import TaskCheckpoint
 
 
 def add_to(app: typer.Typer) -> None:
@@ -27,8 +29,16 @@ def history(settings: Settings, task_id: TaskId) -> None:
 def checkpoints(settings: Settings, task_id: TaskId) -> None:
     """Show the checkpoints that are kept of a task, newest first."""
     with settings.connect() as client:
-        kept = client.list_task_checkpoints(task_id)
+        kept = [_with_data(client, task_id, each) for each in client.list_task_checkpoints(task_id)]
     if settings.output is Output.JSON:
         print_array(kept)
     else:
         show(checkpoint_table(kept))
+
+
+def _with_data(client: Client, task_id: int, checkpoint: TaskCheckpoint) -> TaskCheckpoint:
+    """A list has the data of the newest ones only, if they are large."""
+    if checkpoint.HasField("data"):
+        return checkpoint
+    # It may be gone by now.
+    return next(iter(client.list_task_checkpoints(task_id, number=checkpoint.number)), checkpoint)

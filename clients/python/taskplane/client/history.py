@@ -44,9 +44,14 @@ class HistoryCalls(Calls):
         request = ListTaskTransitionsRequest(task_id=task_id, page_size=page_size, page_token=page_token)
         return self._call(self._tasks.ListTaskTransitions, request, timeout)
 
-    def list_task_checkpoints(self, task_id: int, *, timeout: float | None = None) -> list[TaskCheckpoint]:
-        """The checkpoints that are kept, newest first, with their data."""
-        request = ListTaskCheckpointsRequest(task_id=task_id)
+    def list_task_checkpoints(
+        self, task_id: int, *, number: int = 0, timeout: float | None = None
+    ) -> list[TaskCheckpoint]:
+        """The checkpoints that are kept, newest first, or only the one of that number.
+
+        If they are large, only the newest come with their data; another's is had by its number.
+        """
+        request = ListTaskCheckpointsRequest(task_id=task_id, number=number)
         return list(self._call(self._tasks.ListTaskCheckpoints, request, timeout).checkpoints)
 
     def list_task_commands(

@@ -61,7 +61,10 @@ class TaskCalls(Calls):
         timeout: float | None = None,
         **context: Unpack[ContextOptions],
     ) -> list[Task]:
-        """Creates up to 1000 tasks (see `task_spec`), all or none, and returns them in the same order."""
+        """Creates up to 1000 tasks (see `task_spec`), all or none, and returns them in the same order.
+
+        They come without config and labels if they are over about 3 MiB together.
+        """
         request = BatchCreateTasksRequest(tasks=tasks, context=request_context(**context))
         return list(self._call(self._tasks.BatchCreateTasks, request, timeout).tasks)
 

@@ -1,6 +1,6 @@
 """The gRPC face of TaskService."""
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from functools import partial
 from typing import Any, TypeVar
@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 from taskplane.server.core.verbs import Ask
 from taskplane.server.rpc import task_requests as read
 from taskplane.server.rpc.deadlines import wait_until
+from taskplane.server.rpc.fitting import as_many_as_fit, created_batch, fitting_checkpoints
 from taskplane.server.rpc.messages import (
     batch_result_message,
     checkpoint_message,
@@ -28,13 +29,10 @@ from taskplane.server.store.reading import COUNT_CAP
 from taskplane.server.tasks.answers import Answers
 from taskplane.server.tasks.requests import Request
 from taskplane.server.tasks.state_manager import AlreadyAnswered
-from taskplane.v1 import task_pb2
 from taskplane.v1 import task_service_pb2 as pb
 from taskplane.v1 import task_service_pb2_grpc as pb_grpc
 
 Context = grpc.aio.ServicerContext[Any, Any]
-# A page ends early here: gRPC's receivers take 4 MiB if they are not told otherwise.
-FULL_PAGE_BYTES = 3 * 1024 * 1024
 
 _Response = TypeVar("_Response", bound=Message)
 _Verb = Callable[[int, Ask, Request | None, float | None], Awaitable[TaskView]]
@@ -68,8 +66,7 @@ class TaskServicer(pb_grpc.TaskServiceServicer):
         check.done()
 
         async def create(key: Request | None) -> pb.BatchCreateTasksResponse:
-            views = await self._tasks.create(specs, ask, key)
-            return pb.BatchCreateTasksResponse(tasks=[task_message(view) for view in views])
+            return created_batch(await self._tasks.create(specs, ask, key))
 
         return await self._once(request, create, pb.BatchCreateTasksResponse)
 
@@ -80,7 +77,7 @@ class TaskServicer(pb_grpc.TaskServiceServicer):
     async def ListTasks(self, request: pb.ListTasksRequest, context: Context) -> pb.ListTasksResponse:
         query = read.query(request)
         page = await self._tasks.list(query)
-        tasks = _as_many_as_fit(task_message(view) for view in page.tasks)
+        tasks = as_many_as_fit(task_message(view) for view in page.tasks)
         return pb.ListTasksResponse(
             tasks=tasks,
             next_page_token=page.next_token if len(tasks) == len(page.tasks) else query.token_after(tasks[-1].id),
@@ -132,15 +129,23 @@ class TaskServicer(pb_grpc.TaskServiceServicer):
         self, request: pb.ListTaskTransitionsRequest, context: Context
     ) -> pb.ListTaskTransitionsResponse:
         page = await self._tasks.transitions(*_page(request))
+        transitions = as_many_as_fit(transition_message(each) for each in page.items)
         return pb.ListTaskTransitionsResponse(
-            transitions=[transition_message(each) for each in page.items], next_page_token=page.next_token
+            transitions=transitions, next_page_token=page.token_after(len(transitions))
         )
 
     async def ListTaskCheckpoints(
         self, request: pb.ListTaskCheckpointsRequest, context: Context
     ) -> pb.ListTaskCheckpointsResponse:
-        found = await self._tasks.checkpoints(_task_id(request))
-        return pb.ListTaskCheckpointsResponse(checkpoints=[checkpoint_message(each, with_data=True) for each in found])
+        check = Checker()
+        task_id, number = check.task_id("task_id", request.task_id), _checkpoint_number(check, "number", request.number)
+        check.done()
+        found = await self._tasks.checkpoints(task_id, number)
+        if number:
+            checkpoints = [checkpoint_message(each, with_data=True) for each in found]
+        else:
+            checkpoints = fitting_checkpoints(found)
+        return pb.ListTaskCheckpointsResponse(checkpoints=checkpoints)
 
     async def UpdateTask(self, request: pb.UpdateTaskRequest, context: Context) -> pb.UpdateTaskResponse:
         check = Checker()
@@ -172,9 +177,8 @@ class TaskServicer(pb_grpc.TaskServiceServicer):
         self, request: pb.ListTaskCommandsRequest, context: Context
     ) -> pb.ListTaskCommandsResponse:
         page = await self._tasks.commands(*_page(request))
-        return pb.ListTaskCommandsResponse(
-            commands=[command_message(each) for each in page.items], next_page_token=page.next_token
-        )
+        commands = as_many_as_fit(command_message(each) for each in page.items)
+        return pb.ListTaskCommandsResponse(commands=commands, next_page_token=page.token_after(len(commands)))
 
     async def _verb(
         self,
@@ -229,18 +233,6 @@ def add_to_server(servicer: TaskServicer, server: Any) -> None:
     server.add_registered_method_handlers(service, {"WatchTasks": watch})
 
 
-def _as_many_as_fit(messages: Iterable[task_pb2.Task]) -> list[task_pb2.Task]:
-    """Return so many, one at least, as a client takes in one message if it was told nothing else."""
-    fitting: list[task_pb2.Task] = []
-    size = 0
-    for message in messages:
-        size += message.ByteSize()
-        if fitting and size > FULL_PAGE_BYTES:
-            break
-        fitting.append(message)
-    return fitting
-
-
 def _page(request: pb.ListTaskTransitionsRequest | pb.ListTaskCommandsRequest) -> tuple[int, int, str]:
     check = Checker()
     task_id = check.task_id("task_id", request.task_id)
@@ -250,7 +242,7 @@ def _page(request: pb.ListTaskTransitionsRequest | pb.ListTaskCommandsRequest) -
     return task_id, page_size, token
 
 
-def _task_id(request: pb.GetTaskRequest | pb.ListTaskCheckpointsRequest) -> int:
+def _task_id(request: pb.GetTaskRequest) -> int:
     check = Checker()
     task_id = check.task_id("task_id", request.task_id)
     check.done()

@@ -4,7 +4,7 @@ import base64
 import binascii
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Generic, TypeVar
 
@@ -21,10 +21,23 @@ _MAX_TOKEN = 5000
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """Rows, and the token of the next page; empty on the last."""
+    """Rows, and what makes the tokens of the pages after them: `key_after` gives the key behind so many rows."""
 
     items: Sequence[T]
-    next_token: str
+    is_last: bool
+    fingerprint: str
+    key_after: Callable[[int], int]
+
+    @property
+    def next_token(self) -> str:
+        """The token of the next page; empty on the last."""
+        return self.token_after(len(self.items))
+
+    def token_after(self, count: int) -> str:
+        """Return the token of the next page if this one ends after so many rows; empty if no more are left."""
+        if self.is_last and count == len(self.items):
+            return ""
+        return page_token(self.fingerprint, self.key_after(count))
 
 
 @dataclass(frozen=True, slots=True)

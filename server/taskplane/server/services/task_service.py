@@ -122,8 +122,8 @@ class TaskService:
         after = read_page_token(token, fingerprint) or 0
         await self._existing(task_id)
         found = await self._store.list_transitions(task_id, after_revision=after, limit=page_size + 1)
-        more = len(found) > page_size
-        return Page(found[:page_size], page_token(fingerprint, found[page_size - 1].revision) if more else "")
+        is_last = len(found) <= page_size
+        return Page(found[:page_size], is_last, fingerprint, lambda count: found[count - 1].revision)
 
     async def commands(self, task_id: int, page_size: int, token: str) -> Page[LedgerEntry]:
         """Return a page of a task's commands, newest first. Raises TaskNotFound."""
@@ -132,11 +132,14 @@ class TaskService:
         task = self._live.overlay(await self._existing(task_id))
         found = await self._store.list_commands(task_id, skip=skip, limit=page_size + 1)
         items = [_with_acceptance(entry, task) for entry in found[:page_size]]
-        return Page(items, page_token(fingerprint, skip + page_size) if len(found) > page_size else "")
+        return Page(items, len(found) <= page_size, fingerprint, lambda count: skip + count)
 
-    async def checkpoints(self, task_id: int) -> Sequence[Checkpoint]:
-        """Return the checkpoints that are kept of a task, newest first. Raises TaskNotFound."""
+    async def checkpoints(self, task_id: int, number: int = 0) -> Sequence[Checkpoint]:
+        """Return the checkpoints that are kept of a task, newest first, or the one of a number. Raises TaskNotFound."""
         await self._existing(task_id)
+        if number:
+            one = await self._store.get_checkpoint(task_id, number)
+            return [one] if one else []
         return await self._store.list_checkpoints(task_id)
 
     def view(self, task: Task) -> TaskView:

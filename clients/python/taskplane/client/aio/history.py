@@ -47,9 +47,14 @@ class AsyncHistoryCalls(AsyncCalls):
         request = ListTaskTransitionsRequest(task_id=task_id, page_size=page_size, page_token=page_token)
         return await self._call(self._tasks.ListTaskTransitions, request, timeout)
 
-    async def list_task_checkpoints(self, task_id: int, *, timeout: float | None = None) -> list[TaskCheckpoint]:
-        """The checkpoints that are kept, newest first, with their data."""
-        request = ListTaskCheckpointsRequest(task_id=task_id)
+    async def list_task_checkpoints(
+        self, task_id: int, *, number: int = 0, timeout: float | None = None
+    ) -> list[TaskCheckpoint]:
+        """The checkpoints that are kept, newest first, or only the one of that number.
+
+        If they are large, only the newest come with their data; another's is had by its number.
+        """
+        request = ListTaskCheckpointsRequest(task_id=task_id, number=number)
         return list((await self._call(self._tasks.ListTaskCheckpoints, request, timeout)).checkpoints)
 
     async def list_task_commands(

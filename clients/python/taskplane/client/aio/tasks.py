@@ -7,7 +7,7 @@ import grpc
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from taskplane.client.aio.calls import AsyncCalls, all_pages
-from taskplane.client.aio.coalescing import Asker, Coalescer
+from taskplane.client.aio.coalescing import MAX_BYTES, Asker, Coalescer
 from taskplane.client.messages import (
     ContextOptions,
     FilterOptions,
@@ -66,7 +66,10 @@ class AsyncTaskCalls(AsyncCalls):
     async def batch_create_tasks(
         self, tasks: Iterable[TaskSpec], *, timeout: float | None = None, **context: Unpack[ContextOptions]
     ) -> list[Task]:
-        """Creates up to 1000 tasks (see `task_spec`), all or none, and returns them in the same order."""
+        """Creates up to 1000 tasks (see `task_spec`), all or none, and returns them in the same order.
+
+        They come without config and labels if they are over about 3 MiB together.
+        """
         request = BatchCreateTasksRequest(tasks=tasks, context=request_context(**context))
         return list((await self._call(self._tasks.BatchCreateTasks, request, timeout)).tasks)
 
@@ -125,6 +128,10 @@ class AsyncTaskCalls(AsyncCalls):
         return await self._call(self._tasks.ListTasks, request, timeout)
 
     async def _create_gathered(self, specs: Sequence[TaskSpec], asker: Asker) -> list[Task]:
+        if specs[0].ByteSize() > MAX_BYTES:
+            # It is alone. In the answer to a batch it would come without its config.
+            request = CreateTaskRequest(task=specs[0], context=request_context(actor=asker.actor, reason=asker.reason))
+            return [(await self._call(self._tasks.CreateTask, request, None)).task]
         return await self.batch_create_tasks(specs, actor=asker.actor, reason=asker.reason)
 
     async def _finish_creates(self) -> None:
