@@ -449,7 +449,9 @@ class TaskFilter(message.Message):
     max_priority: builtins.int
     """With at most this priority."""
     name_contains: builtins.str
-    """With this text in the name; case does not matter."""
+    """With this text in the name; case does not matter, on SQLite that of ASCII letters. On MySQL and MariaDB accents do
+    not matter either.
+    """
     @builtins.property
     def statuses(self) -> containers.RepeatedScalarFieldContainer[task_pb2.TaskStatus.ValueType]:
         """In one of these statuses."""
@@ -1361,7 +1363,9 @@ class ListTaskCheckpointsResponse(message.Message):
 
 @typing.final
 class TaskCommand(message.Message):
-    """An entry of the ledger of commands."""
+    """An entry of the ledger of commands. A RESUME is carried out by the dispatch of the next attempt, which sends the unit a
+    command of another id, "start-" with the task and the attempt, as in start-17-3.
+    """
 
     DESCRIPTOR: descriptor.Descriptor
 
@@ -1377,15 +1381,15 @@ class TaskCommand(message.Message):
     SETTLED_AT_FIELD_NUMBER: builtins.int
     MESSAGE_FIELD_NUMBER: builtins.int
     command_id: builtins.str
-    """Id of the command in the unit's stream; up to 64 characters."""
+    """Id of the command; up to 64 characters. PAUSE and CANCEL have it in the unit's stream too, RESUME only here."""
     task_id: builtins.int
     """The task."""
     attempt: builtins.int
-    """The attempt that it was for."""
+    """The attempt that it was for; of RESUME, the one that it was to begin."""
     verb: task_pb2.CommandVerb.ValueType
     """PAUSE, RESUME or CANCEL."""
     state: CommandState.ValueType
-    """How far it came."""
+    """How far it came. RESUME is applied when the task is dispatched, whether or not the unit accepts that."""
     actor: builtins.str
     """Who asked for it."""
     reason: builtins.str
@@ -1398,7 +1402,7 @@ class TaskCommand(message.Message):
 
     @builtins.property
     def accepted_at(self) -> timestamp_pb2.Timestamp:
-        """When the unit accepted it."""
+        """When the unit accepted it. Always unset for RESUME."""
 
     @builtins.property
     def settled_at(self) -> timestamp_pb2.Timestamp:

@@ -175,7 +175,13 @@ class TaskListQuery(Schema):
     status: StatusName | None = None
     task_type: TaskType | None = None
     unit_id: Annotated[UnitId | None, Field(description="Assigned to this unit, or last run by it.")] = None
-    q: Annotated[Name | None, Field(description="With this text in the name; case does not matter.")] = None
+    q: Annotated[
+        Name | None,
+        Field(
+            description="With this text in the name; case does not matter, on SQLite that of ASCII letters. "
+            "On MySQL and MariaDB accents do not matter either."
+        ),
+    ] = None
     page: Annotated[
         Annotated[int, Field(ge=1, le=MAX_NUMBERED_ROWS), Digits] | None,
         Field(description="From 1, up to row 10,000; deeper pages are had by pageToken."),
