@@ -18,6 +18,7 @@ from taskplane.v1 import operations_service_pb2 as operations_pb
 
 AVAILABLE = execution_unit_pb2.EXECUTION_UNIT_STATUS_AVAILABLE
 OFFLINE = execution_unit_pb2.EXECUTION_UNIT_STATUS_OFFLINE
+PAUSED = task_pb2.TASK_STATUS_PAUSED
 SUCCEEDED = pb.SucceededReport()
 
 
@@ -250,6 +251,50 @@ async def test_a_drained_unit_gives_its_tasks_to_others_and_stays_away(calls: Ca
     late = await refusal_of(calls.report(unit_id, request, succeeded=SUCCEEDED))
     assert late.reason == "UNIT_DRAINED"
     assert (await calls.register(unit)).status == AVAILABLE
+
+
+async def test_a_drained_unit_stays_away_from_the_next_server_too_until_it_registers(
+    server: ServerUnderTest, calls: Calls, unit: ScriptedUnit
+) -> None:
+    unit_id = (await calls.register(unit)).id
+    await calls.wire.operations.DrainUnit(operations_pb.DrainUnitRequest(unit_id=unit_id))
+    for expected in (OFFLINE, AVAILABLE):
+        await server.stop()
+        await server.start()
+        await calls.wire.channel.channel_ready()
+        assert (await calls.heartbeat(unit_id)).status == expected
+        assert (await calls.register(unit)).status == AVAILABLE
+
+
+async def test_a_drain_goes_on_when_the_server_comes_back(
+    server: ServerUnderTest, calls: Calls, unit: ScriptedUnit
+) -> None:
+    unit.on("status", always(200, {"status": "RUNNING"}))
+    unit.on("pause", always(503))
+    unit_id = (await calls.register(unit)).id
+    request = await calls.accepted(unit)
+    drain = operations_pb.DrainUnitRequest(unit_id=unit_id, actor="alice", reason="a new disk", no_wait=True)
+    await calls.wire.operations.DrainUnit(drain)
+    await unit.expect("pause")
+    await server.stop()
+    unit.on("pause", always(200, {"status": "PAUSED", "checkpoint": {"row": 10}}))
+    await server.start()
+    await calls.wire.channel.channel_ready()
+    await until_unit(calls, unit_id, OFFLINE)
+    given_back = next(each for each in await calls.wire.history(request.task_id) if each.to_status == PAUSED)
+    assert (given_back.changed_by, given_back.reason) == ("alice", "a new disk; given back: the unit is drained")
+    assert (await calls.heartbeat(unit_id)).status == OFFLINE
+
+
+async def test_a_unit_that_registers_while_it_is_drained_goes_on_draining(calls: Calls, unit: ScriptedUnit) -> None:
+    unit.on("status", always(200, {"status": "RUNNING"}))
+    unit.on("pause", always(503))
+    unit_id = (await calls.register(unit)).id
+    await calls.accepted(unit)
+    await calls.wire.operations.DrainUnit(operations_pb.DrainUnitRequest(unit_id=unit_id, no_wait=True))
+    assert (await calls.register(unit, capacity=2)).draining
+    unit.on("pause", always(200, {"status": "PAUSED"}))
+    await until_unit(calls, unit_id, OFFLINE)
 
 
 async def test_what_a_drained_unit_does_not_give_back_in_time_is_lost(calls: Calls, unit: ScriptedUnit) -> None:

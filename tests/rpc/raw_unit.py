@@ -35,6 +35,7 @@ class RawUnit:
         self.commands: list[pb.Command] = []
         self.acknowledged = 0
         self.acks = 0
+        self.drains = 0
         self.ended = False
         self._error: grpc.aio.AioRpcError | None = None
         self._unread: list[pb.Command] = []
@@ -110,6 +111,10 @@ class RawUnit:
         """Wait for so many acks, whatever they acknowledge."""
         await self._until(lambda: self.acks >= count, f"{count} acks")
 
+    async def drain_requested(self) -> None:
+        """Wait until an operator wants the unit gone."""
+        await self._until(lambda: self.drains > 0, "drain")
+
     async def refusal(self) -> Refusal:
         """Wait for the error with which the server ends the stream."""
         await asyncio.wait({self._listening}, timeout=PATIENCE_SECONDS)
@@ -148,7 +153,9 @@ class RawUnit:
                     assert self.acknowledged <= message.ack.sequence <= self._sequence, "acks only grow"
                     self.acknowledged = message.ack.sequence
                     self.acks += 1
-                case "drain" | None:
+                case "drain":
+                    self.drains += 1
+                case None:
                     pass
             assert self.welcome.session_id, "the welcome comes first"
             self._heard.notify_all()

@@ -14,7 +14,7 @@ from rpc.tasks import create, paused, running
 
 from taskplane.server.rpc import unit_control
 from taskplane.v1 import execution_unit_control_pb2 as unit_pb
-from taskplane.v1 import execution_unit_pb2
+from taskplane.v1 import execution_unit_pb2, task_pb2
 from taskplane.v1 import operations_service_pb2 as operations_pb
 from taskplane.v1 import task_service_pb2 as pb
 from taskplane.v1.execution_unit_pb2 import TaskTypeSupport
@@ -317,6 +317,26 @@ async def test_a_server_that_stops_ends_streams_so_that_units_come_back(
     await again.report(start, succeeded=unit_pb.SucceededReport())
     await again.all_acknowledged()
     assert await wire.statuses(start.task_id) == ["PENDING", "RUNNING", "SUCCESS"]
+
+
+async def test_a_drain_outlives_the_server_and_the_history_names_who_asked(
+    server: ServerUnderTest, wire: Wire, connect: Connect
+) -> None:
+    start = await running(wire, await connect(capacity=2))
+    drain = operations_pb.DrainUnitRequest(unit_id="unit-1", actor="alice", reason="a new disk", no_wait=True)
+    await wire.operations.DrainUnit(drain)
+    await server.stop()
+    await server.start()
+    await wire.channel.channel_ready()
+    unit = await connect(capacity=2, inventory=[held(start.task_id, start.attempt)])
+    await unit.drain_requested()
+    assert (await wire.operations.GetUnit(operations_pb.GetUnitRequest(unit_id="unit-1"))).unit.draining
+    waiting = await create(wire, start=True)
+    assert (await wire.get(waiting.id)).waiting_reason == task_pb2.WAITING_REASON_UNITS_DRAINING
+    await unit.report(start, released=unit_pb.ReleasedReport())
+    await unit.all_acknowledged()
+    given_back = next(each for each in await wire.history(start.task_id) if status_name(each.to_status) == "PAUSED")
+    assert (given_back.changed_by, given_back.reason) == ("alice", "a new disk; given back by the unit")
 
 
 async def test_slots_add_up(wire: Wire, connect: Connect) -> None:

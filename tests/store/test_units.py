@@ -5,7 +5,7 @@ from dataclasses import replace
 from builders import a_unit, at
 from stored import stored_unit
 
-from taskplane.server.core.unit import TaskTypeSupport, Unit, UnitStatus
+from taskplane.server.core.unit import DrainOrder, TaskTypeSupport, Unit, UnitStatus
 from taskplane.server.store.store import Store
 
 FULL = a_unit(
@@ -26,6 +26,8 @@ FULL = a_unit(
     },
     labels={"gpu": "yes", "empty": ""},
     sdk="taskplane-python 0.1.0",
+    boot_id="boot 1",
+    drain=DrainOrder(0.5, actor="alice 🦆", reason="a 'new' disk \\"),
 )
 
 
@@ -43,6 +45,7 @@ async def test_every_field_survives(store: Store) -> None:
 async def test_a_unit_is_saved_in_place_of_its_earlier_self(store: Store) -> None:
     await store.save_units([FULL])
     changed = replace(FULL, capacity=0, status=UnitStatus.OFFLINE, task_types={}, labels={}, updated_at=at(4))
+    changed = replace(changed, drain=None)
     await store.save_units([changed])
     assert await all_by_id(store) == {FULL.id: changed}
 

@@ -10,11 +10,11 @@ from builders import ALICE, a_spec
 from connected_unit import ConnectedUnit
 from deeds import do
 from sqlalchemy.util import await_only
-from stored import before_commit
+from stored import before_commit, stored_unit
 
 from taskplane.server.core import reports
 from taskplane.server.core.command import CancelOrder, DropOrder, PauseOrder, ResumeOrder, StartOrder, drop_command
-from taskplane.server.core.errors import CommandPending, DropReason, UnitInUse
+from taskplane.server.core.errors import CommandPending, DatabaseUnavailable, DropReason, UnitInUse
 from taskplane.server.core.fence import Speaker
 from taskplane.server.core.task import Checkpoint, Task, TaskStatus, Verb
 from taskplane.server.core.unit import AttemptState, DrainOrder, HeldAttempt, Unit
@@ -62,6 +62,12 @@ async def stored(store: Store, task_id: int) -> Task:
     task = await store.get_task(task_id)
     assert task
     return task
+
+
+async def stored_drain(store: Store) -> DrainOrder | None:
+    unit = await stored_unit(store, "unit-1")
+    assert unit
+    return unit.drain
 
 
 def let_time_pass(registry: Registry, task_id: int) -> None:
@@ -270,17 +276,62 @@ async def test_a_drain_is_asked_for_again_when_the_stream_breaks(
     await unit.says(start, Released(None, ""))
     await units.goodbye(unit.session, "")
     await units.disconnect(unit.session)
+    assert await stored_drain(store) is None
     assert not (await units.drain("unit-1", drain, wait_seconds=9)).draining
     given_back = (await store.list_transitions(task_id, after_revision=0, limit=10))[-1]
     assert (given_back.changed_by, given_back.reason) == ("alice", "a new disk; given back by the unit")
 
 
-async def test_a_drain_is_of_one_process_and_not_of_the_next(connect: Connect, units: ExecutionUnitManager) -> None:
+async def test_a_drain_is_of_one_process_and_not_of_the_next(
+    connect: Connect, units: ExecutionUnitManager, store: Store
+) -> None:
     unit = await connect()
     await units.drain("unit-1", DrainOrder(), wait_seconds=0)
     await units.disconnect(unit.session)
+    assert await stored_drain(store) == DrainOrder()
     await connect(boot_id="boot-2")
     assert not units.unit("unit-1").draining
+    assert await stored_drain(store) is None
+
+
+async def test_a_drain_that_is_ordered_while_the_next_process_connects_is_of_that_one(
+    connect: Connect, states: TaskStateManager, units: ExecutionUnitManager, store: Store
+) -> None:
+    await connect()
+    async with committing(states):
+        connecting = asyncio.create_task(connect(boot_id="boot-2"))
+        await asyncio.sleep(0)
+        draining = asyncio.create_task(units.drain("unit-1", DrainOrder(7.0), wait_seconds=0))
+    unit = await connecting
+    await draining
+    assert await stored_drain(store) == DrainOrder(7.0)
+    await units.disconnect(unit.session)
+    assert (await connect(boot_id="boot-2")).drain == DrainOrder(7.0)
+
+
+async def test_a_drain_is_not_forgotten_when_the_stream_breaks_while_it_is_stored(
+    connect: Connect, states: TaskStateManager, units: ExecutionUnitManager, store: Store
+) -> None:
+    unit = await connect()
+    await create(states)
+    await asyncio.gather(units.drain("unit-1", DrainOrder(), wait_seconds=0), units.disconnect(unit.session))
+    assert await stored_drain(store) == DrainOrder()
+
+
+async def test_a_drain_that_cannot_be_stored_is_not_begun(
+    connect: Connect, units: ExecutionUnitManager, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def be_away(_: list[Unit]) -> None:
+        raise DatabaseUnavailable
+
+    unit = await connect()
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "save_units", be_away)
+        with pytest.raises(DatabaseUnavailable):
+            await units.drain("unit-1", DrainOrder(), wait_seconds=9)
+    assert not units.unit("unit-1").draining
+    await units.disconnect(unit.session)
+    assert (await connect()).drain is None
 
 
 @pytest.mark.parametrize("refuses", [True, False])

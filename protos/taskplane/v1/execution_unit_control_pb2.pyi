@@ -225,7 +225,9 @@ class ServerMessage(message.Message):
 
     @builtins.property
     def drain(self) -> DrainRequest:
-        """An operator asks the unit to drain: send Draining, give attempts back, leave."""
+        """An operator asks the unit to drain: send Draining, give attempts back, leave. Asked again in every session of the
+        same `boot_id` until the unit has said Goodbye.
+        """
 
     def __init__(
         self,

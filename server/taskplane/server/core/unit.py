@@ -29,6 +29,15 @@ class TaskTypeSupport:
     can_checkpoint: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class DrainOrder:
+    """An operator wants a unit gone, within `timeout_seconds` if that is set."""
+
+    timeout_seconds: float | None = None
+    actor: str = ""
+    reason: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unit:
     """The record of a unit; the fields are those of taskplane.v1.ExecutionUnit. All times are UTC."""
@@ -51,20 +60,13 @@ class Unit:
     # Names the process that was last connected; empty if it does not say.
     boot_id: str = ""
     sdk: str = ""
+    # What an operator has asked of that process. A unit that is driven over HTTP stays away by it when it has left.
+    drain: DrainOrder | None = None
 
     def can_pause(self, task_type: str) -> bool:
         """Whether it said that it can pause tasks of this type."""
         support = self.task_types.get(task_type)
         return support is not None and support.can_pause
-
-
-@dataclass(frozen=True, slots=True)
-class DrainOrder:
-    """An operator wants a unit gone, within `timeout_seconds` if that is set."""
-
-    timeout_seconds: float | None = None
-    actor: str = ""
-    reason: str = ""
 
 
 class AttemptState(StrEnum):

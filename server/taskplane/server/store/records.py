@@ -3,6 +3,7 @@
 import json
 from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
@@ -22,7 +23,7 @@ from taskplane.server.core.task import (
     Transition,
     Verb,
 )
-from taskplane.server.core.unit import TaskTypeSupport, Unit, UnitStatus
+from taskplane.server.core.unit import DrainOrder, TaskTypeSupport, Unit, UnitStatus
 from taskplane.server.store import schema
 
 
@@ -355,6 +356,7 @@ def unit_of(row: Row[Any]) -> Unit:
         labels=row.labels or {},
         sdk=row.sdk or "",
         boot_id=row.boot_id or "",
+        drain=DrainOrder(**row.drain) if row.drain else None,
     )
 
 
@@ -379,6 +381,7 @@ def unit_values(unit: Unit) -> dict[str, Any]:
         "labels": dict(unit.labels),
         "sdk": unit.sdk,
         "boot_id": unit.boot_id,
+        "drain": asdict(unit.drain) if unit.drain else None,
     }
 
 

@@ -160,6 +160,8 @@ execution_units = Table(
     Column("sdk", String(100)),
     # The process that was last connected.
     Column("boot_id", String(64)),
+    # What an operator has asked of it; NULL if nothing.
+    Column("drain", JSON(none_as_null=True)),
     # The requirements' name. SQLite, where index names are the database's, has it as idx_execution_units_status.
     Index("idx_status", "status"),
     Index("idx_unit_type", "unit_type"),

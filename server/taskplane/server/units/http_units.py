@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 
 from taskplane.server.core.clock import utc_now
 from taskplane.server.core.endpoint import Endpoints
@@ -48,14 +49,15 @@ class HttpUnits:
         self._endpoints = endpoints
         self._poll_seconds = poll_seconds
         self._conversations: set[asyncio.Task[None]] = set()
-        # Those that an operator has drained: their heartbeats do not bring them back, a registration does.
-        self._drained: set[str] = set()
         self._is_stopping = False
 
     async def start(self) -> None:
-        """Go on with all units that were registered before. Each gets work once it has been heard from."""
+        """Go on with all units that were registered before and are not drained.
+
+        Each gets work once it has been heard from.
+        """
         for unit in self._registry.all():
-            if unit.record.endpoint:
+            if unit.record.endpoint and not unit.is_drained:
                 session = await self._connect(unit.record)
                 session.mark(is_answering=False)
 
@@ -68,20 +70,22 @@ class HttpUnits:
     async def register(self, registration: Registration) -> Unit:
         """Register a unit, or its new values: it is known by its id, without one by its type and name.
 
-        What it was last known to hold is asked about at once, and lost if the unit does not know it any more. Raises
-        InvalidFields and DatabaseUnavailable.
+        What it was last known to hold is asked about at once, and lost if the unit does not know it any more. One that
+        was drained is back with it. Raises InvalidFields and DatabaseUnavailable.
         """
         if problem := self._endpoints.problem(registration.endpoint):
             raise InvalidFields(FieldViolation("endpoint", problem))
         known = self._known(registration)
         record = _record(registration, known)
-        self._drained.discard(record.id)
         await self._connect(record)
         return self._manager.unit(record.id)
 
     async def heartbeat(self, unit_id: str, capacity: int | None) -> Unit:
-        """Renew a unit's lease; one that was lost is taken on again. Raises UnitNotFound and UnitHasStream."""
-        if unit_id not in self._drained:
+        """Renew a unit's lease; one that was lost is taken on again, one that was drained stays away.
+
+        Raises UnitNotFound and UnitHasStream.
+        """
+        with suppress(UnitDrained):
             session = await self.session_of(unit_id)
             if capacity is not None:
                 self._manager.change_capacity(session, capacity)
@@ -97,7 +101,7 @@ class HttpUnits:
             raise UnitNotFound(unit_id)
         if not unit.record.endpoint:
             raise UnitHasStream(unit_id)
-        if unit.session is None and unit_id in self._drained:
+        if unit.is_drained:
             raise UnitDrained(f"unit {unit_id!r} was drained; register it again")
         session = unit.session or await self._connect(unit.record)
         self._manager.heard_from(session)
@@ -109,7 +113,7 @@ class HttpUnits:
             await asyncio.sleep(self._manager.intervals.lease)
             lost = [unit for unit in self._registry.all() if unit.record.endpoint and unit.session is None]
             for unit in lost:
-                if unit.record.id not in self._drained and await _shows_life(unit):
+                if not unit.is_drained and await _shows_life(unit):
                     await self._take_back(unit)
 
     async def _take_back(self, unit: KnownUnit) -> None:
@@ -148,7 +152,6 @@ class HttpUnits:
     async def _part(self, session: Session, link: HttpLink) -> None:
         try:
             if isinstance(link.error, UnitDrained):
-                self._drained.add(session.unit_id)
                 await self._manager.goodbye(session, "drained")
         except TaskplaneError as error:
             log.warning("unit %s: what it still has is lost with its lease: %s", session.unit_id, error.message)
@@ -171,6 +174,8 @@ def _record(registration: Registration, known: KnownUnit | None) -> Unit:
         updated_at=now,
         task_types=registration.accepted_task_types(),
         labels=registration.labels,
+        # A drain that is under way goes on.
+        drain=known.record.drain if known and not known.is_drained else None,
     )
 
 

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from taskplane.server.core.clock import monotonic
 from taskplane.server.core.placement import Offer
-from taskplane.server.core.unit import DrainOrder, Unit, UnitStatus
+from taskplane.server.core.unit import Unit, UnitStatus
 from taskplane.server.units.session import Session
 
 
@@ -32,13 +32,16 @@ class KnownUnit:
     last_heartbeat: datetime | None = None
     # The status and load that are stored, if that is known.
     stored: tuple[UnitStatus, int] | None = None
-    # What an operator has asked of the process that is, or was, connected.
-    drain: DrainOrder | None = None
 
     @property
     def is_gone(self) -> bool:
         """Whether it is not connected and has nothing left."""
         return self.session is None and not self.running
+
+    @property
+    def is_drained(self) -> bool:
+        """Whether it was asked to leave, and has."""
+        return self.record.drain is not None and self.is_gone
 
     @property
     def last_seen(self) -> datetime:

@@ -80,18 +80,20 @@ class ExecutionUnitManager:
 
     async def _introduce(self, unit: KnownUnit, session: Session, inventory: Sequence[HeldAttempt] | None) -> None:
         is_new_process = unit.record.boot_id != session.boot_id
+        asked_before = unit.record.drain
         settled = await self._states.reconcile(session.unit_id, inventory, is_new_process=is_new_process)
         if unit.session is not session:
             raise _superseded(session.unit_id)
         # At once: what was settled is not so for long.
         self._welcome(unit, session, settled)
-        if is_new_process:
-            unit.drain = None
-        if unit.drain:
-            self._ask_to_drain(session, unit.drain)
+        drain = unit.record.drain
+        if is_new_process and drain is asked_before:
+            drain = None  # it was asked of the process before; what was asked meanwhile is for this one
+        if drain:
+            self._ask_to_drain(session, drain)
         # Only now: should the server die before, the next one must know too that this is another process. And before
         # it is given anything new.
-        unit.record = replace(unit.record, boot_id=session.boot_id)
+        unit.record = replace(unit.record, boot_id=session.boot_id, drain=drain)
         await self._store.save_units([unit.view()])
         session.mark(welcomed=True)
 
@@ -122,12 +124,16 @@ class ExecutionUnitManager:
             log.warning("unit %s is not stored as OFFLINE: %s", session.unit_id, error.message)
 
     async def goodbye(self, session: Session, reason: str) -> None:
-        """Let a unit leave: the attempts that it still has are lost at once."""
+        """Let a unit leave: the attempts that it still has are lost at once.
+
+        With that it has done what a drain asked for. Only one that is driven over HTTP stays drained.
+        """
         session.mark(draining=True)
         unit = self._registry.find(session.unit_id)
         if unit is None or unit.session is not session:
             return
-        unit.drain = None
+        if not unit.record.endpoint:
+            unit.record = replace(unit.record, drain=None)  # stored when its stream ends
         # By its slots, as not all that it was given may have been told.
         if self._registry.slots.load(session.unit_id):
             await self._states.leave(session.unit_id, f"unit left: {reason}" if reason else "unit left")
@@ -135,19 +141,33 @@ class ExecutionUnitManager:
     async def drain(self, unit_id: str, drain: DrainOrder, wait_seconds: float) -> Unit:
         """Ask a unit to give its tasks back and leave; it gets nothing new. Waits for it to be gone.
 
-        If its stream breaks and the same process comes back, it is asked again. Raises UnitNotFound, and CommandPending
-        if it has not left within `wait_seconds` (0: does not wait). One that is not connected and has no task has left.
+        If the same process comes back, also to the next server, it is asked again. Raises UnitNotFound,
+        DatabaseUnavailable, and CommandPending if it has not left within `wait_seconds` (0: does not wait). One that is
+        not connected and has no task has left.
         """
+        asked_at = asyncio.get_running_loop().time()
         unit = self._registry.find(unit_id)
         if unit is None:
             raise UnitNotFound(unit_id)
         if not unit.is_gone:
-            unit.drain = drain
-            if unit.session:
+            await self._store_drain(unit, drain)
+            # Unless it has left meanwhile, or somebody else has asked.
+            if unit.session and unit.record.drain is drain:
                 self._ask_to_drain(unit.session, drain)
             if wait_seconds:
-                await _gone(unit, wait_seconds)
+                await _gone(unit, asked_at, wait_seconds)
         return unit.view()
+
+    async def _store_drain(self, unit: KnownUnit, drain: DrainOrder) -> None:
+        before = unit.record.drain
+        # First, so that what else is stored of the unit meanwhile does not take it back.
+        unit.record = replace(unit.record, drain=drain)
+        try:
+            await self._store.save_units([unit.view()])
+        except BaseException:
+            if unit.record.drain is drain:
+                unit.record = replace(unit.record, drain=before)
+            raise
 
     def _ask_to_drain(self, session: Session, drain: DrainOrder) -> None:
         session.mark(draining=True)
@@ -236,9 +256,9 @@ class ExecutionUnitManager:
         return unit, session
 
 
-async def _gone(unit: KnownUnit, wait_seconds: float) -> None:
+async def _gone(unit: KnownUnit, asked_at: float, wait_seconds: float) -> None:
     try:
-        async with asyncio.timeout(wait_seconds):
+        async with asyncio.timeout_at(asked_at + wait_seconds):
             while not unit.is_gone:  # noqa: ASYNC110  (many things lead to it, and nobody is in a hurry)
                 await asyncio.sleep(DRAIN_CHECK_SECONDS)
     except TimeoutError:
@@ -277,4 +297,5 @@ def _record(hello: Hello, unit_id: str, known: KnownUnit | None) -> Unit:
         labels=hello.labels,
         sdk=hello.sdk,
         boot_id=before.boot_id if before else hello.boot_id,
+        drain=before.drain if before else None,
     )

@@ -121,7 +121,7 @@ class ReportDesk:
                 return lambda task, now: reports.cancelled(task, speaker, now, message=message)
             case Released(checkpoint, message):
                 unit = self._registry.find(speaker.unit_id)
-                drain = unit.drain if unit else None
+                drain = unit.record.drain if unit else None
                 return lambda task, now: reports.released(
                     task, speaker, now, checkpoint=checkpoint, message=message, drain=drain
                 )
