@@ -5,6 +5,8 @@ from rpc.raw_unit import RawUnit
 from rpc.server import Wire
 from rpc.tasks import running
 
+from taskplane.v1.execution_unit_control_pb2 import ReleasedReport
+
 UNITS = "/api/execution-units"
 UNIT = {"unitType": "WORKER", "unitName": "one", "capacity": 2, "endpoint": "http://127.0.0.1:1/unit", "config": {}}
 
@@ -76,6 +78,15 @@ async def test_a_drain_that_takes_longer_is_504_and_goes_on(rest: Rest, wire: Wi
     answer = await rest.post(f"{UNITS}/unit-1/drain", {"wait": 0.05, "actor": "alice"})
     assert (answer.status, answer.error["reason"]) == (504, "COMMAND_PENDING")
     assert (await rest.get(f"{UNITS}/unit-1")).body["draining"] is True
+
+
+async def test_the_history_names_who_has_drained_the_unit(rest: Rest, wire: Wire, unit: RawUnit) -> None:
+    start = await running(wire, unit)
+    await rest.post(f"{UNITS}/unit-1/drain", {"wait": False, "actor": "alice", "reason": "a new disk"})
+    await unit.report(start, released=ReleasedReport())
+    await unit.all_acknowledged()
+    given_back = (await wire.history(start.task_id))[-1]
+    assert (given_back.changed_by, given_back.reason) == ("alice", "a new disk; given back by the unit")
 
 
 async def test_callbacks_lead_a_task_to_its_end(rest: Rest) -> None:

@@ -64,7 +64,8 @@ async def heartbeat(using: Using, unit_id: UnitId, body: Heartbeat | None = None
 async def drain_unit(using: Using, unit_id: UnitId, body: Drain | None = None) -> UnitAnswer:
     """Let a unit hand back its tasks, which go on elsewhere, and leave. Waits for it to be gone."""
     body = body or Drain()
-    return UnitAnswer.of(await using.units.drain(unit_id, DrainOrder(body.timeout_seconds), body.wait))
+    order = DrainOrder(body.timeout_seconds, body.actor, body.reason)
+    return UnitAnswer.of(await using.units.drain(unit_id, order, body.wait))
 
 
 @router.post("/tasks/{taskId}/status", summary="Tell how an attempt is", responses=errors(404, 409, *_BODY))
