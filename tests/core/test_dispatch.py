@@ -1,6 +1,7 @@
 """What a dispatch does to a task, and what the unit is told."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from builders import NOW, UNIT_ID, a_checkpoint, a_command, a_task, an_offer, at
@@ -24,8 +25,8 @@ def a_queued_task(status: TaskStatus = PENDING, **changes: object) -> Task:
     return a_task(status, **{"queued_at": NOW, "queued_by": "alice", "queued_reason": "because", **changes})
 
 
-def transition(task: Task, *, held_attempt: int | None = None) -> Transition:
-    (step,) = dispatched(Assignment(task, an_offer(), held_attempt), at(1)).steps
+def transition(task: Task, *, held_attempt: int | None = None, **offered: Any) -> Transition:
+    (step,) = dispatched(Assignment(task, an_offer(**offered), held_attempt), at(1)).steps
     assert step.transition
     return step.transition
 
@@ -65,6 +66,8 @@ def test_the_history_says_from_what_it_goes_on() -> None:
     paused = a_queued_task(PAUSED, checkpoint=a_checkpoint(7), last_checkpoint_number=7, queued_reason="")
     assert transition(paused).reason == f"dispatched to {UNIT_ID} from checkpoint 7"
     assert transition(paused, held_attempt=1).reason == f"dispatched to {UNIT_ID}, which holds it in memory"
+    anew = transition(paused, from_the_start=frozenset({paused.task_type}))
+    assert anew.reason == f"dispatched to {UNIT_ID} from the start, as it makes no checkpoints"
 
 
 def test_a_chosen_checkpoint_is_what_the_task_goes_on_from_after_the_dispatch() -> None:

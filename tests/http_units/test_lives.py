@@ -183,6 +183,19 @@ async def test_a_paused_task_that_is_forgotten_goes_on_from_its_checkpoint(calls
     assert (await unit.expect("execute", request.task_id)).body["checkpoint"] == {"row": 10}
 
 
+async def test_what_cannot_be_resumed_begins_from_the_start_where_no_checkpoints_are_made(
+    calls: Calls, unit: ScriptedUnit
+) -> None:
+    unit.on("status", always(200, {"status": "RUNNING"}))
+    unit.on("pause", always(200, {"status": "PAUSED", "checkpoint": {"row": 10}}))
+    unit.on("resume", always(404))
+    await calls.register(unit, task_types=[execution_unit_pb2.TaskTypeSupport(task_type="WORK", can_pause=True)])
+    request = await calls.accepted(unit)
+    await calls.pause(request.task_id)
+    await calls.resume(request.task_id)
+    assert (await unit.expect("execute", request.task_id)).body["checkpoint"] is None
+
+
 async def test_a_control_that_nobody_hears_is_repeated_until_it_is_heard(calls: Calls, unit: ScriptedUnit) -> None:
     unit.on("status", always(200, {"status": "RUNNING"}))
     await calls.register(unit)

@@ -194,6 +194,26 @@ async def test_an_attempt_that_is_gone_fails_and_is_tried_again_from_its_checkpo
     assert "unit lost" in failure.reason
 
 
+async def test_a_unit_that_makes_no_checkpoints_begins_every_attempt_from_the_start(
+    wire: Wire, connect: Connect
+) -> None:
+    unit = await connect()
+    start = await running(wire, unit)
+    await unit.report(start, checkpoint=checkpoint(3, row=30))
+    await unit.all_acknowledged()
+    without = [TaskTypeSupport(task_type="WORK", can_pause=True)]
+    other = await connect("other", task_types=without)
+    await unit.say(draining=unit_pb.Draining())
+    await unit.report(start, released=unit_pb.ReleasedReport())
+    moved = await other.expect("start", task_id=start.task_id)
+    assert not moved.start.HasField("checkpoint")
+    assert moved.start.last_checkpoint_number == 3
+    assert "from checkpoint" not in (await wire.history(start.task_id))[-1].reason
+    await other.break_off()
+    again = await connect("other", task_types=without)
+    assert await again.expect("start") == moved
+
+
 async def test_a_start_that_was_not_answered_is_sent_again(wire: Wire, connect: Connect) -> None:
     unit = await connect()
     await create(wire, start=True)

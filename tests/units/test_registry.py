@@ -8,7 +8,7 @@ import pytest
 from builders import NOW, OTHER_UNIT_ID, TASK_TYPE, UNIT_ID, a_task, a_unit, at
 
 from taskplane.server.core.task import Task, TaskStatus, Transition
-from taskplane.server.core.unit import UnitStatus
+from taskplane.server.core.unit import TaskTypeSupport, UnitStatus
 from taskplane.server.tasks.batch import Committed
 from taskplane.server.units.known_unit import KnownUnit
 from taskplane.server.units.links.stream import StreamLink
@@ -45,6 +45,16 @@ def registry() -> Registry:
 
 def loads(registry: Registry) -> dict[str, int]:
     return {unit.record.id: unit.view().current_load for unit in registry.all()}
+
+
+def test_what_makes_no_checkpoints_is_offered_from_the_start(registry: Registry) -> None:
+    support = {
+        "A": TaskTypeSupport("A", can_pause=True),
+        "B": TaskTypeSupport("B", can_checkpoint=True),
+    }
+    offer = connect(registry, task_types=support).offer()
+    assert offer
+    assert offer.from_the_start == frozenset({"A"})
 
 
 def test_the_load_follows_the_commits(registry: Registry) -> None:

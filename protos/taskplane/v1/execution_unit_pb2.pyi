@@ -176,7 +176,9 @@ class TaskTypeSupport(message.Message):
     task is refused at once (FAILED_PRECONDITION, UNIT_CANNOT_PAUSE).
     """
     can_checkpoint: builtins.bool
-    """It makes checkpoints, so that a task can go on elsewhere. If false, every new attempt begins from the start."""
+    """It makes checkpoints, so that a task can go on elsewhere, and goes on from those of others. If false, every new
+    attempt begins from the start: its unit is told no checkpoint.
+    """
     def __init__(
         self,
         *,

@@ -24,7 +24,9 @@ class SupportedTaskType(Schema):
 
     task_type: TaskType
     can_pause: Annotated[bool, Field(description="It stops at a safe point when told to pause.")] = False
-    can_checkpoint: Annotated[bool, Field(description="It makes checkpoints, to go on from elsewhere.")] = False
+    can_checkpoint: Annotated[
+        bool, Field(description="It makes checkpoints. If not, every attempt begins from the start.")
+    ] = False
 
 
 class NewUnit(Schema):

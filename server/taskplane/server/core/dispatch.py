@@ -53,6 +53,9 @@ def _how(assignment: Assignment) -> str:
     where = f"dispatched to {assignment.offer.unit_id}"
     if assignment.held_attempt is not None:
         return f"{where}, which holds it in memory"
-    if number := assignment.task.next_checkpoint_number:
+    number = assignment.task.next_checkpoint_number
+    if number and assignment.task.task_type in assignment.offer.from_the_start:
+        return f"{where} from the start, as it makes no checkpoints"
+    if number:
         return f"{where} from checkpoint {number}"
     return where

@@ -31,6 +31,8 @@ class Offer:
     unit_type: str
     capacity: int
     task_types: frozenset[str]
+    # Those of which it makes no checkpoints: it begins every attempt from the start.
+    from_the_start: frozenset[str] = frozenset()
     labels: Mapping[str, str] = field(default_factory=dict)
 
     def suits(self, kind: Kind) -> bool:

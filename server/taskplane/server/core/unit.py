@@ -68,6 +68,11 @@ class Unit:
         support = self.task_types.get(task_type)
         return support is not None and support.can_pause
 
+    def can_checkpoint(self, task_type: str) -> bool:
+        """Whether it said that it makes checkpoints of tasks of this type, and can go on from them."""
+        support = self.task_types.get(task_type)
+        return support is not None and support.can_checkpoint
+
 
 class AttemptState(StrEnum):
     """What a unit does with an attempt."""

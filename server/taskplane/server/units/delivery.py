@@ -1,9 +1,9 @@
 """Delivery: tells units what a commit has decided about their attempts."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from taskplane.server.core.command import Command, control_command, dispatch_command, drop_command
+from taskplane.server.core.command import Command, control_command, drop_command
 from taskplane.server.core.dispatch import Dispatch
 from taskplane.server.core.errors import DropReason
 from taskplane.server.core.fence import Speaker, drop_reason
@@ -24,18 +24,18 @@ class Delivery:
         What cannot be sent now is sent when the unit connects.
         """
         latest = {event.task.id: event.task for event in committed}
-        starts: dict[str, list[Command]] = defaultdict(list)
+        starts: dict[str, list[Dispatch]] = defaultdict(list)
         for event in committed:
             task = event.task
             if event.dispatch:
-                starts[task.execution_unit_id or ""].append(dispatch_command(event.dispatch))
+                starts[task.execution_unit_id or ""].append(event.dispatch)
                 self._take_from_holder(event.dispatch)
             if event.taken_from_unit:
                 self._drop(event, latest[task.id])
             if task.pending_command and not event.transition and not task.pending_command.accepted_at:
                 self._deliver(task.execution_unit_id, [control_command(task, task.pending_command)])
-        for unit_id, commands in starts.items():
-            self._deliver(unit_id, commands)
+        for unit_id, dispatches in starts.items():
+            self._start(unit_id, dispatches)
 
     def _drop(self, event: Committed, latest: Task) -> None:
         task = event.task
@@ -49,6 +49,11 @@ class Delivery:
         if released and dispatch.held_attempt is None:
             holder, attempt = released
             self._deliver(holder.record.id, [drop_command(dispatch.task.id, attempt, DropReason.SUPERSEDED)])
+
+    def _start(self, unit_id: str, dispatches: Iterable[Dispatch]) -> None:
+        unit = self._registry.find(unit_id)
+        if unit and unit.session:
+            unit.session.deliver(map(unit.dispatch_command, dispatches))
 
     def _deliver(self, unit_id: str | None, commands: Sequence[Command]) -> None:
         unit = self._registry.find(unit_id)

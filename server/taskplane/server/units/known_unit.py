@@ -4,6 +4,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from taskplane.server.core.clock import monotonic
+from taskplane.server.core.command import Command, dispatch_command
+from taskplane.server.core.dispatch import Dispatch
 from taskplane.server.core.placement import Offer
 from taskplane.server.core.unit import Unit, UnitStatus
 from taskplane.server.units.session import Session
@@ -84,8 +86,15 @@ class KnownUnit:
             unit_type=self.record.unit_type,
             capacity=self.record.capacity,
             task_types=frozenset(self.record.task_types),
+            from_the_start=frozenset(each for each in self.record.task_types if not self.record.can_checkpoint(each)),
             labels=self.record.labels,
         )
+
+    def dispatch_command(self, dispatch: Dispatch) -> Command:
+        """Build the command for an attempt that it is given, without a checkpoint if it makes none of this type."""
+        if not self.record.can_checkpoint(dispatch.task.task_type):
+            dispatch = replace(dispatch, checkpoint=None)
+        return dispatch_command(dispatch)
 
     def _status(self) -> UnitStatus:
         if self.session is None:

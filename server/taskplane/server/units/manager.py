@@ -9,11 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from taskplane.server.core.clock import monotonic, utc_now
-from taskplane.server.core.command import (
-    VerdictAction,
-    Welcome,
-    dispatch_command,
-)
+from taskplane.server.core.command import VerdictAction, Welcome
 from taskplane.server.core.errors import (
     CommandPending,
     DatabaseUnavailable,
@@ -106,7 +102,7 @@ class ExecutionUnitManager:
                     unit.running[verdict.task_id].accepted = True
         heartbeat, lease = self.intervals.heartbeat, self.intervals.lease
         session.link.welcome(Welcome(session.unit_id, session.session_id, heartbeat, lease, tuple(settled.verdicts)))
-        session.deliver([*map(dispatch_command, settled.dispatches), *settled.commands])
+        session.deliver([*map(unit.dispatch_command, settled.dispatches), *settled.commands])
 
     async def disconnect(self, session: Session) -> None:
         """End a session whose stream has ended. Without a goodbye the unit keeps its tasks.
