@@ -146,7 +146,7 @@ class DrainUnitRequest(message.Message):
     reason: builtins.str
     """Why; goes to the history."""
     no_wait: builtins.bool
-    """Answer at once instead of when the unit is empty."""
+    """Answer when the order is stored, instead of when the unit is gone."""
     @builtins.property
     def timeout(self) -> duration_pb2.Duration:
         """How long it may take, up to 3660 days. Passed on to the unit, which acts on it: the server takes nothing away when

@@ -82,7 +82,13 @@ class OperationsServiceServicer:
 
     def DrainUnit(self, request, context):
         """Empties a unit: it gets nothing new, its tasks are paused with checkpoints and go on elsewhere, no retry counted;
-        then it leaves. Harmless if it drains already.
+        then it leaves. Answers when it is gone: its stream is closed and no RUNNING task is assigned to it. So a unit on the
+        stream that has given everything back and stays connected is not gone; it says Goodbye and closes its stream. The
+        link to one that is driven over HTTP is ended for it, and it gets nothing until it registers again. A unit that is
+        not gone by the caller's deadline (10 s without one): DEADLINE_EXCEEDED (COMMAND_PENDING), and it goes on draining.
+        The order is stored before the answer, and given again to the same process when its stream breaks or the server
+        restarts; another process of the unit is not concerned. To a unit that is gone already nothing is done: it gets work
+        when it comes back. Harmless if it drains already.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
