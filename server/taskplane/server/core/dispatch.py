@@ -20,7 +20,6 @@ class Dispatch:
 def dispatched(assignment: Assignment, now: datetime, chosen: Checkpoint | None = None) -> Change:
     """PENDING or PAUSED → RUNNING under a new attempt, which may go on from a checkpoint that was chosen for it."""
     task, unit = assignment.task, assignment.offer
-    goes_on = task.next_checkpoint_number is not None or assignment.held_attempt is not None
     return Change(task).move(
         TaskStatus.RUNNING,
         now=now,
@@ -30,7 +29,7 @@ def dispatched(assignment: Assignment, now: datetime, chosen: Checkpoint | None 
         execution_unit_id=unit.unit_id,
         execution_unit_type=unit.unit_type,
         accepted_at=None,
-        progress=task.progress if goes_on else None,
+        progress=task.progress if _goes_on(assignment) else None,
         checkpoint=replace(chosen, data=None) if chosen else task.checkpoint,
         started_at=task.started_at or now,
         queued_at=None,
@@ -49,13 +48,18 @@ def without_checkpoint(task: Task, now: datetime) -> Change:
     )
 
 
+def _goes_on(assignment: Assignment) -> bool:
+    """Whether the attempt goes on from memory or a checkpoint, or begins from scratch."""
+    task = assignment.task
+    can_go_on = task.next_checkpoint_number is not None and task.task_type not in assignment.offer.from_the_start
+    return can_go_on or assignment.held_attempt is not None
+
+
 def _how(assignment: Assignment) -> str:
     where = f"dispatched to {assignment.offer.unit_id}"
     if assignment.held_attempt is not None:
         return f"{where}, which holds it in memory"
     number = assignment.task.next_checkpoint_number
-    if number and assignment.task.task_type in assignment.offer.from_the_start:
+    if number and not _goes_on(assignment):
         return f"{where} from the start, as it makes no checkpoints"
-    if number:
-        return f"{where} from checkpoint {number}"
-    return where
+    return f"{where} from checkpoint {number}" if number else where
