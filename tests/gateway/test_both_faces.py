@@ -6,14 +6,17 @@ import pytest
 from gateway.rest import Rest
 from google.protobuf import json_format
 from rpc.obedient_unit import obeying
-from rpc.raw_unit import RawUnit
+from rpc.raw_unit import RawUnit, hello
+from rpc.refusals import refusal_of
 from rpc.server import Wire
 
 from taskplane.gateway import schema, strict_json, task_requests, unit_requests
 from taskplane.server.rpc import structs, unit_messages, validation
 from taskplane.server.rpc import task_requests as rpc_requests
+from taskplane.v1 import execution_unit_control_pb2 as unit_pb
 from taskplane.v1 import task_pb2
 from taskplane.v1 import task_service_pb2 as pb
+from taskplane.v1.operations_service_pb2 import GetUnitRequest
 
 
 async def test_one_task_is_controlled_by_both_in_turns(rest: Rest, wire: Wire, unit: RawUnit) -> None:
@@ -62,6 +65,37 @@ async def test_both_take_configs_of_the_same_depth(levels: int, rest: Rest, wire
         assert answer.bad_fields == {"body"}
     else:
         assert json_format.MessageToDict((await wire.get(answer.body["id"])).config) == config
+
+
+@pytest.mark.parametrize("unit_id", [" u", "u ", "u\t", "u\x1c", "a/b", "/", ".", "..", "u\x00", "x" * 251])
+async def test_all_ways_in_refuse_the_same_unit_ids(unit_id: str, rest: Rest, wire: Wire) -> None:
+    endpoint = "http://127.0.0.1:1"
+    unit = {"unitId": unit_id, "unitType": "WORKER", "unitName": "one", "endpoint": endpoint}
+    assert (await rest.post("/api/execution-units", unit)).bad_fields == {"unitId"}
+    request = unit_pb.RegisterUnitRequest(unit_id=unit_id, unit_type="WORKER", unit_name="one", endpoint=endpoint)
+    assert set((await refusal_of(wire.units.RegisterUnit(request))).fields) == {"unit_id"}
+    stream = RawUnit(wire.units)
+    await stream.say(hello=hello(unit_id))
+    assert set((await stream.refusal()).fields) == {"hello.unit_id"}
+    assert (await rest.get("/api/execution-units")).body["items"] == []
+
+
+@pytest.mark.parametrize("unit_id", ["...", "a b", "a\nb", "a?b#c%2f", "数 🦆", "\\", "x" * 250])
+async def test_a_unit_is_found_where_its_registration_says(unit_id: str, rest: Rest, wire: Wire) -> None:
+    unit = {"unitId": unit_id, "unitType": "WORKER", "unitName": "one", "endpoint": "http://127.0.0.1:1"}
+    registered = await rest.post("/api/execution-units", unit)
+    assert (await rest.get(registered.headers["location"])).body["id"] == unit_id
+    assert (await wire.operations.GetUnit(GetUnitRequest(unit_id=unit_id))).unit.id == unit_id
+
+
+async def test_the_id_that_is_made_of_a_name_is_taken_by_all(rest: Rest, wire: Wire) -> None:
+    unit = {"unitType": "WORKER", "unitName": "eu/west/🦆", "endpoint": "http://127.0.0.1:1"}
+    registered = await rest.post("/api/execution-units", unit)
+    assert (await rest.get(registered.headers["location"])).body["id"] == registered.body["id"]
+    stream = RawUnit(wire.units)
+    await stream.say(hello=hello(registered.body["id"]))
+    assert (await stream.welcomed()).unit_id == registered.body["id"]
+    await stream.break_off()
 
 
 def test_both_draw_the_same_bounds() -> None:

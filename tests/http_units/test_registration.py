@@ -105,6 +105,8 @@ BAD_REGISTRATIONS: list[tuple[str, dict[str, Any], list[str]]] = [
     ("no type", {"unit_type": " "}, ["unit_type"]),
     ("no name", {"unit_name": ""}, ["unit_name"]),
     ("a long id", {"unit_id": "x" * 251}, ["unit_id"]),
+    ("an id with a slash", {"unit_id": "eu/west"}, ["unit_id"]),
+    ("an id that ends with a space", {"unit_id": "x "}, ["unit_id"]),
     ("capacity -1", {"capacity": -1}, ["capacity"]),
     ("config.taskTypes is no list", {"config": struct({"taskTypes": "A"})}, ["config.taskTypes"]),
     ("config.taskTypes is empty", {"config": struct({"taskTypes": []})}, ["config.taskTypes"]),

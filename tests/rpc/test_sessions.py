@@ -46,7 +46,7 @@ async def test_a_unit_without_an_id_is_given_a_lasting_one(wire: Wire, connect: 
 
 
 async def test_a_unit_may_come_back_under_the_id_that_was_made_of_any_name(connect: Connect) -> None:
-    unit = await connect("", unit_name=" a name \t" + "x" * 246)
+    unit = await connect("", unit_name=" a/name \t" + "x" * 246)
     await unit.break_off()
     assert (await connect(unit.welcome.unit_id)).welcome.unit_id == unit.welcome.unit_id
 
@@ -70,6 +70,7 @@ BAD_HELLOS: list[tuple[str, dict[str, Any], list[str]]] = [
     ("no boot id", {"boot_id": ""}, ["hello.boot_id"]),
     ("a long boot id", {"boot_id": "x" * 65}, ["hello.boot_id"]),
     ("a long unit id", {"unit_id": "x" * 251}, ["hello.unit_id"]),
+    ("a unit id with a slash", {"unit_id": "eu/west"}, ["hello.unit_id"]),
     ("no type", {"unit_type": ""}, ["hello.unit_type"]),
     ("no name", {"unit_name": ""}, ["hello.unit_name"]),
     ("33 labels", {"labels": {str(number): "" for number in range(33)}}, ["hello.labels"]),

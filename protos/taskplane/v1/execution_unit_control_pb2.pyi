@@ -286,7 +286,7 @@ class Hello(message.Message):
     unit_id: builtins.str
     """The unit's lasting id, so that it keeps its tasks over a restart of its process; up to 250 characters. Empty: the
     server makes one up and tells it in Welcome; use that one when reconnecting.
-    It neither begins nor ends with a space.
+    It neither begins nor ends with a space, holds no "/", and is neither "." nor "..": HTTP paths name units by it.
     """
     boot_id: builtins.str
     """Made up anew by each process of the unit (a UUID serves), kept over reconnects; 1 to 64 characters. By it the
@@ -1215,7 +1215,7 @@ class RegisterUnitRequest(message.Message):
     TASK_TYPES_FIELD_NUMBER: builtins.int
     LABELS_FIELD_NUMBER: builtins.int
     unit_id: builtins.str
-    """The unit's lasting id; up to 250 characters. Empty: found by type and name, or made up."""
+    """The unit's lasting id; up to 250 characters, as in Hello. Empty: found by type and name, or made up."""
     unit_type: builtins.str
     """1 to 100 characters."""
     unit_name: builtins.str

@@ -91,7 +91,7 @@ class ExecutionUnit(message.Message):
     SESSION_ID_FIELD_NUMBER: builtins.int
     SDK_FIELD_NUMBER: builtins.int
     id: builtins.str
-    """Chosen by the unit, or given by the server when it first connected; up to 250 characters."""
+    """Chosen by the unit, or given by the server when it first connected; up to 250 characters, without "/"."""
     unit_type: builtins.str
     """What kind of unit it is, for people and for the task's `execution_unit_type`; 1 to 100 characters."""
     unit_name: builtins.str

@@ -3,18 +3,26 @@
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
 
 from taskplane.gateway.schema import Actor, Digits, JsonObject, Labels, Name, Reason, Schema, Seconds, TaskType, UnitId
 from taskplane.gateway.task_requests import DEFAULT_WAIT_SECONDS, StatusName, Wait
 from taskplane.server.core.outcome import Outcome
 from taskplane.server.core.task import TaskStatus
-from taskplane.server.core.unit import Registration, TaskTypeSupport, Unit
+from taskplane.server.core.unit import Registration, TaskTypeSupport, Unit, unit_id_problem
 
 MAX_CAPACITY = 10_000
 MAX_TASK_TYPES = 1000
 
+
+def _check_unit_id(value: str) -> str:
+    if problem := unit_id_problem(value):
+        raise ValueError(problem)
+    return value
+
+
 UnitStatusName = Literal["AVAILABLE", "BUSY", "OFFLINE"]
+OwnUnitId = Annotated[UnitId, AfterValidator(_check_unit_id)]
 UnitType = Annotated[Name, StringConstraints(max_length=100)]
 Capacity = Annotated[int, Field(ge=0, le=MAX_CAPACITY, description="How many tasks it runs at once.")]
 
@@ -46,7 +54,12 @@ class NewUnit(Schema):
         }
     )
 
-    unit_id: Annotated[UnitId | None, Field(description="Its lasting id. Left out: the server gives one.")] = None
+    unit_id: Annotated[
+        OwnUnitId | None,
+        Field(
+            description='Its lasting id: no "/", no space at either end, not "." or "..". Left out: it is given one.'
+        ),
+    ] = None
     unit_type: UnitType
     unit_name: Name
     capacity: Capacity = 1

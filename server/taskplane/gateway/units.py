@@ -1,6 +1,7 @@
 """The routes of units: they register, stay alive and tell how their attempts are; operators look and drain."""
 
 from typing import Annotated, Literal
+from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Query
 from starlette.responses import Response
@@ -31,7 +32,7 @@ _LOCATION = {"Location": {"description": "Path of the unit.", "schema": {"type":
 async def register_unit(using: Using, body: NewUnit, response: Response) -> RegisteredUnitAnswer:
     """Register a unit that is driven over HTTP. One that registers again under its type and name keeps its id."""
     unit = await using.http_units.register(body.registration())
-    response.headers["location"] = f"/api/execution-units/{unit.id}"
+    response.headers["location"] = f"/api/execution-units/{quote(unit.id, safe='')}"
     return RegisteredUnitAnswer.of_registered(unit, using.units.intervals)
 
 

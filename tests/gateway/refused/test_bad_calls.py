@@ -33,6 +33,7 @@ async def test_verbs_of_a_task_that_is_not_there_are_404(verb: str, rest: Rest) 
         ({"capacity": 10_001, "unitName": ""}, {"capacity", "unitName"}),
         ({"unitType": "x" * 101}, {"unitType"}),
         ({"unitId": "x" * 251}, {"unitId"}),
+        ({"unitId": "eu/west"}, {"unitId"}),
         ({"config": {"taskTypes": "A"}}, {"config.taskTypes"}),
         ({"taskTypes": [{"taskType": "no spaces"}]}, {"taskTypes[0].taskType"}),
         ({"capcity": 1}, {"capcity"}),

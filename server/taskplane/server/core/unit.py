@@ -12,6 +12,15 @@ from taskplane.server.core.task import Json
 MAX_UNIT_ID = 250
 
 
+def unit_id_problem(unit_id: str) -> str | None:
+    """Say what is wrong with an id that a unit has chosen, if anything: databases and HTTP paths must tell it apart."""
+    if unit_id != unit_id.strip():
+        return "begins or ends with a space"
+    if "/" in unit_id or unit_id in {".", ".."}:
+        return 'must be one part of a path: without "/", and neither "." nor ".."'
+    return None
+
+
 class UnitStatus(StrEnum):
     """Whether a unit can be given work; see taskplane/v1/execution_unit.proto."""
 

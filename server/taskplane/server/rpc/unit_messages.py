@@ -21,7 +21,7 @@ from taskplane.server.core.command import (
 from taskplane.server.core.dispatch import Dispatch
 from taskplane.server.core.errors import DropReason, ProtocolVersionUnsupported
 from taskplane.server.core.task import Checkpoint, Progress
-from taskplane.server.core.unit import MAX_UNIT_ID, AttemptState, HeldAttempt, Hello, TaskTypeSupport
+from taskplane.server.core.unit import AttemptState, HeldAttempt, Hello, TaskTypeSupport
 from taskplane.server.core.unit_report import (
     Accepted,
     Cancelled,
@@ -82,7 +82,7 @@ def read_hello(message: pb.Hello) -> Hello:
         )
     check = Checker()
     hello = Hello(
-        unit_id=check.identifier("hello.unit_id", message.unit_id, at_most=MAX_UNIT_ID),
+        unit_id=check.unit_id("hello.unit_id", message.unit_id),
         boot_id=check.text("hello.boot_id", message.boot_id, at_least=1, at_most=64),
         unit_type=check.text("hello.unit_type", message.unit_type, at_least=1, at_most=100),
         unit_name=check.text("hello.unit_name", message.unit_name, at_least=1, at_most=255),

@@ -13,7 +13,7 @@ def read_registration(message: pb.RegisterUnitRequest) -> Registration:
     check = Checker()
     capacity = message.capacity if message.HasField("capacity") else 1
     registration = Registration(
-        unit_id=check.text("unit_id", message.unit_id, at_most=MAX_UNIT_ID),
+        unit_id=check.unit_id("unit_id", message.unit_id),
         unit_type=check.text("unit_type", message.unit_type, at_least=1, at_most=100),
         unit_name=check.text("unit_name", message.unit_name, at_least=1, at_most=255),
         capacity=check.number("capacity", capacity, at_least=0, at_most=MAX_CAPACITY),

@@ -13,6 +13,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from taskplane.server.core.errors import FieldViolation, InvalidFields
 from taskplane.server.core.task import Json
+from taskplane.server.core.unit import MAX_UNIT_ID, unit_id_problem
 from taskplane.server.rpc.structs import NotJson, json_of
 from taskplane.server.services.pages import NOT_OURS, is_page_token
 
@@ -57,6 +58,12 @@ class Checker:
         if value != value.strip():
             self.refuse(name, "begins or ends with a space")
         return self.text(name, value, at_least=at_least, at_most=at_most)
+
+    def unit_id(self, name: str, value: str) -> str:
+        """Check the id that a unit has chosen; empty if it has chosen none."""
+        if problem := unit_id_problem(value):
+            self.refuse(name, problem)
+        return self.text(name, value, at_most=MAX_UNIT_ID)
 
     def number(self, name: str, value: int, *, at_least: int, at_most: int) -> int:
         """Check a number's range."""

@@ -266,7 +266,7 @@ async def _gone(unit: KnownUnit, asked_at: float, wait_seconds: float) -> None:
 
 def new_unit_id(unit_name: str) -> str:
     """Make up a lasting id for a unit that has none."""
-    return f"{unit_name.strip()[:200]}-{secrets.token_hex(4)}"
+    return f"{unit_name.strip().replace('/', '-')[:200]}-{secrets.token_hex(4)}"
 
 
 def _in_use(unit: KnownUnit, why: str) -> UnitInUse:
