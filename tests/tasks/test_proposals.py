@@ -1,5 +1,6 @@
 """What is proposed to the state manager beside verbs and reports: creation, claims, losses, limits and the purge."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -28,9 +29,12 @@ from taskplane.server.core.limits import Expiry
 from taskplane.server.core.task import Checkpoint, Limits, Progress, Task, TaskStatus, Verb
 from taskplane.server.core.unit import AttemptState, HeldAttempt
 from taskplane.server.core.verbs import Ask
+from taskplane.server.store.deletions import Deletion
+from taskplane.server.tasks import maintenance
 from taskplane.server.tasks.batch import CHECKPOINTS_KEPT, Batch, Committed
 from taskplane.server.tasks.group_commit import GroupCommit
 from taskplane.server.tasks.live import LiveAttempts
+from taskplane.server.tasks.maintenance import Maintenance
 from taskplane.server.tasks.proposals import ChangeTask
 
 PENDING, RUNNING, _, FAILED, _, CANCELLED = TaskStatus
@@ -285,6 +289,33 @@ async def test_old_finished_tasks_are_purged_and_the_gap_is_remembered(
     assert await store.get_task(live.id) == live
     assert {each.task.id for each in told if each.deleted} == {done.id, cancelled.id}
     assert await store.purged_revision() >= done.revision
+    assert await store.deletions_since(0, task_ids=(), limit=10) == [], "the gap stands for them"
+
+
+async def test_a_deletion_is_kept_under_its_revision(
+    states: ClaimingStates, store: CountingStore, told: list[Committed]
+) -> None:
+    tasks = [await hear(states, task, "cancelled") for task in await running(states, 2)]
+    await asyncio.gather(*(states.delete(task.id, ALICE) for task in tasks))
+    deleted = [Deletion(each.task.revision, each.task.id, each.task.task_type) for each in told if each.deleted]
+    assert {each.task_id for each in deleted} == {task.id for task in tasks}
+    assert await store.deletions_since(0, task_ids=(), limit=10) == deleted
+    assert await store.purged_revision() == 0
+
+
+async def test_what_watches_are_told_of_deletions_is_forgotten_with_age(
+    states: ClaimingStates, store: CountingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (task,) = await running(states)
+    await hear(states, task, "cancelled")
+    await states.delete(task.id, ALICE)
+    upkeep = Maintenance(states, store, retention=None)
+    await upkeep.purge()
+    (deletion,) = await store.deletions_since(0, task_ids=(), limit=10)
+    monkeypatch.setattr(maintenance, "DELETIONS_KEPT", timedelta(0))
+    await upkeep.purge()
+    assert await store.deletions_since(0, task_ids=(), limit=10) == []
+    assert await store.purged_revision() == deletion.revision
 
 
 async def test_only_finished_tasks_are_deleted_and_only_as_the_caller_knows_them(

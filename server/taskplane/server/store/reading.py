@@ -105,12 +105,6 @@ def get_command(connection: Connection, command_id: str) -> LedgerEntry | None:
     return command_of(row) if row else None
 
 
-def purged_revision(connection: Connection) -> int:
-    """Return the revision up to which history may have gaps, since old tasks were purged."""
-    table = schema.id_blocks
-    return int(connection.execute(select(table.c.next_id).where(table.c.name == "purged")).scalar_one())
-
-
 def latest_revision(connection: Connection) -> int:
     """Return a revision that none ever given out is above, that of a deleted task neither."""
     table = schema.id_blocks

@@ -198,6 +198,19 @@ task_commands = Table(
     mysql_charset="utf8mb4",
 )
 
+# What tells a watch that comes back of the tasks that were deleted meanwhile. Rows are dropped with age.
+deleted_tasks = Table(
+    "deleted_tasks",
+    metadata,
+    # That of the deletion.
+    Column("revision", BigInteger, primary_key=True, autoincrement=False),
+    Column("task_id", BigInteger, nullable=False),
+    Column("task_type", _key(100), nullable=False),
+    Column("deleted_at", _DATETIME, nullable=False),
+    Index("idx_deleted_tasks_deleted_at", "deleted_at"),
+    mysql_charset="utf8mb4",
+)
+
 # Answers that a replay of the same request_id gets. Rows are dropped with age.
 task_requests = Table(
     "task_requests",

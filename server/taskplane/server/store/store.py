@@ -11,9 +11,10 @@ from taskplane.server.core.backlog import FRONT, Queued, Turn
 from taskplane.server.core.ledger import LedgerEntry
 from taskplane.server.core.task import Checkpoint, Task, Transition
 from taskplane.server.core.unit import Unit
-from taskplane.server.store import reading, schema
+from taskplane.server.store import deletions, reading, schema
 from taskplane.server.store.answers import save_answers
 from taskplane.server.store.database import Database
+from taskplane.server.store.deletions import Deletion
 from taskplane.server.store.heartbeats import save_heartbeats
 from taskplane.server.store.id_blocks import IdBlocks
 from taskplane.server.store.live_rows import LiveRow, save_live
@@ -94,6 +95,12 @@ class Store:
             lambda connection: reading.transitions_since(connection, after_revision, task_ids=task_ids, limit=limit)
         )
 
+    async def deletions_since(self, after_revision: int, *, task_ids: Sequence[int], limit: int) -> list[Deletion]:
+        """Return the deletions of some tasks, or of all if no ids are given, that are kept, oldest first."""
+        return await self._database.read(
+            lambda connection: deletions.deletions_since(connection, after_revision, task_ids=task_ids, limit=limit)
+        )
+
     async def list_checkpoints(self, task_id: int) -> list[Checkpoint]:
         """Return a task's checkpoints, newest first."""
         return await self._database.read(lambda connection: reading.list_checkpoints(connection, task_id))
@@ -114,7 +121,7 @@ class Store:
 
     async def purged_revision(self) -> int:
         """Return the revision up to which history may have gaps."""
-        return await self._database.read(reading.purged_revision)
+        return await self._database.read(deletions.purged_revision)
 
     async def latest_revision(self) -> int:
         """Return a revision that none ever given out is above."""
@@ -175,6 +182,15 @@ class Store:
         table = schema.task_requests
         unanswered = delete(table).where(table.c.request_id == request_id, table.c.answer.is_(None))
         await self._database.write_beside(lambda connection: connection.execute(unanswered))
+
+    async def forget_deletions(self, before: datetime) -> None:
+        """Forget deletions from before a time, and all up to the newest of them; `purged_revision` is that one then."""
+        newest = await self._database.read(lambda connection: deletions.newest_deletion(connection, before))
+        if newest is None:
+            return
+        # In this order, so that none is missing without being noted, whatever happens in between.
+        await self._database.write(lambda connection: deletions.note_purge(connection, newest))
+        await self._database.write_beside(lambda connection: deletions.drop_deletions(connection, newest))
 
     async def delete_unit(self, unit_id: str) -> None:
         """Forget a unit."""

@@ -17,6 +17,7 @@ from taskplane.server.core.ledger import LedgerEntry
 from taskplane.server.core.task import FINAL, Checkpoint, Task, TaskStatus, Transition
 from taskplane.server.store import schema
 from taskplane.server.store.answers import StoredRequest, stored_requests
+from taskplane.server.store.deletions import Deletion, note_purge
 from taskplane.server.store.id_blocks import IdBlocks
 from taskplane.server.store.outbox import Outbox
 from taskplane.server.store.queue import queued_tasks
@@ -169,6 +170,14 @@ class WriteTransaction:
             self._deleted += ids
             self._outbox.execute(f"DELETE FROM tasks WHERE id IN ({', '.join(map(str, ids))})")  # noqa: S608  (numbers of ours)
 
+    def insert_deletions(self, deletions: Sequence[Deletion], now: datetime) -> None:
+        """Remember that tasks were deleted."""
+        self._outbox.insert(
+            "deleted_tasks",
+            ("revision", "task_id", "task_type", "deleted_at"),
+            [(each.revision, each.task_id, each.task_type, time_text(now)) for each in deletions],
+        )
+
     def insert_transitions(self, transitions: Sequence[Transition]) -> None:
         """Add rows to the history."""
         self._outbox.insert(
@@ -237,9 +246,7 @@ class WriteTransaction:
 
     def note_purge(self, revision: int) -> None:
         """Remember that history up to a revision may have gaps."""
-        table = schema.id_blocks
-        later = (table.c.name == "purged") & (table.c.next_id < revision)
-        self._connection.execute(table.update().where(later).values(next_id=revision))
+        note_purge(self._connection, revision)
 
     def prune_checkpoints(self, task_ids: Iterable[int], keep: int) -> None:
         """Drop all but the last `keep` checkpoints of each task."""

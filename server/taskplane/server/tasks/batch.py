@@ -15,6 +15,7 @@ from taskplane.server.core.errors import TaskNotFound
 from taskplane.server.core.ledger import LedgerEntry, entries
 from taskplane.server.core.placement import Assignment
 from taskplane.server.core.task import Checkpoint, Task, Transition
+from taskplane.server.store.deletions import Deletion
 from taskplane.server.store.writing import WriteTransaction
 from taskplane.server.tasks.live import LiveAttempts
 
@@ -64,6 +65,7 @@ class Batch:
         self._transaction = transaction
         self._live = live
         self._deleted: set[int] = set()
+        self._deletions: list[Deletion] = []
         self._checkpoints: list[tuple[int, Checkpoint]] = []
         self._commands: list[LedgerEntry] = []
 
@@ -127,15 +129,24 @@ class Batch:
         """Return one checkpoint of a task, if it is kept."""
         return self._transaction.checkpoint(task_id, number)
 
-    def note_purge(self, revision: int) -> None:
-        """Remember that history up to a revision may have gaps."""
-        self._transaction.note_purge(revision)
-
     def delete(self, task: Task) -> None:
-        """Delete a loaded task with all that belongs to it."""
+        """Delete a loaded task with all that belongs to it. That it was deleted is kept, for watchers that are away."""
+        revision = self._remove(task)
+        self._deletions.append(Deletion(revision, task.id, task.task_type))
+
+    def purge(self, tasks: Sequence[Task]) -> None:
+        """Delete loaded tasks that are old, and keep only up to which revision history may have gaps now."""
+        for task in tasks:
+            self._remove(task)
+        if tasks:
+            self._transaction.note_purge(max(task.revision for task in tasks))
+
+    def _remove(self, task: Task) -> int:
+        """Delete a task. Returns the revision of that."""
         (revision,) = self._transaction.next_revisions(1)
         self._deleted.add(task.id)
         self.committed.append(Committed(task.but(revision=revision), deleted=True))
+        return revision
 
     def with_checkpoints(self, dispatches: Iterable[Dispatch]) -> list[Dispatch]:
         """Complete dispatches with the data that their units need to go on from.
@@ -179,6 +190,7 @@ class Batch:
             self._transaction.prune_checkpoints(many, CHECKPOINTS_KEPT)
         self._transaction.save_commands([each for each in self._commands if each.task_id not in self._deleted])
         self._transaction.delete_tasks(self._deleted)
+        self._transaction.insert_deletions(self._deletions, self.now)
 
     def _as_they_will_be(self, found: Sequence[Task]) -> list[Task]:
         for task in found:

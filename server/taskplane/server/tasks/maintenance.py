@@ -18,6 +18,8 @@ PURGE_SECONDS = 60.0
 BATCH = 200
 # Request ids are remembered for a day at least.
 REQUESTS_KEPT = timedelta(days=2)
+# A watch that comes back within that is told what was deleted meanwhile.
+DELETIONS_KEPT = timedelta(days=2)
 
 
 class Maintenance:
@@ -46,12 +48,13 @@ class Maintenance:
             there_may_be_more = len(due) == BATCH
 
     async def purge(self) -> None:
-        """Delete finished tasks that are older than the retention, and request ids that nobody repeats any more."""
+        """Delete finished tasks older than the retention, and what nobody is expected to come back for any more."""
         now = utc_now()
         if self._retention is not None:
             while await self._states.purge(now - self._retention, BATCH) == BATCH:
                 pass
         await self._store.forget_requests(now - REQUESTS_KEPT)
+        await self._store.forget_deletions(now - DELETIONS_KEPT)
 
 
 async def repeat(seconds: float, job: Callable[[], Awaitable[None]]) -> None:

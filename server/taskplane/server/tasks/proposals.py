@@ -228,10 +228,7 @@ class PurgeTasks:
 
     def decide(self, batch: Batch) -> int:
         old = batch.lock_finished(self.completed_before, self.limit)
-        for task in old:
-            batch.delete(task)
-        if old:
-            batch.note_purge(max(task.revision for task in old))
+        batch.purge(old)
         return len(old)
 
 
