@@ -60,6 +60,24 @@ async def test_a_reader_comes_back_with_its_last_event_id(rest: Rest) -> None:
         assert (await events.next()).data == missed[1].data
 
 
+async def test_a_reader_that_comes_back_is_told_of_a_deletion(rest: Rest) -> None:
+    gone, there = await rest.create(), await rest.create()
+    async with watching(rest, "/api/events") as events:
+        await events.comment("snapshot complete")
+        last_id = events.last_id
+    await rest.post(f"/api/tasks/{gone['id']}/cancel")
+    await rest.call("DELETE", f"/api/tasks/{gone['id']}")
+    await rest.post(f"/api/tasks/{there['id']}/cancel")
+    async with watching(rest, "/api/events", last_id) as events:
+        deleted = await events.next()
+        assert (deleted.name, deleted.data) == ("deleted", {"taskId": gone["id"]})
+        assert (await events.next()).data["task"]["id"] == there["id"]
+    async with watching(rest, f"/api/tasks/{gone['id']}/events", last_id) as events:
+        assert await events.next() == deleted
+    over = await rest.client.get(f"/api/tasks/{gone['id']}/events", headers={"last-event-id": deleted.last_id})
+    assert over.status_code == 404, "so that a browser does not come back for ever"
+
+
 async def test_the_id_of_a_reader_that_comes_back_counts_more_than_its_url(rest: Rest) -> None:
     task = await rest.create()
     cancelled = (await rest.post(f"/api/tasks/{task['id']}/cancel")).body

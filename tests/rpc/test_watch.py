@@ -11,8 +11,9 @@ from rpc.conftest import Connect
 from rpc.obedient_unit import obeying
 from rpc.raw_unit import RawUnit, checkpoint
 from rpc.refusals import refusal_of
-from rpc.server import PATIENCE_SECONDS, ServerUnderTest, Wire, status_name, watching
+from rpc.server import ServerUnderTest, Wire, status_name, watching
 from rpc.tasks import create, running, spec
+from rpc.watches import expect, snapshot, transitions
 
 from taskplane.server.rpc import messages
 from taskplane.server.services import watching as watching_service
@@ -21,44 +22,10 @@ from taskplane.v1 import execution_unit_control_pb2 as unit_pb
 from taskplane.v1 import task_pb2
 from taskplane.v1 import task_service_pb2 as pb
 
-Events = AsyncIterator[pb.WatchTasksResponse]
-
 
 @pytest.fixture
 def served_url(database_url: str) -> str:
     return database_url
-
-
-async def snapshot(events: Events) -> tuple[list[task_pb2.Task], int]:
-    """The snapshot, and the revision at its end."""
-    tasks: list[task_pb2.Task] = []
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        async for event in events:
-            if event.WhichOneof("event") == "snapshot_complete":
-                return tasks, event.revision
-            assert event.revision == 0
-            tasks.append(event.snapshot)
-    raise AssertionError("a watch never ends by itself")
-
-
-async def expect(events: Events, kind: str) -> pb.WatchTasksResponse:
-    """The next event, which must be of this kind."""
-    event = await asyncio.wait_for(anext(events), PATIENCE_SECONDS)
-    assert event.WhichOneof("event") == kind, event
-    return event
-
-
-async def transitions(events: Events, count: int) -> list[task_pb2.TaskTransition]:
-    """The next transitions, past anything else."""
-    found = []
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        async for event in events:
-            if event.WhichOneof("event") == "transition":
-                assert event.revision == event.transition.transition.revision
-                found.append(event.transition.transition)
-            if len(found) == count:
-                break
-    return found
 
 
 async def histories(wire: Wire, task_ids: list[int]) -> list[task_pb2.TaskTransition]:

@@ -1053,8 +1053,9 @@ class WatchTasksRequest(message.Message):
     INCLUDE_PROGRESS_FIELD_NUMBER: builtins.int
     MAX_PROGRESS_PER_SECOND_FIELD_NUMBER: builtins.int
     after_revision: builtins.int
-    """Go on after this revision instead of beginning with a snapshot. OUT_OF_RANGE (REVISION_TOO_OLD) when history
-    from there on has been purged, or the revision is one that the server has not reached.
+    """Go on after this revision instead of beginning with a snapshot: every transition and deletion since then is told.
+    OUT_OF_RANGE (REVISION_TOO_OLD) when some of that is not kept any more (history that was purged; a deletion of
+    more than two days ago), or the revision is one that the server has not reached.
     """
     include_progress: builtins.bool
     """Also tell progress."""
@@ -1062,7 +1063,9 @@ class WatchTasksRequest(message.Message):
     """Progress events for one task, a second, at most: 1 to 100; 0 means 2. The newest value wins."""
     @builtins.property
     def task_ids(self) -> containers.RepeatedScalarFieldContainer[builtins.int]:
-        """Only these tasks, up to 1000. NOT_FOUND if one does not exist. Empty: all."""
+        """Only these tasks, up to 1000. NOT_FOUND if one does not exist, unless it was deleted after `after_revision`.
+        Empty: all.
+        """
 
     @builtins.property
     def task_types(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
@@ -1125,7 +1128,9 @@ class WatchTasksResponse(message.Message):
 
     @builtins.property
     def deleted(self) -> TaskDeleted:
-        """The task is gone. Live only; a watch by `task_ids` that begins after it is NOT_FOUND."""
+        """The task is gone. When replayed, it stands for all that happened to the task since `after_revision`, and a watch
+        may never have told of that task. A watch by `task_ids` that begins after it is NOT_FOUND.
+        """
 
     @builtins.property
     def keep_alive(self) -> KeepAlive:

@@ -251,9 +251,9 @@ class TaskServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WatchTasks(self, request, context):
-        """Tells what happens to tasks: first how they are (unless `after_revision` is set), then every transition in order
-        and without a gap. Never ends by itself. A reader that is too slow is cut with RESOURCE_EXHAUSTED (SLOW_READER)
-        and should come back with `after_revision` set to the last revision it has seen.
+        """Tells what happens to tasks: first how they are (unless `after_revision` is set), then every transition and every
+        deletion in order and without a gap. Never ends by itself. A reader that is too slow is cut with
+        RESOURCE_EXHAUSTED (SLOW_READER) and should come back with `after_revision` set to the last revision it has seen.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

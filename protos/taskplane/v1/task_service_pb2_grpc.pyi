@@ -97,9 +97,9 @@ class TaskServiceStub:
     first answer was not kept, it says OK of each task that is there and NOT_FOUND of each that is not.
     """
     WatchTasks: grpc.UnaryStreamMultiCallable[task_service_pb2.WatchTasksRequest, task_service_pb2.WatchTasksResponse]
-    """Tells what happens to tasks: first how they are (unless `after_revision` is set), then every transition in order
-    and without a gap. Never ends by itself. A reader that is too slow is cut with RESOURCE_EXHAUSTED (SLOW_READER)
-    and should come back with `after_revision` set to the last revision it has seen.
+    """Tells what happens to tasks: first how they are (unless `after_revision` is set), then every transition and every
+    deletion in order and without a gap. Never ends by itself. A reader that is too slow is cut with
+    RESOURCE_EXHAUSTED (SLOW_READER) and should come back with `after_revision` set to the last revision it has seen.
     """
     ListTaskTransitions: grpc.UnaryUnaryMultiCallable[task_service_pb2.ListTaskTransitionsRequest, task_service_pb2.ListTaskTransitionsResponse]
     """Lists a task's history, oldest first."""
@@ -177,9 +177,9 @@ class TaskServiceAsyncStub(TaskServiceStub):
     first answer was not kept, it says OK of each task that is there and NOT_FOUND of each that is not.
     """
     WatchTasks: aio.UnaryStreamMultiCallable[task_service_pb2.WatchTasksRequest, task_service_pb2.WatchTasksResponse]  # type: ignore[assignment]
-    """Tells what happens to tasks: first how they are (unless `after_revision` is set), then every transition in order
-    and without a gap. Never ends by itself. A reader that is too slow is cut with RESOURCE_EXHAUSTED (SLOW_READER)
-    and should come back with `after_revision` set to the last revision it has seen.
+    """Tells what happens to tasks: first how they are (unless `after_revision` is set), then every transition and every
+    deletion in order and without a gap. Never ends by itself. A reader that is too slow is cut with
+    RESOURCE_EXHAUSTED (SLOW_READER) and should come back with `after_revision` set to the last revision it has seen.
     """
     ListTaskTransitions: aio.UnaryUnaryMultiCallable[task_service_pb2.ListTaskTransitionsRequest, task_service_pb2.ListTaskTransitionsResponse]  # type: ignore[assignment]
     """Lists a task's history, oldest first."""
@@ -332,9 +332,9 @@ class TaskServiceServicer(metaclass=abc_1.ABCMeta):
         request: task_service_pb2.WatchTasksRequest,
         context: _ServicerContext,
     ) -> typing.Union[abc.Iterator[task_service_pb2.WatchTasksResponse], abc.AsyncIterator[task_service_pb2.WatchTasksResponse]]:
-        """Tells what happens to tasks: first how they are (unless `after_revision` is set), then every transition in order
-        and without a gap. Never ends by itself. A reader that is too slow is cut with RESOURCE_EXHAUSTED (SLOW_READER)
-        and should come back with `after_revision` set to the last revision it has seen.
+        """Tells what happens to tasks: first how they are (unless `after_revision` is set), then every transition and every
+        deletion in order and without a gap. Never ends by itself. A reader that is too slow is cut with
+        RESOURCE_EXHAUSTED (SLOW_READER) and should come back with `after_revision` set to the last revision it has seen.
         """
 
     @abc_1.abstractmethod

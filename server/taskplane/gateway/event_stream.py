@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from taskplane.gateway.task_answers import ProgressAnswer, TaskAnswer, TransitionAnswer
 from taskplane.server.core.errors import TaskplaneError
-from taskplane.server.services.watching import Changed, KeepAlive, Snapshot, SnapshotComplete, WatchEvent
+from taskplane.server.services.watching import Changed, Deleted, KeepAlive, Snapshot, SnapshotComplete, WatchEvent
 from taskplane.server.tasks.watch import Progressed
 
 # A reader that takes nothing for so long is cut; it can come back with Last-Event-ID.
@@ -64,8 +64,8 @@ def event_text(event: WatchEvent) -> str:  # noqa: PLR0911  (one a kind)
             return _text("snapshot", None, TaskAnswer.of(view).model_dump(mode="json", by_alias=True))
         case SnapshotComplete():
             return f": snapshot complete\nid: {event.revision}\n\n"
-        case Changed(change, _) if change.deleted:
-            return _text("deleted", event.revision, {"taskId": change.task.id})
+        case Deleted(task_id):
+            return _text("deleted", event.revision, {"taskId": task_id})
         case Changed(change, view):
             task = TaskAnswer.of(view).model_dump(mode="json", by_alias=True)
             if change.transition is None:

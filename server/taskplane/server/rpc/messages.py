@@ -23,7 +23,15 @@ from taskplane.server.core.task import (
 from taskplane.server.core.unit import Unit, UnitStatus
 from taskplane.server.rpc.structs import fill_struct, struct_of
 from taskplane.server.services.view import TaskView
-from taskplane.server.services.watching import TOLD_KEPT, Changed, KeepAlive, Snapshot, SnapshotComplete, WatchEvent
+from taskplane.server.services.watching import (
+    TOLD_KEPT,
+    Changed,
+    Deleted,
+    KeepAlive,
+    Snapshot,
+    SnapshotComplete,
+    WatchEvent,
+)
 from taskplane.server.tasks.batch import Committed
 from taskplane.server.tasks.watch import Progressed
 from taskplane.server.units.waiting import WaitingReason
@@ -226,6 +234,8 @@ def _watch_message(event: WatchEvent) -> task_service_pb2.WatchTasksResponse:
             message.snapshot_complete.SetInParent()
         case Changed(change, view):
             _add_change(message, change, view)
+        case Deleted(task_id):
+            message.deleted.task_id = task_id
         case Progressed(task_id=task_id, attempt=attempt, progress=progress):
             message.progress.task_id = task_id
             message.progress.attempt = attempt
@@ -242,9 +252,7 @@ def changed_bytes(revision: int, event: Changed) -> bytes:
 
 
 def _add_change(message: task_service_pb2.WatchTasksResponse, change: Committed, view: TaskView) -> None:
-    if change.deleted:
-        message.deleted.task_id = change.task.id
-    elif change.transition:
+    if change.transition:
         message.transition.transition.CopyFrom(transition_message(change.transition))
         message.transition.task.CopyFrom(task_message(view))
     else:

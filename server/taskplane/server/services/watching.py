@@ -3,13 +3,13 @@
 import time
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
-from functools import partial
 
 from taskplane.server.core.errors import RevisionTooOld, TaskNotFound
-from taskplane.server.core.task import Task
+from taskplane.server.core.task import Task, Transition
 from taskplane.server.services.pacing import ProgressPacer
 from taskplane.server.services.task_service import TaskService
 from taskplane.server.services.view import TaskView
+from taskplane.server.store.deletions import Deletion
 from taskplane.server.store.reading import TaskFilter
 from taskplane.server.store.store import Store
 from taskplane.server.tasks.batch import Committed
@@ -56,6 +56,13 @@ class Changed:
 
 
 @dataclass(frozen=True, slots=True)
+class Deleted:
+    """A task is gone."""
+
+    task_id: int
+
+
+@dataclass(frozen=True, slots=True)
 class KeepAlive:
     """Nothing happened for a while."""
 
@@ -65,7 +72,7 @@ class WatchEvent:
     """One event, and the revision to go on from after it."""
 
     revision: int
-    event: Snapshot | SnapshotComplete | Changed | Progressed | KeepAlive
+    event: Snapshot | SnapshotComplete | Changed | Deleted | Progressed | KeepAlive
 
 
 class WatchService:
@@ -95,8 +102,8 @@ class WatchService:
                 beginning = self._snapshot(query, position)
             else:
                 await self._check_revision(query.after_revision)
-                beginning = self._replay(query, query.after_revision, position)
-            await self._check_ids(query.task_ids)
+                beginning = self._replay(query, query.after_revision, position.begin)
+            await self._check_ids(query)
             async for event in beginning:
                 yield event
             async for event in self._live(follower, ProgressPacer(query.max_progress_per_second), position):
@@ -109,6 +116,10 @@ class WatchService:
                 f"revision {after} is not reached yet; the last one is {self._hub.revision}",
                 metadata={"latest": str(self._hub.revision)},
             )
+        await self._check_kept(after)
+
+    async def _check_kept(self, after: int) -> None:
+        """Raise RevisionTooOld if something behind a revision may be gone."""
         purged = await self._store.purged_revision()
         if after < purged:
             raise RevisionTooOld(
@@ -116,11 +127,16 @@ class WatchService:
                 metadata={"purged": str(purged)},
             )
 
-    async def _check_ids(self, task_ids: tuple[int, ...]) -> None:
-        found = await self._tasks_by_id(task_ids)
-        for task_id in task_ids:
-            if task_id not in found:
-                raise TaskNotFound(task_id)
+    async def _check_ids(self, query: WatchQuery) -> None:
+        """Raise TaskNotFound if there is a task of which nothing can be told: not even that it was deleted."""
+        found = await self._tasks_by_id(query.task_ids)
+        missing = [task_id for task_id in query.task_ids if task_id not in found]
+        if missing and query.after_revision is not None:
+            kept = await self._store.deletions_since(query.after_revision, task_ids=missing, limit=len(missing))
+            told = {each.task_id for each in kept}
+            missing = [task_id for task_id in missing if task_id not in told]
+        if missing:
+            raise TaskNotFound(missing[0])
 
     async def _snapshot(self, query: WatchQuery, position: "_Position") -> AsyncGenerator[WatchEvent]:
         chosen = TaskFilter(task_ids=query.task_ids, task_types=query.task_types)
@@ -132,19 +148,34 @@ class WatchService:
             after_id = page[-1].id
         yield WatchEvent(position.begin, SnapshotComplete())
 
-    async def _replay(
-        self, query: WatchQuery, after_revision: int, position: "_Position"
-    ) -> AsyncGenerator[WatchEvent]:
-        missed = partial(self._store.transitions_since, task_ids=query.task_ids, limit=_PAGE)
-        while page := await missed(after_revision):
-            tasks = await self._tasks_by_id(tuple({each.task_id for each in page}))
-            for transition in page:
-                task = tasks.get(transition.task_id)
-                if task and (not query.task_types or task.task_type in query.task_types):
-                    event = Changed(Committed(task, transition), self._tasks.view(task))
-                    yield WatchEvent(transition.revision, event)
-            after_revision = page[-1].revision
-        position.begin = max(position.begin, after_revision)
+    async def _replay(self, query: WatchQuery, after: int, until: int) -> AsyncGenerator[WatchEvent]:
+        while missed := await self._missed(query.task_ids, after, until):
+            tasks = await self._tasks_by_id(tuple({each.task_id for each in missed}))
+            for each in missed:
+                if event := self._replayed(each, tasks.get(each.task_id), query.task_types):
+                    yield WatchEvent(each.revision, event)
+            after = missed[-1].revision
+
+    async def _missed(self, task_ids: tuple[int, ...], after: int, until: int) -> list[Transition | Deletion]:
+        """Return what happened next, in order; nothing if that was all. Raises RevisionTooOld if some of it is gone."""
+        transitions = await self._store.transitions_since(after, task_ids=task_ids, limit=_PAGE)
+        deletions = await self._store.deletions_since(after, task_ids=task_ids, limit=_PAGE)
+        # Asked after the reading: what is not gone yet has been read.
+        await self._check_kept(after)
+        missed: list[Transition | Deletion] = [*transitions, *deletions]
+        missed.sort(key=lambda each: each.revision)
+        # What is later is told live. It may not be whole here, as the two were not read at the same time.
+        return [each for each in missed[:_PAGE] if each.revision <= until]
+
+    def _replayed(
+        self, missed: Transition | Deletion, task: Task | None, task_types: tuple[str, ...]
+    ) -> Changed | Deleted | None:
+        """Return what a watch of these types is told. A task that is not there is told of when its deletion is."""
+        if isinstance(missed, Deletion):
+            return Deleted(missed.task_id) if _is_of(task_types, missed.task_type) else None
+        if task and _is_of(task_types, task.task_type):
+            return Changed(Committed(task, missed), self._tasks.view(task))
+        return None
 
     async def _live(
         self, follower: Follower, pacer: "ProgressPacer", position: "_Position"
@@ -169,8 +200,10 @@ class WatchService:
                 silent_since = time.monotonic()
                 yield WatchEvent(revision, KeepAlive())
 
-    def _told(self, change: Committed) -> Changed:
+    def _told(self, change: Committed) -> Changed | Deleted:
         """Return the same object to every watcher, so that it is made, and turned into a message, only once."""
+        if change.deleted:
+            return Deleted(change.task.id)
         revision = change.task.revision
         if revision not in self._recently_told:
             if len(self._recently_told) >= TOLD_KEPT:
@@ -199,6 +232,10 @@ class _Position:
 
     def is_new(self, change: Committed) -> bool:
         return change.task.revision > self._later.get(change.task.id, self.begin)
+
+
+def _is_of(task_types: tuple[str, ...], task_type: str) -> bool:
+    return not task_types or task_type in task_types
 
 
 def _matcher(query: WatchQuery) -> Callable[[Committed | Progressed], bool] | None:
