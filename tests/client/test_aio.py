@@ -33,6 +33,7 @@ from taskplane.v1.task_service_pb2 import (
     PauseTaskRequest,
     PauseTaskResponse,
     SnapshotComplete,
+    TaskDeleted,
     TaskSpec,
     TransitionEvent,
     WatchTasksRequest,
@@ -103,6 +104,7 @@ class Script(TaskServiceServicer):
         self.watched_after.append(request.after_revision if is_resumed else None)
         if is_resumed:
             yield WatchTasksResponse(revision=request.after_revision + 1, transition=TransitionEvent())
+            yield WatchTasksResponse(revision=request.after_revision + 2, deleted=TaskDeleted(task_id=8))
         else:
             yield WatchTasksResponse(revision=5, snapshot_complete=SnapshotComplete())
         await context.abort(grpc.StatusCode.UNAVAILABLE, "gone")
@@ -206,9 +208,11 @@ async def test_after_so_many_attempts_the_error_is_raised(client: AsyncClient, s
 
 
 async def test_a_watch_goes_on_after_a_break(client: AsyncClient, script: Script) -> None:
-    async with aclosing(client.watch([7])) as events:
-        assert [(await anext(events)).revision for _ in range(3)] == [5, 6, 7]
-    assert script.watched_after == [None, 5, 6]
+    async with aclosing(client.watch([7, 8])) as events:
+        told = [await anext(events) for _ in range(4)]
+    assert [event.revision for event in told] == [5, 6, 7, 8]
+    assert [event.WhichOneof("event") for event in told[1:]] == ["transition", "deleted", "transition"]
+    assert script.watched_after == [None, 5, 7]
 
 
 async def create_while_one_is_under_way(

@@ -29,6 +29,10 @@ def transition(revision: int) -> WatchTasksResponse:
     return WatchTasksResponse(revision=revision, transition=TransitionEvent())
 
 
+def deleted(revision: int, task_id: int) -> WatchTasksResponse:
+    return WatchTasksResponse(revision=revision, deleted=TaskDeleted(task_id=task_id))
+
+
 class Watcher:
     """Reads a watch on a thread of its own; what it sees can be waited for."""
 
@@ -80,9 +84,27 @@ def test_a_watch_from_a_revision_goes_on_from_its_last_event(client: Client, ser
     continued = in_background(lambda: next(watch).revision)
     stream.fail(UNAVAILABLE)
     again = server.take_watch()
-    again.send(WatchTasksResponse(revision=7, deleted=TaskDeleted()))
+    again.send(deleted(7, 1))
     assert continued.result(20) == 7
     assert again.request.after_revision == 6
+
+
+def test_a_watch_that_has_told_of_a_deletion_goes_on_with_the_other_tasks(client: Client, server: FakeServer) -> None:
+    watcher = Watcher(client, 7, 8)
+    stream = server.take_watch()
+    stream.send(snapshot_complete(5), deleted(6, 7))
+    assert watcher.sees(5, 6)
+    stream.fail(UNAVAILABLE)
+    again = server.take_watch()
+    assert (again.request.after_revision, list(again.request.task_ids)) == (6, [8])
+    again.send(deleted(9, 8))
+    assert watcher.sees(9)
+    again.fail(UNAVAILABLE)
+    last = server.take_watch()
+    assert list(last.request.task_ids) == [8], "and not all"
+    last.fail(grpc.StatusCode.NOT_FOUND, "no task 8", because("TASK_NOT_FOUND"))
+    with pytest.raises(NotFoundError, match="no task 8"):
+        watcher.done.result(20)
 
 
 def test_a_slow_reader_comes_back(client: Client, server: FakeServer) -> None:

@@ -30,9 +30,10 @@ class WatchCalls(Calls):
         """What happens to these tasks (none given: to all), for ever: a snapshot, then every change of status.
 
         When the connection breaks, or the server cuts a slow reader, it goes on after the last revision seen: no
-        transition is lost or told twice. What is live only (progress, `changed`, `deleted`) may be missed then, and
-        a break within the snapshot begins the snapshot again. Raises the error if the first connection fails as any
-        call's, or a later one for `reconnect_timeout` seconds. `close()` on the iterator ends the call.
+        transition and no deletion is lost or told twice. What is live only (progress, `changed`) may be missed then,
+        and a break within the snapshot begins the snapshot again. Raises the error if the first connection fails as
+        any call's, or a later one for `reconnect_timeout` seconds, and NotFoundError when it has to go on after the
+        last of `task_ids` was deleted. `close()` on the iterator ends the call.
         """
         request = WatchTasksRequest(
             task_ids=task_ids,
@@ -78,6 +79,9 @@ class WatchCourse:
         is_past_snapshot = self.request.HasField("after_revision")
         if is_past_snapshot or event.WhichOneof("event") == "snapshot_complete":
             self.request.after_revision = event.revision
+        # What is gone cannot be asked for any more; but to ask for nothing is to ask for all.
+        if event.HasField("deleted") and len(self.request.task_ids) > 1:
+            self.request.task_ids.remove(event.deleted.task_id)
 
     def pause_seconds(self, failure: TaskplaneError) -> float:
         """How long to wait before the watch is opened again after a failure. Raises it if there is no use."""
