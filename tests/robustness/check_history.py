@@ -1,10 +1,11 @@
 """What must be true of the history and the tables when all is over."""
 
+from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
 
 from robustness.evidence import Evidence
-from robustness.records import Transition
+from robustness.records import DELETED, Transition
 
 from taskplane.server.core.task import FINAL, TRANSITIONS, TaskStatus
 
@@ -66,6 +67,22 @@ def the_watch_told_every_transition_once(evidence: Evidence) -> Iterator[str]:
         seen = told.get(step.revision)
         if seen and (seen.task, seen.to_status, seen.attempt) != (step.task, step.to_status, step.attempt):
             yield f"the watch told {seen} instead of {_shown(step)} of task {step.task}"
+
+
+def the_watch_told_every_deletion_once(evidence: Evidence) -> Iterator[str]:
+    """A watch tells every deletion, once and as the last thing of its task, over all breaks."""
+    told = Counter(each.task for each in evidence.watched if each.to_status == DELETED)
+    last = {each.task: each for each in evidence.watched}
+    there = {task.id for task in evidence.tasks}
+    for task in {call.task for call in evidence.calls if call.verb == "delete" and call.code == "OK"} - told.keys():
+        yield f"the watch did not tell that task {task} was deleted"
+    for task, count in told.items():
+        if count > 1:
+            yield f"the watch told {count} times that task {task} was deleted"
+        if task in there:
+            yield f"the watch told that task {task} was deleted, but it is there"
+        if last[task].to_status != DELETED:
+            yield f"the watch told {last[task]} of a task that it had told to be deleted"
 
 
 def _shown(step: Transition | None) -> str:

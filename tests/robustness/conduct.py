@@ -5,6 +5,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -141,6 +142,9 @@ def _push(client: Client, task: Task) -> None:
 
 def _catch_up(client: Client, watcher: Watcher) -> None:
     newest = max((task.revision for task in client.list_tasks(page_size=1000)), default=0)
+    # A deletion may be newer: a watch of nothing begins with the position up to which there is something to tell.
+    with closing(client.watch(task_types=["NONE"])) as events:
+        newest = max(newest, next(events).revision)
     wait_until(lambda: watcher.revision >= newest, f"the watch at revision {newest}", seconds=30)
 
 

@@ -58,9 +58,13 @@ class Call:
     names: tuple[str, ...] = ()
 
 
+# What a watch tells of a task that is gone.
+DELETED = "DELETED"
+
+
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """A transition that a watch told."""
+    """A transition that a watch told, or that the task was deleted (DELETED, attempt 0)."""
 
     revision: int
     task: int

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from robustness import validate
 from robustness.evidence import Evidence
-from robustness.records import Begun, Call, FinalUnit, Seen, Step, StoredTask, Transition, Watched
+from robustness.records import DELETED, Begun, Call, FinalUnit, Seen, Step, StoredTask, Transition, Watched
 
 LEASE_SECONDS = 3.0
 
@@ -23,7 +23,8 @@ def step(number: int, attempt: int, asked: float, execution: str = "a", unit: st
     return Step(execution, unit, 1, attempt, number, asked, asked + 0.1, asked + 0.9)
 
 
-# A task that fails once, goes on on another unit from its checkpoint of step 1, is paused there, and ends well.
+# A task that fails once, goes on on another unit from its checkpoint of step 1, is paused there, and ends well. Another
+# one was deleted.
 GOOD = Evidence(
     lease_seconds=LEASE_SECONDS,
     transitions=[
@@ -42,6 +43,7 @@ GOOD = Evidence(
         Call("client-1", "create", 0, 0, 1, "OK", seen=(Seen(1, "PENDING", 1, 0),), names=("a task",)),
         Call("client-1", "pause", 1, 6, 7, "OK", seen=(Seen(1, "PAUSED", 6, 2, 2),)),
         Call("client-2", "resume", 1, 7, 8, "UNAVAILABLE"),
+        Call("client-2", "delete", 2, 6, 7, "OK"),
     ],
     executions=[Begun("a", "unit-1", 1, 1, 1.0, None), Begun("b", "unit-2", 1, 2, 5.0, 1)],
     steps=[
@@ -56,6 +58,7 @@ GOOD = Evidence(
         Watched(4, 1, "PENDING", 1),
         Watched(5, 1, "RUNNING", 2),
         Watched(6, 1, "PAUSED", 2),
+        Watched(7, 2, DELETED, 0),
         Watched(8, 1, "RUNNING", 3),
         Watched(9, 1, "SUCCESS", 3),
     ],
@@ -118,6 +121,10 @@ BROKEN = [
     ("the_watch_told_every_transition_once", replace(GOOD, watched=without(GOOD.watched, 2))),
     ("the_watch_told_every_transition_once", also("watched", Watched(5, 1, "RUNNING", 2))),
     ("the_watch_told_every_transition_once", instead("watched", 4, Watched(6, 1, "RUNNING", 2))),
+    ("the_watch_told_every_deletion_once", replace(GOOD, watched=without(GOOD.watched, 5))),
+    ("the_watch_told_every_deletion_once", also("watched", Watched(10, 2, DELETED, 0))),
+    ("the_watch_told_every_deletion_once", also("watched", Watched(10, 1, DELETED, 0))),
+    ("the_watch_told_every_deletion_once", also("watched", Watched(10, 2, "RUNNING", 1))),
     ("attempts_do_not_overlap", also("steps", step(3, 1, 5.2))),
     ("an_attempt_is_executed_once", also("executions", Begun("c", "unit-1", 1, 2, 5.0, 1))),
     ("an_attempt_is_executed_once", also("steps", step(4, 3, 9.0, "a"))),

@@ -19,6 +19,7 @@ CHECKS: tuple[Check, ...] = (
     check_history.every_task_is_final,
     check_history.nothing_is_left_over,
     check_history.the_watch_told_every_transition_once,
+    check_history.the_watch_told_every_deletion_once,
     check_execution.attempts_do_not_overlap,
     check_execution.an_attempt_is_executed_once,
     check_execution.steps_are_done_in_order,

@@ -4,7 +4,7 @@ import threading
 
 from robustness.journal import Journal
 from robustness.processes import wait_until
-from robustness.records import Watched
+from robustness.records import DELETED, Watched
 
 from taskplane.client import Client, RetryPolicy
 from taskplane.v1.task_pb2 import TaskStatus, TaskTransition
@@ -16,7 +16,7 @@ _RECONNECT_SECONDS = 120.0
 class Watcher:
     """Watches on a thread of its own, from `start` until `stop`; `failure` is what ended the watch before.
 
-    `since` is the revision of the snapshot: every transition after it must be told.
+    `since` is the revision of the snapshot: every transition and deletion after it must be told.
     """
 
     def __init__(self, server: str, journal: Journal) -> None:
@@ -47,6 +47,8 @@ class Watcher:
                 self.revision = max(self.revision, event.revision)
                 if event.HasField("transition"):
                     self._write(event.transition.transition)
+                elif event.HasField("deleted"):
+                    self._journal.write(Watched(event.revision, event.deleted.task_id, DELETED, 0))
                 elif event.HasField("snapshot_complete"):
                     self.since = event.revision
                     self._is_following.set()
