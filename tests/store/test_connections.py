@@ -1,13 +1,14 @@
 """How the reading and the writing connections come about: by the same URL in the same way."""
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 from conftest import SERVERS
 from sqlalchemy import Connection, text
-from sqlalchemy.exc import OperationalError
 
+from taskplane.server.core.errors import DatabaseUnavailable
 from taskplane.server.store.database import Database
 
 pytestmark = pytest.mark.parametrize("database", SERVERS, indirect=True)
@@ -35,14 +36,18 @@ async def test_both_are_encrypted_if_the_server_can_and_nobody_objects(database:
         assert await plain.read(cipher) == await plain.write(cipher) == ""
 
 
-async def test_who_asks_for_encryption_gets_it_or_no_connection(database: Database) -> None:
+async def test_who_asks_for_encryption_gets_it_or_no_connection(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
     async with with_settings(database, **ENCRYPTED) as demanding:
         for ask in (demanding.read, demanding.write):
             if await database.read(cipher):
                 assert await ask(cipher)
             else:
-                with pytest.raises(OperationalError, match=r"SSL|TLS"):
+                caplog.clear()
+                with pytest.raises(DatabaseUnavailable):
                     await ask(cipher)
+                assert re.search("SSL|TLS", caplog.text), "the log says why"
 
 
 async def test_settings_that_only_one_driver_knows_are_no_hindrance(database: Database) -> None:
