@@ -267,13 +267,16 @@ async def test_a_drained_unit_gives_its_tasks_to_others_and_stays_away(calls: Ca
 
 
 async def test_a_drained_unit_stays_away_from_the_next_server_too_until_it_registers(
-    server: ServerUnderTest, calls: Calls, unit: ScriptedUnit
+    server: ServerUnderTest, calls: Calls, unit: ScriptedUnit, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO", logger="taskplane.server")
     unit_id = (await calls.register(unit)).id
     await calls.wire.operations.DrainUnit(operations_pb.DrainUnitRequest(unit_id=unit_id))
     for expected in (OFFLINE, AVAILABLE):
+        caplog.clear()
         await server.stop()
         await server.start()
+        assert (f"unit {unit_id} connected" in caplog.text) == (expected == AVAILABLE)
         await calls.wire.channel.channel_ready()
         assert (await calls.heartbeat(unit_id)).status == expected
         assert (await calls.register(unit)).status == AVAILABLE
