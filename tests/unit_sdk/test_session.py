@@ -1,36 +1,17 @@
-"""The stream: Hello, Welcome and verdicts, heartbeats, breaks and reconnects."""
+"""The stream: Hello, Welcome and verdicts, heartbeats, and reports over a break."""
 
-import random
 import threading
 from collections.abc import Callable
 from typing import Any
 
 import grpc
 import pytest
+from unit_sdk.worker import Worker
 
-from taskplane.unit import (
-    SyncTaskContext,
-    TaskCancelled,
-    TaskContext,
-    TaskDropped,
-    Unit,
-    UnitRejected,
-    UnitSuperseded,
-    backoff,
-    session,
-)
-from taskplane.unit.attempt import Attempt
-from taskplane.unit.commands import Commands
+from taskplane.unit import SyncTaskContext, TaskCancelled, TaskContext, TaskDropped, Unit
 from taskplane.unit.outbox import WINDOW
 from taskplane.unit.testing import ScriptedServer, ScriptedSession
-from taskplane.v1.execution_unit_control_pb2 import (
-    AttemptState,
-    DropReason,
-    HeldAttempt,
-    ServerMessage,
-    Verdict,
-    VerdictAction,
-)
+from taskplane.v1.execution_unit_control_pb2 import AttemptState, DropReason, HeldAttempt, Verdict, VerdictAction
 from taskplane.v1.execution_unit_pb2 import TaskTypeSupport
 
 Connect = Callable[[Unit], ScriptedSession]
@@ -39,36 +20,6 @@ Run = Callable[[Unit], Any]
 RUNNING = AttemptState.ATTEMPT_STATE_RUNNING
 PAUSED = AttemptState.ATTEMPT_STATE_PAUSED
 ENDED = AttemptState.ATTEMPT_STATE_ENDED
-
-
-class Worker:
-    """Registers an executor that comes to a safe point whenever the test lets it: `go[task_id].release()`."""
-
-    def __init__(self, unit: Unit) -> None:
-        self.go = {task_id: threading.Semaphore(0) for task_id in (1, 2, 3)}
-        self.ended_by: list[type[BaseException]] = []
-        self.has_ended = threading.Event()
-        unit.task("WORK")(self.work)
-        unit.task("WAIT")(self.wait)
-
-    def work(self, task: SyncTaskContext, config: dict[str, Any]) -> None:
-        try:
-            for row in range(config.get("rows", 1000)):
-                self.go[task.task_id].acquire()
-                task.report(row / 1000, checkpoint={"row": row})
-        except BaseException as error:
-            self.ended_by.append(type(error))
-            self.has_ended.set()
-            raise
-
-    def wait(self, task: SyncTaskContext, config: dict[str, Any]) -> None:
-        """Comes to one safe point after another without being let."""
-        try:
-            while not self.has_ended.wait(0.001):
-                task.safe_point()
-        except BaseException as error:
-            self.ended_by.append(type(error))
-            raise
 
 
 @pytest.fixture
@@ -324,164 +275,3 @@ def test_a_paused_attempt_that_is_dropped_as_cancelled_cleans_up(
 
     assert worker.ended_by == [TaskCancelled]
     assert first.kinds(1).count("cancelled") == 0
-
-
-def test_a_connection_without_a_welcome_is_replaced(
-    unit: Unit, worker: Worker, server: ScriptedServer, run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(session, "HELLO_SECONDS", 0.05)
-    run(unit)
-
-    assert server.session().peer != server.session().peer
-
-
-def test_a_connection_on_which_the_server_is_silent_for_a_lease_is_replaced(
-    unit: Unit, worker: Worker, server: ScriptedServer, run: Run
-) -> None:
-    run(unit)
-    first = server.session()
-    first.answers_heartbeats = False
-    first.welcome(heartbeat_seconds=0.02, lease_seconds=0.1)
-    first.expect_heartbeats(1)
-
-    second = server.session()
-    first.expect_end()
-    assert second.peer != first.peer
-
-
-def test_whatever_the_server_says_shows_that_it_lives(
-    unit: Unit, worker: Worker, server: ScriptedServer, run: Run
-) -> None:
-    run(unit)
-    connected = server.session()
-    connected.answers_heartbeats = False
-    connected.welcome(heartbeat_seconds=0.01, lease_seconds=5.0)
-    for beat in range(1, 20):
-        connected.expect_heartbeats(beat)
-        connected.send(ServerMessage())  # of a kind that the unit does not know
-
-    connected.start(1, 1, "WORK")
-    connected.expect("accepted")
-
-
-def test_waits_between_reconnects_are_random_below_a_bound_that_doubles_to_30_seconds(
-    unit: Unit, worker: Worker, server: ScriptedServer, run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bounds: list[float] = []
-    enough = threading.Event()
-
-    def no_wait(low: float, bound: float) -> float:
-        assert low == 0
-        bounds.append(bound)
-        if len(bounds) == 8:
-            enough.set()
-        return 0.0
-
-    monkeypatch.setattr(backoff, "_FIRST_BOUND_SECONDS", 0.5)
-    monkeypatch.setattr(random, "uniform", no_wait)
-    server.go_away()
-    run(unit)
-    assert enough.wait(20)
-
-    assert bounds[:8] == [0.5, 1, 2, 4, 8, 16, 30, 30]
-
-
-def test_a_welcome_starts_the_waits_over(
-    unit: Unit, worker: Worker, server: ScriptedServer, run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bounds: list[float] = []
-
-    def no_wait(_: float, bound: float) -> float:
-        bounds.append(bound)
-        return 0.0
-
-    monkeypatch.setattr(random, "uniform", no_wait)
-    run(unit)
-    server.session().fail(grpc.StatusCode.UNAVAILABLE, "starting")
-    server.session().fail(grpc.StatusCode.UNAVAILABLE, "starting")
-    welcomed = server.session()
-    welcomed.welcome()
-    welcomed.close()
-    server.session()
-
-    assert bounds[:3] == [0.01, 0.02, 0.01]
-
-
-def test_waits_between_reconnects_stay_below_half_a_lease(
-    unit: Unit, worker: Worker, server: ScriptedServer, run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bounds: list[float] = []
-
-    def no_wait(_: float, bound: float) -> float:
-        bounds.append(bound)
-        return 0.0
-
-    monkeypatch.setattr(backoff, "_FIRST_BOUND_SECONDS", 0.5)
-    monkeypatch.setattr(random, "uniform", no_wait)
-    run(unit)
-    welcomed = server.session()
-    welcomed.welcome(lease_seconds=3.0)
-    welcomed.fail(grpc.StatusCode.UNAVAILABLE, "stopping")
-    for _ in range(3):
-        server.session().fail(grpc.StatusCode.UNAVAILABLE, "starting")
-    server.session()
-
-    assert bounds[:4] == [0.5, 1, 1.5, 1.5]
-
-
-Refusal = tuple[str, type[Exception], str]
-
-
-@pytest.mark.parametrize(
-    "refusal",
-    [
-        ("INVALID_ARGUMENT INVALID_FIELDS", UnitRejected, r"bad hello \(hello.capacity: must be at most 10000\)"),
-        ("FAILED_PRECONDITION PROTOCOL_VERSION_UNSUPPORTED", UnitRejected, "FAILED_PRECONDITION: bad hello"),
-        ("ABORTED SESSION_SUPERSEDED", UnitSuperseded, "another process has connected under this unit's id"),
-    ],
-)
-def test_an_error_that_needs_a_person_ends_the_unit_with_the_servers_text(
-    unit: Unit, worker: Worker, server: ScriptedServer, run: Run, refusal: Refusal
-) -> None:
-    status, error, text = refusal
-    running = run(unit)
-    connected = server.session()
-    connected.welcome()
-    connected.start(1, 1, "WAIT")
-    connected.expect("accepted")
-    code, reason = status.split()
-    fields = {"hello.capacity": "must be at most 10000"}
-    connected.fail(grpc.StatusCode[code], "bad hello", reason=reason, fields=fields)
-    running.join()
-
-    assert worker.ended_by == [TaskDropped]
-    with pytest.raises(error, match=text):
-        raise running.error
-
-
-@pytest.mark.parametrize("code", ["UNAVAILABLE", "INTERNAL", "DEADLINE_EXCEEDED", "ABORTED", "UNKNOWN"])
-def test_after_any_other_error_the_unit_comes_back(
-    unit: Unit, worker: Worker, server: ScriptedServer, run: Run, code: str
-) -> None:
-    run(unit)
-    server.session().fail(grpc.StatusCode[code], "no reason")
-
-    server.session().welcome()
-
-
-@pytest.mark.usefixtures("worker")
-@pytest.mark.parametrize("place", [(Commands, "obey"), (Attempt, "end")])
-def test_a_fault_in_the_sdk_ends_the_unit_instead_of_hiding(
-    unit: Unit, server: ScriptedServer, run: Run, monkeypatch: pytest.MonkeyPatch, place: tuple[type, str]
-) -> None:
-    def faulty(*_: object) -> None:
-        raise ZeroDivisionError
-
-    running = run(unit)
-    monkeypatch.setattr(*place, faulty)
-    connected = server.session()
-    connected.welcome()
-    connected.start(1, 1, "WORK", {"rows": 0})
-    running.join()
-
-    assert isinstance(running.error, ZeroDivisionError)

@@ -64,13 +64,8 @@ async def test_a_silent_unit_loses_its_tasks_and_another_goes_on(
         await silent.next()
 
 
-async def test_the_table_tells_that_a_lost_unit_is_offline_and_has_nothing_left(  # noqa: PLR0913, PLR0917  (fixtures)
-    connect: Connect,
-    states: TaskStateManager,
-    registry: Registry,
-    leases: Leases,
-    units: ExecutionUnitManager,
-    store: Store,
+async def test_the_table_tells_that_a_lost_unit_is_offline_and_has_nothing_left(
+    connect: Connect, states: TaskStateManager, registry: Registry, units: ExecutionUnitManager, store: Store
 ) -> None:
     silent = await connect("silent")
     await queue(states)
@@ -79,7 +74,7 @@ async def test_the_table_tells_that_a_lost_unit_is_offline_and_has_nothing_left(
     assert await status_and_load(store, "silent") == (UnitStatus.BUSY, 1)
     await units.disconnect(silent.session)
     known(registry, "silent").heard_at -= 31
-    await leases.check()
+    await Leases(states, registry, lease_seconds=30).check()
     await units.save_heartbeats()
     assert await status_and_load(store, "silent") == (UnitStatus.OFFLINE, 0)
 

@@ -1,5 +1,6 @@
 """What a verb or a report does to one task: a short path of steps, decided without I/O."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Self
@@ -8,6 +9,8 @@ from taskplane.server.core.task import Checkpoint, Task, TaskStatus, Transition
 
 # The server itself, in `changed_by`.
 SERVER = "taskplane"
+# The fields of a task that waits in the queue no more.
+UNQUEUED: Mapping[str, Any] = {"queued_at": None, "queued_command_id": "", "queued_checkpoint_number": None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +69,7 @@ class Change:
             reason=reason,
             taken_from_unit=taken_from_unit,
             pending_command=None,
-            queued_at=None,
-            queued_command_id="",
-            queued_checkpoint_number=None,
+            **UNQUEUED,
         )
 
     def edit(self, *, now: datetime, note: str = "", **changes: Any) -> Self:

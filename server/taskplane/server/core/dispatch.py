@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from taskplane.server.core.change import SERVER, Change
+from taskplane.server.core.change import SERVER, UNQUEUED, Change
 from taskplane.server.core.placement import Assignment
 from taskplane.server.core.task import Checkpoint, Task, TaskStatus
 
@@ -32,20 +32,16 @@ def dispatched(assignment: Assignment, now: datetime, chosen: Checkpoint | None 
         progress=task.progress if _goes_on(assignment) else None,
         checkpoint=replace(chosen, data=None) if chosen else task.checkpoint,
         started_at=task.started_at or now,
-        queued_at=None,
         queued_by="",
         queued_reason="",
-        queued_command_id="",
-        queued_checkpoint_number=None,
+        **UNQUEUED,
     )
 
 
 def without_checkpoint(task: Task, now: datetime) -> Change:
     """Take a task out of the queue whose checkpoint is gone: to begin anew would lose work without a word."""
     why = "the checkpoint that it was to go on from is not in the table any more; choose another"
-    return Change(task).edit(
-        now=now, queued_at=None, queued_command_id="", queued_checkpoint_number=None, error_message=why, note=why
-    )
+    return Change(task).edit(now=now, error_message=why, note=why, **UNQUEUED)
 
 
 def _goes_on(assignment: Assignment) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from taskplane.server.core.change import Change
+from taskplane.server.core.change import UNQUEUED, Change
 from taskplane.server.core.errors import IllegalTransition, StaleRevision, TaskNotFinal, UnitCannotPause
 from taskplane.server.core.task import Checkpoint, Limits, PendingCommand, Task, TaskStatus, Verb, illegal
 
@@ -60,7 +60,7 @@ def pause(task: Task, ask: Ask, now: datetime, *, command: NewCommand, can_pause
     _refuse_while_cancelling(task, TaskStatus.PAUSED, "pause")
     match task.status:
         case TaskStatus.PAUSED if task.queued_at:
-            return Change(task).edit(now=now, queued_at=None, queued_command_id="", queued_checkpoint_number=None)
+            return Change(task).edit(now=now, **UNQUEUED)
         case TaskStatus.PAUSED:
             return Change(task)
         case TaskStatus.RUNNING if task.pending_command:
@@ -185,9 +185,7 @@ def check_deletable(task: Task, ask: Ask) -> None:
 
 def _record_cancel(task: Task, ask: Ask, now: datetime, command: NewCommand) -> Change:
     pending = command.pending(Verb.CANCEL, ask, now)
-    return Change(task).edit(
-        now=now, pending_command=pending, queued_at=None, queued_command_id="", queued_checkpoint_number=None
-    )
+    return Change(task).edit(now=now, pending_command=pending, **UNQUEUED)
 
 
 def _is_cancelling(task: Task) -> bool:

@@ -192,7 +192,8 @@ class TaskService:
                 elif wait_until is not None and not effect(task, ""):
                     task = await self._until(follower, effect, task, wait_until)
             except (CommandRejected, IllegalTransition):
-                await self._forget(request)
+                if request:
+                    await self._forget(request)
                 raise
             return self.view(await self._with_checkpoint(task))
 
@@ -204,13 +205,12 @@ class TaskService:
         check_not_lost(entry, task)
         return entry.state is CommandState.APPLIED
 
-    async def _forget(self, request: Request | None) -> None:
+    async def _forget(self, request: Request) -> None:
         """Let a request be made again whose command has come to nothing."""
         try:
-            if request:
-                await self._store.forget_request(request.request_id)
+            await self._store.forget_request(request.request_id)
         except DatabaseUnavailable as error:
-            log.warning("request %s is not forgotten: %s", request and request.request_id, error.message)
+            log.warning("request %s is not forgotten: %s", request.request_id, error.message)
 
     async def _until(self, follower: Follower, effect: Effect, task: Task, wait_until: float) -> Task:
         async with aclosing(_later_changes(follower, task, wait_until)) as changes:
