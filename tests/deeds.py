@@ -13,7 +13,7 @@ from taskplane.server.core import reports, verbs
 from taskplane.server.core.change import Change
 from taskplane.server.core.dispatch import dispatched
 from taskplane.server.core.fence import Speaker
-from taskplane.server.core.placement import Assignment
+from taskplane.server.core.placement import Placement
 from taskplane.server.core.retry import RetryPolicy
 from taskplane.server.core.task import Task, TaskStatus, Verb
 from taskplane.server.core.unit_report import Failure, RejectReason
@@ -43,7 +43,7 @@ def do(verb: Verb, task: Task, now: datetime, *, command_id: str = "command-2", 
 
 def dispatch(task: Task, now: datetime, unit_id: str = "unit-1", *, held: bool = False) -> Change:
     """Give a task to a unit."""
-    return dispatched(Assignment(task, an_offer(unit_id), held_attempt=task.attempt if held else None), now)
+    return dispatched(Placement(task, an_offer(unit_id), held_attempt=task.attempt if held else None), now)
 
 
 def _next_checkpoint(task: Task) -> int:

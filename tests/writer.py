@@ -59,7 +59,7 @@ class ClaimingStates(TaskStateManager):
             self.slots.withdraw(offer.unit_id)
         dispatches = [each.dispatch for each in self._told if each.dispatch]
         for each in dispatches:
-            self.slots.vacate(each.task.id)
+            self.slots.assignments.ended(each.task.id, each.task.attempt, stays_held=False)
         return dispatches
 
 

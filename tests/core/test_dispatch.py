@@ -15,7 +15,7 @@ from taskplane.server.core.command import (
     dispatch_command,
 )
 from taskplane.server.core.dispatch import Dispatch, dispatched
-from taskplane.server.core.placement import Assignment
+from taskplane.server.core.placement import Placement
 from taskplane.server.core.task import Progress, Task, TaskStatus, Transition, Verb
 
 PENDING, RUNNING, PAUSED = TaskStatus.PENDING, TaskStatus.RUNNING, TaskStatus.PAUSED
@@ -26,7 +26,7 @@ def a_queued_task(status: TaskStatus = PENDING, **changes: object) -> Task:
 
 
 def transition(task: Task, *, held_attempt: int | None = None, **offered: Any) -> Transition:
-    (step,) = dispatched(Assignment(task, an_offer(**offered), held_attempt), at(1)).steps
+    (step,) = dispatched(Placement(task, an_offer(**offered), held_attempt), at(1)).steps
     assert step.transition
     return step.transition
 
@@ -34,7 +34,7 @@ def transition(task: Task, *, held_attempt: int | None = None, **offered: Any) -
 @pytest.mark.parametrize("status", [PENDING, PAUSED])
 def test_a_dispatch_is_a_new_attempt_on_the_unit(status: TaskStatus) -> None:
     task = a_queued_task(status, attempt=4, execution_unit_id="another", accepted_at=NOW, not_before=NOW)
-    after = dispatched(Assignment(task, an_offer()), at(1)).task
+    after = dispatched(Placement(task, an_offer()), at(1)).task
     assert (after.status, after.attempt) == (RUNNING, 5)
     assert (after.execution_unit_id, after.execution_unit_type) == (UNIT_ID, "DATA_PROCESSOR")
     assert after.accepted_at is None, "the unit has not answered yet"
@@ -42,8 +42,8 @@ def test_a_dispatch_is_a_new_attempt_on_the_unit(status: TaskStatus) -> None:
 
 
 def test_the_first_dispatch_starts_the_task_and_a_later_one_does_not() -> None:
-    assert dispatched(Assignment(a_queued_task(started_at=None), an_offer()), at(1)).task.started_at == at(1)
-    assert dispatched(Assignment(a_queued_task(PAUSED, started_at=NOW), an_offer()), at(1)).task.started_at == NOW
+    assert dispatched(Placement(a_queued_task(started_at=None), an_offer()), at(1)).task.started_at == at(1)
+    assert dispatched(Placement(a_queued_task(PAUSED, started_at=NOW), an_offer()), at(1)).task.started_at == NOW
 
 
 def test_progress_stays_when_an_attempt_goes_on_and_goes_when_it_begins_from_scratch() -> None:
@@ -51,9 +51,9 @@ def test_progress_stays_when_an_attempt_goes_on_and_goes_when_it_begins_from_scr
     checkpoint = {"checkpoint": a_checkpoint(), "last_checkpoint_number": 1}
     again, goes_on = a_queued_task(progress=progress), a_queued_task(PAUSED, progress=progress, **checkpoint)
     paused = a_queued_task(PAUSED, progress=progress)
-    assert dispatched(Assignment(again, an_offer()), at(1)).task.progress is None
-    assert dispatched(Assignment(goes_on, an_offer()), at(1)).task.progress == progress
-    assert dispatched(Assignment(paused, an_offer(), held_attempt=1), at(1)).task.progress == progress
+    assert dispatched(Placement(again, an_offer()), at(1)).task.progress is None
+    assert dispatched(Placement(goes_on, an_offer()), at(1)).task.progress == progress
+    assert dispatched(Placement(paused, an_offer(), held_attempt=1), at(1)).task.progress == progress
 
 
 def test_the_history_names_who_wanted_it_why_and_where_it_went() -> None:
@@ -74,7 +74,7 @@ def test_a_chosen_checkpoint_is_what_the_task_goes_on_from_after_the_dispatch() 
     checkpoint = {"checkpoint": a_checkpoint(7), "last_checkpoint_number": 7}
     task = a_queued_task(PAUSED, queued_checkpoint_number=5, queued_reason="", **checkpoint)
     chosen = a_checkpoint(5, data={"row": 5})
-    (step,) = dispatched(Assignment(task, an_offer()), at(1), chosen).steps
+    (step,) = dispatched(Placement(task, an_offer()), at(1), chosen).steps
     assert (step.task.checkpoint, step.task.queued_checkpoint_number) == (replace(chosen, data=None), None)
     assert step.transition
     assert step.transition.reason == f"dispatched to {UNIT_ID} from checkpoint 5"

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taskplane.server.core.backlog import FRONT, Queued, kind_of
-from taskplane.server.core.placement import Assignment, Offer, Slots, is_due
+from taskplane.server.core.placement import Offer, Placement, Slots, is_due
 from taskplane.server.core.task import Task, TaskStatus
 
 # Tasks of others, which are not placed by a test but run already.
@@ -22,15 +22,25 @@ def slots_of(*offers: Offer, loads: Mapping[str, int] | None = None, held: Mappi
     others = iter(range(OTHERS, 2 * OTHERS))
     for unit_id, load in (loads or {}).items():
         for _ in range(load):
-            slots.occupy(next(others), unit_id)
+            occupy(slots, next(others), unit_id)
     for task_id, unit_id in (held or {}).items():
-        slots.hold(task_id, unit_id, 4)
+        slots.assignments.hold(task_id, 4, unit_id)
     for offer in offers:
         slots.offer(offer)
     return slots
 
 
-def placed(slots: Slots, *tasks: Task) -> list[Assignment]:
+def occupy(slots: Slots, task_id: int, unit_id: str) -> None:
+    """Let attempt 1 of a task run on a unit."""
+    slots.assignments.started(a_task(TaskStatus.RUNNING, id=task_id, execution_unit_id=unit_id))
+
+
+def vacate(slots: Slots, task_id: int) -> None:
+    """Let a task end in a transaction of which nobody has heard yet."""
+    slots.assignments.free(task_id)
+
+
+def placed(slots: Slots, *tasks: Task) -> list[Placement]:
     return [each for task in tasks if (each := slots.take(task))]
 
 
@@ -69,10 +79,10 @@ def test_a_unit_with_capacity_0_is_quiet() -> None:
 def test_a_unit_with_more_tasks_than_slots_gets_nothing() -> None:
     slots = slots_of(an_offer("a", capacity=1), loads={"a": 3})
     assert who_gets(slots, a_task()) == []
-    slots.vacate(OTHERS)
-    slots.vacate(OTHERS + 1)
+    vacate(slots, OTHERS)
+    vacate(slots, OTHERS + 1)
     assert who_gets(slots, a_task()) == []
-    slots.vacate(OTHERS + 2)
+    vacate(slots, OTHERS + 2)
     assert who_gets(slots, a_task()) == [(1, "a")]
 
 
@@ -112,26 +122,26 @@ def test_what_a_unit_offers_now_takes_the_place_of_what_it_offered() -> None:
 
 def test_a_task_is_in_one_slot_however_often_that_is_said() -> None:
     slots = slots_of(an_offer("a"), an_offer("b"))
-    slots.occupy(7, "a")
-    slots.occupy(7, "a")
+    occupy(slots, 7, "a")
+    occupy(slots, 7, "a")
     assert slots.free([TASK_TYPE]) == 1
-    slots.occupy(7, "b")
+    slots.assignments.started(a_task(TaskStatus.RUNNING, id=7, attempt=2, execution_unit_id="b"))
     assert who_gets(slots, a_task()) == [(1, "a")]
-    slots.vacate(7)
-    slots.vacate(7)
+    vacate(slots, 7)
+    vacate(slots, 7)
     assert who_gets(slots, a_task(id=2), a_task(id=3)) == [(2, "b")]
 
 
 def test_a_paused_task_goes_back_to_its_holder_even_if_that_is_busier() -> None:
     holder = an_offer("holder", capacity=10)
     slots = slots_of(an_offer("idle", capacity=10), holder, loads={"holder": 9}, held={1: "holder"})
-    assert placed(slots, paused()) == [Assignment(paused(), holder, held_attempt=4)]
+    assert placed(slots, paused()) == [Placement(paused(), holder, held_attempt=4)]
 
 
 def test_a_full_holder_does_not_keep_a_task_waiting() -> None:
     idle = an_offer("idle")
     slots = slots_of(an_offer("holder"), idle, loads={"holder": 1}, held={1: "holder"})
-    assert placed(slots, paused()) == [Assignment(paused(), idle)]
+    assert placed(slots, paused()) == [Placement(paused(), idle)]
 
 
 def test_only_who_holds_the_newest_attempt_and_checkpoint_goes_on_from_memory() -> None:
@@ -140,11 +150,11 @@ def test_only_who_holds_the_newest_attempt_and_checkpoint_goes_on_from_memory() 
     newest = paused(checkpoint=a_checkpoint(7), last_checkpoint_number=7)
     older = paused(checkpoint=a_checkpoint(6), last_checkpoint_number=7)
     anew = a_task(TaskStatus.PENDING, attempt=4)
-    assert placed(slots, newest) == [Assignment(newest, holder, held_attempt=4)]
+    assert placed(slots, newest) == [Placement(newest, holder, held_attempt=4)]
     for task in (older, anew, paused(attempt=5)):
-        assert placed(slots, task) == [Assignment(task, holder)]
-    slots.let_go(1)
-    assert placed(slots, newest) == [Assignment(newest, holder)]
+        assert placed(slots, task) == [Placement(task, holder)]
+    slots.assignments.let_go(1)
+    assert placed(slots, newest) == [Placement(newest, holder)]
 
 
 def test_what_a_transaction_took_is_free_again_if_it_fails_and_what_others_took_is_not() -> None:
@@ -152,28 +162,30 @@ def test_what_a_transaction_took_is_free_again_if_it_fails_and_what_others_took_
     placed(slots, a_task(id=1))
     taken = placed(slots, a_task(id=2), a_task(id=3))
     assert slots.free([TASK_TYPE]) == 1
-    slots.undo(taken, {})
+    slots.undo(taken, [])
     assert slots.free([TASK_TYPE]) == 3
-    slots.undo([], {})
+    slots.undo([], [])
     assert slots.free([TASK_TYPE]) == 3
 
 
 def test_what_a_transaction_freed_is_in_use_again_if_it_fails() -> None:
     """Somebody else's task may be in that slot by then, or the same one elsewhere."""
     slots = slots_of(an_offer("a"), an_offer("b"))
-    slots.occupy(1, "a")
-    assert slots.vacate(1) == "a"
-    assert slots.vacate(1) is None
-    taken = placed(slots, a_task(id=2), a_task(id=1))
+    occupy(slots, 1, "a")
+    freed = slots.assignments.free(1)
+    assert freed
+    assert freed.unit_id == "a"
+    assert slots.assignments.free(1) is None
+    taken = placed(slots, a_task(id=2), a_task(id=1, attempt=1))
     assert [each.offer.unit_id for each in taken] == ["a", "b"]
-    slots.undo(taken, {1: "a"})
+    slots.undo(taken, [freed])
     assert who_gets(slots, a_task(id=3), a_task(id=4)) == [(3, "b")]
 
 
 def test_after_a_failure_nothing_is_taken_as_known() -> None:
     slots = slots_of(an_offer("a"))
     look_at_all(slots, [])
-    slots.undo([], {})
+    slots.undo([], [])
     assert slots.looks.types() == {TASK_TYPE}
     assert slots.looks.backlog.labels(TASK_TYPE) is None
 
@@ -190,8 +202,8 @@ def test_types_are_looked_at_when_a_slot_is_free_and_left_alone_when_nothing_wai
     assert slots.looks.types() == {TASK_TYPE}
     look_at_all(slots, [])
     assert slots.looks.types() == set()
-    slots.occupy(7, "a")
-    slots.vacate(7)
+    occupy(slots, 7, "a")
+    vacate(slots, 7)
     assert slots.looks.types() == set(), "nothing waits for the slot"
     slots.looks.again()
     assert slots.looks.types() == {TASK_TYPE}
@@ -200,19 +212,19 @@ def test_types_are_looked_at_when_a_slot_is_free_and_left_alone_when_nothing_wai
 def test_a_slot_that_becomes_free_is_looked_at_if_something_waits_for_it() -> None:
     slots = slots_of(an_offer("a"), an_offer("b", labels={"gpu": "yes"}))
     look_at_all(slots, [a_task(unit_labels={"gpu": "yes"})])
-    slots.occupy(1, "a")
-    slots.occupy(2, "b")
-    slots.vacate(1)
+    occupy(slots, 1, "a")
+    occupy(slots, 2, "b")
+    vacate(slots, 1)
     assert slots.looks.types() == set(), "the unit that is free has not the labels"
-    slots.vacate(2)
+    vacate(slots, 2)
     assert slots.looks.types() == {TASK_TYPE}
 
 
 def test_what_waits_without_having_been_seen_is_looked_for_at_every_free_slot() -> None:
     slots = slots_of(an_offer("a"))
     slots.looks.begin()
-    slots.occupy(1, "a")
-    slots.vacate(1)
+    occupy(slots, 1, "a")
+    vacate(slots, 1)
     assert slots.looks.types() == {TASK_TYPE}
 
 
@@ -231,7 +243,7 @@ def test_a_slot_that_opens_during_a_look_calls_for_another() -> None:
     assert slots.looks.begin() == {TASK_TYPE}
     assert who_gets(slots, a_task(id=1), a_task(id=2)) == [(1, "a")]
     assert slots.looks.types() == set(), "what is taken meanwhile is no news"
-    slots.vacate(OTHERS)
+    vacate(slots, OTHERS)
     assert slots.looks.types() == {TASK_TYPE}
 
 
@@ -239,7 +251,7 @@ def test_a_look_goes_on_until_its_end_and_what_opens_meanwhile_calls_for_another
     slots = slots_of(an_offer("a", capacity=3), loads={"a": 1})
     assert slots.looks.begin() == {TASK_TYPE}
     slots.looks.go_on([TASK_TYPE])
-    slots.vacate(OTHERS)
+    vacate(slots, OTHERS)
     assert slots.looks.begin() == {TASK_TYPE}, "it goes on"
     assert slots.looks.begin() == {TASK_TYPE}, "it may have been past what waits for the slot that opened"
     assert slots.looks.begin() == set()
@@ -249,16 +261,16 @@ def test_kinds_that_may_have_room_are_told_by_what_they_ask_for() -> None:
     slots = slots_of(an_offer("a", labels={"gpu": "yes"}))
     kinds = [kind_of(a_task(unit_labels=labels)) for labels in ({}, {"gpu": "yes"}, {"tpu": "yes"})]
     assert [slots.may_have_room(kind) for kind in kinds] == [True, True, False]
-    slots.occupy(9, "a")
+    occupy(slots, 9, "a")
     assert [slots.may_have_room(kind) for kind in kinds] == [False, False, False]
 
 
 def test_a_task_that_came_to_wait_later_is_remembered_too() -> None:
     slots = slots_of(an_offer("a"))
     look_at_all(slots, [])
-    slots.occupy(1, "a")
+    occupy(slots, 1, "a")
     slots.looks.backlog.put(Queued.of(a_task(queued_at=NOW)))
-    slots.vacate(1)
+    vacate(slots, 1)
     assert slots.looks.types() == {TASK_TYPE}
 
 
@@ -352,7 +364,7 @@ def test_whoever_gets_a_task_that_it_does_not_hold_has_the_smallest_share_in_use
 def test_what_is_undone_leaves_no_trace(tasks: list[Task], fleet: Fleet) -> None:
     slots = fleet.slots()
     before = placed(slots, *tasks)
-    slots.undo(before, {})
+    slots.undo(before, [])
     assert placed(slots, *tasks) == before
 
 

@@ -127,7 +127,7 @@ async def test_a_task_that_its_unit_gives_back_moves_in_the_same_transaction(
     states: ClaimingStates, store: CountingStore
 ) -> None:
     (task,) = await running(states)
-    states.slots.occupy(task.id, UNIT_ID)
+    states.slots.assignments.started(task)
     states.slots.offer(an_offer(OTHER_UNIT_ID))
     moved = await hear(states, task, "released")
     assert (moved.status, moved.execution_unit_id, moved.attempt) == (RUNNING, OTHER_UNIT_ID, 2)

@@ -240,7 +240,7 @@ async def test_a_task_that_is_over_is_held_by_nobody(
     assert not registry.is_held(cancelled)
     known = registry.find("unit-1")
     assert known
-    assert known.held == {}
+    assert known.assignments.held == {}
 
 
 async def test_a_paused_task_that_is_given_back_keeps_the_checkpoint_that_comes_with_it(

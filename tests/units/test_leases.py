@@ -121,7 +121,7 @@ async def test_an_attempt_that_ended_meanwhile_is_not_taken(
     unit = await connect()
     (task_id,) = await queue(states)
     await unit.hears(1)
-    running = known(registry, "unit-1").running
+    running = known(registry, "unit-1").assignments.running
     late = running[task_id]
     late.since -= ACCEPT_SECONDS + 1
     await leases.check()

@@ -124,7 +124,7 @@ def test_only_connected_units_with_a_free_slot_offer_one(registry: Registry) -> 
     registry.remove(connect(registry, "gone").record.id)
     registry.follow([moved(a_running_task(1, "full"))])
     assert registry.slots.take(a_task(id=2)) is None
-    registry.slots.vacate(1)  # as the transaction does in which it ends
+    registry.slots.assignments.free(1)  # as the transaction does in which it ends
     found = registry.slots.take(a_task(id=2))
     assert found
     assert found.offer.unit_id == "full"

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any, cast
 
 import pytest
-from builders import NOW, PATIENCE_SECONDS, TASK_TYPE, a_task, a_unit
+from builders import NOW, PATIENCE_SECONDS, a_task, a_unit
 
 from taskplane.server.core.errors import (
     DatabaseUnavailable,
@@ -25,7 +25,6 @@ from taskplane.server.tasks.proposals import ChangeTask
 from taskplane.server.tasks.state_manager import TaskStateManager
 from taskplane.server.tasks.watch import WatchHub
 from taskplane.server.units import report_line
-from taskplane.server.units.known_unit import RunningAttempt
 from taskplane.server.units.links.stream import StreamLink
 from taskplane.server.units.registry import Registry
 from taskplane.server.units.report_line import ReportLine
@@ -223,7 +222,7 @@ async def test_what_is_only_heard_is_heard_in_an_outage_too(
 ) -> None:
     unit = registry.find("unit-1")
     assert unit
-    unit.running[2] = RunningAttempt(1, TASK_TYPE, accepted=False, since=0.0)
+    registry.slots.assignments.started(a_task(TaskStatus.RUNNING, id=2, execution_unit_id="unit-1", accepted_at=None))
     line.take(a_report(1))
     commits.answer(DatabaseUnavailable())
     await asyncio.sleep(0)

@@ -1,16 +1,17 @@
-"""Which unit gets which task: the slots of all units, and who is in them.
+"""Which unit gets which task: the units that take work, in the order in which their slots are given out.
 
-The picture is kept up, not computed anew, so that thousands of units do not slow down the one task that wants a slot.
+The order is kept up, not computed anew, so that thousands of units do not slow down the one task that wants a slot.
+The slots in use are in `core.assignments`.
 """
 
 from collections import Counter
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import count
 
 from sortedcontainers import SortedList
 
+from taskplane.server.core.assignments import Assignment, Assignments
 from taskplane.server.core.backlog import Kind, kind_of
 from taskplane.server.core.looks import Looks
 from taskplane.server.core.task import Task, TaskStatus
@@ -47,8 +48,8 @@ def suits(task_types: Container[str], labels: Mapping[str, str], kind: Kind) -> 
 
 
 @dataclass(frozen=True, slots=True)
-class Assignment:
-    """A task goes to a unit; `held_attempt` is set if the unit holds it paused and can go on from memory."""
+class Placement:
+    """A task goes to a unit; `held_attempt` is set if the unit holds it paused and can continue from memory."""
 
     task: Task
     offer: Offer
@@ -62,41 +63,32 @@ def is_due(task: Task, now: datetime) -> bool:
 
 
 class _Place:
-    """A unit that takes work, the number of its slots in use, and the queues of units in which it stands."""
+    """A unit that takes work, and the queues of units in which it stands by its free slots."""
 
-    def __init__(self, offer: Offer, load: int) -> None:
+    def __init__(self, offer: Offer) -> None:
         self.offer = offer
-        self.load = load
-        # It has refused its last start, or not answered it.
-        self.is_doubtful = False
         self.queues: list[SortedList[Rank]] = []
+        # How it stands in the queues: with this rank, unless it has no free slot.
+        self.rank: Rank = (False, 0.0, offer.unit_id)
+        self.load = offer.capacity
 
     @property
     def free(self) -> int:
         return max(0, self.offer.capacity - self.load)
 
-    @property
-    def rank(self) -> Rank:
-        """The unit with the smallest share of its capacity in use comes first, and one that is in doubt last."""
-        return self.is_doubtful, self.load / self.offer.capacity, self.offer.unit_id
-
 
 class Slots:
-    """The slots of all units, and who is in them.
+    """The slots of all units that take work.
 
     A transaction frees slots and takes them when it is decided. If it fails it must `undo` that, before those that were
     decided earlier do.
     """
 
     def __init__(self) -> None:
+        self.assignments = Assignments(self._load_changed)
         self._places: dict[str, _Place] = {}
-        self._unit_of: dict[int, str] = {}
-        self._loads: Counter[str] = Counter()
-        self._doubtful: set[str] = set()
-        # In place of tasks, whose ids are positive.
-        self._nobody = count(-1, -1)
-        # Who holds which attempt of a task paused in memory.
-        self._holder_of: dict[int, tuple[str, int]] = {}
+        # Units that have refused their last start, have not answered it, or have handed back what they accepted.
+        self._suspects: set[str] = set()
         # Free slots by task type; those of a unit that accepts two types count for each.
         self._free: Counter[str] = Counter()
         self.looks = Looks(self._free)
@@ -105,63 +97,33 @@ class Slots:
 
     def offer(self, offer: Offer) -> None:
         """Add a unit that takes work, or change what it has to offer."""
-        self._close(offer.unit_id)
-        place = self._places[offer.unit_id] = _Place(offer, self._loads[offer.unit_id])
-        place.is_doubtful = offer.unit_id in self._doubtful
-        for kind, queue in self._queues.items():
-            if offer.suits(kind):
-                place.queues.append(queue)
+        self.withdraw(offer.unit_id)
+        place = self._places[offer.unit_id] = _Place(offer)
+        place.queues += [queue for kind, queue in self._queues.items() if offer.suits(kind)]
         self._show(place)
         self.looks.opened(place.offer.task_types, place.offer.labels)
 
     def withdraw(self, unit_id: str) -> None:
         """Remove a unit that takes no work any more; what runs there stays."""
-        self._close(unit_id)
-
-    def occupy(self, task_id: int, unit_id: str) -> None:
-        """Put a task into a slot of a unit."""
-        if self._unit_of.get(task_id) != unit_id:
-            self.vacate(task_id)
-            self._unit_of[task_id] = unit_id
-            self._change_load(unit_id, 1)
-
-    def vacate(self, task_id: int) -> str | None:
-        """Take a task out of its slot. Returns the unit whose slot it was."""
-        unit_id = self._unit_of.pop(task_id, None)
-        if unit_id is not None:
-            self._change_load(unit_id, -1)
-        return unit_id
+        if place := self._places.pop(unit_id, None):
+            self._hide(place)
 
     def load(self, unit_id: str) -> int:
         """Return how many slots of a unit are in use, also by what it has not heard of yet."""
-        return self._loads[unit_id]
+        return len(self.assignments.of(unit_id).in_slots)
 
-    def doubt(self, unit_id: str) -> None:
-        """Prefer other units to one that did not accept a start, until it does."""
-        self._doubtful.add(unit_id)
-        self._judge(unit_id)
+    def mark_suspect(self, unit_id: str) -> None:
+        """Prefer other units to one that did not take on what it was given, until it does."""
+        self._suspects.add(unit_id)
+        self._load_changed(unit_id)
 
-    def trust(self, unit_id: str) -> None:
-        """Stop doubting a unit: it has accepted a start."""
-        if unit_id in self._doubtful:
-            self._doubtful.discard(unit_id)
-            self._judge(unit_id)
+    def clear_suspect(self, unit_id: str) -> None:
+        """Stop suspecting a unit: it has accepted a start."""
+        if unit_id in self._suspects:
+            self._suspects.discard(unit_id)
+            self._load_changed(unit_id)
 
-    def withhold(self, unit_id: str) -> int:
-        """Take a slot of a unit away from all tasks. Returns the number by which to `vacate` it."""
-        number = next(self._nobody)
-        self.occupy(number, unit_id)
-        return number
-
-    def hold(self, task_id: int, unit_id: str, attempt: int) -> None:
-        """Note that a unit holds an attempt paused in memory."""
-        self._holder_of[task_id] = unit_id, attempt
-
-    def let_go(self, task_id: int) -> None:
-        """Note that no unit holds the task in memory."""
-        self._holder_of.pop(task_id, None)
-
-    def take(self, task: Task) -> Assignment | None:
+    def take(self, task: Task) -> Placement | None:
         """Reserve a slot for a task, which then counts as load; None if it fits nowhere.
 
         A paused task goes back to the unit that holds it if that has a free slot. Otherwise the least loaded unit that
@@ -171,16 +133,31 @@ class Slots:
         place = holder or self._least_loaded(kind_of(task))
         if place is None:
             return None
-        self.occupy(task.id, place.offer.unit_id)
-        return Assignment(task, place.offer, task.attempt if holder else None)
+        self.assignments.reserve(task, place.offer.unit_id)
+        return Placement(task, place.offer, task.attempt if holder else None)
 
-    def undo(self, taken: Iterable[Assignment], freed: Mapping[int, str]) -> None:
-        """Take back what a transaction took, and what it freed, by task; what it knew of the backlog may not be so."""
-        for each in taken:
-            self.vacate(each.task.id)
-        for task_id, unit_id in freed.items():
-            self.occupy(task_id, unit_id)
+    def give_back(self, taken: Iterable[Placement]) -> None:
+        """Take back slots that the transaction that took them does not need."""
+        self.assignments.undo([each for placement in taken if (each := self._reserved(placement))], [])
+
+    def undo(self, taken: Sequence[Placement], freed: Sequence[Assignment]) -> None:
+        """Take back what a transaction took, and what it freed; what it knew of the backlog may not be so."""
+        self.give_back(taken)
+        self.assignments.undo([], freed)
         self.looks.again()
+
+    def problems(self) -> list[str]:
+        """Tell in what the order of units disagrees with the assignments. There is nothing unless the code is wrong."""
+        wrong = self.assignments.problems()
+        free: Counter[str] = Counter()
+        for unit_id, place in self._places.items():
+            load = self.assignments.of(unit_id).load
+            if place.load != load:
+                wrong.append(f"{unit_id} is offered with {place.load} slots in use, not {load}")
+            free.update(dict.fromkeys(place.offer.task_types, place.free))
+            if any((place.rank in queue) is not (place.free > 0) for queue in place.queues):
+                wrong.append(f"{unit_id} stands in the queues as if it had not {place.free} free slots")
+        return wrong if +free == +self._free else [*wrong, f"free slots are {+self._free}, not {+free}"]
 
     def has_room(self, task: Task) -> bool:
         """Whether a task would get a slot now."""
@@ -194,25 +171,24 @@ class Slots:
         """Return how many slots are free for these types at the most."""
         return sum(self._free[each] for each in task_types)
 
-    def _judge(self, unit_id: str) -> None:
-        if place := self._places.get(unit_id):
-            self._hide(place)
-            place.is_doubtful = unit_id in self._doubtful
-            self._show(place)
+    def _reserved(self, placement: Placement) -> Assignment | None:
+        return self.assignments.find(placement.task.id, placement.task.attempt + 1)
 
-    def _change_load(self, unit_id: str, by: int) -> None:
-        self._loads[unit_id] += by
+    def _load_changed(self, unit_id: str) -> None:
         if place := self._places.get(unit_id):
+            before = place.load
             self._hide(place)
-            place.load += by
             self._show(place)
-            if by < 0:
+            if place.load < before:
                 self.looks.opened(place.offer.task_types, place.offer.labels)
 
     def _show(self, place: _Place) -> None:
-        """Let a unit be found by its free slots."""
+        """Let a unit be found by its free slots: the smallest share in use first, suspects last."""
+        unit_id, capacity = place.offer.unit_id, place.offer.capacity
+        place.load = self.assignments.of(unit_id).load
         if not place.free:
             return
+        place.rank = unit_id in self._suspects, place.load / capacity, unit_id
         for queue in place.queues:
             queue.add(place.rank)
         for task_type in place.offer.task_types:
@@ -226,20 +202,17 @@ class Slots:
         for task_type in place.offer.task_types:
             self._free[task_type] -= place.free
 
-    def _close(self, unit_id: str) -> None:
-        if place := self._places.pop(unit_id, None):
-            self._hide(place)
-
     def _holder(self, task: Task) -> _Place | None:
         """Return the unit that holds the task's current attempt paused in memory, if it is to go on there and can.
 
         A task that is resumed from an older checkpoint than its last cannot go on from memory.
         """
-        unit_id, attempt = self._holder_of.get(task.id, ("", 0))
-        place = self._places.get(unit_id)
+        held = self.assignments.holder(task.id) if task.status is TaskStatus.PAUSED else None
+        place = self._places.get(held.unit_id) if held else None
         goes_on = task.next_checkpoint_number in {None, task.last_checkpoint_number}
-        is_held = place is not None and task.status is TaskStatus.PAUSED and attempt == task.attempt and goes_on
-        return place if place and is_held and place.free and place.offer.suits(kind_of(task)) else None
+        if held is None or place is None or held.attempt != task.attempt or not goes_on:
+            return None
+        return place if place.free and place.offer.suits(kind_of(task)) else None
 
     def _least_loaded(self, kind: Kind) -> _Place | None:
         queue = self._queues.get(kind)

@@ -13,8 +13,8 @@ from taskplane.server.core.change import Change
 from taskplane.server.core.dispatch import Dispatch, dispatched
 from taskplane.server.core.errors import TaskNotFound
 from taskplane.server.core.ledger import LedgerEntry, entries
-from taskplane.server.core.placement import Assignment
-from taskplane.server.core.task import Checkpoint, Task, Transition
+from taskplane.server.core.placement import Placement
+from taskplane.server.core.task import Checkpoint, Task, TaskStatus, Transition
 from taskplane.server.store.deletions import Deletion
 from taskplane.server.store.writing import WriteTransaction
 from taskplane.server.tasks.live import LiveAttempts
@@ -62,6 +62,8 @@ class Batch:
         # The tasks that got a slot in this transaction, by the revision that they had before: answers of that revision
         # show them so, and earlier ones do not.
         self.dispatched: dict[int, Task] = {}
+        # The RUNNING tasks of units that were asked for, as the table has them.
+        self.running_on: dict[str, list[Task]] = {}
         self._transaction = transaction
         self._live = live
         self._deleted: set[int] = set()
@@ -79,7 +81,9 @@ class Batch:
 
     def lock_running_on(self, unit_id: str) -> list[Task]:
         """Lock and return the RUNNING and PAUSED tasks last dispatched to a unit."""
-        return self._as_they_will_be(self._transaction.lock_running_on(unit_id))
+        found = self._transaction.lock_running_on(unit_id)
+        self.running_on[unit_id] = [task for task in found if task.status is TaskStatus.RUNNING]
+        return self._as_they_will_be(found)
 
     def lock_finished(self, before: datetime, limit: int) -> list[Task]:
         """Lock and return final tasks that were completed before a time."""
@@ -158,12 +162,12 @@ class Batch:
         there = [each for each in dispatches if each.task.checkpoint is None or each.task.id in data]
         return [replace(each, checkpoint=data.get(each.task.id)) for each in there]
 
-    def dispatch(self, assignment: Assignment, checkpoint: Checkpoint | None) -> None:
+    def dispatch(self, placement: Placement, checkpoint: Checkpoint | None) -> None:
         """Give a task to the unit that has a slot for it."""
-        chosen = checkpoint if assignment.task.queued_checkpoint_number else None
-        task = self.put(dispatched(assignment, self.now, chosen))
-        self.committed[-1] = replace(self.committed[-1], dispatch=Dispatch(task, checkpoint, assignment.held_attempt))
-        self.dispatched[assignment.task.revision] = task
+        chosen = checkpoint if placement.task.queued_checkpoint_number else None
+        task = self.put(dispatched(placement, self.now, chosen))
+        self.committed[-1] = replace(self.committed[-1], dispatch=Dispatch(task, checkpoint, placement.held_attempt))
+        self.dispatched[placement.task.revision] = task
 
     def newest_checkpoints(self, tasks: Iterable[Task]) -> dict[int, Checkpoint]:
         """Return the checkpoints that tasks would go on from, with their data, by task id; those that are gone not."""

@@ -4,16 +4,20 @@ It takes from the tasks of the transaction and from the backlog. A *look* is one
 have free slots; one that is long goes on in the next transaction.
 """
 
+import logging
 from collections.abc import Collection, Iterator, Sequence
 from functools import partial
 from heapq import merge
 
+from taskplane.server.core.assignments import Assignment
 from taskplane.server.core.backlog import BACK, Queued, Turn, turn_of
 from taskplane.server.core.dispatch import without_checkpoint
-from taskplane.server.core.placement import Assignment, Slots, is_due
+from taskplane.server.core.placement import Placement, Slots, is_due
 from taskplane.server.core.task import Task, TaskStatus
 from taskplane.server.store.writing import WriteTransaction
 from taskplane.server.tasks.batch import Batch
+
+log = logging.getLogger(__name__)
 
 # How much of the backlog is looked at at once, and in one transaction at the most.
 LARGEST_PAGE = 500
@@ -33,36 +37,48 @@ class Dispatcher:
 
         The slots of tasks that stop running are free at once: who gets one is told after that is durable.
         """
-        taken: list[Assignment] = []
-        freed: dict[int, str] = {}
+        taken: list[Placement] = []
+        freed: list[Assignment] = []
+        self._correct()
         # Not a lambda: that would hold the batch, which holds the transaction, so none is freed before a collection.
         self._transaction.undoing.append(partial(self._slots.undo, taken, freed))
-        self._vacate(freed)
+        self._free(freed)
         self._take(taken)
         self._dispatch(taken)
         self._remember_the_rest()
 
-    def _vacate(self, freed: dict[int, str]) -> None:
-        for task_id in self._batch.changed:
-            if self._batch.tasks[task_id].status is not TaskStatus.RUNNING and (unit_id := self._slots.vacate(task_id)):
-                freed[task_id] = unit_id
+    def _correct(self) -> None:
+        """Compare the units whose tasks were read with their assignments: the table is right.
 
-    def _take(self, taken: list[Assignment]) -> None:
+        All that was decided before is durable then, so a difference is a defect, and ends here.
+        """
+        for unit_id, running in self._batch.running_on.items():
+            for difference in self._slots.assignments.correct(unit_id, running):
+                log.warning("corrected the slots of unit %s: %s", unit_id, difference)
+
+    def _free(self, freed: list[Assignment]) -> None:
+        for task_id in self._batch.changed:
+            if self._batch.tasks[task_id].status is not TaskStatus.RUNNING:
+                assignment = self._slots.assignments.free(task_id)
+                if assignment:
+                    freed.append(assignment)
+
+    def _take(self, taken: list[Placement]) -> None:
         mine = sorted((task for task_id in self._batch.tasks if (task := self._due(task_id))), key=turn_of)
         for task in merge(mine, self._backlog(self._slots.looks.begin()), key=turn_of):
-            if assignment := self._slots.take(task):
-                taken.append(assignment)
+            if placement := self._slots.take(task):
+                taken.append(placement)
             else:
                 self._slots.looks.backlog.put(Queued.of(task))
 
-    def _dispatch(self, assignments: Sequence[Assignment]) -> None:
-        checkpoints = self._batch.newest_checkpoints(each.task for each in assignments)
-        for assignment in assignments:
-            if assignment.task.next_checkpoint_number and assignment.task.id not in checkpoints:
-                self._slots.vacate(assignment.task.id)
-                self._batch.put(without_checkpoint(assignment.task, self._batch.now))
+    def _dispatch(self, placements: Sequence[Placement]) -> None:
+        checkpoints = self._batch.newest_checkpoints(each.task for each in placements)
+        for placement in placements:
+            if placement.task.next_checkpoint_number and placement.task.id not in checkpoints:
+                self._slots.give_back([placement])
+                self._batch.put(without_checkpoint(placement.task, self._batch.now))
             else:
-                self._batch.dispatch(assignment, checkpoints.get(assignment.task.id))
+                self._batch.dispatch(placement, checkpoints.get(placement.task.id))
 
     def _remember_the_rest(self) -> None:
         for task_id in self._batch.created | self._batch.changed:

@@ -1,8 +1,10 @@
 """A unit as the server knows it at this moment: its record, its session, and what it does."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from taskplane.server.core.assignments import Assignment, UnitAssignments
 from taskplane.server.core.clock import monotonic
 from taskplane.server.core.command import Command, dispatch_command
 from taskplane.server.core.dispatch import Dispatch
@@ -12,28 +14,23 @@ from taskplane.server.units.session import Session
 
 
 @dataclass(slots=True)
-class RunningAttempt:
-    """What a unit does in one of its slots: since when, and whether it has accepted it."""
-
-    attempt: int
-    task_type: str
-    accepted: bool
-    since: float
-
-
-@dataclass(slots=True)
 class KnownUnit:
-    """A unit, its session if it is connected, and its attempts by task id: at work, and held paused in memory."""
+    """A unit, its session if it is connected, and what it does."""
 
     record: Unit
+    # An index of core.assignments, which keeps it.
+    assignments: UnitAssignments = field(default_factory=UnitAssignments)
     session: Session | None = None
-    running: dict[int, RunningAttempt] = field(default_factory=dict)
-    held: dict[int, int] = field(default_factory=dict)
     # When it was last heard from; at the server's start, every unit was just now.
     heard_at: float = field(default_factory=monotonic)
     last_heartbeat: datetime | None = None
     # The status and load that are stored, if that is known.
     stored: tuple[UnitStatus, int] | None = None
+
+    @property
+    def running(self) -> Mapping[int, Assignment]:
+        """The attempts at work, by task id, as far as listeners have heard."""
+        return self.assignments.running
 
     @property
     def is_gone(self) -> bool:
@@ -54,6 +51,11 @@ class KnownUnit:
         """Whether the attempt is at work here."""
         running = self.running.get(task_id)
         return running is not None and running.attempt == attempt
+
+    def holds(self, task_id: int, attempt: int) -> bool:
+        """Whether it holds the attempt paused in memory."""
+        held = self.assignments.held.get(task_id)
+        return held is not None and held.attempt == attempt
 
     def forgive(self, seconds: float) -> None:
         """Count so much less time as silence."""

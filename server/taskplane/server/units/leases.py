@@ -83,7 +83,7 @@ class Leases:
             log.warning("unit %s has not accepted attempt %s of task %s", unit.record.id, each.attempt, task_id)
             if unit.session:
                 unit.session.mark(is_answering=False)
-            self._registry.slots.doubt(unit.record.id)
+            self._registry.slots.mark_suspect(unit.record.id)
             yield self._take(unit.record.id, task_id, each.attempt)
 
     async def _take(self, unit_id: str, task_id: int, attempt: int) -> None:

@@ -1,7 +1,7 @@
-"""All units that are known, and what each is doing at this moment.
+"""All units that are known: their records, their sessions, and why a task finds no slot at any of them.
 
-The database is the truth about tasks; this is its shadow in memory, kept up by every commit. Which slots are free is
-known one step earlier, in the transaction that is decided: see core.placement.
+The database is the truth about tasks. What runs where is in core.assignments, which
+is brought up to date here by every commit.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from taskplane.server.core.placement import MAX_QUEUES, Slots
 from taskplane.server.core.task import Task, TaskStatus
 from taskplane.server.core.unit import Unit
 from taskplane.server.tasks.batch import Committed
-from taskplane.server.units.known_unit import KnownUnit, RunningAttempt
+from taskplane.server.units.known_unit import KnownUnit
 from taskplane.server.units.session import Session
 from taskplane.server.units.waiting import Waiting, WaitingReason, why_not
 
@@ -27,14 +27,12 @@ class Registry:
         self.slots = Slots()
         # Set when there may be more to offer than before: somebody who looks for slots should look again.
         self.may_offer_more = asyncio.Event()
-        self._units = {unit.id: KnownUnit(unit) for unit in units}
-        # Where each RUNNING task is, so that it can be taken away from there.
-        self._unit_of: dict[int, str] = {}
-        self._holder_of: dict[int, str] = {}
+        self._assignments = self.slots.assignments
+        self._units = {unit.id: KnownUnit(unit, self._assignments.of(unit.id)) for unit in units}
         # Why a kind of task finds no room, until a unit comes, goes or changes.
         self._reasons: dict[Kind, Waiting] = {}
         for task in running:
-            self._assign(task)
+            self._assignments.started(task)
 
     def find(self, unit_id: str | None) -> KnownUnit | None:
         """Return a unit if it is known."""
@@ -42,7 +40,9 @@ class Registry:
 
     def add(self, record: Unit) -> KnownUnit:
         """Add a unit, or replace its record."""
-        known = self._units.setdefault(record.id, KnownUnit(record))
+        known = self._units.get(record.id)
+        if known is None:
+            known = self._units[record.id] = KnownUnit(record, self._assignments.of(record.id))
         known.record = record
         self._look_at(known)
         return known
@@ -51,7 +51,8 @@ class Registry:
         """Forget a unit."""
         if unit := self._units.pop(unit_id, None):
             self.disconnected(unit)
-            self.slots.trust(unit_id)
+            self.slots.clear_suspect(unit_id)
+            self._assignments.forget_unit(unit_id)
 
     def connected(self, unit: KnownUnit, session: Session) -> None:
         """Give a unit a session, whose changes are followed from now on."""
@@ -66,10 +67,8 @@ class Registry:
         """Take its session from a unit, and with it what it holds paused in memory."""
         unit.session = None
         self._look_at(unit)
-        for task_id in unit.held:
-            self._holder_of.pop(task_id, None)
-            self.slots.let_go(task_id)
-        unit.held.clear()
+        for task_id in [*unit.assignments.held]:
+            self._assignments.let_go(task_id)
 
     def all(self) -> list[KnownUnit]:
         """Return all units, by id."""
@@ -78,37 +77,37 @@ class Registry:
     def follow(self, committed: Sequence[Committed]) -> None:
         """Keep up with durable changes."""
         for event in committed:
-            if event.transition or event.deleted:
-                self._follow(event.task, deleted=event.deleted)
+            task = event.task
+            if event.transition and task.status is TaskStatus.RUNNING:
+                self._assignments.started(task)
+            elif event.transition or event.deleted:
+                stays_held = task.status is TaskStatus.PAUSED and not event.deleted
+                self._assignments.ended(task.id, task.attempt, stays_held=stays_held)
 
     def withhold_slot(self, unit_id: str, seconds: float) -> None:
-        """Give one slot of a unit to nobody for some time."""
-        number = self.slots.withhold(unit_id)
+        """Give one slot of a unit to no task for some time."""
+        self._assignments.withhold(unit_id, 1)
 
         def give_back() -> None:
-            self.slots.vacate(number)
+            self._assignments.withhold(unit_id, -1)
             self.may_offer_more.set()
 
         asyncio.get_running_loop().call_later(seconds, give_back)
 
     def hold(self, unit: KnownUnit, task_id: int, attempt: int) -> None:
         """Note that a unit holds an attempt paused in memory."""
-        unit.held[task_id] = attempt
-        self._holder_of[task_id] = unit.record.id
-        self.slots.hold(task_id, unit.record.id, attempt)
+        self._assignments.hold(task_id, attempt, unit.record.id)
 
     def release(self, task_id: int) -> tuple[KnownUnit, int] | None:
-        """Note that nobody holds the task any more. Returns who held which attempt."""
-        self.slots.let_go(task_id)
-        holder = self.find(self._holder_of.pop(task_id, None))
-        if holder is None or task_id not in holder.held:
-            return None
-        return holder, holder.held.pop(task_id)
+        """Note that no unit holds the task any more. Returns which unit held which attempt."""
+        held = self._assignments.let_go(task_id)
+        holder = self.find(held.unit_id) if held else None
+        return (holder, held.attempt) if held and holder else None
 
     def release_if(self, task_id: int, unit_id: str, attempt: int) -> None:
         """Note that a unit does not hold this attempt any more, if it did."""
         unit = self.find(unit_id)
-        if unit and unit.held.get(task_id) == attempt:
+        if unit and unit.holds(task_id, attempt):
             self.release(task_id)
 
     def can_pause(self, task: Task) -> bool:
@@ -119,7 +118,7 @@ class Registry:
     def is_held(self, task: Task) -> bool:
         """Whether the task's unit is connected and holds its attempt paused in memory."""
         unit = self.find(task.execution_unit_id)
-        return unit is not None and unit.session is not None and unit.held.get(task.id) == task.attempt
+        return unit is not None and unit.session is not None and unit.holds(task.id, task.attempt)
 
     def waiting(self, task: Task, now: datetime) -> Waiting | None:
         """Tell why a queued task does not run, or None if it does not want to."""
@@ -145,18 +144,3 @@ class Registry:
             self.may_offer_more.set()
         else:
             self.slots.withdraw(unit.record.id)
-
-    def _follow(self, task: Task, *, deleted: bool) -> None:
-        if before := self.find(self._unit_of.pop(task.id, None)):
-            before.running.pop(task.id, None)
-        if task.is_final or deleted:
-            self.release(task.id)
-        elif task.status is TaskStatus.RUNNING:
-            self._assign(task)
-
-    def _assign(self, task: Task) -> None:
-        if unit := self.find(task.execution_unit_id):
-            accepted = task.accepted_at is not None
-            unit.running[task.id] = RunningAttempt(task.attempt, task.task_type, accepted, monotonic())
-            self._unit_of[task.id] = unit.record.id
-            self.slots.occupy(task.id, unit.record.id)

@@ -156,11 +156,11 @@ class ReportDesk:
                 # The fence is asked, so that the unit hears that it must not.
                 return False
             unit.running[report.task_id].accepted = True
-            self._registry.slots.trust(session.unit_id)
+            self._registry.slots.clear_suspect(session.unit_id)
             # A unit that is driven over HTTP has no inventory to say so after a restart of the server.
             has_inventory = not unit.record.endpoint
             self._live.accepted(report.task_id, report.attempt, report.received_at, may_wait=has_inventory)
-        elif unit.runs(report.task_id, report.attempt) or unit.held.get(report.task_id) == report.attempt:
+        elif unit.runs(report.task_id, report.attempt) or unit.holds(report.task_id, report.attempt):
             self._live.command_accepted(report.task_id, report.attempt, report.command_id, report.received_at)
         return True
 
@@ -184,7 +184,7 @@ class ReportDesk:
         if _is_start(report) and unit and unit.runs(report.task_id, report.attempt):
             # Else it would be sent one task of the backlog after the other, as fast as it refuses them.
             self._registry.withhold_slot(session.unit_id, reports.REJECTED_START_DELAY.total_seconds())
-            self._registry.slots.doubt(session.unit_id)
+            self._registry.slots.mark_suspect(session.unit_id)
         log.warning(
             "unit %s rejected %s of task %s: %s", session.unit_id, report.command_id, report.task_id, _text(rejected)
         )

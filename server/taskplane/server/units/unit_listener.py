@@ -77,7 +77,7 @@ class UnitListener:
     def accepted(self) -> Collection[Key]:
         """Return the attempts that it has accepted, at work or paused."""
         running = [(task_id, each.attempt) for task_id, each in self._unit.running.items() if each.accepted]
-        return [*running, *self._unit.held.items()]
+        return [*running, *((task_id, each.attempt) for task_id, each in self._unit.assignments.held.items())]
 
     async def answered(self, command: Command, kind: Accepted | Rejected) -> None:
         """Report the answer to a command."""
@@ -94,7 +94,7 @@ class UnitListener:
     async def lost(self, key: Key) -> None:
         """Take the attempt away, or only the memory of it if it is paused. What fails now is noticed again."""
         task_id, attempt = key
-        if self._unit.held.get(task_id) == attempt:
+        if self._unit.holds(task_id, attempt):
             self._registry.release(task_id)
             return
         try:
