@@ -1,4 +1,14 @@
+import asyncio
+import threading
+
+import httpx
+import pytest
 from gateway.rest import Rest
+from gateway.running import RunningServer
+from rpc.server import PATIENCE_SECONDS
+
+from taskplane.server.store import reading
+from taskplane.server.store.readers import _Reading
 
 
 async def ids(rest: Rest, **query: object) -> list[int]:
@@ -70,3 +80,55 @@ async def test_sort_is_by_creation(rest: Rest) -> None:
     made = [(await rest.create())["id"] for _ in range(3)]
     assert await ids(rest, sort="createdAt") == made
     assert await ids(rest, sort="-createdAt") == made[::-1] == await ids(rest)
+
+
+async def test_a_page_of_large_tasks_ends_early_and_the_next_goes_on(rest: Rest) -> None:
+    made = [(await rest.create(config={"text": "x" * 900_000}))["id"] for _ in range(6)]
+    first = (await rest.get("/api/tasks")).body
+    found = [task["id"] for task in first["items"]]
+    assert len(found) == 4, "MAX_ROWS_BYTES holds four"
+    assert found + await ids(rest, pageToken=first["nextPageToken"]) == made[::-1]
+
+
+async def test_a_numbered_page_of_large_tasks_asks_for_a_smaller_one(rest: Rest) -> None:
+    """A shorter page would leave out tasks, as the next number is that of the next whole page."""
+    made = [(await rest.create(config={"text": "x" * 900_000}))["id"] for _ in range(6)]
+    assert (await rest.get("/api/tasks", page=1)).bad_fields == {"limit"}
+    assert await ids(rest, page=2, limit=3) == made[2::-1]
+
+
+async def test_a_list_whose_reader_has_gone_is_stopped(
+    rest: Rest, server: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, stopped = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def search(*_: object, **__: object) -> reading.TaskRows:
+        loop.call_soon_threadsafe(begun.set)
+        assert stopped.wait(PATIENCE_SECONDS)
+        return reading.TaskRows([], None, is_cut=False)
+
+    monkeypatch.setattr(reading, "list_tasks", search)
+    monkeypatch.setattr(_Reading, "stop", lambda _: stopped.set())
+    async with httpx.AsyncClient(base_url=f"http://{server.http_address}") as client:
+        calling = asyncio.ensure_future(client.get("/api/tasks"))
+        await asyncio.wait_for(begun.wait(), PATIENCE_SECONDS)
+        calling.cancel()
+        await asyncio.gather(calling, return_exceptions=True)
+    await asyncio.to_thread(stopped.wait, PATIENCE_SECONDS)
+    assert stopped.is_set()
+
+
+async def test_a_list_that_takes_too_long_says_what_to_do(rest: Rest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("taskplane.server.store.database.SCAN_SECONDS", 0.05)
+    ended = threading.Event()
+
+    def search(*_: object, **__: object) -> reading.TaskRows:
+        assert ended.wait(PATIENCE_SECONDS)
+        return reading.TaskRows([], None, is_cut=False)
+
+    monkeypatch.setattr(reading, "list_tasks", search)
+    monkeypatch.setattr(_Reading, "stop", lambda _: ended.set())
+    answer = await rest.get("/api/tasks", q="needle")
+    assert (answer.status, answer.error["reason"]) == (504, "READ_TOO_LONG")
+    assert "narrow the filter" in answer.error["message"]

@@ -102,9 +102,22 @@ async def test_checkpoints_of_several_tasks_are_found_together(store: Store) -> 
 async def test_commands_come_out_newest_first(store: Store) -> None:
     newer = replace(ENTRY, command_id="command-0", verb=Verb.CANCEL, issued_at=at(2))
     await commands(store, ENTRY, newer, replace(ENTRY, command_id="command-2", task_id=2))
-    assert await store.list_commands(1, skip=0, limit=10) == [newer, ENTRY]
-    assert await store.list_commands(1, skip=1, limit=10) == [ENTRY]
-    assert await store.list_commands(1, skip=0, limit=1) == [newer]
+    assert await store.list_commands(1, before=None, limit=10) == [newer, ENTRY]
+    assert await store.list_commands(1, before=(newer.issued_at, newer.command_id), limit=10) == [ENTRY]
+    assert await store.list_commands(1, before=None, limit=1) == [newer]
+
+
+@pytest.mark.usefixtures("two_tasks")
+async def test_pages_of_commands_repeat_none_and_leave_none_out_while_others_come(store: Store) -> None:
+    at_once = [replace(ENTRY, command_id=f"at once {number}") for number in range(5)]
+    await commands(store, *at_once)
+    found = []
+    before = None
+    while page := await store.list_commands(1, before=before, limit=2):
+        found += page
+        before = page[-1].issued_at, page[-1].command_id
+        await commands(store, replace(ENTRY, command_id=f"later {len(found)}", issued_at=at(2)))
+    assert found == at_once[::-1]
 
 
 @pytest.mark.usefixtures("two_tasks")
@@ -113,7 +126,7 @@ async def test_a_later_word_on_a_command_takes_the_place_of_the_earlier(store: S
     applied = replace(accepted, state=CommandState.APPLIED, settled_at=at(3), message="paused 🦆")
     await commands(store, ENTRY)
     await commands(store, accepted, applied)
-    assert await store.list_commands(1, skip=0, limit=10) == [applied]
+    assert await store.list_commands(1, before=None, limit=10) == [applied]
 
 
 async def test_deleting_a_task_takes_everything_of_it_along_and_nothing_else(store: Store, engine: Engine) -> None:

@@ -30,7 +30,7 @@ ODD_TEXTS = ("Val ", " Val", "Val\t", "Val\u00a0", "val", "Va\u013a")
 
 
 async def chosen(store: Store, **fields: object) -> list[int]:
-    found = await store.list_tasks(TaskFilter(**fields), newest_first=False, after_id=None, limit=1000)  # type: ignore[arg-type]  # any of its fields
+    found = (await store.list_tasks(TaskFilter(**fields), newest_first=False, after_id=None, limit=1000)).tasks  # type: ignore[arg-type]  # any of its fields
     assert await store.count_tasks(TaskFilter(**fields)) == len(found)  # type: ignore[arg-type]  # ditto
     return [task.id for task in found]
 
@@ -165,7 +165,7 @@ def test_the_pages_of_a_list_are_the_whole_list(
             newest_first=newest_first,
             after_id=found[-1] if found else None,
             limit=limit,
-        ):
+        ).tasks:
             assert len(page) <= limit
             found += [task.id for task in page]
     assert found == (wanted[::-1] if newest_first else wanted)

@@ -105,7 +105,8 @@ class OperationsServiceServicer:
     def GetStatistics(self, request, context):
         """Counts tasks and units as they are now, and tells what ended in a window of time up to now. Of tasks that were
         deleted, or purged with age, nothing is counted any more. The database reads what it counts: over millions of tasks
-        that takes seconds.
+        that takes seconds. DEADLINE_EXCEEDED (READ_TOO_LONG): it takes longer than the call's deadline, or 30 s; ask for a
+        smaller window or one type.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -54,7 +54,8 @@ class OperationsServiceStub:
     GetStatistics: grpc.UnaryUnaryMultiCallable[operations_service_pb2.GetStatisticsRequest, operations_service_pb2.GetStatisticsResponse]
     """Counts tasks and units as they are now, and tells what ended in a window of time up to now. Of tasks that were
     deleted, or purged with age, nothing is counted any more. The database reads what it counts: over millions of tasks
-    that takes seconds.
+    that takes seconds. DEADLINE_EXCEEDED (READ_TOO_LONG): it takes longer than the call's deadline, or 30 s; ask for a
+    smaller window or one type.
     """
 
 @typing.type_check_only
@@ -83,7 +84,8 @@ class OperationsServiceAsyncStub(OperationsServiceStub):
     GetStatistics: aio.UnaryUnaryMultiCallable[operations_service_pb2.GetStatisticsRequest, operations_service_pb2.GetStatisticsResponse]  # type: ignore[assignment]
     """Counts tasks and units as they are now, and tells what ended in a window of time up to now. Of tasks that were
     deleted, or purged with age, nothing is counted any more. The database reads what it counts: over millions of tasks
-    that takes seconds.
+    that takes seconds. DEADLINE_EXCEEDED (READ_TOO_LONG): it takes longer than the call's deadline, or 30 s; ask for a
+    smaller window or one type.
     """
 
 class OperationsServiceServicer(metaclass=abc_1.ABCMeta):
@@ -139,7 +141,8 @@ class OperationsServiceServicer(metaclass=abc_1.ABCMeta):
     ) -> typing.Union[operations_service_pb2.GetStatisticsResponse, abc.Awaitable[operations_service_pb2.GetStatisticsResponse]]:
         """Counts tasks and units as they are now, and tells what ended in a window of time up to now. Of tasks that were
         deleted, or purged with age, nothing is counted any more. The database reads what it counts: over millions of tasks
-        that takes seconds.
+        that takes seconds. DEADLINE_EXCEEDED (READ_TOO_LONG): it takes longer than the call's deadline, or 30 s; ask for a
+        smaller window or one type.
         """
 
 def add_OperationsServiceServicer_to_server(servicer: OperationsServiceServicer, server: typing.Union[grpc.Server, aio.Server]) -> None: ...

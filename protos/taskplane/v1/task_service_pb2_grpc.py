@@ -171,7 +171,9 @@ class TaskServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListTasks(self, request, context):
-        """Lists tasks by filter, in pages.
+        """Lists tasks by filter, in pages. DEADLINE_EXCEEDED (READ_TOO_LONG): the database has not found them within the
+        call's deadline, or 30 s; narrow the filter. RESOURCE_EXHAUSTED (TOO_MANY_READS), which any call that reads may
+        answer, with RetryInfo: too many callers read at a time.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -245,6 +247,7 @@ class TaskServiceServicer:
         RESOURCE_EXHAUSTED (TOO_MANY_TASKS): the filter chooses more than `max_tasks`, and nothing was done. A replay with
         the same `request_id` is about the tasks of the first call, whatever the filter would choose by then; where the
         first answer was not kept, it says OK of each task that is there and NOT_FOUND of each that is not.
+        DEADLINE_EXCEEDED (READ_TOO_LONG): the filter has taken too long to choose, and nothing was done.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

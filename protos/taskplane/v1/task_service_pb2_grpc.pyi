@@ -55,7 +55,10 @@ class TaskServiceStub:
     GetTask: grpc.UnaryUnaryMultiCallable[task_service_pb2.GetTaskRequest, task_service_pb2.GetTaskResponse]
     """Returns one task, with the data of its newest checkpoint."""
     ListTasks: grpc.UnaryUnaryMultiCallable[task_service_pb2.ListTasksRequest, task_service_pb2.ListTasksResponse]
-    """Lists tasks by filter, in pages."""
+    """Lists tasks by filter, in pages. DEADLINE_EXCEEDED (READ_TOO_LONG): the database has not found them within the
+    call's deadline, or 30 s; narrow the filter. RESOURCE_EXHAUSTED (TOO_MANY_READS), which any call that reads may
+    answer, with RetryInfo: too many callers read at a time.
+    """
     UpdateTask: grpc.UnaryUnaryMultiCallable[task_service_pb2.UpdateTaskRequest, task_service_pb2.UpdateTaskResponse]
     """Changes priority, limits, labels or max_retries of a task that is not final, also while it runs."""
     StartTask: grpc.UnaryUnaryMultiCallable[task_service_pb2.StartTaskRequest, task_service_pb2.StartTaskResponse]
@@ -95,6 +98,7 @@ class TaskServiceStub:
     RESOURCE_EXHAUSTED (TOO_MANY_TASKS): the filter chooses more than `max_tasks`, and nothing was done. A replay with
     the same `request_id` is about the tasks of the first call, whatever the filter would choose by then; where the
     first answer was not kept, it says OK of each task that is there and NOT_FOUND of each that is not.
+    DEADLINE_EXCEEDED (READ_TOO_LONG): the filter has taken too long to choose, and nothing was done.
     """
     WatchTasks: grpc.UnaryStreamMultiCallable[task_service_pb2.WatchTasksRequest, task_service_pb2.WatchTasksResponse]
     """Tells what happens to tasks: first how they are (unless `after_revision` is set), then every transition and every
@@ -135,7 +139,10 @@ class TaskServiceAsyncStub(TaskServiceStub):
     GetTask: aio.UnaryUnaryMultiCallable[task_service_pb2.GetTaskRequest, task_service_pb2.GetTaskResponse]  # type: ignore[assignment]
     """Returns one task, with the data of its newest checkpoint."""
     ListTasks: aio.UnaryUnaryMultiCallable[task_service_pb2.ListTasksRequest, task_service_pb2.ListTasksResponse]  # type: ignore[assignment]
-    """Lists tasks by filter, in pages."""
+    """Lists tasks by filter, in pages. DEADLINE_EXCEEDED (READ_TOO_LONG): the database has not found them within the
+    call's deadline, or 30 s; narrow the filter. RESOURCE_EXHAUSTED (TOO_MANY_READS), which any call that reads may
+    answer, with RetryInfo: too many callers read at a time.
+    """
     UpdateTask: aio.UnaryUnaryMultiCallable[task_service_pb2.UpdateTaskRequest, task_service_pb2.UpdateTaskResponse]  # type: ignore[assignment]
     """Changes priority, limits, labels or max_retries of a task that is not final, also while it runs."""
     StartTask: aio.UnaryUnaryMultiCallable[task_service_pb2.StartTaskRequest, task_service_pb2.StartTaskResponse]  # type: ignore[assignment]
@@ -175,6 +182,7 @@ class TaskServiceAsyncStub(TaskServiceStub):
     RESOURCE_EXHAUSTED (TOO_MANY_TASKS): the filter chooses more than `max_tasks`, and nothing was done. A replay with
     the same `request_id` is about the tasks of the first call, whatever the filter would choose by then; where the
     first answer was not kept, it says OK of each task that is there and NOT_FOUND of each that is not.
+    DEADLINE_EXCEEDED (READ_TOO_LONG): the filter has taken too long to choose, and nothing was done.
     """
     WatchTasks: aio.UnaryStreamMultiCallable[task_service_pb2.WatchTasksRequest, task_service_pb2.WatchTasksResponse]  # type: ignore[assignment]
     """Tells what happens to tasks: first how they are (unless `after_revision` is set), then every transition and every
@@ -236,7 +244,10 @@ class TaskServiceServicer(metaclass=abc_1.ABCMeta):
         request: task_service_pb2.ListTasksRequest,
         context: _ServicerContext,
     ) -> typing.Union[task_service_pb2.ListTasksResponse, abc.Awaitable[task_service_pb2.ListTasksResponse]]:
-        """Lists tasks by filter, in pages."""
+        """Lists tasks by filter, in pages. DEADLINE_EXCEEDED (READ_TOO_LONG): the database has not found them within the
+        call's deadline, or 30 s; narrow the filter. RESOURCE_EXHAUSTED (TOO_MANY_READS), which any call that reads may
+        answer, with RetryInfo: too many callers read at a time.
+        """
 
     @abc_1.abstractmethod
     def UpdateTask(
@@ -324,6 +335,7 @@ class TaskServiceServicer(metaclass=abc_1.ABCMeta):
         RESOURCE_EXHAUSTED (TOO_MANY_TASKS): the filter chooses more than `max_tasks`, and nothing was done. A replay with
         the same `request_id` is about the tasks of the first call, whatever the filter would choose by then; where the
         first answer was not kept, it says OK of each task that is there and NOT_FOUND of each that is not.
+        DEADLINE_EXCEEDED (READ_TOO_LONG): the filter has taken too long to choose, and nothing was done.
         """
 
     @abc_1.abstractmethod

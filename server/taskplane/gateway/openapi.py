@@ -15,12 +15,12 @@ _ERRORS = {
     412: ("ABORTED", "STALE_REVISION", "The task has changed since: `revision` is not its revision."),
     413: ("INVALID_ARGUMENT", "BODY_TOO_LARGE", "The body is too large."),
     415: ("INVALID_ARGUMENT", "UNSUPPORTED_MEDIA_TYPE", "The body is not declared as JSON in UTF-8."),
-    429: ("RESOURCE_EXHAUSTED", "SLOW_READER", "Too much is asked at once."),
+    429: ("RESOURCE_EXHAUSTED", "TOO_MANY_READS", "Too much is asked at once; see Retry-After."),
     503: ("UNAVAILABLE", "DATABASE_UNAVAILABLE", "The database is away or the server stops; see Retry-After."),
     504: (
         "DEADLINE_EXCEEDED",
         "COMMAND_PENDING",
-        "The wait ran out; the command stays pending and takes effect later.",
+        "Time ran out. A command stays pending and takes effect later; a list needs a narrower filter.",
     ),
 }
 _RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 1}}}
@@ -33,7 +33,7 @@ harmless. The same tasks are served by gRPC (taskplane.v1)."""
 
 def errors(*codes: int) -> dict[int | str, dict[str, Any]]:
     """Return the descriptions of errors that a route answers, besides those that all can."""
-    return {code: _described(code) for code in sorted({400, 503, *codes})}
+    return {code: _described(code) for code in sorted({400, 429, 503, *codes})}
 
 
 def description_of(app: FastAPI) -> dict[str, Any]:
@@ -62,7 +62,7 @@ def _described(code: int) -> dict[str, Any]:
     schema = {"$ref": _SCHEMAS.format(model=ErrorAnswer.__name__)}
     body = {"application/json": {"schema": schema, "example": {"error": content}}}
     described: dict[str, Any] = {"description": text, "content": body}
-    return described | ({"headers": _RETRY_AFTER} if code == 503 else {})  # noqa: PLR2004  (Service Unavailable)
+    return described | ({"headers": _RETRY_AFTER} if code in {429, 503} else {})
 
 
 def _add_error_schemas(document: dict[str, Any]) -> None:

@@ -5,9 +5,11 @@ from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
+from starlette.requests import Request
 from starlette.responses import Response
 
 from taskplane.gateway.bodies import StrictRoute
+from taskplane.gateway.leaving import while_connected
 from taskplane.gateway.once import idempotency, once
 from taskplane.gateway.openapi import errors
 from taskplane.gateway.parameters import TaskId, check_query
@@ -21,14 +23,16 @@ from taskplane.gateway.task_requests import (
     PageQuery,
     TaskListQuery,
 )
+from taskplane.server.core.errors import FieldViolation, InvalidFields
 from taskplane.server.core.verbs import Ask
 from taskplane.server.services.view import TaskView
-from taskplane.server.tasks.requests import Request
+from taskplane.server.store.reading import MAX_ROWS_BYTES
+from taskplane.server.tasks.requests import Request as RequestKey
 from taskplane.server.tasks.state_manager import AlreadyAnswered
 
 router = APIRouter(prefix="/api/tasks", tags=["tasks"], route_class=StrictRoute, dependencies=[Depends(check_query)])
 
-_Verb = Callable[[int, Ask, Request | None, float | None], Awaitable[TaskView]]
+_Verb = Callable[[int, Ask, RequestKey | None, float | None], Awaitable[TaskView]]
 _BODY = (408, 413, 415)
 _VERB = errors(404, 409, 412, 504, *_BODY)
 
@@ -43,7 +47,7 @@ _VERB = errors(404, 409, 412, 504, *_BODY)
 async def create_task(using: Using, body: NewTask, response: Response) -> TaskAnswer:
     """Create a task in PENDING, queued at once if `start` is true. Answers when it is durable."""
 
-    async def create(key: Request | None) -> TaskAnswer:
+    async def create(key: RequestKey | None) -> TaskAnswer:
         (view,) = await using.tasks.create([body.spec()], body.ask(), key)
         return TaskAnswer.of(view)
 
@@ -52,10 +56,16 @@ async def create_task(using: Using, body: NewTask, response: Response) -> TaskAn
     return task
 
 
-@router.get("", summary="List tasks", responses=errors())
-async def list_tasks(using: Using, query: Annotated[TaskListQuery, Query()]) -> TaskPageAnswer:
-    """List tasks in pages, by number or, however deep, by token."""
-    page = await using.tasks.list(query.query())
+@router.get("", summary="List tasks", responses=errors(504))
+async def list_tasks(request: Request, using: Using, query: Annotated[TaskListQuery, Query()]) -> TaskPageAnswer:
+    """List tasks in pages, by number or, however deep, by token.
+
+    A page of large tasks ends early and has a token; if it is numbered, a smaller limit is asked for instead.
+    """
+    page = await while_connected(request, using.tasks.list(query.query()))
+    if page.is_cut and query.page:
+        large = f"makes a page of more than {MAX_ROWS_BYTES // 2**20} MiB; ask for less, or follow nextPageToken"
+        raise InvalidFields(FieldViolation("limit", large))
     number = None if query.page_token else query.page or 1
     return TaskPageAnswer.of(page, number=number, limit=query.limit)
 
@@ -129,7 +139,7 @@ async def list_checkpoints(using: Using, task_id: TaskId) -> CheckpointListAnswe
 async def _control(using: Services, method: str, verb: _Verb, task_id: int, body: Control) -> TaskAnswer:
     until = body.wait_until()
 
-    async def call(key: Request | None) -> TaskAnswer:
+    async def call(key: RequestKey | None) -> TaskAnswer:
         view = await verb(task_id, body.ask(), key, until)
         return TaskAnswer.of(view, with_checkpoint_data=True)
 

@@ -270,6 +270,26 @@ class TooManyTasks(TaskplaneError):
         )
 
 
+class ReadTooLong(TaskplaneError):
+    """The database has not found in time what the caller wants to see."""
+
+    code = Code.DEADLINE_EXCEEDED
+    reason = "READ_TOO_LONG"
+
+    def __init__(self) -> None:
+        super().__init__("the database has not found all of it in time; narrow the filter, or allow a longer deadline")
+
+
+class TooManyReads(TaskplaneError):
+    """More calls want to read than the server reads for at a time."""
+
+    code = Code.RESOURCE_EXHAUSTED
+    reason = "TOO_MANY_READS"
+
+    def __init__(self) -> None:
+        super().__init__("too many calls wait for the database; try again later", retry_delay_seconds=1.0)
+
+
 class DatabaseUnavailable(TaskplaneError):
     """The database is away; nothing was done, or it was undone."""
 

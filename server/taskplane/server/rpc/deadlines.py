@@ -22,6 +22,8 @@ _CALL_SHARE = 0.75
 # What is kept back of a call's time: for a wait that ends only when the call does, as the event loop was late.
 _LAST_SECONDS = 0.01
 _LAST_SHARE = 0.125
+# What is left of a call's time for its answer.
+_READ_SHARE = 0.9
 
 
 def wait_seconds(context: Context) -> float:
@@ -33,6 +35,11 @@ def wait_seconds(context: Context) -> float:
 def wait_until(context: Context) -> float:
     """Return until when, by `core.clock.monotonic`, a call may wait for its effect."""
     return monotonic() + wait_seconds(context)
+
+
+def read_seconds(context: Context) -> float:
+    """Return how long the database may look for what a call wants to see, so that the call itself says if that ends."""
+    return call_seconds(context)[0] * _READ_SHARE
 
 
 def call_seconds(context: Context) -> tuple[float, float]:

@@ -8,7 +8,7 @@ import grpc
 from google.protobuf.duration_pb2 import Duration
 
 from taskplane.server.core.unit import MAX_UNIT_ID, DrainOrder
-from taskplane.server.rpc.deadlines import wait_seconds
+from taskplane.server.rpc.deadlines import read_seconds, wait_seconds
 from taskplane.server.rpc.messages import unit_message
 from taskplane.server.rpc.statistics_messages import statistics_message
 from taskplane.server.rpc.unit_messages import unit_statuses
@@ -77,7 +77,7 @@ class OperationsServicer(pb_grpc.OperationsServiceServicer):
         window = _window(check, request)
         task_type = check.task_type("task_type", request.task_type) if request.task_type else ""
         check.done()
-        return statistics_message(await self._statistics.take(window, task_type))
+        return statistics_message(await self._statistics.take(window, task_type, read_seconds(context)))
 
 
 def _window(check: Checker, request: pb.GetStatisticsRequest) -> timedelta:

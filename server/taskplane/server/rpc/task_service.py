@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -10,7 +11,7 @@ from google.protobuf.message import Message
 
 from taskplane.server.core.verbs import Ask
 from taskplane.server.rpc import task_requests as read
-from taskplane.server.rpc.deadlines import wait_until
+from taskplane.server.rpc.deadlines import read_seconds, wait_until
 from taskplane.server.rpc.fitting import as_many_as_fit, created_batch, fitting_checkpoints
 from taskplane.server.rpc.messages import (
     batch_result_message,
@@ -75,7 +76,7 @@ class TaskServicer(pb_grpc.TaskServiceServicer):
         return pb.GetTaskResponse(task=task_message(view, with_checkpoint_data=True))
 
     async def ListTasks(self, request: pb.ListTasksRequest, context: Context) -> pb.ListTasksResponse:
-        query = read.query(request)
+        query = replace(read.query(request), seconds=read_seconds(context))
         page = await self._tasks.list(query)
         tasks = as_many_as_fit(task_message(view) for view in page.tasks)
         return pb.ListTasksResponse(
@@ -164,6 +165,7 @@ class TaskServicer(pb_grpc.TaskServiceServicer):
         check = Checker()
         order, ask = read.batch_order(check, request), read.ask(check, request.context)
         check.done()
+        order = replace(order, seconds=read_seconds(context))
 
         async def control(key: Request | None) -> pb.BatchControlTasksResponse:
             errors = await self._batches.control(order, ask, key)

@@ -30,12 +30,16 @@ class BatchVerb(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchOrder:
-    """What is to be done to which tasks: those with these ids, or up to `max_tasks` that a filter chooses."""
+    """What is to be done to which tasks: those with these ids, or up to `max_tasks` that a filter chooses.
+
+    The filter may take `seconds` to choose them.
+    """
 
     verb: BatchVerb
     tasks: tuple[int, ...] | TaskFilter
     max_tasks: int
     validate_only: bool = False
+    seconds: float | None = None
 
 
 class BatchControl:
@@ -51,8 +55,9 @@ class BatchControl:
     ) -> Mapping[int, TaskplaneError | None]:
         """Apply the verb to each task by itself. Returns the error of each, None where there is none, in order of id.
 
-        Raises TooManyTasks if the filter chooses too many, and AlreadyAnswered as the state manager does. A repeat is
-        found out in its turn: whatever the filter chooses by now, even too many, it is about the tasks of the first.
+        Raises TooManyTasks if the filter chooses too many, ReadTooLong if it takes too long, and AlreadyAnswered as the
+        state manager does. A repeat is found out in its turn: whatever the filter chooses by now, even too many, it is
+        about the tasks of the first.
         """
         try:
             task_ids = await self._chosen(order)
@@ -67,10 +72,10 @@ class BatchControl:
         if not isinstance(order.tasks, TaskFilter):
             return list(order.tasks)
         limit = order.max_tasks + 1
-        found = await self._store.list_tasks(order.tasks, newest_first=False, after_id=None, limit=limit)
+        found = await self._store.choose_tasks(order.tasks, limit=limit, seconds=order.seconds)
         if len(found) > order.max_tasks:
             raise TooManyTasks(order.max_tasks)
-        return [task.id for task in found]
+        return found
 
     def _change(self, verb: BatchVerb, ask: Ask) -> Callable[[Task, datetime], Change | None]:
         match verb:
@@ -91,10 +96,13 @@ class BatchControl:
         self, changes: Mapping[int, Callable[[Task, datetime], Change | None]]
     ) -> Mapping[int, TaskplaneError | None]:
         """Return what the tasks as they are now would be told."""
-        chosen = TaskFilter(task_ids=tuple(changes))
-        found = await self._store.list_tasks(chosen, newest_first=False, after_id=None, limit=len(changes))
-        tasks, now = {task.id: task for task in found}, utc_now()
-        return {task_id: _foreseen(task_id, tasks.get(task_id), change, now) for task_id, change in changes.items()}
+        now = utc_now()
+        foreseen: dict[int, TaskplaneError | None] = {}
+        task_ids = list(changes)
+        while rest := task_ids[len(foreseen) :]:
+            found = await self._store.tasks_that_fit(rest)
+            foreseen.update((each, _foreseen(each, task, changes[each], now)) for each, task in found.items())
+        return foreseen
 
 
 def _deletion(ask: Ask) -> Callable[[Task, datetime], None]:

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 from taskplane.server.core.errors import FieldViolation, InvalidFields
 from taskplane.server.services.view import TaskView
-from taskplane.server.store.reading import TaskFilter
+from taskplane.server.store.reading import MAX_ROWS_BYTES, TaskFilter
 
 T = TypeVar("T")
 
@@ -26,7 +26,7 @@ class Page(Generic[T]):
     items: Sequence[T]
     is_last: bool
     fingerprint: str
-    key_after: Callable[[int], int]
+    key_after: Callable[[int], int | str]
 
     @property
     def next_token(self) -> str:
@@ -42,11 +42,15 @@ class Page(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class TaskPage:
-    """Tasks, the token of the next page, and how many there are in all if that was asked, up to COUNT_CAP + 1."""
+    """Tasks, the token of the next page, and how many there are in all if that was asked, up to COUNT_CAP + 1.
+
+    A page that is cut has fewer tasks than its size allows, since they are large.
+    """
 
     tasks: Sequence[TaskView]
     next_token: str
     total: int | None
+    is_cut: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +66,10 @@ class TaskQuery:
     page_token: str = ""
     skip: int = 0
     include_total: bool = False
+    # The page ends early where its tasks' documents have more bytes of JSON than this.
+    max_bytes: int = MAX_ROWS_BYTES
+    # How long the database may look for them.
+    seconds: float | None = None
 
     @property
     def fingerprint(self) -> str:

@@ -54,16 +54,19 @@ class Statistics:
 
 
 class StatisticsService:
-    """Takes figures. Raises DatabaseUnavailable."""
+    """Takes figures. Raises DatabaseUnavailable, ReadTooLong, TooManyReads."""
 
     def __init__(self, store: Store, units: ExecutionUnitManager) -> None:
         self._store = store
         self._units = units
 
-    async def take(self, window: timedelta, task_type: str) -> Statistics:
-        """Return the figures of tasks of a type, or of all if it is empty, and of the units that run such tasks."""
+    async def take(self, window: timedelta, task_type: str, seconds: float | None = None) -> Statistics:
+        """Return the figures of tasks of a type, or of all if it is empty, and of the units that run such tasks.
+
+        The database may take `seconds`.
+        """
         taken_at = utc_now()
-        tasks = await self._store.task_statistics(taken_at - window, task_type)
+        tasks = await self._store.task_statistics(taken_at - window, task_type, seconds)
         units = (unit for unit in self._units.units() if not task_type or task_type in unit.task_types)
         return Statistics(taken_at, window, tasks, unit_figures(units))
 

@@ -14,14 +14,23 @@ from taskplane.server.core.errors import (
     CommandPending,
     CommandRejected,
     DatabaseUnavailable,
+    FieldViolation,
     IllegalTransition,
+    InvalidFields,
     TaskNotFound,
 )
 from taskplane.server.core.ledger import CommandState, LedgerEntry
 from taskplane.server.core.task import Checkpoint, Task, Transition
 from taskplane.server.core.verbs import Ask, Update
 from taskplane.server.services.effects import check_not_lost, is_cancelled, is_dispatched, is_paused
-from taskplane.server.services.pages import Page, TaskPage, TaskQuery, page_token, read_page_token
+from taskplane.server.services.pages import (
+    NOT_OURS,
+    Page,
+    TaskPage,
+    TaskQuery,
+    read_page_token,
+    read_text_page_token,
+)
 from taskplane.server.services.verb_changes import CommandTimeLimits, VerbChanges, timed
 from taskplane.server.services.view import TaskView
 from taskplane.server.store.store import Store
@@ -106,15 +115,23 @@ class TaskService:
         return self.view(await self._with_checkpoint(task))
 
     async def list(self, query: TaskQuery) -> TaskPage:
-        """Return a page of tasks. Raises InvalidFields for a token of another list."""
+        """Return a page of tasks. Raises InvalidFields for a token of another list, ReadTooLong, TooManyReads."""
         after_id = read_page_token(query.page_token, query.fingerprint)
-        limit = query.page_size
+        until = None if query.seconds is None else monotonic() + query.seconds
         found = await self._store.list_tasks(
-            query.filter, newest_first=query.newest_first, after_id=after_id, limit=limit + 1, skip=query.skip
+            query.filter,
+            newest_first=query.newest_first,
+            after_id=after_id,
+            limit=query.page_size,
+            skip=query.skip,
+            max_bytes=query.max_bytes,
+            seconds=query.seconds,
         )
-        total = await self._store.count_tasks(query.filter) if query.include_total else None
-        token = page_token(query.fingerprint, found[limit - 1].id) if len(found) > limit else ""
-        return TaskPage([self.view(task) for task in found[:limit]], token, total)
+        total = None
+        if query.include_total:
+            total = await self._store.count_tasks(query.filter, None if until is None else until - monotonic())
+        token = "" if found.continue_after is None else query.token_after(found.continue_after)
+        return TaskPage([self.view(task) for task in found.tasks], token, total, found.is_cut)
 
     async def transitions(self, task_id: int, page_size: int, token: str) -> Page[Transition]:
         """Return a page of a task's history, oldest first. Raises TaskNotFound."""
@@ -128,11 +145,11 @@ class TaskService:
     async def commands(self, task_id: int, page_size: int, token: str) -> Page[LedgerEntry]:
         """Return a page of a task's commands, newest first. Raises TaskNotFound."""
         fingerprint = f"commands:{task_id}"
-        skip = read_page_token(token, fingerprint) or 0
+        before = _command_key(read_text_page_token(token, fingerprint))
         task = self._live.overlay(await self._existing(task_id))
-        found = await self._store.list_commands(task_id, skip=skip, limit=page_size + 1)
+        found = await self._store.list_commands(task_id, before=before, limit=page_size + 1)
         items = [_with_acceptance(entry, task) for entry in found[:page_size]]
-        return Page(items, len(found) <= page_size, fingerprint, lambda count: skip + count)
+        return Page(items, len(found) <= page_size, fingerprint, lambda count: _text_key(items[count - 1]))
 
     async def checkpoints(self, task_id: int, number: int = 0) -> Sequence[Checkpoint]:
         """Return the checkpoints that are kept of a task, newest first, or the one of a number. Raises TaskNotFound."""
@@ -245,6 +262,22 @@ class TaskService:
         # It may have been pruned or deleted since the task was read.
         checkpoint = await self._store.get_checkpoint(task.id, task.checkpoint.number)
         return task.but(checkpoint=checkpoint or task.checkpoint)
+
+
+def _text_key(entry: LedgerEntry) -> str:
+    """Return the place of a command in the list, as a page token holds it."""
+    return f"{entry.issued_at.isoformat()} {entry.command_id}"
+
+
+def _command_key(text: str) -> tuple[datetime, str] | None:
+    """Read a place in the list of commands; None is its beginning. Raises InvalidFields."""
+    if not text:
+        return None
+    issued_at, _, command_id = text.partition(" ")
+    try:
+        return datetime.fromisoformat(issued_at), command_id
+    except ValueError as error:
+        raise InvalidFields(FieldViolation("page_token", NOT_OURS)) from error
 
 
 def _with_acceptance(entry: LedgerEntry, task: Task) -> LedgerEntry:

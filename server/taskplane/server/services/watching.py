@@ -129,7 +129,10 @@ class WatchService:
 
     async def _check_ids(self, query: WatchQuery) -> None:
         """Raise TaskNotFound if there is a task of which nothing can be told: not even that it was deleted."""
-        found = await self._tasks_by_id(query.task_ids)
+        if not query.task_ids:
+            return
+        chosen = TaskFilter(task_ids=query.task_ids)
+        found = set(await self._store.choose_tasks(chosen, limit=len(query.task_ids)))
         missing = [task_id for task_id in query.task_ids if task_id not in found]
         if missing and query.after_revision is not None:
             kept = await self._store.deletions_since(query.after_revision, task_ids=missing, limit=len(missing))
@@ -140,21 +143,24 @@ class WatchService:
 
     async def _snapshot(self, query: WatchQuery, position: "_Position") -> AsyncGenerator[WatchEvent]:
         chosen = TaskFilter(task_ids=query.task_ids, task_types=query.task_types)
-        after_id = 0
-        while page := await self._store.list_tasks(chosen, newest_first=False, after_id=after_id, limit=_PAGE):
-            for task in page:
+        after_id: int | None = 0
+        while after_id is not None:
+            page = await self._store.list_tasks(chosen, newest_first=False, after_id=after_id, limit=_PAGE)
+            for task in page.tasks:
                 position.saw(task)
                 yield WatchEvent(0, Snapshot(self._tasks.view(task)))
-            after_id = page[-1].id
+            after_id = page.continue_after
         yield WatchEvent(position.begin, SnapshotComplete())
 
     async def _replay(self, query: WatchQuery, after: int, until: int) -> AsyncGenerator[WatchEvent]:
         while missed := await self._missed(query.task_ids, after, until):
-            tasks = await self._tasks_by_id(tuple({each.task_id for each in missed}))
+            tasks = await self._store.tasks_that_fit(list(dict.fromkeys(each.task_id for each in missed)))
             for each in missed:
-                if event := self._replayed(each, tasks.get(each.task_id), query.task_types):
+                if each.task_id not in tasks:
+                    break
+                if event := self._replayed(each, tasks[each.task_id], query.task_types):
                     yield WatchEvent(each.revision, event)
-            after = missed[-1].revision
+                after = each.revision
 
     async def _missed(self, task_ids: tuple[int, ...], after: int, until: int) -> list[Transition | Deletion]:
         """Return what happened next, in order; nothing if that was all. Raises RevisionTooOld if some of it is gone."""
@@ -210,13 +216,6 @@ class WatchService:
                 del self._recently_told[next(iter(self._recently_told))]
             self._recently_told[revision] = Changed(change, self._tasks.view(change.task))
         return self._recently_told[revision]
-
-    async def _tasks_by_id(self, task_ids: tuple[int, ...]) -> dict[int, Task]:
-        if not task_ids:
-            return {}
-        chosen = TaskFilter(task_ids=task_ids)
-        found = await self._store.list_tasks(chosen, newest_first=False, after_id=None, limit=len(task_ids))
-        return {task.id: task for task in found}
 
 
 class _Position:

@@ -1,27 +1,34 @@
-"""A database: one writer on the event loop, and a few readers in threads.
+"""A database: one writer on the event loop, and readers in threads.
 
 Writes are ordered by commit. They decide on the event loop and await the database there: a thread of their own would
 fight with the loop for the interpreter. Reads do not wait behind them.
+
+Readers come in three pools, so that callers' lists hold up neither single rows nor the server's own work.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from collections.abc import Set as AbstractSet
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NoReturn, TypeVar
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError
 
-from taskplane.server.store.driver_errors import translated
 from taskplane.server.store.engine import make_engine, make_writing_engine
+from taskplane.server.store.readers import ReadPool
 from taskplane.server.store.transactions import Begin, Transaction, UnderWay
 from taskplane.server.store.writer import Writer
 
-# Enough for list and get calls to overlap; each is a MySQL connection.
-READER_THREADS = 4
+# Each thread is a MySQL connection. The server's own reads are few, and short.
+_OWN_THREADS = 2
+# Reads of a few rows by key, for callers. Above so many waiting, calls are refused.
+_ROW_THREADS = 4
+_ROWS_WAITING = 2000
+# Scans for callers: two leave a core to everything else on a small machine.
+_SCAN_THREADS = 3
+_SCANS_WAITING = 64
+# A scan ends after so many seconds, if its caller does not leave less.
+SCAN_SECONDS = 30.0
 
 T = TypeVar("T")
 X = TypeVar("X", bound=Transaction)
@@ -34,10 +41,12 @@ class Database:
     """
 
     def __init__(self, url: str) -> None:
-        self.engine = make_engine(url, READER_THREADS)
+        self.engine = make_engine(url, _OWN_THREADS + _ROW_THREADS + _SCAN_THREADS)
         self.writing_engine = make_writing_engine(url)
         self._writer = Writer(self.writing_engine, self.read)
-        self._readers = ThreadPoolExecutor(READER_THREADS, thread_name_prefix="database-reader")
+        self._own = ReadPool(self.engine, "own", _OWN_THREADS)
+        self._rows = ReadPool(self.engine, "rows", _ROW_THREADS, _ROWS_WAITING)
+        self._scans = ReadPool(self.engine, "scans", _SCAN_THREADS, _SCANS_WAITING)
 
     def begin(self, start: Callable[[Begin], X], decide: Callable[[X], T]) -> UnderWay[T]:
         """Begin a transaction: `decide` works on what `start` returns. It may overlap with the one before; see Writer.
@@ -59,11 +68,25 @@ class Database:
         """Do what `write` does without keeping other transactions waiting: for rows that none of them changes."""
         if self.engine.dialect.name == "sqlite":  # which has one lock for all
             return await self.write(statements)
-        return await asyncio.get_running_loop().run_in_executor(self._readers, self._write, statements)
+        return await self._own.write(statements)
 
     async def read(self, work: Callable[[Connection], T]) -> T:
-        """Run `work` in a reader's thread in a transaction that is rolled back. Raises DatabaseUnavailable."""
-        return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, work)
+        """Run `work`, a short read of the server's own, in a thread. Raises DatabaseUnavailable."""
+        return await self._own.run(work)
+
+    async def read_rows(self, work: Callable[[Connection], T]) -> T:
+        """Run `work`, which reads a few rows by key for a caller, in a thread.
+
+        Raises DatabaseUnavailable, and TooManyReads if too many such calls wait.
+        """
+        return await self._rows.run(work)
+
+    async def scan(self, work: Callable[[Connection], T], seconds: float | None = None) -> T:
+        """Run `work`, which may read many rows for a caller, in a thread; within `seconds`, and SCAN_SECONDS at most.
+
+        Raises DatabaseUnavailable, TooManyReads if too many such calls wait, and ReadTooLong when the time is over.
+        """
+        return await self._scans.run(work, SCAN_SECONDS if seconds is None else min(seconds, SCAN_SECONDS))
 
     async def until_it_fails(self) -> NoReturn:
         """Wait for ever; raises WriterFailed if nothing can be written any more until the server is started anew."""
@@ -72,26 +95,11 @@ class Database:
     async def close(self) -> None:
         """Wait for what is under way, then let go of all threads and connections."""
         await self._writer.close()
-        await asyncio.to_thread(self._readers.shutdown)
+        for pool in (self._own, self._rows, self._scans):
+            await pool.close()
         await self.writing_engine.dispose()
         await asyncio.sleep(0)  # its transports close in the loop's next round
         self.engine.dispose()
-
-    def _read(self, work: Callable[[Connection], T]) -> T:
-        with _translating(), self.engine.connect() as connection:
-            return work(connection)
-
-    def _write(self, statements: Callable[[Connection], T]) -> T:
-        with _translating(), self.engine.begin() as connection:
-            return statements(connection)
-
-
-@contextmanager
-def _translating() -> Iterator[None]:
-    try:
-        yield
-    except DBAPIError as error:
-        raise translated(error) from error
 
 
 @dataclass(frozen=True, slots=True)

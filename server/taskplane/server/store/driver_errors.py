@@ -5,7 +5,7 @@ import logging
 import pymysql
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from taskplane.server.core.errors import DatabaseRefused, DatabaseUnavailable
+from taskplane.server.core.errors import DatabaseRefused, DatabaseUnavailable, ReadTooLong
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +23,11 @@ _LOST_MYSQL_ERRORS = frozenset({2006, 2013})
 _AWAY_MYSQL_ERRORS = frozenset(
     {1040, 1203, 1226, 1053, 3032, 1290, 1021, 1114, 1044, 1045, 1129, 1130, 3118, 2002, 2003, 2006, 2013, 2014, 2055}
 )
+# A statement has taken longer than it may: MySQL, MariaDB.
+_TOO_LONG_MYSQL_ERRORS = frozenset({3024, 1969})
+# The statement itself is at fault and would fail each time: out of sort memory, too many rows to look at, a packet or
+# a result too large, texts of two collations, the stack used up, JSON that is none or too deep.
+_OWN_MYSQL_ERRORS = frozenset({1038, 1104, 1153, 1301, 1267, 1270, 1271, 1436, 3140, 3141, 3157})
 _AWAY_SQLITE_SIGNS = ("is locked", "disk I/O error", "unable to open", "is full", "readonly")
 
 
@@ -56,20 +61,27 @@ def may_be_tried_again(error: DBAPIError) -> bool:
 
 
 def translated(error: DBAPIError) -> Exception:
-    """AlreadyStored, DatabaseUnavailable for what waiting can mend, or the error itself if it is our own mistake.
+    """AlreadyStored, ReadTooLong, DatabaseUnavailable for what waiting can mend, or the error if the mistake is ours.
 
     MySQL has hundreds of reasons for which it cannot do something now; what is not known to be another is one of them.
     """
     if is_duplicate(error):
         return AlreadyStored()
-    if error.connection_invalidated or _code(error) in _AWAY_MYSQL_ERRORS | _RETRYABLE_MYSQL_ERRORS:
+    if _code(error) in _TOO_LONG_MYSQL_ERRORS:
+        return ReadTooLong()
+    if _is_away(error):
         return DatabaseUnavailable()
-    if any(sign in str(error.orig) for sign in _AWAY_SQLITE_SIGNS):
-        return DatabaseUnavailable()
-    if isinstance(error, OperationalError) and isinstance(error.orig, pymysql.Error):
+    is_refused = isinstance(error, OperationalError) and isinstance(error.orig, pymysql.Error)
+    if is_refused and _code(error) not in _OWN_MYSQL_ERRORS:
         log.warning("the database could not do it: %s", error.orig)
         return DatabaseRefused()
     return error
+
+
+def _is_away(error: DBAPIError) -> bool:
+    if error.connection_invalidated or _code(error) in _AWAY_MYSQL_ERRORS | _RETRYABLE_MYSQL_ERRORS:
+        return True
+    return any(sign in str(error.orig) for sign in _AWAY_SQLITE_SIGNS)
 
 
 def _code(error: DBAPIError) -> object:

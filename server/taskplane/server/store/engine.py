@@ -12,6 +12,7 @@ from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from taskplane.server.core.clock import monotonic
 from taskplane.server.store.writer_connection import CONNECT_SECONDS, SILENT_SECONDS, WriterConnection, connector
 
 # How long a row's lock is waited for, which somebody else holds: all who write wait for that.
@@ -20,6 +21,10 @@ _LOCK_SECONDS = 1
 _REST_SECONDS = 1.0
 # The connections that were opened last: as many as may be closing when the server ends.
 _MOST_CLOSING = 8
+# The option of a connection that says until when its statements may take, by `core.clock.monotonic`.
+UNTIL = "taskplane_until"
+# The reader gives up first; the database by itself only if it was not told.
+_STOP_LATER_SECONDS = 1.0
 # How long SQLite waits for another connection's write lock.
 _SQLITE_BUSY_MILLISECONDS = 5000
 
@@ -54,6 +59,7 @@ def make_engine(url: str, connections: int) -> Engine:
     }
     engine = sqlalchemy.create_engine(parsed, pool_size=connections, connect_args=settings, **_MYSQL_OPTIONS)
     _ping_after_rest(engine)
+    event.listen(engine, "before_cursor_execute", _limit_time, retval=True)
     return engine
 
 
@@ -82,6 +88,20 @@ def make_writing_engine(url: str) -> AsyncEngine:
             each.abort()
 
     return engine
+
+
+def _limit_time(
+    connection: Connection, _cursor: Any, statement: str, parameters: Any, *_context: Any
+) -> tuple[str, Any]:
+    """Let MySQL or MariaDB end a SELECT by itself soon after its time is over."""
+    until = connection.get_execution_options().get(UNTIL)
+    if until is None or not statement.startswith("SELECT"):
+        return statement, parameters
+    seconds = max(0.0, until - monotonic()) + _STOP_LATER_SECONDS
+    if connection.dialect.is_mariadb:  # type: ignore[attr-defined]  # MySQL's dialect has it
+        return f"SET STATEMENT max_statement_time = {seconds:.3f} FOR {statement}", parameters
+    hint = f"SELECT /*+ MAX_EXECUTION_TIME({round(seconds * 1000)}) */"
+    return statement.replace("SELECT", hint, 1), parameters
 
 
 def _ping_after_rest(engine: Engine) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, LargeBinary, Select, cast, func, select
+from sqlalchemy import ColumnElement, Connection, LargeBinary, Select, and_, cast, func, literal, or_, select
 
 from taskplane.server.core.ledger import LedgerEntry
 from taskplane.server.core.task import Checkpoint, Task, TaskStatus, Transition
@@ -15,6 +15,23 @@ from taskplane.server.store.records import checkpoint_of, command_of, naive, tas
 
 # Counts stop here: a full count reads the whole table.
 COUNT_CAP = 10_000
+
+
+# Rows are read at a time until their documents have so many bytes of JSON.
+MAX_ROWS_BYTES = 4 * 1024 * 1024
+# The columns that may be large.
+_WIDE = ("config", "result", "error_message")
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRows:
+    """Tasks of a list."""
+
+    tasks: Sequence[Task]
+    # The id after which the list continues; None at its end.
+    continue_after: int | None
+    # Whether there are fewer than the limit allows, since they are large.
+    is_cut: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,18 +56,68 @@ def get_task(connection: Connection, task_id: int) -> Task | None:
     return task_of(row) if row else None
 
 
-def list_tasks(  # noqa: PLR0913  (filter, order and window of one query)
+def choose_tasks(  # noqa: PLR0913  (filter, order and window of one query)
     connection: Connection, chosen: TaskFilter, *, newest_first: bool, after_id: int | None, limit: int, skip: int = 0
-) -> list[Task]:
-    """Return up to `limit` tasks by id, beyond `after_id` in the direction of the order and `skip` more."""
+) -> list[int]:
+    """Return up to `limit` ids, beyond `after_id` in the direction of the order and `skip` more.
+
+    Rows are read by their ids afterwards: MySQL cannot sort whole rows once one of them is wide.
+    """
     key = schema.tasks.c.id
-    query = select(schema.tasks).where(*_conditions(chosen)).limit(limit)
+    query = select(key).where(*_conditions(chosen)).limit(limit)
     query = query.order_by(key.desc() if newest_first else key)
     if after_id is not None:
         query = query.where(key < after_id if newest_first else key > after_id)
     if skip:
         query = query.offset(skip)
-    return [task_of(row) for row in connection.execute(query)]
+    return list(connection.scalars(query))
+
+
+def list_tasks(  # noqa: PLR0913  (as above)
+    connection: Connection,
+    chosen: TaskFilter,
+    *,
+    newest_first: bool,
+    after_id: int | None,
+    limit: int,
+    skip: int = 0,
+    max_bytes: int = MAX_ROWS_BYTES,
+) -> TaskRows:
+    """Return up to `limit` tasks by id, beyond `after_id` and `skip` more; fewer if their documents are large."""
+    ids = choose_tasks(connection, chosen, newest_first=newest_first, after_id=after_id, limit=limit + 1, skip=skip)
+    found = tasks_that_fit(connection, ids[:limit], max_bytes)
+    read = len(found)
+    # One that was deleted in between no longer exists.
+    tasks = [task for task in found.values() if task]
+    return TaskRows(tasks, ids[read - 1] if read < len(ids) else None, read < min(len(ids), limit))
+
+
+def tasks_that_fit(
+    connection: Connection, task_ids: Sequence[int], max_bytes: int = MAX_ROWS_BYTES
+) -> dict[int, Task | None]:
+    """Return the first of some tasks, one at least, up to so much memory, in the order given; None if one is gone."""
+    fitting = _as_many_as_fit(connection, task_ids, max_bytes)
+    if not fitting:
+        return {}
+    query = select(schema.tasks).where(schema.tasks.c.id.in_(fitting))
+    found = {row.id: task_of(row) for row in connection.execute(query)}
+    return {task_id: found.get(task_id) for task_id in fitting}
+
+
+def _as_many_as_fit(connection: Connection, task_ids: Sequence[int], max_bytes: int) -> Sequence[int]:
+    """Return the first of the ids, one at least, whose rows take no more than so much memory."""
+    if not task_ids:
+        return task_ids
+    table = schema.tasks
+    size = sum((func.coalesce(func.length(table.c[name]), 0) for name in _WIDE), literal(0))
+    query = select(table.c.id, size.label("size")).where(table.c.id.in_(task_ids))
+    sizes = {row.id: row.size for row in connection.execute(query)}
+    total = 0
+    for count, task_id in enumerate(task_ids):
+        total += sizes.get(task_id, 0)
+        if count and total > max_bytes:
+            return task_ids[:count]
+    return task_ids
 
 
 def count_tasks(connection: Connection, chosen: TaskFilter) -> int:
@@ -91,11 +158,19 @@ def get_checkpoint(connection: Connection, task_id: int, number: int) -> Checkpo
     return checkpoint_of(row) if row else None
 
 
-def list_commands(connection: Connection, task_id: int, *, skip: int, limit: int) -> list[LedgerEntry]:
-    """Return a task's commands, newest first, after `skip` of them."""
+def list_commands(
+    connection: Connection, task_id: int, *, before: tuple[datetime, str] | None, limit: int
+) -> list[LedgerEntry]:
+    """Return a task's commands, newest first, older than the one that was issued at a time and has an id."""
     table = schema.task_commands
-    query = select(table).where(table.c.task_id == task_id).order_by(table.c.issued_at.desc(), table.c.command_id)
-    return [command_of(row) for row in connection.execute(query.offset(skip).limit(limit))]
+    key = table.c.issued_at, table.c.command_id
+    query = select(table).where(table.c.task_id == task_id)
+    if before:
+        issued_at, command_id = naive(before[0]), before[1]
+        query = query.where(or_(key[0] < issued_at, and_(key[0] == issued_at, key[1] < command_id)))
+    # The order of an index, so that nothing is sorted.
+    query = query.order_by(key[0].desc(), key[1].desc()).limit(limit)
+    return [command_of(row) for row in connection.execute(query)]
 
 
 def get_command(connection: Connection, command_id: str) -> LedgerEntry | None:

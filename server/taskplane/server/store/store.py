@@ -19,7 +19,7 @@ from taskplane.server.store.heartbeats import save_heartbeats
 from taskplane.server.store.id_blocks import IdBlocks
 from taskplane.server.store.live_rows import LiveRow, save_live
 from taskplane.server.store.queue import queued_tasks
-from taskplane.server.store.reading import TaskFilter
+from taskplane.server.store.reading import TaskFilter, TaskRows
 from taskplane.server.store.recent import RecentTasks
 from taskplane.server.store.records import naive, unit_values
 from taskplane.server.store.statistics import TaskStatistics, task_statistics
@@ -62,66 +62,110 @@ class Store:
             await self._database.write_beside(lambda connection: save_answers(connection, answers))
 
     async def get_task(self, task_id: int) -> Task | None:
-        """Return a task; its checkpoint is without data."""
-        return await self._database.read(lambda connection: reading.get_task(connection, task_id))
+        """Return a task; its checkpoint is without data. Raises TooManyReads."""
+        return await self._database.read_rows(lambda connection: reading.get_task(connection, task_id))
 
-    async def list_tasks(
-        self, chosen: TaskFilter, *, newest_first: bool, after_id: int | None, limit: int, skip: int = 0
-    ) -> list[Task]:
-        """Return up to `limit` tasks by id, beyond `after_id` and `skip` more."""
-        return await self._database.read(
-            lambda connection: reading.list_tasks(
-                connection, chosen, newest_first=newest_first, after_id=after_id, limit=limit, skip=skip
-            )
+    async def choose_tasks(
+        self, chosen: TaskFilter, *, limit: int, after_id: int = 0, seconds: float | None = None
+    ) -> list[int]:
+        """Return up to `limit` ids of tasks beyond `after_id`, in their order. Raises ReadTooLong, TooManyReads."""
+        return await self._database.scan(
+            lambda connection: reading.choose_tasks(
+                connection, chosen, newest_first=False, after_id=after_id, limit=limit
+            ),
+            seconds,
         )
 
-    async def count_tasks(self, chosen: TaskFilter) -> int:
-        """Count tasks up to COUNT_CAP + 1."""
-        return await self._database.read(lambda connection: reading.count_tasks(connection, chosen))
+    async def list_tasks(  # noqa: PLR0913  (filter, order and window of one query)
+        self,
+        chosen: TaskFilter,
+        *,
+        newest_first: bool,
+        after_id: int | None,
+        limit: int,
+        skip: int = 0,
+        max_bytes: int = reading.MAX_ROWS_BYTES,
+        seconds: float | None = None,
+    ) -> TaskRows:
+        """Return up to `limit` tasks by id, beyond `after_id` and `skip` more; fewer if they are large.
 
-    async def task_statistics(self, since: datetime, task_type: str) -> TaskStatistics:
-        """Return figures of the tasks of a type, or of all if it is empty, with a window that begins at `since`."""
-        return await self._database.read(lambda connection: task_statistics(connection, since, task_type))
+        Raises ReadTooLong if that takes longer than `seconds`, and TooManyReads.
+        """
+        return await self._database.scan(
+            lambda connection: reading.list_tasks(
+                connection,
+                chosen,
+                newest_first=newest_first,
+                after_id=after_id,
+                limit=limit,
+                skip=skip,
+                max_bytes=max_bytes,
+            ),
+            seconds,
+        )
+
+    async def tasks_that_fit(self, task_ids: Sequence[int]) -> dict[int, Task | None]:
+        """Return the first of some tasks, one at least, in the order given, None for one that does not exist.
+
+        Continue with the ids behind them. Raises TooManyReads.
+        """
+        return await self._database.read_rows(lambda connection: reading.tasks_that_fit(connection, task_ids))
+
+    async def count_tasks(self, chosen: TaskFilter, seconds: float | None = None) -> int:
+        """Count tasks up to COUNT_CAP + 1. Raises ReadTooLong, TooManyReads."""
+        return await self._database.scan(lambda connection: reading.count_tasks(connection, chosen), seconds)
+
+    async def task_statistics(self, since: datetime, task_type: str, seconds: float | None = None) -> TaskStatistics:
+        """Return figures of the tasks of a type, or of all if it is empty, with a window that begins at `since`.
+
+        Raises ReadTooLong, TooManyReads.
+        """
+        return await self._database.scan(lambda connection: task_statistics(connection, since, task_type), seconds)
 
     async def list_transitions(self, task_id: int, *, after_revision: int, limit: int) -> list[Transition]:
-        """Return a task's history, oldest first."""
-        return await self._database.read(
+        """Return a task's history, oldest first. Raises TooManyReads."""
+        return await self._database.read_rows(
             lambda connection: reading.list_transitions(connection, task_id, after_revision=after_revision, limit=limit)
         )
 
     async def transitions_since(self, after_revision: int, *, task_ids: Sequence[int], limit: int) -> list[Transition]:
-        """Return the history of some tasks, or of all if no ids are given, oldest first."""
-        return await self._database.read(
+        """Return the history of some tasks, or of all if no ids are given, oldest first. Raises as `list_tasks`."""
+        return await self._database.scan(
             lambda connection: reading.transitions_since(connection, after_revision, task_ids=task_ids, limit=limit)
         )
 
     async def deletions_since(self, after_revision: int, *, task_ids: Sequence[int], limit: int) -> list[Deletion]:
-        """Return the deletions of some tasks, or of all if no ids are given, that are kept, oldest first."""
-        return await self._database.read(
+        """Return the deletions of some tasks, or of all if no ids are given, that are kept, oldest first.
+
+        Raises as `list_tasks`.
+        """
+        return await self._database.scan(
             lambda connection: deletions.deletions_since(connection, after_revision, task_ids=task_ids, limit=limit)
         )
 
     async def list_checkpoints(self, task_id: int) -> list[Checkpoint]:
-        """Return a task's checkpoints, newest first."""
-        return await self._database.read(lambda connection: reading.list_checkpoints(connection, task_id))
+        """Return a task's checkpoints, newest first. Raises TooManyReads."""
+        return await self._database.read_rows(lambda connection: reading.list_checkpoints(connection, task_id))
 
     async def get_checkpoint(self, task_id: int, number: int) -> Checkpoint | None:
-        """Return one checkpoint with its data."""
-        return await self._database.read(lambda connection: reading.get_checkpoint(connection, task_id, number))
+        """Return one checkpoint with its data. Raises TooManyReads."""
+        return await self._database.read_rows(lambda connection: reading.get_checkpoint(connection, task_id, number))
 
-    async def list_commands(self, task_id: int, *, skip: int, limit: int) -> list[LedgerEntry]:
-        """Return a task's commands, newest first, after `skip` of them."""
-        return await self._database.read(
-            lambda connection: reading.list_commands(connection, task_id, skip=skip, limit=limit)
+    async def list_commands(
+        self, task_id: int, *, before: tuple[datetime, str] | None, limit: int
+    ) -> list[LedgerEntry]:
+        """Return a task's commands, newest first, before the one with this time and id. Raises TooManyReads."""
+        return await self._database.read_rows(
+            lambda connection: reading.list_commands(connection, task_id, before=before, limit=limit)
         )
 
     async def get_command(self, command_id: str) -> LedgerEntry | None:
-        """Return a command by its id."""
-        return await self._database.read(lambda connection: reading.get_command(connection, command_id))
+        """Return a command by its id. Raises TooManyReads."""
+        return await self._database.read_rows(lambda connection: reading.get_command(connection, command_id))
 
     async def purged_revision(self) -> int:
-        """Return the revision up to which history may have gaps."""
-        return await self._database.read(deletions.purged_revision)
+        """Return the revision up to which history may have gaps. Raises TooManyReads."""
+        return await self._database.read_rows(deletions.purged_revision)
 
     async def latest_revision(self) -> int:
         """Return a revision that none ever given out is above."""

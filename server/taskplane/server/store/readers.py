@@ -1,0 +1,156 @@
+"""Pools of threads that read. A pool has so many threads, each with a connection, and so many calls may wait for one.
+
+A reading ends when its time is over or its caller has gone: the database is told to stop, so that the thread is free.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from threading import Lock
+from typing import Any, Generic, TypeVar
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
+
+from taskplane.server.core.clock import monotonic
+from taskplane.server.core.errors import ReadTooLong, TooManyReads
+from taskplane.server.store.driver_errors import translated
+from taskplane.server.store.engine import UNTIL
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class ReadPool:
+    """Readers of one kind. Use it from the event loop only, and close it."""
+
+    def __init__(self, engine: Engine, name: str, threads: int, most_waiting: int | None = None) -> None:
+        """Without `most_waiting`, any number of calls may wait for a thread."""
+        self._engine = engine
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix=f"database-{name}")
+        # Readings are stopped by another thread: their own is blocked, and the event loop must not be.
+        self._stopper = ThreadPoolExecutor(1, thread_name_prefix=f"database-{name}-stopper")
+        self._free = asyncio.Semaphore(threads)
+        self._waiting = 0
+        self._most_waiting = most_waiting
+
+    async def run(self, work: Callable[[Connection], T], seconds: float | None = None) -> T:
+        """Run `work` in a thread, in a transaction that is rolled back.
+
+        Raises DatabaseUnavailable; TooManyReads if too many calls wait, or no thread was free in time; and ReadTooLong
+        if the database has not finished within `seconds`.
+        """
+        until = None if seconds is None else monotonic() + seconds
+        has_thread = False
+        limit = asyncio.timeout(seconds)
+        try:
+            async with limit:
+                await self._thread()
+                has_thread = True
+                return await self._read(_Reading(self._engine, work, until))
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise (ReadTooLong() if has_thread else TooManyReads()) from error
+
+    async def write(self, statements: Callable[[Connection], T]) -> T:
+        """Run statements in a thread, in a transaction that is committed. Raises DatabaseUnavailable."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._write, statements)
+
+    async def close(self) -> None:
+        """Wait for the readings under way, then end all threads."""
+        await asyncio.to_thread(self._threads.shutdown)
+        await asyncio.to_thread(self._stopper.shutdown)
+
+    async def _thread(self) -> None:
+        """Wait until a thread is free, and take it."""
+        if self._free.locked() and self._most_waiting is not None and self._waiting >= self._most_waiting:
+            raise TooManyReads
+        self._waiting += 1
+        try:
+            await self._free.acquire()
+        finally:
+            self._waiting -= 1
+
+    async def _read(self, reading: "_Reading[T]") -> T:
+        reads = asyncio.get_running_loop().run_in_executor(self._threads, reading.run)
+        # Not when the caller goes: the thread is free when the database has let go of it.
+        reads.add_done_callback(self._finished)
+        try:
+            return await asyncio.shield(reads)
+        except asyncio.CancelledError:
+            if not reads.done():
+                self._stopper.submit(reading.stop)
+            raise
+
+    def _finished(self, reads: "asyncio.Future[Any]") -> None:
+        self._free.release()
+        if not reads.cancelled():
+            # Nobody may be left who asks for it.
+            reads.exception()
+
+    def _write(self, statements: Callable[[Connection], T]) -> T:
+        with _translating(), self._engine.begin() as connection:
+            return statements(connection)
+
+
+class _Reading(Generic[T]):
+    """Work of a reader's thread that another thread may stop."""
+
+    def __init__(self, engine: Engine, work: Callable[[Connection], T], until: float | None) -> None:
+        self._engine = engine
+        self._work = work
+        self._until = until
+        # Held while the connection is stopped: so the one that is stopped is not yet used for something else.
+        self._lock = Lock()
+        self._connection: Connection | None = None
+        self._is_stopped = False
+
+    def run(self) -> T:
+        with _translating(), self._engine.connect() as connection, self._stoppable(connection):
+            return self._work(connection.execution_options(**{UNTIL: self._until}))
+
+    def stop(self) -> None:
+        with self._lock:
+            self._is_stopped = True
+            if self._connection is not None:
+                _interrupt(self._engine, self._connection)
+
+    @contextmanager
+    def _stoppable(self, connection: Connection) -> Iterator[None]:
+        with self._lock:
+            if self._is_stopped:
+                raise ReadTooLong
+            self._connection = connection
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._connection = None
+                if self._is_stopped:
+                    # A stop that comes late would hit the next statement.
+                    connection.invalidate()
+
+
+def _interrupt(engine: Engine, connection: Connection) -> None:
+    driver: Any = connection.connection.driver_connection
+    if engine.dialect.name == "sqlite":
+        driver.interrupt()
+        return
+    try:
+        with engine.connect() as stopper:
+            stopper.exec_driver_sql(f"KILL QUERY {driver.thread_id()}")
+    except DBAPIError as error:
+        # Its time limit still ends it.
+        log.warning("a query whose caller has gone is not stopped: %s", error.orig)
+
+
+@contextmanager
+def _translating() -> Iterator[None]:
+    try:
+        yield
+    except DBAPIError as error:
+        raise translated(error) from error
