@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from builders import NOW, OTHER_UNIT_ID, UNIT_ID, a_checkpoint, a_command, a_task, at, speaker_of
@@ -13,7 +14,7 @@ from taskplane.server.core.errors import DropReason, StaleAttempt
 from taskplane.server.core.fence import Speaker, drop_reason
 from taskplane.server.core.limits import expired
 from taskplane.server.core.retry import RetryPolicy
-from taskplane.server.core.task import Progress, Task, TaskStatus, Transition, Verb
+from taskplane.server.core.task import Checkpoint, Progress, Task, TaskStatus, Transition, Verb
 from taskplane.server.core.unit_report import Failure, RejectReason
 
 PENDING, RUNNING, SUCCESS, FAILED, PAUSED, CANCELLED = TaskStatus
@@ -121,6 +122,45 @@ def test_a_pause_takes_the_checkpoint_and_the_progress_along() -> None:
     assert change.task.retry_count == 0
     (move,) = moves(change)
     assert (move.changed_by, move.reason) == ("bob", "as bob wishes")
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "begin"),
+    [(None, "from the start"), (a_checkpoint(4, attempt=1), "at checkpoint 4")],
+)
+@pytest.mark.parametrize("kind", ["paused", "released"])
+def test_work_that_stops_without_a_checkpoint_of_its_attempt_is_told_in_the_history(
+    kind: str, checkpoint: Checkpoint | None, begin: str
+) -> None:
+    task = a_task(RUNNING, attempt=2, checkpoint=checkpoint, progress=Progress(0.4, "row 40", at(1)))
+    reason = stopped(kind, task, can_checkpoint=True)
+    assert reason.endswith(f"; attempt 2 made no checkpoint: another unit would begin {begin}")
+    assert "checkpoint" not in stopped(kind, task, can_checkpoint=False)
+
+
+@pytest.mark.parametrize("kind", ["paused", "released"])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"progress": None},
+        {"progress": Progress(0.0, "begins", NOW)},
+        {"progress": Progress(0.4, "row 40", NOW), "checkpoint": a_checkpoint(4, attempt=2)},
+    ],
+)
+def test_nothing_is_told_where_no_work_can_be_lost(kind: str, changes: dict[str, Any]) -> None:
+    assert "checkpoint" not in stopped(kind, a_task(RUNNING, attempt=2, **changes), can_checkpoint=True)
+
+
+def stopped(kind: str, task: Task, *, can_checkpoint: bool) -> str:
+    if kind == "paused":
+        change = reports.paused(
+            task, speaker_of(task), at(2), checkpoint=None, progress=None, can_checkpoint=can_checkpoint
+        )
+    else:
+        change = reports.released(
+            task, speaker_of(task), at(2), checkpoint=None, message="", can_checkpoint=can_checkpoint
+        )
+    return moves(change)[0].reason
 
 
 def test_a_pause_that_nobody_asked_for_is_the_units_own() -> None:

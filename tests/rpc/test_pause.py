@@ -66,6 +66,19 @@ async def test_a_pause_works_on_the_last_attempt_and_costs_no_retry(wire: Wire, 
     assert (status_name(task.status), task.retry_count) == ("PAUSED", 0)
 
 
+async def test_a_pause_that_keeps_no_checkpoint_of_the_work_leaves_a_warning(
+    wire: Wire, unit: RawUnit, caplog: pytest.LogCaptureFixture
+) -> None:
+    start = await running(wire, unit)
+    await wire.tasks.PauseTask(pb.PauseTaskRequest(task_id=start.task_id, no_wait=True))
+    pause = await unit.expect("pause")
+    await unit.report(pause, paused=unit_pb.PausedReport(progress=unit_pb.ProgressReport(fraction=0.4)))
+    await unit.all_acknowledged()
+    warning = f"attempt {pause.attempt} made no checkpoint: another unit would begin from the start"
+    assert (await wire.history(pause.task_id))[-1].reason.endswith(f"; {warning}")
+    assert f"task {pause.task_id} stopped on unit {unit.welcome.unit_id}: {warning}" in caplog.text
+
+
 async def test_a_pause_without_a_checkpoint_keeps_the_last_one(wire: Wire, unit: RawUnit) -> None:
     start = await running(wire, unit)
     await unit.report(start, checkpoint=checkpoint(1, row=5))

@@ -12,10 +12,11 @@
 
     unit.run()
 
-`report` and `safe_point` are where pause and cancel take hold: a paused task waits there, a cancelled one gets
-TaskCancelled, so clean up in `except TaskCancelled` and raise it again. Clean up there and not in `finally`: a unit
-that shuts down raises TaskReleased and one that lost the attempt TaskDropped, and then another attempt goes on from
-what the checkpoint refers to. Plain functions do the same without `await`, each in a thread of its own; a class
+Pause takes hold where there is something to go on from: at a `report` with a checkpoint, and at `safe_point`. A
+paused task waits there. Cancel takes hold at every `report`: it raises TaskCancelled, so clean up in
+`except TaskCancelled` and raise it again. Clean up there and not in `finally`: a unit that shuts down raises
+TaskReleased and one that lost the attempt TaskDropped, and then another attempt goes on from what the checkpoint
+refers to. Plain functions do the same without `await`, each in a thread of its own; a class
 brings start, pause, resume, cancel and get_status. A coroutine that is cancelled far from any safe point gets
 asyncio.CancelledError in whatever it awaits, 5 s later; a function in a thread cannot be interrupted at all.
 

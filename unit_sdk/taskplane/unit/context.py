@@ -41,9 +41,11 @@ class TaskContext(_Facts):
     async def report(
         self, progress: float | None = None, message: str | None = None, checkpoint: Checkpoint | None = None
     ) -> None:
-        """Tells how far the work is; a checkpoint given here is stored. Is a safe point as well.
+        """Tells how far the work is; a checkpoint given here is stored, and makes the call a safe point.
 
-        A callable checkpoint is called only if the work is stopped here, as in `safe_point`.
+        A callable checkpoint is called only if the work is stopped here, as in `safe_point`. Without a checkpoint only
+        cancel and the loss of the attempt or of the lease take hold here; pause and drain wait for the next safe point,
+        so that no work is lost. See `can_checkpoint` of `Unit.task` for executors that make no checkpoints.
 
         `progress` is a fraction from 0 to 1. Of values that come faster than they can be sent, only the last is; no
         checkpoint is left out. Raises ValueError or TypeError for a bad fraction, and for a checkpoint that is not

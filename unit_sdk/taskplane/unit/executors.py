@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from taskplane.unit.attempt import Attempt, Demand
 from taskplane.unit.config import ConfigReader
 from taskplane.unit.context import SyncTaskContext, TaskContext
+from taskplane.unit.stopping import SafePoints
 from taskplane.unit.threads import in_thread
 
 # So long a cancelled coroutine may take to its next safe point before what it awaits is cancelled.
@@ -23,6 +24,7 @@ class TaskType:
     config: ConfigReader | None
     can_pause: bool
     can_checkpoint: bool
+    safe_points: SafePoints
 
 
 class Executor(Protocol):

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
@@ -58,6 +59,8 @@ class Life:
         self._drain_seconds = drain_seconds
         self._leaving = asyncio.Event()
         self._time_is_up = asyncio.Event()
+        # On the loop's clock.
+        self._leave_by = math.inf
         self._all_acknowledged = asyncio.Event()
         self._failure: Exception | None = None
         self._postbox = Postbox()
@@ -98,13 +101,15 @@ class Life:
     def _begin_to_leave(self, within_seconds: float | None) -> None:
         self._leaving.set()
         if within_seconds is not None:
+            self._leave_by = min(self._leave_by, self._loop.time() + within_seconds)
             self._loop.call_later(within_seconds, self._time_is_up.set)
 
     async def _drain(self) -> None:
         if self._failure is None:
             logger.info("drain: giving attempts back")
             self._link.drain()
-            self._workload.drain()
+            # Half of the time, so that the rest is left to report it.
+            self._workload.drain((self._leave_by - self._loop.time()) / 2)
         given_back = self._loop.create_task(self._given_back())
         time_is_up = self._loop.create_task(self._time_is_up.wait())
         await asyncio.wait({given_back, time_is_up}, return_when=asyncio.FIRST_COMPLETED)

@@ -17,6 +17,7 @@ from taskplane.unit.http.link import HttpLink, Site
 from taskplane.unit.life import Life, MakeLink
 from taskplane.unit.link import Link
 from taskplane.unit.signals import stop_on_signals
+from taskplane.unit.stopping import SafePoints
 from taskplane.v1.execution_unit_control_pb2 import Hello
 from taskplane.v1.execution_unit_pb2 import TaskTypeSupport
 
@@ -65,13 +66,20 @@ class Unit:
         self._is_stopped = False
 
     def task(
-        self, task_type: str, *, config: ConfigReader | None = None, can_pause: bool = True, can_checkpoint: bool = True
+        self,
+        task_type: str,
+        *,
+        config: ConfigReader | None = None,
+        can_pause: bool = True,
+        can_checkpoint: bool | None = None,
     ) -> Callable[[C], C]:
         """Registers the decorated coroutine, function or class as what runs tasks of a type.
 
         `config` makes an object of the task's config: a dataclass, a pydantic model, or any callable that takes the
         dict. What it refuses fails the task without a retry. `can_pause=False`: PauseTask is refused for this type.
-        `can_checkpoint=False`: it always begins from the start.
+        `can_checkpoint=False`: it always begins from the start, and stops at any report. `can_checkpoint=True`: pause
+        and drain take hold only at a checkpoint or at `safe_point`. Without a word on it the server is told True, and a
+        report without a checkpoint stops only an executor that shows no safe point for 5 s after it was asked to stop.
         """
         if task_type in self._task_types:
             raise ValueError(f"there is an executor for {task_type} already")
@@ -79,7 +87,14 @@ class Unit:
         def register(code: C) -> C:
             if inspect.isclass(code):
                 check_methods(code, can_pause=can_pause)
-            self._task_types[task_type] = TaskType(task_type, code, config, can_pause, can_checkpoint)
+            self._task_types[task_type] = TaskType(
+                task_type,
+                code,
+                config,
+                can_pause,
+                can_checkpoint=can_checkpoint is not False,
+                safe_points=SafePoints(can_checkpoint=can_checkpoint),
+            )
             return code
 
         return register

@@ -9,6 +9,7 @@ from taskplane.unit.lease import Lease
 from taskplane.unit.postbox import Postbox
 from taskplane.unit.reports import ENDINGS, AttemptKey, key_of
 from taskplane.unit.runner import Runner
+from taskplane.unit.stopping import PATIENCE_SECONDS
 from taskplane.v1.execution_unit_control_pb2 import (
     AttemptState,
     Command,
@@ -56,7 +57,14 @@ class Workload:
             older = self._attempts.get(command.task_id)
             if older is not None and older.state != AttemptState.ATTEMPT_STATE_ENDED:
                 self.drop(older.key, DropReason.DROP_REASON_SUPERSEDED)
-            attempt = Attempt(key_of(command), command.start, self._postbox, self._slots, self._lease)
+            attempt = Attempt(
+                key_of(command),
+                command.start,
+                self._postbox,
+                self._slots,
+                self._lease,
+                safe_points=task_type.safe_points,
+            )
             self._attempts[command.task_id] = attempt
             self._runner.launch(attempt, task_type)
 
@@ -102,8 +110,11 @@ class Workload:
             for attempt in self._attempts.values():
                 attempt.unfence()
 
-    def drain(self) -> None:
-        """Takes on nothing more, gives back what runs, and lets go of what is paused: its checkpoint was reported."""
+    def drain(self, patience_seconds: float = PATIENCE_SECONDS) -> None:
+        """Takes on nothing more, gives back what runs, and lets go of what is paused: its checkpoint was reported.
+
+        `patience_seconds` bounds how long an attempt may look for its first safe point.
+        """
         with self.lock:
             self.is_draining = True
             for attempt in [*self._attempts.values()]:
@@ -111,7 +122,7 @@ class Workload:
                     if attempt.state == AttemptState.ATTEMPT_STATE_PAUSED and not attempt.is_fenced:
                         attempt.silence()
                         del self._attempts[attempt.key.task_id]
-                    attempt.ask(Demand.RELEASE)
+                    attempt.ask(Demand.RELEASE, patience_seconds)
 
     def abandon(self) -> None:
         """Gives everything up: the unit is not wanted any more."""

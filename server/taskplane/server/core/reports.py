@@ -25,25 +25,29 @@ def checkpointed(task: Task, speaker: Speaker, now: datetime, *, checkpoint: Che
     return stored.edit(now=now) if stored.checkpoint else stored
 
 
-def paused(
-    task: Task, speaker: Speaker, now: datetime, *, checkpoint: Checkpoint | None, progress: Progress | None
+def paused(  # noqa: PLR0913  (whose, when, what, and what its type can do)
+    task: Task,
+    speaker: Speaker,
+    now: datetime,
+    *,
+    checkpoint: Checkpoint | None,
+    progress: Progress | None,
+    can_checkpoint: bool = False,
 ) -> Change:
-    """RUNNING → PAUSED, with the checkpoint in the same change."""
+    """RUNNING → PAUSED, with the checkpoint in the same change. `can_checkpoint`: tasks of its type make some."""
     fence(task, speaker)
     if task.status is TaskStatus.PAUSED:
         return Change(task)
     by, reason = _who_asked(task, Verb.PAUSE, speaker.name, "paused by the unit")
-    return (
-        Change(task)
-        .store(checkpoint)
-        .move(
-            TaskStatus.PAUSED,
-            now=now,
-            by=by,
-            reason=reason,
-            progress=progress or task.progress,
-            pending_command=_unless(task, Verb.PAUSE),
-        )
+    change = Change(task).store(checkpoint)
+    warning = unsaved_work(change.task, speaker.attempt, progress) if can_checkpoint else ""
+    return change.move(
+        TaskStatus.PAUSED,
+        now=now,
+        by=by,
+        reason=f"{reason}; {warning}" if warning else reason,
+        progress=progress or task.progress,
+        pending_command=_unless(task, Verb.PAUSE),
     )
 
 
@@ -55,6 +59,7 @@ def released(  # noqa: PLR0913  (whose, when, what, and who has asked for it)
     checkpoint: Checkpoint | None,
     message: str,
     drain: DrainOrder | None = None,
+    can_checkpoint: bool = False,
 ) -> Change:
     """RUNNING → PAUSED and queued again, since the unit leaves; no retry is counted.
 
@@ -71,7 +76,8 @@ def released(  # noqa: PLR0913  (whose, when, what, and who has asked for it)
         if drain and _pending(task) is not Verb.PAUSE:
             by, why = drain.actor or speaker.name, drain.reason or "drained"
         given_back = f"given back: {message}" if message else "given back by the unit"
-        reason = f"{why}; {given_back}" if why else given_back
+        warning = unsaved_work(change.task, speaker.attempt) if can_checkpoint else ""
+        reason = "; ".join(filter(None, (why, given_back, warning)))
         pending = _unless(task, Verb.PAUSE)
         change = change.move(TaskStatus.PAUSED, now=now, by=by, reason=reason, pending_command=pending)
     match _pending(task):
@@ -82,6 +88,15 @@ def released(  # noqa: PLR0913  (whose, when, what, and who has asked for it)
             return change
         case _:
             return change.edit(now=now, queued_at=now, queued_by=SERVER, queued_reason="moved from a leaving unit")
+
+
+def unsaved_work(task: Task, attempt: int, progress: Progress | None = None) -> str:
+    """Return a warning if an attempt that stops has made progress and no checkpoint; empty if all is well."""
+    progress = progress or task.progress
+    if progress is None or progress.fraction == 0 or (task.checkpoint and task.checkpoint.attempt >= attempt):
+        return ""
+    begin = f"at checkpoint {task.checkpoint.number}" if task.checkpoint else "from the start"
+    return f"attempt {attempt} made no checkpoint: another unit would begin {begin}"
 
 
 def succeeded(task: Task, speaker: Speaker, now: datetime, *, result: Json | None) -> Change:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 
 from taskplane.server.core import reports
 from taskplane.server.core.change import Change
@@ -86,7 +87,10 @@ class ReportDesk:
 
     def propose(self, session: Session, report: Report) -> "asyncio.Future[Task]":
         """Propose what a report changes. The future is done when that is durable, or with the error."""
-        return self._states.propose(report.task_id, self._change(report, Speaker(session.unit_id, report.attempt)))
+        future = self._states.propose(report.task_id, self._change(report, Speaker(session.unit_id, report.attempt)))
+        if isinstance(report.kind, Paused | Released) and report.kind.checkpoint is None:
+            future.add_done_callback(partial(self._warn_of_unsaved_work, session.unit_id, report))
+        return future
 
     def refused(self, session: Session, report: Report, error: BaseException) -> DropReason:
         """Tell a unit that speaks for an attempt that is over to drop it, and return why. Raises any other error."""
@@ -111,7 +115,14 @@ class ReportDesk:
             case CheckpointMade(made):
                 return lambda task, now: reports.checkpointed(task, speaker, now, checkpoint=made)
             case Paused(checkpoint, progress):
-                return lambda task, now: reports.paused(task, speaker, now, checkpoint=checkpoint, progress=progress)
+                return lambda task, now: reports.paused(
+                    task,
+                    speaker,
+                    now,
+                    checkpoint=checkpoint,
+                    progress=progress,
+                    can_checkpoint=self._can_checkpoint(speaker.unit_id, task.task_type),
+                )
             case Succeeded(result):
                 return lambda task, now: reports.succeeded(task, speaker, now, result=result)
             case Failed(failure):
@@ -123,7 +134,13 @@ class ReportDesk:
                 unit = self._registry.find(speaker.unit_id)
                 drain = unit.record.drain if unit else None
                 return lambda task, now: reports.released(
-                    task, speaker, now, checkpoint=checkpoint, message=message, drain=drain
+                    task,
+                    speaker,
+                    now,
+                    checkpoint=checkpoint,
+                    message=message,
+                    drain=drain,
+                    can_checkpoint=self._can_checkpoint(speaker.unit_id, task.task_type),
                 )
             case Rejected() as rejected if _is_start(report):
                 return lambda task, now: reports.start_rejected(task, speaker, now, message=_text(rejected))
@@ -138,6 +155,19 @@ class ReportDesk:
                 )
             case Accepted() | ProgressMade():
                 return lambda task, _now: _fenced(task, speaker)
+
+    def _can_checkpoint(self, unit_id: str, task_type: str) -> bool:
+        unit = self._registry.find(unit_id)
+        return unit is not None and unit.record.can_checkpoint(task_type)
+
+    def _warn_of_unsaved_work(self, unit_id: str, report: Report, settled: "asyncio.Future[Task]") -> None:
+        if settled.cancelled() or settled.exception():
+            return
+        task = settled.result()
+        progress = report.kind.progress if isinstance(report.kind, Paused) else None
+        warning = reports.unsaved_work(task, report.attempt, progress)
+        if warning and self._can_checkpoint(unit_id, task.task_type):
+            log.warning("task %s stopped on unit %s: %s", task.id, unit_id, warning)
 
     def _paused(self, session: Session, report: Report) -> None:
         # The unit holds it from now on, whatever becomes of the task; so a resume right after finds its way back. A
