@@ -89,6 +89,17 @@ def test_what_cannot_be_reported_is_an_error_in_the_executor(
     assert session.kinds(1) == ["accepted", "failed"]
 
 
+def test_a_sum_that_rounding_makes_more_than_one_is_one(unit: Unit, connect: Connect) -> None:
+    @unit.task("WORK")
+    async def work(task: TaskContext, config: dict[str, Any]) -> None:
+        await task.report(1.0000000000000002)
+
+    session = connect(unit)
+    session.start(1, 1, "WORK")
+
+    assert session.expect("progress").progress.fraction == 1.0
+
+
 def test_a_checkpoint_of_a_mebibyte_arrives_although_it_is_six_times_that_on_the_wire(
     unit: Unit, connect: Connect
 ) -> None:

@@ -83,6 +83,8 @@ class Attempt:
         self.on_demand: Callable[[], object] = lambda: None
         # The executor has methods to meet demands; what it calls in between are not safe points.
         self.is_steered = False
+        # The executor has called `report`.
+        self.reports_for_itself = False
         # Nothing may be reported in its name any more.
         self.is_silent = False
         self._key = key

@@ -51,6 +51,7 @@ class TaskContext(_Facts):
         checkpoint is left out. Raises ValueError or TypeError for a bad fraction, and for a checkpoint that is not
         JSON or above 1 MiB.
         """
+        self._attempt.reports_for_itself = True
         await self._rest(self._attempt.report(progress, message, checkpoint))
 
     async def safe_point(self, checkpoint: Checkpoint | None = None) -> None:
@@ -76,6 +77,7 @@ class SyncTaskContext(_Facts):
         self, progress: float | None = None, message: str | None = None, checkpoint: Checkpoint | None = None
     ) -> None:
         """As `TaskContext.report`."""
+        self._attempt.reports_for_itself = True
         self._rest(self._attempt.report(progress, message, checkpoint))
 
     def safe_point(self, checkpoint: Checkpoint | None = None) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from taskplane.unit.attempt import Attempt, Demand
+from taskplane.unit.class_methods import ClassMethods
 from taskplane.unit.config import ConfigReader
 from taskplane.unit.context import SyncTaskContext, TaskContext
 from taskplane.unit.stopping import SafePoints
@@ -25,6 +26,8 @@ class TaskType:
     can_pause: bool
     can_checkpoint: bool
     safe_points: SafePoints
+    # Of a class; None for a function.
+    methods: ClassMethods | None
 
 
 class Executor(Protocol):

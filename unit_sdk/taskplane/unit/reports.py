@@ -23,6 +23,7 @@ ENDINGS = frozenset({"succeeded", "failed", "cancelled", "released"})
 # The contract's limits, in characters and in bytes of JSON.
 _REJECT_LENGTH = 1000
 _PROGRESS_LENGTH = 1000
+_ROUNDING = 1e-6
 _LARGEST_JSON = 1 << 20
 
 
@@ -49,10 +50,10 @@ def rejected(command: Command, reason: RejectReason.ValueType, message: str) -> 
 
 
 def progress_report(fraction: float, message: str) -> ProgressReport:
-    """Raises ValueError for a fraction outside 0 to 1."""
-    if math.isnan(fraction) or not 0 <= fraction <= 1:
+    """Raises ValueError for a fraction outside 0 to 1; a sum of parts may exceed 1 by what rounding adds."""
+    if math.isnan(fraction) or not 0 <= fraction <= 1 + _ROUNDING:
         raise ValueError(f"progress: must be a fraction from 0 to 1, not {fraction}")
-    return ProgressReport(fraction=fraction, message=cut(message, _PROGRESS_LENGTH))
+    return ProgressReport(fraction=min(fraction, 1.0), message=cut(message, _PROGRESS_LENGTH))
 
 
 def json_struct(data: Mapping[str, Any], name: str) -> Struct:

@@ -38,7 +38,7 @@ class Runner:
 
     def launch(self, attempt: Attempt, task_type: TaskType) -> None:
         """Begins an attempt, as soon as an earlier one of the same task has ended here. From any thread."""
-        attempt.is_steered = inspect.isclass(task_type.code)
+        attempt.is_steered = task_type.methods is not None
         self._loop.call_soon_threadsafe(self._begin, attempt, task_type)
 
     def answer_status(self, attempt: Attempt, command_id: str) -> None:
@@ -136,8 +136,8 @@ class Runner:
 
 
 def _executor(task_type: TaskType, attempt: Attempt) -> Executor:
-    if inspect.isclass(task_type.code):
-        return ClassExecutor(task_type.code, attempt, can_pause=task_type.can_pause)
+    if task_type.methods is not None:
+        return ClassExecutor(task_type.code, attempt, task_type.methods, can_pause=task_type.can_pause)
     if inspect.iscoroutinefunction(task_type.code):
         return CoroutineExecutor(task_type.code, attempt)
     return FunctionExecutor(task_type.code, attempt)

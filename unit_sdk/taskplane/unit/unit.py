@@ -10,7 +10,7 @@ from functools import partial
 from importlib.metadata import version
 from typing import Any, TypeVar
 
-from taskplane.unit.class_executor import check_methods
+from taskplane.unit.class_methods import ClassMethods
 from taskplane.unit.config import ConfigReader
 from taskplane.unit.executors import TaskType
 from taskplane.unit.http.link import HttpLink, Site
@@ -85,8 +85,7 @@ class Unit:
             raise ValueError(f"there is an executor for {task_type} already")
 
         def register(code: C) -> C:
-            if inspect.isclass(code):
-                check_methods(code, can_pause=can_pause)
+            methods = ClassMethods(code, can_pause=can_pause) if inspect.isclass(code) else None
             self._task_types[task_type] = TaskType(
                 task_type,
                 code,
@@ -94,6 +93,7 @@ class Unit:
                 can_pause,
                 can_checkpoint=can_checkpoint is not False,
                 safe_points=SafePoints(can_checkpoint=can_checkpoint),
+                methods=methods,
             )
             return code
 
