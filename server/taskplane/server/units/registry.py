@@ -10,7 +10,7 @@ from datetime import datetime
 from functools import partial
 
 from taskplane.server.core.backlog import Kind, kind_of
-from taskplane.server.core.clock import monotonic
+from taskplane.server.core.clock import monotonic, utc_now
 from taskplane.server.core.placement import MAX_QUEUES, Slots
 from taskplane.server.core.task import Task, TaskStatus
 from taskplane.server.core.unit import Unit
@@ -58,6 +58,7 @@ class Registry:
         """Give a unit a session, whose changes are followed from now on."""
         unit.session = session
         unit.heard_at = monotonic()
+        unit.connected_at = utc_now()
         for each in unit.running.values():
             each.since = unit.heard_at  # what it has not accepted it will be sent again
         session.on_change = partial(self._look_at, unit)
