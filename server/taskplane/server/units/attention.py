@@ -60,11 +60,10 @@ class Attention:
         lease, and after the session of its unit began. While the unit is away, its lease decides.
         """
         self.look()
-        sign = last_sign_of_work(task)
-        stood_still = sum((seconds for at, seconds in self._standstills if at > sign), timedelta())
         unit = self._registry.find(task.execution_unit_id)
         connected_at = unit.connected_at if unit and unit.session else utc_now()
-        return max(sign + stood_still, self._began_at, connected_at)
+        since = max(last_sign_of_work(task), self._began_at, connected_at)
+        return since + sum((seconds for at, seconds in self._standstills if at > since), timedelta())
 
     def _steer(self) -> None:
         ahead = SERVER_CLOCK.steer()

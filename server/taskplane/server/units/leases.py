@@ -66,6 +66,7 @@ class Leases:
     def _lose(self, unit: KnownUnit) -> Iterator[Awaitable[None]]:
         if unit.session:
             log.warning("unit %s is silent for its lease of %g s", unit.record.id, self._lease_seconds)
+            unit.session.mark(is_answering=False)  # so that it does not get back at once what it loses
             unit.session.link.end(LeaseExpired(unit.record.id, self._lease_seconds))
         if unit.running:
             attempts = {task_id: each.attempt for task_id, each in unit.running.items()}
