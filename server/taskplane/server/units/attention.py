@@ -29,8 +29,9 @@ class Attention:
 
     def __init__(self, registry: Registry, lease_seconds: float) -> None:
         self._registry = registry
+        self._began_at = utc_now()
         # Units need so long at most to come back after a restart.
-        self._began_at = utc_now() + timedelta(seconds=lease_seconds)
+        self._lease = timedelta(seconds=lease_seconds)
         self._looked_at = monotonic()
         self._standstills: deque[tuple[datetime, timedelta]] = deque(maxlen=MOST_STANDSTILLS)
         self._wall_ahead = 0.0
@@ -56,13 +57,16 @@ class Attention:
     def silent_since(self, task: Task) -> datetime:
         """Return from when on a RUNNING task's silence counts.
 
-        That is its last sign of work, or the time from which one could have been heard: after the server's start and a
-        lease, and after the session of its unit began. While the unit is away, its lease decides.
+        That is its last sign of work. One from before the server's start counts as if it came a lease after that, and
+        one from before the session of its unit as if it came with it. While the unit is away, its lease decides.
         """
         self.look()
         unit = self._registry.find(task.execution_unit_id)
         connected_at = unit.connected_at if unit and unit.session else utc_now()
-        since = max(last_sign_of_work(task), self._began_at, connected_at)
+        sign = last_sign_of_work(task)
+        if sign < self._began_at:
+            sign = self._began_at + self._lease
+        since = max(sign, connected_at)
         return since + sum((seconds for at, seconds in self._standstills if at > since), timedelta())
 
     def _steer(self) -> None:
