@@ -26,6 +26,8 @@ class KnownUnit:
     # When it was last heard from; at the server's start, every unit was just now.
     heard_at: float = field(default_factory=monotonic)
     last_heartbeat: datetime | None = None
+    # It has said goodbye, and not come back.
+    has_left: bool = False
     # The status and load that are stored, if that is known.
     stored: tuple[UnitStatus, int] | None = None
 
