@@ -35,6 +35,10 @@ test: dev ## Run all tests, with databases of their own [ARGS=pytest options]
 robustness: dev ## Break everything at random and prove that nothing is lost [MINUTES=n] [SEED=s] [ARGS=options]
 	PYTHONPATH=tests $(BIN)/python -m robustness.run --minutes $(MINUTES) $(if $(SEED),--seed "$(SEED)") $(ARGS)
 
+.PHONY: mutants
+mutants: dev ## Prove that the robustness suite finds mistakes of the server [ARGS="name …"]
+	scripts/with_databases.sh env PYTHONPATH=tests $(BIN)/python -m robustness.mutate $(ARGS)
+
 .PHONY: bench
 bench: dev ## Measure, beside what gRPC and the database alone can do [PARTS="lifecycles …"] [FULL=1] [ARGS=options]
 	GRPC_VERBOSITY=ERROR $(BIN)/python -m bench $(PARTS) $(if $(FULL),--full) $(ARGS)

@@ -1,10 +1,10 @@
 """What was answered to clients, held against what the database holds."""
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterator
 
-from robustness.evidence import Evidence
+from robustness.evidence import Evidence, is_restart
 from robustness.records import Call, Seen, Transition
 
 # What a call may be answered while things break; anything else is a fault of the server. CANCELLED is gRPC's own
@@ -15,6 +15,19 @@ _EXPECTED = frozenset(
         *("UNAVAILABLE", "CANCELLED", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED"),
     }
 )
+
+_READS = frozenset({"get", "list"})
+# After these a call is to be made again.
+_PASSING = frozenset({"UNAVAILABLE", "CANCELLED", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED"})
+# Answers are stored together once a second, and later while something is in the way.
+_STORED_SECONDS = 2.5
+_DELAYS_STORING = frozenset(
+    {
+        *("freeze_server", "replace_frozen_server", "stop_database", "kill_database", "lock_database"),
+        *("delay_connections", "stall_connections", "cut_connections", "kill_server_at_answer"),
+    }
+)
+_KILLS = frozenset({"kill_server", "kill_server_at_answer", "replace_frozen_server"})
 
 
 def answers_are_in_the_history(evidence: Evidence) -> Iterator[str]:
@@ -61,7 +74,7 @@ def checkpoints_that_were_shown_are_kept(evidence: Evidence) -> Iterator[str]:
     """
     for call in evidence.calls:
         for seen in call.seen:
-            if seen.checkpoint_step is not None:
+            if seen.checkpoint_step is not None and seen.task not in evidence.chosen:
                 yield from _resumed_before(evidence, call, seen, seen.checkpoint_step)
 
 
@@ -77,9 +90,44 @@ def _resumed_before(evidence: Evidence, call: Call, seen: Seen, step: int) -> It
             )
 
 
-def is_restart(step: Transition) -> bool:
-    """Whether a client put the task back to its beginning. An automatic retry is the server's own."""
-    return step.from_status is not None and step.to_status == "PENDING" and step.by != "taskplane"
+def repeats_are_answered_as_the_first(evidence: Evidence) -> Iterator[str]:
+    """A request that was answered is answered the same again, however late and by whichever server.
+
+    Only an answer that a server had no time to store before it was killed may come out differently.
+    """
+    first: dict[str, Call] = {}
+    # A client makes one call at a time, so its repeats begin when the first has been answered.
+    for call in sorted(evidence.calls, key=lambda each: each.began):
+        if not call.request or call.code in _PASSING:
+            continue
+        before = first.get(call.request)
+        if before is None:
+            if call.code == "OK":
+                first[call.request] = call
+        elif (call.code, call.answer) != (before.code, before.answer) and _is_kept(evidence, before, call.began):
+            yield f"{_shown(call)} was answered {call.code} {call.reason} {call.seen}, but before {before.seen}"
+
+
+def _is_kept(evidence: Evidence, call: Call, until: float) -> bool:
+    """Whether the answer must be there: it was stored, or no server was killed since."""
+    stored = evidence.undisturbed_after(call.ended, _STORED_SECONDS, _DELAYS_STORING)
+    kills = [fault for fault in evidence.faults if fault.name in _KILLS and fault.ended > call.began]
+    return not any(fault.began < stored for fault in kills if fault.began < until)
+
+
+def reads_never_go_back(evidence: Evidence) -> Iterator[str]:
+    """Who reads a task after an answer has shown it reads it as in that answer, or later: it was durable by then."""
+    shown: dict[int, list[tuple[float, int]]] = {}
+    for call in sorted(evidence.calls, key=lambda each: each.ended):
+        for seen in call.seen:
+            path = shown.setdefault(seen.task, [])
+            path.append((call.ended, max(seen.revision, path[-1][1] if path else 0)))
+    for call in evidence.calls:
+        for seen in call.seen if call.verb in _READS else ():
+            path = shown[seen.task]
+            index = bisect_left(path, call.began, key=lambda each: each[0]) - 1
+            if index >= 0 and path[index][1] > seen.revision:
+                yield f"{_shown(call)} read {seen} after revision {path[index][1]} had been shown"
 
 
 def _holds(seen: Seen, path: list[Transition]) -> bool:

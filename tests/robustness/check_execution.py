@@ -4,12 +4,11 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
 
-from robustness.check_answers import is_restart
 from robustness.evidence import Evidence
 from robustness.records import Begun, Step, Transition
 
 # How the history names the ends of attempts that were taken from a unit which the server could not ask.
-_TAKEN_BY_FORCE = ("forced", "did not accept")
+_TAKEN_BY_FORCE = ("forced", "did not accept", "exceeded", "stalled")
 
 
 def attempts_do_not_overlap(evidence: Evidence) -> Iterator[str]:
@@ -57,11 +56,11 @@ def checkpoints_stand_for_work_that_was_done(evidence: Evidence) -> Iterator[str
     """An attempt goes on from a step that an earlier one has done since the last restart; so nothing is left out."""
     for begun in evidence.executions:
         if begun.resumed_from and begun.task in evidence.history:
-            life = _life(evidence, begun.task, begun.attempt)
+            lives = _lives(evidence, begun)
             done = {
                 step.number
                 for step in evidence.steps_of.get(begun.task, [])
-                if step.attempt < begun.attempt and _life(evidence, begun.task, step.attempt) == life
+                if step.attempt < begun.attempt and evidence.life(begun.task, step.attempt) in lives
             }
             if missing := {*range(1, begun.resumed_from + 1)} - done:
                 yield f"{_shown(begun)}, but no earlier attempt has done steps {sorted(missing)}"
@@ -124,9 +123,11 @@ def _ends(step: Transition, attempt: int) -> bool:
     return step.from_status == "RUNNING" and step.attempt == attempt
 
 
-def _life(evidence: Evidence, task: int, attempt: int) -> int:
-    """How often the task had been restarted before this attempt."""
-    return sum(is_restart(each) and each.attempt < attempt for each in evidence.history[task])
+def _lives(evidence: Evidence, begun: Begun) -> range:
+    """In which of its lives a task has done what an execution goes on from."""
+    life = evidence.life(begun.task, begun.attempt)
+    # A restart may have chosen a checkpoint of an earlier one.
+    return range(life + 1) if begun.task in evidence.chosen else range(life, life + 1)
 
 
 def _reached(evidence: Evidence, begun: Begun) -> int:

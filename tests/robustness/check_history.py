@@ -1,11 +1,11 @@
 """What must be true of the history and the tables when all is over."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from itertools import pairwise
 
 from robustness.evidence import Evidence
-from robustness.records import DELETED, Transition
+from robustness.records import DELETED, Transition, Watched
 
 from taskplane.server.core.task import FINAL, TRANSITIONS, TaskStatus
 
@@ -34,8 +34,10 @@ def tasks_agree_with_their_history(evidence: Evidence) -> Iterator[str]:
     """A task's row is as its last transition left it."""
     for task in evidence.tasks:
         last = evidence.history[task.id][-1] if task.id in evidence.history else None
-        if last is None or (task.status, task.attempt) != (last.to_status, last.attempt):
-            yield f"task {task.id} is {task.status} in attempt {task.attempt}, but its history ends with {_shown(last)}"
+        is_as_last = last and (task.status, task.attempt) == (last.to_status, last.attempt)
+        if last is None or not is_as_last or task.revision < last.revision:
+            stands = f"{task.status} in attempt {task.attempt} at revision {task.revision}"
+            yield f"task {task.id} is {stands}, but its history ends with {_shown(last)}"
 
 
 def every_task_is_final(evidence: Evidence) -> Iterator[str]:
@@ -55,34 +57,60 @@ def nothing_is_left_over(evidence: Evidence) -> Iterator[str]:
             yield f"{unit.id} has a load of {unit.load} in the end"
 
 
-def the_watch_told_every_transition_once(evidence: Evidence) -> Iterator[str]:
+def every_watch_told_every_transition_once(evidence: Evidence) -> Iterator[str]:
     """A watch tells every transition of the tasks that are left, in order and once, over all breaks."""
-    for before, after in pairwise(evidence.watched):
-        if after.revision <= before.revision:
-            yield f"the watch told revision {after.revision} after {before.revision}"
-    told = {each.revision: each for each in evidence.watched}
-    for step in evidence.transitions:
-        if step.revision > evidence.watched_since and step.revision not in told:
-            yield f"the watch did not tell {_shown(step)} of task {step.task}"
-        seen = told.get(step.revision)
-        if seen and (seen.task, seen.to_status, seen.attempt) != (step.task, step.to_status, step.attempt):
-            yield f"the watch told {seen} instead of {_shown(step)} of task {step.task}"
+    for name, watched in _lasting_watches(evidence).items():
+        for before, after in pairwise(watched):
+            if after.revision <= before.revision:
+                yield f"the {name} watch told revision {after.revision} after {before.revision}"
+        told = {each.revision: each for each in watched}
+        for step in evidence.transitions:
+            if step.revision > evidence.watched_since and step.revision not in told:
+                yield f"the {name} watch did not tell {_shown(step)} of task {step.task}"
+            seen = told.get(step.revision)
+            if seen and (seen.task, seen.to_status, seen.attempt) != (step.task, step.to_status, step.attempt):
+                yield f"the {name} watch told {seen} instead of {_shown(step)} of task {step.task}"
 
 
-def the_watch_told_every_deletion_once(evidence: Evidence) -> Iterator[str]:
+def every_watch_told_every_deletion_once(evidence: Evidence) -> Iterator[str]:
     """A watch tells every deletion, once and as the last thing of its task, over all breaks."""
-    told = Counter(each.task for each in evidence.watched if each.to_status == DELETED)
-    last = {each.task: each for each in evidence.watched}
     there = {task.id for task in evidence.tasks}
-    for task in {call.task for call in evidence.calls if call.verb == "delete" and call.code == "OK"} - told.keys():
-        yield f"the watch did not tell that task {task} was deleted"
-    for task, count in told.items():
-        if count > 1:
-            yield f"the watch told {count} times that task {task} was deleted"
-        if task in there:
-            yield f"the watch told that task {task} was deleted, but it is there"
-        if last[task].to_status != DELETED:
-            yield f"the watch told {last[task]} of a task that it had told to be deleted"
+    deleted = {call.task for call in evidence.calls if call.verb == "delete" and call.code == "OK"}
+    for name, watched in _lasting_watches(evidence).items():
+        told = Counter(each.task for each in watched if each.to_status == DELETED)
+        last = {each.task: each for each in watched}
+        for task in deleted - told.keys():
+            yield f"the {name} watch did not tell that task {task} was deleted"
+        for task, count in told.items():
+            if count > 1:
+                yield f"the {name} watch told {count} times that task {task} was deleted"
+            if task in there:
+                yield f"the {name} watch told that task {task} was deleted, but it is there"
+            if last[task].to_status != DELETED:
+                yield f"the {name} watch told {last[task]} of a task that it had told to be deleted"
+
+
+def snapshots_are_gone_on_from_without_a_gap(evidence: Evidence) -> Iterator[str]:
+    """What a watch tells after its snapshot is all that happened later, up to the last that it told."""
+    told: dict[str, set[int]] = defaultdict(set)
+    for each in evidence.watched:
+        told[each.watch].add(each.revision)
+    for snapshot in evidence.snapshots:
+        revisions = told[snapshot.watch]
+        for step in evidence.transitions:
+            known = max(snapshot.revision, snapshot.shown.get(str(step.task), 0))
+            if known < step.revision < max(revisions, default=0) and step.revision not in revisions:
+                yield f"{snapshot.watch}, from {snapshot.revision} on, did not tell {_shown(step)} of {step.task}"
+
+
+def _lasting_watches(evidence: Evidence) -> dict[str, list[Watched]]:
+    """The watches that went on over the whole run, and what each told."""
+    names = {snapshot.watch for snapshot in evidence.snapshots}
+    watches: dict[str, list[Watched]] = defaultdict(list)
+    for each in evidence.watched:
+        if each.watch not in names:
+            watches[each.watch].append(each)
+    return watches
 
 
 def _shown(step: Transition | None) -> str:

@@ -1,4 +1,4 @@
-"""A taskplane of real processes on loopback: database, server, units, and proxies on every connection between them."""
+"""A taskplane of real processes on loopback: database, servers, units, and proxies on every connection between them."""
 
 import os
 import sys
@@ -16,6 +16,8 @@ from sqlalchemy import make_url
 
 TASKPLANE = Path(sys.executable).with_name("taskplane")
 TESTS = Path(__file__).parents[1]
+# Names the source roots that go before the installed ones, in servers and units: those of a mutated copy.
+MUTATED_PATH = "TASKPLANE_ROBUSTNESS_PATH"
 
 
 @dataclass(frozen=True)
@@ -25,51 +27,67 @@ class Plan:
     folder: Path
     database: ClusterDatabase
     capacities: tuple[int, ...] = (2, 3, 4)
+    http_capacity: int = 2
     lease_seconds: float = 3.0
     heartbeat_seconds: float = 0.5
 
 
 class Server:
-    """The server process, always on the same port."""
+    """A server process, always on the same ports."""
 
-    def __init__(self, plan: Plan, database_url: str) -> None:
+    def __init__(self, plan: Plan, database_url: str, number: int) -> None:
         self.port = free_port()
+        self.http_port = free_port()
         self._database_url = database_url
         settings = {
             "TASKPLANE_LEASE_SECONDS": str(plan.lease_seconds),
             "TASKPLANE_HEARTBEAT_SECONDS": str(plan.heartbeat_seconds),
+            "TASKPLANE_POLL_SECONDS": "0.5",
         }
-        self.process = Process("server", plan.folder / "server.log", settings)
+        if path := os.environ.get(MUTATED_PATH):
+            settings["PYTHONPATH"] = path
+        name = f"server-{number}"
+        self.process = Process(name, plan.folder / f"{name}.log", settings)
 
     def start(self) -> None:
         """Starts it and waits until it is ready."""
-        address, database = f"127.0.0.1:{self.port}", self._database_url
-        where = ("--grpc", address, "--no-http", "--database-url", database)
+        addresses = ("--grpc", f"127.0.0.1:{self.port}", "--http", f"127.0.0.1:{self.http_port}")
+        where = (*addresses, "--database-url", self._database_url)
         self.process.start([TASKPLANE, "serve", *where, "--log-format", "json"])
         self.process.wait_until(lambda: "ready grpc=" in self.process.log_of_this_start(), "ready")
 
 
 class WalkingUnit:
-    """A unit process, always with the same id and behind a proxy of its own."""
+    """A unit process, always with the same id and behind a proxy of its own; over HTTP if it is to be."""
 
-    def __init__(self, plan: Plan, name: str, capacity: int, server_port: int) -> None:
+    def __init__(self, plan: Plan, name: str, capacity: int, server: Server, *, is_http: bool = False) -> None:
         self.name = name
         self.capacity = capacity
-        self.proxy = Proxy(name, server_port)
+        self.is_http = is_http
+        self.proxy = Proxy(name, server.http_port if is_http else server.port)
         self.process = Process(name, plan.folder / f"{name}.log", {"PYTHONPATH": _with_tests()})
+        self._http_port = free_port() if is_http else 0
         self._folder = plan.folder
         self._starts = 0
+
+    @property
+    def journal(self) -> Path:
+        """The journal of the process that runs."""
+        return self._folder / f"{self.name}-{self._starts}.jsonl"
 
     def start(self) -> None:
         """Starts it and waits until it obeys signals; it connects by itself."""
         self._starts += 1
+        address = f"127.0.0.1:{self.proxy.port}"
         command = [
             *(sys.executable, "-m", "robustness.unit", "--name", self.name, "--capacity", str(self.capacity)),
-            *("--server", f"127.0.0.1:{self.proxy.port}"),
-            *("--journal", str(self._folder / f"{self.name}-{self._starts}.jsonl")),
+            *("--server", f"http://{address}" if self.is_http else address),
+            *(("--http-port", str(self._http_port)) if self.is_http else ()),
+            *("--journal", str(self.journal)),
         ]
         self.process.start(command)
-        self.process.wait_until(lambda: "session: connecting" in self.process.log_of_this_start(), "connecting")
+        first_words = "http: " if self.is_http else "session: connecting"
+        self.process.wait_until(lambda: first_words in self.process.log_of_this_start(), "connecting")
 
 
 @dataclass
@@ -91,9 +109,9 @@ class Cluster:
         self._stack.close()
 
     @property
-    def address(self) -> str:
-        """Where clients find the server."""
-        return f"127.0.0.1:{self.clients_proxy.port}"
+    def server(self) -> Server:
+        """The server to which all proxies lead."""
+        return self.servers[-1]
 
     @property
     def server_address(self) -> str:
@@ -102,10 +120,24 @@ class Cluster:
 
     def proxies(self) -> Iterator[Proxy]:
         """Every connection that can be disturbed."""
-        yield self.clients_proxy
-        yield from (unit.proxy for unit in self.units)
+        yield from (*self._grpc_proxies(), *self._http_proxies())
         if self.database_proxy is not None:
             yield self.database_proxy
+
+    def begin_server(self) -> Server:
+        """Starts one more server on the same database. Nobody is led to it yet."""
+        server = Server(self.plan, self._database_url, len(self.servers) + 1)
+        self._stack.callback(server.process.end)
+        server.start()
+        return server
+
+    def lead_to(self, server: Server) -> None:
+        """Leads new connections to another server."""
+        for proxy in self._grpc_proxies():
+            proxy.target = server.port
+        for proxy in self._http_proxies():
+            proxy.target = server.http_port
+        self.servers.append(server)
 
     def stop(self) -> None:
         """Ends units and server in order; raises Trouble if one does not end well."""
@@ -113,28 +145,38 @@ class Cluster:
             unit.process.stop()
         self.server.process.stop()
 
+    def _grpc_proxies(self) -> Iterator[Proxy]:
+        yield from (self.clients_proxy, self.watchers_proxy, self.liar_proxy)
+        yield from (unit.proxy for unit in self.units if not unit.is_http)
+
+    def _http_proxies(self) -> Iterator[Proxy]:
+        yield self.rest_proxy
+        yield from (unit.proxy for unit in self.units if unit.is_http)
+
     def _start(self, stack: ExitStack) -> None:
         database = self.plan.database
         stack.callback(database.end)
         database.start()
-        self.database_proxy = _database_proxy(database)
-        self.server = Server(self.plan, _through(self.database_proxy, database.url))
-        self.clients_proxy = Proxy("clients", self.server.port)
+        self.database_proxy = None if database.port is None else Proxy("database", database.port)
+        self._database_url = _through(self.database_proxy, database.url)
+        server = Server(self.plan, self._database_url, 1)
+        self.servers = [server]
+        self.clients_proxy = Proxy("clients", server.port)
+        self.watchers_proxy = Proxy("watchers", server.port)
+        self.liar_proxy = Proxy("liar", server.port)
+        self.rest_proxy = Proxy("rest", server.http_port)
         self.units = [
-            WalkingUnit(self.plan, f"unit-{number}", capacity, self.server.port)
+            WalkingUnit(self.plan, f"unit-{number}", capacity, server)
             for number, capacity in enumerate(self.plan.capacities, start=1)
         ]
+        self.units.append(WalkingUnit(self.plan, "unit-http", self.plan.http_capacity, server, is_http=True))
         for proxy in self.proxies():
             stack.enter_context(proxy)
-        for process in (self.server.process, *(unit.process for unit in self.units)):
+        for process in (server.process, *(unit.process for unit in self.units)):
             stack.callback(process.end)
-        self.server.start()
+        server.start()
         for unit in self.units:
             unit.start()
-
-
-def _database_proxy(database: ClusterDatabase) -> Proxy | None:
-    return None if database.port is None else Proxy("database", database.port)
 
 
 def _through(proxy: Proxy | None, url: str) -> str:
@@ -145,4 +187,4 @@ def _through(proxy: Proxy | None, url: str) -> str:
 
 def _with_tests() -> str:
     # The unit is a module of this suite.
-    return os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
+    return os.pathsep.join([str(TESTS), os.environ.get(MUTATED_PATH, ""), os.environ.get("PYTHONPATH", "")])

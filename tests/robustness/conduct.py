@@ -5,29 +5,28 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from robustness import faults, validate
+from robustness.apis import Api, GrpcApi, RestApi
 from robustness.cluster import Cluster, Plan
-from robustness.evidence import Evidence, gather
+from robustness.evidence import Evidence
 from robustness.faults import Breaker
 from robustness.journal import Journal
-from robustness.processes import Trouble, wait_until
-from robustness.records import FinalUnit
-from robustness.traffic import Caller, KnownTasks
-from robustness.watcher import Watcher
+from robustness.known import KnownTasks
+from robustness.liar import Liar
+from robustness.processes import Trouble
+from robustness.settle import ask_again, settled
+from robustness.traffic import Caller
+from robustness.watcher import STEADY, ReopeningWatcher, SnapshotWatcher, Watcher
 
-from taskplane.client import Client, IllegalTransitionError, NotFoundError, RetryPolicy
-from taskplane.v1.task_pb2 import Task, TaskStatus
-
+# The last one calls the REST API.
 CLIENTS = 4
-# With all faults over, leases end, backoffs pass, and what is left of the work is done.
-SETTLE_SECONDS = 90.0
-_PATIENT = RetryPolicy(attempts=1000, last_bound_seconds=0.5)
+# With fewer calls that succeed, little is under way when a fault comes, and a run proves little.
+SUCCEEDING = 0.6
+_FEW_CALLS = 200
 _TRACEBACK = "Traceback (most recent call last)"
-_LIVE = ("PENDING", "RUNNING", "PAUSED")
 
 
 @dataclass(frozen=True)
@@ -39,6 +38,17 @@ class Outcome:
     faults: Counter[str]
     transitions: int
     steps: int
+
+    @property
+    def succeeding(self) -> float:
+        """The share of calls that were answered OK."""
+        good = sum(count for name, count in self.calls.items() if name.endswith(" OK"))
+        return good / max(1, self.calls.total())
+
+    @property
+    def is_too_quiet(self) -> bool:
+        """Whether too little succeeded for the run to prove much."""
+        return self.calls.total() > _FEW_CALLS and self.succeeding < SUCCEEDING
 
 
 class Activity(Protocol):
@@ -53,117 +63,114 @@ class Activity(Protocol):
         """Ends."""
 
 
+@dataclass
+class Cast:
+    """Who acts in a run."""
+
+    callers: Sequence[Caller]
+    liar: Liar
+    watchers: Sequence[Watcher]
+    snapshots: SnapshotWatcher
+    breaker: Breaker
+    _started: list[Activity] = field(default_factory=list)
+
+    def perform(self, seconds: float) -> None:
+        """Lets traffic and faults go on for so long. Raises what one of them did not expect."""
+        for each in self._activities():
+            self._started.append(each)
+            each.start()
+        deadline = time.monotonic() + seconds
+        pause = threading.Event()
+        while time.monotonic() < deadline and not any(each.failure for each in self._started):
+            pause.wait(0.1)
+        self.breaker.stop()
+        for each in self.callers:
+            each.stop()
+        self.liar.stop_creating()
+        self.check()
+
+    def _activities(self) -> list[Activity]:
+        return [*self.watchers, self.snapshots, self.liar, *self.callers, self.breaker]
+
+    def check(self) -> None:
+        """Raises what one of them did not expect."""
+        for each in self._started:
+            if each.failure:
+                raise Trouble(f"{type(each).__name__}: {each.failure!r}") from each.failure
+
+    def leave(self) -> None:
+        """Ends what still goes on."""
+        for each in reversed(self._started):
+            each.stop()
+        for caller in self.callers:
+            caller.close()
+
+
 def conduct(plan: Plan, seed: str, seconds: float, names: Sequence[str] | None = None) -> Outcome:
     """Runs a cluster under traffic and the faults of these names (None: all that are possible), and validates it."""
     plan.folder.mkdir(parents=True, exist_ok=True)
     journal = Journal(plan.folder / "suite.jsonl")
     with Cluster(plan) as cluster:
-        breaker = Breaker(cluster, f"{seed} faults", [*(names or faults.possible(cluster))], journal)
-        known = KnownTasks()
-        callers = [
-            Caller(f"client-{number}", f"{seed} {number}", cluster.address, known, journal)
-            for number in range(1, CLIENTS + 1)
-        ]
-        watcher = Watcher(cluster.address, journal)
+        cast = _cast(cluster, seed, faults.possible(plan.database) if names is None else names, journal)
         try:
-            watcher.start()
-            _disturb(breaker, callers, watcher, seconds)
-            troubles, evidence = _settled(cluster, watcher)
+            cast.perform(seconds)
+            ask_again(cluster, cast.callers)
+            troubles, evidence = settled(cluster, cast.watchers)
+            cast.check()
         except Trouble as trouble:
             # Nothing can be proved then, but that the run has failed.
             troubles, evidence = [str(trouble)], Evidence(plan.lease_seconds)
         finally:
-            watcher.stop()
+            cast.leave()
             journal.close()
     found = [*troubles, *_errors_in_logs(cluster), *validate.violations(evidence)]
-    return _outcome(found, evidence, breaker)
-
-
-def _disturb(breaker: Breaker, callers: Sequence[Caller], watcher: Watcher, seconds: float) -> None:
-    """Lets traffic and faults go on for so long. Raises what one of them did not expect."""
-    active: list[Activity] = [*callers, breaker]
-    for each in active:
-        each.start()
-    deadline = time.monotonic() + seconds
-    pause = threading.Event()
-    while time.monotonic() < deadline and not any(each.failure for each in (*active, watcher)):
-        pause.wait(0.1)
-    for each in reversed(active):
-        each.stop()
-    for each in (*active, watcher):
-        if each.failure:
-            raise Trouble(f"{type(each).__name__}: {each.failure!r}") from each.failure
-
-
-def _settled(cluster: Cluster, watcher: Watcher) -> tuple[list[str], Evidence]:
-    """Brings every task to its end, ends the processes in order, and gathers the evidence, and what went wrong."""
-    troubles = []
-    with Client(cluster.server_address, timeout=10, retry=_PATIENT) as client:
-        try:
-            _finish(client)
-            _catch_up(client, watcher)
-        except Trouble as trouble:
-            troubles.append(str(trouble))
-        units = [FinalUnit(each.id, each.capacity, each.current_load) for each in client.list_units()]
-    cluster.stop()
-    evidence = gather(
-        cluster.plan.folder,
-        cluster.plan.database.url,
-        lease_seconds=cluster.plan.lease_seconds,
-        units=units,
-        watched_since=watcher.since,
-        capacities={unit.name: unit.capacity for unit in cluster.units},
+    return Outcome(
+        violations=found,
+        calls=Counter(f"{call.verb} {call.code}" for call in evidence.calls),
+        faults=Counter(cast.breaker.done),
+        transitions=len(evidence.transitions),
+        steps=len(evidence.steps),
     )
-    return troubles, evidence
 
 
-def _finish(client: Client) -> None:
-    def is_all_over() -> bool:
-        live = [*client.list_tasks(statuses=_LIVE, page_size=1000)]
-        for task in live:
-            _push(client, task)
-        return not live
-
-    wait_until(is_all_over, "every task final", SETTLE_SECONDS)
-
-
-def _push(client: Client, task: Task) -> None:
-    """Starts or resumes a task that waits for somebody to do so."""
-    if task.HasField("queued_at"):
-        return
-    try:
-        if task.status == TaskStatus.TASK_STATUS_PENDING:
-            client.start_task(task.id, wait=False, actor="settle")
-        elif task.status == TaskStatus.TASK_STATUS_PAUSED:
-            client.resume_task(task.id, wait=False, actor="settle")
-    except (IllegalTransitionError, NotFoundError):
-        return  # it has moved on meanwhile
+def _cast(cluster: Cluster, seed: str, names: Sequence[str], journal: Journal) -> Cast:
+    known = KnownTasks()
+    clients, watchers = _address(cluster.clients_proxy.port), _address(cluster.watchers_proxy.port)
+    apis: list[Api] = [*(GrpcApi(clients) for _ in range(CLIENTS - 1)), RestApi(_address(cluster.rest_proxy.port))]
+    return Cast(
+        callers=[
+            Caller(f"client-{number}", f"{seed} {number}", api, known, journal)
+            for number, api in enumerate(apis, start=1)
+        ],
+        liar=Liar(f"{seed} liar", clients, _address(cluster.liar_proxy.port), journal),
+        watchers=[
+            Watcher(STEADY, watchers, journal),
+            ReopeningWatcher(f"{seed} reopened", watchers, journal),
+        ],
+        snapshots=SnapshotWatcher(f"{seed} snapshots", watchers, journal),
+        breaker=Breaker(cluster, known, f"{seed} faults", names, journal),
+    )
 
 
-def _catch_up(client: Client, watcher: Watcher) -> None:
-    newest = max((task.revision for task in client.list_tasks(page_size=1000)), default=0)
-    # A deletion may be newer: a watch of nothing begins with the position up to which there is something to tell.
-    with closing(client.watch(task_types=["NONE"])) as events:
-        newest = max(newest, next(events).revision)
-    wait_until(lambda: watcher.revision >= newest, f"the watch at revision {newest}", seconds=30)
+def _address(port: int) -> str:
+    return f"127.0.0.1:{port}"
 
 
 def _errors_in_logs(cluster: Cluster) -> list[str]:
     """What the processes themselves hold for errors."""
-    lines = cluster.server.process.log.read_text(errors="replace").splitlines()
-    entries = [json.loads(line) for line in lines if line.startswith("{")]
-    # The libraries log what is broken on purpose (connections, the database); what matters is what we make of it.
-    ours = [each for each in entries if each.get("logger", "").startswith("taskplane")]
-    found = [f"server.log: {each}" for each in ours if each.get("level") in {"error", "critical"}]
+    found = []
+    for server in cluster.servers:
+        lines = server.process.log.read_text(errors="replace").splitlines()
+        entries = [json.loads(line) for line in lines if line.startswith("{")]
+        # The libraries log what is broken on purpose (connections, the database); what matters is what we make of it.
+        ours = [each for each in entries if each.get("logger", "").startswith("taskplane")]
+        is_replaced = server is not cluster.server
+        bad = [each for each in ours if each.get("level") in {"error", "critical"}]
+        found += [f"{server.process.log.name}: {each}" for each in bad if not (is_replaced and _says_replaced(each))]
     logs = [unit.process.log for unit in cluster.units]
     return found + [f"{log.name}: a traceback" for log in logs if _TRACEBACK in log.read_text(errors="replace")]
 
 
-def _outcome(found: Sequence[str], evidence: Evidence, breaker: Breaker) -> Outcome:
-    return Outcome(
-        violations=found,
-        calls=Counter(f"{call.verb} {call.code}" for call in evidence.calls),
-        faults=Counter(breaker.done),
-        transitions=len(evidence.transitions),
-        steps=len(evidence.steps),
-    )
+def _says_replaced(entry: dict[str, object]) -> bool:
+    """Whether a server says that another one serves its database."""
+    return "TakenOver" in json.dumps(entry)

@@ -5,14 +5,15 @@ import signal
 import sqlite3
 import subprocess
 import threading
+import uuid
 from pathlib import Path
 from typing import Protocol
 
+import sqlalchemy
 from robustness.processes import Trouble, free_port
 from sqlalchemy import make_url
 
 MYSQL_SCRIPT = Path(__file__).parents[2] / "scripts" / "mysql.sh"
-_STOP_SECONDS = 30.0
 
 
 class ClusterDatabase(Protocol):
@@ -69,6 +70,30 @@ class GivenMySQL:
 
     def end(self) -> None:
         """It goes on."""
+
+
+class NewMySQL:
+    """A new database of the run's own on a server that others use too."""
+
+    def __init__(self, server_url: str) -> None:
+        self._server = make_url(server_url).set(database=None)
+        self._name = f"robustness_{uuid.uuid4().hex}"
+        self.url = self._server.set(database=self._name).render_as_string(hide_password=False)
+        self.port = self._server.port or 3306
+
+    def start(self) -> None:
+        """Creates it."""
+        self._execute(f"CREATE DATABASE `{self._name}`")
+
+    def end(self) -> None:
+        """Drops it."""
+        self._execute(f"DROP DATABASE `{self._name}`")
+
+    def _execute(self, statement: str) -> None:
+        engine = sqlalchemy.create_engine(self._server)
+        with engine.connect() as connection:
+            connection.exec_driver_sql(statement)
+        engine.dispose()
 
 
 class OwnMySQL:

@@ -11,8 +11,25 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy
-from robustness.journal import read
-from robustness.records import Begun, Call, FinalUnit, Step, StoredTask, Transition, Watched
+from robustness.journal import Reader
+from robustness.records import (
+    Acked,
+    Begun,
+    Call,
+    Ended,
+    Fault,
+    FinalUnit,
+    Heard,
+    Lie,
+    Obeyed,
+    Snapshot,
+    Step,
+    StoredCheckpoint,
+    StoredCommand,
+    StoredTask,
+    Transition,
+    Watched,
+)
 
 
 @dataclass(frozen=True)
@@ -22,11 +39,20 @@ class Evidence:
     lease_seconds: float
     transitions: Sequence[Transition] = ()
     tasks: Sequence[StoredTask] = ()
+    checkpoints: Sequence[StoredCheckpoint] = ()
+    commands: Sequence[StoredCommand] = ()
     units: Sequence[FinalUnit] = ()
     calls: Sequence[Call] = ()
     executions: Sequence[Begun] = ()
     steps: Sequence[Step] = ()
+    endings: Sequence[Ended] = ()
+    acked: Sequence[Acked] = ()
+    heard: Sequence[Heard] = ()
+    obeyed: Sequence[Obeyed] = ()
+    lies: Sequence[Lie] = ()
     watched: Sequence[Watched] = ()
+    snapshots: Sequence[Snapshot] = ()
+    faults: Sequence[Fault] = ()
     watched_since: int = 0
     capacities: Mapping[str, int] = field(default_factory=dict)
 
@@ -53,46 +79,127 @@ class Evidence:
             steps[step.execution].append(step)
         return steps
 
+    @cached_property
+    def ends(self) -> dict[tuple[int, int], Transition]:
+        """The transition that took each attempt, given as task and number, out of RUNNING."""
+        return {(each.task, each.attempt): each for each in self.transitions if each.from_status == "RUNNING"}
+
+    @cached_property
+    def ran(self) -> dict[tuple[int, int], str]:
+        """The unit that each attempt, given as task and number, was executed by."""
+        ran = {(begun.task, begun.attempt): begun.unit for begun in self.executions}
+        return ran | {(step.task, step.attempt): step.unit for step in self.steps}
+
+    @cached_property
+    def chosen(self) -> set[int]:
+        """The tasks that were to go on from a checkpoint of the caller's choice, not always the newest."""
+        return {call.task for call in self.calls if call.verb in {"resume_from", "restart_from"}}
+
+    @cached_property
+    def updated(self) -> set[int]:
+        """The tasks whose priority was changed, or may have been."""
+        return {call.task for call in self.calls if call.verb == "update"}
+
+    def life(self, task: int, attempt: int) -> int:
+        """How often a client had put the task back to its beginning before this attempt."""
+        return sum(is_restart(each) and each.attempt < attempt for each in self.history[task])
+
+    def undisturbed_after(self, at: float, seconds: float, names: frozenset[str]) -> float:
+        """The first time after `at` by which so many seconds have passed without one of these faults."""
+        until = at + seconds
+        for fault in sorted(self.faults, key=lambda each: each.began):
+            if fault.name in names and fault.began < until and fault.ended > at:
+                until = fault.ended + seconds
+        return until
+
+
+def is_restart(step: Transition) -> bool:
+    """Whether a client put the task back to its beginning. An automatic retry is the server's own."""
+    return step.from_status is not None and step.to_status == "PENDING" and step.by != "taskplane"
+
 
 def gather(folder: Path, database_url: str, **rest: Any) -> Evidence:
     """Reads the journals of a folder and the tables of a database; `rest` are the other fields."""
     engine = sqlalchemy.create_engine(database_url)
     with engine.connect() as connection:
-        transitions, tasks = _transitions(connection), _tasks(connection)
+        transitions = _transitions(connection)
+        tables: dict[str, Any] = {
+            "tasks": _tasks(connection),
+            "checkpoints": _checkpoints(connection),
+            "commands": _commands(connection),
+        }
     engine.dispose()
-    _keep(folder, transitions)
+    for name, rows in {**tables, "history": transitions}.items():
+        _keep(folder / f"{name}.txt", rows)
+    journals = Reader(folder)
     return Evidence(
         transitions=transitions,
-        tasks=tasks,
-        calls=read(folder, Call),
-        executions=read(folder, Begun),
-        steps=read(folder, Step),
-        watched=read(folder, Watched),
+        calls=journals.all(Call),
+        executions=journals.all(Begun),
+        steps=journals.all(Step),
+        endings=journals.all(Ended),
+        acked=journals.all(Acked),
+        heard=journals.all(Heard),
+        obeyed=journals.all(Obeyed),
+        lies=journals.all(Lie),
+        watched=journals.all(Watched),
+        snapshots=journals.all(Snapshot),
+        faults=journals.all(Fault),
+        **tables,
         **rest,
     )
 
 
-def _keep(folder: Path, transitions: Sequence[Transition]) -> None:
+def _keep(path: Path, rows: Sequence[Any]) -> None:
     """For whoever looks for the cause of a violation: the database goes with the run."""
-    with (folder / "history.txt").open("w") as history:
-        history.writelines(f"{each}\n" for each in transitions)
+    with path.open("w") as file:
+        file.writelines(f"{each}\n" for each in rows)
+
+
+def _rows(connection: sqlalchemy.Connection, columns: str, table: str) -> Sequence[Any]:
+    return connection.execute(sqlalchemy.text(f"SELECT {columns} FROM {table}")).all()  # noqa: S608  constants
 
 
 def _transitions(connection: sqlalchemy.Connection) -> list[Transition]:
     columns = "id, task_id, from_status, to_status, changed_at, changed_by, reason, attempt"
-    rows = connection.execute(sqlalchemy.text(f"SELECT {columns} FROM task_status_history"))  # noqa: S608  constant
     return [
         Transition(revision, task, before, after, _monotonic(at), by, reason or "", attempt)
-        for revision, task, before, after, at, by, reason, attempt in rows
+        for revision, task, before, after, at, by, reason, attempt in _rows(connection, columns, "task_status_history")
     ]
 
 
 def _tasks(connection: sqlalchemy.Connection) -> list[StoredTask]:
-    columns = "id, task_name, status, attempt, queued, pending_verb, config, result"
-    rows = connection.execute(sqlalchemy.text(f"SELECT {columns} FROM tasks"))  # noqa: S608  constant
+    columns = (
+        "id, task_name, status, attempt, queued, pending_verb, config, result, "
+        "revision, retry_count, max_retries, progress, task_type, priority"
+    )
     return [
-        StoredTask(number, name, status, attempt, bool(queued), pending, _whole(config)["steps"], _whole(result))
-        for number, name, status, attempt, queued, pending, config, result in rows
+        StoredTask(number, name, status, attempt, bool(queued), pending, _whole(config)["steps"], _whole(result), *rest)
+        for number, name, status, attempt, queued, pending, config, result, *rest in _rows(connection, columns, "tasks")
+    ]
+
+
+def _checkpoints(connection: sqlalchemy.Connection) -> list[StoredCheckpoint]:
+    return [
+        StoredCheckpoint(task, number, attempt, _whole(data).get("step", -1))
+        for task, number, attempt, data in _rows(connection, "task_id, number, attempt, data", "task_checkpoints")
+    ]
+
+
+def _commands(connection: sqlalchemy.Connection) -> list[StoredCommand]:
+    columns = "command_id, task_id, attempt, verb, state, actor, reason, issued_at, settled_at, message"
+    return [
+        StoredCommand(
+            *(command, task, attempt, verb, state),
+            actor=actor or "",
+            reason=reason or "",
+            issued_at=_monotonic(issued),
+            settled_at=_monotonic(settled) if settled else None,
+            message=message or "",
+        )
+        for command, task, attempt, verb, state, actor, reason, issued, settled, message in _rows(
+            connection, columns, "task_commands"
+        )
     ]
 
 

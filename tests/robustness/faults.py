@@ -3,30 +3,44 @@
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 from robustness.cluster import Cluster
-from robustness.databases import OwnMySQL, SqliteFile
+from robustness.databases import ClusterDatabase, OwnMySQL, SqliteFile
 from robustness.journal import Journal
+from robustness.known import KnownTasks
 from robustness.processes import Process
 from robustness.records import Fault
 
-# Between two faults, so that there is also work in peace.
-_PEACE_SECONDS = (0.2, 1.5)
+from taskplane.client import Client, RetryPolicy
+
+# Between two faults, so that there is work in peace, and some of it is under way when the next fault comes.
+_PEACE_SECONDS = (1.0, 3.0)
+# How long an answer is waited for after which the server is to be killed.
+_ANSWER_SECONDS = 3.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Chance:
     """What a fault has to work with. `lasting` waits, but not beyond the end of the run."""
 
     cluster: Cluster
+    known: KnownTasks
     choice: random.Random
     over: threading.Event
+    # How long the fault lasts after its function has returned.
+    goes_on_seconds: float = 0.0
 
     def lasting(self, shortest: float, longest: float) -> None:
         """Lets the fault last for a random time."""
         self.over.wait(self.choice.uniform(shortest, longest))
+
+    def mostly_short(self) -> float:
+        """A time that is now and then longer than the lease."""
+        is_long = self.choice.random() < 0.3
+        return self.choice.uniform(1, 2) * self.lease_seconds if is_long else self.choice.uniform(0.3, 1.5)
 
     @property
     def lease_seconds(self) -> float:
@@ -35,26 +49,58 @@ class Chance:
 
 
 def kill_server(chance: Chance) -> str:
-    """SIGKILL, and a new process on the same port."""
+    """SIGKILL, and a new process on the same ports."""
     server = chance.cluster.server
     server.process.kill()
-    chance.lasting(0, 1.5)
+    chance.lasting(0, 0.5)
     server.start()
-    return "server"
+    return server.process.name
+
+
+def kill_server_at_answer(chance: Chance) -> str:
+    """SIGKILL right after the answer to a call that changes something, while the database is slow, if it can be."""
+    if chance.cluster.database_proxy is not None:
+        chance.cluster.database_proxy.delay(chance.choice.uniform(0.02, 0.1), _ANSWER_SECONDS)
+        chance.over.wait(0.5)
+    chance.known.acknowledged.clear()
+    chance.known.acknowledged.wait(_ANSWER_SECONDS)
+    return kill_server(chance)
 
 
 def stop_server(chance: Chance) -> str:
-    """SIGTERM, and a new process on the same port."""
+    """SIGTERM, and a new process on the same ports."""
     server = chance.cluster.server
     server.process.stop()
-    chance.lasting(0, 0.5)
     server.start()
-    return "server"
+    return server.process.name
 
 
 def freeze_server(chance: Chance) -> str:
     """SIGSTOP, at times for longer than the lease, and SIGCONT."""
     return _freeze(chance, chance.cluster.server.process)
+
+
+def roll_over(chance: Chance) -> str:
+    """A second server on the same database, to which all are led; then the first one is stopped."""
+    old, new = chance.cluster.server, chance.cluster.begin_server()
+    chance.cluster.lead_to(new)
+    chance.lasting(0, 2)
+    old.process.retire()
+    return old.process.name
+
+
+def replace_frozen_server(chance: Chance) -> str:
+    """A second server takes the place of one that is frozen, which then wakes up for a while."""
+    old = chance.cluster.server
+    old.process.freeze()
+    try:
+        chance.cluster.lead_to(chance.cluster.begin_server())
+        chance.lasting(0.5, 2)
+    finally:
+        old.process.thaw()
+    chance.lasting(0.5, 2)
+    old.process.retire()
+    return old.process.name
 
 
 def kill_unit(chance: Chance) -> str:
@@ -75,14 +121,27 @@ def stop_unit(chance: Chance) -> str:
     return unit.name
 
 
+def drain_unit(chance: Chance) -> str:
+    """DrainUnit: it gives back what it has, ends by itself, and comes again as another process."""
+    unit = chance.choice.choice(chance.cluster.units)
+    with Client(chance.cluster.server_address, timeout=10, retry=RetryPolicy(attempts=100)) as client:
+        # Not for ever: a task may not come to a safe point.
+        client.drain_unit(unit.name, within=timedelta(seconds=10), wait=False, actor="operator")
+    unit.process.wait_for_end()
+    unit.start()
+    return unit.name
+
+
 def freeze_unit(chance: Chance) -> str:
     """SIGSTOP, at times for longer than the lease, and SIGCONT."""
     return _freeze(chance, chance.choice.choice(chance.cluster.units).process)
 
 
 def cut_connections(chance: Chance) -> str:
-    """Breaks the connections of one proxy."""
+    """Breaks the connections of one proxy; now and then nothing comes through for a moment before."""
     proxy = chance.choice.choice([*chance.cluster.proxies()])
+    proxy.stall(chance.choice.choice([0.0, 0.5]))
+    chance.lasting(0, 0.5)
     proxy.cut()
     return proxy.name
 
@@ -90,14 +149,16 @@ def cut_connections(chance: Chance) -> str:
 def delay_connections(chance: Chance) -> str:
     """Slows one proxy down; goes on while other faults happen."""
     proxy = chance.choice.choice([*chance.cluster.proxies()])
-    proxy.delay(chance.choice.uniform(0.005, 0.1), chance.choice.uniform(1, 3))
+    chance.goes_on_seconds = chance.choice.uniform(1, 3)
+    proxy.delay(chance.choice.uniform(0.005, 0.1), chance.goes_on_seconds)
     return proxy.name
 
 
 def stall_connections(chance: Chance) -> str:
     """Lets nothing through one proxy, at times for longer than the lease; goes on while other faults happen."""
     proxy = chance.choice.choice([*chance.cluster.proxies()])
-    proxy.stall(chance.choice.uniform(0.3, 2 * chance.lease_seconds))
+    chance.goes_on_seconds = chance.mostly_short()
+    proxy.stall(chance.goes_on_seconds)
     return proxy.name
 
 
@@ -105,7 +166,6 @@ def stop_database(chance: Chance) -> str:
     """An orderly restart of the run's own MySQL."""
     database = _own(chance)
     database.stop()
-    chance.lasting(0, 1)
     database.start()
     return "database"
 
@@ -114,7 +174,6 @@ def kill_database(chance: Chance) -> str:
     """SIGKILL of the run's own MySQL, and its recovery."""
     database = _own(chance)
     database.kill()
-    chance.lasting(0, 1)
     database.start()
     return "database"
 
@@ -123,7 +182,7 @@ def lock_database(chance: Chance) -> str:
     """Another process writes to the SQLite file, at times for longer than the server waits for that."""
     database = chance.cluster.plan.database
     assert isinstance(database, SqliteFile)
-    database.lock(chance.over, chance.choice.uniform(0.5, 6))
+    database.lock(chance.over, chance.choice.uniform(0.3, 3))
     return "database"
 
 
@@ -131,10 +190,14 @@ FAULTS: Mapping[str, Callable[[Chance], str]] = {
     fault.__name__: fault
     for fault in (
         kill_server,
+        kill_server_at_answer,
         stop_server,
         freeze_server,
+        roll_over,
+        replace_frozen_server,
         kill_unit,
         stop_unit,
+        drain_unit,
         freeze_unit,
         cut_connections,
         delay_connections,
@@ -146,12 +209,15 @@ FAULTS: Mapping[str, Callable[[Chance], str]] = {
 }
 
 
-def possible(cluster: Cluster) -> list[str]:
-    """The names of the faults that this cluster's database allows."""
+def possible(database: ClusterDatabase) -> list[str]:
+    """The names of the faults that a database allows."""
     impossible = set[str]()
-    if not isinstance(cluster.plan.database, OwnMySQL):
+    if not isinstance(database, OwnMySQL):
         impossible |= {"stop_database", "kill_database"}
-    if not isinstance(cluster.plan.database, SqliteFile):
+    if isinstance(database, SqliteFile):
+        # A frozen server may have locked the file for all others.
+        impossible |= {"replace_frozen_server"}
+    else:
         impossible |= {"lock_database"}
     return [name for name in FAULTS if name not in impossible]
 
@@ -162,7 +228,7 @@ class Breaker:
     `failure` is what it did not expect.
     """
 
-    def __init__(self, cluster: Cluster, seed: str, names: list[str], journal: Journal) -> None:
+    def __init__(self, cluster: Cluster, known: KnownTasks, seed: str, names: Sequence[str], journal: Journal) -> None:
         self.failure: BaseException | None = None
         self.done: list[str] = []
         self._cluster = cluster
@@ -170,7 +236,7 @@ class Breaker:
         self._journal = journal
         self._over = threading.Event()
         choice = random.Random(seed)  # noqa: S311  it shall be repeatable
-        self._chance = Chance(cluster, choice, self._over)
+        self._chance = Chance(cluster, known, choice, self._over)
         self._thread = threading.Thread(target=self._run, name="breaker")
 
     def start(self) -> None:
@@ -186,22 +252,26 @@ class Breaker:
 
     def _run(self) -> None:
         try:
-            while not self._over.wait(self._chance.choice.uniform(*_PEACE_SECONDS)):
+            while self._names and not self._over.wait(self._chance.choice.uniform(*_PEACE_SECONDS)):
                 self._break(self._chance.choice.choice(self._names))
         except BaseException as error:  # noqa: BLE001  it is raised by whoever stops the faults
             self.failure = error
 
     def _break(self, name: str) -> None:
-        began = time.monotonic()
-        target = FAULTS[name](self._chance)
+        began, target = time.monotonic(), "failed"
+        self._chance.goes_on_seconds = 0.0
+        try:
+            target = FAULTS[name](self._chance)
+        finally:
+            ended = time.monotonic() + self._chance.goes_on_seconds
+            self._journal.write(Fault(name, target, began, ended))
         self.done.append(name)
-        self._journal.write(Fault(name, target, began, time.monotonic()))
 
 
 def _freeze(chance: Chance, process: Process) -> str:
     process.freeze()
     try:
-        chance.lasting(0.3, 2 * chance.lease_seconds)
+        chance.over.wait(chance.mostly_short())
     finally:
         process.thaw()
     return process.name

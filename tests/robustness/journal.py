@@ -2,17 +2,19 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
-from robustness.records import Begun, Call, Fault, Seen, Step, Watched
+from robustness.records import Acked, Begun, Call, Ended, Fault, Heard, Lie, Obeyed, Seen, Snapshot, Step, Watched
 
-Record = Begun | Step | Call | Watched | Fault
+Record = Acked | Begun | Call | Ended | Fault | Heard | Lie | Obeyed | Snapshot | Step | Watched
 R = TypeVar("R", bound=Record)
 
-_KINDS: dict[str, type[Record]] = {kind.__name__: kind for kind in (Begun, Step, Call, Watched, Fault)}
+_KINDS: dict[str, type[Record]] = {
+    kind.__name__: kind for kind in (Acked, Begun, Call, Ended, Fault, Heard, Lie, Obeyed, Snapshot, Step, Watched)
+}
 
 
 class Journal:
@@ -23,7 +25,7 @@ class Journal:
 
     def write(self, record: Record) -> None:
         """Appends a record; it is there for good when this returns, unless the machine itself dies."""
-        line = json.dumps({"kind": type(record).__name__, **asdict(record)}, separators=(",", ":")) + "\n"
+        line = json.dumps({"kind": type(record).__name__} | {"of": asdict(record)}, separators=(",", ":")) + "\n"
         os.write(self._file, line.encode())
 
     def close(self) -> None:
@@ -31,20 +33,28 @@ class Journal:
         os.close(self._file)
 
 
-def read(folder: Path, kind: type[R]) -> list[R]:
-    """All records of a kind from the journals of a folder."""
-    return [record for path in sorted(folder.glob("*.jsonl")) for record in _records(path) if isinstance(record, kind)]
+class Reader:
+    """The records of a folder's journals, or of some of these, read once."""
+
+    def __init__(self, folder: Path, paths: Iterable[Path] | None = None) -> None:
+        paths = sorted(folder.glob("*.jsonl")) if paths is None else paths
+        self._records = [record for path in paths for record in _records(path)]
+
+    def all(self, kind: type[R]) -> list[R]:
+        """All records of a kind."""
+        return [record for record in self._records if isinstance(record, kind)]
 
 
 def _records(path: Path) -> Iterator[Record]:
     for line in path.read_text().splitlines(keepends=True):
         # The last line of a process that was killed may be torn: what it told of did not happen to its end.
         if line.endswith("\n"):
-            yield _record(json.loads(line))
+            document = json.loads(line)
+            yield _record(document["kind"], document["of"])
 
 
-def _record(fields: dict[str, Any]) -> Record:
-    kind = _KINDS[fields.pop("kind")]
+def _record(name: str, fields: dict[str, Any]) -> Record:
+    kind = _KINDS[name]
     if kind is Call:
         fields["seen"] = tuple(Seen(**each) for each in fields["seen"])
         fields["names"] = tuple(fields["names"])

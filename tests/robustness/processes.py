@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 START_SECONDS = 60.0
-STOP_SECONDS = 20.0
+STOP_SECONDS = 30.0
 
 
 class Trouble(Exception):
@@ -48,18 +48,33 @@ class Process:
         process.wait()
         self._process = None
 
-    def stop(self) -> None:
-        """SIGTERM: it must end in time, with 0."""
-        process = self._running()
-        process.terminate()
+    def stop(self, *, may_fail: bool = False) -> None:
+        """SIGTERM: it must end in time, with 0 unless it may fail."""
+        self._running().terminate()
+        self._await_end("SIGTERM", may_fail=may_fail)
+
+    def _await_end(self, what: str, *, may_fail: bool) -> None:
+        process = self._process
+        if process is None:
+            raise Trouble(f"{self.name} does not run")
         try:
             exit_code = process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired as error:
             self.kill()
-            raise Trouble(f"{self.name} did not end within {STOP_SECONDS:g} s of SIGTERM") from error
+            raise Trouble(f"{self.name} did not end within {STOP_SECONDS:g} s of {what}") from error
         self._process = None
-        if exit_code != 0:
-            raise Trouble(f"{self.name} ended with {exit_code} on SIGTERM")
+        if exit_code != 0 and not may_fail:
+            raise Trouble(f"{self.name} ended with {exit_code} on {what}")
+
+    def retire(self) -> None:
+        """SIGTERM, unless it has ended by itself, as a server does that another one has replaced."""
+        if self._process is not None and self._process.poll() is None:
+            self.stop(may_fail=True)
+        self._process = None
+
+    def wait_for_end(self) -> None:
+        """Waits until it ends by itself, in order. Raises Trouble if it does not."""
+        self._await_end("it was asked to leave", may_fail=False)
 
     def freeze(self) -> None:
         """SIGSTOP."""
@@ -71,7 +86,7 @@ class Process:
 
     def end(self) -> None:
         """Ends it whatever it does."""
-        if self._process is not None:
+        if self._process is not None and self._process.poll() is None:
             self.kill()
 
     def log_of_this_start(self) -> str:

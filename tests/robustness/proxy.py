@@ -20,7 +20,8 @@ class Proxy:
         self.name = name
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
-        self._target = target
+        # Where new connections go; may be changed at any time.
+        self.target = target
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name=f"proxy-{name}")
         self._connections: set[asyncio.Task[None]] = set()
@@ -101,7 +102,7 @@ class Proxy:
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await self._open.wait()
-        target_reader, target_writer = await asyncio.open_connection("127.0.0.1", self._target)
+        target_reader, target_writer = await asyncio.open_connection("127.0.0.1", self.target)
         try:
             async with asyncio.TaskGroup() as directions:
                 directions.create_task(self._pass_on(reader, target_writer))

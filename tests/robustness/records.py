@@ -1,6 +1,8 @@
-"""What is written down of a run. All times are seconds of CLOCK_MONOTONIC, which all processes of a machine share."""
+"""Records of a run. All times are seconds of CLOCK_MONOTONIC, which all processes of a machine share."""
 
 from dataclasses import dataclass
+
+# Records that units write.
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,6 +15,7 @@ class Begun:
     attempt: int
     at: float
     resumed_from: int | None
+    retry_count: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,19 +36,91 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class Ended:
+    """An execution is over. `how` is succeeded, failed, failed for good, or the name of what interrupted it."""
+
+    execution: str
+    unit: str
+    task: int
+    attempt: int
+    how: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Acked:
+    """A report was acknowledged to a unit. `number` and `step` are those of the checkpoint in the report, if any.
+
+    The number is 0 if the unit lets the server count.
+    """
+
+    unit: str
+    task: int
+    attempt: int
+    kind: str
+    at: float
+    number: int = 0
+    step: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """The unit learned at `at` that the server has received a message that was sent at `sent`."""
+
+    unit: str
+    sent: float
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Obeyed:
+    """A unit has carried out a pause or cancel, or (`is_accepted` is False) refused it."""
+
+    unit: str
+    command: str
+    task: int
+    attempt: int
+    order: str
+    is_accepted: bool
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Lie:
+    """A unit reported on an attempt that was not its own any more. `is_dropped`: the server told it to drop that."""
+
+    unit: str
+    task: int
+    attempt: int
+    kind: str
+    at: float
+    is_dropped: bool
+
+
+# Records that clients write.
+
+
+@dataclass(frozen=True, slots=True)
 class Seen:
-    """A task as an answer showed it. `checkpoint_step` is what its newest checkpoint holds, if the answer has it."""
+    """A task as an answer showed it. `checkpoint_step` is what its newest checkpoint holds, if the answer has it.
+
+    `pending` is the id of the command that had not taken effect yet.
+    """
 
     task: int
     status: str
     revision: int
     attempt: int
     checkpoint_step: int | None = None
+    pending: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A client's call. `code` is OK or that of the error; `names` are those of the tasks that a create asked for."""
+    """A client's call. `code` is OK or that of the error; `names` are those of the tasks that a create asked for.
+
+    `answer` is a digest of the answer's text. Calls with the same `request` are repeats of the first.
+    """
 
     client: str
     verb: str
@@ -56,6 +131,8 @@ class Call:
     reason: str = ""
     seen: tuple[Seen, ...] = ()
     names: tuple[str, ...] = ()
+    request: str = ""
+    answer: str = ""
 
 
 # What a watch tells of a task that is gone.
@@ -70,6 +147,16 @@ class Watched:
     task: int
     to_status: str
     attempt: int
+    watch: str = "steady"
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """How a watch began: every change after `revision` must be told, unless its task was shown at a later one."""
+
+    watch: str
+    revision: int
+    shown: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +167,9 @@ class Fault:
     target: str
     began: float
     ended: float
+
+
+# What the database holds.
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +198,38 @@ class StoredTask:
     pending: str | None
     steps: int
     result: dict[str, int] | None
+    revision: int = 0
+    retry_count: int = 0
+    max_retries: int = 0
+    progress: float | None = None
+    type: str = ""
+    priority: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCheckpoint:
+    """A row of `task_checkpoints` at the end."""
+
+    task: int
+    number: int
+    attempt: int
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCommand:
+    """A row of `task_commands` at the end."""
+
+    id: str
+    task: int
+    attempt: int
+    verb: str
+    state: str
+    actor: str
+    reason: str
+    issued_at: float
+    settled_at: float | None
+    message: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,15 +7,17 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from robustness.cluster import Plan
 from robustness.conduct import Outcome, conduct
-from robustness.databases import ClusterDatabase, GivenMySQL, OwnMySQL, SqliteFile
-from robustness.faults import FAULTS
+from robustness.databases import ClusterDatabase, NewMySQL, OwnMySQL, SqliteFile
+from robustness.faults import FAULTS, possible
 
-# A run is over before its journals are too large to be looked at.
-RUN_SECONDS = 60.0
+# A run is over before its journals are too large to be looked at, and before its faults are too many kinds to think of.
+RUN_SECONDS = 25.0
+KINDS = 3
 
 
 def main() -> int:
@@ -23,14 +25,15 @@ def main() -> int:
     options = _options()
     say(f"seed {options.seed}")
     deadline = time.monotonic() + options.minutes * 60
+    kinds = _kinds(options)
     number = 0
     while (left := deadline - time.monotonic()) > 0:
         number += 1
         folder = Path(tempfile.mkdtemp(prefix="taskplane-robustness-"))
         plan = Plan(folder, _database(options.database, folder))
-        outcome = conduct(plan, f"{options.seed}/{number}", min(left, RUN_SECONDS), options.faults)
+        outcome = conduct(plan, f"{options.seed}/{number}", min(left, RUN_SECONDS), next(kinds))
         say(described(outcome))
-        if outcome.violations:
+        if outcome.violations or outcome.is_too_quiet:
             say(f"run {number} of seed {options.seed} FAILED; logs and journals are in {folder}")
             return 1
         shutil.rmtree(folder)
@@ -48,7 +51,9 @@ def described(outcome: Outcome) -> str:
         [
             f"{outcome.transitions} transitions, {outcome.steps} steps",
             f"calls: {_listed(outcome.calls)}",
+            f"{outcome.succeeding:.0%} of {outcome.calls.total()} calls succeeded",
             f"faults: {_listed(outcome.faults)}",
+            *(["TOO QUIET: too few calls succeeded to prove much"] if outcome.is_too_quiet else []),
             *(f"VIOLATION {each}" for each in outcome.violations),
         ]
     )
@@ -58,6 +63,21 @@ def _listed(counts: Counter[str]) -> str:
     return ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
 
 
+def _kinds(options: argparse.Namespace) -> Iterator[Sequence[str]]:
+    """The faults of each run: those that were named, or a few at a time, so that all come in turn."""
+    if options.faults is not None:
+        while True:
+            yield options.faults
+    choice, left = random.Random(options.seed), list[str]()  # noqa: S311  it shall be repeatable
+    while True:
+        if len(left) < KINDS:
+            more = possible(_database(options.database, Path()))
+            choice.shuffle(more)
+            left += [name for name in more if name not in left]
+        yield left[:KINDS]
+        del left[:KINDS]
+
+
 def _database(kind: str, folder: Path) -> ClusterDatabase:
     match kind:
         case "mysql":
@@ -65,15 +85,15 @@ def _database(kind: str, folder: Path) -> ClusterDatabase:
         case "sqlite":
             return SqliteFile(folder)
         case url:
-            return GivenMySQL(url)
+            return NewMySQL(url)
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=random.randrange(1_000_000))  # noqa: S311  nothing to guess here
-    parser.add_argument("--database", default="mysql", help="mysql (a server of its own), sqlite, or a URL")
-    parser.add_argument("--faults", nargs="*", choices=[*FAULTS], help="only these; default: all that are possible")
+    parser.add_argument("--database", default="mysql", help="mysql (a server of its own), sqlite, or a server's URL")
+    parser.add_argument("--faults", nargs="*", choices=[*FAULTS], help="only these; default: a few in turn")
     return parser.parse_args()
 
 

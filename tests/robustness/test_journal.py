@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from robustness.journal import Journal, read
+from robustness.journal import Journal, Reader
 from robustness.records import Begun, Call, Seen
 
 CALL = Call("client-1", "create", 0, 1.0, 2.0, "OK", seen=(Seen(1, "PENDING", 1, 0),), names=("a",))
@@ -14,8 +14,8 @@ def test_records_come_back_as_they_were(tmp_path: Path) -> None:
     journal.write(CALL)
     journal.write(begun)
     journal.close()
-    assert read(tmp_path, Call) == [CALL]
-    assert read(tmp_path, Begun) == [begun]
+    assert Reader(tmp_path).all(Call) == [CALL]
+    assert Reader(tmp_path).all(Begun) == [begun]
 
 
 def test_a_torn_last_line_is_passed_over(tmp_path: Path) -> None:
@@ -24,4 +24,4 @@ def test_a_torn_last_line_is_passed_over(tmp_path: Path) -> None:
     journal.close()
     with (tmp_path / "one.jsonl").open("a") as file:
         file.write('{"kind":"Call","cli')
-    assert read(tmp_path, Call) == [CALL]
+    assert Reader(tmp_path).all(Call) == [CALL]

@@ -6,7 +6,26 @@ from typing import Any
 import pytest
 from robustness import validate
 from robustness.evidence import Evidence
-from robustness.records import DELETED, Begun, Call, FinalUnit, Seen, Step, StoredTask, Transition, Watched
+from robustness.records import (
+    DELETED,
+    Acked,
+    Begun,
+    Call,
+    Ended,
+    Fault,
+    FinalUnit,
+    Heard,
+    Lie,
+    Obeyed,
+    Seen,
+    Snapshot,
+    Step,
+    StoredCheckpoint,
+    StoredCommand,
+    StoredTask,
+    Transition,
+    Watched,
+)
 
 LEASE_SECONDS = 3.0
 
@@ -23,45 +42,80 @@ def step(number: int, attempt: int, asked: float, execution: str = "a", unit: st
     return Step(execution, unit, 1, attempt, number, asked, asked + 0.1, asked + 0.9)
 
 
+def told(revision: int, task: int, status: str, attempt: int, watch: str = "steady") -> Watched:
+    return Watched(revision, task, status, attempt, watch)
+
+
+def command(verb: str, attempt: int, state: str = "APPLIED", **other: Any) -> StoredCommand:
+    """A command of task 1."""
+    good = StoredCommand(f"{verb}-{attempt}", 1, attempt, verb, state, "client-1", "r", 6.0, 7.0, "")
+    return replace(good, **other)
+
+
 # A task that fails once, goes on on another unit from its checkpoint of step 1, is paused there, and ends well. Another
 # one was deleted.
 GOOD = Evidence(
     lease_seconds=LEASE_SECONDS,
     transitions=[
-        moved(1, "- PENDING", 0, at=0),
-        moved(2, "PENDING RUNNING", 1, at=1),
+        moved(1, "- PENDING", 0, at=0, why="c"),
+        moved(2, "PENDING RUNNING", 1, at=1, why="c; dispatched to unit-1"),
         moved(3, "RUNNING FAILED", 1, at=4, by="unit:unit-1"),
-        moved(4, "FAILED PENDING", 1, at=4, by="taskplane"),
+        moved(4, "FAILED PENDING", 1, at=4, by="taskplane", why="retry 1 of 3"),
         moved(5, "PENDING RUNNING", 2, at=5, by="taskplane"),
-        moved(6, "RUNNING PAUSED", 2, at=7),
-        moved(8, "PAUSED RUNNING", 3, at=8),
+        moved(6, "RUNNING PAUSED", 2, at=7, why="r"),
+        moved(8, "PAUSED RUNNING", 3, at=8, by="client-2", why="s"),
         moved(9, "RUNNING SUCCESS", 3, at=10, by="unit:unit-2"),
     ],
-    tasks=[StoredTask(1, "a task", "SUCCESS", 3, False, None, 3, {"attempt": 3, "steps": 3})],  # noqa: FBT003
+    tasks=[
+        StoredTask(
+            *(1, "a task", "SUCCESS", 3, False, None, 3, {"attempt": 3, "steps": 3}),
+            revision=9,
+            retry_count=1,
+            max_retries=3,
+            progress=1.0,
+            type="WALK",
+            priority=2,
+        )
+    ],
+    checkpoints=[StoredCheckpoint(1, 1, 1, 1), StoredCheckpoint(1, 2, 2, 2)],
+    commands=[command("PAUSE", 2), command("RESUME", 3, actor="client-2", reason="s")],
     units=[FinalUnit("unit-1", 1, 0), FinalUnit("unit-2", 1, 0)],
     calls=[
-        Call("client-1", "create", 0, 0, 1, "OK", seen=(Seen(1, "PENDING", 1, 0),), names=("a task",)),
-        Call("client-1", "pause", 1, 6, 7, "OK", seen=(Seen(1, "PAUSED", 6, 2, 2),)),
-        Call("client-2", "resume", 1, 7, 8, "UNAVAILABLE"),
+        Call("client-1", "create", 0, 0, 1, "OK", seen=(Seen(1, "PENDING", 1, 0),), names=("a task",), request="c"),
+        Call("client-1", "pause", 1, 6, 7, "OK", seen=(Seen(1, "PAUSED", 6, 2, 2),), request="r", answer="x"),
+        Call("client-2", "resume", 1, 7, 8, "UNAVAILABLE", request="s"),
         Call("client-2", "delete", 2, 6, 7, "OK"),
     ],
-    executions=[Begun("a", "unit-1", 1, 1, 1.0, None), Begun("b", "unit-2", 1, 2, 5.0, 1)],
+    executions=[Begun("a", "unit-1", 1, 1, 1.0, None), Begun("b", "unit-2", 1, 2, 5.0, 1, 1)],
     steps=[
         step(1, 1, 1.0),
         step(2, 1, 2.0),
         step(2, 2, 5.0, "b", "unit-2"),
         step(3, 3, 8.0, "b", "unit-2"),
     ],
-    watched=[
-        Watched(2, 1, "RUNNING", 1),
-        Watched(3, 1, "FAILED", 1),
-        Watched(4, 1, "PENDING", 1),
-        Watched(5, 1, "RUNNING", 2),
-        Watched(6, 1, "PAUSED", 2),
-        Watched(7, 2, DELETED, 0),
-        Watched(8, 1, "RUNNING", 3),
-        Watched(9, 1, "SUCCESS", 3),
+    endings=[Ended("a", "unit-1", 1, 1, "failed", 3.9), Ended("b", "unit-2", 1, 3, "succeeded", 9.9)],
+    acked=[
+        Acked("unit-1", 1, 1, "checkpoint", 2.5, 1, 1),
+        Acked("unit-1", 1, 1, "failed", 4.1),
+        Acked("unit-2", 1, 2, "paused", 7.1, 2, 2),
+        Acked("unit-2", 1, 3, "succeeded", 10.1),
     ],
+    heard=[Heard("unit-1", 0.5, 0.6), Heard("unit-1", 3.5, 3.6), Heard("unit-2", 5.0, 5.1)],
+    obeyed=[Obeyed("unit-2", "PAUSE-2", 1, 2, "pause", True, 6.1)],  # noqa: FBT003
+    lies=[Lie("liar", 7, 1, "checkpoint", 5.0, is_dropped=True)],
+    watched=[
+        told(2, 1, "RUNNING", 1),
+        told(3, 1, "FAILED", 1),
+        told(4, 1, "PENDING", 1),
+        told(5, 1, "RUNNING", 2),
+        told(6, 1, "PAUSED", 2),
+        told(7, 2, DELETED, 0),
+        told(8, 1, "RUNNING", 3),
+        told(9, 1, "SUCCESS", 3),
+        told(5, 1, "RUNNING", 2, "a snapshot"),
+        told(6, 1, "PAUSED", 2, "a snapshot"),
+    ],
+    snapshots=[Snapshot("a snapshot", 3, {"1": 4})],
     watched_since=1,
     capacities={"unit-1": 1, "unit-2": 1},
 )
@@ -92,6 +146,37 @@ def restarted_at_the_end() -> list[Transition]:
     return [*GOOD.transitions[:3], moved(4, "FAILED PENDING", 1, at=4), *GOOD.transitions[4:]]
 
 
+def repeated(**other: Any) -> Call:
+    """The pause again, long after."""
+    return replace(GOOD.calls[1], began=60, ended=61, **other)
+
+
+def lost(evidence: Evidence) -> Evidence:
+    """Attempt 1 is lost half a second after the server has heard of its unit."""
+    end = moved(3, "RUNNING FAILED", 1, at=4, by="taskplane", why="unit lost: not heard from for 3 s")
+    return replace(evidence, transitions=[*GOOD.transitions[:2], end, *GOOD.transitions[3:]])
+
+
+def late_command(obeyed: list[Obeyed], faults: tuple[Fault, ...] = ()) -> Evidence:
+    """A pause waits for long, while its unit is in touch."""
+    pause = command("PAUSE", 2, issued_at=5.0, settled_at=20.0)
+    heard = [*GOOD.heard, Heard("unit-2", 10.0, 10.1)]
+    return replace(GOOD, commands=[pause, GOOD.commands[1]], heard=heard, obeyed=obeyed, faults=faults)
+
+
+def stays_failed() -> Evidence:
+    """The task is not tried again, though it may be."""
+    task = replace(TASK, status="FAILED", attempt=1, retry_count=0, revision=3)
+    return replace(GOOD, transitions=GOOD.transitions[:3], tasks=[task])
+
+
+def overtaken() -> Evidence:
+    """While task 1 waits, task 2 is dispatched, which came later and with a lower priority."""
+    other = [replace(moved(2, "- PENDING", 0), task=2), replace(moved(3, "PENDING RUNNING", 1), task=2)]
+    own = [moved(1, "- PENDING", 0, why="c"), moved(4, "PENDING RUNNING", 1, why="c; dispatched to unit-1")]
+    return replace(GOOD, tasks=[TASK, replace(TASK, id=2, priority=1)], transitions=[*own, *other])
+
+
 # For each invariant a run that breaks it.
 BROKEN = [
     ("answers_are_in_the_history", also("calls", Call("c", "get", 1, 9, 9, "OK", seen=(Seen(1, "CANCELLED", 7, 2),)))),
@@ -118,13 +203,13 @@ BROKEN = [
     ("nothing_is_left_over", instead("tasks", 0, replace(TASK, queued=True))),
     ("nothing_is_left_over", instead("tasks", 0, replace(TASK, pending="CANCEL"))),
     ("nothing_is_left_over", instead("units", 0, FinalUnit("unit-1", 1, 1))),
-    ("the_watch_told_every_transition_once", replace(GOOD, watched=without(GOOD.watched, 2))),
-    ("the_watch_told_every_transition_once", also("watched", Watched(5, 1, "RUNNING", 2))),
-    ("the_watch_told_every_transition_once", instead("watched", 4, Watched(6, 1, "RUNNING", 2))),
-    ("the_watch_told_every_deletion_once", replace(GOOD, watched=without(GOOD.watched, 5))),
-    ("the_watch_told_every_deletion_once", also("watched", Watched(10, 2, DELETED, 0))),
-    ("the_watch_told_every_deletion_once", also("watched", Watched(10, 1, DELETED, 0))),
-    ("the_watch_told_every_deletion_once", also("watched", Watched(10, 2, "RUNNING", 1))),
+    ("every_watch_told_every_transition_once", replace(GOOD, watched=without(GOOD.watched, 2))),
+    ("every_watch_told_every_transition_once", also("watched", told(5, 1, "RUNNING", 2))),
+    ("every_watch_told_every_transition_once", instead("watched", 4, told(6, 1, "RUNNING", 2))),
+    ("every_watch_told_every_deletion_once", replace(GOOD, watched=without(GOOD.watched, 5))),
+    ("every_watch_told_every_deletion_once", also("watched", told(10, 2, DELETED, 0))),
+    ("every_watch_told_every_deletion_once", also("watched", told(10, 1, DELETED, 0))),
+    ("every_watch_told_every_deletion_once", also("watched", told(10, 2, "RUNNING", 1))),
     ("attempts_do_not_overlap", also("steps", step(3, 1, 5.2))),
     ("an_attempt_is_executed_once", also("executions", Begun("c", "unit-1", 1, 2, 5.0, 1))),
     ("an_attempt_is_executed_once", also("steps", step(4, 3, 9.0, "a"))),
@@ -141,6 +226,48 @@ BROKEN = [
         instead("transitions", 7, moved(9, "RUNNING SUCCESS", 3, by="unit:unit-1")),
     ),
     ("capacity_is_kept", also("steps", step(3, 1, 2.5))),
+    ("tasks_agree_with_their_history", instead("tasks", 0, replace(TASK, revision=8))),
+    ("snapshots_are_gone_on_from_without_a_gap", replace(GOOD, watched=without(GOOD.watched, 8))),
+    ("repeats_are_answered_as_the_first", also("calls", repeated(answer="y"))),
+    ("repeats_are_answered_as_the_first", also("calls", repeated(code="NOT_FOUND"))),
+    ("reads_never_go_back", also("calls", Call("c", "get", 1, 8, 9, "OK", seen=(Seen(1, "RUNNING", 5, 2),)))),
+    ("commands_are_settled", also("commands", command("CANCEL", 3, "ISSUED", settled_at=None))),
+    ("commands_are_settled", also("commands", command("PAUSE", 3, "REJECTED"))),
+    ("applied_commands_are_in_the_history", also("commands", command("CANCEL", 3))),
+    ("applied_commands_are_in_the_history", instead("commands", 0, command("PAUSE", 2, actor="client-3"))),
+    ("changes_that_were_asked_for_are_in_the_log", replace(GOOD, commands=[])),
+    (
+        "commands_that_were_shown_are_in_the_log",
+        also("calls", Call("c", "pause", 1, 6, 6, "OK", seen=(Seen(1, "RUNNING", 5, 2, None, "PAUSE-9"),))),
+    ),
+    ("requests_take_effect_once", also("commands", command("PAUSE", 3, "EXPIRED", id="again"))),
+    ("requests_take_effect_once", also("transitions", moved(10, "RUNNING PAUSED", 3, why="r"))),
+    ("commands_reach_their_units", late_command(obeyed=[])),
+    ("obeyed_commands_stop_the_attempt", also("steps", step(3, 2, 6.2, "b", "unit-2"))),
+    (
+        "what_was_asked_for_holds_without_the_unit",
+        lost(also("commands", command("PAUSE", 1, "EXPIRED", issued_at=2.0))),
+    ),
+    ("higher_priorities_go_first", overtaken()),
+    ("acknowledged_checkpoints_are_stored", replace(GOOD, checkpoints=without(GOOD.checkpoints, 0))),
+    ("acknowledged_checkpoints_are_stored", replace(GOOD, checkpoints=without(GOOD.checkpoints, 1))),
+    ("acknowledged_checkpoints_are_stored", instead("acked", 0, Acked("unit-1", 1, 1, "checkpoint", 2.5, 0, 2))),
+    ("acknowledged_checkpoints_are_gone_on_from", instead("executions", 1, Begun("b", "unit-2", 1, 2, 5.0, None, 1))),
+    ("acknowledged_endings_are_in_the_history", also("acked", Acked("unit-2", 1, 3, "cancelled", 9.0))),
+    ("acknowledged_endings_are_in_the_history", also("acked", Acked("unit-2", 1, 4, "cancelled", 11.0))),
+    ("ends_are_as_the_unit_said", instead("endings", 1, Ended("b", "unit-2", 1, 3, "failed", 9.9))),
+    ("ends_are_as_the_unit_said", replace(GOOD, endings=[])),
+    ("checkpoints_that_are_stored_were_reached", also("checkpoints", StoredCheckpoint(1, 3, 3, 7))),
+    ("attempts_that_are_over_are_dropped", also("lies", Lie("liar", 7, 1, "paused", 5.0, is_dropped=False))),
+    ("leases_are_kept", lost(GOOD)),
+    ("retries_are_counted_once", instead("tasks", 0, replace(TASK, retry_count=2))),
+    ("retries_are_counted_once", instead("executions", 1, Begun("b", "unit-2", 1, 2, 5.0, 1, 2))),
+    (
+        "retries_are_counted_once",
+        instead("transitions", 3, moved(4, "FAILED PENDING", 1, at=4, by="taskplane", why="retry 2 of 3")),
+    ),
+    ("what_may_be_retried_is", stays_failed()),
+    ("progress_is_not_older_than_the_status", instead("tasks", 0, replace(TASK, progress=0.5))),
 ]
 
 
@@ -180,3 +307,26 @@ def test_an_attempt_taken_by_force_may_go_on_until_its_self_fence() -> None:
 def test_a_step_may_be_ended_after_the_next_attempt_has_begun() -> None:
     started_before = Step("a", "unit-1", 1, 1, 3, asked=5.05, began=6.0, ended=7.0)
     assert not overlaps(also("steps", started_before))
+
+
+def violates(evidence: Evidence, invariant: str) -> bool:
+    return any(violation.startswith(invariant) for violation in validate.violations(evidence))
+
+
+def test_an_answer_may_be_lost_with_a_server_that_is_killed_before_it_could_store_it() -> None:
+    again = also("calls", repeated(answer="y"))
+    assert violates(replace(again, faults=[Fault("kill_server", "", 12.0, 13.0)]), "repeats_are_answered_as_the_first")
+    killed_at_once = replace(again, faults=[Fault("kill_server", "", 8.0, 9.0)])
+    assert not violates(killed_at_once, "repeats_are_answered_as_the_first")
+
+
+def test_an_answer_waits_for_a_database_that_is_away() -> None:
+    away = [Fault("kill_database", "", 7.5, 11.5), Fault("kill_server", "", 12.0, 13.0)]
+    late = replace(also("calls", repeated(answer="y")), faults=away)
+    assert not violates(late, "repeats_are_answered_as_the_first")
+
+
+def test_a_command_may_take_its_time_while_something_is_broken() -> None:
+    broken = late_command(obeyed=[], faults=(Fault("freeze_server", "", 5.5, 8.0),))
+    assert not violates(broken, "commands_reach_their_units")
+    assert not violates(late_command(obeyed=list(GOOD.obeyed)), "commands_reach_their_units")

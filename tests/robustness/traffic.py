@@ -1,45 +1,48 @@
 """Clients that call everything at random, and write down every call and its answer."""
 
+import heapq
 import random
 import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import cast
 
+from robustness.apis import Answer, Api, Context, GrpcApi, Refusal, Spec
 from robustness.journal import Journal
-from robustness.records import Call, Seen
+from robustness.known import MOST_LIVE_TASKS, KnownTasks
+from robustness.records import Call
 
-from taskplane.client import Client, RetryPolicy, TaskplaneError, task_spec
-from taskplane.v1.task_pb2 import Task, TaskStatus
 from taskplane.v1.task_service_pb2 import (
     BATCH_VERB_CANCEL,
     BATCH_VERB_PAUSE,
     BATCH_VERB_RESTART,
     BATCH_VERB_RESUME,
     BATCH_VERB_START,
-    BatchVerb,
 )
 
-ONCE = RetryPolicy(attempts=1)
 TASK_TYPES = ("WALK", "WALK", "WALK_IN_THREAD", "WALK_WITHOUT_PAUSE")
-# More would only wait in the queue.
-MOST_LIVE_TASKS = 40
-_PAUSE_SECONDS = 0.05
+_PAUSE_SECONDS = 0.08
+# As a client does that is told to come again later.
+_AWAY_SECONDS = (0.3, 1.0)
 
 # How often each verb is called, and on which status a caller would sensibly call it.
 WEIGHTS = {
     "create": 25,
     "batch_create": 2,
-    "start": 5,
-    "pause": 14,
-    "resume": 16,
+    "start": 4,
+    "pause": 18,
+    "resume": 18,
     "cancel": 6,
     "restart": 8,
+    "resume_from": 2,
+    "restart_from": 1,
     "delete": 4,
-    "bulk": 4,
-    "get": 8,
+    "update": 3,
+    "bulk": 3,
+    "bulk_filter": 1,
+    "get": 10,
     "list": 10,
 }
 # A delete in bulk is left out: a repeat whose answer was lost says OK of what is there.
@@ -48,57 +51,47 @@ _SENSIBLE = {
     "start": {"PENDING"},
     "pause": {"RUNNING"},
     "resume": {"PAUSED"},
+    "resume_from": {"PAUSED"},
     "cancel": {"RUNNING", "PAUSED", "PENDING"},
     "restart": {"FAILED", "CANCELLED"},
+    "restart_from": {"FAILED", "CANCELLED"},
     "delete": {"SUCCESS", "FAILED", "CANCELLED"},
+    "update": {"RUNNING", "PAUSED", "PENDING"},
 }
+READS = frozenset({"get", "list"})
+# How many of the calls are made again right away, and how many when the server may have forgotten their answers.
+_REPEATED_AT_ONCE = 0.1
+_REPEATED_LATE = 0.3
+_LATE_SECONDS = (1.5, 15.0)
 
 
-@dataclass
-class KnownTasks:
-    """The tasks that the clients know of, and the status in which each was last seen. Threads share it."""
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A call that can be made again under the same request id."""
 
-    statuses: dict[int, str] = field(default_factory=dict)
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def saw(self, seen: Sequence[Seen]) -> None:
-        """Takes what an answer showed."""
-        with self.lock:
-            self.statuses.update((each.task, each.status) for each in seen)
-
-    def forget(self, task: int) -> None:
-        """Takes that a task is gone."""
-        with self.lock:
-            self.statuses.pop(task, None)
-
-    def live_count(self) -> int:
-        """How many are not over, as far as is known."""
-        with self.lock:
-            return sum(status in {"PENDING", "RUNNING", "PAUSED"} for status in self.statuses.values())
-
-    def choose(self, choice: random.Random, statuses: set[str] | None) -> int | None:
-        """A task, one in these statuses if there is any."""
-        with self.lock:
-            fitting = [task for task, status in self.statuses.items() if statuses is None or status in statuses]
-            # Mostly the younger ones: the older are over.
-            pool = sorted(fitting or self.statuses)[-MOST_LIVE_TASKS:]
-        return choice.choice(pool) if pool else None
+    verb: str
+    task: int
+    names: tuple[str, ...]
+    request_id: str
+    make: Callable[[Context], Answer]
 
 
 class Caller:
-    """One client on a thread of its own, from `start` until `over`; `failure` is what it did not expect."""
+    """One client on a thread of its own, from `start` until `stop`; `failure` is what it did not expect."""
 
-    def __init__(self, name: str, seed: str, server: str, known: KnownTasks, journal: Journal) -> None:
+    def __init__(self, name: str, seed: str, api: Api, known: KnownTasks, journal: Journal) -> None:
         self.name = name
         self.failure: BaseException | None = None
-        self.calls = 0
         self._choice = random.Random(seed)  # noqa: S311  it shall be repeatable
-        self._client = Client(server, timeout=5.0, retry=ONCE)
+        self._api = api
         self._known = known
         self._journal = journal
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name)
         self._created = 0
+        # What is to be called again, by time; the number keeps requests from being compared.
+        self._late: list[tuple[float, int, Request]] = []
+        self._calls = 0
 
     def start(self) -> None:
         """Begins to call."""
@@ -108,16 +101,31 @@ class Caller:
         """Makes no further call."""
         self._over.set()
         self._thread.join()
-        self._client.close()
+
+    def repeat(self, most: int) -> None:
+        """Makes calls again that were to be made again later; by now that is late enough."""
+        for _, _, request in self._late[:most]:
+            self._call(request)
+        self._late.clear()
+
+    def close(self) -> None:
+        """Lets go of the connection."""
+        self._api.close()
 
     def _run(self) -> None:
-        verbs, weights = [*WEIGHTS], [*WEIGHTS.values()]
+        offered = {verb: weight for verb, weight in WEIGHTS.items() if self._offers(verb)}
         try:
             while not self._over.wait(self._choice.uniform(0, _PAUSE_SECONDS)):
-                (verb,) = self._choice.choices(verbs, weights)
+                if self._late and self._late[0][0] < time.monotonic():
+                    self._call(heapq.heappop(self._late)[-1])
+                    continue
+                (verb,) = self._choice.choices([*offered], [*offered.values()])
                 self._act(verb)
         except BaseException as error:  # noqa: BLE001  it is raised by whoever stops the traffic
             self.failure = error
+
+    def _offers(self, verb: str) -> bool:
+        return verb in self._api.verbs or verb not in GrpcApi.verbs
 
     def _act(self, verb: str) -> None:
         match verb:
@@ -126,13 +134,17 @@ class Caller:
             case "batch_create":
                 self._create(self._choice.randint(2, 5))
             case "list":
-                self._make(verb, lambda _: [*self._client.list_tasks_page(page_size=MOST_LIVE_TASKS).tasks])
+                self._make(verb, lambda _: self._api.list(MOST_LIVE_TASKS))
             case "get":
-                self._on_task(verb, lambda task, _: [self._client.get_task(task)])
+                self._on_task(verb, lambda task, _: self._api.get(task))
             case "delete":
-                self._on_task(verb, self._delete)
-            case "bulk":
-                self._control_many()
+                self._on_task(verb, self._api.delete)
+            case "update":
+                self._update()
+            case "bulk" | "bulk_filter":
+                self._control_many(verb)
+            case "resume_from" | "restart_from":
+                self._control_from(verb)
             case _:
                 self._control(verb)
 
@@ -140,90 +152,116 @@ class Caller:
         if self._known.live_count() + count > MOST_LIVE_TASKS:
             return
         specs = [self._spec() for _ in range(count)]
-        names = tuple(spec.task_name for spec in specs)
-        self._make(
-            "create",
-            lambda request_id: self._client.batch_create_tasks(specs, request_id=request_id, actor=self.name),
-            names=names,
-        )
+        names = tuple(spec.name for spec in specs)
+        self._make("create", lambda context: self._api.create(specs, context), names=names)
 
-    def _spec(self) -> Any:
+    def _spec(self) -> Spec:
         choose = self._choice
         self._created += 1
-        max_retries = choose.randint(0, 4)
-        steps = choose.randint(1, 40)
+        is_long = choose.random() < 0.3
+        steps = choose.randint(40, 120) if is_long else choose.randint(1, 30)
         config: dict[str, object] = {
             "steps": steps,
-            "step_seconds": choose.uniform(0.005, 0.1),
+            "step_seconds": choose.uniform(0.05, 0.1) if is_long else choose.uniform(0.005, 0.1),
             "checkpoint_every": choose.randint(1, 6),
             "stumbles": [choose.choice([0, choose.randint(1, steps)]) for _ in range(choose.randint(0, 3))],
             "final_stumble": choose.random() < 0.2,
+            "ballast": choose.choice([0] * 12 + [2_000, 60_000]),
         }
-        return task_spec(
-            choose.choice(TASK_TYPES),
-            f"{self.name}-{self._created}",
-            config,
-            start=choose.random() < 0.85,
+        return Spec(
+            type=choose.choice(TASK_TYPES),
+            name=f"{self.name}-{self._created}",
+            config=config,
+            start=choose.random() < 0.9,
             priority=choose.randint(0, 3),
-            max_retries=max_retries,
+            max_retries=choose.randint(0, 4),
+            run_budget=choose.choice([0] * 12 + [2]),
         )
 
     def _control(self, verb: str) -> None:
-        wait = self._choice.random() < 0.7
-        timeout = self._choice.choice([0.3, 2.0, 5.0])
-        method = getattr(self._client, f"{verb}_task")
-        self._on_task(
-            verb,
-            lambda task, request_id: [method(task, wait=wait, timeout=timeout, request_id=request_id, actor=self.name)],
-        )
+        wait = self._choice.choice([0, 0, 0.5, 3.0, 8.0])
+        self._on_task(verb, lambda task, context: self._api.control(verb, task, context, wait=wait))
 
-    def _control_many(self) -> None:
-        verb = self._choice.choice(_IN_BULK)
+    def _control_from(self, verb: str) -> None:
+        """Lets a task go on from a checkpoint that is not always its newest."""
+        task = self._known.choose(self._choice, _SENSIBLE[verb])
+        try:
+            numbers = self._grpc.checkpoints(task) if task is not None else []
+        except Refusal:
+            return
+        if task is not None and numbers:
+            number, plain = self._choice.choice(numbers), verb.removesuffix("_from")
+            self._make(
+                verb, lambda context: self._api.control(plain, task, context, wait=0, checkpoint=number), task=task
+            )
+
+    def _update(self) -> None:
+        priority = self._choice.randint(0, 3)
+        self._on_task("update", lambda task, context: self._grpc.update(task, context, priority))
+
+    def _control_many(self, verb: str) -> None:
+        action = self._choice.choice(_IN_BULK)
         chosen = [self._known.choose(self._choice, None) for _ in range(self._choice.randint(2, 6))]
         tasks = sorted({task for task in chosen if task is not None})
-        if tasks:
-            self._make("bulk", lambda request_id: self._in_bulk(verb, tasks, request_id))
+        part = f"client-{self._choice.randint(1, 4)}-{self._choice.randint(1, 99)}"
+        if verb == "bulk_filter":
+            self._make(verb, lambda context: self._grpc.bulk(action, part, context))
+        elif tasks:
+            self._make(verb, lambda context: self._grpc.bulk(action, tasks, context))
 
-    def _in_bulk(self, verb: BatchVerb.ValueType, tasks: list[int], request_id: str) -> list[Task]:
-        results = self._client.batch_control_tasks(verb, tasks, request_id=request_id, actor=self.name)
-        if [each.task_id for each in results] != tasks:
-            raise AssertionError(f"{tasks} were asked for, {results} were answered")
-        return []
+    @property
+    def _grpc(self) -> GrpcApi:
+        """The API, for verbs that only gRPC has."""
+        return cast("GrpcApi", self._api)
 
-    def _delete(self, task: int, request_id: str) -> list[Task]:
-        self._client.delete_task(task, request_id=request_id, actor=self.name)
-        self._known.forget(task)
-        return []
-
-    def _on_task(self, verb: str, call: Callable[[int, str], list[Task]]) -> None:
-        sensible = _SENSIBLE.get(verb) if self._choice.random() < 0.8 else None
+    def _on_task(self, verb: str, call: Callable[[int, Context], Answer]) -> None:
+        sensible = _SENSIBLE.get(verb) if self._choice.random() < 0.93 else None
         task = self._known.choose(self._choice, sensible)
         if task is not None:
-            self._make(verb, lambda request_id: call(task, request_id), task=task)
+            self._make(verb, lambda context: call(task, context), task=task)
 
     def _make(
-        self, verb: str, call: Callable[[str], list[Task]], *, task: int = 0, names: tuple[str, ...] = ()
+        self, verb: str, call: Callable[[Context], Answer], *, task: int = 0, names: tuple[str, ...] = ()
     ) -> None:
-        """Calls once, and now and then once more under the same request id, as a caller whose answer was lost."""
-        request_id = str(uuid.UUID(int=self._choice.getrandbits(128)))
-        self._call(verb, lambda: call(request_id), task, names)
-        if self._choice.random() < 0.2:
-            self._call(verb, lambda: call(request_id), task, names)
+        """Calls, and now and then again under the same request id, as a caller whose answer was lost."""
+        request = Request(verb, task, names, str(uuid.UUID(int=self._choice.getrandbits(128))), call)
+        self._call(request)
+        if verb in READS:
+            return
+        if self._choice.random() < _REPEATED_AT_ONCE:
+            self._call(request)
+        if self._choice.random() < _REPEATED_LATE:
+            self._calls += 1
+            due = time.monotonic() + self._choice.uniform(*_LATE_SECONDS)
+            heapq.heappush(self._late, (due, self._calls, request))
 
-    def _call(self, verb: str, call: Callable[[], list[Task]], task: int, names: tuple[str, ...]) -> None:
-        self.calls += 1
-        began, code, reason, seen = time.monotonic(), "OK", "", tuple[Seen, ...]()
+    def _call(self, request: Request) -> None:
+        verb, began, code, reason = request.verb, time.monotonic(), "OK", ""
+        answer = Answer((), "")
         try:
-            seen = tuple(seen_in(each) for each in call())
-        except TaskplaneError as error:
-            code, reason = error.code.name, f"{error.reason}: {error.message}"
-        self._journal.write(Call(self.name, verb, task, began, time.monotonic(), code, reason, seen, names))
-        self._known.saw(seen)
-
-
-def seen_in(task: Task) -> Seen:
-    """What an answer shows of a task."""
-    data = task.checkpoint.data.fields
-    step = int(data["step"].number_value) if "step" in data else None
-    status = TaskStatus.Name(task.status).removeprefix("TASK_STATUS_")
-    return Seen(task.id, status, task.revision, task.attempt, step)
+            answer = request.make(Context(self.name, request.request_id))
+        except Refusal as refusal:
+            code, reason = refusal.code, refusal.reason
+        if code == "OK" and verb not in READS:
+            self._known.acknowledged.set()
+        ended, request_id = time.monotonic(), "" if verb in READS else request.request_id
+        self._journal.write(
+            Call(
+                self.name,
+                verb,
+                request.task,
+                began,
+                ended,
+                code,
+                reason,
+                answer.seen,
+                request.names,
+                request_id,
+                answer.digest,
+            )
+        )
+        self._known.saw(answer.seen)
+        if verb == "delete" and code in {"OK", "NOT_FOUND"}:
+            self._known.forget(request.task)
+        if code in {"UNAVAILABLE", "CANCELLED"}:
+            self._over.wait(self._choice.uniform(*_AWAY_SECONDS))

@@ -1,7 +1,8 @@
 """The unit of the robustness suite, run as a process: its tasks walk step by step and write every step down.
 
 A task's config says how: `steps`, `step_seconds`, `checkpoint_every`, and `stumbles`: for each try the step at which it
-fails, 0 for none. `final_stumble` makes the last of these not retryable.
+fails, 0 for none. `final_stumble` makes the last of these not retryable. Checkpoints and the result carry `ballast`
+bytes.
 """
 
 import argparse
@@ -11,11 +12,13 @@ import logging
 import os
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from robustness.journal import Journal
-from robustness.records import Begun, Step
+from robustness.records import Begun, Ended, Step
+from robustness.unit_journal import note_what_is_said
 
 from taskplane.unit import SyncTaskContext, TaskContext, TaskFailed, Unit
 
@@ -31,10 +34,11 @@ class WalkConfig:
     checkpoint_every: int
     stumbles: list[int]
     final_stumble: bool = False
+    ballast: int = 0
 
     def __post_init__(self) -> None:
         # Numbers of a Struct are floats.
-        for name in ("steps", "checkpoint_every"):
+        for name in ("steps", "checkpoint_every", "ballast"):
             object.__setattr__(self, name, int(getattr(self, name)))
 
 
@@ -48,15 +52,32 @@ class Walk:
         self._name = f"{unit}-{os.getpid()}-{next(self.numbers)}"
         self.done = int(task.checkpoint["step"]) if task.checkpoint else 0
         resumed_from = self.done if task.checkpoint else None
-        self._journal.write(Begun(self._name, unit, task.task_id, task.attempt, clock(), resumed_from))
+        key = task.task_id, task.attempt
+        self._journal.write(Begun(self._name, unit, *key, clock(), resumed_from, task.retry_count))
 
     def steps_left(self) -> Iterator[int]:
         """The numbers of the steps that are to be done."""
         return iter(range(self.done + 1, self._config.steps + 1))
 
-    def checkpoint(self) -> dict[str, int]:
+    @contextmanager
+    def to_its_end(self) -> Iterator[None]:
+        """Notes how the execution ends, before that is reported."""
+        how = "succeeded"
+        try:
+            yield
+        except TaskFailed as error:
+            how = "failed" if error.retryable else "failed for good"
+            raise
+        except BaseException as error:
+            how = type(error).__name__
+            raise
+        finally:
+            key = self._task.task_id, self._task.attempt
+            self._journal.write(Ended(self._name, self._unit, *key, how, clock()))
+
+    def checkpoint(self) -> dict[str, object]:
         """From where to go on."""
-        return {"step": self.done}
+        return {"step": self.done, "ballast": "." * self._config.ballast}
 
     def take(self, number: int, asked: float, began: float) -> None:
         """Takes that a step is done. Raises TaskFailed if the task is to fail behind it."""
@@ -76,9 +97,9 @@ class Walk:
         """The fraction that is done."""
         return self.done / self._config.steps
 
-    def result(self) -> dict[str, int]:
+    def result(self) -> dict[str, object]:
         """What the task returns: who did the last of how many steps."""
-        return {"attempt": self._task.attempt, "steps": self.done}
+        return {"attempt": self._task.attempt, "steps": self.done, "ballast": "." * self._config.ballast}
 
     def _stumble(self, number: int) -> None:
         stumbles, tries = self._config.stumbles, self._task.retry_count
@@ -91,33 +112,35 @@ def register(unit: Unit, name: str, journal: Journal) -> None:
     """Gives the unit its executors."""
 
     @unit.task("WALK", config=lambda values: WalkConfig(**values))
-    async def walk(task: TaskContext, config: WalkConfig) -> dict[str, int]:
+    async def walk(task: TaskContext, config: WalkConfig) -> dict[str, object]:
         walk = Walk(task, config, name, journal)
-        for number in walk.steps_left():
-            asked = clock()
-            await task.safe_point(walk.checkpoint)
-            began = clock()
-            await asyncio.sleep(config.step_seconds)
-            walk.take(number, asked, began)
-            if walk.is_at_checkpoint:
-                await task.report(progress=walk.progress, checkpoint=walk.checkpoint())
+        with walk.to_its_end():
+            for number in walk.steps_left():
+                asked = clock()
+                await task.safe_point(walk.checkpoint)
+                began = clock()
+                await asyncio.sleep(config.step_seconds)
+                walk.take(number, asked, began)
+                if walk.is_at_checkpoint:
+                    await task.report(progress=walk.progress, checkpoint=walk.checkpoint())
         return walk.result()
 
     @unit.task("WALK_IN_THREAD", config=lambda values: WalkConfig(**values))
-    def walk_in_thread(task: SyncTaskContext, config: WalkConfig) -> dict[str, int]:
+    def walk_in_thread(task: SyncTaskContext, config: WalkConfig) -> dict[str, object]:
         walk = Walk(task, config, name, journal)
-        for number in walk.steps_left():
-            asked = clock()
-            task.safe_point(walk.checkpoint)
-            began = clock()
-            time.sleep(config.step_seconds)
-            walk.take(number, asked, began)
-            if walk.is_at_checkpoint:
-                task.report(progress=walk.progress, checkpoint=walk.checkpoint())
+        with walk.to_its_end():
+            for number in walk.steps_left():
+                asked = clock()
+                task.safe_point(walk.checkpoint)
+                began = clock()
+                time.sleep(config.step_seconds)
+                walk.take(number, asked, began)
+                if walk.is_at_checkpoint:
+                    task.report(progress=walk.progress, checkpoint=walk.checkpoint())
         return walk.result()
 
     @unit.task("WALK_WITHOUT_PAUSE", config=lambda values: WalkConfig(**values), can_pause=False)
-    async def walk_without_pause(task: TaskContext, config: WalkConfig) -> dict[str, int]:
+    async def walk_without_pause(task: TaskContext, config: WalkConfig) -> dict[str, object]:
         return await walk(task, config)
 
 
@@ -128,6 +151,9 @@ def main() -> None:
     parser.add_argument("--server", required=True)
     parser.add_argument("--capacity", type=int, required=True)
     parser.add_argument("--journal", type=Path, required=True)
+    parser.add_argument(
+        "--http-port", type=int, help="be driven over HTTP, at this port; the server is then a base URL"
+    )
     options = parser.parse_args()
     logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s %(message)s")
     unit = Unit(
@@ -135,11 +161,16 @@ def main() -> None:
         id=options.name,
         type="WALKER",
         capacity=options.capacity,
-        server=options.server,
+        server=None if options.http_port else options.server,
         drain_seconds=5.0,
     )
-    register(unit, options.name, Journal(options.journal))
-    unit.run()
+    journal = Journal(options.journal)
+    note_what_is_said(options.name, journal, counts=not options.http_port)
+    register(unit, options.name, journal)
+    if options.http_port:
+        unit.serve_http(options.http_port, server=options.server)
+    else:
+        unit.run()
 
 
 if __name__ == "__main__":

@@ -1,25 +1,32 @@
-"""A client that watches all tasks over every fault, and writes down what it is told."""
+"""Clients that watch all tasks, each in another way, and write down what they are told."""
 
+import itertools
+import random
 import threading
+from contextlib import closing, suppress
 
 from robustness.journal import Journal
 from robustness.processes import wait_until
-from robustness.records import DELETED, Watched
+from robustness.records import DELETED, Snapshot, Watched
 
-from taskplane.client import Client, RetryPolicy
-from taskplane.v1.task_pb2 import TaskStatus, TaskTransition
+from taskplane.client import Client, RetryPolicy, UnavailableError
+from taskplane.v1.task_pb2 import TaskStatus
+from taskplane.v1.task_service_pb2 import WatchTasksResponse
 
 # The longest that a fault of the suite may keep the watch from its server.
 _RECONNECT_SECONDS = 120.0
+STEADY = "steady"
+REOPENED = "reopened"
 
 
 class Watcher:
-    """Watches on a thread of its own, from `start` until `stop`; `failure` is what ended the watch before.
+    """Watches without an end, on a thread of its own, from `start` until `stop`; `failure` is what ended it before.
 
     `since` is the revision of the snapshot: every transition and deletion after it must be told.
     """
 
-    def __init__(self, server: str, journal: Journal) -> None:
+    def __init__(self, name: str, server: str, journal: Journal) -> None:
+        self.name = name
         self.failure: BaseException | None = None
         self.since = 0
         self.revision = 0
@@ -27,7 +34,7 @@ class Watcher:
         self._client = Client(server, retry=RetryPolicy(attempts=10_000, last_bound_seconds=0.5))
         self._journal = journal
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="watcher")
+        self._thread = threading.Thread(target=self._run, name=name)
 
     def start(self) -> None:
         """Begins to watch; returns when the snapshot is complete. Raises Trouble if that takes too long."""
@@ -43,19 +50,82 @@ class Watcher:
 
     def _run(self) -> None:
         try:
-            for event in self._client.watch(reconnect_timeout=_RECONNECT_SECONDS):
-                self.revision = max(self.revision, event.revision)
-                if event.HasField("transition"):
-                    self._write(event.transition.transition)
-                elif event.HasField("deleted"):
-                    self._journal.write(Watched(event.revision, event.deleted.task_id, DELETED, 0))
-                elif event.HasField("snapshot_complete"):
-                    self.since = event.revision
-                    self._is_following.set()
+            self._watch()
         except BaseException as error:  # noqa: BLE001  it is raised by whoever stops the watch
             if not self._over.is_set():
                 self.failure = error
 
-    def _write(self, told: TaskTransition) -> None:
-        status = TaskStatus.Name(told.to_status).removeprefix("TASK_STATUS_")
-        self._journal.write(Watched(told.revision, told.task_id, status, told.attempt))
+    def _watch(self) -> None:
+        for event in self._client.watch(reconnect_timeout=_RECONNECT_SECONDS):
+            self._take(event)
+
+    def _take(self, event: WatchTasksResponse) -> None:
+        self.revision = max(self.revision, event.revision)
+        if event.HasField("snapshot_complete"):
+            self.since = event.revision
+            self._is_following.set()
+        elif record := told(self.name, event):
+            self._journal.write(record)
+
+
+class ReopeningWatcher(Watcher):
+    """Ends its watch after a few events and opens it again where it was: so there are many seams in one run."""
+
+    def __init__(self, seed: str, server: str, journal: Journal) -> None:
+        super().__init__(REOPENED, server, journal)
+        self._choice = random.Random(seed)  # noqa: S311  it shall be repeatable
+
+    def _watch(self) -> None:
+        self._take_some(None, 1)
+        while not self._over.wait(self._choice.uniform(0, 0.2)):
+            self._take_some(self.revision, self._choice.randint(1, 12))
+
+    def _take_some(self, after: int | None, count: int) -> None:
+        with closing(self._client.watch(after_revision=after, reconnect_timeout=_RECONNECT_SECONDS)) as events:
+            for event in events:
+                self._take(event)
+                count -= not event.HasField("snapshot")
+                if count <= 0:
+                    return
+
+
+class SnapshotWatcher(Watcher):
+    """Begins one watch after the other with a snapshot, each under a name of its own."""
+
+    def __init__(self, seed: str, server: str, journal: Journal) -> None:
+        super().__init__("snapshots", server, journal)
+        self._choice = random.Random(seed)  # noqa: S311  it shall be repeatable
+
+    def _watch(self) -> None:
+        for number in itertools.count(1):
+            # If it is broken, what it told until then is whole all the same.
+            with suppress(UnavailableError):
+                self._take_snapshot(f"snapshot-{number}", self._choice.randint(1, 20))
+            if self._over.wait(self._choice.uniform(0.2, 1.0)):
+                return
+
+    def _take_snapshot(self, name: str, count: int) -> None:
+        shown: dict[str, int] = {}
+        with closing(self._client.watch(reconnect_timeout=0.0)) as events:
+            for event in events:
+                if event.HasField("snapshot"):
+                    shown[str(event.snapshot.id)] = event.snapshot.revision
+                elif event.HasField("snapshot_complete"):
+                    self._journal.write(Snapshot(name, event.revision, shown))
+                    self._is_following.set()
+                elif record := told(name, event):
+                    self._journal.write(record)
+                    count -= 1
+                if count <= 0:
+                    return
+
+
+def told(watch: str, event: WatchTasksResponse) -> Watched | None:
+    """The record of an event; None if it tells of no transition and no deletion."""
+    if event.HasField("deleted"):
+        return Watched(event.revision, event.deleted.task_id, DELETED, 0, watch)
+    if event.HasField("transition"):
+        step = event.transition.transition
+        status = TaskStatus.Name(step.to_status).removeprefix("TASK_STATUS_")
+        return Watched(step.revision, step.task_id, status, step.attempt, watch)
+    return None

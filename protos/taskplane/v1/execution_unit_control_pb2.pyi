@@ -511,9 +511,7 @@ class Command(message.Message):
 
     @builtins.property
     def get_status(self) -> GetStatusOrder:
-        """Answer `attempt_status`, or `rejected` with UNKNOWN_ATTEMPT. Also the server's question for a sign of life: see 7
-        above.
-        """
+        """Answer `attempt_status`."""
 
     def __init__(
         self,

@@ -32,6 +32,7 @@ from taskplane.unit.errors import (
     TaskFailed,
     TaskReleased,
     UnitRejected,
+    UnitSuperseded,
 )
 from taskplane.unit.unit import Unit
 
@@ -45,4 +46,5 @@ __all__ = [
     "TaskReleased",
     "Unit",
     "UnitRejected",
+    "UnitSuperseded",
 ]

@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import NoReturn
 
 from taskplane.server.core.change import Change
-from taskplane.server.core.clock import wall_now
 from taskplane.server.core.command import Command, Verdict
 from taskplane.server.core.dispatch import Dispatch
 from taskplane.server.core.errors import FieldViolation, InvalidFields, TaskplaneError
@@ -203,20 +202,17 @@ class ExpireTasks:
 
     due: Sequence[int]
     policy: RetryPolicy
-    # From when on a task's silence counts.
-    silent_since: Callable[[Task], datetime]
 
     def task_ids(self) -> Iterable[int]:
         return self.due
 
     def decide(self, batch: Batch) -> None:
         for task in filter(None, map(batch.find, self.due)):
-            silent_since = self.silent_since(task) if task.limits.stall_timeout else None
-            change = expired(task, batch.now, self.policy, wall_now=wall_now(), silent_since=silent_since)
+            change = expired(task, batch.now, self.policy)
             if change.steps:
                 batch.put(change)
             elif next_expiry(task):
-                # There is still time, since it made progress or could not be heard: let the table know.
+                # There is still time, since it made progress: let the table know.
                 batch.put(change.edit(now=batch.now))
 
 

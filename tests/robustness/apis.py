@@ -1,0 +1,248 @@
+"""The two APIs that clients call, gRPC and REST, each behind the same few methods."""
+
+import hashlib
+import http.client
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from google.protobuf.message import Message
+from robustness.records import Seen
+
+from taskplane.client import Client, RetryPolicy, TaskplaneError, task_filter, task_spec
+from taskplane.v1.task_pb2 import Task, TaskLimits, TaskStatus
+from taskplane.v1.task_service_pb2 import BatchVerb, TaskSpec
+
+ONCE = RetryPolicy(attempts=1)
+TIMEOUT_SECONDS = 10.0
+
+
+class Refusal(Exception):
+    """A call was answered with an error, or not at all."""
+
+    def __init__(self, code: str, reason: str) -> None:
+        super().__init__(f"{code}: {reason}")
+        self.code = code
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The tasks that an answer showed, and a digest of all of it."""
+
+    seen: tuple[Seen, ...]
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Who calls; the request id is also the reason, so that the history names the request of each change."""
+
+    actor: str
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spec:
+    """A task to be. `run_budget` is in seconds, 0 for none."""
+
+    type: str
+    name: str
+    config: dict[str, object]
+    start: bool
+    priority: int
+    max_retries: int
+    run_budget: int = 0
+
+
+class Api(Protocol):
+    """What a client calls. All methods raise Refusal. `verbs` are those that this API has."""
+
+    verbs: frozenset[str]
+
+    def create(self, specs: Sequence[Spec], context: Context) -> Answer:
+        """Creates tasks, all or none."""
+
+    def control(self, verb: str, task: int, context: Context, *, wait: float, checkpoint: int = 0) -> Answer:
+        """Calls start, pause, resume, cancel or restart; waits so many seconds for the effect, 0 not at all."""
+
+    def delete(self, task: int, context: Context) -> Answer:
+        """Deletes a task."""
+
+    def get(self, task: int) -> Answer:
+        """Reads a task."""
+
+    def list(self, limit: int) -> Answer:
+        """Reads the newest tasks."""
+
+    def close(self) -> None:
+        """Lets go of the connection."""
+
+
+class GrpcApi:
+    """The gRPC API, by the Python client."""
+
+    verbs = frozenset({"create", "batch_create", "bulk", "bulk_filter", "update", "resume_from", "restart_from"})
+
+    def __init__(self, server: str) -> None:
+        self._client = Client(server, timeout=TIMEOUT_SECONDS, retry=ONCE)
+
+    def create(self, specs: Sequence[Spec], context: Context) -> Answer:
+        """Creates tasks, all or none."""
+        made = [_task_spec(spec) for spec in specs]
+        return self._answer(lambda: self._client.batch_create_tasks(made, **_context(context)))
+
+    def control(self, verb: str, task: int, context: Context, *, wait: float, checkpoint: int = 0) -> Answer:
+        """Calls start, pause, resume, cancel or restart; waits so many seconds for the effect, 0 not at all."""
+        method = getattr(self._client, f"{verb}_task")
+        options = {"checkpoint_number": checkpoint} if checkpoint else {}
+        timeout = wait or TIMEOUT_SECONDS
+        return self._answer(lambda: [method(task, wait=wait > 0, timeout=timeout, **_context(context), **options)])
+
+    def update(self, task: int, context: Context, priority: int) -> Answer:
+        """Changes a task's priority."""
+        return self._answer(lambda: [self._client.update_task(task, {"priority": priority}, **_context(context))])
+
+    def bulk(self, verb: BatchVerb.ValueType, tasks: list[int] | str, context: Context) -> Answer:
+        """Calls a verb on many tasks, given by id or by a part of their names."""
+        chosen = task_filter(name_contains=tasks) if isinstance(tasks, str) else tasks
+        return self._answer(lambda: self._client.batch_control_tasks(verb, chosen, **_context(context)))
+
+    def checkpoints(self, task: int) -> list[int]:
+        """Returns the numbers of the checkpoints that are kept of a task, newest first."""
+        try:
+            return [each.number for each in self._client.list_task_checkpoints(task)]
+        except TaskplaneError as error:
+            raise Refusal(error.code.name, f"{error.reason}: {error.message}") from error
+
+    def delete(self, task: int, context: Context) -> Answer:
+        """Deletes a task."""
+
+        def call() -> list[Task]:
+            self._client.delete_task(task, **_context(context))
+            return []
+
+        return self._answer(call)
+
+    def get(self, task: int) -> Answer:
+        """Reads a task."""
+        return self._answer(lambda: [self._client.get_task(task)])
+
+    def list(self, limit: int) -> Answer:
+        """Reads the newest tasks."""
+        return self._answer(lambda: list(self._client.list_tasks_page(page_size=limit).tasks))
+
+    def close(self) -> None:
+        """Lets go of the connection."""
+        self._client.close()
+
+    def _answer(self, call: Any) -> Answer:
+        try:
+            messages: Sequence[Message] = call()
+        except TaskplaneError as error:
+            raise Refusal(error.code.name, f"{error.reason}: {error.message}") from error
+        digest = hashlib.sha256(b"\n".join(each.SerializeToString(deterministic=True) for each in messages))
+        return Answer(tuple(seen_in(each) for each in messages if isinstance(each, Task)), digest.hexdigest())
+
+
+class RestApi:
+    """The REST API, by the standard library."""
+
+    verbs = frozenset({"create"})
+
+    def __init__(self, server: str) -> None:
+        self._connection = http.client.HTTPConnection(server, timeout=2 * TIMEOUT_SECONDS)
+
+    def create(self, specs: Sequence[Spec], context: Context) -> Answer:
+        """Creates a task."""
+        (spec,) = specs
+        body = {
+            "taskType": spec.type,
+            "taskName": spec.name,
+            "config": spec.config,
+            "start": spec.start,
+            "priority": spec.priority,
+            "maxRetries": spec.max_retries,
+            **({"limits": {"runBudgetSeconds": spec.run_budget}} if spec.run_budget else {}),
+        }
+        return self._answer("POST", "/api/tasks", body | _body(context))
+
+    def control(self, verb: str, task: int, context: Context, *, wait: float, checkpoint: int = 0) -> Answer:
+        """Calls start, pause, resume, cancel or restart; waits so many seconds for the effect, 0 not at all."""
+        body = _body(context) | {"wait": wait or False}
+        if checkpoint:
+            body["checkpointNumber"] = checkpoint
+        return self._answer("POST", f"/api/tasks/{task}/{verb}", body)
+
+    def delete(self, task: int, context: Context) -> Answer:
+        """Deletes a task."""
+        query = "&".join(f"{name}={value}" for name, value in _body(context).items())
+        return self._answer("DELETE", f"/api/tasks/{task}?{query}")
+
+    def get(self, task: int) -> Answer:
+        """Reads a task."""
+        return self._answer("GET", f"/api/tasks/{task}")
+
+    def list(self, limit: int) -> Answer:
+        """Reads the newest tasks."""
+        return self._answer("GET", f"/api/tasks?limit={min(limit, 100)}&sort=-createdAt")
+
+    def close(self) -> None:
+        """Lets go of the connection."""
+        self._connection.close()
+
+    def _answer(self, method: str, path: str, body: dict[str, Any] | None = None) -> Answer:
+        text = json.dumps(body) if body is not None else None
+        try:
+            self._connection.request(method, path, text, {"Content-Type": "application/json"} if text else {})
+            response = self._connection.getresponse()
+            content = response.read()
+        except (OSError, http.client.HTTPException) as error:
+            self._connection.close()
+            raise Refusal("UNAVAILABLE", repr(error)) from error
+        document = json.loads(content) if content else {}
+        if response.status >= http.HTTPStatus.BAD_REQUEST:
+            said = document["error"]
+            raise Refusal(said["status"], f"{said['reason']}: {said['message']}")
+        shown = document.get("items", [document] if "id" in document else [])
+        return Answer(tuple(_seen_in_json(each) for each in shown), hashlib.sha256(content).hexdigest())
+
+
+def seen_in(task: Task) -> Seen:
+    """What an answer shows of a task."""
+    data = task.checkpoint.data.fields
+    step = int(data["step"].number_value) if "step" in data else None
+    status = TaskStatus.Name(task.status).removeprefix("TASK_STATUS_")
+    pending = task.pending_command.command_id
+    return Seen(task.id, status, task.revision, task.attempt, step, pending)
+
+
+def _seen_in_json(task: dict[str, Any]) -> Seen:
+    data = (task.get("checkpoint") or {}).get("data") or {}
+    pending = (task.get("pendingCommand") or {}).get("commandId", "")
+    step = int(data["step"]) if "step" in data else None
+    return Seen(task["id"], task["status"], task["revision"], task["attempt"], step, pending)
+
+
+def _task_spec(spec: Spec) -> TaskSpec:
+    limits = TaskLimits()
+    if spec.run_budget:
+        limits.run_budget.seconds = spec.run_budget
+    return task_spec(
+        spec.type,
+        spec.name,
+        spec.config,
+        start=spec.start,
+        priority=spec.priority,
+        max_retries=spec.max_retries,
+        limits=limits,
+    )
+
+
+def _context(context: Context) -> Any:
+    return {"actor": context.actor, "reason": context.request_id, "request_id": context.request_id}
+
+
+def _body(context: Context) -> dict[str, Any]:
+    return {"actor": context.actor, "reason": context.request_id, "requestId": context.request_id}

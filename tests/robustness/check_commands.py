@@ -1,0 +1,126 @@
+"""What clients asked for, held against the command log, the history, and what units heard of it."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+
+from robustness.evidence import Evidence
+from robustness.records import Heard, Obeyed, StoredCommand
+
+_SETTLED = frozenset({"APPLIED", "REJECTED", "EXPIRED"})
+_BECOMES = {"PAUSE": ("PAUSED", "RUNNING"), "RESUME": ("RUNNING", "PAUSED"), "CANCEL": ("CANCELLED", None)}
+# How the history names the ends of attempts whose unit is gone, or does nothing.
+_LOST = ("unit lost", "stalled", "unit left", "did not accept", "without having accepted")
+# Between the time of a command's transaction and its way to a unit that is in touch.
+_ON_ITS_WAY_SECONDS = 3.0
+_SLOW = frozenset(
+    {
+        *("kill_server", "kill_server_at_answer", "stop_server", "freeze_server", "roll_over", "replace_frozen_server"),
+        *("stop_database", "kill_database", "lock_database", "delay_connections", "stall_connections"),
+    }
+)
+
+
+def commands_are_settled(evidence: Evidence) -> Iterator[str]:
+    """In the end no command is open, and one that had no effect says why."""
+    for command in evidence.commands:
+        if command.state not in _SETTLED or command.settled_at is None:
+            yield f"{_shown(command)} is still open"
+        if command.state == "REJECTED" and not command.message:
+            yield f"{_shown(command)} does not say why"
+
+
+def applied_commands_are_in_the_history(evidence: Evidence) -> Iterator[str]:
+    """A command that was applied has made its change of status, and the history names who asked and why."""
+    for command in evidence.commands:
+        to, since = _BECOMES[command.verb]
+        path = evidence.history.get(command.task)
+        if command.state == "APPLIED" and path is not None:
+            changes = [each for each in path if each.to_status == to and since in {None, each.from_status}]
+            of_attempt = [each for each in changes if each.attempt == command.attempt]
+            if not any(each.by == command.actor and command.reason in each.reason for each in of_attempt):
+                yield f"{_shown(command)} was applied, but the history has {of_attempt}"
+
+
+def changes_that_were_asked_for_are_in_the_log(evidence: Evidence) -> Iterator[str]:
+    """A pause that the history ascribes to a client was a command, which was applied."""
+    applied = {(each.task, each.attempt, each.verb) for each in evidence.commands if each.state == "APPLIED"}
+    for step in evidence.transitions:
+        is_asked_for = step.to_status == "PAUSED" and step.by.startswith("client-")
+        if is_asked_for and (step.task, step.attempt, "PAUSE") not in applied:
+            yield f"{step} has no command that was applied"
+
+
+def commands_that_were_shown_are_in_the_log(evidence: Evidence) -> Iterator[str]:
+    """A command that an answer showed as pending is kept."""
+    logged = {command.id for command in evidence.commands}
+    for call in evidence.calls:
+        for seen in call.seen:
+            if seen.pending and seen.pending not in logged and seen.task in evidence.history:
+                yield f"{call.verb} by {call.client} was answered {seen}, whose command is not in the log"
+
+
+def requests_take_effect_once(evidence: Evidence) -> Iterator[str]:
+    """However often a request is made, it changes each task once: its id is the reason in the history."""
+    requests = {call.request for call in evidence.calls if call.request}
+    effects = Counter(
+        (step.task, step.to_status, token)
+        for step in evidence.transitions
+        for token in step.reason.split("; ")
+        if token in requests
+    )
+    effects += Counter((each.task, each.verb, each.reason) for each in evidence.commands if each.reason in requests)
+    for (task, what, request), count in effects.items():
+        if count > 1:
+            yield f"task {task}: request {request} made it {what} {count} times"
+
+
+def commands_reach_their_units(evidence: Evidence) -> Iterator[str]:
+    """A pause or cancel that waits is sent to the attempt's unit as soon as that is in touch, on a new session too."""
+    obeyed: dict[str, Obeyed] = {}
+    for each in sorted(evidence.obeyed, key=lambda each: each.at):
+        obeyed.setdefault(each.command, each)
+    heard = defaultdict(list)
+    for sign in evidence.heard:
+        heard[sign.unit].append(sign)
+    for command in evidence.commands:
+        unit = evidence.ran.get((command.task, command.attempt), "")
+        if command.verb != "RESUME" and command.settled_at is not None and not unit.endswith("http"):
+            by = obeyed[command.id].at if command.id in obeyed else command.settled_at
+            if found := _in_touch(evidence, command, heard[unit], min(by, command.settled_at)):
+                yield f"{_shown(command)} had not reached {unit} when that was in touch at {found.at:.3f}"
+
+
+def what_was_asked_for_holds_without_the_unit(evidence: Evidence) -> Iterator[str]:
+    """A pause or cancel that waits when its unit is lost has its effect then."""
+    for command in evidence.commands:
+        end = evidence.ends.get((command.task, command.attempt))
+        is_lost = end is not None and end.at >= command.issued_at and any(sign in end.reason for sign in _LOST)
+        if (
+            command.verb != "RESUME"
+            and command.state == "EXPIRED"
+            and is_lost
+            and "took its place" not in command.message
+        ):
+            yield f"{_shown(command)} had no effect, though its unit was gone: {end}"
+
+
+def _in_touch(evidence: Evidence, command: StoredCommand, signs: list[Heard], until: float) -> Heard | None:
+    """The first sign of life with whose answer the command must have come, if that was before a time."""
+    after = evidence.undisturbed_after(command.issued_at, _ON_ITS_WAY_SECONDS, _SLOW)
+    return next((sign for sign in signs if after < sign.sent and sign.at < until), None)
+
+
+def obeyed_commands_stop_the_attempt(evidence: Evidence) -> Iterator[str]:
+    """Once a unit has taken on a pause or cancel, the attempt passes no safe point any more."""
+    stopped: dict[tuple[int, int], Obeyed] = {}
+    for each in evidence.obeyed:
+        if each.is_accepted:
+            stopped.setdefault((each.task, each.attempt), each)
+    for step in evidence.steps:
+        order = stopped.get((step.task, step.attempt))
+        if order and step.asked > order.at and order.unit == step.unit:
+            yield f"task {step.task}: attempt {step.attempt} did step {step.number} after {order}"
+
+
+def _shown(command: StoredCommand) -> str:
+    return f"{command.verb} of task {command.task}, attempt {command.attempt}, {command.state} {command.message!r},"

@@ -1,0 +1,34 @@
+"""Whose turn it was: the queue gives slots by priority."""
+
+from collections.abc import Iterator
+
+from robustness.evidence import Evidence
+from robustness.records import StoredTask, Transition
+
+
+def higher_priorities_go_first(evidence: Evidence) -> Iterator[str]:
+    """No task is dispatched while another one of its type, queued before and with a higher priority, waits.
+
+    Compared with tasks whose first attempt waits for nothing but a slot, from their creation on.
+    """
+    for waiting, queued, dispatched in _first_waits(evidence):
+        for task in evidence.tasks:
+            if task.type == waiting.type and task.priority < waiting.priority and task.id not in evidence.updated:
+                for step in evidence.history.get(task.id, []):
+                    is_between = queued.revision < step.revision < dispatched.revision
+                    if is_between and (step.from_status, step.to_status) == ("PENDING", "RUNNING"):
+                        yield (
+                            f"task {task.id} of priority {task.priority} was dispatched at revision {step.revision}, "
+                            f"while task {waiting.id} of priority {waiting.priority} waited since {queued.revision}"
+                        )
+
+
+def _first_waits(evidence: Evidence) -> Iterator[tuple[StoredTask, Transition, Transition]]:
+    """The tasks that were created to be started, with the transitions between which they waited."""
+    started = {name for call in evidence.calls for name in call.names}
+    for task in evidence.tasks:
+        path = evidence.history.get(task.id, [])
+        is_plain = len(path) > 1 and path[1].to_status == "RUNNING" and task.id not in evidence.updated
+        # A start by a verb names another reason than the creation did.
+        if is_plain and task.name in started and path[1].reason.startswith(path[0].reason):
+            yield task, path[0], path[1]

@@ -1,0 +1,287 @@
+"""A unit made from the protos alone, which reports on attempts that are not its own any more.
+
+Its tasks need three attempts, each of which does one step. In every attempt but the first it reports, before the truth,
+how an earlier attempt has ended: what the server must not believe, and must answer with a drop.
+"""
+
+import queue
+import random
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+from robustness.apis import Context, GrpcApi, Refusal, Spec
+from robustness.journal import Journal
+from robustness.records import Begun, Call, Ended, Lie, Step
+from robustness.unit_journal import acked
+
+from taskplane.unit.structs import from_struct, to_struct
+from taskplane.v1.execution_unit_control_pb2 import (
+    CancelledReport,
+    CheckpointReport,
+    Command,
+    CommandAccepted,
+    FailedReport,
+    Hello,
+    PausedReport,
+    ProgressReport,
+    ReleasedReport,
+    Report,
+    Reports,
+    ServerMessage,
+    SucceededReport,
+    UnitHeartbeat,
+    UnitMessage,
+)
+from taskplane.v1.execution_unit_control_pb2_grpc import ExecutionUnitControlStub
+from taskplane.v1.execution_unit_pb2 import TaskTypeSupport
+
+NAME = "liar"
+TYPE = "LIE"
+STEPS = 3
+_HEARTBEAT_SECONDS = 0.4
+# Each answer to a lie comes at once, unless something is broken; then the session is given up.
+_ANSWER_SECONDS = 8.0
+_LIES = ("succeeded", "failed", "cancelled", "paused", "released", "checkpoint", "progress")
+
+
+class _Over(Exception):
+    """The session has ended, or the server has given up the attempt."""
+
+
+class Liar:
+    """On threads of its own, from `start` until `stop`; `failure` is what it did not expect."""
+
+    def __init__(self, seed: str, clients: str, units: str, journal: Journal) -> None:
+        self.failure: BaseException | None = None
+        self._choice = random.Random(seed)  # noqa: S311  it shall be repeatable
+        self._api = GrpcApi(clients)
+        self._server = units
+        self._journal = journal
+        self._boot_id = str(uuid.uuid4())
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=NAME)
+        self._creating = threading.Thread(target=self._create, name=f"{NAME}'s client")
+        self._executions = 0
+        self._begun: set[tuple[int, int]] = set()
+        self._is_leaving = False
+
+    def start(self) -> None:
+        """Connects, and has tasks created for itself."""
+        self._thread.start()
+        self._creating.start()
+
+    def stop_creating(self) -> None:
+        """Has no further task created."""
+        self._over.set()
+        self._creating.join()
+
+    def stop(self) -> None:
+        """Leaves."""
+        self.stop_creating()
+        self._is_leaving = True
+        self._thread.join()
+        self._api.close()
+
+    def _create(self) -> None:
+        number = 0
+        while not self._over.wait(0.5):
+            number += 1
+            spec = Spec(
+                type=TYPE,
+                name=f"lie-{number}",
+                config={"steps": STEPS},
+                start=True,
+                priority=1,
+                max_retries=50,
+            )
+            began, context = time.monotonic(), Context(NAME, str(uuid.uuid4()))
+            try:
+                answer = self._api.create([spec], context)
+            except Refusal:
+                continue
+            ended, names = time.monotonic(), (spec.name,)
+            self._journal.write(Call(NAME, "create", 0, began, ended, "OK", seen=answer.seen, names=names))
+
+    def _run(self) -> None:
+        try:
+            while not self._is_leaving:
+                with grpc.insecure_channel(self._server) as channel:
+                    self._serve(_Session(channel, self._boot_id))
+                time.sleep(0.3)
+        except BaseException as error:  # noqa: BLE001  it is raised by whoever stops it
+            self.failure = error
+
+    def _serve(self, session: "_Session") -> None:
+        try:
+            session.open()
+            while not self._is_leaving:
+                if command := session.next_start():
+                    self._attempt(session, command)
+        except (_Over, grpc.RpcError):
+            return
+        finally:
+            session.close()
+
+    def _attempt(self, session: "_Session", command: Command) -> None:
+        task, attempt, order = command.task_id, command.attempt, command.start
+        if (task, attempt) in self._begun:
+            # It was begun in an earlier session, so it is over.
+            self._end(session, Report(task_id=task, attempt=attempt, failed=FailedReport(message="broken off")))
+            return
+        self._begun.add((task, attempt))
+        done = int(from_struct(order.checkpoint.data)["step"]) if order.HasField("checkpoint") else 0
+        self._executions += 1
+        execution, now = f"{NAME}-{self._executions}", time.monotonic()
+        self._journal.write(Begun(execution, NAME, task, attempt, now, done or None, order.retry_count))
+        if attempt > 1:
+            self._lie(session, task, attempt, order.last_checkpoint_number)
+        now = time.monotonic()
+        self._journal.write(Step(execution, NAME, task, attempt, done + 1, now, now, now))
+        number = order.last_checkpoint_number + 1
+        checkpoint = CheckpointReport(number=number, data=to_struct({"step": done + 1}, "checkpoint"))
+        self._tell(session, Report(task_id=task, attempt=attempt, checkpoint=checkpoint))
+        ending = Report(task_id=task, attempt=attempt)
+        if done + 1 < STEPS:
+            failure = FailedReport(message="not done yet")
+            failure.retry_delay.FromMilliseconds(20)
+            ending.failed.CopyFrom(failure)
+        else:
+            result = to_struct({"attempt": attempt, "steps": done + 1}, "result")
+            ending.succeeded.CopyFrom(SucceededReport(result=result))
+        self._end(session, ending)
+
+    def _end(self, session: "_Session", ending: Report) -> None:
+        how, execution = ending.WhichOneof("kind") or "", f"{NAME}-{self._executions}"
+        self._journal.write(Ended(execution, NAME, ending.task_id, ending.attempt, how, time.monotonic()))
+        self._tell(session, ending)
+
+    def _tell(self, session: "_Session", report: Report) -> None:
+        session.report(report)
+        session.await_ack()
+        if record := acked(NAME, report, time.monotonic()):
+            self._journal.write(record)
+
+    def _lie(self, session: "_Session", task: int, attempt: int, last_number: int) -> None:
+        for kind in self._choice.sample(_LIES, 3):
+            claimed = self._choice.choice([attempt - 1, attempt - 1, attempt + 1, self._choice.randint(1, attempt - 1)])
+            report = Report(task_id=task, attempt=claimed, **{kind: _lies(kind, claimed, last_number + 1)})
+            session.drops.clear()
+            at = time.monotonic()
+            session.report(report)
+            session.await_ack()
+            is_dropped = session.await_drop(task, claimed)
+            self._journal.write(Lie(NAME, task, claimed, kind, at, is_dropped))
+
+
+class _Session:
+    """One stream."""
+
+    def __init__(self, channel: grpc.Channel, boot_id: str) -> None:
+        self.drops: list[tuple[int, int]] = []
+        self._boot_id = boot_id
+        self._outgoing: queue.Queue[UnitMessage | None] = queue.Queue()
+        self._incoming: queue.Queue[ServerMessage | None] = queue.Queue()
+        self._starts: list[Command] = []
+        self._sequence = self._acknowledged = 0
+        self._channel = channel
+
+    def open(self) -> None:
+        support = TaskTypeSupport(task_type=TYPE, can_pause=True, can_checkpoint=True)
+        hello = Hello(
+            protocol_version=1,
+            unit_id=NAME,
+            boot_id=self._boot_id,
+            unit_type="LIAR",
+            unit_name=NAME,
+            capacity=1,
+            task_types=[support],
+        )
+        self._outgoing.put(UnitMessage(hello=hello))
+        self._call = ExecutionUnitControlStub(self._channel).Connect(self._messages())
+        threading.Thread(target=self._read, daemon=True).start()
+        self._take(lambda: self._is_welcomed)
+
+    _is_welcomed = False
+
+    def close(self) -> None:
+        self._outgoing.put(None)
+        self._call.cancel()
+
+    def next_start(self) -> Command | None:
+        """The next start; None if there was none for a while."""
+        self._take(lambda: bool(self._starts), is_certain=False)
+        return self._starts.pop(0) if self._starts else None
+
+    def report(self, report: Report) -> None:
+        self._sequence += 1
+        report.sequence = self._sequence
+        self._outgoing.put(UnitMessage(reports=Reports(reports=[report])))
+
+    def await_ack(self) -> None:
+        self._take(lambda: self._acknowledged >= self._sequence)
+
+    def await_drop(self, task: int, attempt: int) -> bool:
+        """Whether the drop comes. It was sent before the acknowledgement, or with it."""
+        self._take(lambda: (task, attempt) in self.drops, is_certain=False)
+        return (task, attempt) in self.drops
+
+    def _take(self, is_so: Any, *, is_certain: bool = True) -> None:
+        """Takes messages until it is so. Raises _Over if the session ends, or if it is certain and does not come."""
+        deadline = time.monotonic() + _ANSWER_SECONDS
+        while not is_so():
+            try:
+                message = self._incoming.get(timeout=_HEARTBEAT_SECONDS)
+            except queue.Empty:
+                if is_certain and time.monotonic() > deadline:
+                    raise _Over from None
+                if not is_certain and time.monotonic() > deadline - _ANSWER_SECONDS / 2:
+                    return
+                self._outgoing.put(UnitMessage(heartbeat=UnitHeartbeat()))
+                continue
+            if message is None:
+                raise _Over
+            self._hear(message)
+
+    def _hear(self, message: ServerMessage) -> None:
+        self._is_welcomed |= message.HasField("welcome")
+        self._acknowledged = max(self._acknowledged, message.ack.sequence)
+        for command in message.commands.commands:
+            self._obey(command)
+
+    def _obey(self, command: Command) -> None:
+        key = command.task_id, command.attempt
+        if command.HasField("drop"):
+            self.drops.append(key)
+        self.report(Report(task_id=key[0], attempt=key[1], command_id=command.command_id, accepted=CommandAccepted()))
+        if command.HasField("start"):
+            self._starts.append(command)
+
+    def _messages(self) -> Iterator[UnitMessage]:
+        while (message := self._outgoing.get()) is not None:
+            yield message
+
+    def _read(self) -> None:
+        try:
+            for message in self._call:
+                self._incoming.put(message)
+        except grpc.RpcError:
+            pass  # how gRPC tells that the stream has ended
+        self._incoming.put(None)
+
+
+def _lies(kind: str, attempt: int, number: int) -> Any:
+    false = CheckpointReport(number=number, data=to_struct({"step": STEPS, "lie": True}, "checkpoint"))
+    lies = {
+        "succeeded": SucceededReport(result=to_struct({"attempt": attempt, "steps": -1}, "result")),
+        "failed": FailedReport(message="a lie", not_retryable=True),
+        "cancelled": CancelledReport(message="a lie"),
+        "paused": PausedReport(checkpoint=false),
+        "released": ReleasedReport(checkpoint=false, message="a lie"),
+        "checkpoint": false,
+        "progress": ProgressReport(fraction=0.99, message="a lie"),
+    }
+    return lies[kind]

@@ -1,0 +1,331 @@
+"""The mutants: mistakes of the server and the SDK, each of which the suite must find.
+
+To add one, name the file below the source root, the text that stands in it exactly once, and what takes its place; then
+the faults and the database that show it soonest, and `make mutants ARGS=name`.
+"""
+
+from dataclasses import dataclass, field
+
+SQLITE = "sqlite"
+MYSQL = "mysql"
+
+_KILLS = ("kill_server", "kill_server_at_answer")
+_BREAKS = ("cut_connections", "stall_connections")
+_UNITS = ("kill_unit", "freeze_unit", "stop_unit")
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """One change of a file."""
+
+    file: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """A mistake: what is wrong, how to make it, and the faults under which it shows."""
+
+    name: str
+    what: str
+    edits: tuple[Edit, ...]
+    faults: tuple[str, ...] = ()
+    database: str = SQLITE
+    # The invariants of which one is broken.
+    breaks: tuple[str, ...] = field(default=())
+
+
+_CORE = "server/taskplane/server/core"
+_TASKS = "server/taskplane/server/tasks"
+_STORE = "server/taskplane/server/store"
+_UNITS_OF_SERVER = "server/taskplane/server/units"
+_SERVICES = "server/taskplane/server/services"
+_SDK = "unit_sdk/taskplane/unit"
+
+MUTANTS = (
+    Mutant(
+        "checkpoint-not-stored",
+        "A checkpoint is acknowledged and not stored.",
+        (Edit(f"{_CORE}/reports.py", "stored = Change(task).store(checkpoint)\n", "stored = Change(task)\n"),),
+        _UNITS,
+        breaks=("acknowledged_checkpoints_are_stored",),
+    ),
+    Mutant(
+        "paused-without-checkpoint",
+        "PAUSED is stored without the checkpoint of the same report.",
+        (
+            Edit(
+                f"{_CORE}/reports.py",
+                "change = Change(task).store(checkpoint)\n    warning",
+                "change = Change(task)\n    warning",
+            ),
+        ),
+        breaks=("acknowledged_checkpoints_are_stored",),
+    ),
+    Mutant(
+        "pause-dropped-on-reconnect",
+        "A pause or cancel that waits is not sent to a unit that reconnects.",
+        (Edit(f"{_CORE}/inventory.py", "if task.pending_command and not task.is_final:", "if False:"),),
+        _BREAKS,
+        breaks=("commands_reach_their_units",),
+    ),
+    Mutant(
+        "command-not-sent",
+        "A pause or cancel is recorded and not sent to a unit that is connected.",
+        (
+            Edit(
+                f"{_UNITS_OF_SERVER}/delivery.py",
+                "if task.pending_command and not event.transition",
+                "if False and not event.transition",
+            ),
+        ),
+        breaks=("commands_reach_their_units",),
+    ),
+    Mutant(
+        "request-not-stored",
+        "The idempotency record of a call is not stored.",
+        (Edit(f"{_TASKS}/group_commit.py", "requests.write(batch.now)", "pass"),),
+        breaks=("requests_take_effect_once", "created_tasks_are_there_once", "repeats_are_answered_as_the_first"),
+    ),
+    Mutant(
+        "answer-not-stored",
+        "The answer of a call is not stored, so that a late repeat is told how the task is now.",
+        (
+            Edit(
+                f"{_TASKS}/answers.py",
+                "for request_id, (_, answer) in taken.items()})",
+                "for request_id, (_, answer) in ()})",
+            ),
+        ),
+        breaks=("repeats_are_answered_as_the_first",),
+    ),
+    Mutant(
+        "watch-loses-the-seam",
+        "A watch that goes on loses the event between what is replayed and what is live.",
+        (Edit(f"{_SERVICES}/watching.py", "if each.revision <= until]", "if each.revision < until]"),),
+        breaks=("every_watch_told_every_transition_once",),
+    ),
+    Mutant(
+        "cancelled-ignored",
+        "A unit's report that it has cancelled a task changes nothing.",
+        (
+            Edit(
+                f"{_CORE}/reports.py",
+                "if message else reason\n    return Change(task).cancel(now=now, by=by, reason=reason)",
+                "if message else reason\n    return Change(task)",
+            ),
+        ),
+        breaks=("acknowledged_endings_are_in_the_history",),
+    ),
+    Mutant(
+        "fence-skipped",
+        "Reports of older attempts count.",
+        (
+            Edit(
+                f"{_CORE}/fence.py",
+                "if reason := drop_reason(task, speaker):\n        raise",
+                "if (reason := drop_reason(task, speaker)) and False:\n        raise",
+            ),
+        ),
+        breaks=("ends_are_as_the_unit_said", "attempts_that_are_over_are_dropped"),
+    ),
+    Mutant(
+        "fence-ignores-the-attempt",
+        "Reports of older attempts count, if they are those of the task's unit.",
+        (Edit(f"{_CORE}/fence.py", "if task.attempt != speaker.attempt or task", "if task"),),
+        breaks=("ends_are_as_the_unit_said", "attempts_that_are_over_are_dropped"),
+    ),
+    Mutant(
+        "lease-too-short",
+        "A unit is taken for lost after a third of its lease.",
+        (
+            Edit(
+                f"{_UNITS_OF_SERVER}/leases.py",
+                "if now - unit.heard_at > self._lease_seconds:",
+                "if now - unit.heard_at > self._lease_seconds / 3:",
+            ),
+        ),
+        ("freeze_unit", "stall_connections"),
+        breaks=("leases_are_kept",),
+    ),
+    Mutant(
+        "answered-before-commit",
+        "Callers are answered before the transaction is committed.",
+        (
+            Edit(
+                f"{_STORE}/writer.py",
+                "            await self._commit(ahead)\n",
+                "            job.succeed(ahead.result)\n            await self._commit(ahead)\n",
+            ),
+            Edit(
+                f"{_STORE}/writer.py",
+                "        try:\n            await self._commit(decided)\n",
+                "        try:\n            job.succeed(decided.result)\n            await self._commit(decided)\n",
+            ),
+            Edit(
+                f"{_STORE}/transactions.py",
+                "self._result.set_result(result)",
+                "self._result.done() or self._result.set_result(result)",
+            ),
+        ),
+        _KILLS,
+        MYSQL,
+        breaks=("answers_are_in_the_history", "reads_never_go_back"),
+    ),
+    Mutant(
+        "committed-a-moment-later",
+        "Callers are answered, and a moment later the transaction is committed.",
+        (
+            Edit(
+                f"{_STORE}/writer.py",
+                "            await _in_time(decided.commit)\n",
+                "            loop = asyncio.get_running_loop()\n"
+                "            loop.call_later(0.01, lambda: asyncio.ensure_future(_in_time(decided.commit)))\n",
+            ),
+        ),
+        _KILLS,
+        breaks=("answers_are_in_the_history", "reads_never_go_back"),
+    ),
+    Mutant(
+        "history-row-missing",
+        "A change of status to PENDING is stored without its row of the history.",
+        (
+            Edit(
+                f"{_TASKS}/batch.py",
+                "[each for each in transitions if each.task_id not in self._deleted]",
+                "[each for each in transitions if each.to_status != 'PENDING' or each.from_status is None]",
+            ),
+        ),
+        breaks=("history_is_a_path_in_the_table",),
+    ),
+    Mutant(
+        "retry-counted-twice",
+        "A retry counts for two.",
+        (Edit(f"{_CORE}/reports.py", "retry_count=task.retry_count + 1,", "retry_count=task.retry_count + 2,"),),
+        breaks=("retries_are_counted_once",),
+    ),
+    Mutant(
+        "retry-forgets-the-checkpoint",
+        "A retry begins from scratch.",
+        (
+            Edit(
+                f"{_CORE}/reports.py",
+                "        not_before=now + wait,\n",
+                "        not_before=now + wait,\n        checkpoint=None,\n",
+            ),
+        ),
+        breaks=("acknowledged_checkpoints_are_gone_on_from",),
+    ),
+    Mutant(
+        "revision-not-raised",
+        "A change of anything but the status leaves the revision as it was.",
+        (
+            Edit(
+                f"{_TASKS}/batch.py",
+                "task = step.task.but(revision=revision)",
+                "task = step.task.but(revision=revision) if step.transition else step.task",
+            ),
+        ),
+    ),
+    Mutant(
+        "priority-ignored",
+        "The queue does not look at priorities.",
+        (Edit(f"{_CORE}/backlog.py", "return -priority, queued_at, task_id", "return 0, queued_at, task_id"),),
+        breaks=("higher_priorities_go_first",),
+    ),
+    Mutant(
+        "superseded-attempt-not-dropped",
+        "A unit that holds an attempt paused is not told that the task goes on elsewhere.",
+        (
+            Edit(
+                f"{_UNITS_OF_SERVER}/delivery.py",
+                "if released and dispatch.held_attempt is None:",
+                "if False:",
+            ),
+        ),
+        breaks=("units let go of all attempts",),
+    ),
+    Mutant(
+        "slot-not-freed",
+        "A pause does not free the slot.",
+        (
+            Edit(
+                f"{_TASKS}/dispatcher.py",
+                "if self._batch.tasks[task_id].status is not TaskStatus.RUNNING:",
+                "if self._batch.tasks[task_id].status not in {TaskStatus.RUNNING, TaskStatus.PAUSED}:",
+            ),
+        ),
+        breaks=("nothing_is_left_over", "every task final"),
+    ),
+    Mutant(
+        "progress-over-a-newer-status",
+        "Progress is written to tasks that are over.",
+        (
+            Edit(f"{_STORE}/live_rows.py", "\"status IN ('RUNNING', 'PAUSED')\"", "\"status <> 'PENDING'\""),
+            Edit(f"{_TASKS}/live.py", "        self._dirty.discard(task_id)\n", ""),
+            Edit(f"{_TASKS}/live.py", "self._live.pop(task_id, None)", "pass"),
+        ),
+        breaks=("progress_is_not_older_than_the_status",),
+    ),
+    Mutant(
+        "deletion-not-kept",
+        "That a task was deleted is not kept for watches that are away.",
+        (
+            Edit(
+                f"{_TASKS}/batch.py",
+                "self._transaction.insert_deletions(self._deletions, self.now)",
+                "pass",
+            ),
+        ),
+        breaks=("every_watch_told_every_deletion_once",),
+    ),
+    Mutant(
+        "start-sent-to-another-process",
+        "A start that was not accepted is sent again to a unit's next process.",
+        (Edit(f"{_CORE}/inventory.py", "case TaskStatus.RUNNING if self.is_new_process:", "case _ if False:"),),
+        (*_KILLS, "kill_unit", "stop_unit"),
+        breaks=("an_attempt_is_executed_once",),
+    ),
+    Mutant(
+        "lost-with-what-was-asked",
+        "A pause or cancel that waits is forgotten when its unit is lost.",
+        (Edit(f"{_CORE}/reports.py", "    if pending is None:\n        return None\n", "    return None\n"),),
+        _UNITS,
+        breaks=("what_was_asked_for_holds_without_the_unit",),
+    ),
+    Mutant(
+        "acknowledged-before-commit",
+        "Reports are acknowledged before they are durable.",
+        (
+            Edit(
+                f"{_UNITS_OF_SERVER}/report_line.py",
+                "            self._propose(waiting)\n\n    async def run",
+                "            self._propose(waiting)\n"
+                "            self._link.acknowledge(report.sequence)\n\n    async def run",
+            ),
+        ),
+        (*_KILLS, "stop_server"),
+        MYSQL,
+        breaks=("acknowledged_checkpoints_are_stored", "acknowledged_endings_are_in_the_history"),
+    ),
+    Mutant(
+        "sdk-forgets-what-was-not-acknowledged",
+        "The SDK does not send again what was not acknowledged.",
+        (Edit(f"{_SDK}/outbox.py", "self._unsent = self._sent | self._unsent", "pass"),),
+        (*_BREAKS, "stop_server"),
+    ),
+    Mutant(
+        "sdk-does-not-pause",
+        "The SDK accepts a pause and goes on.",
+        (Edit(f"{_SDK}/commands.py", "return partial(attempt.ask, Demand.PAUSE)", "return lambda: None"),),
+        breaks=("obeyed_commands_stop_the_attempt",),
+    ),
+    Mutant(
+        "sdk-without-self-fence",
+        "The SDK goes on though its lease is over.",
+        (Edit(f"{_SDK}/lease.py", "return self._seconds_left() > 0 and not self._has_lapsed", "return True"),),
+        ("freeze_unit", "stall_connections"),
+        breaks=("attempts_do_not_overlap",),
+    ),
+)

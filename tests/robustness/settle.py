@@ -1,0 +1,104 @@
+"""The end of a run: all is healed, answers are asked for once more, every task comes to its end, and all stop."""
+
+import time
+from collections.abc import Sequence
+from contextlib import closing
+
+from robustness.cluster import Cluster
+from robustness.evidence import Evidence, gather
+from robustness.journal import Reader
+from robustness.processes import Trouble, wait_until
+from robustness.records import Begun, Ended, FinalUnit
+from robustness.traffic import Caller
+from robustness.watcher import Watcher
+
+from taskplane.client import Client, IllegalTransitionError, NotFoundError, RetryPolicy
+from taskplane.v1.task_pb2 import Task, TaskStatus
+
+# With all faults over, leases end, backoffs pass, and what is left of the work is done. For so long nothing may happen.
+STANDSTILL_SECONDS = 40.0
+# Longer than answers wait to be stored.
+_ANSWERS_STORED_SECONDS = 2.5
+_REPEATS = 15
+_PATIENT = RetryPolicy(attempts=1000, last_bound_seconds=0.5)
+_LIVE = ("PENDING", "RUNNING", "PAUSED")
+
+
+def ask_again(cluster: Cluster, callers: Sequence[Caller]) -> None:
+    """Makes earlier calls again, of a server that has only what is stored."""
+    time.sleep(_ANSWERS_STORED_SECONDS)
+    cluster.server.process.kill()
+    cluster.server.start()
+    for caller in callers:
+        caller.repeat(_REPEATS)
+
+
+def settled(cluster: Cluster, watchers: Sequence[Watcher]) -> tuple[list[str], Evidence]:
+    """Brings every task to its end, ends the processes in order, and gathers the evidence, and what went wrong."""
+    troubles = []
+    with Client(cluster.server_address, timeout=10, retry=_PATIENT) as client:
+        try:
+            _finish(client)
+            for watcher in watchers:
+                _catch_up(client, watcher)
+            wait_until(lambda: not _still_held(cluster), "units let go of all attempts", seconds=20)
+        except Trouble as trouble:
+            troubles.append(f"{trouble} {_still_held(cluster)}")
+        units = [FinalUnit(each.id, each.capacity, each.current_load) for each in client.list_units()]
+    cluster.stop()
+    evidence = gather(
+        cluster.plan.folder,
+        cluster.plan.database.url,
+        lease_seconds=cluster.plan.lease_seconds,
+        units=units,
+        watched_since=max(watcher.since for watcher in watchers),
+        capacities={unit.name: unit.capacity for unit in cluster.units},
+    )
+    return troubles, evidence
+
+
+def _finish(client: Client) -> None:
+    """Waits until every task is final, as long as something goes on. Raises Trouble when nothing does."""
+    before, since = None, time.monotonic()
+    while live := [*client.list_tasks(statuses=_LIVE, page_size=1000)]:
+        for task in live:
+            _push(client, task)
+        now = [(task.id, task.revision) for task in live]
+        if now != before:
+            before, since = now, time.monotonic()
+        if time.monotonic() - since > STANDSTILL_SECONDS:
+            shown = ", ".join(f"{each.id} {TaskStatus.Name(each.status)}" for each in live)
+            raise Trouble(f"every task final: nothing happens any more to {shown}")
+        time.sleep(0.1)
+
+
+def _push(client: Client, task: Task) -> None:
+    """Starts or resumes a task that waits for somebody to do so."""
+    if task.HasField("queued_at"):
+        return
+    try:
+        if task.status == TaskStatus.TASK_STATUS_PENDING:
+            client.start_task(task.id, wait=False, actor="settle")
+        elif task.status == TaskStatus.TASK_STATUS_PAUSED:
+            client.resume_task(task.id, wait=False, actor="settle")
+    except (IllegalTransitionError, NotFoundError):
+        return  # it has moved on meanwhile
+
+
+def _catch_up(client: Client, watcher: Watcher) -> None:
+    newest = max((task.revision for task in client.list_tasks(page_size=1000)), default=0)
+    # A deletion may be newer: a watch of nothing begins with the position up to which there is something to tell.
+    with closing(client.watch(task_types=["NONE"])) as events:
+        newest = max(newest, next(events).revision)
+    wait_until(lambda: watcher.revision >= newest, f"the {watcher.name} watch at revision {newest}", seconds=30)
+
+
+def _still_held(cluster: Cluster) -> list[str]:
+    """The executions that units have not ended, though every task is over; of processes that still run.
+
+    HTTP has no word for a paused attempt that went on elsewhere: such a unit keeps it.
+    """
+    journals = Reader(cluster.plan.folder, [unit.journal for unit in cluster.units if not unit.is_http])
+    ended = {each.execution for each in journals.all(Ended)}
+    open_ones = [each for each in journals.all(Begun) if each.execution not in ended]
+    return [f"{each.unit} holds attempt {each.attempt} of task {each.task}" for each in open_ones]

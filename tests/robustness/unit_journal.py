@@ -1,0 +1,83 @@
+"""The unit's own evidence: what the server has acknowledged to it, and which commands it has carried out.
+
+Journals by wrapping the SDK's classes, so that the executors see the SDK as everybody does.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from robustness.journal import Journal
+from robustness.records import Acked, Heard, Obeyed
+
+from taskplane.unit.commands import Commands
+from taskplane.unit.lease import Lease
+from taskplane.unit.postbox import Postbox
+from taskplane.unit.structs import from_struct
+from taskplane.v1.execution_unit_control_pb2 import CheckpointReport, Command, Report
+
+_DURABLE = frozenset({"checkpoint", "paused", "succeeded", "failed", "cancelled", "released"})
+_CONTROLS = frozenset({"pause", "cancel"})
+
+
+def note_what_is_said(unit: str, journal: Journal, *, counts: bool) -> None:
+    """Makes the SDK of this process write down acknowledgements, signs of life that arrived, and commands.
+
+    Over HTTP the server does not hear how the unit `counts` its checkpoints.
+    """
+
+    def note_acked(reports: list[Report]) -> None:
+        at = time.monotonic()
+        for report in reports:
+            if record := acked(unit, report, at):
+                journal.write(record if counts else replace(record, number=0))
+
+    _after(Postbox, "acknowledge", lambda _self, reports, _args: note_acked(reports))
+    _after(Lease, "renew", lambda _self, _none, args: _note_heard(unit, args[0], journal))
+    _after(Commands, "obey", lambda self, _none, args: _note_obeyed(unit, self, args[0], journal))
+
+
+def acked(unit: str, report: Report, at: float) -> Acked | None:
+    """The record of an acknowledged report; None for one that need not be durable."""
+    kind = report.WhichOneof("kind") or ""
+    if kind not in _DURABLE:
+        return None
+    checkpoint = _checkpoint(report, kind)
+    if checkpoint is None:
+        return Acked(unit, report.task_id, report.attempt, kind, at)
+    step = int(from_struct(checkpoint.data).get("step", -1))
+    return Acked(unit, report.task_id, report.attempt, kind, at, checkpoint.number, step)
+
+
+def _checkpoint(report: Report, kind: str) -> CheckpointReport | None:
+    if kind == "checkpoint":
+        return report.checkpoint
+    body = getattr(report, kind)
+    has_one = kind in {"paused", "failed", "released"} and body.HasField("checkpoint")
+    return body.checkpoint if has_one else None
+
+
+def _note_heard(unit: str, sent: float, journal: Journal) -> None:
+    # The SDK's clock goes on while the machine sleeps, which a run does not outlive.
+    offset = time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)) - time.monotonic()
+    journal.write(Heard(unit, sent - offset, time.monotonic()))
+
+
+def _note_obeyed(unit: str, commands: Commands, command: Command, journal: Journal) -> None:
+    order = command.WhichOneof("order") or ""
+    if order in _CONTROLS:
+        is_accepted = commands.answer(command).HasField("accepted")
+        key = command.task_id, command.attempt
+        journal.write(Obeyed(unit, command.command_id, *key, order, is_accepted, time.monotonic()))
+
+
+def _after(owner: type, name: str, note: Callable[[Any, Any, tuple[Any, ...]], None]) -> None:
+    wrapped = getattr(owner, name)
+
+    def noting(self: Any, *args: Any, **options: Any) -> Any:
+        result = wrapped(self, *args, **options)
+        note(self, result, args)
+        return result
+
+    setattr(owner, name, noting)
