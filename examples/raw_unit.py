@@ -30,8 +30,9 @@ NEEDS_A_PERSON = {
     grpc.StatusCode.INVALID_ARGUMENT,
     grpc.StatusCode.FAILED_PRECONDITION,
     grpc.StatusCode.DEADLINE_EXCEEDED,
-    grpc.StatusCode.ABORTED,
 }
+# Another process has this unit's id (7): it answers, or has taken over from this process, which was silent.
+ID_TAKEN = {grpc.StatusCode.ALREADY_EXISTS, grpc.StatusCode.ABORTED}
 Key = tuple[int, int]  # task id, attempt
 Inbox = queue.SimpleQueue[pb.ServerMessage | grpc.RpcError | None]
 
@@ -94,6 +95,9 @@ class CountingUnit:
             except grpc.RpcError as error:
                 if error.code() in NEEDS_A_PERSON:
                     sys.exit(f"the server refuses this unit: {error.details()}")
+                if error.code() in ID_TAKEN:
+                    sys.stderr.write(f"waiting for this unit's id: {error.details()}\n")
+                    time.sleep(random.uniform(1, 5))  # noqa: S311  (spreads units, hides nothing)
             time.sleep(random.uniform(0, 0.5))  # noqa: S311  (spreads units, hides nothing)
 
     def converse(self, stub: ExecutionUnitControlStub) -> None:

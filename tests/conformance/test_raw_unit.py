@@ -72,10 +72,17 @@ def test_it_goes_on_from_the_checkpoint_when_it_was_killed(
     assert cluster.statuses(task_id) == ["PENDING", "RUNNING", "FAILED", "PENDING", "RUNNING", "SUCCESS"]
 
 
-def test_a_second_process_of_the_same_unit_ends_the_first(cluster: Cluster, run_raw_unit: RunUnit) -> None:
+def test_a_second_process_of_the_same_unit_waits_until_the_first_is_gone(
+    cluster: Cluster, run_raw_unit: RunUnit, count: Count
+) -> None:
     cluster.serve()
     first = run_raw_unit()
     cluster.wait_for_unit("counter-1")
-    run_raw_unit()
-    assert first.wait() == 1
-    assert "newer session" in first.output
+    task_id = count(to=20, step_seconds=0.05)
+    second = run_raw_unit()
+    assert "'counter-1' is taken" in second.expect("waiting for this unit's id")
+    done = cluster.wait_for(task_id, "SUCCESS")
+    assert done.attempt == 1
+    first.kill()
+    again = count(to=1, step_seconds=0.01)
+    cluster.wait_for(again, "SUCCESS")

@@ -117,3 +117,16 @@ def test_what_expires_first_counts() -> None:
     assert next_expiry(task) == at(8)
     (move,) = moves(task, 100)
     assert move.reason.startswith(Expiry.RUN_BUDGET)
+
+
+@pytest.mark.parametrize("wall_clock", [3600, -3600])
+def test_a_wall_clock_that_is_set_matters_to_deadlines_only(wall_clock: float) -> None:
+    budget = a_task(RUNNING, limits=Limits(run_budget=SECONDS_10, stall_timeout=2 * SECONDS_10))
+    queued = a_task(PENDING, queued_at=NOW, limits=Limits(queue_timeout=SECONDS_10))
+    cancelling = a_task(RUNNING, pending_command=a_command(Verb.CANCEL, deadline=at(10)))
+    for task in (budget, queued, cancelling):
+        assert expired(task, at(9), AT_ONCE, wall_now=at(wall_clock)) == Change(task)
+        assert expired(task, at(10), AT_ONCE, wall_now=at(wall_clock)).steps
+    named = a_task(RUNNING, limits=Limits(deadline=at(10)))
+    assert bool(expired(named, at(9), AT_ONCE, wall_now=at(wall_clock)).steps) is (wall_clock > 0)
+    assert bool(expired(named, at(11), AT_ONCE, wall_now=at(wall_clock)).steps) is (wall_clock > 0)

@@ -14,7 +14,16 @@ from http_units.calls import Calls, plain, struct
 from rpc.server import PATIENCE_SECONDS, ServerUnderTest, eventually
 
 from taskplane import units
-from taskplane.unit import SyncTaskContext, TaskCancelled, TaskContext, TaskDropped, TaskFailed, Unit, UnitRejected
+from taskplane.unit import (
+    SyncTaskContext,
+    TaskCancelled,
+    TaskContext,
+    TaskDropped,
+    TaskFailed,
+    Unit,
+    UnitRejected,
+    backoff,
+)
 from taskplane.units.data_processing.rules import registry
 from taskplane.v1 import execution_unit_pb2, task_pb2
 from taskplane.v1 import operations_service_pb2 as operations_pb
@@ -354,3 +363,41 @@ async def test_data_processing_gives_the_same_output_over_http(
     assert [int(row["id"]) for row in json.loads(target.read_text())] == list(range(1, 101))
     assert plain(task.result)["written"] == 100
     assert task.status == task_pb2.TASK_STATUS_SUCCESS
+
+
+async def test_a_second_process_waits_for_the_id_and_the_first_works_on(
+    serve: Serve, calls: Calls, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(backoff, "_TAKEN_BOUNDS_SECONDS", (0.0, 0.1))
+    first, steps = a_unit(id="shared"), Steps()
+    first.task("WORK")(steps.run)
+    serving = serve(first)
+    await eventually(lambda: _unit_ids(calls), lambda found: found == ["shared"])
+    holder = await calls.unit("shared")
+    task_id = await calls.start(config=struct({"steps": 2}))
+    await calls.until(task_id, "RUNNING")
+
+    second = a_unit(id="shared")
+    second.task("WORK")(steps.run)
+    waiting = serve(second)
+    await eventually(_text_of(caplog), lambda text: text.count("another process has this unit's id") > 1)
+    assert (await calls.unit("shared")).endpoint == holder.endpoint
+    for _ in range(2):
+        steps.go.release()
+    assert (await calls.until(task_id, "SUCCESS")).attempt == 1
+
+    first.stop()
+    await serving
+    await eventually(lambda: calls.unit("shared"), lambda unit: unit.endpoint != holder.endpoint)
+    assert not waiting.done()
+
+
+async def _unit_ids(calls: Calls) -> list[str]:
+    return [each.id for each in (await calls.wire.operations.ListUnits(operations_pb.ListUnitsRequest())).units]
+
+
+def _text_of(caplog: pytest.LogCaptureFixture) -> Callable[[], Any]:
+    async def text() -> str:
+        return caplog.text
+
+    return text

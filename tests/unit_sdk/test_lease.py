@@ -75,6 +75,18 @@ def test_reports_renew_the_lease_when_the_last_of_them_is_acknowledged(clock: Cl
     assert is_valid(unit_lease)
 
 
+def test_a_lease_that_the_server_has_ended_begins_anew_with_the_next_welcome(clock: Clock) -> None:
+    unit_lease = Lease()
+    unit_lease.end()
+    assert is_valid(unit_lease), "there was none yet"
+    Proof(unit_lease).welcomed(30.0)
+    unit_lease.end()
+    assert not is_valid(unit_lease)
+    assert not unit_lease.is_fresh()
+    Proof(unit_lease).welcomed(30.0)
+    assert is_valid(unit_lease)
+
+
 def test_a_lease_that_was_not_renewed_lately_is_not_fresh_long_before_it_ends(clock: Clock) -> None:
     unit_lease = Lease()
     assert unit_lease.is_fresh()

@@ -7,13 +7,14 @@ from typing import Any
 
 import grpc
 import pytest
+from unit_sdk.conftest import TIMEOUT_SECONDS
 from unit_sdk.worker import Worker
 
-from taskplane.unit import TaskDropped, Unit, UnitRejected, UnitSuperseded, backoff, session
+from taskplane.unit import TaskDropped, Unit, UnitRejected, backoff, session
 from taskplane.unit.attempt import Attempt
 from taskplane.unit.commands import Commands
 from taskplane.unit.testing import ScriptedServer
-from taskplane.v1.execution_unit_control_pb2 import ServerMessage
+from taskplane.v1.execution_unit_control_pb2 import AttemptState, ServerMessage, Verdict, VerdictAction
 
 Run = Callable[[Unit], Any]
 
@@ -134,7 +135,6 @@ Refusal = tuple[str, type[Exception], str]
     [
         ("INVALID_ARGUMENT INVALID_FIELDS", UnitRejected, r"bad hello \(hello.capacity: must be at most 10000\)"),
         ("FAILED_PRECONDITION PROTOCOL_VERSION_UNSUPPORTED", UnitRejected, "FAILED_PRECONDITION: bad hello"),
-        ("ABORTED SESSION_SUPERSEDED", UnitSuperseded, "another process has connected under this unit's id"),
     ],
 )
 def test_an_error_that_needs_a_person_ends_the_unit_with_the_servers_text(
@@ -154,6 +154,49 @@ def test_an_error_that_needs_a_person_ends_the_unit_with_the_servers_text(
     assert worker.ended_by == [TaskDropped]
     with pytest.raises(error, match=text):
         raise running.error
+
+
+@pytest.fixture
+def _impatient_newcomers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backoff, "_TAKEN_BOUNDS_SECONDS", (0.0, 0.01))
+
+
+@pytest.mark.usefixtures("_impatient_newcomers", "worker")
+@pytest.mark.parametrize("status", ["ALREADY_EXISTS UNIT_ID_TAKEN", "ABORTED SESSION_SUPERSEDED"])
+def test_a_unit_whose_id_another_process_has_comes_back(
+    unit: Unit, server: ScriptedServer, run: Run, status: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    running = run(unit)
+    code, reason = status.split()
+    for _ in range(3):
+        server.session().fail(grpc.StatusCode[code], "process b at 10.0.0.1 has had it", reason=reason)
+    server.session().welcome()
+    assert running.error is None
+    assert "another process has this unit's id" in caplog.text
+    assert "process b at 10.0.0.1 has had it" in caplog.text
+
+
+@pytest.mark.usefixtures("_impatient_newcomers")
+@pytest.mark.parametrize("status", ["ALREADY_EXISTS UNIT_ID_TAKEN", "ABORTED SESSION_SUPERSEDED"])
+def test_a_unit_holds_its_work_while_another_process_has_its_id(
+    unit: Unit, worker: Worker, server: ScriptedServer, run: Run, status: str
+) -> None:
+    run(unit)
+    connected = server.session()
+    connected.welcome()
+    connected.start(1, 1, "WORK")
+    connected.expect("accepted")
+    code, reason = status.split()
+    connected.fail(grpc.StatusCode[code], "process b at 10.0.0.1 has had it", reason=reason)
+    refused = server.session()
+    while refused.hello.inventory[0].state != AttemptState.ATTEMPT_STATE_PAUSED:
+        worker.go[1].release()  # to a safe point, where it is held
+        refused.fail(grpc.StatusCode.ALREADY_EXISTS, "process b at 10.0.0.1 has had it", reason="UNIT_ID_TAKEN")
+        refused = server.session()
+
+    refused.welcome(verdicts=[Verdict(task_id=1, attempt=1, action=VerdictAction.VERDICT_ACTION_DROP)])
+    assert worker.has_ended.wait(TIMEOUT_SECONDS)
+    assert worker.ended_by == [TaskDropped]
 
 
 @pytest.mark.parametrize("code", ["UNAVAILABLE", "INTERNAL", "DEADLINE_EXCEEDED", "ABORTED", "UNKNOWN"])

@@ -16,6 +16,7 @@ from taskplane.server.tasks.group_commit import GroupCommit
 from taskplane.server.tasks.live import LiveAttempts
 from taskplane.server.tasks.state_manager import TaskStateManager
 from taskplane.server.tasks.watch import WatchHub
+from taskplane.server.units import identity
 from taskplane.server.units.delivery import Delivery
 from taskplane.server.units.dispatch_loop import DispatchLoop
 from taskplane.server.units.links.stream import StreamLink
@@ -33,6 +34,12 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
     migrate(database.engine)
     yield Store(database)
     await database.close()
+
+
+@pytest.fixture(autouse=True)
+def _nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every process that is connected under the id of another take its place at once."""
+    monkeypatch.setattr(identity, "ANSWER_SECONDS", 0.0)
 
 
 @pytest.fixture

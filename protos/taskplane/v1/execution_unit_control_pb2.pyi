@@ -511,7 +511,9 @@ class Command(message.Message):
 
     @builtins.property
     def get_status(self) -> GetStatusOrder:
-        """Answer `attempt_status`."""
+        """Answer `attempt_status`, or `rejected` with UNKNOWN_ATTEMPT. Also the server's question for a sign of life: see 7
+        above.
+        """
 
     def __init__(
         self,

@@ -57,6 +57,13 @@ class ExecutionUnitControlStub:
     6. To leave, the unit sends Draining, gives its attempts back (`released`, or finishes them), waits for the Ack,
     sends Goodbye and closes its side. The end of a stream without Goodbye is a broken connection, and the unit
     keeps its tasks until its lease ends.
+    7. One process at a time has a unit's id. When a second one, with another `boot_id`, says Hello, the server asks the
+    first for a sign of life: a `get_status` command about task 9007199254740991 (2^53 - 1), which does not exist.
+    Any message within 2 s is one; the proper one is `rejected` with UNKNOWN_ATTEMPT. Then the second is sent away
+    with ALREADY_EXISTS (UNIT_ID_TAKEN), which names the first. A process that does not answer, or whose stream is
+    broken, loses the id: its session ends with ABORTED (SESSION_SUPERSEDED), and what it held is given away. In both
+    cases the process that has lost holds its attempts as in 5 and comes back, for ever, after 1 to 5 s: a verdict
+    says what becomes of the attempts once it has the id. A new session with the same `boot_id` supersedes at once.
 
     An attempt ends with exactly one of `succeeded`, `failed`, `cancelled`, `released`; `paused` suspends it, and it
     goes on with a resume command under a new attempt number. Whatever is reported in the name of an attempt that is no
@@ -66,12 +73,13 @@ class ExecutionUnitControlStub:
     The server ends a stream with: INVALID_ARGUMENT (HELLO_EXPECTED) the first message is not Hello, or a second Hello
     came; INVALID_ARGUMENT (INVALID_FIELDS) a bad Hello, report or capacity, with the fields named, or a message that
     cannot be decoded; FAILED_PRECONDITION (PROTOCOL_VERSION_UNSUPPORTED); DEADLINE_EXCEEDED (HELLO_TIMEOUT) no Hello
-    for 10 s; ABORTED (SESSION_SUPERSEDED) a newer session of the same unit id has come; RESOURCE_EXHAUSTED, without
-    details, a message over 16 MiB; INTERNAL a fault of the server; UNAVAILABLE (LEASE_EXPIRED) nothing was heard for a
-    lease, and the tasks are given away; UNAVAILABLE (SERVER_STOPPING or DATABASE_UNAVAILABLE). A unit comes back after
-    UNAVAILABLE and after any break of the connection. The others need a person: it should stop with the text, after
-    SESSION_SUPERSEDED too unless it was its own newer session. Reports that stand before a bad one, in the same message
-    too, are taken all the same, though perhaps not acknowledged any more.
+    for 10 s; ALREADY_EXISTS (UNIT_ID_TAKEN) another process has the unit's id and answers; ABORTED (SESSION_SUPERSEDED) a
+    newer session of the same unit id has come; RESOURCE_EXHAUSTED, without details, a message over 16 MiB; INTERNAL a
+    fault of the server; UNAVAILABLE (LEASE_EXPIRED) nothing was heard for a lease, and the tasks are given away;
+    UNAVAILABLE (SERVER_STOPPING or DATABASE_UNAVAILABLE). A unit comes back after UNAVAILABLE and after any break of the
+    connection, and after UNIT_ID_TAKEN and SESSION_SUPERSEDED as in 7, but for a session that its own newer one has
+    superseded. The others need a person: it should stop with the text. Reports that stand before a bad one, in the same
+    message too, are taken all the same, though perhaps not acknowledged any more.
     """
 
     def __init__(self, channel):
@@ -134,6 +142,13 @@ class ExecutionUnitControlServicer:
     6. To leave, the unit sends Draining, gives its attempts back (`released`, or finishes them), waits for the Ack,
     sends Goodbye and closes its side. The end of a stream without Goodbye is a broken connection, and the unit
     keeps its tasks until its lease ends.
+    7. One process at a time has a unit's id. When a second one, with another `boot_id`, says Hello, the server asks the
+    first for a sign of life: a `get_status` command about task 9007199254740991 (2^53 - 1), which does not exist.
+    Any message within 2 s is one; the proper one is `rejected` with UNKNOWN_ATTEMPT. Then the second is sent away
+    with ALREADY_EXISTS (UNIT_ID_TAKEN), which names the first. A process that does not answer, or whose stream is
+    broken, loses the id: its session ends with ABORTED (SESSION_SUPERSEDED), and what it held is given away. In both
+    cases the process that has lost holds its attempts as in 5 and comes back, for ever, after 1 to 5 s: a verdict
+    says what becomes of the attempts once it has the id. A new session with the same `boot_id` supersedes at once.
 
     An attempt ends with exactly one of `succeeded`, `failed`, `cancelled`, `released`; `paused` suspends it, and it
     goes on with a resume command under a new attempt number. Whatever is reported in the name of an attempt that is no
@@ -143,12 +158,13 @@ class ExecutionUnitControlServicer:
     The server ends a stream with: INVALID_ARGUMENT (HELLO_EXPECTED) the first message is not Hello, or a second Hello
     came; INVALID_ARGUMENT (INVALID_FIELDS) a bad Hello, report or capacity, with the fields named, or a message that
     cannot be decoded; FAILED_PRECONDITION (PROTOCOL_VERSION_UNSUPPORTED); DEADLINE_EXCEEDED (HELLO_TIMEOUT) no Hello
-    for 10 s; ABORTED (SESSION_SUPERSEDED) a newer session of the same unit id has come; RESOURCE_EXHAUSTED, without
-    details, a message over 16 MiB; INTERNAL a fault of the server; UNAVAILABLE (LEASE_EXPIRED) nothing was heard for a
-    lease, and the tasks are given away; UNAVAILABLE (SERVER_STOPPING or DATABASE_UNAVAILABLE). A unit comes back after
-    UNAVAILABLE and after any break of the connection. The others need a person: it should stop with the text, after
-    SESSION_SUPERSEDED too unless it was its own newer session. Reports that stand before a bad one, in the same message
-    too, are taken all the same, though perhaps not acknowledged any more.
+    for 10 s; ALREADY_EXISTS (UNIT_ID_TAKEN) another process has the unit's id and answers; ABORTED (SESSION_SUPERSEDED) a
+    newer session of the same unit id has come; RESOURCE_EXHAUSTED, without details, a message over 16 MiB; INTERNAL a
+    fault of the server; UNAVAILABLE (LEASE_EXPIRED) nothing was heard for a lease, and the tasks are given away;
+    UNAVAILABLE (SERVER_STOPPING or DATABASE_UNAVAILABLE). A unit comes back after UNAVAILABLE and after any break of the
+    connection, and after UNIT_ID_TAKEN and SESSION_SUPERSEDED as in 7, but for a session that its own newer one has
+    superseded. The others need a person: it should stop with the text. Reports that stand before a bad one, in the same
+    message too, are taken all the same, though perhaps not acknowledged any more.
     """
 
     def Connect(self, request_iterator, context):
@@ -160,6 +176,8 @@ class ExecutionUnitControlServicer:
 
     def RegisterUnit(self, request, context):
         """Registers a unit that has no stream, or changes it: same unit_id, or same type and name, is the same unit.
+        ALREADY_EXISTS (UNIT_ID_TAKEN): that unit has a stream, or another host or port as its endpoint and still answers
+        there (GET status/0, within 2 s). Nothing is changed then; stop the other process, or register under another id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -242,6 +260,13 @@ class ExecutionUnitControl:
     6. To leave, the unit sends Draining, gives its attempts back (`released`, or finishes them), waits for the Ack,
     sends Goodbye and closes its side. The end of a stream without Goodbye is a broken connection, and the unit
     keeps its tasks until its lease ends.
+    7. One process at a time has a unit's id. When a second one, with another `boot_id`, says Hello, the server asks the
+    first for a sign of life: a `get_status` command about task 9007199254740991 (2^53 - 1), which does not exist.
+    Any message within 2 s is one; the proper one is `rejected` with UNKNOWN_ATTEMPT. Then the second is sent away
+    with ALREADY_EXISTS (UNIT_ID_TAKEN), which names the first. A process that does not answer, or whose stream is
+    broken, loses the id: its session ends with ABORTED (SESSION_SUPERSEDED), and what it held is given away. In both
+    cases the process that has lost holds its attempts as in 5 and comes back, for ever, after 1 to 5 s: a verdict
+    says what becomes of the attempts once it has the id. A new session with the same `boot_id` supersedes at once.
 
     An attempt ends with exactly one of `succeeded`, `failed`, `cancelled`, `released`; `paused` suspends it, and it
     goes on with a resume command under a new attempt number. Whatever is reported in the name of an attempt that is no
@@ -251,12 +276,13 @@ class ExecutionUnitControl:
     The server ends a stream with: INVALID_ARGUMENT (HELLO_EXPECTED) the first message is not Hello, or a second Hello
     came; INVALID_ARGUMENT (INVALID_FIELDS) a bad Hello, report or capacity, with the fields named, or a message that
     cannot be decoded; FAILED_PRECONDITION (PROTOCOL_VERSION_UNSUPPORTED); DEADLINE_EXCEEDED (HELLO_TIMEOUT) no Hello
-    for 10 s; ABORTED (SESSION_SUPERSEDED) a newer session of the same unit id has come; RESOURCE_EXHAUSTED, without
-    details, a message over 16 MiB; INTERNAL a fault of the server; UNAVAILABLE (LEASE_EXPIRED) nothing was heard for a
-    lease, and the tasks are given away; UNAVAILABLE (SERVER_STOPPING or DATABASE_UNAVAILABLE). A unit comes back after
-    UNAVAILABLE and after any break of the connection. The others need a person: it should stop with the text, after
-    SESSION_SUPERSEDED too unless it was its own newer session. Reports that stand before a bad one, in the same message
-    too, are taken all the same, though perhaps not acknowledged any more.
+    for 10 s; ALREADY_EXISTS (UNIT_ID_TAKEN) another process has the unit's id and answers; ABORTED (SESSION_SUPERSEDED) a
+    newer session of the same unit id has come; RESOURCE_EXHAUSTED, without details, a message over 16 MiB; INTERNAL a
+    fault of the server; UNAVAILABLE (LEASE_EXPIRED) nothing was heard for a lease, and the tasks are given away;
+    UNAVAILABLE (SERVER_STOPPING or DATABASE_UNAVAILABLE). A unit comes back after UNAVAILABLE and after any break of the
+    connection, and after UNIT_ID_TAKEN and SESSION_SUPERSEDED as in 7, but for a session that its own newer one has
+    superseded. The others need a person: it should stop with the text. Reports that stand before a bad one, in the same
+    message too, are taken all the same, though perhaps not acknowledged any more.
     """
 
     @staticmethod

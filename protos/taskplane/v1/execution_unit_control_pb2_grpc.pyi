@@ -58,6 +58,13 @@ class ExecutionUnitControlStub:
      6. To leave, the unit sends Draining, gives its attempts back (`released`, or finishes them), waits for the Ack,
         sends Goodbye and closes its side. The end of a stream without Goodbye is a broken connection, and the unit
         keeps its tasks until its lease ends.
+     7. One process at a time has a unit's id. When a second one, with another `boot_id`, says Hello, the server asks the
+        first for a sign of life: a `get_status` command about task 9007199254740991 (2^53 - 1), which does not exist.
+        Any message within 2 s is one; the proper one is `rejected` with UNKNOWN_ATTEMPT. Then the second is sent away
+        with ALREADY_EXISTS (UNIT_ID_TAKEN), which names the first. A process that does not answer, or whose stream is
+        broken, loses the id: its session ends with ABORTED (SESSION_SUPERSEDED), and what it held is given away. In both
+        cases the process that has lost holds its attempts as in 5 and comes back, for ever, after 1 to 5 s: a verdict
+        says what becomes of the attempts once it has the id. A new session with the same `boot_id` supersedes at once.
 
     An attempt ends with exactly one of `succeeded`, `failed`, `cancelled`, `released`; `paused` suspends it, and it
     goes on with a resume command under a new attempt number. Whatever is reported in the name of an attempt that is no
@@ -67,12 +74,13 @@ class ExecutionUnitControlStub:
     The server ends a stream with: INVALID_ARGUMENT (HELLO_EXPECTED) the first message is not Hello, or a second Hello
     came; INVALID_ARGUMENT (INVALID_FIELDS) a bad Hello, report or capacity, with the fields named, or a message that
     cannot be decoded; FAILED_PRECONDITION (PROTOCOL_VERSION_UNSUPPORTED); DEADLINE_EXCEEDED (HELLO_TIMEOUT) no Hello
-    for 10 s; ABORTED (SESSION_SUPERSEDED) a newer session of the same unit id has come; RESOURCE_EXHAUSTED, without
-    details, a message over 16 MiB; INTERNAL a fault of the server; UNAVAILABLE (LEASE_EXPIRED) nothing was heard for a
-    lease, and the tasks are given away; UNAVAILABLE (SERVER_STOPPING or DATABASE_UNAVAILABLE). A unit comes back after
-    UNAVAILABLE and after any break of the connection. The others need a person: it should stop with the text, after
-    SESSION_SUPERSEDED too unless it was its own newer session. Reports that stand before a bad one, in the same message
-    too, are taken all the same, though perhaps not acknowledged any more.
+    for 10 s; ALREADY_EXISTS (UNIT_ID_TAKEN) another process has the unit's id and answers; ABORTED (SESSION_SUPERSEDED) a
+    newer session of the same unit id has come; RESOURCE_EXHAUSTED, without details, a message over 16 MiB; INTERNAL a
+    fault of the server; UNAVAILABLE (LEASE_EXPIRED) nothing was heard for a lease, and the tasks are given away;
+    UNAVAILABLE (SERVER_STOPPING or DATABASE_UNAVAILABLE). A unit comes back after UNAVAILABLE and after any break of the
+    connection, and after UNIT_ID_TAKEN and SESSION_SUPERSEDED as in 7, but for a session that its own newer one has
+    superseded. The others need a person: it should stop with the text. Reports that stand before a bad one, in the same
+    message too, are taken all the same, though perhaps not acknowledged any more.
     """
 
     @typing.overload
@@ -82,7 +90,10 @@ class ExecutionUnitControlStub:
     Connect: grpc.StreamStreamMultiCallable[execution_unit_control_pb2.UnitMessage, execution_unit_control_pb2.ServerMessage]
     """The one stream that carries everything, both ways."""
     RegisterUnit: grpc.UnaryUnaryMultiCallable[execution_unit_control_pb2.RegisterUnitRequest, execution_unit_control_pb2.RegisterUnitResponse]
-    """Registers a unit that has no stream, or changes it: same unit_id, or same type and name, is the same unit."""
+    """Registers a unit that has no stream, or changes it: same unit_id, or same type and name, is the same unit.
+    ALREADY_EXISTS (UNIT_ID_TAKEN): that unit has a stream, or another host or port as its endpoint and still answers
+    there (GET status/0, within 2 s). Nothing is changed then; stop the other process, or register under another id.
+    """
     Heartbeat: grpc.UnaryUnaryMultiCallable[execution_unit_control_pb2.HeartbeatRequest, execution_unit_control_pb2.HeartbeatResponse]
     """Renews the lease of a unit that has no stream. NOT_FOUND (UNIT_NOT_FOUND): register first."""
     ReportTaskStatus: grpc.UnaryUnaryMultiCallable[execution_unit_control_pb2.ReportTaskStatusRequest, execution_unit_control_pb2.ReportTaskStatusResponse]
@@ -121,6 +132,13 @@ class ExecutionUnitControlAsyncStub(ExecutionUnitControlStub):
      6. To leave, the unit sends Draining, gives its attempts back (`released`, or finishes them), waits for the Ack,
         sends Goodbye and closes its side. The end of a stream without Goodbye is a broken connection, and the unit
         keeps its tasks until its lease ends.
+     7. One process at a time has a unit's id. When a second one, with another `boot_id`, says Hello, the server asks the
+        first for a sign of life: a `get_status` command about task 9007199254740991 (2^53 - 1), which does not exist.
+        Any message within 2 s is one; the proper one is `rejected` with UNKNOWN_ATTEMPT. Then the second is sent away
+        with ALREADY_EXISTS (UNIT_ID_TAKEN), which names the first. A process that does not answer, or whose stream is
+        broken, loses the id: its session ends with ABORTED (SESSION_SUPERSEDED), and what it held is given away. In both
+        cases the process that has lost holds its attempts as in 5 and comes back, for ever, after 1 to 5 s: a verdict
+        says what becomes of the attempts once it has the id. A new session with the same `boot_id` supersedes at once.
 
     An attempt ends with exactly one of `succeeded`, `failed`, `cancelled`, `released`; `paused` suspends it, and it
     goes on with a resume command under a new attempt number. Whatever is reported in the name of an attempt that is no
@@ -130,19 +148,23 @@ class ExecutionUnitControlAsyncStub(ExecutionUnitControlStub):
     The server ends a stream with: INVALID_ARGUMENT (HELLO_EXPECTED) the first message is not Hello, or a second Hello
     came; INVALID_ARGUMENT (INVALID_FIELDS) a bad Hello, report or capacity, with the fields named, or a message that
     cannot be decoded; FAILED_PRECONDITION (PROTOCOL_VERSION_UNSUPPORTED); DEADLINE_EXCEEDED (HELLO_TIMEOUT) no Hello
-    for 10 s; ABORTED (SESSION_SUPERSEDED) a newer session of the same unit id has come; RESOURCE_EXHAUSTED, without
-    details, a message over 16 MiB; INTERNAL a fault of the server; UNAVAILABLE (LEASE_EXPIRED) nothing was heard for a
-    lease, and the tasks are given away; UNAVAILABLE (SERVER_STOPPING or DATABASE_UNAVAILABLE). A unit comes back after
-    UNAVAILABLE and after any break of the connection. The others need a person: it should stop with the text, after
-    SESSION_SUPERSEDED too unless it was its own newer session. Reports that stand before a bad one, in the same message
-    too, are taken all the same, though perhaps not acknowledged any more.
+    for 10 s; ALREADY_EXISTS (UNIT_ID_TAKEN) another process has the unit's id and answers; ABORTED (SESSION_SUPERSEDED) a
+    newer session of the same unit id has come; RESOURCE_EXHAUSTED, without details, a message over 16 MiB; INTERNAL a
+    fault of the server; UNAVAILABLE (LEASE_EXPIRED) nothing was heard for a lease, and the tasks are given away;
+    UNAVAILABLE (SERVER_STOPPING or DATABASE_UNAVAILABLE). A unit comes back after UNAVAILABLE and after any break of the
+    connection, and after UNIT_ID_TAKEN and SESSION_SUPERSEDED as in 7, but for a session that its own newer one has
+    superseded. The others need a person: it should stop with the text. Reports that stand before a bad one, in the same
+    message too, are taken all the same, though perhaps not acknowledged any more.
     """
 
     def __init__(self, channel: aio.Channel) -> None: ...
     Connect: aio.StreamStreamMultiCallable[execution_unit_control_pb2.UnitMessage, execution_unit_control_pb2.ServerMessage]  # type: ignore[assignment]
     """The one stream that carries everything, both ways."""
     RegisterUnit: aio.UnaryUnaryMultiCallable[execution_unit_control_pb2.RegisterUnitRequest, execution_unit_control_pb2.RegisterUnitResponse]  # type: ignore[assignment]
-    """Registers a unit that has no stream, or changes it: same unit_id, or same type and name, is the same unit."""
+    """Registers a unit that has no stream, or changes it: same unit_id, or same type and name, is the same unit.
+    ALREADY_EXISTS (UNIT_ID_TAKEN): that unit has a stream, or another host or port as its endpoint and still answers
+    there (GET status/0, within 2 s). Nothing is changed then; stop the other process, or register under another id.
+    """
     Heartbeat: aio.UnaryUnaryMultiCallable[execution_unit_control_pb2.HeartbeatRequest, execution_unit_control_pb2.HeartbeatResponse]  # type: ignore[assignment]
     """Renews the lease of a unit that has no stream. NOT_FOUND (UNIT_NOT_FOUND): register first."""
     ReportTaskStatus: aio.UnaryUnaryMultiCallable[execution_unit_control_pb2.ReportTaskStatusRequest, execution_unit_control_pb2.ReportTaskStatusResponse]  # type: ignore[assignment]
@@ -180,6 +202,13 @@ class ExecutionUnitControlServicer(metaclass=abc_1.ABCMeta):
      6. To leave, the unit sends Draining, gives its attempts back (`released`, or finishes them), waits for the Ack,
         sends Goodbye and closes its side. The end of a stream without Goodbye is a broken connection, and the unit
         keeps its tasks until its lease ends.
+     7. One process at a time has a unit's id. When a second one, with another `boot_id`, says Hello, the server asks the
+        first for a sign of life: a `get_status` command about task 9007199254740991 (2^53 - 1), which does not exist.
+        Any message within 2 s is one; the proper one is `rejected` with UNKNOWN_ATTEMPT. Then the second is sent away
+        with ALREADY_EXISTS (UNIT_ID_TAKEN), which names the first. A process that does not answer, or whose stream is
+        broken, loses the id: its session ends with ABORTED (SESSION_SUPERSEDED), and what it held is given away. In both
+        cases the process that has lost holds its attempts as in 5 and comes back, for ever, after 1 to 5 s: a verdict
+        says what becomes of the attempts once it has the id. A new session with the same `boot_id` supersedes at once.
 
     An attempt ends with exactly one of `succeeded`, `failed`, `cancelled`, `released`; `paused` suspends it, and it
     goes on with a resume command under a new attempt number. Whatever is reported in the name of an attempt that is no
@@ -189,12 +218,13 @@ class ExecutionUnitControlServicer(metaclass=abc_1.ABCMeta):
     The server ends a stream with: INVALID_ARGUMENT (HELLO_EXPECTED) the first message is not Hello, or a second Hello
     came; INVALID_ARGUMENT (INVALID_FIELDS) a bad Hello, report or capacity, with the fields named, or a message that
     cannot be decoded; FAILED_PRECONDITION (PROTOCOL_VERSION_UNSUPPORTED); DEADLINE_EXCEEDED (HELLO_TIMEOUT) no Hello
-    for 10 s; ABORTED (SESSION_SUPERSEDED) a newer session of the same unit id has come; RESOURCE_EXHAUSTED, without
-    details, a message over 16 MiB; INTERNAL a fault of the server; UNAVAILABLE (LEASE_EXPIRED) nothing was heard for a
-    lease, and the tasks are given away; UNAVAILABLE (SERVER_STOPPING or DATABASE_UNAVAILABLE). A unit comes back after
-    UNAVAILABLE and after any break of the connection. The others need a person: it should stop with the text, after
-    SESSION_SUPERSEDED too unless it was its own newer session. Reports that stand before a bad one, in the same message
-    too, are taken all the same, though perhaps not acknowledged any more.
+    for 10 s; ALREADY_EXISTS (UNIT_ID_TAKEN) another process has the unit's id and answers; ABORTED (SESSION_SUPERSEDED) a
+    newer session of the same unit id has come; RESOURCE_EXHAUSTED, without details, a message over 16 MiB; INTERNAL a
+    fault of the server; UNAVAILABLE (LEASE_EXPIRED) nothing was heard for a lease, and the tasks are given away;
+    UNAVAILABLE (SERVER_STOPPING or DATABASE_UNAVAILABLE). A unit comes back after UNAVAILABLE and after any break of the
+    connection, and after UNIT_ID_TAKEN and SESSION_SUPERSEDED as in 7, but for a session that its own newer one has
+    superseded. The others need a person: it should stop with the text. Reports that stand before a bad one, in the same
+    message too, are taken all the same, though perhaps not acknowledged any more.
     """
 
     @abc_1.abstractmethod
@@ -211,7 +241,10 @@ class ExecutionUnitControlServicer(metaclass=abc_1.ABCMeta):
         request: execution_unit_control_pb2.RegisterUnitRequest,
         context: _ServicerContext,
     ) -> typing.Union[execution_unit_control_pb2.RegisterUnitResponse, abc.Awaitable[execution_unit_control_pb2.RegisterUnitResponse]]:
-        """Registers a unit that has no stream, or changes it: same unit_id, or same type and name, is the same unit."""
+        """Registers a unit that has no stream, or changes it: same unit_id, or same type and name, is the same unit.
+        ALREADY_EXISTS (UNIT_ID_TAKEN): that unit has a stream, or another host or port as its endpoint and still answers
+        there (GET status/0, within 2 s). Nothing is changed then; stop the other process, or register under another id.
+        """
 
     @abc_1.abstractmethod
     def Heartbeat(

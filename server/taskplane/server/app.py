@@ -36,6 +36,7 @@ from taskplane.server.tasks.live import LiveAttempts
 from taskplane.server.tasks.maintenance import Maintenance, repeat
 from taskplane.server.tasks.state_manager import TaskStateManager
 from taskplane.server.tasks.watch import WatchHub
+from taskplane.server.units.attention import Attention
 from taskplane.server.units.callbacks import Callbacks
 from taskplane.server.units.delivery import Delivery
 from taskplane.server.units.dispatch_loop import DispatchLoop
@@ -144,10 +145,12 @@ class Server:
 
     def _run_loops(self, registry: Registry) -> None:
         retention = timedelta(days=self._config.retention_days) if self._config.retention_days else None
-        maintenance = Maintenance(self._states, self._store, retention)
+        attention = Attention(registry, self._config.lease_seconds)
+        maintenance = Maintenance(self._states, self._store, retention, attention.silent_since)
         self._committing = self._run(self._commits.run())
-        self._taking_away = self._run(Leases(self._states, registry, self._config.lease_seconds).run())
+        self._taking_away = self._run(Leases(self._states, registry, self._config.lease_seconds, attention).run())
         for part in (
+            attention.run(),
             self._database.until_it_fails(),
             self._live.run(),
             self._answers.run(),

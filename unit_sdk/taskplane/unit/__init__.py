@@ -32,7 +32,6 @@ from taskplane.unit.errors import (
     TaskFailed,
     TaskReleased,
     UnitRejected,
-    UnitSuperseded,
 )
 from taskplane.unit.unit import Unit
 
@@ -46,5 +45,4 @@ __all__ = [
     "TaskReleased",
     "Unit",
     "UnitRejected",
-    "UnitSuperseded",
 ]

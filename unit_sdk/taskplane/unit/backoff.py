@@ -6,6 +6,8 @@ from taskplane.unit.lease import Lease
 
 _FIRST_BOUND_SECONDS = 0.5
 _LONGEST_BOUND_SECONDS = 30.0
+# While another process has the unit's id; long enough for that one to be back first if its connection breaks.
+_TAKEN_BOUNDS_SECONDS = (1.0, 5.0)
 
 
 class Backoff:
@@ -27,6 +29,10 @@ class Backoff:
         bound = min(self._bound, self._longest())
         self._bound = 2 * bound
         return random.uniform(0, bound)  # noqa: S311 - spreads tries, hides nothing
+
+    def seconds_while_taken(self) -> float:
+        """Returns how long to wait this time, as another process has the unit's id."""
+        return random.uniform(*_TAKEN_BOUNDS_SECONDS)  # noqa: S311 - spreads tries, hides nothing
 
     def _longest(self) -> float:
         duration = self._lease.duration

@@ -7,7 +7,7 @@ from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from grpc_status import rpc_status
 
-from taskplane.unit.errors import UnitRejected, UnitSuperseded
+from taskplane.unit.errors import UnitRejected
 
 M = TypeVar("M", bound=Message)
 
@@ -42,9 +42,14 @@ def fatal_error(error: grpc.RpcError) -> UnitRejected | None:
     code, text = error.code(), error.details() or ""
     if code in _FATAL:
         return UnitRejected(f"the server refuses this unit: {code.name}: {_with_fields(text, error)}")
-    if code == grpc.StatusCode.ABORTED and _reason(error) == "SESSION_SUPERSEDED":
-        return UnitSuperseded(f"another process has connected under this unit's id: {text}")
     return None
+
+
+def is_id_taken(error: grpc.RpcError) -> bool:
+    """Whether another process has the unit's id: it answers, or has taken over from this one, which was silent."""
+    code = error.code()
+    is_superseded = code == grpc.StatusCode.ABORTED and _reason(error) == "SESSION_SUPERSEDED"
+    return is_superseded or code == grpc.StatusCode.ALREADY_EXISTS
 
 
 def _with_fields(text: str, error: grpc.RpcError) -> str:

@@ -51,7 +51,3 @@ class TaskDropped(Interrupted):
 
 class UnitRejected(Exception):
     """The server refuses this unit, and coming back would not help. The message names the fields to mend."""
-
-
-class UnitSuperseded(UnitRejected):
-    """Another process has connected under this unit's id; there may be only one."""

@@ -1,5 +1,6 @@
 """The unit's own view of its lease: how long the server certainly takes it for alive."""
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -46,6 +47,13 @@ class Lease:
             self._duration = duration or self._duration
             self._renewed_at = max(sent_at, self._renewed_at or sent_at)
             self._changed.notify_all()
+
+    def end(self) -> None:
+        """The server has given away what the unit holds: another process has the unit's id. `renew` begins anew."""
+        with self._changed:
+            if self._renewed_at is not None:
+                self._renewed_at = -math.inf
+                self._changed.notify_all()
 
     def is_fresh(self) -> bool:
         """Whether the unit was in touch so lately that a start which it reads now cannot have been taken back."""

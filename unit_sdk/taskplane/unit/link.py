@@ -8,7 +8,7 @@ from typing import assert_never
 import grpc
 
 from taskplane.unit.backoff import Backoff
-from taskplane.unit.channel import fatal_error
+from taskplane.unit.channel import fatal_error, is_id_taken
 from taskplane.unit.commands import Commands
 from taskplane.unit.lease import Lease
 from taskplane.unit.postbox import Postbox
@@ -86,14 +86,24 @@ class Link:
         while not self._leaving.is_set():
             session = self._session = self._open_session()
             self._catch_up(session)
-            reason = _run_until_it_breaks(session)
+            error = _run_until_it_breaks(session)
             if session.is_welcomed:
                 backoff.start_over()
             if not self._leaving.is_set():
-                delay = backoff.next_seconds()
-                logger.warning("session: %s; reconnecting in %.1f s", reason, delay)
-                self._leaving.wait(delay)
+                self._leaving.wait(self._seconds_to_wait(error, backoff))
         logger.info("session: left")
+
+    def _seconds_to_wait(self, error: grpc.RpcError | None, backoff: Backoff) -> float:
+        reason = f"{error.code().name}: {error.details()}" if error else "the server has ended the stream"
+        if error and is_id_taken(error):
+            # The server has given this process's attempts away, or will not let it speak for them.
+            self._lease.end()
+            delay = backoff.seconds_while_taken()
+            logger.error("session: another process has this unit's id; trying again in %.1f s: %s", delay, reason)
+        else:
+            delay = backoff.next_seconds()
+            logger.warning("session: %s; reconnecting in %.1f s", reason, delay)
+        return delay
 
     def _open_session(self) -> Session:
         hello = Hello(inventory=self._workload.inventory())
@@ -132,12 +142,12 @@ class Link:
         self._workload.judge(welcome.verdicts)
 
 
-def _run_until_it_breaks(session: Session) -> str:
-    """Returns why the session is over; raises what the unit cannot come back from."""
+def _run_until_it_breaks(session: Session) -> grpc.RpcError | None:
+    """Returns the error that ended the session, if one did; raises what the unit cannot come back from."""
     try:
         session.run()
     except grpc.RpcError as error:
         if (fatal := fatal_error(error)) is not None:
             raise fatal from error
-        return f"{error.code().name}: {error.details()}"
-    return "the server has ended the stream"
+        return error
+    return None

@@ -102,7 +102,7 @@ class Unit:
     def run(self) -> None:
         """Runs until `stop`, SIGTERM, SIGINT or an operator's drain; a second signal ends the process at once.
 
-        Raises UnitRejected if the server refuses the unit, UnitSuperseded if another process takes its id.
+        Raises UnitRejected if the server refuses the unit. While another process has its id, the unit waits for that.
         """
         asyncio.run(self._run_with_signals(partial(Link, self._server)))
 

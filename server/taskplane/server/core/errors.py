@@ -14,6 +14,7 @@ class Code(StrEnum):
 
     INVALID_ARGUMENT = "INVALID_ARGUMENT"
     NOT_FOUND = "NOT_FOUND"
+    ALREADY_EXISTS = "ALREADY_EXISTS"
     FAILED_PRECONDITION = "FAILED_PRECONDITION"
     ABORTED = "ABORTED"
     OUT_OF_RANGE = "OUT_OF_RANGE"
@@ -179,6 +180,13 @@ class UnitHasStream(TaskplaneError):
             f"unit {unit_id!r} speaks by its stream; register it with an endpoint to drive it over HTTP",
             metadata={"unit_id": unit_id},
         )
+
+
+class UnitIdTaken(TaskplaneError):
+    """Another process has the unit's id, and still answers."""
+
+    code = Code.ALREADY_EXISTS
+    reason = "UNIT_ID_TAKEN"
 
 
 class UnitDrained(TaskplaneError):

@@ -33,9 +33,23 @@ def next_expiry(task: Task) -> datetime | None:
     return min((when for _, when in _expiries(task)), default=None)
 
 
-def expired(task: Task, now: datetime, policy: RetryPolicy) -> Change:
-    """Apply the first limit that has expired. Changes nothing if none has."""
-    due = [(when, expiry) for expiry, when in _expiries(task) if when <= now]
+def expired(
+    task: Task,
+    now: datetime,
+    policy: RetryPolicy,
+    *,
+    wall_now: datetime | None = None,
+    silent_since: datetime | None = None,
+) -> Change:
+    """Apply the first limit that has expired. Changes nothing if none has.
+
+    A deadline is a point in time that a user has named: it counts on the wall clock, all else on the server's own.
+    `silent_since` is from when on the task's silence counts, where that is later than its last sign of work.
+    """
+    if silent_since and task.limits.stall_timeout:
+        task = task.but(silent_since=silent_since)
+    clocks = {Expiry.DEADLINE: wall_now or now}
+    due = [(when, expiry) for expiry, when in _expiries(task) if when <= clocks.get(expiry, now)]
     if not due:
         return Change(task)
     return _applied(task, min(due)[1], now, policy)
@@ -73,13 +87,15 @@ def _expiries(task: Task) -> Iterator[tuple[Expiry, datetime]]:
             left = limits.run_budget - timedelta(seconds=task.active_seconds)
             yield Expiry.RUN_BUDGET, task.status_changed_at + left
         if limits.stall_timeout:
-            yield Expiry.STALL, _last_sign_of_work(task) + limits.stall_timeout
+            silent_since = max(last_sign_of_work(task), task.silent_since or task.status_changed_at)
+            yield Expiry.STALL, silent_since + limits.stall_timeout
 
 
 _PENDING = {Verb.PAUSE: Expiry.PAUSE_DEADLINE, Verb.CANCEL: Expiry.CANCEL_DEADLINE}
 
 
-def _last_sign_of_work(task: Task) -> datetime:
+def last_sign_of_work(task: Task) -> datetime:
+    """Return when a RUNNING task last showed that it is at work."""
     signs = [task.status_changed_at]
     if task.progress:
         signs.append(task.progress.reported_at)

@@ -174,6 +174,8 @@ class Task:
     active_seconds: float = 0.0
     paused_seconds: float = 0.0
     status_changed_at: datetime
+    # Not stored: from when on its silence counts, if that is later than its last sign of work; see core.limits.
+    silent_since: datetime | None = None
 
     @property
     def next_checkpoint_number(self) -> int | None:

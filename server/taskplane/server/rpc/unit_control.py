@@ -67,7 +67,7 @@ class UnitControlServicer(pb_grpc.ExecutionUnitControlServicer):
         hello = read_hello(await _first_message(request_iterator))
         if self._is_stopping():
             raise ServerStopping
-        link = StreamLink()
+        link = StreamLink(context.peer())
         session = await self._units.connect(hello, link)
         try:
             await self._converse(session, link, request_iterator, context)

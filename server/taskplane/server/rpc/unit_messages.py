@@ -40,7 +40,7 @@ from taskplane.server.core.unit_report import (
 from taskplane.server.rpc.messages import checkpoint_message, seconds_message
 from taskplane.server.rpc.structs import NotJson, fill_struct, json_of
 from taskplane.server.rpc.validation import Checker
-from taskplane.server.units.links.stream import Outgoing
+from taskplane.server.units.links.stream import NO_TASK, Outgoing
 from taskplane.v1 import execution_unit_control_pb2 as pb
 from taskplane.v1 import execution_unit_pb2
 
@@ -52,6 +52,8 @@ MAX_ERROR_MESSAGE = 10_000
 # Commands that do not fit go into a further message. A start with a large config and checkpoint has one for itself:
 # receivers take 4 MiB if nothing is said, and one message too large would end the stream, again on every session.
 FULL_MESSAGE_BYTES = 1024 * 1024
+# How the ids of questions for a sign of life begin.
+SIGN_OF_LIFE = "sign-of-life"
 # Longer waits than this are no retry.
 _MAX_RETRY_DELAY = timedelta(days=365)
 _NANOS = 1_000_000_000
@@ -225,6 +227,8 @@ def server_messages(outgoing: Outgoing) -> list[pb.ServerMessage]:
     messages = []
     if outgoing.welcome:
         messages.append(pb.ServerMessage(welcome=_welcome(outgoing.welcome)))
+    if outgoing.sign_of_life:
+        messages.append(pb.ServerMessage(commands=pb.Commands(commands=[_question(outgoing.sign_of_life)])))
     messages += _command_messages(outgoing.commands)
     if ack := outgoing.ack:
         messages.append(pb.ServerMessage(ack=pb.Ack(sequence=ack.sequence, heartbeat=ack.heartbeat)))
@@ -233,6 +237,12 @@ def server_messages(outgoing: Outgoing) -> list[pb.ServerMessage]:
         timeout = None if seconds is None else seconds_message(seconds)
         messages.append(pb.ServerMessage(drain=pb.DrainRequest(timeout=timeout)))
     return messages
+
+
+def _question(number: int) -> pb.Command:
+    """Return the question for a sign of life."""
+    command_id = f"{SIGN_OF_LIFE}-{number}"
+    return pb.Command(command_id=command_id, task_id=NO_TASK, attempt=1, get_status=pb.GetStatusOrder())
 
 
 def _command_messages(commands: Iterable[Command]) -> Iterator[pb.ServerMessage]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, LargeBinary, Select, and_, cast, func, literal, or_, select
+from sqlalchemy import ColumnElement, Connection, LargeBinary, Select, and_, cast, func, literal, not_, or_, select
 
 from taskplane.server.core.ledger import LedgerEntry
 from taskplane.server.core.task import Checkpoint, Task, TaskStatus, Transition
@@ -192,10 +192,20 @@ def server_number(connection: Connection) -> int:
     return int(connection.execute(select(table.c.next_id).where(table.c.name == "server")).scalar_one())
 
 
-def expired_tasks(connection: Connection, now: datetime, limit: int) -> list[int]:
-    """Return the ids of up to `limit` tasks one of whose limits may have expired, the first to do so first."""
-    expires_at = schema.tasks.c.expires_at
-    due = select(schema.tasks.c.id).where(expires_at <= naive(now)).order_by(expires_at).limit(limit)
+def expired_tasks(connection: Connection, now: datetime, wall_now: datetime, limit: int) -> list[int]:
+    """Return the ids of up to `limit` tasks one of whose limits may have expired, the first to do so first.
+
+    Deadlines count on the wall clock. Both clocks say nearly the same, unless the wall clock was set.
+    """
+    expires_at, deadline_at = schema.tasks.c.expires_at, schema.tasks.c.deadline_at
+    is_deadline = and_(deadline_at.is_not(None), expires_at == deadline_at)
+    due = (
+        select(schema.tasks.c.id)
+        .where(expires_at <= naive(max(now, wall_now)))
+        .where(or_(and_(expires_at <= naive(now), not_(is_deadline)), deadline_at <= naive(wall_now)))
+        .order_by(expires_at)
+        .limit(limit)
+    )
     return list(connection.scalars(due))
 
 

@@ -229,6 +229,8 @@ _SPREAD: Mapping[str, Mapping[str, Callable[[Any], Any]]] = {
         "queue_timeout_seconds": _part("queue_timeout", _total_seconds),
         "stall_timeout_seconds": _part("stall_timeout", _total_seconds),
     },
+    # Only `expires_at` shows it.
+    "silent_since": {},
 }
 
 

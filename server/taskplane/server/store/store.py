@@ -186,9 +186,10 @@ class Store:
         """Return the number of the server that has begun to serve last."""
         return await self._database.read(reading.server_number)
 
-    async def expired_tasks(self, now: datetime, limit: int) -> list[int]:
-        """Return the ids of tasks one of whose limits may have expired."""
-        return await self._database.read(lambda connection: reading.expired_tasks(connection, now, limit))
+    async def expired_tasks(self, now: datetime, limit: int, wall_now: datetime | None = None) -> list[int]:
+        """Return the ids of tasks one of whose limits may have expired; deadlines count on the wall clock."""
+        wall_now = wall_now or now
+        return await self._database.read(lambda connection: reading.expired_tasks(connection, now, wall_now, limit))
 
     async def running_tasks(self) -> list[Task]:
         """Return all tasks in RUNNING."""

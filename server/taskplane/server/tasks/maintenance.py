@@ -3,10 +3,12 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from taskplane.server.core.clock import utc_now
+from taskplane.server.core.clock import utc_now, wall_now
 from taskplane.server.core.errors import DatabaseUnavailable, ServerStopping
+from taskplane.server.core.limits import last_sign_of_work
+from taskplane.server.core.task import Task
 from taskplane.server.store.store import Store
 from taskplane.server.tasks.state_manager import TaskStateManager
 
@@ -25,10 +27,17 @@ DELETIONS_KEPT = timedelta(days=2)
 class Maintenance:
     """The loops that keep tasks within their limits and the tables small."""
 
-    def __init__(self, states: TaskStateManager, store: Store, retention: timedelta | None) -> None:
+    def __init__(
+        self,
+        states: TaskStateManager,
+        store: Store,
+        retention: timedelta | None,
+        silent_since: Callable[[Task], datetime] = last_sign_of_work,
+    ) -> None:
         self._states = states
         self._store = store
         self._retention = retention
+        self._silent_since = silent_since
 
     async def expire_for_ever(self) -> None:
         """Apply time limits twice a second."""
@@ -43,8 +52,8 @@ class Maintenance:
         there_may_be_more = True
         while there_may_be_more:
             # Asked beside the transactions: nearly always there are none.
-            if due := await self._store.expired_tasks(utc_now(), BATCH):
-                await self._states.expire(due)
+            if due := await self._store.expired_tasks(utc_now(), BATCH, wall_now()):
+                await self._states.expire(due, self._silent_since)
             there_may_be_more = len(due) == BATCH
 
     async def purge(self) -> None:

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import NoReturn
 
 from taskplane.server.core.change import Change
+from taskplane.server.core.clock import wall_now
 from taskplane.server.core.command import Command, Verdict
 from taskplane.server.core.dispatch import Dispatch
 from taskplane.server.core.errors import FieldViolation, InvalidFields, TaskplaneError
@@ -202,17 +203,20 @@ class ExpireTasks:
 
     due: Sequence[int]
     policy: RetryPolicy
+    # From when on a task's silence counts.
+    silent_since: Callable[[Task], datetime]
 
     def task_ids(self) -> Iterable[int]:
         return self.due
 
     def decide(self, batch: Batch) -> None:
         for task in filter(None, map(batch.find, self.due)):
-            change = expired(task, batch.now, self.policy)
+            silent_since = self.silent_since(task) if task.limits.stall_timeout else None
+            change = expired(task, batch.now, self.policy, wall_now=wall_now(), silent_since=silent_since)
             if change.steps:
                 batch.put(change)
             elif next_expiry(task):
-                # There is still time, since it made progress: let the table know.
+                # There is still time, since it made progress or could not be heard: let the table know.
                 batch.put(change.edit(now=batch.now))
 
 

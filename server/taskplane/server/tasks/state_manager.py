@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from taskplane.server.core.change import Change
 from taskplane.server.core.errors import TaskNotFound, TaskplaneError
+from taskplane.server.core.limits import last_sign_of_work
 from taskplane.server.core.retry import RetryPolicy
 from taskplane.server.core.task import Checkpoint, Task
 from taskplane.server.core.unit import HeldAttempt
@@ -123,9 +124,14 @@ class TaskStateManager:
         """Take all that a unit has away from it, without counting a retry for what it has not accepted."""
         await self._commits.submit(LeaveUnit(unit_id, why, self.retry_policy))
 
-    async def expire(self, task_ids: Sequence[int]) -> None:
-        """Apply time limits of these tasks that have expired; see core.limits. Those that are gone are passed over."""
-        await self._commits.submit(ExpireTasks(task_ids, self.retry_policy), tasks=len(task_ids))
+    async def expire(
+        self, task_ids: Sequence[int], silent_since: Callable[[Task], datetime] = last_sign_of_work
+    ) -> None:
+        """Apply time limits of these tasks that have expired; see core.limits. Those that are gone are passed over.
+
+        `silent_since` tells from when on a RUNNING task's silence counts.
+        """
+        await self._commits.submit(ExpireTasks(task_ids, self.retry_policy, silent_since), tasks=len(task_ids))
 
     async def purge(self, completed_before: datetime, limit: int) -> int:
         """Delete up to `limit` tasks that were finished before a time. Returns how many."""

@@ -17,6 +17,7 @@ from taskplane.server.core.errors import (
     UnitNotFound,
 )
 from taskplane.server.core.unit import Registration, Unit
+from taskplane.server.units.identity import Newcomer
 from taskplane.server.units.known_unit import KnownUnit
 from taskplane.server.units.links.http import HttpLink
 from taskplane.server.units.links.http_client import NoAnswer, UnitClient
@@ -71,12 +72,15 @@ class HttpUnits:
         """Register a unit, or its new values: it is known by its id, without one by its type and name.
 
         What it was last known to hold is asked about at once, and lost if the unit does not know it any more. One that
-        was drained is back with it. Raises InvalidFields and DatabaseUnavailable.
+        was drained is back with it. Raises InvalidFields, UnitIdTaken and DatabaseUnavailable.
         """
         if problem := self._endpoints.problem(registration.endpoint):
             raise InvalidFields(FieldViolation("endpoint", problem))
-        known = self._known(registration)
-        record = _record(registration, known)
+        unit_id = registration.unit_id
+        if known := self._known(registration):
+            unit_id = known.record.id
+            await self._manager.identities.admit(unit_id, Newcomer(endpoint=registration.endpoint))
+        record = _record(registration, unit_id, self._registry.find(unit_id))
         await self._connect(record)
         return self._manager.unit(record.id)
 
@@ -159,11 +163,11 @@ class HttpUnits:
             await self._manager.disconnect(session)
 
 
-def _record(registration: Registration, known: KnownUnit | None) -> Unit:
+def _record(registration: Registration, unit_id: str, known: KnownUnit | None) -> Unit:
     now = utc_now()
     before = known.record if known else None
     return Unit(
-        id=before.id if before else registration.unit_id or new_unit_id(registration.unit_name),
+        id=unit_id or new_unit_id(registration.unit_name),
         unit_type=registration.unit_type,
         unit_name=registration.unit_name,
         capacity=registration.capacity,

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from taskplane.server.core.assignments import Assignment, UnitAssignments
-from taskplane.server.core.clock import monotonic
+from taskplane.server.core.clock import monotonic, utc_now
 from taskplane.server.core.command import Command, dispatch_command
 from taskplane.server.core.dispatch import Dispatch
 from taskplane.server.core.placement import Offer
@@ -21,9 +21,13 @@ class KnownUnit:
     # An index of core.assignments, which keeps it.
     assignments: UnitAssignments = field(default_factory=UnitAssignments)
     session: Session | None = None
+    # When its session began.
+    connected_at: datetime = field(default_factory=utc_now)
     # When it was last heard from; at the server's start, every unit was just now.
     heard_at: float = field(default_factory=monotonic)
     last_heartbeat: datetime | None = None
+    # It has said goodbye, and not come back.
+    has_left: bool = False
     # The status and load that are stored, if that is known.
     stored: tuple[UnitStatus, int] | None = None
 

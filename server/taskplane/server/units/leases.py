@@ -13,6 +13,7 @@ from taskplane.server.core.clock import monotonic
 from taskplane.server.core.errors import DatabaseUnavailable, LeaseExpired, StaleAttempt, TaskNotFound
 from taskplane.server.core.fence import Speaker
 from taskplane.server.tasks.state_manager import TaskStateManager
+from taskplane.server.units.attention import Attention
 from taskplane.server.units.known_unit import KnownUnit
 from taskplane.server.units.registry import Registry
 
@@ -27,34 +28,29 @@ ACCEPT_SECONDS = 5.0
 class Leases:
     """Takes tasks away from units that are silent, or do not accept them."""
 
-    def __init__(self, states: TaskStateManager, registry: Registry, lease_seconds: float) -> None:
+    def __init__(
+        self, states: TaskStateManager, registry: Registry, lease_seconds: float, attention: Attention | None = None
+    ) -> None:
         self._states = states
         self._registry = registry
         self._lease_seconds = lease_seconds
+        self._attention = attention or Attention(registry, lease_seconds)
 
     async def run(self) -> None:
         """Check for ever. While the database is away nothing can be taken, and is taken later."""
         while True:
-            asleep_at = monotonic()
             await asyncio.sleep(CHECK_SECONDS)
-            self._forgive(monotonic() - asleep_at - CHECK_SECONDS)
             try:
                 await self.check()
             except DatabaseUnavailable as error:
                 log.warning("leases cannot be settled: %s", error.message)
-
-    def _forgive(self, overslept: float) -> None:
-        """Count nothing against the units for the time in which the server itself stood still and could not hear."""
-        if overslept > CHECK_SECONDS:
-            log.warning("the server stood still for %.1f s; all leases are that much longer", overslept)
-            for unit in self._registry.all():
-                unit.forgive(overslept)
 
     async def check(self) -> None:
         """Settle every unit that is silent, and every start that is not accepted.
 
         All are proposed at once, so that a thousand units that are lost together need a few transactions.
         """
+        self._attention.look()
         now = monotonic()
         taken: list[Awaitable[None]] = []
         for unit in self._registry.all():
@@ -70,6 +66,7 @@ class Leases:
     def _lose(self, unit: KnownUnit) -> Iterator[Awaitable[None]]:
         if unit.session:
             log.warning("unit %s is silent for its lease of %g s", unit.record.id, self._lease_seconds)
+            unit.session.mark(is_answering=False)  # so that it does not get back at once what it loses
             unit.session.link.end(LeaseExpired(unit.record.id, self._lease_seconds))
         if unit.running:
             attempts = {task_id: each.attempt for task_id, each in unit.running.items()}

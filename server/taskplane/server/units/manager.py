@@ -22,6 +22,7 @@ from taskplane.server.core.unit import DrainOrder, HeldAttempt, Hello, Unit
 from taskplane.server.store.store import Store
 from taskplane.server.tasks.proposals import Settled
 from taskplane.server.tasks.state_manager import TaskStateManager
+from taskplane.server.units.identity import Identities, Newcomer
 from taskplane.server.units.known_unit import KnownUnit
 from taskplane.server.units.links import Link
 from taskplane.server.units.registry import Registry
@@ -49,10 +50,12 @@ class ExecutionUnitManager:
         self._states = states
         self._registry = registry
         self.intervals = intervals
+        self.identities = Identities(registry, intervals.lease)
 
     async def connect(self, hello: Hello, link: Link) -> Session:
-        """Take a unit with a stream on, as `take_on` does."""
+        """Take a unit with a stream on, as `take_on` does. Raises UnitIdTaken too."""
         unit_id = hello.unit_id or new_unit_id(hello.unit_name)
+        await self.identities.admit(unit_id, Newcomer(boot_id=hello.boot_id))
         known = self._registry.find(unit_id)
         return await self.take_on(_record(hello, unit_id, known), link, hello.inventory, hello.boot_id)
 
@@ -61,6 +64,7 @@ class ExecutionUnitManager:
     ) -> Session:
         """Connect a unit: supersede its older session, settle its inventory, welcome it.
 
+        For a process that has the right to the unit's id: see `identities`.
         Without an inventory it holds what it was last known to hold. Raises SessionSuperseded if a newer session of
         the same unit comes meanwhile, and DatabaseUnavailable; then it is not connected.
         """
@@ -128,6 +132,7 @@ class ExecutionUnitManager:
         unit = self._registry.find(session.unit_id)
         if unit is None or unit.session is not session:
             return
+        unit.has_left = True
         if not unit.record.endpoint:
             unit.record = replace(unit.record, drain=None)  # stored when its stream ends
         # By its slots, as not all that it was given may have been told.
@@ -247,6 +252,7 @@ class ExecutionUnitManager:
             known.session.link.end(_superseded(record.id))
             self._registry.disconnected(known)
         unit = self._registry.add(record)
+        unit.has_left = False
         session = Session(secrets.token_hex(8), record.id, boot_id, link)
         self._registry.connected(unit, session)
         return unit, session

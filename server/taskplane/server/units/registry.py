@@ -10,10 +10,10 @@ from datetime import datetime
 from functools import partial
 
 from taskplane.server.core.backlog import Kind, kind_of
-from taskplane.server.core.clock import monotonic
+from taskplane.server.core.clock import monotonic, utc_now
 from taskplane.server.core.placement import MAX_QUEUES, Slots
 from taskplane.server.core.task import Task, TaskStatus
-from taskplane.server.core.unit import Unit
+from taskplane.server.core.unit import Unit, UnitStatus
 from taskplane.server.tasks.batch import Committed
 from taskplane.server.units.known_unit import KnownUnit
 from taskplane.server.units.session import Session
@@ -28,7 +28,10 @@ class Registry:
         # Set when there may be more to offer than before: somebody who looks for slots should look again.
         self.may_offer_more = asyncio.Event()
         self._assignments = self.slots.assignments
-        self._units = {unit.id: KnownUnit(unit, self._assignments.of(unit.id)) for unit in units}
+        self._units = {
+            unit.id: KnownUnit(unit, self._assignments.of(unit.id), has_left=unit.status is UnitStatus.OFFLINE)
+            for unit in units
+        }
         # Why a kind of task finds no room, until a unit comes, goes or changes.
         self._reasons: dict[Kind, Waiting] = {}
         for task in running:
@@ -58,6 +61,7 @@ class Registry:
         """Give a unit a session, whose changes are followed from now on."""
         unit.session = session
         unit.heard_at = monotonic()
+        unit.connected_at = utc_now()
         for each in unit.running.values():
             each.since = unit.heard_at  # what it has not accepted it will be sent again
         session.on_change = partial(self._look_at, unit)

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypedDict, Unpack
 
-from taskplane.server.core.clock import monotonic
+from taskplane.server.core.clock import monotonic, utc_now
 from taskplane.server.core.command import (
     CancelOrder,
     Command,
@@ -42,6 +42,7 @@ class Session:
         # It accepts what it is sent. One that does not gets nothing new until it is heard from again.
         self.is_answering = True
         self.link = link
+        self.since = utc_now()
         # What was sent and is not answered, and when.
         self._unanswered: dict[str, tuple[Command, float]] = {}
 

@@ -44,6 +44,10 @@ class _Refused(Exception):
     """The server cannot take what was said, now or ever."""
 
 
+class _IdTaken(Exception):
+    """Another process has the unit's id, and answers."""
+
+
 class HttpLink:
     """What `link.Link` is for the stream, for HTTP: says what the postbox holds, on a thread of its own.
 
@@ -115,6 +119,13 @@ class HttpLink:
                 delay = backoff.next_seconds()
                 logger.warning("http: %s; trying again in %.1f s", error, delay)
                 self._leaving.wait(delay)
+            except _IdTaken as error:
+                # The server has given this process's attempts away, or will not let it speak for them.
+                self._lease.end()
+                delay = backoff.seconds_while_taken()
+                text = "http: another process has this unit's id; trying again in %.1f s: %s"
+                logger.error(text, delay, error)  # noqa: TRY400 - where it comes from is known
+                self._leaving.wait(delay)
         logger.info("http: left")
 
     def _greet(self) -> None:
@@ -152,8 +163,11 @@ class HttpLink:
         return self._draining_unsaid or self._leaving.is_set()
 
     def _register(self) -> float:
-        """Returns how long leases are. Raises UnitRejected."""
+        """Returns how long leases are. Raises UnitRejected, and _IdTaken."""
+        self._is_registered = False
         answer = self._rest.post("/api/execution-units", registration(self._introduction, self._endpoint))
+        if answer.error.get("reason") == "UNIT_ID_TAKEN":
+            raise _IdTaken(_text(answer))
         if not answer.is_success:
             raise UnitRejected(f"the server refuses this unit: HTTP {answer.status}: {_text(answer)}")
         # What the server made up counts from now on.
@@ -164,14 +178,14 @@ class HttpLink:
         return float(answer.document.get("leaseSeconds", LEASE_SECONDS))
 
     def _heartbeat(self) -> bool:
-        """Returns whether the server knows the unit."""
+        """Returns whether the server knows the unit, and this process as it."""
         body = {"capacity": 0 if self._draining else self._introduction.capacity}
         self._draining_unsaid = False
         answer = self._rest.post(f"/api/execution-units/{self._introduction.unit_id}/heartbeat", body)
         if answer.document.get("status") == "OFFLINE":
             # A heartbeat brings every unit back but one that an operator has drained.
             self._on_drain(None)
-        return answer.is_success
+        return answer.is_success and answer.document.get("endpoint") == self._endpoint
 
     def _say(self, report: Report) -> None:
         said = callback(report)

@@ -9,7 +9,12 @@ from taskplane.server.core.unit import DrainOrder
 
 
 class Link(Protocol):
-    """What a session needs of the way to its unit. Nothing here waits: a link gathers, and sends by itself."""
+    """What a session needs of the way to its unit. Nothing here waits: a link gathers, and sends by itself.
+
+    `peer` is the address of the process behind it, for people; empty if that is not known.
+    """
+
+    peer: str
 
     def welcome(self, welcome: Welcome) -> None:
         """Begin; nothing is sent before."""
@@ -19,6 +24,9 @@ class Link(Protocol):
 
     def send_again(self, commands: Sequence[Command]) -> None:
         """Send commands that were sent, and have not been answered for long."""
+
+    def ask_for_sign_of_life(self) -> None:
+        """Ask for an answer of any kind, which renews the lease as all that a unit says does."""
 
     def ask_to_drain(self, drain: DrainOrder) -> None:
         """Ask the unit to leave."""

@@ -57,6 +57,7 @@ class HttpLink:
     """
 
     def __init__(self, client: UnitClient, listener: Listener, poll_seconds: float) -> None:
+        self.peer = client.endpoint
         self._client = client
         self._listener = listener
         self._poll_seconds = poll_seconds
@@ -66,6 +67,7 @@ class HttpLink:
         self._jobs: defaultdict[int, list[_Job]] = defaultdict(list)
         self._drain_within: float | None = None
         self._is_draining = False
+        self._question_is_due = False
         self._wake = asyncio.Event()
         # Why the session is over; None while it is not.
         self.error: TaskplaneError | None = None
@@ -80,6 +82,11 @@ class HttpLink:
 
     def send_again(self, commands: Sequence[Command]) -> None:
         """Nothing to do: what the unit has not answered is being insisted on."""
+
+    def ask_for_sign_of_life(self) -> None:
+        """Ask at once, whatever else is under way."""
+        self._question_is_due = True
+        self._wake.set()
 
     def ask_to_drain(self, drain: DrainOrder) -> None:
         """Pause what is at work, and end the session when nothing is, or when the time is up."""
@@ -100,14 +107,19 @@ class HttpLink:
         """Speak with the unit until the session is ended."""
         async with self._client, asyncio.TaskGroup() as group:
             owned = [group.create_task(self._polling.run())]
+            questions: list[asyncio.Task[None]] = []
             while self.error is None:
                 if self._is_draining and len(owned) == 1:
                     owned.append(group.create_task(self._drain()))
+                if self._question_is_due:
+                    self._question_is_due = False
+                    questions = [each for each in questions if not each.done()]
+                    questions.append(group.create_task(self._polling.ask_for_sign_of_life()))
                 for command in self._orders.take():
                     self._begin(command, group)
                 await self._wake.wait()
                 self._wake.clear()
-            for each in (*owned, *(job.work for jobs in self._jobs.values() for job in jobs)):
+            for each in (*owned, *questions, *(job.work for jobs in self._jobs.values() for job in jobs)):
                 each.cancel()
 
     def _begin(self, command: Command, group: asyncio.TaskGroup) -> None:

@@ -60,7 +60,7 @@ class UnitClient:
     """
 
     def __init__(self, endpoint: str, request_seconds: float = REQUEST_SECONDS) -> None:
-        self._endpoint = endpoint.rstrip("/")
+        self.endpoint = endpoint.rstrip("/")
         self._timeout = aiohttp.ClientTimeout(total=request_seconds)
         self._http: aiohttp.ClientSession | None = None
 
@@ -105,7 +105,7 @@ class UnitClient:
             raise RuntimeError("the client's context is not entered")
         try:
             async with self._http.request(
-                method, f"{self._endpoint}/{path}", json=body, allow_redirects=False
+                method, f"{self.endpoint}/{path}", json=body, allow_redirects=False
             ) as response:
                 return await _read(response)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:

@@ -54,6 +54,10 @@ class Polling:
         """Note that the unit has called back about an attempt, and need not be asked for a while."""
         self._schedule.heard_of(key, monotonic())
 
+    async def ask_for_sign_of_life(self) -> None:
+        """Ask something that any unit answers."""
+        await self._request(SIGN_OF_LIFE)
+
     async def hear(self, key: Key, answer: Answer) -> Outcome | None:
         """Pass on what an answer says of an attempt, unless it says nothing new. Returns it."""
         try:
@@ -83,7 +87,7 @@ class Polling:
                     self._unsettled.add(key)
                     settling.create_task(self._settle(key, answer))
         if not due and self._listener.is_silent():
-            await self._request(SIGN_OF_LIFE)
+            await self.ask_for_sign_of_life()
 
     async def _pause(self) -> None:
         try:

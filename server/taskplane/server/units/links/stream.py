@@ -9,6 +9,9 @@ from taskplane.server.core.errors import TaskplaneError
 from taskplane.server.core.unit import DrainOrder
 from taskplane.server.units.links.command_queue import CommandQueue
 
+# The task that a unit is asked about for a sign of life. No task has this id, and every language's numbers can hold it.
+NO_TASK = 2**53 - 1
+
 
 @dataclass(frozen=True, slots=True)
 class Ack:
@@ -26,6 +29,8 @@ class Outgoing:
     commands: list[Command] = field(default_factory=list)
     ack: Ack | None = None
     drain: DrainOrder | None = None
+    # Number of the question for a sign of life; 0 if it is not asked.
+    sign_of_life: int = 0
 
 
 class StreamLink:
@@ -35,7 +40,8 @@ class StreamLink:
     and starts never exceed the unit's free slots.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, peer: str = "") -> None:
+        self.peer = peer
         self._welcome: Welcome | None = None
         self._welcomed = False
         self._commands = CommandQueue()
@@ -43,6 +49,8 @@ class StreamLink:
         self._heartbeat = 0
         self._ack_is_due = False
         self._drain: DrainOrder | None = None
+        self._questions = 0
+        self._question_is_due = False
         self._error: TaskplaneError | None = None
         self._wake = asyncio.Event()
 
@@ -73,6 +81,12 @@ class StreamLink:
         self._ack_is_due = True
         self._wake.set()
 
+    def ask_for_sign_of_life(self) -> None:
+        """Ask for the status of an attempt that no unit holds: every unit answers that, if only by a rejection."""
+        self._questions += 1
+        self._question_is_due = True
+        self._wake.set()
+
     def ask_to_drain(self, drain: DrainOrder) -> None:
         """Ask the unit to leave."""
         self._drain = drain
@@ -95,7 +109,8 @@ class StreamLink:
 
     def _take(self) -> Outgoing:
         ack = Ack(self._acknowledged, self._heartbeat) if self._ack_is_due else None
-        outgoing = Outgoing(self._welcome, self._commands.take(), ack, self._drain)
+        question = self._questions if self._question_is_due else 0
+        outgoing = Outgoing(self._welcome, self._commands.take(), ack, self._drain, question)
         self._welcome, self._drain = None, None
-        self._ack_is_due = False
+        self._ack_is_due = self._question_is_due = False
         return outgoing
