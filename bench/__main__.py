@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 
 import uvloop
 
-from bench import figures, growth, idle_units, latency, lifecycles, machine
+from bench import figures, growth, idle_units, latency, lifecycles, machine, rude_peers
 from bench.figures import Figure
 from bench.settings import FULL, QUICK, Settings
 from bench.stack import database_server
@@ -20,6 +20,7 @@ PARTS: Mapping[str, Callable[[str, Settings], AsyncIterator[Figure]]] = {
     "fleet": growth.with_units,
     "progress": growth.with_progress,
     "watchers": growth.with_watchers,
+    "peers": rude_peers.measure,
 }
 
 

@@ -15,7 +15,8 @@ START_SECONDS = 60.0
 STOP_SECONDS = 30.0
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
-TASKPLANE = str(Path(sys.executable).with_name("taskplane"))
+# The command of this version, unless another one is to be measured beside it.
+TASKPLANE = os.environ.get("BENCH_TASKPLANE") or str(Path(sys.executable).with_name("taskplane"))
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -66,6 +67,10 @@ class Child:
         resident = next(int(line.split()[1]) for line in status if line.startswith("VmRSS:"))
         return Usage(cpu, resident, time.monotonic())
 
+    def terminate(self) -> None:
+        """Send SIGTERM; what the process still prints can be read."""
+        self._process.terminate()
+
     async def stop(self) -> None:
         """End it by SIGTERM."""
         if self._process.returncode is None:
@@ -108,8 +113,8 @@ async def module(name: str, *arguments: str) -> AsyncIterator[Child]:
 
 
 @asynccontextmanager
-async def server(database_url: str, *options: str) -> AsyncIterator[tuple[Child, str]]:
-    """Run `taskplane serve` with its default settings, its log in a file. Gives the process and its address."""
+async def server(database_url: str, *options: str) -> AsyncIterator[tuple[Child, dict[str, str]]]:
+    """Run `taskplane serve` with its default settings, its log in a file. Gives the process and its addresses."""
     with tempfile.NamedTemporaryFile(prefix="taskplane-bench-", suffix=".log") as log:
         command = (
             TASKPLANE,
@@ -127,4 +132,4 @@ async def server(database_url: str, *options: str) -> AsyncIterator[tuple[Child,
             ready, *addresses = line.split()
             if ready != "ready":
                 raise BenchError(f"the server said {line!r} instead of ready")
-            yield running, dict(each.split("=", 1) for each in addresses)["grpc"]
+            yield running, dict(each.split("=", 1) for each in addresses)

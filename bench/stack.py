@@ -21,6 +21,7 @@ class Stack:
 
     server: Child
     address: str
+    http_address: str
     database_url: str
 
 
@@ -55,5 +56,5 @@ def _mysql(environment: dict[str, str], action: str) -> str:
 async def stack(server_url: str, *options: str, name: str = "bench", fresh: bool = True) -> AsyncIterator[Stack]:
     """Run a taskplane server; over an empty database if `fresh`."""
     url = database.recreate(server_url, name) if fresh else database.named(server_url, name)
-    async with processes.server(url, *options) as (server, address):
-        yield Stack(server, address, url)
+    async with processes.server(url, *options) as (server, addresses):
+        yield Stack(server, addresses["grpc"], addresses["http"], url)
