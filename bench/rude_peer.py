@@ -27,8 +27,11 @@ from taskplane.v1.task_service_pb2_grpc import TaskServiceStub
 
 TIMEOUT_SECONDS = 300.0
 GET_CALLS = 20
-# The peer itself sets no bound to what it sends.
-CHANNEL_OPTIONS = [("grpc.max_send_message_length", 64 * 1024 * 1024)]
+# The peer itself sets no bound to what it sends and receives.
+CHANNEL_OPTIONS = [
+    ("grpc.max_send_message_length", 64 * 1024 * 1024),
+    ("grpc.max_receive_message_length", 64 * 1024 * 1024),
+]
 
 
 async def long_lists(grpc_address: str, _http_address: str, count: int) -> None:
