@@ -66,7 +66,14 @@ class _VerdictActionEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_VerdictA
     """It is not the unit's any more: see DropReason. Report nothing about it."""
 
 class VerdictAction(_VerdictAction, metaclass=_VerdictActionEnumTypeWrapper):
-    """What a unit shall do with an attempt that it holds."""
+    """What a unit shall do with an attempt that it holds. By the state in the inventory, the verdict means:
+
+      RUNNING, KEEP: work on. PAUSE: the task was paused meanwhile, so hold at the next safe point.
+      PAUSED, KEEP: the task is RUNNING, so an attempt held by self-fence works on; one that was paused by command stays
+      paused, and its `paused` report, which was not acknowledged, is sent again. PAUSE: go on holding.
+      ENDED, KEEP or PAUSE: send the report of the end again.
+      Any, DROP: forget the attempt and its reports; DropReason says how to leave it.
+    """
 
 VERDICT_ACTION_UNSPECIFIED: VerdictAction.ValueType  # 0
 """Never sent."""
@@ -302,7 +309,7 @@ class Hello(message.Message):
     """Name and version of the SDK, for people; up to 100 characters."""
     @builtins.property
     def task_types(self) -> containers.RepeatedCompositeFieldContainer[execution_unit_pb2.TaskTypeSupport]:
-        """The task types it accepts, and what it can do with each. At least one."""
+        """The task types it accepts, and what it can do with each. At least one; names of A-Z a-z 0-9 . _ : / -."""
 
     @builtins.property
     def labels(self) -> containers.ScalarMap[builtins.str, builtins.str]:
@@ -511,8 +518,8 @@ class Command(message.Message):
 
     @builtins.property
     def get_status(self) -> GetStatusOrder:
-        """Answer `attempt_status`, or `rejected` with UNKNOWN_ATTEMPT. Also the server's question for a sign of life: see 7
-        above.
+        """Answer with one report: `attempt_status`, or `rejected` with UNKNOWN_ATTEMPT. No `accepted` goes before it, and a
+        repeat may be answered anew. Also the server's question for a sign of life: see 7 above.
         """
 
     def __init__(

@@ -49,15 +49,20 @@ class ExecutionUnitControlStub:
      4. Every message of the unit renews its lease, from when it arrives. When it has sent nothing for
         `heartbeat_interval`, it sends a Heartbeat, which the server answers with an Ack at once, also while reports
         wait. A unit that has heard nothing from the server for a whole `lease_duration` should drop the connection and
-        make a new one.
+        make a new one. The unit counts its own lease from when it *sent* the newest message that has evidently arrived:
+        Hello by Welcome, reports by Ack.sequence, a heartbeat by Ack.heartbeat. Counted from when the Ack arrived, the
+        unit's lease would end later than the server's.
      5. When the stream breaks, the unit works on and reconnects, for ever, waiting a random time between 0 and a bound
         that doubles from 0.5 s to 30 s, or to half a `lease_duration` if that is shorter: a server that was away gives
         tasks to others one lease after it is back. A unit that has not renewed its lease stops its work before the lease
         ends (self-fence: hold every attempt at its next safe point), since the server then gives its tasks to others.
-        The verdicts of the next Welcome say what becomes of held attempts.
+        An Ack that renews the lease lifts the self-fence, since a server that has given the tasks away ends the stream
+        with LEASE_EXPIRED and sends no Ack any more. After a break, only the verdicts of the next Welcome lift it. The
+        waiting time begins at 0.5 s again after each Welcome, not after each connection.
      6. To leave, the unit sends Draining, gives its attempts back (`released`, or finishes them), waits for the Ack,
-        sends Goodbye and closes its side. The end of a stream without Goodbye is a broken connection, and the unit
-        keeps its tasks until its lease ends.
+        sends Goodbye and closes its side. Of an attempt that is PAUSED by command nothing need be reported: its
+        checkpoint is stored, and the task stays PAUSED until a client resumes it, then on another unit. The end of a
+        stream without Goodbye is a broken connection, and the unit keeps its tasks until its lease ends.
      7. One process at a time has a unit's id. When a second one, with another `boot_id`, says Hello, the server asks the
         first for a sign of life: a `get_status` command about task 9007199254740991 (2^53 - 1), which does not exist.
         Any message within 2 s is one; the proper one is `rejected` with UNKNOWN_ATTEMPT. Then the second is sent away
@@ -71,16 +76,27 @@ class ExecutionUnitControlStub:
     longer the task's current one changes nothing: it is acknowledged and, where the attempt would go on (`progress`,
     `checkpoint`, `paused`), answered with a drop command.
 
+    Three of these may also come without a command. `paused`: the task becomes PAUSED, and a client has to resume it.
+    `cancelled`: the task becomes CANCELLED. `released`: the task is queued again, with no retry counted, and goes to
+    another unit if there is one. A unit that cannot do the work reports `failed` instead.
+
+    Documents (config, checkpoint, result) are google.protobuf.Struct, whose numbers are doubles: an integer above 2^53
+    loses digits, so it is sent as a string.
+
     The server ends a stream with: INVALID_ARGUMENT (HELLO_EXPECTED) the first message is not Hello, or a second Hello
     came; INVALID_ARGUMENT (INVALID_FIELDS) a bad Hello, report or capacity, with the fields named, or a message that
     cannot be decoded; FAILED_PRECONDITION (PROTOCOL_VERSION_UNSUPPORTED); DEADLINE_EXCEEDED (HELLO_TIMEOUT) no Hello
     for 10 s; ALREADY_EXISTS (UNIT_ID_TAKEN) another process has the unit's id and answers; ABORTED (SESSION_SUPERSEDED) a
     newer session of the same unit id has come; RESOURCE_EXHAUSTED, without details, a message over 16 MiB; INTERNAL a
     fault of the server; UNAVAILABLE (LEASE_EXPIRED) nothing was heard for a lease, and the tasks are given away;
-    UNAVAILABLE (SERVER_STOPPING or DATABASE_UNAVAILABLE). A unit comes back after UNAVAILABLE and after any break of the
-    connection, and after UNIT_ID_TAKEN and SESSION_SUPERSEDED as in 7, but for a session that its own newer one has
-    superseded. The others need a person: it should stop with the text. Reports that stand before a bad one, in the same
+    UNAVAILABLE (SERVER_STOPPING or DATABASE_UNAVAILABLE). A unit comes back after UNAVAILABLE, INTERNAL
+    and any break of the connection, and after UNIT_ID_TAKEN and SESSION_SUPERSEDED as in 7, but for a session that its
+    own newer one has superseded. The others need a person: it should stop with the text. Reports that stand before a bad one, in the same
     message too, are taken all the same, though perhaps not acknowledged any more.
+
+    Every error of the server itself has the trailer `grpc-status-details-bin`, a google.rpc.Status with an ErrorInfo of
+    the domain "taskplane", but for a message that is too large. A status without an ErrorInfo, INTERNAL, CANCELLED and
+    UNKNOWN above all, comes from the transport: that is a broken connection, whatever the code.
     """
 
     @typing.overload
@@ -123,15 +139,20 @@ class ExecutionUnitControlAsyncStub(ExecutionUnitControlStub):
      4. Every message of the unit renews its lease, from when it arrives. When it has sent nothing for
         `heartbeat_interval`, it sends a Heartbeat, which the server answers with an Ack at once, also while reports
         wait. A unit that has heard nothing from the server for a whole `lease_duration` should drop the connection and
-        make a new one.
+        make a new one. The unit counts its own lease from when it *sent* the newest message that has evidently arrived:
+        Hello by Welcome, reports by Ack.sequence, a heartbeat by Ack.heartbeat. Counted from when the Ack arrived, the
+        unit's lease would end later than the server's.
      5. When the stream breaks, the unit works on and reconnects, for ever, waiting a random time between 0 and a bound
         that doubles from 0.5 s to 30 s, or to half a `lease_duration` if that is shorter: a server that was away gives
         tasks to others one lease after it is back. A unit that has not renewed its lease stops its work before the lease
         ends (self-fence: hold every attempt at its next safe point), since the server then gives its tasks to others.
-        The verdicts of the next Welcome say what becomes of held attempts.
+        An Ack that renews the lease lifts the self-fence, since a server that has given the tasks away ends the stream
+        with LEASE_EXPIRED and sends no Ack any more. After a break, only the verdicts of the next Welcome lift it. The
+        waiting time begins at 0.5 s again after each Welcome, not after each connection.
      6. To leave, the unit sends Draining, gives its attempts back (`released`, or finishes them), waits for the Ack,
-        sends Goodbye and closes its side. The end of a stream without Goodbye is a broken connection, and the unit
-        keeps its tasks until its lease ends.
+        sends Goodbye and closes its side. Of an attempt that is PAUSED by command nothing need be reported: its
+        checkpoint is stored, and the task stays PAUSED until a client resumes it, then on another unit. The end of a
+        stream without Goodbye is a broken connection, and the unit keeps its tasks until its lease ends.
      7. One process at a time has a unit's id. When a second one, with another `boot_id`, says Hello, the server asks the
         first for a sign of life: a `get_status` command about task 9007199254740991 (2^53 - 1), which does not exist.
         Any message within 2 s is one; the proper one is `rejected` with UNKNOWN_ATTEMPT. Then the second is sent away
@@ -145,16 +166,27 @@ class ExecutionUnitControlAsyncStub(ExecutionUnitControlStub):
     longer the task's current one changes nothing: it is acknowledged and, where the attempt would go on (`progress`,
     `checkpoint`, `paused`), answered with a drop command.
 
+    Three of these may also come without a command. `paused`: the task becomes PAUSED, and a client has to resume it.
+    `cancelled`: the task becomes CANCELLED. `released`: the task is queued again, with no retry counted, and goes to
+    another unit if there is one. A unit that cannot do the work reports `failed` instead.
+
+    Documents (config, checkpoint, result) are google.protobuf.Struct, whose numbers are doubles: an integer above 2^53
+    loses digits, so it is sent as a string.
+
     The server ends a stream with: INVALID_ARGUMENT (HELLO_EXPECTED) the first message is not Hello, or a second Hello
     came; INVALID_ARGUMENT (INVALID_FIELDS) a bad Hello, report or capacity, with the fields named, or a message that
     cannot be decoded; FAILED_PRECONDITION (PROTOCOL_VERSION_UNSUPPORTED); DEADLINE_EXCEEDED (HELLO_TIMEOUT) no Hello
     for 10 s; ALREADY_EXISTS (UNIT_ID_TAKEN) another process has the unit's id and answers; ABORTED (SESSION_SUPERSEDED) a
     newer session of the same unit id has come; RESOURCE_EXHAUSTED, without details, a message over 16 MiB; INTERNAL a
     fault of the server; UNAVAILABLE (LEASE_EXPIRED) nothing was heard for a lease, and the tasks are given away;
-    UNAVAILABLE (SERVER_STOPPING or DATABASE_UNAVAILABLE). A unit comes back after UNAVAILABLE and after any break of the
-    connection, and after UNIT_ID_TAKEN and SESSION_SUPERSEDED as in 7, but for a session that its own newer one has
-    superseded. The others need a person: it should stop with the text. Reports that stand before a bad one, in the same
+    UNAVAILABLE (SERVER_STOPPING or DATABASE_UNAVAILABLE). A unit comes back after UNAVAILABLE, INTERNAL
+    and any break of the connection, and after UNIT_ID_TAKEN and SESSION_SUPERSEDED as in 7, but for a session that its
+    own newer one has superseded. The others need a person: it should stop with the text. Reports that stand before a bad one, in the same
     message too, are taken all the same, though perhaps not acknowledged any more.
+
+    Every error of the server itself has the trailer `grpc-status-details-bin`, a google.rpc.Status with an ErrorInfo of
+    the domain "taskplane", but for a message that is too large. A status without an ErrorInfo, INTERNAL, CANCELLED and
+    UNKNOWN above all, comes from the transport: that is a broken connection, whatever the code.
     """
 
     def __init__(self, channel: aio.Channel) -> None: ...
@@ -193,15 +225,20 @@ class ExecutionUnitControlServicer(metaclass=abc_1.ABCMeta):
      4. Every message of the unit renews its lease, from when it arrives. When it has sent nothing for
         `heartbeat_interval`, it sends a Heartbeat, which the server answers with an Ack at once, also while reports
         wait. A unit that has heard nothing from the server for a whole `lease_duration` should drop the connection and
-        make a new one.
+        make a new one. The unit counts its own lease from when it *sent* the newest message that has evidently arrived:
+        Hello by Welcome, reports by Ack.sequence, a heartbeat by Ack.heartbeat. Counted from when the Ack arrived, the
+        unit's lease would end later than the server's.
      5. When the stream breaks, the unit works on and reconnects, for ever, waiting a random time between 0 and a bound
         that doubles from 0.5 s to 30 s, or to half a `lease_duration` if that is shorter: a server that was away gives
         tasks to others one lease after it is back. A unit that has not renewed its lease stops its work before the lease
         ends (self-fence: hold every attempt at its next safe point), since the server then gives its tasks to others.
-        The verdicts of the next Welcome say what becomes of held attempts.
+        An Ack that renews the lease lifts the self-fence, since a server that has given the tasks away ends the stream
+        with LEASE_EXPIRED and sends no Ack any more. After a break, only the verdicts of the next Welcome lift it. The
+        waiting time begins at 0.5 s again after each Welcome, not after each connection.
      6. To leave, the unit sends Draining, gives its attempts back (`released`, or finishes them), waits for the Ack,
-        sends Goodbye and closes its side. The end of a stream without Goodbye is a broken connection, and the unit
-        keeps its tasks until its lease ends.
+        sends Goodbye and closes its side. Of an attempt that is PAUSED by command nothing need be reported: its
+        checkpoint is stored, and the task stays PAUSED until a client resumes it, then on another unit. The end of a
+        stream without Goodbye is a broken connection, and the unit keeps its tasks until its lease ends.
      7. One process at a time has a unit's id. When a second one, with another `boot_id`, says Hello, the server asks the
         first for a sign of life: a `get_status` command about task 9007199254740991 (2^53 - 1), which does not exist.
         Any message within 2 s is one; the proper one is `rejected` with UNKNOWN_ATTEMPT. Then the second is sent away
@@ -215,16 +252,27 @@ class ExecutionUnitControlServicer(metaclass=abc_1.ABCMeta):
     longer the task's current one changes nothing: it is acknowledged and, where the attempt would go on (`progress`,
     `checkpoint`, `paused`), answered with a drop command.
 
+    Three of these may also come without a command. `paused`: the task becomes PAUSED, and a client has to resume it.
+    `cancelled`: the task becomes CANCELLED. `released`: the task is queued again, with no retry counted, and goes to
+    another unit if there is one. A unit that cannot do the work reports `failed` instead.
+
+    Documents (config, checkpoint, result) are google.protobuf.Struct, whose numbers are doubles: an integer above 2^53
+    loses digits, so it is sent as a string.
+
     The server ends a stream with: INVALID_ARGUMENT (HELLO_EXPECTED) the first message is not Hello, or a second Hello
     came; INVALID_ARGUMENT (INVALID_FIELDS) a bad Hello, report or capacity, with the fields named, or a message that
     cannot be decoded; FAILED_PRECONDITION (PROTOCOL_VERSION_UNSUPPORTED); DEADLINE_EXCEEDED (HELLO_TIMEOUT) no Hello
     for 10 s; ALREADY_EXISTS (UNIT_ID_TAKEN) another process has the unit's id and answers; ABORTED (SESSION_SUPERSEDED) a
     newer session of the same unit id has come; RESOURCE_EXHAUSTED, without details, a message over 16 MiB; INTERNAL a
     fault of the server; UNAVAILABLE (LEASE_EXPIRED) nothing was heard for a lease, and the tasks are given away;
-    UNAVAILABLE (SERVER_STOPPING or DATABASE_UNAVAILABLE). A unit comes back after UNAVAILABLE and after any break of the
-    connection, and after UNIT_ID_TAKEN and SESSION_SUPERSEDED as in 7, but for a session that its own newer one has
-    superseded. The others need a person: it should stop with the text. Reports that stand before a bad one, in the same
+    UNAVAILABLE (SERVER_STOPPING or DATABASE_UNAVAILABLE). A unit comes back after UNAVAILABLE, INTERNAL
+    and any break of the connection, and after UNIT_ID_TAKEN and SESSION_SUPERSEDED as in 7, but for a session that its
+    own newer one has superseded. The others need a person: it should stop with the text. Reports that stand before a bad one, in the same
     message too, are taken all the same, though perhaps not acknowledged any more.
+
+    Every error of the server itself has the trailer `grpc-status-details-bin`, a google.rpc.Status with an ErrorInfo of
+    the domain "taskplane", but for a message that is too large. A status without an ErrorInfo, INTERNAL, CANCELLED and
+    UNKNOWN above all, comes from the transport: that is a broken connection, whatever the code.
     """
 
     @abc_1.abstractmethod

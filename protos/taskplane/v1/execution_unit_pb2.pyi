@@ -170,7 +170,7 @@ class TaskTypeSupport(message.Message):
     CAN_PAUSE_FIELD_NUMBER: builtins.int
     CAN_CHECKPOINT_FIELD_NUMBER: builtins.int
     task_type: builtins.str
-    """1 to 100 characters."""
+    """1 to 100 characters of A-Z a-z 0-9 . _ : / -."""
     can_pause: builtins.bool
     """It stops at a safe point when told to pause, and goes on when told to resume. If false, PauseTask of a RUNNING
     task is refused at once (FAILED_PRECONDITION, UNIT_CANNOT_PAUSE).
