@@ -11,8 +11,9 @@ from rpc.refusals import refusal_of
 from rpc.server import Wire
 
 from taskplane.gateway import schema, strict_json, task_requests, unit_requests
-from taskplane.server.rpc import structs, unit_messages, validation
+from taskplane.server.core import documents
 from taskplane.server.rpc import task_requests as rpc_requests
+from taskplane.server.rpc import unit_messages, validation
 from taskplane.v1 import execution_unit_control_pb2 as unit_pb
 from taskplane.v1 import task_pb2
 from taskplane.v1 import task_service_pb2 as pb
@@ -55,13 +56,13 @@ async def test_both_tell_the_same_of_a_task(rest: Rest, wire: Wire) -> None:
     assert shown["waitingReason"] == f"WAITING_REASON_{made['waitingReason']}"
 
 
-@pytest.mark.parametrize("levels", [structs.MAX_NESTING, structs.MAX_NESTING + 1])
+@pytest.mark.parametrize("levels", [documents.MAX_NESTING, documents.MAX_NESTING + 1])
 async def test_both_take_configs_of_the_same_depth(levels: int, rest: Rest, wire: Wire) -> None:
     config: Any = 1
     for _ in range(levels):
         config = {"a": config}
     answer = await rest.post("/api/tasks", {"taskName": "deep", "taskType": "WORK", "config": config})
-    if levels > structs.MAX_NESTING:
+    if levels > documents.MAX_NESTING:
         assert answer.bad_fields == {"body"}
     else:
         assert json_format.MessageToDict((await wire.get(answer.body["id"])).config) == config
@@ -99,14 +100,11 @@ async def test_the_id_that_is_made_of_a_name_is_taken_by_all(rest: Rest, wire: W
 
 
 def test_both_draw_the_same_bounds() -> None:
-    assert strict_json.MAX_DEPTH == structs.MAX_NESTING + 1
-    assert strict_json.MAX_KEY_BYTES == structs.MAX_KEY_BYTES
-    assert strict_json.MAX_KEY_BYTES == structs.MAX_KEY_BYTES
-    assert schema.MAX_JSON_BYTES == structs.MAX_JSON_BYTES
+    assert strict_json.MAX_DEPTH == documents.MAX_NESTING + 1
+    assert strict_json.MAX_KEY_BYTES == documents.MAX_KEY_BYTES
     assert schema.MAX_LABELS == validation.MAX_LABELS
     assert schema.MAX_DURATION_SECONDS == validation.MAX_DURATION_SECONDS
     assert task_requests.MAX_PRIORITY == rpc_requests.MAX_PRIORITY
     assert task_requests.MAX_RETRIES == rpc_requests.MAX_RETRIES
     assert unit_requests.MAX_CAPACITY == unit_messages.MAX_CAPACITY
-    assert unit_requests.MAX_TASK_TYPES == unit_messages.MAX_TASK_TYPES
     assert task_requests.NewTask(task_name="n", task_type="T").max_retries == rpc_requests.DEFAULT_RETRIES

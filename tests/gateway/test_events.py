@@ -139,7 +139,7 @@ async def test_a_reader_that_does_not_read_is_cut(
         assert (await reader.readline()).startswith(b"HTTP/1.1 200 ")
         # Much more than the buffers of both ends take.
         for _ in range(40):
-            await rest.create(config={"filler": "x" * 1_000_000})
+            await rest.create(config={"filler": "x" * 750_000})
     await nobody_follows(rest)
     writer.close()
 

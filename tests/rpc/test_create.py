@@ -9,6 +9,7 @@ from rpc.raw_unit import RawUnit, struct
 from rpc.server import Wire, status_name, watching
 from rpc.tasks import create, running, spec
 
+from taskplane.server.core.documents import MAX_DOCUMENT_BYTES
 from taskplane.v1 import execution_unit_control_pb2 as unit_pb
 from taskplane.v1 import task_service_pb2 as pb
 
@@ -79,7 +80,7 @@ async def test_a_batch_is_stored_in_its_order(wire: Wire) -> None:
 
 
 async def test_the_answer_to_a_large_batch_leaves_out_what_the_caller_has_sent(wire: Wire) -> None:
-    asked = spec(config=struct({"text": "x" * 900_000}), labels={"team": "data"}, unit_labels={"gpu": "yes"})
+    asked = spec(config=struct({"text": "x" * 750_000}), labels={"team": "data"}, unit_labels={"gpu": "yes"})
     response = await wire.tasks.BatchCreateTasks(pb.BatchCreateTasksRequest(tasks=[asked] * 5))
     assert response.ByteSize() < 4 * 1024 * 1024
     assert len(response.tasks) == 5
@@ -91,13 +92,14 @@ async def test_the_answer_to_a_large_batch_leaves_out_what_the_caller_has_sent(w
 
 
 async def test_the_largest_config_passes(wire: Wire) -> None:
-    config = struct({"text": "x" * (1024 * 1024 - len('{"text":""}'))})
+    config = struct({"text": "x" * (MAX_DOCUMENT_BYTES - 20)})
+    assert MAX_DOCUMENT_BYTES - 5 < config.ByteSize() <= MAX_DOCUMENT_BYTES
     task = await create(wire, config=config)
     assert (await wire.get(task.id)).config == config
 
 
 async def test_many_large_tasks_reach_their_unit_at_once(wire: Wire, connect: Connect) -> None:
-    config = struct({"text": "x" * 1_000_000})
+    config = struct({"text": "x" * 750_000})
     tasks = [await create(wire, config=config, start=True) for _ in range(10)]
     unit = await connect(capacity=10)
     for task in tasks:

@@ -3,18 +3,21 @@
 import asyncio
 import email.message
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, get_args
 
 from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
 
 from taskplane.gateway.errors import Refused
+from taskplane.gateway.schema import DOCUMENT_BODY_BYTES, MAX_FIELDS, Schema
 from taskplane.gateway.strict_json import NotStrictJson, parse
-from taskplane.server.core.errors import DatabaseSilent, FieldViolation, InvalidFields
+from taskplane.server.core.documents import LARGE_BYTES, NotStorable, check
+from taskplane.server.core.errors import MAX_VIOLATIONS, DatabaseSilent, FieldViolation, InvalidFields
+from taskplane.server.core.off_loop import off_loop
 
-# A config of 1 MiB, in whatever way it is spaced and escaped, and room for the rest.
-MAX_BODY_BYTES = 3 * 512 * 1024
+# The most that any body has.
+MAX_BODY_BYTES = DOCUMENT_BODY_BYTES
 READ_SECONDS = 10.0
 # A call is given up after this; waits for effects end before.
 CALL_SECONDS = 90.0
@@ -26,11 +29,11 @@ class StrictRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Wrap FastAPI's handler."""
         handle = super().get_route_handler()
-        takes_body = self.body_field is not None
+        body = self.body_field and _model(self.body_field.field_info.annotation)
 
         async def strict(request: Request) -> Response:
-            if takes_body:
-                request = await _with_json(request)
+            if body:
+                request = await _with_json(request, body)
             else:
                 _refuse_body(request)
             return await _timely(handle(request))
@@ -50,28 +53,67 @@ class _JsonRequest(Request):
         return self._value
 
 
-async def _with_json(request: Request) -> Request:
-    raw = await _read(request)
+def _model(annotation: Any) -> type[Schema]:
+    """Return the body's model, which the annotation names, perhaps beside None."""
+    return next(
+        each for each in (annotation, *get_args(annotation)) if isinstance(each, type) and issubclass(each, Schema)
+    )
+
+
+async def _with_json(request: Request, model: type[Schema]) -> Request:
+    raw = await _read(request, model.max_bytes)
     if not raw:
         return _JsonRequest(request, raw, None)
     _check_content_type(request.headers.get("content-type", ""))
+    if len(raw) > LARGE_BYTES:
+        return _JsonRequest(request, raw, await off_loop(_checked, raw, model))
+    return _JsonRequest(request, raw, _checked(raw, model))
+
+
+def _checked(raw: bytes, model: type[Schema]) -> Any:
+    """Return the JSON value of a body whose fields and documents are within their bounds. Raises InvalidFields."""
     try:
-        return _JsonRequest(request, raw, parse(raw))
+        value = parse(raw)
     except NotStrictJson as error:
         raise InvalidFields(FieldViolation("body", str(error))) from error
+    if isinstance(value, dict):
+        _check_names(value, model)
+        _check_documents(value, model)
+    return value
 
 
-async def _read(request: Request) -> bytes:
+def _check_names(value: dict[str, Any], model: type[Schema]) -> None:
+    """Refuse very many fields that are not known, before an error is made for each of them."""
+    if len(value) > MAX_FIELDS:
+        known = {field.alias for field in model.model_fields.values()}
+        unknown = [name for name in value if name not in known]
+        named = [FieldViolation(name, "is not known here") for name in unknown[:MAX_VIOLATIONS]]
+        raise InvalidFields(*named, found=len(unknown))
+
+
+def _check_documents(value: dict[str, Any], model: type[Schema]) -> None:
+    violations = []
+    for name, at_most in model.documents.items():
+        document = value.get(name)
+        try:
+            check(document if isinstance(document, dict) else {}, at_most)
+        except NotStorable as error:
+            violations.append(FieldViolation(name, str(error)))
+    if violations:
+        raise InvalidFields(*violations)
+
+
+async def _read(request: Request, at_most: int) -> bytes:
     declared = request.headers.get("content-length", "")
-    if len(declared) > 10 or int(declared or 0) > MAX_BODY_BYTES:  # noqa: PLR2004  (digits; h11 lets nothing else by)
-        raise _too_large()
+    if len(declared) > 10 or int(declared or 0) > at_most:  # noqa: PLR2004  (digits; h11 lets nothing else by)
+        raise _too_large(at_most)
     body = bytearray()
     try:
         async with asyncio.timeout(READ_SECONDS):
             async for chunk in request.stream():
                 body += chunk
-                if len(body) > MAX_BODY_BYTES:
-                    raise _too_large()
+                if len(body) > at_most:
+                    raise _too_large(at_most)
     except TimeoutError as error:
         message = f"the body did not arrive within {READ_SECONDS:g} s"
         raise Refused(408, "BODY_TIMEOUT", message) from error
@@ -79,8 +121,8 @@ async def _read(request: Request) -> bytes:
     return bytes(body)
 
 
-def _too_large() -> Refused:
-    return Refused(413, "BODY_TOO_LARGE", f"a body has at most {MAX_BODY_BYTES} bytes")
+def _too_large(at_most: int) -> Refused:
+    return Refused(413, "BODY_TOO_LARGE", f"a body has at most {at_most} bytes here")
 
 
 def _check_content_type(given: str) -> None:

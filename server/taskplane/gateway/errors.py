@@ -3,7 +3,7 @@
 import logging
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from fastapi import FastAPI
@@ -15,7 +15,14 @@ from starlette.routing import compile_path
 
 from taskplane.gateway.lingering import LingeringAnswer
 from taskplane.gateway.schema import PATTERN_MEANINGS, Schema, camel_case
-from taskplane.server.core.errors import Code, FieldViolation, InvalidFields, StaleRevision, TaskplaneError
+from taskplane.server.core.errors import (
+    MAX_VIOLATIONS,
+    Code,
+    FieldViolation,
+    InvalidFields,
+    StaleRevision,
+    TaskplaneError,
+)
 
 log = logging.getLogger(__name__)
 
@@ -31,11 +38,9 @@ _STATUS = {
     Code.UNAVAILABLE: 503,
     Code.DEADLINE_EXCEEDED: 504,
 }
-# A body can be wrong in as many places as it has bytes; the answer names so many.
-_MAX_VIOLATIONS = 50
 # Where gRPC's requests have a level that HTTP's do not, and the field that has another name.
 _GRPC_LEVELS = re.compile(r"^(context|task|filter)\.")
-_RENAMED = {"expectedRevision": "revision", "executionUnitId": "unitId"}
+_RENAMED = {"expectedRevision": "revision", "executionUnitId": "unitId", "request": "body"}
 
 
 class Refused(TaskplaneError):
@@ -126,7 +131,8 @@ async def _on_taskplane_error(_: Request, error: Any) -> Response:
 
 
 async def _on_invalid_request(_: Request, error: Any) -> Response:
-    return answer(_limited([_violation(each) for each in error.errors()]))
+    found = error.errors()
+    return answer(_named(InvalidFields(*map(_violation, found[:MAX_VIOLATIONS]), found=len(found)), _http_root))
 
 
 async def _on_routing_error(request: Request, error: Any) -> Response:
@@ -158,9 +164,13 @@ def _methods(request: Request) -> Iterator[str]:
 
 def _in_http_words(error: TaskplaneError) -> TaskplaneError:
     """Return an error of the services with its fields named as they are here."""
-    violations = [FieldViolation(_http_name(each.field), each.description) for each in error.violations]
+    return _named(error, _http_name)
+
+
+def _named(error: TaskplaneError, name: Callable[[str], str]) -> TaskplaneError:
+    violations = [FieldViolation(name(each.field), each.description) for each in error.violations]
     if isinstance(error, InvalidFields):
-        return _limited(violations)
+        return InvalidFields(*violations)
     error.violations = tuple(violations)
     return error
 
@@ -170,10 +180,8 @@ def _http_name(field: str) -> str:
     return _RENAMED.get(name, name)
 
 
-def _limited(violations: list[FieldViolation]) -> InvalidFields:
-    if (more := len(violations) - _MAX_VIOLATIONS) > 0:
-        violations = [*violations[:_MAX_VIOLATIONS], FieldViolation("body", f"and {more} more bad fields")]
-    return InvalidFields(*violations)
+def _http_root(field: str) -> str:
+    return "body" if field == "request" else field
 
 
 def _violation(found: Any) -> FieldViolation:

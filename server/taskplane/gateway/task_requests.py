@@ -1,11 +1,12 @@
 """What callers send about tasks, and the same in the words of the services."""
 
 from datetime import timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from taskplane.gateway.schema import (
+    DOCUMENT_BODY_BYTES,
     MAX_NUMBER,
     Actor,
     Digits,
@@ -22,6 +23,7 @@ from taskplane.gateway.schema import (
     UnitId,
 )
 from taskplane.server.core.clock import monotonic
+from taskplane.server.core.documents import MAX_DOCUMENT_BYTES
 from taskplane.server.core.errors import FieldViolation, InvalidFields
 from taskplane.server.core.task import Limits, TaskStatus
 from taskplane.server.core.verbs import Ask
@@ -89,11 +91,15 @@ class NewTask(Asking):
     """What a task is to be."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE, _EXAMPLE | {"start": True}]})
+    max_bytes = DOCUMENT_BODY_BYTES
+    documents: ClassVar = {"config": MAX_DOCUMENT_BYTES}
 
     task_name: Annotated[Name, Field(description="For people; not unique.")]
     task_type: Annotated[TaskType, Field(description="Chooses the unit. One that no unit knows (yet) is no error.")]
     priority: Annotated[int, Field(ge=0, le=MAX_PRIORITY, description="Greater runs first.")] = 0
-    config: Annotated[JsonObject | None, Field(description="Handed to the unit as it is; up to 1 MiB.")] = None
+    config: Annotated[
+        JsonObject | None, Field(description="Handed to the unit as it is; up to 768 KiB as a Struct.")
+    ] = None
     max_retries: Annotated[int, Field(ge=0, le=MAX_RETRIES, description="Automatic retries.")] = 3
     start: Annotated[bool, Field(description="Queue it at once.")] = False
     labels: Annotated[Labels, Field(description="Your own marks.")] = Field(default_factory=dict)

@@ -1,18 +1,39 @@
 """What units without a stream send, and operators about units; and the same in the words of the services."""
 
 from datetime import timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StringConstraints
 
-from taskplane.gateway.schema import Actor, Digits, JsonObject, Labels, Name, Reason, Schema, Seconds, TaskType, UnitId
+from taskplane.gateway.schema import (
+    DOCUMENT_BODY_BYTES,
+    Actor,
+    Digits,
+    JsonObject,
+    Labels,
+    Name,
+    Reason,
+    Schema,
+    Seconds,
+    TaskType,
+    UnitId,
+)
 from taskplane.gateway.task_requests import DEFAULT_WAIT_SECONDS, StatusName, Wait
+from taskplane.server.core.documents import MAX_DOCUMENT_BYTES, MAX_UNIT_CONFIG_BYTES
 from taskplane.server.core.outcome import Outcome
 from taskplane.server.core.task import TaskStatus
-from taskplane.server.core.unit import Registration, TaskTypeSupport, Unit, unit_id_problem
+from taskplane.server.core.unit import MAX_TASK_TYPES, Registration, TaskTypeSupport, Unit, unit_id_problem
 
 MAX_CAPACITY = 10_000
-MAX_TASK_TYPES = 1000
+# A config of 64 KiB and a thousand task types, in whatever way they are spaced.
+UNIT_BODY_BYTES = 512 * 1024
+
+
+def _check_few_types(value: Any) -> Any:
+    """Refuse too many before each of them is looked at."""
+    if isinstance(value, list) and len(value) > MAX_TASK_TYPES:
+        raise ValueError(f"has {len(value)} entries; at most {MAX_TASK_TYPES} are allowed")
+    return value
 
 
 def _check_unit_id(value: str) -> str:
@@ -53,6 +74,8 @@ class NewUnit(Schema):
             ]
         }
     )
+    max_bytes = UNIT_BODY_BYTES
+    documents: ClassVar = {"config": MAX_UNIT_CONFIG_BYTES}
 
     unit_id: Annotated[
         OwnUnitId | None,
@@ -66,11 +89,12 @@ class NewUnit(Schema):
     endpoint: Annotated[
         str, Field(max_length=500, description="Base URL, http or https, by which the server drives it.")
     ]
-    config: Annotated[JsonObject | None, Field(description="For its own use, but for taskTypes.")] = None
+    config: Annotated[JsonObject | None, Field(description="For its own use; up to 64 KiB as a Struct.")] = None
     task_types: Annotated[
         list[SupportedTaskType],
+        BeforeValidator(_check_few_types),
         Field(
-            max_length=MAX_TASK_TYPES,
+            json_schema_extra={"maxItems": MAX_TASK_TYPES},
             description="What it accepts. Without any: the names in config.taskTypes, or else its unitType.",
         ),
     ] = Field(default_factory=list)
@@ -129,9 +153,11 @@ class StatusCallback(Schema):
             ]
         }
     )
+    max_bytes = DOCUMENT_BODY_BYTES
+    documents: ClassVar = {"result": MAX_DOCUMENT_BYTES, "checkpoint": MAX_DOCUMENT_BYTES}
 
     status: Annotated[StatusName, Field(description="PENDING reads as RUNNING: the unit has a queue of its own.")]
-    result: Annotated[JsonObject | None, Field(description="With SUCCESS.")] = None
+    result: Annotated[JsonObject | None, Field(description="With SUCCESS; up to 768 KiB as a Struct.")] = None
     error_message: Annotated[str | None, Field(description="With FAILED; cut after 10,000 characters.")] = None
     attempt: Annotated[
         Annotated[int, Field(ge=1, le=2**31 - 1)] | None,

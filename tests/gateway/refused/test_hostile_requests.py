@@ -96,9 +96,10 @@ async def test_every_bad_field_is_named(changes: dict[str, Any], bad: set[str], 
 
 
 async def test_of_very_many_bad_fields_the_first_are_named(rest: Rest) -> None:
-    answer = await rest.post("/api/tasks", GOOD | {f"x{number}": 1 for number in range(10_000)})
-    assert len(answer.error["details"]["fieldViolations"]) == 51
-    assert "and 9950 more" in answer.error["message"]
+    answer = await rest.post("/api/tasks", GOOD | {f"x{number}": 1 for number in range(80)})
+    violations = answer.error["details"]["fieldViolations"]
+    assert len(violations) == 20
+    assert violations[-1] == {"field": "body", "description": "and 61 more bad fields"}
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+# Bounds of what an answer says of an error, in bytes of UTF-8 but for the number of violations: a google.rpc.Status
+# below 4 KiB, which fits into gRPC's trailers of 8 KiB in base64, beside the message once more, percent-encoded.
+MAX_MESSAGE = 700
+MAX_METADATA = 1100
+MAX_VIOLATIONS = 20
+_MAX_VIOLATION_BYTES = 1900
+_MAX_FIELD = 120
+_MAX_DESCRIPTION = 300
+# Bytes of a violation beside its texts.
+_OVERHEAD = 8
+
 
 class Code(StrEnum):
     """The canonical codes in use; the names are those of google.rpc.Code."""
@@ -22,6 +33,17 @@ class Code(StrEnum):
     RESOURCE_EXHAUSTED = "RESOURCE_EXHAUSTED"
     UNAVAILABLE = "UNAVAILABLE"
     INTERNAL = "INTERNAL"
+
+
+def shortened(text: str, at_most: int) -> str:
+    """Return a text cut to so many bytes of UTF-8; an ellipsis shows the cut."""
+    if len(text) * 4 <= at_most:
+        return text
+    # No more characters than bytes are allowed need a look, however long the text is.
+    encoded = text[: at_most + 1].encode(errors="replace")
+    if len(encoded) <= at_most:
+        return text
+    return encoded[: at_most - 3].decode(errors="ignore") + "…"
 
 
 class DropReason(StrEnum):
@@ -55,22 +77,63 @@ class TaskplaneError(Exception):
         violations: Sequence[FieldViolation] = (),
         retry_delay_seconds: float | None = None,
     ) -> None:
-        super().__init__(message)
-        self.message = message
-        self.metadata = dict(metadata or {})
+        self.message = shortened(message, MAX_MESSAGE)
+        super().__init__(self.message)
+        self.metadata = _bounded(metadata or {})
         self.violations = tuple(violations)
         self.retry_delay_seconds = retry_delay_seconds
 
 
+def _bounded(metadata: Mapping[str, str]) -> dict[str, str]:
+    kept: dict[str, str] = {}
+    room = MAX_METADATA
+    for name, value in metadata.items():
+        kept[name] = shortened(value, max(room - len(name) - _OVERHEAD, 3))
+        room -= len(name) + len(kept[name].encode()) + _OVERHEAD
+    return kept
+
+
 class InvalidFields(TaskplaneError):
-    """The request is malformed; every bad field is named."""
+    """The request is malformed; every bad field is named, up to MAX_VIOLATIONS.
+
+    `found` is how many there are in all, if only the first are given.
+    """
 
     code = Code.INVALID_ARGUMENT
     reason = "INVALID_FIELDS"
 
-    def __init__(self, *violations: FieldViolation) -> None:
-        listed = "; ".join(f"{each.field}: {each.description}" for each in violations)
-        super().__init__(f"invalid request: {listed}", violations=violations)
+    def __init__(self, *violations: FieldViolation, found: int = 0) -> None:
+        named = _first_violations(violations, max(found, len(violations)))
+        listed = "; ".join(f"{each.field}: {each.description}" for each in named)
+        super().__init__(f"invalid request: {listed}", violations=named)
+
+
+def _first_violations(violations: Sequence[FieldViolation], found: int) -> list[FieldViolation]:
+    """Return what an answer has room for; the last one tells how many more there are."""
+    most = MAX_VIOLATIONS if found <= MAX_VIOLATIONS else MAX_VIOLATIONS - 1
+    named: list[FieldViolation] = []
+    room = _MAX_VIOLATION_BYTES
+    for each in violations[:most]:
+        cut = FieldViolation(shortened(each.field, _MAX_FIELD), shortened(each.description, _MAX_DESCRIPTION))
+        room -= len(cut.field.encode()) + len(cut.description.encode()) + _OVERHEAD
+        if room < 0:
+            break
+        named.append(cut)
+    if more := found - len(named):
+        named.append(FieldViolation("request", f"and {more} more bad fields"))
+    return named
+
+
+class RequestTooLarge(TaskplaneError):
+    """The request has more bytes than any of its method may have; nothing of it was read."""
+
+    code = Code.RESOURCE_EXHAUSTED
+    reason = "REQUEST_TOO_LARGE"
+
+    def __init__(self, size: int, at_most: int) -> None:
+        super().__init__(
+            f"the request has {size} bytes; at most {at_most} are allowed", metadata={"max_bytes": str(at_most)}
+        )
 
 
 class RequestIdReused(TaskplaneError):

@@ -6,10 +6,13 @@ from datetime import datetime
 from enum import StrEnum
 
 from taskplane.server.core.errors import FieldViolation, InvalidFields
+from taskplane.server.core.names import task_type_problem
 from taskplane.server.core.task import Json
 
 # Characters of a unit's id: with "unit:" before it, it must fit into the 255 of a transition's `changed_by`.
 MAX_UNIT_ID = 250
+# Task types that a unit may name.
+MAX_TASK_TYPES = 1000
 
 
 def unit_id_problem(unit_id: str) -> str | None:
@@ -124,9 +127,17 @@ class Registration:
         """
         if self.task_types:
             return self.task_types
-        names = self.config.get("taskTypes", [self.unit_type])
+        if "taskTypes" not in self.config:
+            return {self.unit_type: TaskTypeSupport(self.unit_type, can_pause=True, can_checkpoint=True)}
+        names = self.config["taskTypes"]
         if not isinstance(names, list) or not names or not all(isinstance(each, str) and each for each in names):
             raise InvalidFields(FieldViolation("config.taskTypes", "must be a list of names of task types"))
+        if len(names) > MAX_TASK_TYPES:
+            many = f"has {len(names)} entries; at most {MAX_TASK_TYPES} are allowed"
+            raise InvalidFields(FieldViolation("config.taskTypes", many))
+        problems = [(index, task_type_problem(each)) for index, each in enumerate(names)]
+        if bad := [FieldViolation(f"config.taskTypes[{index}]", each) for index, each in problems if each]:
+            raise InvalidFields(*bad)
         return {each: TaskTypeSupport(each, can_pause=True, can_checkpoint=True) for each in names}
 
 

@@ -14,8 +14,17 @@ from google.protobuf.message import DecodeError
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from taskplane.server.core.errors import DatabaseSilent, FieldViolation, InvalidFields, TaskplaneError
+from taskplane.server.core.errors import (
+    DatabaseSilent,
+    FieldViolation,
+    InvalidFields,
+    RequestTooLarge,
+    TaskplaneError,
+    shortened,
+)
+from taskplane.server.rpc.crowding import Crowded, check_fields
 from taskplane.server.rpc.deadlines import call_seconds
+from taskplane.server.rpc.sizes import CROWDED_BYTES, max_request_bytes, max_request_fields
 
 log = logging.getLogger(__name__)
 
@@ -25,15 +34,19 @@ DOMAIN = "taskplane"
 _UNDECODABLE = FieldViolation(
     "request", "cannot be decoded: must be the method's message, its texts UTF-8, nested no deeper than protobuf allows"
 )
+# Bytes; the message of the status says the same in full.
+_MAX_PRECONDITION = 300
+_CROWDED = FieldViolation("request", "has more fields than any of its method may have: tasks, reports, labels")
 _KINDS = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
 
 
 class GuardingServer:
     """A server as the generated code sees it when it adds a service: each method is wrapped on its way in.
 
-    A TaskplaneError becomes its status and details, and anything unexpected INTERNAL without a text; so does a request
-    that cannot be decoded, to which gRPC by itself would answer UNKNOWN. An interceptor could do the same for errors,
-    for a tenth of all that a small call costs: gRPC asks it anew for every call.
+    A TaskplaneError becomes its status and details, and anything unexpected INTERNAL without a text. A request that
+    cannot be decoded, to which gRPC by itself would answer UNKNOWN, is INVALID_ARGUMENT. One with more bytes than its
+    method takes is refused before it is decoded. An interceptor could do the same for errors, for a tenth of all that
+    a small call costs: gRPC asks it anew for every call.
     """
 
     def __init__(self, server: grpc.aio.Server) -> None:
@@ -44,34 +57,46 @@ class GuardingServer:
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
         """Add the methods of a service."""
-        guarded = {name: _with_guard(handler) for name, handler in handlers.items()}
+        guarded = {name: _with_guard(name, handler) for name, handler in handlers.items()}
         self._server.add_registered_method_handlers(service, guarded)
 
 
-def _with_guard(handler: Any) -> Any:
+def _with_guard(name: str, handler: Any) -> Any:
     kind = next(kind for kind in _KINDS if getattr(handler, kind))
     behaviour = getattr(handler, kind)
     if kind == "unary_unary":
         behaviour = _timely(behaviour)
     guarded = _guarded(behaviour, _Decoded if handler.request_streaming else _decoded)
-    return handler._replace(**{kind: guarded, "request_deserializer": _decoder(handler.request_deserializer)})
+    decode = _decoder(handler.request_deserializer, name)
+    return handler._replace(**{kind: guarded, "request_deserializer": decode})
 
 
-def _decoder(decode: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+def _decoder(decode: Callable[[bytes], Any], method: str) -> Callable[[bytes], Any]:
     """Return the error in place of a request that cannot be decoded: what is raised here does not reach a behaviour."""
+    max_bytes = max_request_bytes(method)
 
     def decode_or_refuse(message: bytes) -> Any:
+        if len(message) > max_bytes:
+            return RequestTooLarge(len(message), max_bytes)
         try:
+            if len(message) > CROWDED_BYTES:
+                _check_crowd(decode, message, method)
             return decode(message)
         except DecodeError:
             return InvalidFields(_UNDECODABLE)
+        except Crowded:
+            return InvalidFields(_CROWDED)
 
     return decode_or_refuse
 
 
+def _check_crowd(decode: Callable[[bytes], Any], message: bytes, method: str) -> None:
+    check_fields(message, decode.__self__.DESCRIPTOR, *max_request_fields(method))  # type: ignore[attr-defined]
+
+
 def _decoded(request: Any) -> Any:
     """Return a request, or raise the error that stands in its place."""
-    if isinstance(request, InvalidFields):
+    if isinstance(request, TaskplaneError):
         raise request
     return request
 
@@ -125,8 +150,12 @@ def _guarded(behaviour: Callable[..., Any], take: Callable[[Any], Any]) -> Calla
                 async with aclosing(behaviour(take(request), context)) as responses:
                     async for response in responses:
                         yield response
-            except Exception as error:  # noqa: BLE001  (answered, and logged if unexpected)
-                await _abort(context, error)
+            except Exception as caught:  # noqa: BLE001  (answered, and logged if unexpected)
+                error = _without_frames(caught)
+            else:
+                return
+            del request
+            await _abort(context, error)
 
         return stream
 
@@ -134,18 +163,28 @@ def _guarded(behaviour: Callable[..., Any], take: Callable[[Any], Any]) -> Calla
     async def call(request: Any, context: Context) -> Any:
         try:
             return await behaviour(take(request), context)
-        except Exception as error:  # noqa: BLE001  (answered, and logged if unexpected)
-            await _abort(context, error)
+        except Exception as caught:  # noqa: BLE001  (answered, and logged if unexpected)
+            error = _without_frames(caught)
+        # gRPC's objects of an aborted call refer to each other, and with them to this frame: the request, and what it
+        # was turned into, would stay until the garbage collector comes by, which does not count bytes.
+        del request
+        return await _abort(context, error)
 
     return call
 
 
-async def _abort(context: Context, error: Exception) -> NoReturn:
-    if isinstance(error, grpc.aio.AbortError):
-        raise error
-    if not isinstance(error, TaskplaneError):
+def _without_frames(error: Exception) -> Exception:
+    """Return the error to answer with, without the frames that it came through; one that is unexpected is logged."""
+    if not isinstance(error, TaskplaneError | grpc.aio.AbortError):
         log.error("unexpected error", exc_info=error)
-        error = TaskplaneError("internal error; the server's log has the details")
+        return TaskplaneError("internal error; the server's log has the details")
+    error.__context__ = error.__cause__ = None
+    return error.with_traceback(None)
+
+
+async def _abort(context: Context, error: Exception) -> NoReturn:
+    if not isinstance(error, TaskplaneError):
+        raise error
     await context.abort_with_status(rpc_status.to_status(status_of(error)))
 
 
@@ -176,7 +215,7 @@ def _bad_request(error: TaskplaneError) -> error_details_pb2.BadRequest:
 def _precondition_failure(error: TaskplaneError) -> error_details_pb2.PreconditionFailure:
     subject = error.metadata.get("task_id") or error.metadata.get("unit_id", "")
     violation = error_details_pb2.PreconditionFailure.Violation(
-        type=error.reason, subject=subject, description=error.message
+        type=error.reason, subject=subject, description=shortened(error.message, _MAX_PRECONDITION)
     )
     return error_details_pb2.PreconditionFailure(violations=[violation])
 

@@ -35,10 +35,12 @@ class OperationsServicer(pb_grpc.OperationsServiceServicer):
     async def ListUnits(self, request: pb.ListUnitsRequest, context: Context) -> pb.ListUnitsResponse:
         check = Checker()
         page_size = check.page_size("page_size", request.page_size, default=50)
-        statuses = unit_statuses(check, list(request.statuses))
+        statuses = unit_statuses(check, request.statuses)
+        unit_type = check.text("unit_type", request.unit_type, at_most=100)
+        task_type = check.task_type("task_type", request.task_type) if request.task_type else ""
         token = check.page_token("page_token", request.page_token)
         check.done()
-        query = f"{sorted(statuses)} {request.unit_type} {request.task_type}"
+        query = f"{sorted(statuses)} {unit_type} {task_type}"
         fingerprint = hashlib.sha256(query.encode()).hexdigest()[:16]
         after = read_text_page_token(token, fingerprint)
         found = [
@@ -46,8 +48,8 @@ class OperationsServicer(pb_grpc.OperationsServiceServicer):
             for unit in self._units.units()
             if unit.id > after
             and (not statuses or unit.status in statuses)
-            and (not request.unit_type or unit.unit_type == request.unit_type)
-            and (not request.task_type or request.task_type in unit.task_types)
+            and (not unit_type or unit.unit_type == unit_type)
+            and (not task_type or task_type in unit.task_types)
         ]
         page = found[:page_size]
         next_token = page_token(fingerprint, page[-1].id) if len(found) > page_size else ""

@@ -11,6 +11,7 @@ from grpc_reflection.v1alpha import reflection
 from taskplane.server.rpc import task_service
 from taskplane.server.rpc.guarding import GuardingServer
 from taskplane.server.rpc.operations_service import OperationsServicer
+from taskplane.server.rpc.sizes import MAX_MESSAGE_BYTES
 from taskplane.server.rpc.task_service import TaskServicer
 from taskplane.server.rpc.unit_control import UnitControlServicer
 from taskplane.v1 import (
@@ -21,8 +22,6 @@ from taskplane.v1 import (
     task_service_pb2,
 )
 
-# 1 MiB of JSON can be 5.5 MiB as a Struct, and a start has a config and a checkpoint.
-MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 OPTIONS: Sequence[tuple[str, int]] = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),

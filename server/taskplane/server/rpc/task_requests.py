@@ -1,12 +1,13 @@
 """Requests of TaskService, checked and in the words of the services."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from taskplane.server.core.task import NO_LIMITS, Limits, TaskStatus
+from taskplane.server.core.task import NO_LIMITS, Json, Limits, TaskStatus
 from taskplane.server.core.unit import MAX_UNIT_ID
 from taskplane.server.core.verbs import Ask, Update
 from taskplane.server.rpc.validation import Checker
@@ -23,6 +24,11 @@ MAX_PRIORITY = 1000
 MAX_RETRIES = 1000
 DEFAULT_RETRIES = 3
 MAX_BATCH = 1000
+MAX_WATCHED = 1000
+# More than there are of either, as a filter may name one twice.
+MAX_STATUSES = 16
+MAX_FILTER_TYPES = 100
+MAX_MASK_PATHS = 32
 
 _NO_TIME = Timestamp()
 _STATUSES = {
@@ -72,17 +78,18 @@ def spec(check: Checker, name: str, message: pb.TaskSpec) -> TaskSpec:
     """Read what a task is to be; `name` is the path of the field that holds it."""
     check.text(f"{name}.task_name", message.task_name, at_least=1, at_most=255)
     check.task_type(f"{name}.task_type", message.task_type)
-    return spec_values(check, message, name)
+    config = check.json(f"{name}.config", message.config)
+    return spec_values(check, message, name, config)
 
 
-def spec_values(check: Checker, message: pb.TaskSpec, name: str = "task") -> TaskSpec:
-    """Read all of a spec but for the presence of what is required."""
+def spec_values(check: Checker, message: pb.TaskSpec, name: str, config: Json) -> TaskSpec:
+    """Read all of a spec but for its config, and for the presence of what is required."""
     retries = message.max_retries if message.HasField("max_retries") else DEFAULT_RETRIES
     return TaskSpec(
         task_name=message.task_name,
         task_type=message.task_type,
         priority=check.number(f"{name}.priority", message.priority, at_least=0, at_most=MAX_PRIORITY),
-        config=check.json(f"{name}.config", message.config),
+        config=config,
         max_retries=check.number(f"{name}.max_retries", retries, at_least=0, at_most=MAX_RETRIES),
         start=message.start,
         labels=check.labels(f"{name}.labels", message.labels),
@@ -107,12 +114,13 @@ def update(check: Checker, request: pb.UpdateTaskRequest) -> Update:
     plain = {"priority", "max_retries", "labels", "unit_labels"}
     limit_names = [field.name for field in fields(Limits)]
     known = sorted({*plain, "limits", *(f"limits.{name}" for name in limit_names)})
-    paths = set(request.update_mask.paths)
-    if not paths:
+    is_short = check.few("update_mask", request.update_mask.paths, at_most=MAX_MASK_PATHS)
+    paths = set(request.update_mask.paths) if is_short else set()
+    if is_short and not paths:
         check.refuse("update_mask", f"is required; what can change: {', '.join(known)}")
     for path in sorted(paths.difference(known)):
-        check.refuse("update_mask", f"{path!r} cannot change; what can: {', '.join(known)}")
-    new = spec_values(check, request.task)
+        check.refuse("update_mask", f"{path[:60]!r} cannot change; what can: {', '.join(known)}")
+    new = spec_values(check, request.task, "task", {})
     changed: dict[str, Any] = {name: getattr(new, name) for name in plain & paths}
     if chosen := [name for name in limit_names if {"limits", f"limits.{name}"} & paths]:
         changed["limits"] = lambda before: replace(before, **{name: getattr(new.limits, name) for name in chosen})
@@ -124,7 +132,7 @@ def batch(check: Checker, request: pb.BatchCreateTasksRequest) -> list[TaskSpec]
     if not 1 <= len(request.tasks) <= MAX_BATCH:
         check.refuse("tasks", f"has {len(request.tasks)} entries; must have from 1 to {MAX_BATCH}")
         return []
-    return [spec(check, f"tasks[{index}]", each) for index, each in enumerate(request.tasks)]
+    return [spec(check, path, each) for path, each in check.elements("tasks", request.tasks)]
 
 
 def batch_order(check: Checker, request: pb.BatchControlTasksRequest) -> BatchOrder:
@@ -153,8 +161,9 @@ def _batch_ids(check: Checker, request: pb.BatchControlTasksRequest) -> tuple[in
         check.refuse("task_ids", "is required unless there is a filter")
     if request.max_tasks:
         check.refuse("max_tasks", "goes with a filter only")
-    check.unique("task_ids", request.task_ids, at_most=MAX_BATCH)
-    return tuple(check.task_id(f"task_ids[{i}]", each) for i, each in enumerate(request.task_ids[:MAX_BATCH]))
+    if not check.unique("task_ids", request.task_ids, at_most=MAX_BATCH):
+        return ()
+    return tuple(check.task_id(path, each) for path, each in check.elements("task_ids", request.task_ids))
 
 
 def query(request: pb.ListTasksRequest) -> TaskQuery:
@@ -177,10 +186,10 @@ def query(request: pb.ListTasksRequest) -> TaskQuery:
 def watch(request: pb.WatchTasksRequest) -> WatchQuery:
     """Read a watch request. Raises InvalidFields."""
     check = Checker()
-    check.unique("task_ids", request.task_ids, at_most=1000)
-    check.unique("task_types", request.task_types, at_most=100)
-    for index, task_id in enumerate(request.task_ids):
-        check.task_id(f"task_ids[{index}]", task_id)
+    if check.unique("task_ids", request.task_ids, at_most=MAX_WATCHED):
+        for path, task_id in check.elements("task_ids", request.task_ids):
+            check.task_id(path, task_id)
+    _task_types(check, "task_types", request.task_types)
     if request.after_revision < 0:
         check.refuse("after_revision", f"is {request.after_revision}; must not be negative")
     rate = request.max_progress_per_second or 2
@@ -196,13 +205,9 @@ def watch(request: pb.WatchTasksRequest) -> WatchQuery:
 
 
 def _filter(check: Checker, message: pb.TaskFilter) -> TaskFilter:
-    for index, status in enumerate(message.statuses):
-        if status and status not in _STATUSES:
-            check.refuse(f"filter.statuses[{index}]", f"{status} is not a TaskStatus")
-    check.unique("filter.task_types", message.task_types, at_most=100)
     return TaskFilter(
-        statuses=tuple(_STATUSES[each] for each in message.statuses if each in _STATUSES),
-        task_types=tuple(check.task_type(f"filter.task_types[{i}]", each) for i, each in enumerate(message.task_types)),
+        statuses=_statuses(check, message),
+        task_types=_task_types(check, "filter.task_types", message.task_types),
         execution_unit_id=check.text("filter.execution_unit_id", message.execution_unit_id, at_most=MAX_UNIT_ID),
         min_priority=message.min_priority if message.HasField("min_priority") else None,
         max_priority=message.max_priority if message.HasField("max_priority") else None,
@@ -211,3 +216,18 @@ def _filter(check: Checker, message: pb.TaskFilter) -> TaskFilter:
         name_contains=check.text("filter.name_contains", message.name_contains, at_most=255),
         labels=check.labels("filter.labels", message.labels),
     )
+
+
+def _statuses(check: Checker, message: pb.TaskFilter) -> tuple[TaskStatus, ...]:
+    if not check.few("filter.statuses", message.statuses, at_most=MAX_STATUSES):
+        return ()
+    for path, status in check.elements("filter.statuses", message.statuses):
+        if status and status not in _STATUSES:
+            check.refuse(path, f"{status} is not a TaskStatus")
+    return tuple(_STATUSES[each] for each in message.statuses if each in _STATUSES)
+
+
+def _task_types(check: Checker, name: str, task_types: Sequence[str]) -> tuple[str, ...]:
+    if not check.unique(name, task_types, at_most=MAX_FILTER_TYPES):
+        return ()
+    return tuple(check.task_type(path, each) for path, each in check.elements(name, task_types))

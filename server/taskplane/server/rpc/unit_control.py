@@ -103,8 +103,9 @@ class UnitControlServicer(pb_grpc.ExecutionUnitControlServicer):
                 group.create_task(line.run())
                 group.create_task(self._read(session, link, line, messages))
         except BaseExceptionGroup as errors:
-            # Unwrapped here: raised as a group, the answer to the unit would be INTERNAL.
-            cause = _cause(errors)
+            # Unwrapped here: raised as a group, the answer to the unit would be INTERNAL. Without its frames, which
+            # would refer to it and to the last message until the garbage collector comes by.
+            cause = _cause(errors.with_traceback(None))
             if not isinstance(cause, _StreamEnded):
                 raise cause from None
         finally:

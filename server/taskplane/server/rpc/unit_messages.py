@@ -19,9 +19,10 @@ from taskplane.server.core.command import (
     Welcome,
 )
 from taskplane.server.core.dispatch import Dispatch
+from taskplane.server.core.documents import NotStorable
 from taskplane.server.core.errors import DropReason, ProtocolVersionUnsupported
 from taskplane.server.core.task import Checkpoint, Progress
-from taskplane.server.core.unit import AttemptState, HeldAttempt, Hello, TaskTypeSupport
+from taskplane.server.core.unit import MAX_TASK_TYPES, AttemptState, HeldAttempt, Hello, TaskTypeSupport
 from taskplane.server.core.unit_report import (
     Accepted,
     Cancelled,
@@ -38,7 +39,7 @@ from taskplane.server.core.unit_report import (
     Succeeded,
 )
 from taskplane.server.rpc.messages import checkpoint_message, seconds_message
-from taskplane.server.rpc.structs import NotJson, fill_struct, json_of
+from taskplane.server.rpc.structs import fill_struct, json_of
 from taskplane.server.rpc.validation import Checker
 from taskplane.server.units.links.stream import NO_TASK, Outgoing
 from taskplane.v1 import execution_unit_control_pb2 as pb
@@ -46,7 +47,10 @@ from taskplane.v1 import execution_unit_pb2
 
 PROTOCOL_VERSION = 1
 MAX_CAPACITY = 10_000
-MAX_TASK_TYPES = 1000
+# Statuses in a filter of units: more than there are, as it may name one twice.
+MAX_STATUSES = 16
+# Reports in one message. A unit should not have sent more than half of that without an acknowledgement.
+MAX_REPORTS = 1000
 MAX_PROGRESS_MESSAGE = 1000
 MAX_ERROR_MESSAGE = 10_000
 # Commands that do not fit go into a further message. A start with a large config and checkpoint has one for itself:
@@ -92,9 +96,8 @@ def read_hello(message: pb.Hello) -> Hello:
         task_types=_required_task_types(check, message),
         labels=check.labels("hello.labels", message.labels),
         sdk=check.text("hello.sdk", message.sdk, at_most=100),
-        inventory=tuple(_held(check, f"hello.inventory[{i}]", each) for i, each in enumerate(message.inventory)),
+        inventory=_inventory(check, message.inventory),
     )
-    check.unique("hello.inventory", [(each.task_id, each.attempt) for each in hello.inventory], at_most=MAX_CAPACITY)
     check.done()
     return hello
 
@@ -109,13 +112,23 @@ def read_task_types(
     check: Checker, name: str, messages: Sequence[execution_unit_pb2.TaskTypeSupport]
 ) -> dict[str, TaskTypeSupport]:
     """Read what a unit accepts, by task type."""
+    if not check.few(name, messages, at_most=MAX_TASK_TYPES):
+        return {}
     check.unique(name, [each.task_type for each in messages], at_most=MAX_TASK_TYPES)
     return {
         each.task_type: TaskTypeSupport(
-            check.task_type(f"{name}[{index}].task_type", each.task_type), each.can_pause, each.can_checkpoint
+            check.task_type(f"{path}.task_type", each.task_type), each.can_pause, each.can_checkpoint
         )
-        for index, each in enumerate(messages)
+        for path, each in check.elements(name, messages)
     }
+
+
+def _inventory(check: Checker, messages: Sequence[pb.HeldAttempt]) -> tuple[HeldAttempt, ...]:
+    if not check.few("hello.inventory", messages, at_most=MAX_CAPACITY):
+        return ()
+    held = tuple(_held(check, path, each) for path, each in check.elements("hello.inventory", messages))
+    check.unique("hello.inventory", [(each.task_id, each.attempt) for each in held], at_most=MAX_CAPACITY)
+    return held
 
 
 def _held(check: Checker, name: str, message: pb.HeldAttempt) -> HeldAttempt:
@@ -218,7 +231,7 @@ def _checkpoint(check: Checker, message: pb.CheckpointReport, attempt: int, now:
 def _json(what: str, value: Struct) -> dict[str, object]:
     try:
         return dict(json_of(value))
-    except NotJson as error:
+    except NotStorable as error:
         raise _TooBig(f"{what} {error}") from error
 
 
@@ -309,11 +322,13 @@ def _fill_start(message: pb.StartOrder, dispatch: Dispatch) -> None:
     message.max_retries = task.max_retries
 
 
-def unit_statuses(check: Checker, statuses: "list[execution_unit_pb2.ExecutionUnitStatus.ValueType]") -> set[str]:
+def unit_statuses(check: Checker, statuses: "Sequence[execution_unit_pb2.ExecutionUnitStatus.ValueType]") -> set[str]:
     """Read a filter of unit statuses, as their names."""
-    for index, status in enumerate(statuses):
-        if status not in execution_unit_pb2.ExecutionUnitStatus.values():
-            check.refuse(f"statuses[{index}]", f"{status} is not an ExecutionUnitStatus")
     names = execution_unit_pb2.ExecutionUnitStatus
+    if not check.few("statuses", statuses, at_most=MAX_STATUSES):
+        return set()
+    for path, status in check.elements("statuses", statuses):
+        if status not in names.values():
+            check.refuse(path, f"{status} is not an ExecutionUnitStatus")
     known = (each for each in statuses if each and each in names.values())
     return {names.Name(each).removeprefix("EXECUTION_UNIT_STATUS_") for each in known}

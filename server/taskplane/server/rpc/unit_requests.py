@@ -1,5 +1,6 @@
 """Requests of units without a stream, checked and in the words of the core, and the verdict they are answered with."""
 
+from taskplane.server.core.documents import MAX_UNIT_CONFIG_BYTES
 from taskplane.server.core.endpoint import Endpoints
 from taskplane.server.core.errors import InvalidFields
 from taskplane.server.core.unit import MAX_UNIT_ID, Registration
@@ -18,14 +19,15 @@ def read_registration(message: pb.RegisterUnitRequest) -> Registration:
         unit_name=check.text("unit_name", message.unit_name, at_least=1, at_most=255),
         capacity=check.number("capacity", capacity, at_least=0, at_most=MAX_CAPACITY),
         endpoint=_endpoint(check, message.endpoint),
-        config=check.json("config", message.config),
+        config=check.json("config", message.config, at_most=MAX_UNIT_CONFIG_BYTES),
         task_types=read_task_types(check, "task_types", message.task_types),
         labels=check.labels("labels", message.labels),
     )
     try:
         registration.accepted_task_types()
     except InvalidFields as error:
-        check.violations += error.violations
+        for each in error.violations:
+            check.refuse(each.field, each.description)
     check.done()
     return registration
 

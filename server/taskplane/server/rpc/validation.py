@@ -1,7 +1,7 @@
-"""Checks of requests. Every bad field is found before anything is refused, so that one answer names them all."""
+"""Checks of requests: one answer names every bad field, as far as it has room. Lengths are checked before contents."""
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar, cast
@@ -11,10 +11,12 @@ from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from taskplane.server.core.errors import FieldViolation, InvalidFields
+from taskplane.server.core.documents import MAX_DOCUMENT_BYTES, NotStorable
+from taskplane.server.core.errors import MAX_VIOLATIONS, FieldViolation, InvalidFields
+from taskplane.server.core.names import LABEL_KEY, LABEL_KEY_MEANING, task_type_problem
 from taskplane.server.core.task import Json
 from taskplane.server.core.unit import MAX_UNIT_ID, unit_id_problem
-from taskplane.server.rpc.structs import NotJson, json_of
+from taskplane.server.rpc.structs import json_of
 from taskplane.server.services.pages import NOT_OURS, is_page_token
 
 T = TypeVar("T")
@@ -23,8 +25,7 @@ MAX_LABELS = 32
 # Ten years: more than any task, and far from where times overflow.
 MAX_DURATION_SECONDS = 10 * 366 * 24 * 3600
 _NANOS = 1_000_000_000
-_TASK_TYPE = re.compile(r"[A-Za-z0-9._:/-]{1,100}")
-_LABEL_KEY = re.compile(r"[A-Za-z0-9._/-]{1,63}")
+_LABEL_KEY = re.compile(LABEL_KEY)
 
 
 @dataclass(slots=True)
@@ -32,16 +33,42 @@ class Checker:
     """Gathers what is wrong with a request, or with the part of it whose fields have this prefix."""
 
     prefix: str = ""
+    # The first that were found.
     violations: list[FieldViolation] = field(default_factory=list)
+    found: int = 0
 
     def refuse(self, name: str, description: str) -> None:
         """Take down a bad field."""
-        self.violations.append(FieldViolation(f"{self.prefix}{name}", description))
+        self.found += 1
+        if len(self.violations) < MAX_VIOLATIONS:
+            self.violations.append(FieldViolation(f"{self.prefix}{name}", description))
 
     def done(self) -> None:
         """Raise InvalidFields if any field is bad."""
         if self.violations:
-            raise InvalidFields(*self.violations)
+            raise InvalidFields(*self.violations, found=self.found)
+
+    def few(self, name: str, values: Sized, *, at_most: int) -> bool:
+        """Check the number of elements or entries; those of too many are not looked at."""
+        if len(values) > at_most:
+            self.refuse(name, f"has {len(values)} entries; at most {at_most} are allowed")
+            return False
+        return True
+
+    def unique(self, name: str, values: Collection[T], *, at_most: int) -> bool:
+        """Check that a list is short enough and has nothing twice. Returns whether its elements are worth a look."""
+        if not self.few(name, values, at_most=at_most):
+            return False
+        if len(set(values)) != len(values):
+            self.refuse(name, "names something twice")
+        return True
+
+    def elements(self, name: str, values: Sequence[T]) -> Iterator[tuple[str, T]]:
+        """Yield the elements of a list, each with its path, until the answer can name no more that are bad."""
+        for index, each in enumerate(values):
+            if self.found >= MAX_VIOLATIONS:
+                return
+            yield f"{name}[{index}]", each
 
     def text(self, name: str, value: str, *, at_least: int = 0, at_most: int) -> str:
         """Check a text's length in characters, and that it is not blank if it is required."""
@@ -55,14 +82,15 @@ class Checker:
 
     def identifier(self, name: str, value: str, *, at_least: int = 0, at_most: int) -> str:
         """Check a text that identifies: databases do not tell spaces at its end."""
-        if value != value.strip():
+        if len(value) <= at_most and value != value.strip():
             self.refuse(name, "begins or ends with a space")
         return self.text(name, value, at_least=at_least, at_most=at_most)
 
     def unit_id(self, name: str, value: str) -> str:
         """Check the id that a unit has chosen; empty if it has chosen none."""
-        if problem := unit_id_problem(value):
+        if len(value) <= MAX_UNIT_ID and (problem := unit_id_problem(value)):
             self.refuse(name, problem)
+            return value
         return self.text(name, value, at_most=MAX_UNIT_ID)
 
     def number(self, name: str, value: int, *, at_least: int, at_most: int) -> int:
@@ -79,29 +107,25 @@ class Checker:
 
     def task_type(self, name: str, value: str) -> str:
         """Check a task type."""
-        if not value:
-            self.refuse(name, "is required")
-        elif not _TASK_TYPE.fullmatch(value):
-            self.refuse(name, f"is {value[:120]!r}; must be 1 to 100 characters of A-Z a-z 0-9 . _ : / -")
+        if problem := task_type_problem(value):
+            self.refuse(name, problem)
         return value
 
     def labels(self, name: str, value: Mapping[str, str]) -> dict[str, str]:
         """Check labels."""
-        if not value:
+        if not value or not self.few(name, value, at_most=MAX_LABELS):
             return {}
-        if len(value) > MAX_LABELS:
-            self.refuse(name, f"has {len(value)} entries; at most {MAX_LABELS} are allowed")
         for key, each in value.items():
             if not _LABEL_KEY.fullmatch(key):
-                self.refuse(f"{name}[{key[:80]!r}]", "a key is 1 to 63 characters of A-Z a-z 0-9 . _ / -")
+                self.refuse(f"{name}[{key[:80]!r}]", LABEL_KEY_MEANING)
             self.text(f"{name}[{key[:80]!r}]", each, at_most=255)
         return dict(value)
 
-    def json(self, name: str, value: Struct) -> Json:
+    def json(self, name: str, value: Struct, *, at_most: int = MAX_DOCUMENT_BYTES) -> Json:
         """Check a Struct."""
         try:
-            return json_of(value)
-        except NotJson as error:
+            return json_of(value, at_most)
+        except NotStorable as error:
             self.refuse(name, str(error))
             return {}
 
@@ -140,10 +164,3 @@ class Checker:
         elif nanos:
             return max(duration.ToTimedelta(), timedelta.resolution)
         return None
-
-    def unique(self, name: str, values: Collection[T], *, at_most: int) -> None:
-        """Check that a list is short enough and has nothing twice."""
-        if len(values) > at_most:
-            self.refuse(name, f"has {len(values)} entries; at most {at_most} are allowed")
-        if len(set(values)) != len(values):
-            self.refuse(name, "names something twice")

@@ -1,0 +1,172 @@
+"""Requests with one huge field: each is refused quickly, with a small status, and holds up nobody else."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from responsiveness import Responsiveness, ServerProcess, monitored, server_process
+from rpc.raw_unit import hello
+
+from taskplane.v1 import execution_unit_control_pb2, operations_service_pb2, task_service_pb2
+from taskplane.v1 import execution_unit_control_pb2 as unit_pb
+
+FILES = (task_service_pb2, execution_unit_control_pb2, operations_service_pb2)
+SERVICES = [service for file in FILES for service in file.DESCRIPTOR.services_by_name.values()]
+# Some that every method decodes, and more than any takes.
+SIZES = (60_000, 3_000_000)
+REFUSALS = {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED}
+MAX_STATUS_BYTES = 4096
+# On a quiet machine the longest wait is below 250 ms; without the bounds it was tens of seconds.
+PATIENCE_SECONDS = 3.0
+MIB = 1024 * 1024
+
+LENGTH = 2  # how the wire format marks a field that has a length
+
+
+def varint(number: int) -> bytes:
+    out = bytearray()
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
+
+
+def field(number: int, content: bytes) -> bytes:
+    """A field of the wire format that has a length."""
+    return varint(number << 3 | LENGTH) + varint(len(content)) + content
+
+
+def of_nulls(size: int) -> bytes:
+    """A Struct with a list of as many nulls as fit."""
+    nulls = field(6, b"\x0a\x02\x08\x00" * (size // 4))
+    return field(1, field(1, b"nulls") + field(2, nulls))
+
+
+def of_keys(size: int) -> bytes:
+    """The entries of a Struct, as many as fit."""
+    return b"".join(field(1, field(1, b"%06d" % each) + field(2, b"\x08\x00")) for each in range(size // 14))
+
+
+def huge_fields(message: Descriptor, size: int, levels: int = 4) -> Iterator[tuple[str, bytes]]:
+    """Yield the message once for each field that can be huge, with the path of that field."""
+    for each in message.fields:
+        if each.message_type and each.message_type.full_name == "google.protobuf.Struct":
+            yield f"{each.name} of nulls", field(each.number, of_nulls(size))
+            yield f"{each.name} of keys", field(each.number, of_keys(size))
+            continue
+        if content := huge(each, size):
+            yield each.name, content
+        if each.message_type and not each.message_type.GetOptions().map_entry and levels:
+            for path, content in huge_fields(each.message_type, size, levels - 1):
+                yield f"{each.name}.{path}", field(each.number, content)
+
+
+def huge(each: FieldDescriptor, size: int) -> bytes | None:
+    match each.type:
+        case FieldDescriptor.TYPE_STRING if each.is_repeated:
+            return b"".join(field(each.number, b"%06d" % number) for number in range(size // 8))
+        case FieldDescriptor.TYPE_STRING:
+            return field(each.number, "ü".encode() * (size // 2))
+        case FieldDescriptor.TYPE_MESSAGE if each.message_type and each.message_type.GetOptions().map_entry:
+            return b"".join(field(each.number, field(1, b"%06d" % number)) for number in range(size // 10))
+        case FieldDescriptor.TYPE_MESSAGE if each.is_repeated:
+            return field(each.number, b"") * (size // 2)
+        case _ if each.is_repeated:
+            return field(each.number, b"\x61" * size)
+        case _:
+            return None
+
+
+REQUESTS = [
+    pytest.param(f"/{service.full_name}/{method.name}", method, id=method.name)
+    for service in SERVICES
+    for method in service.methods
+    if not method.client_streaming
+]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    folder: Path = tmp_path_factory.mktemp("huge")
+    with server_process(f"sqlite:///{folder / 'taskplane.db'}") as server:
+        yield server
+
+
+@pytest.fixture
+async def channel(server: ServerProcess) -> AsyncIterator[grpc.aio.Channel]:
+    options = [("grpc.max_send_message_length", -1)]
+    async with grpc.aio.insecure_channel(server.grpc, options=options) as channel:
+        yield channel
+
+
+def assert_is_small(error: grpc.aio.AioRpcError) -> None:
+    assert error.code() in REFUSALS, error
+    trailers = dict(error.trailing_metadata() or ())
+    assert len(trailers.get("grpc-status-details-bin", b"")) < MAX_STATUS_BYTES
+
+
+def assert_has_stayed(probes: Responsiveness) -> None:
+    print(probes)  # noqa: T201  (shown when a test fails, or with -s)
+    assert probes.longest < PATIENCE_SECONDS
+    assert probes.grown_bytes < 250 * MIB
+
+
+@pytest.mark.parametrize(("path", "method"), REQUESTS)
+async def test_a_request_with_a_huge_field_is_refused_and_holds_up_nobody(
+    path: str, method: Any, server: ServerProcess, channel: grpc.aio.Channel
+) -> None:
+    kind: Any = channel.unary_stream if method.server_streaming else channel.unary_unary
+    with monitored(server) as probes:
+        for size in SIZES:
+            for name, content in huge_fields(method.input_type, size):
+                call = kind(path)(content, timeout=PATIENCE_SECONDS * 10)
+                with pytest.raises(grpc.aio.AioRpcError) as caught:
+                    await (anext(aiter(call)) if method.server_streaming else call)
+                print(name, size, caught.value.code(), (caught.value.details() or "")[:100])  # noqa: T201
+                assert_is_small(caught.value)
+    assert_has_stayed(probes)
+
+
+INTRODUCTION = unit_pb.UnitMessage(hello=hello("huge")).SerializeToString()
+# Fields of the same message are merged: a hello of the version that is read.
+VERSION = unit_pb.UnitMessage(hello=unit_pb.Hello(protocol_version=1)).SerializeToString()
+
+
+async def said(channel: grpc.aio.Channel, messages: list[bytes]) -> grpc.aio.AioRpcError | None:
+    """What the stream of a unit ends with that sends these messages and then half-closes; None if all is well."""
+    connect: Any = channel.stream_stream("/taskplane.v1.ExecutionUnitControl/Connect")
+    try:
+        async for _ in connect(iter(messages), timeout=PATIENCE_SECONDS * 10):
+            pass
+    except grpc.aio.AioRpcError as error:
+        return error
+    return None
+
+
+async def test_a_unit_that_says_something_huge_holds_up_nobody(
+    server: ServerProcess, channel: grpc.aio.Channel
+) -> None:
+    with monitored(server) as probes:
+        for size in SIZES:
+            for name, content in huge_fields(unit_pb.UnitMessage.DESCRIPTOR, size):
+                is_hello = name.startswith("hello")
+                messages = [VERSION + content] if is_hello else [INTRODUCTION, content]
+                error = await said(channel, messages)
+                print(name, size, error and error.code(), error and (error.details() or "")[:100])  # noqa: T201
+                if error:
+                    assert_is_small(error)
+    assert_has_stayed(probes)
+
+
+async def test_nothing_stays_of_requests_that_were_refused(server: ServerProcess, channel: grpc.aio.Channel) -> None:
+    paths = dict(huge_fields(task_service_pb2.CreateTaskRequest.DESCRIPTOR, 3_000_000))
+    create: Any = channel.unary_unary("/taskplane.v1.TaskService/CreateTask")
+    with monitored(server) as probes:
+        for _ in range(50):
+            with pytest.raises(grpc.aio.AioRpcError):
+                await create(paths["task.config of nulls"])
+    assert_has_stayed(probes)  # each is 36 MiB when it is decoded
