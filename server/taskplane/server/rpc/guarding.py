@@ -4,7 +4,7 @@ import asyncio
 import functools
 import inspect
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
 from contextlib import aclosing
 from typing import Any, NoReturn, Self
 
@@ -66,7 +66,9 @@ def _with_guard(name: str, handler: Any) -> Any:
     behaviour = getattr(handler, kind)
     if kind == "unary_unary":
         behaviour = _timely(behaviour)
-    guarded = _guarded(behaviour, _Decoded if handler.request_streaming else _decoded)
+    if handler.request_streaming:
+        behaviour = _reading(behaviour)
+    guarded = _guarded(behaviour)
     decode = _decoder(handler.request_deserializer, name)
     return handler._replace(**{kind: guarded, "request_deserializer": decode})
 
@@ -104,7 +106,7 @@ def _decoded(request: Any) -> Any:
 class _Decoded:
     """The requests of a stream; raises the error that stands in the place of one."""
 
-    def __init__(self, requests: AsyncIterator[Any]) -> None:
+    def __init__(self, requests: AsyncGenerator[Any]) -> None:
         self._requests = requests
 
     def __aiter__(self) -> Self:
@@ -112,6 +114,17 @@ class _Decoded:
 
     async def __anext__(self) -> Any:
         return _decoded(await anext(self._requests))
+
+
+def _reading(behaviour: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a behaviour read a stream of requests; the last one is not kept when it ends, as gRPC's own reader does."""
+
+    @functools.wraps(behaviour)
+    async def read(requests: Any, context: Context) -> Any:
+        async with aclosing(aiter(requests)) as messages:
+            return await behaviour(_Decoded(messages), context)
+
+    return read
 
 
 def _timely(behaviour: Callable[..., Any]) -> Callable[..., Any]:
@@ -141,13 +154,13 @@ def _end_after(timer: asyncio.Timeout, seconds: float) -> None:
     timer.reschedule(asyncio.get_running_loop().time() + seconds)
 
 
-def _guarded(behaviour: Callable[..., Any], take: Callable[[Any], Any]) -> Callable[..., Any]:
+def _guarded(behaviour: Callable[..., Any]) -> Callable[..., Any]:
     if inspect.isasyncgenfunction(behaviour):
 
         @functools.wraps(behaviour)
         async def stream(request: Any, context: Context) -> AsyncIterator[Any]:
             try:
-                async with aclosing(behaviour(take(request), context)) as responses:
+                async with aclosing(behaviour(_decoded(request), context)) as responses:
                     async for response in responses:
                         yield response
             except Exception as caught:  # noqa: BLE001  (answered, and logged if unexpected)
@@ -162,7 +175,7 @@ def _guarded(behaviour: Callable[..., Any], take: Callable[[Any], Any]) -> Calla
     @functools.wraps(behaviour)
     async def call(request: Any, context: Context) -> Any:
         try:
-            return await behaviour(take(request), context)
+            return await behaviour(_decoded(request), context)
         except Exception as caught:  # noqa: BLE001  (answered, and logged if unexpected)
             error = _without_frames(caught)
         # gRPC's objects of an aborted call refer to each other, and with them to this frame: the request, and what it
