@@ -300,16 +300,16 @@ class Hello(message.Message):
     server tells a reconnect from a second process.
     """
     unit_type: builtins.str
-    """1 to 100 characters, such as DATA_PROCESSOR."""
+    """1 to 100 characters, any but NUL, not all of them spaces; such as DATA_PROCESSOR."""
     unit_name: builtins.str
-    """For people; 1 to 255 characters."""
+    """For people; 1 to 255 characters, any but NUL, not all of them spaces."""
     capacity: builtins.int
     """How many tasks it runs at once, 0 to 10000; 0 means quiet."""
     sdk: builtins.str
     """Name and version of the SDK, for people; up to 100 characters."""
     @builtins.property
     def task_types(self) -> containers.RepeatedCompositeFieldContainer[execution_unit_pb2.TaskTypeSupport]:
-        """The task types it accepts, and what it can do with each. At least one; names of A-Z a-z 0-9 . _ : / -."""
+        """The task types it accepts, and what it can do with each. At least one, up to 1000."""
 
     @builtins.property
     def labels(self) -> containers.ScalarMap[builtins.str, builtins.str]:
@@ -317,7 +317,7 @@ class Hello(message.Message):
 
     @builtins.property
     def inventory(self) -> containers.RepeatedCompositeFieldContainer[HeldAttempt]:
-        """Every attempt it holds: running, paused, or ended with a report that was not acknowledged."""
+        """Every attempt it holds: running, paused, or ended with a report that was not acknowledged. Up to 10,000."""
 
     def __init__(
         self,
@@ -699,7 +699,7 @@ class Reports(message.Message):
     REPORTS_FIELD_NUMBER: builtins.int
     @builtins.property
     def reports(self) -> containers.RepeatedCompositeFieldContainer[Report]:
-        """In order of their sequence."""
+        """In order of their sequence. Up to 1000."""
 
     def __init__(
         self,
@@ -1226,20 +1226,20 @@ class RegisterUnitRequest(message.Message):
     unit_id: builtins.str
     """The unit's lasting id; up to 250 characters, as in Hello. Empty: found by type and name, or made up."""
     unit_type: builtins.str
-    """1 to 100 characters."""
+    """As in Hello."""
     unit_name: builtins.str
-    """1 to 255 characters."""
+    """As in Hello."""
     capacity: builtins.int
     """How many tasks it runs at once, 0 to 10000. Unset: 1."""
     endpoint: builtins.str
-    """Base URL, http or https, by which the server drives it. Required."""
+    """Base URL, http or https, by which the server drives it; up to 500 characters. Required."""
     @builtins.property
     def config(self) -> struct_pb2.Struct:
-        """Free for the unit's own use; up to 1 MiB as JSON."""
+        """Free for the unit's own use; up to 64 KiB as a serialized Struct."""
 
     @builtins.property
     def task_types(self) -> containers.RepeatedCompositeFieldContainer[execution_unit_pb2.TaskTypeSupport]:
-        """The task types it accepts. Empty: one that is called as its unit type."""
+        """The task types it accepts, up to 1000. Empty: one that is called as its unit type."""
 
     @builtins.property
     def labels(self) -> containers.ScalarMap[builtins.str, builtins.str]:

@@ -87,7 +87,7 @@ class ExecutionUnitControlStub:
     came; INVALID_ARGUMENT (INVALID_FIELDS) a bad Hello, report or capacity, with the fields named, or a message that
     cannot be decoded; FAILED_PRECONDITION (PROTOCOL_VERSION_UNSUPPORTED); DEADLINE_EXCEEDED (HELLO_TIMEOUT) no Hello
     for 10 s; ALREADY_EXISTS (UNIT_ID_TAKEN) another process has the unit's id and answers; ABORTED (SESSION_SUPERSEDED) a
-    newer session of the same unit id has come; RESOURCE_EXHAUSTED, without details, a message over 16 MiB; INTERNAL a
+    newer session of the same unit id has come; RESOURCE_EXHAUSTED, without details, a message over 4 MiB; INTERNAL a
     fault of the server; UNAVAILABLE (LEASE_EXPIRED) nothing was heard for a lease, and the tasks are given away;
     UNAVAILABLE (SERVER_STOPPING or DATABASE_UNAVAILABLE). A unit comes back after UNAVAILABLE, INTERNAL
     and any break of the connection, and after UNIT_ID_TAKEN and SESSION_SUPERSEDED as in 7, but for a session that its
@@ -177,7 +177,7 @@ class ExecutionUnitControlAsyncStub(ExecutionUnitControlStub):
     came; INVALID_ARGUMENT (INVALID_FIELDS) a bad Hello, report or capacity, with the fields named, or a message that
     cannot be decoded; FAILED_PRECONDITION (PROTOCOL_VERSION_UNSUPPORTED); DEADLINE_EXCEEDED (HELLO_TIMEOUT) no Hello
     for 10 s; ALREADY_EXISTS (UNIT_ID_TAKEN) another process has the unit's id and answers; ABORTED (SESSION_SUPERSEDED) a
-    newer session of the same unit id has come; RESOURCE_EXHAUSTED, without details, a message over 16 MiB; INTERNAL a
+    newer session of the same unit id has come; RESOURCE_EXHAUSTED, without details, a message over 4 MiB; INTERNAL a
     fault of the server; UNAVAILABLE (LEASE_EXPIRED) nothing was heard for a lease, and the tasks are given away;
     UNAVAILABLE (SERVER_STOPPING or DATABASE_UNAVAILABLE). A unit comes back after UNAVAILABLE, INTERNAL
     and any break of the connection, and after UNIT_ID_TAKEN and SESSION_SUPERSEDED as in 7, but for a session that its
@@ -263,7 +263,7 @@ class ExecutionUnitControlServicer(metaclass=abc_1.ABCMeta):
     came; INVALID_ARGUMENT (INVALID_FIELDS) a bad Hello, report or capacity, with the fields named, or a message that
     cannot be decoded; FAILED_PRECONDITION (PROTOCOL_VERSION_UNSUPPORTED); DEADLINE_EXCEEDED (HELLO_TIMEOUT) no Hello
     for 10 s; ALREADY_EXISTS (UNIT_ID_TAKEN) another process has the unit's id and answers; ABORTED (SESSION_SUPERSEDED) a
-    newer session of the same unit id has come; RESOURCE_EXHAUSTED, without details, a message over 16 MiB; INTERNAL a
+    newer session of the same unit id has come; RESOURCE_EXHAUSTED, without details, a message over 4 MiB; INTERNAL a
     fault of the server; UNAVAILABLE (LEASE_EXPIRED) nothing was heard for a lease, and the tasks are given away;
     UNAVAILABLE (SERVER_STOPPING or DATABASE_UNAVAILABLE). A unit comes back after UNAVAILABLE, INTERNAL
     and any break of the connection, and after UNIT_ID_TAKEN and SESSION_SUPERSEDED as in 7, but for a session that its

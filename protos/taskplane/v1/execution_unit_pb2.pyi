@@ -93,9 +93,11 @@ class ExecutionUnit(message.Message):
     id: builtins.str
     """Chosen by the unit, or given by the server when it first connected; up to 250 characters, without "/"."""
     unit_type: builtins.str
-    """What kind of unit it is, for people and for the task's `execution_unit_type`; 1 to 100 characters."""
+    """What kind of unit it is, for people and for the task's `execution_unit_type`; 1 to 100 characters, any but NUL, not
+    all of them spaces.
+    """
     unit_name: builtins.str
-    """For people; 1 to 255 characters."""
+    """For people; 1 to 255 characters, any but NUL, not all of them spaces."""
     status: ExecutionUnitStatus.ValueType
     """Whether it can be given work."""
     capacity: builtins.int
@@ -112,7 +114,7 @@ class ExecutionUnit(message.Message):
     """Name and version of the SDK, for people."""
     @builtins.property
     def config(self) -> struct_pb2.Struct:
-        """Free for the unit's own use; up to 1 MiB as JSON."""
+        """Free for the unit's own use; up to 64 KiB as a serialized Struct."""
 
     @builtins.property
     def last_heartbeat(self) -> timestamp_pb2.Timestamp:

@@ -43,7 +43,7 @@ class ListUnitsRequest(message.Message):
     """`next_page_token` of the page before. It belongs to its filter."""
     @builtins.property
     def statuses(self) -> containers.RepeatedScalarFieldContainer[execution_unit_pb2.ExecutionUnitStatus.ValueType]:
-        """In one of these statuses. Empty: all."""
+        """In one of these statuses, up to 16. Empty: all."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class ListUnitsResponse(message.Message):
     """Gives the next page. Empty: this is the last one."""
     @builtins.property
     def units(self) -> containers.RepeatedCompositeFieldContainer[execution_unit_pb2.ExecutionUnit]:
-        """The page, by id."""
+        """The page, by id. May end early, after about 3 MiB."""
 
     def __init__(
         self,
@@ -142,9 +142,9 @@ class DrainUnitRequest(message.Message):
     unit_id: builtins.str
     """The unit."""
     actor: builtins.str
-    """Who asks; goes to the history."""
+    """Who asks; goes to the history; up to 255 characters."""
     reason: builtins.str
-    """Why; goes to the history."""
+    """Why; goes to the history; up to 1000 characters."""
     no_wait: builtins.bool
     """Answer when the order is stored, instead of when the unit is gone."""
     @builtins.property

@@ -273,7 +273,7 @@ class Task(message.Message):
 
     @builtins.property
     def result(self) -> struct_pb2.Struct:
-        """What the unit returned; set with SUCCESS. Up to 1 MiB as JSON."""
+        """What the unit returned; set with SUCCESS. Up to 768 KiB as a serialized Struct."""
 
     @builtins.property
     def progress(self) -> Progress:
@@ -407,7 +407,7 @@ class TaskCheckpoint(message.Message):
     """The attempt that made it."""
     @builtins.property
     def data(self) -> struct_pb2.Struct:
-        """What the unit stored; opaque to the server; up to 1 MiB as JSON."""
+        """What the unit stored; opaque to the server; up to 768 KiB as a serialized Struct."""
 
     @builtins.property
     def created_at(self) -> timestamp_pb2.Timestamp:

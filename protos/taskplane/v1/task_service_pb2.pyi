@@ -226,8 +226,8 @@ class TaskSpec(message.Message):
     """Queue it at once."""
     @builtins.property
     def config(self) -> struct_pb2.Struct:
-        """Handed to the unit as it is; up to 1 MiB as JSON, keys up to 65,535 bytes, objects and lists up to 24 in each other
-        (the config itself is the first).
+        """Handed to the unit as it is; up to 768 KiB as a serialized Struct, keys up to 65,535 bytes, objects and lists up to
+        24 in each other (the config itself is the first).
         """
 
     @builtins.property
@@ -454,11 +454,11 @@ class TaskFilter(message.Message):
     """
     @builtins.property
     def statuses(self) -> containers.RepeatedScalarFieldContainer[task_pb2.TaskStatus.ValueType]:
-        """In one of these statuses."""
+        """In one of these statuses; up to 16."""
 
     @builtins.property
     def task_types(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Of one of these types."""
+        """Of one of these types; up to 100, each once."""
 
     @builtins.property
     def created_from(self) -> timestamp_pb2.Timestamp:
@@ -470,7 +470,7 @@ class TaskFilter(message.Message):
 
     @builtins.property
     def labels(self) -> containers.ScalarMap[builtins.str, builtins.str]:
-        """With each of these labels."""
+        """With each of these labels; limits as for a task's labels."""
 
     def __init__(
         self,
@@ -584,7 +584,9 @@ class UpdateTaskRequest(message.Message):
     """The task."""
     @builtins.property
     def update_mask(self) -> field_mask_pb2.FieldMask:
-        """Which fields of `task` count: priority, max_retries, labels, unit_labels, limits or a field of it. Required."""
+        """Which fields of `task` count: priority, max_retries, labels, unit_labels, limits or a field of it. Required; up to
+        32 paths.
+        """
 
     @builtins.property
     def task(self) -> TaskSpec:
@@ -1069,7 +1071,7 @@ class WatchTasksRequest(message.Message):
 
     @builtins.property
     def task_types(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Only these types. Empty: all."""
+        """Only these types, up to 100, each once. Empty: all."""
 
     def __init__(
         self,

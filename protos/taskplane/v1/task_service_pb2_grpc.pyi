@@ -42,6 +42,12 @@ class TaskServiceStub:
     task as it then is. With `no_wait` they return as soon as the command is durably recorded. When the time runs out
     they answer DEADLINE_EXCEEDED (COMMAND_PENDING): the command stays pending, visible in Task.pending_command, and
     takes effect later. Repeating a verb whose effect already holds is harmless: it answers OK and changes nothing.
+
+    Sizes: CreateTask, BatchCreateTasks and UpdateTask take up to 4 MiB, every other request up to 64 KiB; what is larger
+    is RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE, or without details above 4 MiB). No answer is above 4 MiB, the default of
+    gRPC's receivers. An answer names up to 20 bad fields, the last one how many more there are; its status stays below
+    4 KiB. A task of an earlier version whose documents are larger together than an answer may be is told without its
+    checkpoint's data, or without result and config too.
     """
 
     @typing.overload
@@ -129,6 +135,12 @@ class TaskServiceAsyncStub(TaskServiceStub):
     task as it then is. With `no_wait` they return as soon as the command is durably recorded. When the time runs out
     they answer DEADLINE_EXCEEDED (COMMAND_PENDING): the command stays pending, visible in Task.pending_command, and
     takes effect later. Repeating a verb whose effect already holds is harmless: it answers OK and changes nothing.
+
+    Sizes: CreateTask, BatchCreateTasks and UpdateTask take up to 4 MiB, every other request up to 64 KiB; what is larger
+    is RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE, or without details above 4 MiB). No answer is above 4 MiB, the default of
+    gRPC's receivers. An answer names up to 20 bad fields, the last one how many more there are; its status stays below
+    4 KiB. A task of an earlier version whose documents are larger together than an answer may be is told without its
+    checkpoint's data, or without result and config too.
     """
 
     def __init__(self, channel: aio.Channel) -> None: ...
@@ -212,6 +224,12 @@ class TaskServiceServicer(metaclass=abc_1.ABCMeta):
     task as it then is. With `no_wait` they return as soon as the command is durably recorded. When the time runs out
     they answer DEADLINE_EXCEEDED (COMMAND_PENDING): the command stays pending, visible in Task.pending_command, and
     takes effect later. Repeating a verb whose effect already holds is harmless: it answers OK and changes nothing.
+
+    Sizes: CreateTask, BatchCreateTasks and UpdateTask take up to 4 MiB, every other request up to 64 KiB; what is larger
+    is RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE, or without details above 4 MiB). No answer is above 4 MiB, the default of
+    gRPC's receivers. An answer names up to 20 bad fields, the last one how many more there are; its status stays below
+    4 KiB. A task of an earlier version whose documents are larger together than an answer may be is told without its
+    checkpoint's data, or without result and config too.
     """
 
     @abc_1.abstractmethod
