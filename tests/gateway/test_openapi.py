@@ -5,9 +5,10 @@ from typing import Any, cast
 import pytest
 
 from taskplane.gateway.application import application
+from taskplane.gateway.callers import Callers
 from taskplane.gateway.services import Services
 
-DOCUMENT = application(cast("Services", None)).openapi()
+DOCUMENT = application(cast("Services", None), Callers()).openapi()
 
 # The table of the issue; what is not in it is not there.
 PATHS = {

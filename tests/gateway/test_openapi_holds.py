@@ -13,10 +13,11 @@ from hypothesis import settings
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from taskplane.gateway.application import application
+from taskplane.gateway.callers import Callers
 from taskplane.gateway.services import Services
 
 # The description needs no services.
-schema = schemathesis.openapi.from_dict(application(cast("Services", None)).openapi())
+schema = schemathesis.openapi.from_dict(application(cast("Services", None), Callers()).openapi())
 AnyCase = schemathesis.Case[Any]
 TASKS = 40
 UNIT_ID = "unit-1"

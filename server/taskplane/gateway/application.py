@@ -6,13 +6,15 @@ from importlib.metadata import version
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from pydantic.alias_generators import to_camel
+from starlette.middleware.cors import CORSMiddleware
 
 from taskplane.gateway import errors, events, operations, tasks, units
+from taskplane.gateway.callers import Callers, CallersMiddleware
 from taskplane.gateway.openapi import DESCRIPTION, description_of
 from taskplane.gateway.services import Services
 
 
-def application(services: Services) -> FastAPI:
+def application(services: Services, callers: Callers) -> FastAPI:
     """Build the application. Its pages come with their own scripts, so that they work without the internet."""
     app = FastAPIOffline(
         docs_url="/docs",
@@ -28,4 +30,14 @@ def application(services: Services) -> FastAPI:
     errors.install(app)
     for module in (tasks, events, units, operations):
         app.include_router(module.router)
+    if callers.origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=sorted(callers.origins),
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["content-type", "last-event-id"],
+            expose_headers=["location", "retry-after"],
+        )
+    # Added last, so that it comes first.
+    app.add_middleware(CallersMiddleware, callers=callers)
     return app

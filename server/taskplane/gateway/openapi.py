@@ -9,6 +9,11 @@ from taskplane.gateway.errors import ErrorAnswer
 
 _ERRORS = {
     400: ("INVALID_ARGUMENT", "INVALID_FIELDS", "Bad input; every bad field is named."),
+    403: (
+        "PERMISSION_DENIED",
+        "ORIGIN_NOT_ALLOWED",
+        "A web page of another site asks, or the server has another name.",
+    ),
     404: ("NOT_FOUND", "TASK_NOT_FOUND", "There is no such thing."),
     408: ("INVALID_ARGUMENT", "BODY_TIMEOUT", "The body did not arrive in time."),
     409: ("FAILED_PRECONDITION", "ILLEGAL_TRANSITION", "The state of things does not allow it."),
@@ -33,7 +38,7 @@ harmless. The same tasks are served by gRPC (taskplane.v1)."""
 
 def errors(*codes: int) -> dict[int | str, dict[str, Any]]:
     """Return the descriptions of errors that a route answers, besides those that all can."""
-    return {code: _described(code) for code in sorted({400, 429, 503, *codes})}
+    return {code: _described(code) for code in sorted({400, 403, 429, 503, *codes})}
 
 
 def description_of(app: FastAPI) -> dict[str, Any]:

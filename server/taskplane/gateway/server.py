@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import uvicorn
 
 from taskplane.gateway.application import application
+from taskplane.gateway.callers import Callers
 from taskplane.gateway.services import Services
 
 # Connections that wait to be accepted, and seconds that an idle one is kept.
@@ -19,9 +20,9 @@ _IDLE_SECONDS = 75
 class HttpServer:
     """The gateway on one port. `start`, then `stop`; both once."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, callers: Callers) -> None:
         config = uvicorn.Config(
-            application(services),
+            application(services, callers),
             http="h11",
             ws="none",
             lifespan="off",

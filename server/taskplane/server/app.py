@@ -10,6 +10,7 @@ from collections.abc import Coroutine
 from datetime import timedelta
 from typing import Any
 
+from taskplane.gateway.callers import Callers
 from taskplane.gateway.server import HttpServer
 from taskplane.gateway.services import Services
 from taskplane.server.config import ServerConfig, masked
@@ -141,7 +142,10 @@ class Server:
                 answers=self._answers,
                 is_stopping=lambda: self._is_stopping,
             )
-            self._http = HttpServer(services)
+            callers = Callers.of(
+                self._config.http, hosts=self._config.allowed_hosts, origins=self._config.allowed_origins
+            )
+            self._http = HttpServer(services, callers)
 
     def _run_loops(self, registry: Registry) -> None:
         retention = timedelta(days=self._config.retention_days) if self._config.retention_days else None

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, model
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from taskplane.server.core.endpoint import Endpoints
+from taskplane.server.core.origin import read_origin
 
 DEFAULT_DATABASE_URL = "sqlite:///taskplane.db"
 _SCHEMES = ("sqlite:///", "mysql+pymysql://", "mariadb+pymysql://")
@@ -36,6 +37,10 @@ def _listed(value: object) -> object:
 def _endpoints(value: tuple[str, ...]) -> tuple[str, ...]:
     Endpoints(value)  # raises ValueError for what is neither a host nor a network
     return value
+
+
+def _origins(value: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(read_origin(each) for each in value)
 
 
 class ServerConfig(BaseSettings):
@@ -67,6 +72,10 @@ class ServerConfig(BaseSettings):
     poll_seconds: float = Field(default=5.0, gt=0, le=3600)
     # Where such units may be: host names and networks (CIDR), separated by commas; empty allows all.
     allowed_endpoints: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed), AfterValidator(_endpoints)] = ()
+    # Names by which HTTP may be called, and origins of web pages elsewhere that may call it; "*" allows all. Without
+    # names, a server on loopback is called localhost or by an address, and any other one as its callers like.
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = ()
+    allowed_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed), AfterValidator(_origins)] = ()
     # How long a unit may take for a pause (then it is reported as overdue) and a cancel (then it is forced).
     pause_seconds: float = Field(default=30.0, gt=0, le=24 * 3600)
     cancel_seconds: float = Field(default=30.0, gt=0, le=24 * 3600)

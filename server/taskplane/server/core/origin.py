@@ -1,0 +1,21 @@
+"""Origins of web pages, as browsers name them: SCHEME://HOST[:PORT]."""
+
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+_DEFAULT_PORTS: Mapping[str, str] = {"http": "80", "https": "443"}
+
+
+def read_origin(value: str) -> str:
+    """Return a setting's origin as browsers write it. Raises ValueError for what is none."""
+    if value in ("*", "null"):
+        return value
+    parts = urlsplit(value.rstrip("/"))
+    if not (parts.scheme and parts.hostname) or parts.path or parts.query or parts.fragment or "@" in parts.netloc:
+        raise ValueError(f"{value!r} is not an origin, such as https://tasks.example.com")
+    return f"{parts.scheme}://{without_default_port(parts.scheme, parts.netloc)}"
+
+
+def without_default_port(scheme: str, place: str) -> str:
+    """Return HOST[:PORT] in lower case, without the port that the scheme implies."""
+    return place.lower().removesuffix(f":{_DEFAULT_PORTS.get(scheme, '')}")
