@@ -346,17 +346,21 @@ def test_from_memory_goes_on_who_is_paused_and_held(tasks: list[Task], fleet: Fl
 def test_whoever_gets_a_task_that_it_does_not_hold_has_the_smallest_share_in_use(
     tasks: list[Task], fleet: Fleet
 ) -> None:
-    def shares(task: Task) -> Iterator[float]:
+    def shares(task: Task) -> Iterator[tuple[bool, float]]:
         for offer in fleet.offers:
             if offer.suits(kind_of(task)) and fleet.free(offer):
-                yield fleet.loads[offer.unit_id] / offer.capacity
+                yield share(offer)
+
+    def share(offer: Offer) -> tuple[bool, float]:
+        """Units that take every type come after all that name it."""
+        return not offer.task_types, fleet.loads[offer.unit_id] / offer.capacity
 
     slots = fleet.slots()
     for task in tasks:
         smallest = min(shares(task), default=None)
         if found := slots.take(task):
             unit_id = found.offer.unit_id
-            assert found.held_attempt or fleet.loads[unit_id] / found.offer.capacity == smallest
+            assert found.held_attempt or share(found.offer) == smallest
             fleet.loads[unit_id] += 1
 
 
@@ -373,3 +377,16 @@ def test_what_has_room_where_it_is_held_is_of_a_kind_that_has_room(tasks: list[T
     slots = fleet.slots()
     for task in tasks:
         assert slots.has_room(task) == slots.may_have_room(kind_of(task))
+
+
+def test_a_unit_that_takes_every_type_calls_for_a_look_at_all_types_that_may_wait() -> None:
+    slots = slots_of()
+    slots.looks.backlog.add_types(["A", "B"])
+    slots.offer(an_offer("a", task_types=frozenset()))
+    assert slots.looks.begin() == {"A", "B"}
+    slots.looks.backlog.learn(["A", "B"], FRONT, [], is_whole=True, age=0)
+    assert slots.looks.begin() == frozenset()
+    slots.offer(an_offer("b", task_types=frozenset()))
+    assert slots.looks.begin() == frozenset(), "nothing waits of either"
+    slots.looks.again()
+    assert slots.looks.begin() == {"A", "B"}, "since that is not certain any more"

@@ -28,7 +28,7 @@ async def started(rest: Rest) -> Any:
 async def test_a_unit_is_told_how_to_stay_alive(rest: Rest) -> None:
     unit = await register(rest)
     assert (unit["heartbeatIntervalSeconds"], unit["leaseSeconds"]) == (5.0, 30.0)
-    assert unit["taskTypes"] == [{"taskType": "WORKER", "canPause": True, "canCheckpoint": True}]
+    assert unit["taskTypes"] == []
 
 
 async def test_a_unit_that_registers_again_keeps_its_id(rest: Rest) -> None:

@@ -59,7 +59,6 @@ async def test_units_without_an_id_are_not_taken_for_each_other(connect: Connect
 BAD_HELLOS: list[tuple[str, dict[str, Any], list[str]]] = [
     ("capacity -1", {"capacity": -1}, ["hello.capacity"]),
     ("capacity 10001", {"capacity": 10_001}, ["hello.capacity"]),
-    ("no task types", {"task_types": []}, ["hello.task_types"]),
     ("a task type twice", {"task_types": [WORK, WORK]}, ["hello.task_types"]),
     (
         "a task type with spaces",
@@ -81,8 +80,8 @@ BAD_HELLOS: list[tuple[str, dict[str, Any], list[str]]] = [
     ("an attempt twice", {"inventory": [held(1), held(1)]}, ["hello.inventory"]),
     (
         "several at once",
-        {"capacity": -1, "unit_name": "", "task_types": []},
-        ["hello.capacity", "hello.unit_name", "hello.task_types"],
+        {"capacity": -1, "unit_name": "", "boot_id": ""},
+        ["hello.capacity", "hello.unit_name", "hello.boot_id"],
     ),
 ]
 

@@ -218,7 +218,7 @@ def test_each_reason_comes_after_what_would_have_to_be_mended_first(registry: Re
     """From no unit at all to a free slot: each step mends the reason of the one before."""
     assert reason(registry, QUEUED) is WaitingReason.NO_UNIT_FOR_TYPE
     registry.add(a_unit("offline", labels={"gpu": "yes"}))
-    connect(registry, "another type", task_types={}, labels={"gpu": "yes"})
+    connect(registry, "another type", task_types={"OTHER": TaskTypeSupport("OTHER")}, labels={"gpu": "yes"})
     assert reason(registry, QUEUED) is WaitingReason.NO_UNIT_FOR_TYPE
     connect(registry, "another label", labels={"gpu": "no"})
     assert reason(registry, QUEUED) is WaitingReason.NO_UNIT_WITH_LABELS

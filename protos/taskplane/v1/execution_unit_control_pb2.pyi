@@ -309,7 +309,9 @@ class Hello(message.Message):
     """Name and version of the SDK, for people; up to 100 characters."""
     @builtins.property
     def task_types(self) -> containers.RepeatedCompositeFieldContainer[execution_unit_pb2.TaskTypeSupport]:
-        """The task types it accepts, and what it can do with each. At least one, up to 1000."""
+        """The task types it accepts, and what it can do with each. Up to 1000. Empty: every type, each pausable and with
+        checkpoints; units that name a type are preferred for it. The unit type only describes the unit.
+        """
 
     @builtins.property
     def labels(self) -> containers.ScalarMap[builtins.str, builtins.str]:
@@ -1239,7 +1241,7 @@ class RegisterUnitRequest(message.Message):
 
     @builtins.property
     def task_types(self) -> containers.RepeatedCompositeFieldContainer[execution_unit_pb2.TaskTypeSupport]:
-        """The task types it accepts, up to 1000. Empty: one that is called as its unit type."""
+        """The task types it accepts, up to 1000. Empty: those named in `config.taskTypes`, else every type, as in Hello."""
 
     @builtins.property
     def labels(self) -> containers.ScalarMap[builtins.str, builtins.str]:

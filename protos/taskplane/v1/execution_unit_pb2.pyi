@@ -130,7 +130,9 @@ class ExecutionUnit(message.Message):
 
     @builtins.property
     def task_types(self) -> containers.RepeatedCompositeFieldContainer[TaskTypeSupport]:
-        """The task types it accepts, and what it can do with each."""
+        """The task types it accepts, and what it can do with each. Empty: every type, each pausable and with checkpoints; units
+        that name a type are preferred for it.
+        """
 
     @builtins.property
     def labels(self) -> containers.ScalarMap[builtins.str, builtins.str]:

@@ -95,7 +95,7 @@ class NewUnit(Schema):
         BeforeValidator(_check_few_types),
         Field(
             json_schema_extra={"maxItems": MAX_TASK_TYPES},
-            description="What it accepts. Without any: the names in config.taskTypes, or else its unitType.",
+            description="What it accepts. Without any: the names in config.taskTypes, or else every type.",
         ),
     ] = Field(default_factory=list)
     labels: Annotated[Labels, Field(description="Its marks, which a task's unitLabels can ask for.")] = Field(
@@ -204,5 +204,5 @@ class UnitListQuery(Schema):
         return (
             self.status in {None, unit.status.value}
             and self.unit_type in {None, unit.unit_type}
-            and (self.task_type is None or self.task_type in unit.task_types)
+            and (self.task_type is None or unit.accepts(self.task_type))
         )

@@ -90,6 +90,7 @@ class Server:
         await self._prepare_database()
         self._hub.revision = await self._store.latest_revision()
         registry = Registry(await self._store.all_units(), await self._store.running_tasks())
+        registry.slots.looks.backlog.add_types(await self._store.task_types())
         self._commits = GroupCommit(self._store, self._live, registry.slots)
         self._states = TaskStateManager(self._commits, RetryPolicy())
         self._build_units(registry)

@@ -34,6 +34,7 @@ def test_good_rows_become_json_and_bad_ones_are_set_aside(config: dict[str, Any]
         "rejected": 3,
         "bytesRead": Path(config["inputPath"]).stat().st_size,
         "outputPath": str(target),
+        "format": "json",
         "rejectsPath": str(rejects),
     }
     assert parts_in(target.parent) == []
@@ -123,3 +124,20 @@ def test_a_checkpoint_tells_where_it_is(config: dict[str, Any], source: Path) ->
     assert source.read_bytes()[checkpoint["offset"] :].startswith(b"5,Short\n")
     assert (checkpoint["row"], checkpoint["written"], checkpoint["rejected"]) == (4, 3, 1)
     assert checkpoint["input"]["size"] == source.stat().st_size
+
+
+def test_a_folder_gets_a_file_that_is_called_as_the_input(config: dict[str, Any], tmp_path: Path) -> None:
+    folder = tmp_path / "output"
+    folder.mkdir()
+    result = run(ScriptedTask(), config | {"outputPath": str(folder)})
+    target = folder / f"{Path(config['inputPath']).stem}.json"
+    assert (result["outputPath"], result["format"]) == (str(target), "json")
+    assert len(json.loads(target.read_bytes())) == result["written"] > 0
+
+
+def test_a_name_without_an_ending_gets_one_array(config: dict[str, Any], tmp_path: Path) -> None:
+    target = tmp_path / "output"
+    for _ in range(2):  # the second replaces it
+        result = run(ScriptedTask(), config | {"outputPath": str(target)})
+        assert (result["outputPath"], result["format"]) == (str(target), "json")
+        assert len(json.loads(target.read_bytes())) == result["written"] > 0

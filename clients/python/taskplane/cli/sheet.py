@@ -55,7 +55,7 @@ def unit_sheet(unit: ExecutionUnit) -> Table:
         ("Type", plain(unit.unit_type)),
         ("Status", unit_state_text(unit)),
         ("Load", f"{unit.current_load} of {unit.capacity}"),
-        *(("Runs", plain(_abilities(support))) for support in unit.task_types),
+        *([("Runs", plain(_abilities(support))) for support in unit.task_types] or [("Runs", plain("any task type"))]),
         ("Labels", pairs(unit.labels)),
         ("Endpoint", plain(unit.endpoint)),
         ("SDK", plain(unit.sdk)),

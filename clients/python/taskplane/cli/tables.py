@@ -77,7 +77,7 @@ def unit_table(units: Iterable[ExecutionUnit]) -> Table:
             plain(unit.unit_type),
             unit_state_text(unit),
             f"{unit.current_load}/{unit.capacity}",
-            plain(", ".join(support.task_type for support in unit.task_types)),
+            plain(", ".join(support.task_type for support in unit.task_types) or "any"),
             age_of(unit.last_heartbeat) if unit.HasField("last_heartbeat") else "",
             plain(unit.sdk),
         )

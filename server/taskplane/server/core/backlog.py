@@ -132,6 +132,9 @@ class Backlog:
         self._most = most
         self._types: dict[str, _Type] = {}
         self._by_id: dict[int, Queued] = {}
+        # All types that anything has ever been queued of, and those of which something may wait.
+        self._all_types: set[str] = set()
+        self._may_wait: set[str] = set()
         # How often all was forgotten.
         self.age = 0
 
@@ -166,6 +169,7 @@ class Backlog:
         """
         if age != self.age:
             return
+        self._all_types.update(task_types)
         for task_type in task_types:
             known = self._types.get(task_type)
             if known is None or not known.may_keep(len(found)):
@@ -180,6 +184,21 @@ class Backlog:
         for task_type in task_types:
             if (known := self._types.get(task_type)) and known.begin != FRONT:
                 self._forget(task_type)
+
+    def add_types(self, task_types: Iterable[str]) -> None:
+        """Add types of which something may wait in the table."""
+        self._all_types.update(task_types)
+        self._may_wait.update(task_types)
+
+    def all_types(self) -> Collection[str]:
+        """Return all types that were looked for, or of which something was queued."""
+        return self._all_types
+
+    def types_that_may_wait(self) -> list[str]:
+        """Return the types of which something waits, or of which it is not known."""
+        nothing_waits = [each for each in self._may_wait if self._is_known_to_be_empty(each)]
+        self._may_wait.difference_update(nothing_waits)
+        return list(self._may_wait)
 
     def types(self) -> list[str]:
         """Return the types of which something is known, if only that nothing waits."""
@@ -198,6 +217,8 @@ class Backlog:
     def put(self, queued: Queued) -> None:
         """Add a task that waits, or move it to its new place."""
         self.discard(queued.task_id)
+        if queued.task_type not in self._may_wait:
+            self.add_types([queued.task_type])
         known = self._types.get(queued.task_type)
         line = known and known.line_for(queued)
         if not known or not line:
@@ -225,9 +246,15 @@ class Backlog:
         """Forget all."""
         self._types.clear()
         self._by_id.clear()
+        self._may_wait.update(self._all_types)
         self.age += 1
 
+    def _is_known_to_be_empty(self, task_type: str) -> bool:
+        known = self._types.get(task_type)
+        return known is not None and known.is_whole and not known.lines
+
     def _forget(self, task_type: str) -> None:
+        self._may_wait.add(task_type)
         if known := self._types.pop(task_type, None):
             for line in known.lines.values():
                 for queued in line.queued:

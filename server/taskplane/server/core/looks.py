@@ -4,15 +4,16 @@ A look is one pass over what waits of some types, as long as there are slots. It
 something has come that waits, and may go on in the next transaction.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from taskplane.server.core.backlog import Backlog, Queued
+from taskplane.server.core.free_slots import FreeSlots
 
 
 class Looks:
-    """The backlog, and of which types it is to be looked at. `free` are the free slots by type, as they change."""
+    """The backlog, and of which types it is to be looked at. `free` are the free slots, as they change."""
 
-    def __init__(self, free: Mapping[str, int]) -> None:
+    def __init__(self, free: FreeSlots) -> None:
         self.backlog = Backlog()
         self._free = free
         # The types of which something that waits may have room since the last look began.
@@ -22,7 +23,7 @@ class Looks:
 
     def types(self) -> frozenset[str]:
         """Return the types of which something in the backlog may have room since it was looked at last."""
-        return frozenset(each for each in self._due | self._unfinished if self._free.get(each))
+        return frozenset(each for each in self._due | self._unfinished if self._free.has(each))
 
     def begin(self) -> frozenset[str]:
         """Begin a look, and return its types. A slot that opens from now on calls for another.
@@ -40,9 +41,12 @@ class Looks:
         """Let the look at these types go on in the next transaction."""
         self._unfinished.update(task_types)
 
-    def opened(self, task_types: Iterable[str], labels: Mapping[str, str]) -> None:
-        """Call for a look at what may wait for a slot that has opened, of a unit with these types and labels."""
-        for task_type in task_types:
+    def opened(self, task_types: Collection[str], labels: Mapping[str, str]) -> None:
+        """Call for a look at what may wait for a slot that has opened, of a unit with these types and labels.
+
+        Without types it is a unit that takes every type.
+        """
+        for task_type in task_types or self.backlog.types_that_may_wait():
             waiting = self.backlog.labels(task_type)
             if waiting is None or any(wanted <= labels.items() for wanted in waiting):
                 self._due.add(task_type)
@@ -55,4 +59,4 @@ class Looks:
         """Forget what is known of the backlog, and look at all that may have room."""
         self.backlog.forget()
         self._unfinished.clear()
-        self._due.update(task_type for task_type, free in self._free.items() if free)
+        self._due.update(self._free.types(), self.backlog.all_types())

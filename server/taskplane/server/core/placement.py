@@ -4,8 +4,7 @@ The order is kept up, not computed anew, so that thousands of units do not slow 
 The slots in use are in `core.assignments`.
 """
 
-from collections import Counter
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -13,6 +12,7 @@ from sortedcontainers import SortedList
 
 from taskplane.server.core.assignments import Assignment, Assignments
 from taskplane.server.core.backlog import Kind, kind_of
+from taskplane.server.core.free_slots import FreeSlots
 from taskplane.server.core.looks import Looks
 from taskplane.server.core.task import Task, TaskStatus
 
@@ -20,8 +20,9 @@ from taskplane.server.core.task import Task, TaskStatus
 MAX_QUEUES = 10_000
 
 
-# By what units with free slots are ordered; the last part is the unit's id.
-Rank = tuple[bool, float, str]
+# By what units with free slots are ordered: suspects last, before them those that take every type, each by the share
+# of its capacity in use; the last part is the unit's id.
+Rank = tuple[bool, bool, float, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +32,7 @@ class Offer:
     unit_id: str
     unit_type: str
     capacity: int
+    # Without any it takes every type.
     task_types: frozenset[str]
     # Those of which it makes no checkpoints: it begins every attempt from the start.
     from_the_start: frozenset[str] = frozenset()
@@ -41,10 +43,10 @@ class Offer:
         return suits(self.task_types, self.labels, kind)
 
 
-def suits(task_types: Container[str], labels: Mapping[str, str], kind: Kind) -> bool:
-    """Whether a unit that accepts these types and has these labels is one for tasks of a kind."""
+def suits(task_types: Collection[str], labels: Mapping[str, str], kind: Kind) -> bool:
+    """Whether a unit that accepts these types (none: every type) and has these labels is one for tasks of a kind."""
     task_type, wanted = kind
-    return task_type in task_types and wanted <= labels.items()
+    return (not task_types or task_type in task_types) and wanted <= labels.items()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ class _Place:
         self.offer = offer
         self.queues: list[SortedList[Rank]] = []
         # How it stands in the queues: with this rank, unless it has no free slot.
-        self.rank: Rank = (False, 0.0, offer.unit_id)
+        self.rank: Rank = (False, False, 0.0, offer.unit_id)
         self.load = offer.capacity
 
     @property
@@ -89,8 +91,7 @@ class Slots:
         self._places: dict[str, _Place] = {}
         # Units that have refused their last start, have not answered it, or have handed back what they accepted.
         self._suspects: set[str] = set()
-        # Free slots by task type; those of a unit that accepts two types count for each.
-        self._free: Counter[str] = Counter()
+        self._free = FreeSlots()
         self.looks = Looks(self._free)
         # For each kind of task that was placed: the units with free slots that suit it.
         self._queues: dict[Kind, SortedList[Rank]] = {}
@@ -127,7 +128,7 @@ class Slots:
         """Reserve a slot for a task, which then counts as load; None if it fits nowhere.
 
         A paused task goes back to the unit that holds it if that has a free slot. Otherwise the least loaded unit that
-        suits gets it (the smallest share of its capacity in use).
+        suits gets it (the smallest share of its capacity in use); units that name its type come before the others.
         """
         holder = self._holder(task)
         place = holder or self._least_loaded(kind_of(task))
@@ -149,15 +150,15 @@ class Slots:
     def problems(self) -> list[str]:
         """Tell in what the order of units disagrees with the assignments. There is nothing unless the code is wrong."""
         wrong = self.assignments.problems()
-        free: Counter[str] = Counter()
+        free = FreeSlots()
         for unit_id, place in self._places.items():
             load = self.assignments.of(unit_id).load
             if place.load != load:
                 wrong.append(f"{unit_id} is offered with {place.load} slots in use, not {load}")
-            free.update(dict.fromkeys(place.offer.task_types, place.free))
+            free.change(place.offer.task_types, place.free)
             if any((place.rank in queue) is not (place.free > 0) for queue in place.queues):
                 wrong.append(f"{unit_id} stands in the queues as if it had not {place.free} free slots")
-        return wrong if +free == +self._free else [*wrong, f"free slots are {+self._free}, not {+free}"]
+        return wrong if free == self._free else [*wrong, f"free slots are {self._free}, not {free}"]
 
     def has_room(self, task: Task) -> bool:
         """Whether a task would get a slot now."""
@@ -167,9 +168,9 @@ class Slots:
         """Whether a task of this kind would get a slot now, held in memory or not: who holds it suits it too."""
         return self._least_loaded(kind) is not None
 
-    def free(self, task_types: Iterable[str]) -> int:
+    def free(self, task_types: Collection[str]) -> int:
         """Return how many slots are free for these types at the most."""
-        return sum(self._free[each] for each in task_types)
+        return self._free.for_types(task_types)
 
     def _reserved(self, placement: Placement) -> Assignment | None:
         return self.assignments.find(placement.task.id, placement.task.attempt + 1)
@@ -188,19 +189,18 @@ class Slots:
         place.load = self.assignments.of(unit_id).load
         if not place.free:
             return
-        place.rank = unit_id in self._suspects, place.load / capacity, unit_id
+        takes_every_type = not place.offer.task_types
+        place.rank = unit_id in self._suspects, takes_every_type, place.load / capacity, unit_id
         for queue in place.queues:
             queue.add(place.rank)
-        for task_type in place.offer.task_types:
-            self._free[task_type] += place.free
+        self._free.change(place.offer.task_types, place.free)
 
     def _hide(self, place: _Place) -> None:
         if not place.free:
             return
         for queue in place.queues:
             queue.remove(place.rank)
-        for task_type in place.offer.task_types:
-            self._free[task_type] -= place.free
+        self._free.change(place.offer.task_types, -place.free)
 
     def _holder(self, task: Task) -> _Place | None:
         """Return the unit that holds the task's current attempt paused in memory, if it is to go on there and can.

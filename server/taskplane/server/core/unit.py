@@ -75,15 +75,19 @@ class Unit:
     # What an operator has asked of that process. A unit that is driven over HTTP stays away by it when it has left.
     drain: DrainOrder | None = None
 
+    def accepts(self, task_type: str) -> bool:
+        """Whether it runs tasks of this type: one that names no types runs all of them."""
+        return not self.task_types or task_type in self.task_types
+
     def can_pause(self, task_type: str) -> bool:
-        """Whether it said that it can pause tasks of this type."""
+        """Whether it can pause tasks of this type, as it said; one that names no types can pause all of them."""
         support = self.task_types.get(task_type)
-        return support is not None and support.can_pause
+        return support.can_pause if support else not self.task_types
 
     def can_checkpoint(self, task_type: str) -> bool:
-        """Whether it said that it makes checkpoints of tasks of this type, and can go on from them."""
+        """Whether it makes checkpoints of tasks of this type and continues from them; without names, as `can_pause`."""
         support = self.task_types.get(task_type)
-        return support is not None and support.can_checkpoint
+        return support.can_checkpoint if support else not self.task_types
 
 
 class AttemptState(StrEnum):
@@ -107,8 +111,8 @@ class HeldAttempt:
 class Registration:
     """A unit without a stream introduces itself; see RegisterUnitRequest.
 
-    Task types that are not given are read from `config.taskTypes`, a list of names; without that one too there is one,
-    called as the unit type.
+    Task types that are not given are read from `config.taskTypes`, a list of names; without that one too the unit takes
+    every type.
     """
 
     unit_id: str = ""
@@ -121,14 +125,14 @@ class Registration:
     labels: Mapping[str, str] = field(default_factory=dict)
 
     def accepted_task_types(self) -> Mapping[str, TaskTypeSupport]:
-        """Return what the unit accepts. What is only named can be paused and makes checkpoints.
+        """Return what the unit accepts; nothing: every type. What is only named can be paused and makes checkpoints.
 
         Raises InvalidFields if `config.taskTypes` is no list of names.
         """
         if self.task_types:
             return self.task_types
         if "taskTypes" not in self.config:
-            return {self.unit_type: TaskTypeSupport(self.unit_type, can_pause=True, can_checkpoint=True)}
+            return {}
         names = self.config["taskTypes"]
         if not isinstance(names, list) or not names or not all(isinstance(each, str) and each for each in names):
             raise InvalidFields(FieldViolation("config.taskTypes", "must be a list of names of task types"))

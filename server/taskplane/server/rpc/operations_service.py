@@ -49,7 +49,7 @@ class OperationsServicer(pb_grpc.OperationsServiceServicer):
             if unit.id > after
             and (not statuses or unit.status in statuses)
             and (not unit_type or unit.unit_type == unit_type)
-            and (not task_type or task_type in unit.task_types)
+            and (not task_type or unit.accepts(task_type))
         ]
         page = found[:page_size]
         next_token = page_token(fingerprint, page[-1].id) if len(found) > page_size else ""

@@ -93,19 +93,13 @@ def read_hello(message: pb.Hello) -> Hello:
         unit_type=check.text("hello.unit_type", message.unit_type, at_least=1, at_most=100),
         unit_name=check.text("hello.unit_name", message.unit_name, at_least=1, at_most=255),
         capacity=check.number("hello.capacity", message.capacity, at_least=0, at_most=MAX_CAPACITY),
-        task_types=_required_task_types(check, message),
+        task_types=read_task_types(check, "hello.task_types", message.task_types),
         labels=check.labels("hello.labels", message.labels),
         sdk=check.text("hello.sdk", message.sdk, at_most=100),
         inventory=_inventory(check, message.inventory),
     )
     check.done()
     return hello
-
-
-def _required_task_types(check: Checker, message: pb.Hello) -> dict[str, TaskTypeSupport]:
-    if not message.task_types:
-        check.refuse("hello.task_types", "at least one is required")
-    return read_task_types(check, "hello.task_types", message.task_types)
 
 
 def read_task_types(

@@ -67,7 +67,7 @@ class StatisticsService:
         """
         taken_at = utc_now()
         tasks = await self._store.task_statistics(taken_at - window, task_type, seconds)
-        units = (unit for unit in self._units.units() if not task_type or task_type in unit.task_types)
+        units = (unit for unit in self._units.units() if not task_type or unit.accepts(task_type))
         return Statistics(taken_at, window, tasks, unit_figures(units))
 
 

@@ -215,6 +215,11 @@ def running_tasks(connection: Connection) -> list[Task]:
     return [task_of(row) for row in connection.execute(query)]
 
 
+def task_types(connection: Connection) -> list[str]:
+    """Return the types of all tasks in the table."""
+    return list(connection.execute(select(schema.tasks.c.task_type).distinct()).scalars())
+
+
 def all_units(connection: Connection) -> list[Unit]:
     """Return all units as they were last stored."""
     return [unit_of(row) for row in connection.execute(select(schema.execution_units))]

@@ -195,6 +195,10 @@ class Store:
         """Return all tasks in RUNNING."""
         return await self._database.read(reading.running_tasks)
 
+    async def task_types(self) -> list[str]:
+        """Return the types of all tasks in the table."""
+        return await self._database.read(reading.task_types)
+
     async def queued_tasks(
         self, task_types: Collection[str], now: datetime, limit: int, after: Turn = FRONT
     ) -> list[Queued]:

@@ -32,7 +32,7 @@ class Waiting:
 def why_not(task: Task, units: Iterable[KnownUnit]) -> Waiting:
     """Tell why none of these units has room for a task."""
     connected = [unit for unit in units if unit.session]
-    of_type = [unit for unit in connected if task.task_type in unit.record.task_types]
+    of_type = [unit for unit in connected if unit.record.accepts(task.task_type)]
     if not of_type:
         message = f"no connected unit accepts {task.task_type}; start one"
         return Waiting(WaitingReason.NO_UNIT_FOR_TYPE, message)

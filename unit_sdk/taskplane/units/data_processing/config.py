@@ -1,10 +1,20 @@
 """What a DATA_PROCESSING task can be told."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Self
 
 import phonenumbers
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
 
 from taskplane.units.data_processing.rules import RuleOptions, known_rules
@@ -42,7 +52,10 @@ class DataProcessingConfig(BaseModel):
     input_path: FilePath
     """The CSV file; its first record names the columns."""
     output_path: FilePath
-    """Ends in `.json` (one array) or `.jsonl` (a line for each row); an existing file is replaced at the end."""
+    """Ends in `.json` (one array) or `.jsonl` (a line for each row); an existing file is replaced at the end.
+
+    Without an ending it is one array. If it is a folder, the file in it is called as the input, with `.json`.
+    """
     batch_size: WholeNumber = Field(default=1000, ge=1, le=MOST_ROWS_IN_A_BATCH)
     """Rows between two points where pause and cancel take hold."""
     validation_rules: tuple[RuleName, ...] = ()
@@ -70,9 +83,14 @@ class DataProcessingConfig(BaseModel):
 
     @field_validator("output_path")
     @classmethod
-    def _has_a_known_ending(cls, path: Path) -> Path:
-        if path.suffix.lower() not in {".json", ".jsonl"}:
-            raise ValueError(f"{path} must end in .json or .jsonl")
+    def _names_a_file(cls, path: Path, known: ValidationInfo) -> Path:
+        if path.suffix.lower() in {".json", ".jsonl"}:
+            return path
+        if os.path.isdir(path):  # noqa: PTH112  (Path.is_dir raises if it must not look there)
+            source = known.data.get("input_path")
+            return path / f"{source.stem}.json" if source else path
+        if path.suffix:
+            raise ValueError(f"{path} must end in .json or .jsonl, have no ending, or be a folder")
         return path
 
     @field_validator("delimiter")

@@ -91,6 +91,7 @@ class Conversion:
             "rejected": self._rejected,
             "bytesRead": self._reader.offset,
             "outputPath": str(self._config.output_path),
+            "format": self._layout.name,
             "rejectsPath": str(self._config.rejects) if self._rejected else None,
         }
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Layout:
-    """What stands around the rows of a file of JSON objects."""
+    """What stands around the rows of a file of JSON objects, and what such a file is called."""
 
+    name: str
     opening: str
     between: str
     closing: str
@@ -27,13 +28,13 @@ class Layout:
         return (self.empty if empty else self.closing).encode()
 
 
-_ARRAY = Layout(opening="[\n ", between=",\n ", closing="\n]\n", empty="[]\n")
-_LINES = Layout(opening="", between="\n", closing="\n", empty="")
+_ARRAY = Layout("json", opening="[\n ", between=",\n ", closing="\n]\n", empty="[]\n")
+_LINES = Layout("jsonl", opening="", between="\n", closing="\n", empty="")
 
 
 def layout_for(path: Path) -> Layout:
-    """Return the layout that the ending of `path` asks for: `.json` an array, `.jsonl` a line for each row."""
-    return _ARRAY if path.suffix.lower() == ".json" else _LINES
+    """Return the layout that the ending of `path` asks for: `.jsonl` a line for each row, `.json` or none an array."""
+    return _LINES if path.suffix.lower() == ".jsonl" else _ARRAY
 
 
 def row_encoder(header: tuple[str, ...]) -> Callable[[list[str]], str]:
