@@ -62,7 +62,7 @@ class Script(TaskServiceServicer):
         return GetTaskResponse(task=Task(id=7))
 
     def ListTasks(self, request: ListTasksRequest, context: Context) -> ListTasksResponse:
-        config = to_struct({"text": "x" * 1_000_000})
+        config = to_struct({"text": "x" * 700_000})
         return ListTasksResponse(tasks=[Task(id=number, config=config) for number in range(6)])
 
     def WatchTasks(self, request: WatchTasksRequest, context: Context) -> Iterator[WatchTasksResponse]:

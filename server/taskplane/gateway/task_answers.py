@@ -1,4 +1,7 @@
-"""Tasks, and what belongs to them, as callers get them."""
+"""Tasks, and what belongs to them, as callers get them.
+
+Answers are made without validation: what is stored is told, though a rule for it may be younger than it.
+"""
 
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
@@ -23,7 +26,9 @@ class ProgressAnswer(Schema):
     @classmethod
     def of(cls, progress: Progress) -> Self:
         """Build it from the core's."""
-        return cls(fraction=progress.fraction, message=progress.message, reported_at=progress.reported_at)
+        return cls.model_construct(
+            fraction=progress.fraction, message=progress.message, reported_at=progress.reported_at
+        )
 
 
 class CheckpointAnswer(Schema):
@@ -38,7 +43,9 @@ class CheckpointAnswer(Schema):
     def of(cls, checkpoint: Checkpoint, *, with_data: bool = True) -> Self:
         """Build it from the core's."""
         data = dict(checkpoint.data) if with_data and checkpoint.data is not None else None
-        return cls(number=checkpoint.number, attempt=checkpoint.attempt, created_at=checkpoint.created_at, data=data)
+        return cls.model_construct(
+            number=checkpoint.number, attempt=checkpoint.attempt, created_at=checkpoint.created_at, data=data
+        )
 
 
 class PendingCommandAnswer(Schema):
@@ -54,7 +61,7 @@ class PendingCommandAnswer(Schema):
     @classmethod
     def of(cls, pending: PendingCommand) -> Self:
         """Build it from the core's."""
-        return cls(
+        return cls.model_construct(
             verb="CANCEL" if pending.verb == "CANCEL" else "PAUSE",
             command_id=pending.command_id,
             since=pending.since,
@@ -102,7 +109,7 @@ class TaskAnswer(Schema):
     def of(cls, view: TaskView, *, with_checkpoint_data: bool = False) -> Self:
         """Build it from the services' view."""
         task, waiting = view.task, view.waiting
-        return cls(
+        return cls.model_construct(
             **_plain_fields(task),
             config=dict(task.config),
             result=None if task.result is None else dict(task.result),
@@ -135,7 +142,7 @@ class TaskPageAnswer(Schema):
     def of(cls, page: TaskPage, *, number: int | None, limit: int) -> Self:
         """Build it from the services' page."""
         total = page.total or 0
-        return cls(
+        return cls.model_construct(
             items=[TaskAnswer.of(view) for view in page.tasks],
             total=min(total, COUNT_CAP),
             total_is_capped=total > COUNT_CAP,
@@ -160,7 +167,7 @@ class TransitionAnswer(Schema):
     @classmethod
     def of(cls, transition: Transition) -> Self:
         """Build it from the core's."""
-        return cls(
+        return cls.model_construct(
             revision=transition.revision,
             task_id=transition.task_id,
             from_status=transition.from_status.value if transition.from_status else None,
@@ -181,7 +188,9 @@ class TransitionPageAnswer(Schema):
     @classmethod
     def of(cls, page: Page[Transition]) -> Self:
         """Build it from the services' page."""
-        return cls(items=[TransitionAnswer.of(each) for each in page.items], next_page_token=page.next_token or None)
+        return cls.model_construct(
+            items=[TransitionAnswer.of(each) for each in page.items], next_page_token=page.next_token or None
+        )
 
 
 class CheckpointListAnswer(Schema):
@@ -192,7 +201,7 @@ class CheckpointListAnswer(Schema):
     @classmethod
     def of(cls, found: Sequence[Checkpoint]) -> Self:
         """Build it from the core's."""
-        return cls(items=[CheckpointAnswer.of(each) for each in found])
+        return cls.model_construct(items=[CheckpointAnswer.of(each) for each in found])
 
 
 def _plain_fields(task: Task) -> dict[str, Any]:
@@ -206,7 +215,7 @@ def _plain_fields(task: Task) -> dict[str, Any]:
 
 
 def _limits(limits: Limits) -> TaskLimits:
-    return TaskLimits(
+    return TaskLimits.model_construct(
         run_budget_seconds=limits.run_budget.total_seconds() if limits.run_budget else None,
         deadline=limits.deadline,
         queue_timeout_seconds=limits.queue_timeout.total_seconds() if limits.queue_timeout else None,

@@ -1,4 +1,4 @@
-"""Units as callers get them, and what units are told."""
+"""Units as callers get them, and what units are told; made without validation, as all answers."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
@@ -33,7 +33,7 @@ class UnitAnswer(Schema):
     @classmethod
     def of(cls, unit: Unit, **more: Any) -> Self:
         """Build it from the core's."""
-        return cls(
+        return cls.model_construct(
             id=unit.id,
             unit_type=unit.unit_type,
             unit_name=unit.unit_name,
@@ -46,7 +46,7 @@ class UnitAnswer(Schema):
             created_at=unit.created_at,
             updated_at=unit.updated_at,
             task_types=[
-                SupportedTaskType(
+                SupportedTaskType.model_construct(
                     task_type=each.task_type, can_pause=each.can_pause, can_checkpoint=each.can_checkpoint
                 )
                 for each in unit.task_types.values()
@@ -82,7 +82,7 @@ class UnitPageAnswer(Schema):
         """Build it from all units that were found."""
         begin = (page - 1) * limit
         items = [UnitAnswer.of(unit) for unit in found[begin : begin + limit]]
-        return cls(items=items, total=len(found), page=page, limit=limit)
+        return cls.model_construct(items=items, total=len(found), page=page, limit=limit)
 
 
 class CallbackAnswer(Schema):
