@@ -126,7 +126,7 @@ def test_what_comes_to_wait_is_not_kept_without_a_bound(monkeypatch: pytest.Monk
     backlog = knowing()
     for number in range(1, 5):
         backlog.put(queued(number, unit_labels={"job": str(number)}))
-    assert backlog.types() == []
+    assert page(backlog) == ([], FRONT)
     backlog.discard(1)
 
 
@@ -146,15 +146,14 @@ def test_what_was_read_before_all_was_forgotten_is_not_learned() -> None:
     assert page(backlog) == ([], FRONT)
 
 
-def test_what_is_found_is_added_to_what_is_known_and_to_nothing_else() -> None:
+def test_a_task_whose_delay_is_over_takes_the_place_of_nothing_that_is_known_later() -> None:
     backlog = knowing(queued(2))
     moved = queued(1, priority=7)
     backlog.put(moved)
-    assert backlog.add([queued(1), queued(3), queued(4, task_type=OTHER_TYPE)]) == {TASK_TYPE, OTHER_TYPE}
+    for each in (queued(1), queued(3), queued(4, task_type=OTHER_TYPE)):
+        backlog.put_if_new(each)
     assert backlog.page([TASK_TYPE], None, 5, everything) == ([moved, queued(2), queued(3)], BACK)
     assert backlog.page([OTHER_TYPE], None, 5, everything) == ([], FRONT)
-    assert backlog.add([queued(3)]) == set()
-    assert backlog.types() == [TASK_TYPE]
 
 
 class AsTheTable(RuleBasedStateMachine):

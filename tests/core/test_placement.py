@@ -228,16 +228,6 @@ def test_what_waits_without_having_been_seen_is_looked_for_at_every_free_slot() 
     assert slots.looks.types() == {TASK_TYPE}
 
 
-def test_what_others_have_queued_is_looked_at_when_it_is_found_first() -> None:
-    slots = slots_of(an_offer("a"))
-    look_at_all(slots, [])
-    waiting = [Queued.of(a_task(queued_at=NOW))]
-    slots.looks.came(waiting)
-    assert slots.looks.types() == slots.looks.begin() == {TASK_TYPE}
-    slots.looks.came(waiting)
-    assert slots.looks.types() == set()
-
-
 def test_a_slot_that_opens_during_a_look_calls_for_another() -> None:
     slots = slots_of(an_offer("a", capacity=2), loads={"a": 1})
     assert slots.looks.begin() == {TASK_TYPE}

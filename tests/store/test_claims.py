@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Engine, text
 from stored import in_transaction, insert
 
 from taskplane.server.core.backlog import Queued, turn_of
+from taskplane.server.core.delays import Due
 from taskplane.server.core.task import Task, TaskStatus
 from taskplane.server.store.database import Database
 from taskplane.server.store.id_blocks import IdBlocks
@@ -47,7 +48,24 @@ async def test_the_highest_priority_comes_first_then_the_oldest(store: Store) ->
     )
     assert await claimed(store) == [3, 5, 4, 2, 6, 1]
     assert await claimed(store, limit=2) == [3, 5]
-    assert [each.task_id for each in await store.queued_tasks([TASK_TYPE], NOW, 4)] == [3, 5, 4, 2]
+
+
+async def test_delayed_tasks_come_in_the_order_in_which_their_delays_end(store: Store) -> None:
+    await insert(
+        store,
+        queued(1),
+        queued(2, not_before=at(30), priority=9),
+        queued(3, not_before=at(10), task_type="VIDEO", unit_labels={"gpu": "yes"}),
+        queued(4, status=PAUSED, not_before=at(20)),
+        queued(5, not_before=at(10)),
+        queued(6, not_before=at(-1)),
+        a_task(id=7, not_before=at(15)),
+    )
+    page = await store.delayed_tasks(Due(NOW, 0), 3)
+    assert [(when, each.task_id) for when, each in page] == [(at(10), 3), (at(10), 5), (at(20), 4)]
+    assert page[0][1].kind == ("VIDEO", frozenset({("gpu", "yes")}))
+    rest = await store.delayed_tasks(Due(at(10), 4), 9)
+    assert [each.task_id for _, each in rest] == [5, 4, 2]
 
 
 async def test_only_what_wants_to_run_and_is_due_is_claimed(store: Store) -> None:

@@ -80,7 +80,7 @@ async def dispatch_loop(
     """The dispatch loop, at work."""
     dispatch_loop = DispatchLoop(states, store, registry)
     commits.listeners.append(dispatch_loop.follow)
-    running = asyncio.gather(dispatch_loop.run(), dispatch_loop.look_at_table())
+    running = asyncio.gather(dispatch_loop.run(), dispatch_loop.run_delays())
     yield dispatch_loop
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)

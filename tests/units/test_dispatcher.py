@@ -4,10 +4,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
-from builders import ALICE, NOW, PATIENCE_SECONDS, TASK_TYPE, a_spec, a_task
+from builders import ALICE, TASK_TYPE, a_spec
 from connected_unit import ConnectedUnit
 from deeds import do
-from stored import insert
 
 from taskplane.server.core.command import (
     CancelOrder,
@@ -25,24 +24,17 @@ from taskplane.server.core.unit import AttemptState, HeldAttempt
 from taskplane.server.core.unit_report import Accepted, Paused, Rejected, Released, Succeeded
 from taskplane.server.store.store import Store
 from taskplane.server.tasks.state_manager import TaskStateManager
-from taskplane.server.units import dispatch_loop
 from taskplane.server.units.manager import ExecutionUnitManager
 from taskplane.server.units.registry import Registry
 
 Connect = Callable[..., Awaitable[ConnectedUnit]]
 PAUSED = Paused(checkpoint=None, progress=None)
-# Another server has other blocks of ids.
-THEIR_ID = 10**9
 
 
 async def queue(states: TaskStateManager, *priorities: int) -> list[int]:
     """Create tasks that want to run, and return their ids."""
     specs = [a_spec(start=True, priority=priority) for priority in priorities or (0,)]
     return [task.id for task in await states.create(specs, ALICE)]
-
-
-def theirs(priority: int) -> Task:
-    return a_task(TaskStatus.PENDING, id=THEIR_ID, queued_at=NOW, priority=priority)
 
 
 async def ask(states: TaskStateManager, registry: Registry, task_id: int, verb: Verb) -> Task:
@@ -211,54 +203,6 @@ async def test_a_unit_that_refuses_is_not_sent_the_whole_backlog(
     (again,) = await unit.hears(1)
     await unit.says(again, Succeeded(None))
     assert await unit.hears(1), "and then as before"
-
-
-async def test_what_another_server_has_queued_is_found_in_the_table(
-    connect: Connect, states: TaskStateManager, store: Store
-) -> None:
-    unit = await connect()
-    await queue(states)
-    (start,) = await unit.hears(1)
-    await unit.says(start, Succeeded(None))
-    await insert(store, theirs(0))
-    (start,) = await unit.hears(1)
-    assert start.task_id == THEIR_ID
-
-
-async def test_what_another_server_has_queued_is_found_behind_any_number_of_others(
-    connect: Connect, states: TaskStateManager, store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(dispatch_loop, "LARGEST_PAGE", 2)
-    unit = await connect()
-    await queue(states)
-    (start,) = await unit.hears(1)
-    await unit.says(start, Succeeded(None))
-    misfits = [theirs(9).but(id=THEIR_ID + number, unit_labels={"gpu": "yes"}) for number in range(1, 6)]
-    await insert(store, *misfits, theirs(0))
-    (start,) = await unit.hears(1)
-    assert start.task_id == THEIR_ID
-
-
-async def test_what_another_server_has_queued_gets_its_turn_among_what_is_known(
-    connect: Connect, states: TaskStateManager, store: Store, registry: Registry
-) -> None:
-    unit = await connect()
-    (first, *_) = await queue(states, 5, 3, 1)
-    (start,) = await unit.hears(1)
-    assert start.task_id == first
-    await unit.says(start, PAUSED)  # which looks at the backlog
-    (start,) = await unit.hears(1)
-    await insert(store, theirs(2))
-
-    def known() -> list[int]:
-        return [each.task_id for each in registry.slots.looks.backlog.page([TASK_TYPE], None, 9, lambda _: True).queued]
-
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while THEIR_ID not in known():  # noqa: ASYNC110  (nobody is told of it)
-            await asyncio.sleep(0.01)
-    await unit.says(start, Succeeded(None))
-    (start,) = await unit.hears(1)
-    assert start.task_id == THEIR_ID
 
 
 async def test_a_leaving_unit_hands_its_task_on(

@@ -160,7 +160,7 @@ class Server:
             self._live.run(),
             self._answers.run(),
             self._dispatch_loop.run(),
-            self._dispatch_loop.look_at_table(),
+            self._dispatch_loop.run_delays(),
             self._http_units.look_for_lost(),
             maintenance.expire_for_ever(),
             maintenance.purge_for_ever(),

@@ -200,19 +200,10 @@ class Backlog:
         self._may_wait.difference_update(nothing_waits)
         return list(self._may_wait)
 
-    def types(self) -> list[str]:
-        """Return the types of which something is known, if only that nothing waits."""
-        return list(self._types)
-
-    def add(self, found: Iterable[Queued]) -> set[str]:
-        """Add what waited a moment ago, unless something later is known of it. Returns the types of what was added.
-
-        It may wait no more either. That is noticed when it is their turn.
-        """
-        new = [queued for queued in found if queued.task_id not in self._by_id]
-        for queued in new:
+    def put_if_new(self, queued: Queued) -> None:
+        """Add a task whose delay is over, unless something later is known of it."""
+        if queued.task_id not in self._by_id:
             self.put(queued)
-        return {queued.task_type for queued in new}
 
     def put(self, queued: Queued) -> None:
         """Add a task that waits, or move it to its new place."""

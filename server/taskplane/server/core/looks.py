@@ -6,7 +6,7 @@ something has come that waits, and may go on in the next transaction.
 
 from collections.abc import Collection, Iterable, Mapping
 
-from taskplane.server.core.backlog import Backlog, Queued
+from taskplane.server.core.backlog import Backlog
 from taskplane.server.core.free_slots import FreeSlots
 
 
@@ -50,10 +50,6 @@ class Looks:
             waiting = self.backlog.labels(task_type)
             if waiting is None or any(wanted <= labels.items() for wanted in waiting):
                 self._due.add(task_type)
-
-    def came(self, waiting: Iterable[Queued]) -> None:
-        """Add what waited a moment ago, and call for a look at it: others have queued it, or its delay is over."""
-        self._due |= self.backlog.add(waiting)
 
     def again(self) -> None:
         """Forget what is known of the backlog, and look at all that may have room."""

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from taskplane.server.core.backlog import FRONT, Queued, Turn, turn
+from taskplane.server.core.delays import Due
 from taskplane.server.store.records import time_text
 
 # None is converted by the driver: thousands are read, and a text is the fastest way to a time.
@@ -43,6 +44,23 @@ def queued_tasks(  # noqa: PLR0913  (filter and window of one query)
     return [_queued(row) for row in connection.exec_driver_sql(query, (*position, *task_types, time_text(now)))]
 
 
+def delayed_tasks(connection: Connection, first: Due, limit: int) -> list[tuple[datetime, Queued]]:
+    """Return the first queued tasks whose delay ends at `first` or later, in order, each with the end of its delay.
+
+    It reads the whole queue: delays come and go too often for an index of their own, and this is done rarely.
+    """
+    is_sqlite = connection.dialect.name == "sqlite"
+    mark, hint = ("?", "INDEXED BY idx_queue") if is_sqlite else ("%s", "FORCE INDEX (idx_queue)")
+    query = (
+        f"SELECT {_COLUMNS}, CAST(not_before AS CHAR) FROM tasks {hint} WHERE queued = 1"  # noqa: S608  (words of ours)
+        f" AND (not_before > {mark} OR (not_before = {mark} AND id >= {mark}))"
+        f" ORDER BY not_before, id LIMIT {limit}"
+    )
+    begin = time_text(first.not_before)
+    rows = connection.exec_driver_sql(query, (begin, begin, first.task_id))
+    return [(_time(not_before), _queued(row)) for *row, not_before in rows]
+
+
 def _behind(after: Turn, mark: str) -> tuple[str, tuple[Any, ...]]:
     """Return the condition for what is behind a turn, as ranges of the index, and what its marks stand for."""
     priority, queued_at, task_id = -after[0], time_text(after[1]), after[2]
@@ -55,5 +73,9 @@ def _behind(after: Turn, mark: str) -> tuple[str, tuple[Any, ...]]:
 
 def _queued(row: Sequence[Any]) -> Queued:
     task_id, task_type, priority, queued_at, labels = row
-    whose = turn(priority, datetime.fromisoformat(queued_at).replace(tzinfo=UTC), task_id)
+    whose = turn(priority, _time(queued_at), task_id)
     return Queued(whose, task_type, frozenset(json.loads(labels).items()) if labels else frozenset())
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)

@@ -1,13 +1,14 @@
 """The store by intent: what the server asks of its database."""
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TypeVar
 
 from sqlalchemy import Connection, delete
 
-from taskplane.server.core.backlog import FRONT, Queued, Turn
+from taskplane.server.core.backlog import Queued
+from taskplane.server.core.delays import Due
 from taskplane.server.core.ledger import LedgerEntry
 from taskplane.server.core.task import Checkpoint, Task, Transition
 from taskplane.server.core.unit import Unit
@@ -18,7 +19,7 @@ from taskplane.server.store.deletions import Deletion
 from taskplane.server.store.heartbeats import save_heartbeats
 from taskplane.server.store.id_blocks import IdBlocks
 from taskplane.server.store.live_rows import LiveRow, save_live
-from taskplane.server.store.queue import queued_tasks
+from taskplane.server.store.queue import delayed_tasks
 from taskplane.server.store.reading import TaskFilter, TaskRows
 from taskplane.server.store.recent import RecentTasks
 from taskplane.server.store.records import naive, unit_values
@@ -199,11 +200,9 @@ class Store:
         """Return the types of all tasks in the table."""
         return await self._database.read(reading.task_types)
 
-    async def queued_tasks(
-        self, task_types: Collection[str], now: datetime, limit: int, after: Turn = FRONT
-    ) -> list[Queued]:
-        """Return the first behind `after` that are queued and due of these types, in the order of their turns."""
-        return await self._database.read(lambda connection: queued_tasks(connection, task_types, now, limit, after))
+    async def delayed_tasks(self, first: Due, limit: int) -> list[tuple[datetime, Queued]]:
+        """Return the first queued tasks whose delay ends at `first` or later, in order, with the end of each delay."""
+        return await self._database.read(lambda connection: delayed_tasks(connection, first, limit))
 
     async def all_units(self) -> list[Unit]:
         """Return all units as they were last stored."""

@@ -254,10 +254,16 @@ class DeleteTask:
 
 @dataclass(frozen=True, slots=True)
 class FillSlots:
-    """Nothing but what every transaction does at its end: give free slots to queued tasks."""
+    """Nothing but what every transaction does at its end: give free slots to queued tasks.
+
+    Every task of a transaction is considered, so those that have just become due are named, whatever is known of the
+    backlog.
+    """
+
+    due: Sequence[int] = ()
 
     def task_ids(self) -> Iterable[int]:
-        return ()
+        return self.due
 
     def decide(self, batch: Batch) -> None:
         """Leave it to the batch."""

@@ -141,9 +141,9 @@ class TaskStateManager:
         """Delete a finished task."""
         _unless_answered(await self._commits.submit(DeleteTask(task_id, ask), request))
 
-    async def fill_slots(self) -> None:
-        """Give free slots to queued tasks; listeners hear who got what."""
-        await self._commits.submit(FillSlots())
+    async def fill_slots(self, due: Sequence[int] = ()) -> None:
+        """Give free slots to queued tasks, those that are named among them; listeners hear who got what."""
+        await self._commits.submit(FillSlots(due), tasks=1 + len(due))
 
     async def reconcile(
         self, unit_id: str, inventory: Sequence[HeldAttempt] | None, *, is_new_process: bool

@@ -1,31 +1,41 @@
-"""The dispatch loop: sees to it that a transaction comes along whenever something that is queued may have room.
+"""The dispatch loop: sees to it that a transaction comes along whenever a queued task may have room.
 
 The dispatcher gives out slots at the end of every transaction; see tasks.dispatcher. So the loop proposes one only when
-nothing else may come: slots have become free, a delay is over, or another server has queued something.
+nothing else may come: slots have become free, or a task's delay is over.
 """
 
 import asyncio
 import logging
-from collections.abc import Collection, Sequence
-from functools import partial
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import datetime
 
-from taskplane.server.core.backlog import FRONT, Queued, Turn
+from taskplane.server.core.backlog import Queued
 from taskplane.server.core.clock import utc_now
+from taskplane.server.core.delays import Delays
 from taskplane.server.core.errors import DatabaseUnavailable
 from taskplane.server.store.store import Store
 from taskplane.server.tasks.batch import Committed
-from taskplane.server.tasks.dispatcher import LARGEST_PAGE
 from taskplane.server.tasks.state_manager import TaskStateManager
 from taskplane.server.units.registry import Registry
 
 log = logging.getLogger(__name__)
 
-# How often the table is looked at for what others have queued.
+# How often the loop looks without being woken: for what a transaction that has failed would have given out.
 TICK_SECONDS = 1.0
+# How long to wait before asking a database again that is away.
+AWAY_SECONDS = 1.0
+# Tasks whose delay is over that are loaded in one transaction.
+MOST_DUE = 200
+# No wait for a delay is longer, so that the clock and the timers do not part.
+LONGEST_WAIT_SECONDS = 60.0
 
 
 class DispatchLoop:
-    """Looks after the queue. `follow` must hear every commit, after the registry."""
+    """Looks after the queue. `follow` must hear every commit, after the registry.
+
+    To be built before the first transaction: delays that end from now on are its concern.
+    """
 
     def __init__(self, states: TaskStateManager, store: Store, registry: Registry) -> None:
         self._states = states
@@ -33,52 +43,77 @@ class DispatchLoop:
         self._slots = registry.slots
         # Set when there may be more to offer than before, or more that waits.
         self._wake = registry.may_offer_more
+        self._delays = Delays(utc_now())
+        # Tasks whose delay is over and that may have room.
+        self._due: list[int] = []
+        self._sleeps_until: datetime | None = None
+        self._earlier = asyncio.Event()
 
     def follow(self, committed: Sequence[Committed]) -> None:
         """Wake up for slots that have become free, and for tasks when their delay is over."""
         for event in committed:
             task = event.task
             if task.queued_at and task.not_before and task.not_before > task.updated_at:
-                delay = (task.not_before - task.updated_at).total_seconds()
-                asyncio.get_running_loop().call_later(delay, partial(self._found, [Queued.of(task)]))
+                self._delays.put(task)
+                if self._sleeps_until is None or task.not_before < self._sleeps_until:
+                    self._earlier.set()
         if self._slots.looks.types():
             self._wake.set()
 
     async def run(self) -> None:
-        """Propose a transaction whenever there is something to give out, for ever."""
+        """Propose a transaction whenever there is something to give out, forever."""
         while True:
-            await self._wake.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(TICK_SECONDS):
+                    await self._wake.wait()
             self._wake.clear()
-            if not self._slots.looks.types():
+            if not self._slots.looks.types() and not self._due:
                 continue
+            due, self._due = self._due[:MOST_DUE], self._due[MOST_DUE:]
             try:
-                await self._states.fill_slots()
+                await self._states.fill_slots(due)
             except DatabaseUnavailable as error:
                 log.warning("nothing can be dispatched: %s", error.message)
-                await asyncio.sleep(TICK_SECONDS)
+                self._due = due + self._due
+                await asyncio.sleep(AWAY_SECONDS)
+            if self._due:
+                self._wake.set()
 
-    async def look_at_table(self) -> None:
-        """Look for what others have queued, for ever: a page at a time, and after the last one the first again."""
-        # What waits for room in vain must not hide what has it.
-        with_room = without_room = FRONT
+    async def run_delays(self) -> None:
+        """Offer each delayed task a slot when its time comes, forever. Begins with what the table has."""
         while True:
-            await asyncio.sleep(TICK_SECONDS)
-            types = set(self._slots.looks.backlog.types())
-            has_room = {each for each in types if self._slots.free([each])}
-            try:
-                with_room = await self._look_at_page(has_room, with_room)
-                without_room = await self._look_at_page(types - has_room, without_room)
-            except DatabaseUnavailable as error:
-                log.debug("the queue is not looked at: %s", error.message)
-            # Also for what a transaction that has failed would have given out.
+            self._earlier.clear()
+            if self._delays.needs_page():
+                await self._read_page()
+            if due := self._delays.take(utc_now(), MOST_DUE):
+                self._offer(due)
+                await asyncio.sleep(0)  # many that are due at once do not hold up others
+            else:
+                await self._sleep()
+
+    def _offer(self, due: Sequence[Queued]) -> None:
+        """Let what may have room go into the next transaction, wherever the look at the backlog is; the rest waits."""
+        for queued in due:
+            if self._slots.may_have_room(queued.kind):
+                self._due.append(queued.task_id)
+            else:
+                self._slots.looks.backlog.put_if_new(queued)
+        if self._due:
             self._wake.set()
 
-    async def _look_at_page(self, types: Collection[str], after: Turn) -> Turn:
-        """Look at what waits behind `after` of some types. Returns how far, or the front again at the end."""
-        found = await self._store.queued_tasks(types, utc_now(), LARGEST_PAGE, after) if types else []
-        self._found(found)
-        return found[-1].turn if len(found) == LARGEST_PAGE else FRONT
+    async def _read_page(self) -> None:
+        limit = self._delays.begin_read()
+        try:
+            self._delays.learn(await self._store.delayed_tasks(self._delays.end, limit), limit)
+        except DatabaseUnavailable as error:
+            self._delays.give_up_read()
+            log.warning("delayed tasks cannot be read: %s", error.message)
+            await asyncio.sleep(AWAY_SECONDS)
 
-    def _found(self, waiting: Sequence[Queued]) -> None:
-        self._slots.looks.came(waiting)
-        self._wake.set()
+    async def _sleep(self) -> None:
+        """Sleep until the next delay is over, or one comes that is over earlier."""
+        self._sleeps_until = self._delays.next_at()
+        seconds = (self._sleeps_until - utc_now()).total_seconds() if self._sleeps_until else LONGEST_WAIT_SECONDS
+        with suppress(TimeoutError):
+            async with asyncio.timeout(min(max(seconds, 0.0), LONGEST_WAIT_SECONDS)):
+                await self._earlier.wait()
