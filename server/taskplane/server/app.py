@@ -13,7 +13,7 @@ from typing import Any
 from taskplane.gateway.callers import Callers
 from taskplane.gateway.server import HttpServer
 from taskplane.gateway.services import Services
-from taskplane.server.config import ServerConfig, masked
+from taskplane.server.config import ServerConfig, masked, unknown_variables
 from taskplane.server.core.clock import utc_now
 from taskplane.server.core.endpoint import Endpoints
 from taskplane.server.core.errors import ServerStopping, TaskplaneError
@@ -132,6 +132,7 @@ class Server:
             ),
             OperationsServicer(self._units, StatisticsService(self._store, self._units)),
             with_reflection=self._config.reflection,
+            with_channelz=self._config.channelz,
         )
         if not self._config.no_http:
             services = Services(
@@ -266,6 +267,8 @@ async def serve(config: ServerConfig) -> int:
     """Run a server until SIGTERM or SIGINT; a second signal ends the process at once. Returns the exit code."""
     server = Server(config)
     log.info("starting: %s", config.described())
+    for warning in unknown_variables(os.environ):
+        log.warning("%s", warning)
     address = await server.start()
     stop = _stop_on_signals()
     http = f" http={server.http_address}" if server.http_address else ""

@@ -1,6 +1,8 @@
 """The server's settings: flags first, then TASKPLANE_* variables, then the requirements' DB_* variables."""
 
 import re
+from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import Annotated, Literal
 from urllib.parse import quote, quote_plus
 
@@ -11,6 +13,11 @@ from taskplane.server.core.endpoint import Endpoints
 from taskplane.server.core.origin import read_origin
 
 DEFAULT_DATABASE_URL = "sqlite:///taskplane.db"
+_PREFIX = "TASKPLANE_"
+# Of the client and the units, of tests and scripts, and what Kubernetes sets for a Service that is called taskplane.
+_OTHER_VARIABLES = re.compile(
+    r"TASKPLANE_(SERVER|TEST_.*|MYSQL_.*|ROBUSTNESS_.*|SERVICE_(HOST|PORT)(_.*)?|PORT(_[0-9]+_(TCP|UDP|SCTP).*)?)$"
+)
 _SCHEMES = ("sqlite:///", "mysql+pymysql://", "mariadb+pymysql://")
 
 
@@ -46,7 +53,7 @@ def _origins(value: tuple[str, ...]) -> tuple[str, ...]:
 class ServerConfig(BaseSettings):
     """All settings; each is checked when the server starts. Raises pydantic.ValidationError, which names the field."""
 
-    model_config = SettingsConfigDict(env_prefix="TASKPLANE_", extra="forbid", populate_by_name=True)
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, extra="forbid", populate_by_name=True)
 
     # Where gRPC listens.
     grpc: Annotated[str, AfterValidator(_address)] = "127.0.0.1:50051"
@@ -59,6 +66,8 @@ class ServerConfig(BaseSettings):
     migrate: bool = True
     # gRPC server reflection, so that grpcurl works without proto files.
     reflection: bool = True
+    # gRPC channelz: figures of every connection of the process, with the addresses of its peers.
+    channelz: bool = False
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["console", "json"] = "console"
     # How long calls under way may take to end when the server stops.
@@ -112,6 +121,19 @@ class ServerConfig(BaseSettings):
         hidden = {name for name in type(self).model_fields if name.startswith("db_")}
         shown = self.model_dump(exclude=hidden) | {"database_url": masked(self.database_url)}
         return " ".join(f"{name}={value}" for name, value in shown.items())
+
+
+def unknown_variables(environment: Iterable[str]) -> list[str]:
+    """Return a warning for each variable that looks like a setting and is none: it would be passed over in silence."""
+    fields = [name.upper() for name in ServerConfig.model_fields]
+    known = {name: name if name.startswith("DB_") else f"{_PREFIX}{name}" for name in fields}
+    warnings = []
+    for variable in sorted(environment):
+        name = variable.upper()
+        if name.startswith(_PREFIX) and name not in known.values() and not _OTHER_VARIABLES.match(name):
+            nearest = get_close_matches(name.removeprefix(_PREFIX), known, n=1)
+            warnings.append(f"{variable} is no setting" + (f"; is {known[nearest[0]]} meant?" if nearest else ""))
+    return warnings
 
 
 def masked(url: str) -> str:

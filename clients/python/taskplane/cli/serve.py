@@ -45,6 +45,7 @@ def serve(  # noqa: PLR0913  an option for each field
     ] = None,
     no_migrate: Annotated[bool, typer.Option("--no-migrate", help="Leave the database's schema as it is.")] = False,
     no_reflection: Annotated[bool, typer.Option("--no-reflection", help="Serve no gRPC reflection.")] = False,
+    channelz: Annotated[bool, typer.Option("--channelz", help="Serve gRPC channelz.")] = False,
     log_level: Annotated[LogLevel | None, typer.Option(case_sensitive=False, help="How much to log.")] = None,
     log_format: Annotated[LogFormat | None, typer.Option(help="How log lines look.")] = None,
 ) -> None:
@@ -56,6 +57,7 @@ def serve(  # noqa: PLR0913  an option for each field
         "database_url": database_url,
         "migrate": False if no_migrate else None,
         "reflection": False if no_reflection else None,
+        "channelz": True if channelz else None,
         "log_level": log_level and log_level.value,
         "log_format": log_format and log_format.value,
     }

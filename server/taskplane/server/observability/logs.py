@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import structlog
 
+from taskplane.server.observability.control_characters import escape_all
 from taskplane.server.observability.transition_lines import (
     LOGGER,
     TransitionFormatter,
@@ -36,11 +37,11 @@ def formatter(style: str, *, has_colours: bool) -> logging.Formatter:
     """Return what makes lines of records."""
     if style == "json":
         return TransitionFormatter(json_line, _by(structlog.processors.JSONRenderer(ensure_ascii=False)))
-    others = _by(structlog.dev.ConsoleRenderer(colors=has_colours))
+    others = _by(escape_all, structlog.dev.ConsoleRenderer(colors=has_colours))
     return TransitionFormatter(line_by(others) if has_colours else plain_line, others)
 
 
-def _by(renderer: structlog.types.Processor) -> logging.Formatter:
+def _by(*renderers: structlog.types.Processor) -> logging.Formatter:
     shared: list[structlog.types.Processor] = [
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
@@ -52,7 +53,7 @@ def _by(renderer: structlog.types.Processor) -> logging.Formatter:
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             structlog.processors.format_exc_info,
-            renderer,
+            *renderers,
         ],
     )
 

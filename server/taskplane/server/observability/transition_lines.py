@@ -11,11 +11,10 @@ from json.encoder import encode_basestring as quoted
 from typing import Any
 
 from taskplane.server.core.task import Transition
+from taskplane.server.observability.control_characters import QUOTED, escaped
 from taskplane.server.tasks.batch import Committed
 
 LOGGER = "taskplane.transitions"
-# What makes structlog's console quote a text.
-_QUOTED = frozenset(" \t=\r\n\"'")
 
 # The transition, its task's unit, and the time of the line.
 Line = Callable[[Transition, str | None, str], str]
@@ -88,4 +87,4 @@ def _event(transition: Transition) -> str:
 
 
 def _legible(value: str | None) -> str:
-    return value if value is not None and _QUOTED.isdisjoint(value) else repr(value)
+    return escaped(value) if value is not None and QUOTED.isdisjoint(value) else repr(value)

@@ -118,6 +118,15 @@ class _Decoded:
 
 def _reading(behaviour: Callable[..., Any]) -> Callable[..., Any]:
     """Let a behaviour read a stream of requests; the last one is not kept when it ends, as gRPC's own reader does."""
+    if inspect.isasyncgenfunction(behaviour):
+
+        @functools.wraps(behaviour)
+        async def answer(requests: Any, context: Context) -> AsyncIterator[Any]:
+            async with aclosing(aiter(requests)) as messages:
+                async for response in behaviour(_Decoded(messages), context):
+                    yield response
+
+        return answer
 
     @functools.wraps(behaviour)
     async def read(requests: Any, context: Context) -> Any:

@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import grpc
-from grpc_channelz.v1 import channelz, channelz_pb2
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_health.v1 import health_pb2
 
 from taskplane.server.rpc import task_service
+from taskplane.server.rpc.common_services import HealthServicer, add_common_services
 from taskplane.server.rpc.guarding import GuardingServer
 from taskplane.server.rpc.operations_service import OperationsServicer
 from taskplane.server.rpc.sizes import MAX_MESSAGE_BYTES
@@ -39,7 +38,6 @@ SERVICES = (
     execution_unit_control_pb2.DESCRIPTOR.services_by_name["ExecutionUnitControl"].full_name,
     operations_service_pb2.DESCRIPTOR.services_by_name["OperationsService"].full_name,
 )
-_CHANNELZ = channelz_pb2.DESCRIPTOR.services_by_name["Channelz"].full_name
 
 
 class RpcServer:
@@ -52,19 +50,18 @@ class RpcServer:
         operations: OperationsServicer,
         *,
         with_reflection: bool,
+        with_channelz: bool,
     ) -> None:
         self._server = grpc.aio.server(options=list(OPTIONS))
         # The generated code needs no more of a server than this has.
         guarding: Any = GuardingServer(self._server)
-        self._health = health.aio.HealthServicer()
+        self._health = HealthServicer()
         task_service.add_to_server(tasks, guarding)
         execution_unit_control_pb2_grpc.add_ExecutionUnitControlServicer_to_server(units, guarding)
         operations_service_pb2_grpc.add_OperationsServiceServicer_to_server(operations, guarding)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, guarding)
-        channelz.add_channelz_servicer(self._server)
-        if with_reflection:
-            names = (*SERVICES, health.SERVICE_NAME, _CHANNELZ, reflection.SERVICE_NAME)
-            reflection.enable_server_reflection(names, self._server)
+        add_common_services(
+            guarding, self._health, SERVICES, with_reflection=with_reflection, with_channelz=with_channelz
+        )
 
     async def start(self, address: str) -> int:
         """Listen and serve. Returns the port. Raises OSError if the address cannot be had."""
@@ -83,4 +80,5 @@ class RpcServer:
 
     async def stop(self, grace_seconds: float) -> None:
         """Refuse new calls, let those under way end, and cut them after the grace."""
+        await self._health.end()
         await self._server.stop(grace_seconds)
