@@ -65,7 +65,7 @@ class Api(Protocol):
         """Creates tasks, all or none."""
 
     def control(self, verb: str, task: int, context: Context, *, wait: float, checkpoint: int = 0) -> Answer:
-        """Calls start, pause, resume, cancel or restart; waits so many seconds for the effect, 0 not at all."""
+        """Calls start, pause, resume, cancel or restart; waits up to `wait` seconds for the effect."""
 
     def delete(self, task: int, context: Context) -> Answer:
         """Deletes a task."""
@@ -94,7 +94,7 @@ class GrpcApi:
         return self._answer(lambda: self._client.batch_create_tasks(made, **_context(context)))
 
     def control(self, verb: str, task: int, context: Context, *, wait: float, checkpoint: int = 0) -> Answer:
-        """Calls start, pause, resume, cancel or restart; waits so many seconds for the effect, 0 not at all."""
+        """Calls start, pause, resume, cancel or restart; waits up to `wait` seconds for the effect."""
         method = getattr(self._client, f"{verb}_task")
         options = {"checkpoint_number": checkpoint} if checkpoint else {}
         timeout = wait or TIMEOUT_SECONDS
@@ -169,7 +169,7 @@ class RestApi:
         return self._answer("POST", "/api/tasks", body | _body(context))
 
     def control(self, verb: str, task: int, context: Context, *, wait: float, checkpoint: int = 0) -> Answer:
-        """Calls start, pause, resume, cancel or restart; waits so many seconds for the effect, 0 not at all."""
+        """Calls start, pause, resume, cancel or restart; waits up to `wait` seconds for the effect."""
         body = _body(context) | {"wait": wait or False}
         if checkpoint:
             body["checkpointNumber"] = checkpoint

@@ -1,4 +1,4 @@
-"""What clients asked for, held against the command log, the history, and what units heard of it."""
+"""Checks of the clients' commands against the command log, the history, and the units' journals."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -111,7 +111,7 @@ def _in_touch(evidence: Evidence, command: StoredCommand, signs: list[Heard], un
 
 
 def obeyed_commands_stop_the_attempt(evidence: Evidence) -> Iterator[str]:
-    """Once a unit has taken on a pause or cancel, the attempt passes no safe point any more."""
+    """Once a unit has taken on a pause or cancel, the attempt passes no further safe point."""
     stopped: dict[tuple[int, int], Obeyed] = {}
     for each in evidence.obeyed:
         if each.is_accepted:

@@ -90,7 +90,7 @@ def every_watch_told_every_deletion_once(evidence: Evidence) -> Iterator[str]:
                 yield f"the {name} watch told {last[task]} of a task that it had told to be deleted"
 
 
-def snapshots_are_gone_on_from_without_a_gap(evidence: Evidence) -> Iterator[str]:
+def snapshots_are_continued_without_a_gap(evidence: Evidence) -> Iterator[str]:
     """What a watch tells after its snapshot is all that happened later, up to the last that it told."""
     told: dict[str, set[int]] = defaultdict(set)
     for each in evidence.watched:

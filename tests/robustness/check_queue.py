@@ -1,4 +1,4 @@
-"""Whose turn it was: the queue gives slots by priority."""
+"""Checks of the queue: free slots are given by priority."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""What units reported, held against what the database made of it."""
+"""Checks of the units' reports against the database."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -52,8 +52,8 @@ def acknowledged_checkpoints_are_stored(evidence: Evidence) -> Iterator[str]:
                 yield f"{_shown(each)} was acknowledged, but is not stored"
 
 
-def acknowledged_checkpoints_are_gone_on_from(evidence: Evidence) -> Iterator[str]:
-    """The next attempt goes on from the last checkpoint that was acknowledged, or a later one."""
+def acknowledged_checkpoints_are_continued_from(evidence: Evidence) -> Iterator[str]:
+    """The next attempt continues from the last acknowledged checkpoint, or a later one."""
     last: dict[tuple[int, int], Acked] = {}
     for each in evidence.acked:
         if each.step is not None and _counted(evidence, each):
@@ -69,7 +69,7 @@ def acknowledged_checkpoints_are_gone_on_from(evidence: Evidence) -> Iterator[st
 
 
 def acknowledged_endings_are_in_the_history(evidence: Evidence) -> Iterator[str]:
-    """When a report that ends an attempt is acknowledged, the attempt does not run any more."""
+    """When a report that ends an attempt is acknowledged, the attempt no longer runs."""
     for each in evidence.acked:
         if each.kind in _ENDINGS and each.task in evidence.history:
             end = evidence.ends.get((each.task, each.attempt))
@@ -82,7 +82,7 @@ def ends_are_as_the_unit_said(evidence: Evidence) -> Iterator[str]:
     hows = defaultdict(list)
     for ended in evidence.endings:
         hows[ended.task, ended.attempt].append(ended)
-    # A pause that another command replaced may still be answered, and then nobody but the unit is named.
+    # The unit may answer a pause that another command has replaced; the history then names only the unit.
     asked = {(each.task, each.attempt, _ASKED[each.order]) for each in evidence.obeyed}
     for (task, attempt), end in evidence.ends.items():
         # The rejection of a start ends an attempt that never began.
@@ -102,7 +102,7 @@ def checkpoints_that_are_stored_were_reached(evidence: Evidence) -> Iterator[str
 
 
 def attempts_that_are_over_are_dropped(evidence: Evidence) -> Iterator[str]:
-    """A unit that reports on an attempt which is not its own is told to drop it."""
+    """A unit that reports on an attempt that it has lost receives a drop for that attempt."""
     for lie in evidence.lies:
         if lie.kind in _WOULD_GO_ON and not lie.is_dropped:
             said = f"{lie.kind} of attempt {lie.attempt} of task {lie.task}"
@@ -165,7 +165,7 @@ def progress_is_not_older_than_the_status(evidence: Evidence) -> Iterator[str]:
 
 
 def _counted(evidence: Evidence, each: Acked) -> bool:
-    """Whether the report was decided while its attempt was the current one."""
+    """Return whether the report was decided while its attempt was current."""
     end = evidence.ends.get((each.task, each.attempt))
     if end is None:
         return False

@@ -11,6 +11,7 @@ from typing import Protocol
 from robustness import faults, validate
 from robustness.apis import Api, GrpcApi, RestApi
 from robustness.cluster import Cluster, Plan
+from robustness.events_watcher import EventsWatcher
 from robustness.evidence import Evidence
 from robustness.faults import Breaker
 from robustness.journal import Journal
@@ -31,7 +32,7 @@ _TRACEBACK = "Traceback (most recent call last)"
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run came to: its violations, and what was done to provoke them."""
+    """Result of a run: its violations, and the calls and faults that should provoke them."""
 
     violations: Sequence[str]
     calls: Counter[str]
@@ -52,7 +53,7 @@ class Outcome:
 
 
 class Activity(Protocol):
-    """What goes on on a thread of its own. `failure` is what it did not expect."""
+    """An actor of a run, on its own thread. `failure` is the error that it did not expect."""
 
     failure: BaseException | None
 
@@ -65,7 +66,7 @@ class Activity(Protocol):
 
 @dataclass
 class Cast:
-    """Who acts in a run."""
+    """All actors of a run."""
 
     callers: Sequence[Caller]
     liar: Liar
@@ -75,7 +76,7 @@ class Cast:
     _started: list[Activity] = field(default_factory=list)
 
     def perform(self, seconds: float) -> None:
-        """Lets traffic and faults go on for so long. Raises what one of them did not expect."""
+        """Runs traffic and faults for the given time. Raises Trouble if an actor fails."""
         for each in self._activities():
             self._started.append(each)
             each.start()
@@ -93,13 +94,13 @@ class Cast:
         return [*self.watchers, self.snapshots, self.liar, *self.callers, self.breaker]
 
     def check(self) -> None:
-        """Raises what one of them did not expect."""
+        """Raises Trouble if an actor has failed."""
         for each in self._started:
             if each.failure:
                 raise Trouble(f"{type(each).__name__}: {each.failure!r}") from each.failure
 
     def leave(self) -> None:
-        """Ends what still goes on."""
+        """Stop every actor."""
         for each in reversed(self._started):
             each.stop()
         for caller in self.callers:
@@ -146,6 +147,7 @@ def _cast(cluster: Cluster, seed: str, names: Sequence[str], journal: Journal) -
         watchers=[
             Watcher(STEADY, watchers, journal),
             ReopeningWatcher(f"{seed} reopened", watchers, journal),
+            EventsWatcher(_address(cluster.rest_proxy.port), journal),
         ],
         snapshots=SnapshotWatcher(f"{seed} snapshots", watchers, journal),
         breaker=Breaker(cluster, known, f"{seed} faults", names, journal),
@@ -157,7 +159,7 @@ def _address(port: int) -> str:
 
 
 def _errors_in_logs(cluster: Cluster) -> list[str]:
-    """What the processes themselves hold for errors."""
+    """Return the errors that the processes logged."""
     found = []
     for server in cluster.servers:
         lines = server.process.log.read_text(errors="replace").splitlines()
@@ -172,5 +174,5 @@ def _errors_in_logs(cluster: Cluster) -> list[str]:
 
 
 def _says_replaced(entry: dict[str, object]) -> bool:
-    """Whether a server says that another one serves its database."""
+    """Return whether a replaced server logs that another server has taken over."""
     return "TakenOver" in json.dumps(entry)

@@ -1,4 +1,4 @@
-"""A unit made from the protos alone, which reports on attempts that are not its own any more.
+"""A unit made from the protos alone, which reports on attempts that it has lost.
 
 Its tasks need three attempts, each of which does one step. In every attempt but the first it reports, before the truth,
 how an earlier attempt has ended: what the server must not believe, and must answer with a drop.
@@ -53,7 +53,7 @@ class _Over(Exception):
 
 
 class Liar:
-    """On threads of its own, from `start` until `stop`; `failure` is what it did not expect."""
+    """Runs on its own threads, from `start` until `stop`; `failure` is what it did not expect."""
 
     def __init__(self, seed: str, clients: str, units: str, journal: Journal) -> None:
         self.failure: BaseException | None = None

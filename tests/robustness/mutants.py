@@ -1,7 +1,7 @@
 """The mutants: mistakes of the server and the SDK, each of which the suite must find.
 
-To add one, name the file below the source root, the text that stands in it exactly once, and what takes its place; then
-the faults and the database that show it soonest, and `make mutants ARGS=name`.
+To add one, name the file, the text that occurs in the file exactly once, and its replacement; then the faults and the
+database that show the mistake soonest, and run `make mutants ARGS=name`.
 """
 
 from dataclasses import dataclass, field
@@ -215,7 +215,7 @@ MUTANTS = (
                 "        not_before=now + wait,\n        checkpoint=None,\n",
             ),
         ),
-        breaks=("acknowledged_checkpoints_are_gone_on_from",),
+        breaks=("acknowledged_checkpoints_are_continued_from",),
     ),
     Mutant(
         "revision-not-raised",

@@ -15,7 +15,7 @@ from robustness.conduct import Outcome, conduct
 from robustness.databases import ClusterDatabase, NewMySQL, OwnMySQL, SqliteFile
 from robustness.faults import FAULTS, possible
 
-# A run is over before its journals are too large to be looked at, and before its faults are too many kinds to think of.
+# Longer runs leave journals that are too large to read, and more kinds of faults hide which one mattered.
 RUN_SECONDS = 25.0
 KINDS = 3
 
@@ -41,7 +41,7 @@ def main() -> int:
 
 
 def say(text: str) -> None:
-    """Tells whoever runs the suite."""
+    """Print a line for the person who runs the suite."""
     print(text, flush=True)  # noqa: T201  this is a command
 
 

@@ -15,7 +15,7 @@ from robustness.watcher import Watcher
 from taskplane.client import Client, IllegalTransitionError, NotFoundError, RetryPolicy
 from taskplane.v1.task_pb2 import Task, TaskStatus
 
-# With all faults over, leases end, backoffs pass, and what is left of the work is done. For so long nothing may happen.
+# Longest time without a change of any task, in seconds, when all faults are over: leases end and backoffs pass in it.
 STANDSTILL_SECONDS = 40.0
 # Longer than answers wait to be stored.
 _ANSWERS_STORED_SECONDS = 2.5
@@ -58,7 +58,7 @@ def settled(cluster: Cluster, watchers: Sequence[Watcher]) -> tuple[list[str], E
 
 
 def _finish(client: Client) -> None:
-    """Waits until every task is final, as long as something goes on. Raises Trouble when nothing does."""
+    """Waits until every task is final, as long as tasks still change. Raises Trouble when nothing does."""
     before, since = None, time.monotonic()
     while live := [*client.list_tasks(statuses=_LIVE, page_size=1000)]:
         for task in live:
@@ -73,7 +73,7 @@ def _finish(client: Client) -> None:
 
 
 def _push(client: Client, task: Task) -> None:
-    """Starts or resumes a task that waits for somebody to do so."""
+    """Starts or resumes a task that waits for a client."""
     if task.HasField("queued_at"):
         return
     try:
@@ -82,7 +82,7 @@ def _push(client: Client, task: Task) -> None:
         elif task.status == TaskStatus.TASK_STATUS_PAUSED:
             client.resume_task(task.id, wait=False, actor="settle")
     except (IllegalTransitionError, NotFoundError):
-        return  # it has moved on meanwhile
+        return  # the task has changed since it was listed
 
 
 def _catch_up(client: Client, watcher: Watcher) -> None:

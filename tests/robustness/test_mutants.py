@@ -8,7 +8,7 @@ from robustness import validate
 from robustness.mutants import MUTANTS, Edit, Mutant
 from robustness.mutate import PROJECT, StaleMutant, mutated
 
-# Beside the invariants, what a run waits for and does not come.
+# Conditions that a run waits for, in addition to the invariants.
 WAITS = {"units let go of all attempts", "every task final"}
 
 

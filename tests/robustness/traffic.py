@@ -24,7 +24,7 @@ from taskplane.v1.task_service_pb2 import (
 
 TASK_TYPES = ("WALK", "WALK", "WALK_IN_THREAD", "WALK_WITHOUT_PAUSE")
 _PAUSE_SECONDS = 0.08
-# As a client does that is told to come again later.
+# A client that is answered UNAVAILABLE waits so many seconds.
 _AWAY_SECONDS = (0.3, 1.0)
 
 # How often each verb is called, and on which status a caller would sensibly call it.
@@ -77,7 +77,7 @@ class Request:
 
 
 class Caller:
-    """One client on a thread of its own, from `start` until `stop`; `failure` is what it did not expect."""
+    """One client on its own thread, from `start` until `stop`; `failure` is what it did not expect."""
 
     def __init__(self, name: str, seed: str, api: Api, known: KnownTasks, journal: Journal) -> None:
         self.name = name
@@ -89,7 +89,7 @@ class Caller:
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name)
         self._created = 0
-        # What is to be called again, by time; the number keeps requests from being compared.
+        # Requests to repeat, by time; the number keeps requests from being compared.
         self._late: list[tuple[float, int, Request]] = []
         self._calls = 0
 
@@ -183,7 +183,7 @@ class Caller:
         self._on_task(verb, lambda task, context: self._api.control(verb, task, context, wait=wait))
 
     def _control_from(self, verb: str) -> None:
-        """Lets a task go on from a checkpoint that is not always its newest."""
+        """Resumes or restarts a task from a checkpoint that is not always its newest."""
         task = self._known.choose(self._choice, _SENSIBLE[verb])
         try:
             numbers = self._grpc.checkpoints(task) if task is not None else []

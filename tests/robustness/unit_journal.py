@@ -1,4 +1,4 @@
-"""The unit's own evidence: what the server has acknowledged to it, and which commands it has carried out.
+"""Evidence that units write: acknowledged reports, and commands that were carried out.
 
 Journals by wrapping the SDK's classes, so that the executors see the SDK as everybody does.
 """
@@ -22,7 +22,7 @@ _CONTROLS = frozenset({"pause", "cancel"})
 
 
 def note_what_is_said(unit: str, journal: Journal, *, counts: bool) -> None:
-    """Makes the SDK of this process write down acknowledgements, signs of life that arrived, and commands.
+    """Make the SDK of this process write down acknowledgements, received signs of life, and commands.
 
     Over HTTP the server does not hear how the unit `counts` its checkpoints.
     """
@@ -59,7 +59,7 @@ def _checkpoint(report: Report, kind: str) -> CheckpointReport | None:
 
 
 def _note_heard(unit: str, sent: float, journal: Journal) -> None:
-    # The SDK's clock goes on while the machine sleeps, which a run does not outlive.
+    # The SDK's clock also counts while the machine is suspended; the difference is constant during a run.
     offset = time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)) - time.monotonic()
     journal.write(Heard(unit, sent - offset, time.monotonic()))
 

@@ -1,4 +1,4 @@
-"""Clients that watch all tasks, each in another way, and write down what they are told."""
+"""Clients that watch all tasks, each in another way, and write down every event."""
 
 import itertools
 import random
@@ -20,7 +20,7 @@ REOPENED = "reopened"
 
 
 class Watcher:
-    """Watches without an end, on a thread of its own, from `start` until `stop`; `failure` is what ended it before.
+    """Watches without an end, on its own thread, from `start` until `stop`; `failure` is what ended it before.
 
     `since` is the revision of the snapshot: every transition and deletion after it must be told.
     """
@@ -90,7 +90,7 @@ class ReopeningWatcher(Watcher):
 
 
 class SnapshotWatcher(Watcher):
-    """Begins one watch after the other with a snapshot, each under a name of its own."""
+    """Begins one watch after the other with a snapshot, each under its own name."""
 
     def __init__(self, seed: str, server: str, journal: Journal) -> None:
         super().__init__("snapshots", server, journal)
@@ -98,7 +98,7 @@ class SnapshotWatcher(Watcher):
 
     def _watch(self) -> None:
         for number in itertools.count(1):
-            # If it is broken, what it told until then is whole all the same.
+            # After a break the events received so far are still without a gap.
             with suppress(UnavailableError):
                 self._take_snapshot(f"snapshot-{number}", self._choice.randint(1, 20))
             if self._over.wait(self._choice.uniform(0.2, 1.0)):
