@@ -43,6 +43,8 @@ class Server:
             "TASKPLANE_LEASE_SECONDS": str(plan.lease_seconds),
             "TASKPLANE_HEARTBEAT_SECONDS": str(plan.heartbeat_seconds),
             "TASKPLANE_POLL_SECONDS": "0.5",
+            # A stop is an outage, and calls that wait for an effect would make it last.
+            "TASKPLANE_DRAIN_SECONDS": "1",
         }
         if path := os.environ.get(MUTATED_PATH):
             settings["PYTHONPATH"] = path

@@ -17,7 +17,7 @@ from robustness.records import Fault
 from taskplane.client import Client, RetryPolicy
 
 # Between two faults, so that there is work in peace, and some of it is under way when the next fault comes.
-_PEACE_SECONDS = (1.0, 3.0)
+_PEACE_SECONDS = (1.5, 4.0)
 # How long an answer is waited for after which the server is to be killed.
 _ANSWER_SECONDS = 3.0
 

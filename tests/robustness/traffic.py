@@ -22,10 +22,10 @@ from taskplane.v1.task_service_pb2 import (
     BATCH_VERB_START,
 )
 
-TASK_TYPES = ("WALK", "WALK", "WALK_IN_THREAD", "WALK_WITHOUT_PAUSE")
+TASK_TYPES = ("WALK", "WALK", "WALK", "WALK_IN_THREAD", "WALK_IN_THREAD", "WALK_WITHOUT_PAUSE")
 _PAUSE_SECONDS = 0.08
 # A client that is answered UNAVAILABLE waits so many seconds.
-_AWAY_SECONDS = (0.3, 1.0)
+_AWAY_SECONDS = (0.5, 2.0)
 
 # How often each verb is called, and on which status a caller would sensibly call it.
 WEIGHTS = {

@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+import sys
 import threading
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -40,9 +41,7 @@ class Face:
         self._workload = workload
         self._commands = commands
         self._runner = runner
-        self._server = ThreadingHTTPServer((host, port), _handler(self))
-        # A request that is stuck does not keep the unit from leaving.
-        self._server.daemon_threads = True
+        self._server = Listener((host, port), _handler(self))
         self._thread = threading.Thread(target=self._server.serve_forever, name="taskplane-http", daemon=True)
 
     @property
@@ -95,6 +94,21 @@ class Face:
             if each.task_id == task_id:
                 return self._workload.find(AttemptKey(task_id, each.attempt))
         return None
+
+
+class Listener(ThreadingHTTPServer):
+    """The HTTP server of a unit."""
+
+    # A request that is stuck does not keep the unit from leaving.
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - the signature of the base
+        """Log why a request could not be answered; a connection that the server has broken is no error of the unit."""
+        error = sys.exception()
+        if isinstance(error, ConnectionError):
+            logger.debug("http: %s has gone before it was answered: %r", client_address, error)
+        else:
+            logger.error("http: a request of %s failed", client_address, exc_info=error)
 
 
 def _refusal(rejected: CommandRejected) -> Answer:
