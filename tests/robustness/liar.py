@@ -9,7 +9,7 @@ import random
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import grpc
@@ -45,6 +45,8 @@ STEPS = 3
 _HEARTBEAT_SECONDS = 0.4
 # Each answer to a lie comes at once, unless something is broken; then the session is given up.
 _ANSWER_SECONDS = 8.0
+# For as long something is waited for that need not come.
+_LITTLE_SECONDS = 2.0
 _LIES = ("succeeded", "failed", "cancelled", "paused", "released", "checkpoint", "progress")
 
 
@@ -137,7 +139,7 @@ class Liar:
         self._executions += 1
         execution, now = f"{NAME}-{self._executions}", time.monotonic()
         self._journal.write(Begun(execution, NAME, task, attempt, now, done or None, order.retry_count))
-        if attempt > 1:
+        if attempt > 1 and not self._over.is_set():
             self._lie(session, task, attempt, order.last_checkpoint_number)
         now = time.monotonic()
         self._journal.write(Step(execution, NAME, task, attempt, done + 1, now, now, now))
@@ -229,16 +231,16 @@ class _Session:
         self._take(lambda: (task, attempt) in self.drops, is_certain=False)
         return (task, attempt) in self.drops
 
-    def _take(self, is_so: Any, *, is_certain: bool = True) -> None:
+    def _take(self, is_so: Callable[[], bool], *, is_certain: bool = True) -> None:
         """Takes messages until it is so. Raises _Over if the session ends, or if it is certain and does not come."""
-        deadline = time.monotonic() + _ANSWER_SECONDS
+        deadline = time.monotonic() + (_ANSWER_SECONDS if is_certain else _LITTLE_SECONDS)
         while not is_so():
             try:
                 message = self._incoming.get(timeout=_HEARTBEAT_SECONDS)
             except queue.Empty:
-                if is_certain and time.monotonic() > deadline:
-                    raise _Over from None
-                if not is_certain and time.monotonic() > deadline - _ANSWER_SECONDS / 2:
+                if time.monotonic() > deadline:
+                    if is_certain:
+                        raise _Over from None
                     return
                 self._outgoing.put(UnitMessage(heartbeat=UnitHeartbeat()))
                 continue
