@@ -215,14 +215,14 @@ def seen_in(task: Task) -> Seen:
     step = int(data["step"].number_value) if "step" in data else None
     status = TaskStatus.Name(task.status).removeprefix("TASK_STATUS_")
     pending = task.pending_command.command_id
-    return Seen(task.id, status, task.revision, task.attempt, step, pending)
+    return Seen(task.id, status, task.revision, task.attempt, step, pending, task.priority)
 
 
 def _seen_in_json(task: dict[str, Any]) -> Seen:
     data = (task.get("checkpoint") or {}).get("data") or {}
     pending = (task.get("pendingCommand") or {}).get("commandId", "")
     step = int(data["step"]) if "step" in data else None
-    return Seen(task["id"], task["status"], task["revision"], task["attempt"], step, pending)
+    return Seen(task["id"], task["status"], task["revision"], task["attempt"], step, pending, task["priority"])
 
 
 def _task_spec(spec: Spec) -> TaskSpec:

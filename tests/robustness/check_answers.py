@@ -115,6 +115,33 @@ def _is_kept(evidence: Evidence, call: Call, until: float) -> bool:
     return not any(fault.began < stored for fault in kills if fault.began < until)
 
 
+def updates_hold(evidence: Evidence) -> Iterator[str]:
+    """An acknowledged update has the priority that it asked for, and the last one has it to the end."""
+    last: dict[int, tuple[int, int]] = {}
+    unsure = {call.task for call in evidence.calls if call.verb == "update" and call.code in _PASSING}
+    for call in evidence.calls:
+        for seen in call.seen if call.verb == "update" else ():
+            if seen.priority != call.priority:
+                yield f"{_shown(call)} asked for priority {call.priority} and was answered {seen}"
+            last[seen.task] = max(last.get(seen.task, (0, 0)), (seen.revision, seen.priority))
+    for task in evidence.tasks:
+        if task.id in last and task.id not in unsure and task.priority != last[task.id][1]:
+            yield f"task {task.id} has priority {task.priority}, not {last[task.id][1]}, as acknowledged"
+
+
+def the_history_names_who_asked(evidence: Evidence) -> Iterator[str]:
+    """Creations and commands are kept under the name of the client, and with the reason that it gave."""
+    clients = {call.request: call.client for call in evidence.calls if call.request}
+    for call in evidence.calls:
+        for seen in call.seen if call.verb == "create" and call.request else ():
+            first = next(iter(evidence.history.get(seen.task, [])), None)
+            if first and (first.by, first.reason) != (call.client, call.request):
+                yield f"{_shown(call)} is in the history as {first}"
+    for command in evidence.commands:
+        if command.actor != "settle" and clients.get(command.reason) != command.actor:
+            yield f"{command} is not what {command.actor} asked for"
+
+
 def reads_never_go_back(evidence: Evidence) -> Iterator[str]:
     """Who reads a task after an answer has shown it reads it as in that answer, or later: it was durable by then."""
     shown: dict[int, list[tuple[float, int]]] = {}

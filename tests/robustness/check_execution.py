@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
 
-from robustness.evidence import Evidence
+from robustness.evidence import WITHOUT_ITS_UNIT, Evidence
 from robustness.records import Begun, Step, Transition
 
 # How the history names the ends of attempts that were taken from a unit which the server could not ask.
@@ -50,6 +50,20 @@ def steps_are_done_in_order(evidence: Evidence) -> Iterator[str]:
             yield f"{_shown(begun)} did the steps {[step.number for step in steps]}"
         if any(after.attempt < before.attempt for before, after in pairwise(steps)):
             yield f"{_shown(begun)} went back to an older attempt"
+
+
+def paused_work_is_not_done_again(evidence: Evidence) -> Iterator[str]:
+    """What comes after a pause, or after a unit has given an attempt back, begins behind the last step before."""
+    last: dict[tuple[int, int], int] = {}
+    for step in evidence.steps:
+        last[step.task, step.attempt] = max(step.number, last.get((step.task, step.attempt), 0))
+    for begun in evidence.executions:
+        end = evidence.ends.get((begun.task, begun.attempt - 1))
+        if end is None or end.to_status != "PAUSED" or begun.task in evidence.chosen:
+            continue
+        done = last.get((begun.task, begun.attempt - 1), 0)
+        if not any(sign in end.reason for sign in WITHOUT_ITS_UNIT) and (begun.resumed_from or 0) < done:
+            yield f"{_shown(begun)}, but the attempt before had done step {done} when it was paused"
 
 
 def checkpoints_stand_for_work_that_was_done(evidence: Evidence) -> Iterator[str]:

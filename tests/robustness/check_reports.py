@@ -2,24 +2,15 @@
 
 from collections import defaultdict
 from collections.abc import Iterator
+from itertools import pairwise
 
-from robustness.evidence import Evidence
+from robustness.evidence import WITHOUT_ITS_UNIT, Evidence
 from robustness.records import Acked, Begun, Ended, StoredCheckpoint, StoredTask, Transition
 
 from taskplane.server.tasks.batch import CHECKPOINTS_KEPT
 
 # The database's times are those of a transaction's beginning, the others were taken by other processes.
 _CLOCK_SECONDS = 0.05
-# How the history names the ends of attempts of which the unit was not asked.
-_WITHOUT_ITS_UNIT = (
-    "unit lost",
-    "did not accept",
-    "without having accepted",
-    "unit left",
-    "exceeded",
-    "forced",
-    "stalled",
-)
 # The kinds of reports that end an attempt, and the status that each brings about, if the unit is named for it.
 _ENDINGS = {
     "paused": "PAUSED",
@@ -34,6 +25,9 @@ _HOW_IT_ENDED = {
     "PAUSED": {"TaskReleased"},
     "CANCELLED": {"TaskCancelled"},
 }
+# A unit may take so long to leave.
+_LEAVING_SECONDS = 6.0
+_ORDERLY = frozenset({"stop_unit", "drain_unit"})
 _ASKED = {"pause": "PAUSED", "cancel": "CANCELLED"}
 # A drop is promised for these; an ending needs none.
 _WOULD_GO_ON = frozenset({"progress", "checkpoint", "paused"})
@@ -157,6 +151,24 @@ def what_may_be_retried_is(evidence: Evidence) -> Iterator[str]:
             yield f"task {task.id} stays FAILED after {task.retry_count} of {task.max_retries} retries: {last}"
 
 
+def what_failed_for_good_is_not_retried(evidence: Evidence) -> Iterator[str]:
+    """The server does not try again what a unit has failed for good."""
+    for ended in evidence.endings:
+        path = evidence.history.get(ended.task, []) if ended.how == "failed for good" else []
+        for before, after in pairwise(path):
+            is_its_end = before.to_status == "FAILED" and before.attempt == ended.attempt
+            if is_its_end and before.by.startswith("unit:") and after.by == "taskplane":
+                yield f"task {ended.task}: attempt {ended.attempt} failed for good, but was followed by {after}"
+
+
+def who_leaves_in_order_loses_nothing(evidence: Evidence) -> Iterator[str]:
+    """A unit that is stopped or drained while all else is well gives its attempts back before it leaves."""
+    for end in evidence.ends.values():
+        disturbed = [each for each in evidence.faults if each.began < end.at < each.ended + _LEAVING_SECONDS]
+        if "unit left" in end.reason and disturbed and all(each.name in _ORDERLY for each in disturbed):
+            yield f"task {end.task}: {end}"
+
+
 def progress_is_not_older_than_the_status(evidence: Evidence) -> Iterator[str]:
     """A SUCCESS shows no progress but a whole one."""
     for task in evidence.tasks:
@@ -171,7 +183,7 @@ def _counted(evidence: Evidence, each: Acked) -> bool:
         return False
     if each.kind == "checkpoint":
         return each.at < end.at - _CLOCK_SECONDS
-    is_its_own = not any(sign in end.reason for sign in _WITHOUT_ITS_UNIT)
+    is_its_own = not any(sign in end.reason for sign in WITHOUT_ITS_UNIT)
     return is_its_own and end.to_status == _ENDINGS[each.kind]
 
 

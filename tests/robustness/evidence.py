@@ -31,6 +31,17 @@ from robustness.records import (
     Watched,
 )
 
+# How the history names the ends of attempts of which the unit was not asked.
+WITHOUT_ITS_UNIT = (
+    "unit lost",
+    "did not accept",
+    "without having accepted",
+    "unit left",
+    "exceeded",
+    "forced",
+    "stalled",
+)
+
 
 @dataclass(frozen=True)
 class Evidence:

@@ -113,13 +113,15 @@ class Seen:
     attempt: int
     checkpoint_step: int | None = None
     pending: str = ""
+    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
     """A client's call. `code` is OK or that of the error; `names` are those of the tasks that a create asked for.
 
-    `answer` is a digest of the answer's text. Calls with the same `request` are repeats of the first.
+    `answer` is a digest of the answer's text. Calls with the same `request` are repeats of the first. `priority` is the
+    one that an update asked for.
     """
 
     client: str
@@ -133,6 +135,7 @@ class Call:
     names: tuple[str, ...] = ()
     request: str = ""
     answer: str = ""
+    priority: int | None = None
 
 
 # What a watch tells of a task that is gone.

@@ -151,6 +151,18 @@ def repeated(**other: Any) -> Call:
     return replace(GOOD.calls[1], began=60, ended=61, **other)
 
 
+def updated(wanted: int, shown: int) -> Call:
+    """An update that asked for a priority, and was answered one."""
+    seen = Seen(1, "RUNNING", 5, 2, priority=shown)
+    return Call("c", "update", 1, 6, 6, "OK", seen=(seen,), request="u", priority=wanted)
+
+
+def left(faults: list[Fault]) -> Evidence:
+    """Attempt 1 is lost since its unit leaves."""
+    end = moved(3, "RUNNING FAILED", 1, at=4, by="taskplane", why="unit left: stopped")
+    return replace(GOOD, transitions=[*GOOD.transitions[:2], end, *GOOD.transitions[3:]], faults=faults)
+
+
 def lost(evidence: Evidence) -> Evidence:
     """Attempt 1 is lost half a second after the server has heard of its unit."""
     end = moved(3, "RUNNING FAILED", 1, at=4, by="taskplane", why="unit lost: not heard from for 3 s")
@@ -267,6 +279,13 @@ BROKEN = [
         instead("transitions", 3, moved(4, "FAILED PENDING", 1, at=4, by="taskplane", why="retry 2 of 3")),
     ),
     ("what_may_be_retried_is", stays_failed()),
+    ("updates_hold", also("calls", updated(wanted=3, shown=2))),
+    ("updates_hold", also("calls", updated(wanted=3, shown=3))),
+    ("the_history_names_who_asked", instead("transitions", 0, moved(1, "- PENDING", 0, by="client-2", why="c"))),
+    ("the_history_names_who_asked", instead("commands", 0, command("PAUSE", 2, reason="another"))),
+    ("paused_work_is_not_done_again", also("executions", Begun("c", "unit-1", 1, 3, 8.0, 1, 1))),
+    ("what_failed_for_good_is_not_retried", instead("endings", 0, Ended("a", "unit-1", 1, 1, "failed for good", 3.9))),
+    ("who_leaves_in_order_loses_nothing", left([Fault("stop_unit", "unit-1", 3.0, 5.0)])),
     ("progress_is_not_older_than_the_status", instead("tasks", 0, replace(TASK, progress=0.5))),
 ]
 
@@ -324,6 +343,11 @@ def test_an_answer_waits_for_a_database_that_is_away() -> None:
     away = [Fault("kill_database", "", 7.5, 11.5), Fault("kill_server", "", 12.0, 13.0)]
     late = replace(also("calls", repeated(answer="y")), faults=away)
     assert not violates(late, "repeats_are_answered_as_the_first")
+
+
+def test_a_unit_may_lose_what_it_cannot_give_back() -> None:
+    stopped = Fault("stop_unit", "unit-1", 3.0, 5.0)
+    assert not violates(left([stopped, Fault("freeze_server", "", 2.0, 4.5)]), "who_leaves_in_order_loses_nothing")
 
 
 def test_a_command_may_take_its_time_while_something_is_broken() -> None:

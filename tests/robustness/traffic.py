@@ -74,6 +74,7 @@ class Request:
     names: tuple[str, ...]
     request_id: str
     make: Callable[[Context], Answer]
+    priority: int | None = None
 
 
 class Caller:
@@ -197,7 +198,11 @@ class Caller:
 
     def _update(self) -> None:
         priority = self._choice.randint(0, 3)
-        self._on_task("update", lambda task, context: self._grpc.update(task, context, priority))
+        task = self._known.choose(self._choice, _SENSIBLE["update"])
+        if task is not None:
+            self._make(
+                "update", lambda context: self._grpc.update(task, context, priority), task=task, priority=priority
+            )
 
     def _control_many(self, verb: str) -> None:
         action = self._choice.choice(_IN_BULK)
@@ -221,10 +226,16 @@ class Caller:
             self._make(verb, lambda context: call(task, context), task=task)
 
     def _make(
-        self, verb: str, call: Callable[[Context], Answer], *, task: int = 0, names: tuple[str, ...] = ()
+        self,
+        verb: str,
+        call: Callable[[Context], Answer],
+        *,
+        task: int = 0,
+        names: tuple[str, ...] = (),
+        priority: int | None = None,
     ) -> None:
         """Calls, and now and then again under the same request id, as a caller whose answer was lost."""
-        request = Request(verb, task, names, str(uuid.UUID(int=self._choice.getrandbits(128))), call)
+        request = Request(verb, task, names, str(uuid.UUID(int=self._choice.getrandbits(128))), call, priority)
         self._call(request)
         if verb in READS:
             return
@@ -258,6 +269,7 @@ class Caller:
                 request.names,
                 request_id,
                 answer.digest,
+                request.priority,
             )
         )
         self._known.saw(answer.seen)

@@ -14,6 +14,8 @@ CHECKS: tuple[Check, ...] = (
     check_answers.errors_are_in_the_catalogue,
     check_answers.checkpoints_that_were_shown_are_kept,
     check_answers.repeats_are_answered_as_the_first,
+    check_answers.updates_hold,
+    check_answers.the_history_names_who_asked,
     check_answers.reads_never_go_back,
     check_commands.commands_are_settled,
     check_commands.applied_commands_are_in_the_history,
@@ -34,6 +36,7 @@ CHECKS: tuple[Check, ...] = (
     check_execution.attempts_do_not_overlap,
     check_execution.an_attempt_is_executed_once,
     check_execution.steps_are_done_in_order,
+    check_execution.paused_work_is_not_done_again,
     check_execution.checkpoints_stand_for_work_that_was_done,
     check_execution.successes_are_complete,
     check_execution.reports_come_from_the_units_that_ran_the_attempt,
@@ -48,6 +51,8 @@ CHECKS: tuple[Check, ...] = (
     check_reports.leases_are_kept,
     check_reports.retries_are_counted_once,
     check_reports.what_may_be_retried_is,
+    check_reports.what_failed_for_good_is_not_retried,
+    check_reports.who_leaves_in_order_loses_nothing,
     check_reports.progress_is_not_older_than_the_status,
 )
 
