@@ -183,6 +183,20 @@ def test_a_checkpoint_that_is_not_above_the_last_is_a_repeat() -> None:
     assert paused.task.checkpoint == a_checkpoint(7)
 
 
+def test_a_checkpoint_without_a_number_does_not_replace_that_of_the_pause() -> None:
+    """Over HTTP the two come on different connections: by the answer to a question, and by a callback."""
+    task = a_task(PAUSED, last_checkpoint_number=7)
+    speaker = speaker_of(task)
+    paused = task.but(checkpoint=a_checkpoint(7, attempt=speaker.attempt))
+    assert reports.checkpointed(paused, speaker, at(1), checkpoint=a_checkpoint(0)) == Change(paused)
+    assert reports.checkpointed(paused, speaker, at(1), checkpoint=a_checkpoint(8)).checkpoint == a_checkpoint(8)
+    # The checkpoint of an earlier attempt is older in any case.
+    earlier = task.but(checkpoint=a_checkpoint(7, attempt=speaker.attempt - 1))
+    stored = reports.checkpointed(earlier, speaker, at(1), checkpoint=a_checkpoint(0)).checkpoint
+    assert stored is not None
+    assert stored.number == 8
+
+
 def test_after_a_restart_the_numbers_of_checkpoints_go_on() -> None:
     task = a_task(RUNNING, checkpoint=None, last_checkpoint_number=7)
     assert reports.checkpointed(task, speaker_of(task), at(1), checkpoint=a_checkpoint(7)) == Change(task)

@@ -61,6 +61,8 @@ def paused_work_is_not_done_again(evidence: Evidence) -> Iterator[str]:
         end = evidence.ends.get((begun.task, begun.attempt - 1))
         if end is None or end.to_status != "PAUSED" or begun.task in evidence.chosen:
             continue
+        if evidence.life(begun.task, end.attempt) != evidence.life(begun.task, begun.attempt):
+            continue
         done = last.get((begun.task, begun.attempt - 1), 0)
         if not any(sign in end.reason for sign in WITHOUT_ITS_UNIT) and (begun.resumed_from or 0) < done:
             yield f"{_shown(begun)}, but the attempt before had done step {done} when it was paused"

@@ -19,8 +19,14 @@ REJECTED_START_DELAY = timedelta(seconds=1)
 
 
 def checkpointed(task: Task, speaker: Speaker, now: datetime, *, checkpoint: Checkpoint) -> Change:
-    """Keep a checkpoint."""
+    """Keep a checkpoint.
+
+    One without its own number that arrives after the pause may be older than the checkpoint of that pause, and is ignored.
+    """
     fence(task, speaker)
+    has_one = task.checkpoint is not None and task.checkpoint.attempt == speaker.attempt
+    if task.status is TaskStatus.PAUSED and has_one and not checkpoint.number:
+        return Change(task)
     stored = Change(task).store(checkpoint)
     return stored.edit(now=now) if stored.checkpoint else stored
 
