@@ -21,7 +21,7 @@ REJECTED_START_DELAY = timedelta(seconds=1)
 def checkpointed(task: Task, speaker: Speaker, now: datetime, *, checkpoint: Checkpoint) -> Change:
     """Keep a checkpoint.
 
-    One without its own number that arrives after the pause may be older than the checkpoint of that pause, and is ignored.
+    One without its own number that arrives after the pause may be older than that of the pause, and is ignored.
     """
     fence(task, speaker)
     has_one = task.checkpoint is not None and task.checkpoint.attempt == speaker.attempt

@@ -102,7 +102,7 @@ class Listener(ThreadingHTTPServer):
     # A request that is stuck does not keep the unit from leaving.
     daemon_threads = True
 
-    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - the signature of the base
+    def handle_error(self, request: Any, client_address: Any) -> None:
         """Log why a request could not be answered; a connection that the server has broken is no error of the unit."""
         error = sys.exception()
         if isinstance(error, ConnectionError):
