@@ -172,7 +172,7 @@ async def test_a_task_that_the_unit_finds_wrong_fails_for_good(status: int, call
 
 
 async def test_errors_of_the_unit_are_tried_again(calls: Calls, unit: ScriptedUnit) -> None:
-    unit.on("execute", then(Answer(500), Answer(503), Answer(200)))
+    unit.on("execute", then(Answer(503), Answer(503), Answer(200)))
     await calls.register(unit)
     request = await calls.accepted(unit)
     assert request.attempt == 1
@@ -181,11 +181,11 @@ async def test_errors_of_the_unit_are_tried_again(calls: Calls, unit: ScriptedUn
 
 
 async def test_a_unit_that_only_fails_is_given_up_after_some_tries(calls: Calls, unit: ScriptedUnit) -> None:
-    unit.on("execute", always(500, "out of order"))
+    unit.on("execute", always(503, "out of order"))
     await calls.register(unit)
     task_id = await calls.start()
     await eventually(lambda: calls.reasons(task_id), lambda reasons: len(reasons) >= 4)
-    assert "the unit refused: OTHER: HTTP 500: out of order" in await calls.reasons(task_id)
+    assert "the unit refused: OTHER: HTTP 503: out of order" in await calls.reasons(task_id)
     # It is not heard from any more, so it gets nothing.
     assert unit.count("execute") == TRIES
     assert {each.attempt for each in unit.requests if each.route == "execute"} == {1}

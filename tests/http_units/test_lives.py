@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from functools import partial
 from typing import Any
 
 import grpc
@@ -12,6 +13,7 @@ from rpc.refusals import refusal_of
 from rpc.server import ServerUnderTest, eventually
 
 from taskplane.server.units import leases
+from taskplane.server.units.links import http_client
 from taskplane.v1 import execution_unit_control_pb2 as pb
 from taskplane.v1 import execution_unit_pb2, task_pb2
 from taskplane.v1 import operations_service_pb2 as operations_pb
@@ -20,6 +22,10 @@ AVAILABLE = execution_unit_pb2.EXECUTION_UNIT_STATUS_AVAILABLE
 OFFLINE = execution_unit_pb2.EXECUTION_UNIT_STATUS_OFFLINE
 PAUSED = task_pb2.TASK_STATUS_PAUSED
 SUCCEEDED = pb.SucceededReport()
+
+
+def _is_half_done(task: task_pb2.Task) -> bool:
+    return task.progress.fraction == 0.5
 
 
 async def until_unit(calls: Calls, unit_id: str, status: int) -> None:
@@ -90,28 +96,100 @@ class TestLeases:
         assert "SUCCESS" not in await calls.wire.statuses(request.task_id)
 
 
-async def test_a_hanging_start_goes_to_another_unit(
-    calls: Calls, unit: ScriptedUnit, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(leases, "ACCEPT_SECONDS", 0.5)
-    let_go = threading.Event()
+class TestStartsWithoutAnAnswer:
+    """The unit may be at work: nobody else gets the task before that is known."""
 
-    def hang(_: Request) -> Answer:
-        assert let_go.wait(PATIENCE_SECONDS)
-        return Answer(200)
+    @pytest.fixture
+    def settings(self) -> dict[str, Any]:
+        return {"poll_seconds": 0.1, "heartbeat_seconds": 0.2, "lease_seconds": 3.0}
 
-    unit.on("execute", hang)
-    await calls.register(unit)
-    task_id = await calls.start()
-    await unit.expect("execute")
-    with ScriptedUnit() as other:
-        await calls.register(other, unit_name="other")
-        again = await other.expect("execute", task_id)
-    let_go.set()
-    assert again.attempt == 2
-    assert (await calls.wire.get(task_id)).retry_count == 0
-    # A unit has no word for an attempt that others go on with, so it is told nothing.
-    assert unit.count("cancel") == 0
+    @pytest.fixture(autouse=True)
+    def _impatient(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(leases, "ACCEPT_SECONDS", 0.2)
+        monkeypatch.setattr(http_client, "REQUEST_SECONDS", 1.0)
+
+    @pytest.mark.parametrize("status", [500, 502, 504])
+    async def test_one_that_has_begun_is_found_out(self, status: int, calls: Calls, unit: ScriptedUnit) -> None:
+        unit.on("execute", always(status, "the gateway has lost its patience"))
+        asked = 0
+
+        def begins_late(request: Request) -> Answer:
+            nonlocal asked
+            asked += request.task_id > 0
+            return Answer(200, {"status": "RUNNING", "attempt": 1, "progress": 0.5}) if asked > 3 else Answer(404)
+
+        unit.on("status", begins_late)
+        await calls.register(unit)
+        with ScriptedUnit() as other:
+            task_id = await calls.start()
+            await unit.expect("execute", task_id)
+            await calls.register(other, unit_name="other")
+            await eventually(partial(calls.wire.get, task_id), _is_half_done)
+            unit.on("status", always(200, {"status": "SUCCESS", "attempt": 1}))
+            assert (await calls.until(task_id, "SUCCESS")).attempt == 1
+            assert not other.count("execute")
+        assert unit.count("execute") == 1
+
+    async def test_one_that_has_not_begun_for_a_lease_goes_to_another_unit(
+        self, calls: Calls, unit: ScriptedUnit
+    ) -> None:
+        let_go = threading.Event()
+
+        def hang(_: Request) -> Answer:
+            assert let_go.wait(PATIENCE_SECONDS)
+            return Answer(200)
+
+        unit.on("execute", hang)
+        await calls.register(unit)
+        task_id = await calls.start()
+        began = asyncio.get_running_loop().time()
+        await unit.expect("execute")
+        with ScriptedUnit() as other:
+            await calls.register(other, unit_name="other")
+            again = await other.expect("execute", task_id)
+            assert asyncio.get_running_loop().time() - began >= 3.0
+        let_go.set()
+        assert again.attempt == 2
+        assert (await calls.wire.get(task_id)).retry_count == 0
+        # A unit has no word for an attempt that others go on with, so it is told nothing.
+        assert unit.count("cancel") == 0
+        assert unit.count("execute") == 1
+
+    async def test_a_word_of_the_unit_itself_settles_it(self, calls: Calls, unit: ScriptedUnit) -> None:
+        unit.on("execute", always(504))
+        unit_id = (await calls.register(unit)).id
+        task_id = await calls.start()
+        request = await unit.expect("execute", task_id)
+        await calls.report(unit_id, request, progress=pb.ProgressReport(fraction=0.5))
+        await eventually(partial(calls.wire.get, task_id), _is_half_done)
+        await calls.report(unit_id, request, succeeded=SUCCEEDED)
+        assert await calls.wire.statuses(task_id) == ["PENDING", "RUNNING", "SUCCESS"]
+
+    async def test_a_cancel_need_not_wait(self, calls: Calls, unit: ScriptedUnit) -> None:
+        unit.on("execute", always(504))
+        unit.on("cancel", always(200, {"status": "CANCELLED"}))
+        await calls.register(unit)
+        task_id = await calls.start()
+        await unit.expect("execute", task_id)
+        await unit.expect("status", task_id)
+        assert (await calls.cancel(task_id)).status == task_pb2.TASK_STATUS_CANCELLED
+        await unit.expect("cancel", task_id)
+
+    async def test_a_resume_without_an_answer_is_not_begun_elsewhere(self, calls: Calls, unit: ScriptedUnit) -> None:
+        unit.on("status", always(200, {"status": "RUNNING", "attempt": 1}))
+        unit.on("pause", always(200, {"status": "PAUSED", "checkpoint": {"row": 1}, "attempt": 1}))
+        await calls.register(unit)
+        first = await calls.accepted(unit)
+        await calls.pause(first.task_id)
+        unit.on("resume", always(502))
+        unit.on("status", always(200, {"status": "PAUSED", "attempt": 1}))
+        await calls.resume(first.task_id)
+        await unit.expect("resume")
+        unit.on("status", always(200, {"status": "RUNNING", "attempt": 2, "progress": 0.5}))
+        resumed = await eventually(partial(calls.wire.get, first.task_id), _is_half_done)
+        assert resumed.attempt == 2
+        assert unit.count("execute") == 1
+        assert unit.count("resume") == 1
 
 
 async def test_a_unit_that_has_forgotten_a_task_loses_it_after_a_second_look(calls: Calls, unit: ScriptedUnit) -> None:
@@ -246,6 +324,27 @@ async def test_a_start_that_was_stored_and_not_sent_is_sent_by_the_next_server(
     await server.start()
     assert (await unit.expect("execute", task_id)).attempt == 1
     assert await calls.wire.statuses(task_id) == ["PENDING", "RUNNING"]
+
+
+async def test_a_start_that_the_unit_has_already_is_not_sent_again_by_the_next_server(
+    server: ServerUnderTest, calls: Calls, unit: ScriptedUnit
+) -> None:
+    let_go = threading.Event()
+
+    def hang(_: Request) -> Answer:
+        assert let_go.wait(PATIENCE_SECONDS)
+        return Answer(200)
+
+    unit.on("execute", hang)
+    await calls.register(unit)
+    task_id = await calls.start()
+    await unit.expect("execute")
+    await server.stop()
+    let_go.set()
+    unit.on("status", always(200, {"status": "RUNNING", "attempt": 1, "progress": 0.5}))
+    await server.start()
+    await eventually(partial(calls.wire.get, task_id), _is_half_done)
+    assert unit.count("execute") == 1
 
 
 async def test_a_drained_unit_gives_its_tasks_to_others_and_stays_away(calls: Calls, unit: ScriptedUnit) -> None:

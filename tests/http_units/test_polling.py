@@ -29,6 +29,9 @@ class StuckListener:
     def is_silent(self) -> bool:
         return True
 
+    def lease_seconds(self) -> float:
+        return 30.0
+
     def running(self) -> Collection[Key]:
         return [(1, 1)]
 

@@ -77,6 +77,8 @@ class Leases:
         for task_id, each in unit.running.items():
             if each.accepted or now - each.since <= ACCEPT_SECONDS:
                 continue
+            if unit.session and unit.session.link.may_have_begun((task_id, each.attempt)):
+                continue
             log.warning("unit %s has not accepted attempt %s of task %s", unit.record.id, each.attempt, task_id)
             if unit.session:
                 unit.session.mark(is_answering=False)

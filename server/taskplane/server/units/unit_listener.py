@@ -70,6 +70,10 @@ class UnitListener:
         """Whether it is time to ask for a sign of life."""
         return monotonic() - self._unit.heard_at > SILENT_INTERVALS * self._manager.intervals.heartbeat
 
+    def lease_seconds(self) -> float:
+        """Return how long a silent unit keeps its tasks."""
+        return self._manager.intervals.lease
+
     def running(self) -> Collection[Key]:
         """Return the attempts at work, accepted or not."""
         return [(task_id, each.attempt) for task_id, each in self._unit.running.items()]

@@ -6,6 +6,7 @@ from typing import Protocol
 from taskplane.server.core.command import Command, Welcome
 from taskplane.server.core.errors import TaskplaneError
 from taskplane.server.core.unit import DrainOrder
+from taskplane.server.units.links.poll_schedule import Key
 
 
 class Link(Protocol):
@@ -18,6 +19,9 @@ class Link(Protocol):
 
     def welcome(self, welcome: Welcome) -> None:
         """Begin; nothing is sent before."""
+
+    def may_have_begun(self, key: Key) -> bool:
+        """Whether a start was sent of which the link is still finding out what became; it lasts a lease at most."""
 
     def send(self, commands: Sequence[Command]) -> None:
         """Send commands; see links.command_queue for their order."""

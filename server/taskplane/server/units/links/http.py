@@ -28,7 +28,7 @@ from taskplane.server.units.links.command_queue import CommandQueue
 from taskplane.server.units.links.http_client import Answer, NoAnswer, UnitClient
 from taskplane.server.units.links.http_polling import Polling
 from taskplane.server.units.links.listener import Listener
-from taskplane.server.units.links.poll_schedule import Key
+from taskplane.server.units.links.poll_schedule import FIRST_LOOK_SECONDS, Key
 
 log = logging.getLogger(__name__)
 
@@ -68,12 +68,22 @@ class HttpLink:
         self._drain_within: float | None = None
         self._is_draining = False
         self._question_is_due = False
+        # Starts that were sent, and not answered in words that can be trusted.
+        self._unsure: set[Key] = set()
+        # Those of them about which the unit is asked.
+        self._asked_about: set[Key] = set()
+        # Starts that an earlier link to the unit, perhaps of an earlier server, may have sent.
+        self._sent_before: set[Key] = set()
         self._wake = asyncio.Event()
         # Why the session is over; None while it is not.
         self.error: TaskplaneError | None = None
 
     def welcome(self, welcome: Welcome) -> None:
         """Nothing to do: the unit is told in the answer to its registration."""
+
+    def may_have_begun(self, key: Key) -> bool:
+        """Whether a start was sent of which it is not known what became."""
+        return key in self._unsure
 
     def send(self, commands: Sequence[Command]) -> None:
         """Send commands, in the order of a CommandQueue."""
@@ -108,6 +118,10 @@ class HttpLink:
         async with self._client, asyncio.TaskGroup() as group:
             owned = [group.create_task(self._polling.run())]
             questions: list[asyncio.Task[None]] = []
+            before = self._orders.take()
+            self._sent_before = {command.key for command in before if command.is_start}
+            for command in before:
+                self._begin(command, group)
             while self.error is None:
                 if self._is_draining and len(owned) == 1:
                     owned.append(group.create_task(self._drain()))
@@ -125,12 +139,16 @@ class HttpLink:
     def _begin(self, command: Command, group: asyncio.TaskGroup) -> None:
         before = list(self._jobs[command.task_id])
         for each in before:
-            if _takes_the_place(command, each.command):
+            if _takes_the_place(command, each.command) or self._need_not_wait(command, each.command):
                 each.work.cancel()
         work = group.create_task(self._carry_out(command, [each.work for each in before]))
         job = _Job(command, work)
         self._jobs[command.task_id].append(job)
         work.add_done_callback(lambda _: self._forget(job))
+
+    def _need_not_wait(self, command: Command, before: Command) -> bool:
+        """Whether a cancel follows a start whose answer did not come: it may not come for a lease."""
+        return isinstance(command.order, CancelOrder) and before.key in self._asked_about
 
     def _forget(self, job: _Job) -> None:
         jobs = self._jobs[job.command.task_id]
@@ -174,14 +192,53 @@ class HttpLink:
             await self._settle(command, answer)
 
     async def _tell_once(self, command: Command, path: str, body: Mapping[str, Any]) -> Answer | None:
-        """Begin an attempt. One that may have begun is not begun again: what is not accepted in time is given away."""
+        """Begin an attempt. One that may have begun is begun nowhere again before it is known that it has not."""
+        self._unsure.add(command.key)
         try:
+            if command.key in self._sent_before:
+                self._sent_before.discard(command.key)
+                if await self._polling.ask_about(command.key):
+                    await self._accept(command)
+                    return None
             return await self._tell(path, body, once=True)
         except NoAnswer as error:
             self._listener.unanswered()
-            if not error.may_have_arrived:
+            if error.may_have_arrived:
+                await self._find_out(command, str(error))
+            else:
                 await self._listener.answered(command, Rejected("OTHER", str(error)))
             return None
+        finally:
+            self._unsure.discard(command.key)
+
+    async def _find_out(self, command: Command, what_happened: str) -> None:
+        """Ask whether an attempt has begun, until it is known; after a lease it has not."""
+        log.warning(
+            "attempt %s of task %s may have begun: the unit %s", command.attempt, command.task_id, what_happened
+        )
+        self._asked_about.add(command.key)
+        wait = FIRST_LOOK_SECONDS
+        try:
+            async with asyncio.timeout(self._listener.lease_seconds()):
+                while self._is_unsettled(command.key) and not await self._polling.ask_about(command.key):
+                    await asyncio.sleep(wait)
+                    wait = min(2 * wait, self._poll_seconds)
+        except TimeoutError:
+            await self._listener.answered(command, Rejected("OTHER", f"{what_happened}; it has not begun for a lease"))
+        else:
+            await self._accept(command)
+        finally:
+            self._asked_about.discard(command.key)
+
+    async def _accept(self, command: Command) -> None:
+        """Note that the unit has begun an attempt, as it says; how it is, is asked soon."""
+        if self._is_unsettled(command.key):
+            await self._listener.answered(command, Accepted())
+            self._polling.look_after(command.key)
+
+    def _is_unsettled(self, key: Key) -> bool:
+        """Whether the unit has not said by itself that it has the attempt, which nobody has taken from it."""
+        return key in self._listener.running() and key not in self._listener.accepted()
 
     async def _pause(self, command: Command) -> None:
         answer = await self._insist(command, "pause")

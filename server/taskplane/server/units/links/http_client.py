@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Self
 
@@ -59,9 +60,9 @@ class UnitClient:
     would have an unknown outcome.
     """
 
-    def __init__(self, endpoint: str, request_seconds: float = REQUEST_SECONDS) -> None:
+    def __init__(self, endpoint: str, request_seconds: float | None = None) -> None:
         self.endpoint = endpoint.rstrip("/")
-        self._timeout = aiohttp.ClientTimeout(total=request_seconds)
+        self._timeout = aiohttp.ClientTimeout(total=request_seconds or REQUEST_SECONDS)
         self._http: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -88,7 +89,7 @@ class UnitClient:
     async def tell(self, path: str, body: Mapping[str, Any], *, once: bool = False) -> Answer:
         """POST, several times if there is no answer, or a 5xx. Raises NoAnswer with what came last.
 
-        `once`: a request that may have arrived is not repeated; one that was answered by a 5xx is.
+        `once`: a request that may have arrived is not repeated; one that was refused, or answered by 503, is.
         """
         for left in reversed(range(TRIES)):
             try:
@@ -125,5 +126,6 @@ async def _read(response: aiohttp.ClientResponse) -> Answer:
             return Answer(response.status, b"", is_too_big=True)
     answer = Answer(response.status, bytes(body))
     if answer.status >= 500:  # noqa: PLR2004  (5xx)
-        raise NoAnswer(str(answer), may_have_arrived=False)
+        # Anything between here and there may say the others, of a request that the unit is working on.
+        raise NoAnswer(str(answer), may_have_arrived=answer.status != HTTPStatus.SERVICE_UNAVAILABLE)
     return answer

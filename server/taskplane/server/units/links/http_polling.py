@@ -6,6 +6,7 @@ from http import HTTPStatus
 
 from taskplane.server.core.clock import monotonic
 from taskplane.server.core.outcome import Outcome
+from taskplane.server.core.task import TaskStatus
 from taskplane.server.units.links.http_answers import BadAnswer, read_outcome
 from taskplane.server.units.links.http_client import Answer, NoAnswer, UnitClient
 from taskplane.server.units.links.listener import Listener
@@ -53,6 +54,20 @@ class Polling:
     def heard_of(self, key: Key) -> None:
         """Note that the unit has called back about an attempt, and need not be asked for a while."""
         self._schedule.heard_of(key, monotonic())
+
+    async def ask_about(self, key: Key) -> bool:
+        """Ask whether the unit has begun an attempt; it accepts what it says that it has."""
+        answer = await self._request(f"status/{key[0]}")
+        if answer is None or not answer.is_success:
+            return False
+        try:
+            outcome = read_outcome(answer.body)
+        except BadAnswer:
+            return True
+        if outcome is None or outcome.attempt == key[1]:
+            return True
+        # Without its number, a paused attempt is rather the one before.
+        return outcome.attempt is None and outcome.status is not TaskStatus.PAUSED
 
     async def ask_for_sign_of_life(self) -> None:
         """Ask something that any unit answers."""

@@ -21,6 +21,9 @@ class Listener(Protocol):
     def is_silent(self) -> bool:
         """Whether nothing was heard for longer than a heartbeat takes."""
 
+    def lease_seconds(self) -> float:
+        """Return how long a silent unit keeps its tasks."""
+
     def running(self) -> Collection[Key]:
         """Return the attempts at work, those too that it has not accepted yet."""
 

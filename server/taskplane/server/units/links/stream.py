@@ -8,6 +8,7 @@ from taskplane.server.core.command import Command, Welcome
 from taskplane.server.core.errors import TaskplaneError
 from taskplane.server.core.unit import DrainOrder
 from taskplane.server.units.links.command_queue import CommandQueue
+from taskplane.server.units.links.poll_schedule import Key
 
 # The task that a unit is asked about for a sign of life. No task has this id, and every language's numbers can hold it.
 NO_TASK = 2**53 - 1
@@ -59,6 +60,10 @@ class StreamLink:
         self._welcome = welcome
         self._welcomed = True
         self._wake.set()
+
+    def may_have_begun(self, _key: Key) -> bool:
+        """Return False: what a unit with a stream does not accept in time it will refuse."""
+        return False
 
     def send(self, commands: Sequence[Command]) -> None:
         """Send commands, in the order of a CommandQueue."""
