@@ -208,6 +208,26 @@ async def test_a_unit_that_leaves_gives_its_tasks_back(calls: Calls, serve: Serv
     assert (task.retry_count, task.attempt) == (0, 2)
 
 
+@pytest.mark.parametrize("unit_id", ["a b", "a?b", "a#b", "50%25", "späť", "..a", "a&b=c;d"])
+async def test_an_id_that_means_something_in_a_url_is_that_of_the_unit_all_the_same(
+    calls: Calls, serve: Serve, unit_id: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="taskplane.unit")
+    unit = a_unit(id=unit_id)
+    unit.task("WORK")(lambda task, config: None)
+    serve(unit)
+    listed = operations_pb.ListUnitsRequest()
+    seen = await eventually(lambda: calls.wire.operations.ListUnits(listed), lambda answer: bool(answer.units))
+    times = [seen.units[0].last_heartbeat.ToNanoseconds()]
+    while len(times) < 3:
+        unit_then = await eventually(
+            lambda: calls.unit(unit_id), lambda found: found.last_heartbeat.ToNanoseconds() > times[-1]
+        )
+        times.append(unit_then.last_heartbeat.ToNanoseconds())
+    # A heartbeat under another name would have made it register again.
+    assert caplog.text.count("http: registered as") == 1
+
+
 async def test_a_unit_outlives_a_restart_of_the_server(
     server: ServerUnderTest, calls: Calls, serve: Serve, steps: Steps
 ) -> None:

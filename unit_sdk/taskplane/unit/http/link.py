@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from taskplane.unit.backoff import Backoff
 from taskplane.unit.commands import Commands
@@ -181,7 +182,9 @@ class HttpLink:
         """Returns whether the server knows the unit, and this process as it."""
         body = {"capacity": 0 if self._draining else self._introduction.capacity}
         self._draining_unsaid = False
-        answer = self._rest.post(f"/api/execution-units/{self._introduction.unit_id}/heartbeat", body)
+        # An id may hold what means something in a URL.
+        unit_id = quote(self._introduction.unit_id, safe="")
+        answer = self._rest.post(f"/api/execution-units/{unit_id}/heartbeat", body)
         if answer.document.get("status") == "OFFLINE":
             # A heartbeat brings every unit back but one that an operator has drained.
             self._on_drain(None)
