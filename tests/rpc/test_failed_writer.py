@@ -13,13 +13,15 @@ from taskplane.server import app
 from taskplane.server.app import Server
 from taskplane.server.core.errors import DatabaseUnavailable
 from taskplane.server.store import writer
+from taskplane.server.store.tries import CommitLost
 from taskplane.server.store.writing import WriteTransaction
+from taskplane.server.tasks import lease_keeper
 from taskplane.v1 import task_service_pb2 as pb
 
 
 @pytest.fixture(autouse=True)
 def _quick_checks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app, "TAKEN_OVER_CHECK_SECONDS", 0.1)
+    monkeypatch.setattr(lease_keeper, "RENEW_SECONDS", 0.1)
 
 
 @pytest.fixture
@@ -34,7 +36,7 @@ async def test_an_outcome_that_stays_unknown_ends_the_server_and_the_next_one_re
     def lose(transaction: WriteTransaction) -> None:
         transaction._outbox.commit()
         if transaction.touched:
-            raise writer._CommitLost
+            raise CommitLost
 
     def away(*_: object) -> bool:
         raise DatabaseUnavailable
@@ -72,7 +74,7 @@ async def test_a_server_ends_when_another_begins_to_serve_its_database(
     await asyncio.wait_for(failed.wait(), PATIENCE_SECONDS)
     await server.stop()
     assert isinstance(next_one._server, Server)
-    await asyncio.sleep(2 * app.TAKEN_OVER_CHECK_SECONDS)
+    await asyncio.sleep(2 * lease_keeper.RENEW_SECONDS)
     assert not next_one._server.failed.is_set()
     await next_one.stop()
 
@@ -84,5 +86,5 @@ async def test_a_server_that_cannot_listen_takes_nothing_over(
     second.address = server.address
     with pytest.raises(app.CannotStart):
         await second.start()
-    await asyncio.sleep(2 * app.TAKEN_OVER_CHECK_SECONDS)
+    await asyncio.sleep(2 * lease_keeper.RENEW_SECONDS)
     assert not failed.is_set()

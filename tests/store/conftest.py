@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from taskplane.server.store import outbox
 from taskplane.server.store.database import Database
 from taskplane.server.store.migrate import migrate
-from taskplane.server.store.schema import id_blocks, metadata
+from taskplane.server.store.schema import id_blocks, metadata, owners
 from taskplane.server.store.store import Store
 from taskplane.server.store.writer_connection import execute_message
 
@@ -51,7 +51,7 @@ async def database(
 def _empty(engine: Engine) -> None:
     with engine.begin() as connection:
         for table in reversed(metadata.sorted_tables):
-            if table is not id_blocks:
+            if table not in {id_blocks, owners}:
                 connection.execute(table.delete())
 
 
@@ -79,7 +79,7 @@ def statements(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[
         execute_message(connection, texts, commits=commits)
 
     monkeypatch.setattr(outbox, "execute_message", send)
-    engines = database.engine, database.writing_engine.sync_engine
+    engines = database.engine, database.reading_engine, database.writing_engine.sync_engine
     for engine in engines:
         event.listen(engine, "before_cursor_execute", note)
     yield sent

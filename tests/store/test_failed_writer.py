@@ -16,7 +16,7 @@ from taskplane.server.store import writer
 from taskplane.server.store.database import Database
 from taskplane.server.store.store import Store
 from taskplane.server.store.transactions import UnderWay
-from taskplane.server.store.writer import WriterFailed
+from taskplane.server.store.tries import CommitLost, WriterFailed
 from taskplane.server.store.writing import WriteTransaction
 
 
@@ -57,7 +57,7 @@ async def test_an_outcome_that_stays_unknown_is_not_taken_for_a_failure(
 
     def lose(transaction: WriteTransaction) -> None:
         transaction.commit()
-        raise writer._CommitLost
+        raise CommitLost
 
     async def away(_: Callable[[Connection], bool]) -> bool:
         raise DatabaseUnavailable

@@ -27,7 +27,10 @@ Act = Callable[[WriteTransaction], None]
 
 @asynccontextmanager
 async def on_its_way(store: Store, decide: Act, then: Act = lambda _: None) -> AsyncIterator[UnderWay[None]]:
-    """Begin a transaction and hold it before its COMMIT as long as the context lasts; `then` may act on it."""
+    """Begin a transaction and hold it before its COMMIT as long as the context lasts; `then` may act on it.
+
+    Its owner has to say `told`.
+    """
     has_come, may_go = asyncio.Event(), asyncio.Event()
 
     def hold(transaction: WriteTransaction) -> None:
@@ -87,12 +90,32 @@ async def test_the_next_one_is_decided_meanwhile_and_durable_later(store: Store)
 async def test_if_the_first_fails_both_are_undone_and_done_over_in_order(store: Store, engine: Engine) -> None:
     notes: list[str] = []
     second = Noting(notes, 2)
-    async with on_its_way(store, Noting(notes, 1), partial(kill, engine)):
+    async with on_its_way(store, Noting(notes, 1), partial(kill, engine)) as first:
         later = store.begin(second)
         await is_set(second.has_decided)
+    first.told()
     await later.durable()
     assert notes == ["1 decided", "2 decided", "2 undone", "1 undone", "1 decided", "2 decided"]
     assert [await store.get_task(task_id) for task_id in (1, 2)] == [a_task(id=1), a_task(id=2)]
+
+
+async def test_after_a_failure_the_next_one_is_not_decided_before_all_have_heard_of_the_first(
+    store: Store, engine: Engine
+) -> None:
+    """Listeners would take a slot for the first that the next one has given back already."""
+    notes: list[str] = []
+    second = Noting(notes, 2)
+    async with on_its_way(store, Noting(notes, 1), partial(kill, engine)) as first:
+        later = store.begin(second)
+        await is_set(second.has_decided)
+    await settle()
+    notes.append("1 told")
+    first.told()
+    await later.durable()
+    assert notes == [
+        *("1 decided", "2 decided", "2 undone", "1 undone"),
+        *("1 decided", "1 told", "2 decided"),
+    ]
 
 
 async def test_a_first_that_fails_for_good_does_not_take_the_next_one_along(store: Store) -> None:
@@ -114,8 +137,9 @@ async def test_a_row_that_the_first_adds_is_not_added_twice(store: Store) -> Non
         tries.append(transaction.is_again)
         transaction.insert_tasks([] if transaction.is_again else [a_task(id=1)])
 
-    async with on_its_way(store, lambda transaction: transaction.insert_tasks([a_task(id=1)])):
+    async with on_its_way(store, lambda transaction: transaction.insert_tasks([a_task(id=1)])) as first:
         later = store.begin(again)
+    first.told()
     await later.durable()
     assert tries == [False, True]
 
@@ -176,9 +200,10 @@ async def test_numbers_never_repeat_when_the_transaction_that_fetched_them_fails
         transaction.insert_tasks([a_task(id=number)])
         return number
 
-    async with on_its_way(store, lambda transaction: given.append(take(transaction)), partial(kill, engine)):
+    async with on_its_way(store, lambda transaction: given.append(take(transaction)), partial(kill, engine)) as first:
         later = store.begin(take)
         await settle()
+    first.told()
     last = await later.durable()
     assert last == max(given)
     other = Store(database)

@@ -63,9 +63,12 @@ async def healthz() -> HealthAnswer:
 
 @router.get("/readyz", summary="Can it serve", responses=errors())
 async def readyz(using: Using) -> HealthAnswer:
-    """Answer 200 while the database answers and the server is not about to stop, else 503."""
+    """Answer 200 while the database can be read and written and the server is not about to stop, else 503."""
     if using.is_stopping():
         raise ServerStopping
+    if using.outage():
+        # The cause may name hosts and users: it is in the log.
+        raise DatabaseUnavailable
     try:
         async with asyncio.timeout(_PROBE_SECONDS):
             await using.tasks.list(TaskQuery(filter=TaskFilter(), page_size=1))

@@ -34,12 +34,9 @@ class HttpServer:
         )
         self._server = _EmbeddedServer(config)
 
-    async def start(self, address: str) -> int:
-        """Listen on HOST:PORT and serve. Returns the port. Raises OSError if the address cannot be had."""
-        listening = _listen(address)
+    def start(self, listening: socket.socket) -> None:
+        """Serve on a socket that listens."""
         self._serving = asyncio.create_task(self._server.serve(sockets=[listening]))
-        port: int = listening.getsockname()[1]
-        return port
 
     async def stop(self, grace_seconds: float) -> None:
         """Refuse new connections, let calls under way end, and cut them after the grace."""
@@ -56,7 +53,8 @@ class _EmbeddedServer(uvicorn.Server):
         yield
 
 
-def _listen(address: str) -> socket.socket:
+def listen(address: str) -> socket.socket:
+    """Take HOST:PORT, without serving yet: who connects waits. Raises OSError if the address cannot be had."""
     host, _, port = address.rpartition(":")
     host = host.strip("[]")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET

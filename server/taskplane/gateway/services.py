@@ -17,7 +17,10 @@ from taskplane.server.units.manager import ExecutionUnitManager
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The services of the server; `is_stopping` tells whether new work should go elsewhere."""
+    """The services of the server; `is_stopping` tells whether new work should go elsewhere.
+
+    `outage` tells why the database cannot be read or written at present; it is empty if it can.
+    """
 
     tasks: TaskService
     watches: WatchService
@@ -26,6 +29,7 @@ class Services:
     callbacks: Callbacks
     answers: Answers
     is_stopping: Callable[[], bool]
+    outage: Callable[[], str]
 
 
 async def _services(request: Request) -> Services:

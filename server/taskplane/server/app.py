@@ -5,13 +5,14 @@ import gc
 import logging
 import os
 import signal
+import socket
 import sys
 from collections.abc import Coroutine
 from datetime import timedelta
 from typing import Any
 
 from taskplane.gateway.callers import Callers
-from taskplane.gateway.server import HttpServer
+from taskplane.gateway.server import HttpServer, listen
 from taskplane.gateway.services import Services
 from taskplane.server.config import ServerConfig, masked, unknown_variables
 from taskplane.server.core.clock import utc_now
@@ -30,9 +31,12 @@ from taskplane.server.services.verb_changes import CommandTimeLimits, VerbChange
 from taskplane.server.services.watching import WatchService
 from taskplane.server.store.database import Database
 from taskplane.server.store.migrate import migrate, missing_migrations
+from taskplane.server.store.ownership import TakenOver
 from taskplane.server.store.store import Store
+from taskplane.server.store.tries import WriterFailed
 from taskplane.server.tasks.answers import Answers
 from taskplane.server.tasks.group_commit import GroupCommit
+from taskplane.server.tasks.lease_keeper import LeaseKeeper
 from taskplane.server.tasks.live import LiveAttempts
 from taskplane.server.tasks.maintenance import Maintenance, repeat
 from taskplane.server.tasks.state_manager import TaskStateManager
@@ -53,18 +57,12 @@ log = logging.getLogger("taskplane.server")
 
 # How often the connected units' heartbeats are stored.
 HEARTBEATS_STORED_SECONDS = 5.0
-# How often to check whether another server has begun to serve.
-TAKEN_OVER_CHECK_SECONDS = 1.0
 # How often units that are away for longer than the retention are looked for.
 UNITS_PURGED_SECONDS = 60.0
 
 
 class CannotStart(Exception):
     """The server cannot start; the message says why and what to do."""
-
-
-class TakenOver(Exception):
-    """Another server has begun to serve the same database, so this one must end: their pictures of it would differ."""
 
 
 class Server:
@@ -80,26 +78,43 @@ class Server:
         self._background: list[asyncio.Task[None]] = []
         # Set when a part that must run for ever has failed.
         self.failed = asyncio.Event()
+        self._rpc = RpcServer(with_reflection=config.reflection, with_channelz=config.channelz)
         self._http: HttpServer | None = None
+        self._listening: socket.socket | None = None
         # Where HTTP listens, HOST:PORT; empty if it does not.
         self.http_address = ""
         self._is_stopping = False
 
     async def start(self) -> str:
-        """Migrate, load what is running, listen. Returns gRPC's address, HOST:PORT. Raises CannotStart."""
-        await self._prepare_database()
-        self._hub.revision = await self._store.latest_revision()
-        registry = Registry(await self._store.all_units(), await self._store.running_tasks())
-        registry.slots.looks.backlog.add_types(await self._store.task_types())
-        self._commits = GroupCommit(self._store, self._live, registry.slots)
-        self._states = TaskStateManager(self._commits, RetryPolicy())
-        self._build_units(registry)
-        self._build_faces(registry)
-        self._run_loops(registry)
-        await self._http_units.start()
-        address = await self._listen()
-        # Only now: one that cannot listen must not end another.
-        await self._take_over()
+        """Start in order, so that no two servers decide, and none ends another for nothing. Returns gRPC's HOST:PORT.
+
+        Raises CannotStart.
+        """
+        try:
+            # 1. The ports are taken, but not served: a server that cannot listen must not end another.
+            address = self._bind()
+            # 2. The schema is that of this version.
+            await self._prepare_database()
+            # 3. From here on no other server writes, so what is read stays true.
+            await self._take_over(address)
+            # 4. Read, and build all on that.
+            self._hub.revision = await self._store.latest_revision()
+            registry = Registry(await self._store.all_units(), await self._store.running_tasks())
+            registry.slots.looks.backlog.add_types(await self._store.task_types())
+            self._commits = GroupCommit(self._store, self._live, registry.slots)
+            self._states = TaskStateManager(self._commits, RetryPolicy())
+            self._build_units(registry)
+            servicers = self._build_faces(registry)
+            # 5. The loops commit, and keep tasks and units within their limits.
+            self._run_loops(registry)
+            await self._http_units.start()
+            # 6. Now calls are answered.
+            await self._rpc.start(*servicers)
+            if self._http and self._listening:
+                self._http.start(self._listening)
+        except BaseException:
+            await self._abandon()
+            raise
         return address
 
     def _build_units(self, registry: Registry) -> None:
@@ -117,7 +132,8 @@ class Server:
             logs.log_transitions,
         ]
 
-    def _build_faces(self, registry: Registry) -> None:
+    def _build_faces(self, registry: Registry) -> tuple[TaskServicer, UnitControlServicer, OperationsServicer]:
+        """Build HTTP's face; returns gRPC's."""
         time_limits = CommandTimeLimits(
             timedelta(seconds=self._config.pause_seconds), timedelta(seconds=self._config.cancel_seconds)
         )
@@ -125,15 +141,6 @@ class Server:
         batches = BatchControl(self._store, self._states, VerbChanges(registry, time_limits))
         watches = WatchService(self._store, tasks, self._hub)
         callbacks = Callbacks(self._store, registry, self._http_units, self._desk)
-        self._rpc = RpcServer(
-            TaskServicer(tasks, batches, watches, self._answers),
-            UnitControlServicer(
-                self._units, self._desk, self._http_units, callbacks, is_stopping=lambda: self._is_stopping
-            ),
-            OperationsServicer(self._units, StatisticsService(self._store, self._units)),
-            with_reflection=self._config.reflection,
-            with_channelz=self._config.channelz,
-        )
         if not self._config.no_http:
             services = Services(
                 tasks=tasks,
@@ -143,11 +150,19 @@ class Server:
                 callbacks=callbacks,
                 answers=self._answers,
                 is_stopping=lambda: self._is_stopping,
+                outage=lambda: self._database.outage,
             )
             callers = Callers.of(
                 self._config.http, hosts=self._config.allowed_hosts, origins=self._config.allowed_origins
             )
             self._http = HttpServer(services, callers)
+        return (
+            TaskServicer(tasks, batches, watches, self._answers),
+            UnitControlServicer(
+                self._units, self._desk, self._http_units, callbacks, is_stopping=lambda: self._is_stopping
+            ),
+            OperationsServicer(self._units, StatisticsService(self._store, self._units)),
+        )
 
     def _run_loops(self, registry: Registry) -> None:
         retention = timedelta(days=self._config.retention_days) if self._config.retention_days else None
@@ -157,7 +172,8 @@ class Server:
         self._taking_away = self._run(Leases(self._states, registry, self._config.lease_seconds, attention).run())
         for part in (
             attention.run(),
-            self._database.until_it_fails(),
+            self._until_database_fails(),
+            LeaseKeeper(self._database, lambda outage: self._rpc.show_ready(is_ready=not outage)).run(),
             self._live.run(),
             self._answers.run(),
             self._dispatch_loop.run(),
@@ -171,14 +187,21 @@ class Server:
         if retention:
             self._run(repeat(UNITS_PURGED_SECONDS, lambda: self._units.forget_absent(utc_now() - retention)))
 
-    async def _take_over(self) -> None:
-        number = await self._store.take_over()
+    async def _take_over(self, address: str) -> None:
+        try:
+            await self._store.take_over(address)
+        except Exception as error:
+            raise self._cannot_use_database(error) from error
 
-        async def check() -> None:
-            if await self._store.server_number() != number:
-                raise TakenOver("another server has begun to serve this database: start one only")
-
-        self._run(repeat(TAKEN_OVER_CHECK_SECONDS, check))
+    async def _until_database_fails(self) -> None:
+        try:
+            await self._database.until_it_fails()
+        except WriterFailed as error:
+            if isinstance(error.__cause__, TakenOver):
+                log.critical("another server has taken over this database, so this one ends")
+                self.failed.set()
+            else:
+                raise
 
     async def stop(self) -> None:
         """Stop in order, so that nothing that was promised is lost."""
@@ -209,11 +232,14 @@ class Server:
         try:
             missing = await asyncio.to_thread(bring_up, self._database.engine)
         except Exception as error:
-            # Whatever the driver raises here, the operator needs the place and the reason, not a traceback.
-            reason = str(error).partition("\n")[0]  # SQLAlchemy adds a link to its own pages
-            raise CannotStart(f"database {masked(self._config.database_url)}: {reason}") from error
+            raise self._cannot_use_database(error) from error
         if missing:
             raise CannotStart(f"the database is {missing}: start once without --no-migrate")
+
+    def _cannot_use_database(self, error: Exception) -> CannotStart:
+        # Whatever the driver raises here, the operator needs the place and the reason, not a traceback.
+        reason = str(error).partition("\n")[0]  # SQLAlchemy adds a link to its own pages
+        return CannotStart(f"database {masked(self._config.database_url)}: {reason}")
 
     def _drive_units_over_http(self, registry: Registry, desk: ReportDesk) -> HttpUnits:
         def listen(unit: KnownUnit) -> UnitListener:
@@ -224,17 +250,26 @@ class Server:
         poll_seconds = min(self._config.poll_seconds, self._config.lease_seconds / 4)
         return HttpUnits(self._units, registry, listen, endpoints, poll_seconds)
 
-    async def _listen(self) -> str:
+    def _bind(self) -> str:
+        """Take the ports. Returns gRPC's address."""
         host = self._config.grpc.rpartition(":")[0]
         http_host = self._config.http.rpartition(":")[0]
         try:
-            address = f"{host}:{await self._rpc.start(self._config.grpc)}"
-            if self._http:
-                self.http_address = f"{http_host}:{await self._http.start(self._config.http)}"
+            address = f"{host}:{self._rpc.bind(self._config.grpc)}"
+            if not self._config.no_http:
+                self._listening = listen(self._config.http)
+                self.http_address = f"{http_host}:{self._listening.getsockname()[1]}"
         except OSError as error:
-            await self._rpc.stop(0)  # a server that is left serving spoils the end of the process
             raise CannotStart(str(error)) from error
         return address
+
+    async def _abandon(self) -> None:
+        """Let go of what a start that failed has taken; a server that is left serving spoils the end of the process."""
+        await self._end_background()
+        await self._rpc.stop(0)
+        if self._listening:
+            self._listening.close()
+        await self._database.close()
 
     async def _store_last_news(self) -> None:
         try:

@@ -43,36 +43,45 @@ SERVICES = (
 class RpcServer:
     """All gRPC services on one port."""
 
-    def __init__(
-        self,
-        tasks: TaskServicer,
-        units: UnitControlServicer,
-        operations: OperationsServicer,
-        *,
-        with_reflection: bool,
-        with_channelz: bool,
-    ) -> None:
+    def __init__(self, *, with_reflection: bool, with_channelz: bool) -> None:
         self._server = grpc.aio.server(options=list(OPTIONS))
-        # The generated code needs no more of a server than this has.
-        guarding: Any = GuardingServer(self._server)
         self._health = HealthServicer()
-        task_service.add_to_server(tasks, guarding)
-        execution_unit_control_pb2_grpc.add_ExecutionUnitControlServicer_to_server(units, guarding)
-        operations_service_pb2_grpc.add_OperationsServiceServicer_to_server(operations, guarding)
-        add_common_services(
-            guarding, self._health, SERVICES, with_reflection=with_reflection, with_channelz=with_channelz
-        )
+        self._is_ready = False
+        self._with_reflection = with_reflection
+        self._with_channelz = with_channelz
 
-    async def start(self, address: str) -> int:
-        """Listen and serve. Returns the port. Raises OSError if the address cannot be had."""
+    def bind(self, address: str) -> int:
+        """Take the address, without serving yet: who calls waits. Returns the port. Raises OSError if it is taken."""
         try:
             port: int = self._server.add_insecure_port(address)
         except RuntimeError as error:
             raise OSError(f"cannot listen on {address}: {error}") from error
-        await self._server.start()
-        for name in ("", *SERVICES):
-            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         return port
+
+    async def start(self, tasks: TaskServicer, units: UnitControlServicer, operations: OperationsServicer) -> None:
+        """Serve."""
+        # The generated code needs no more of a server than this has.
+        guarding: Any = GuardingServer(self._server)
+        task_service.add_to_server(tasks, guarding)
+        execution_unit_control_pb2_grpc.add_ExecutionUnitControlServicer_to_server(units, guarding)
+        operations_service_pb2_grpc.add_OperationsServiceServicer_to_server(operations, guarding)
+        add_common_services(
+            guarding,
+            self._health,
+            SERVICES,
+            with_reflection=self._with_reflection,
+            with_channelz=self._with_channelz,
+        )
+        await self._server.start()
+        await self.show_ready(is_ready=True)
+
+    async def show_ready(self, *, is_ready: bool) -> None:
+        """Tell health checks, of the server and of each service, whether calls can be served now."""
+        if is_ready != self._is_ready:
+            self._is_ready = is_ready
+            statuses = health_pb2.HealthCheckResponse
+            for name in ("", *SERVICES):
+                await self._health.set(name, statuses.SERVING if is_ready else statuses.NOT_SERVING)
 
     async def refuse_new_work(self) -> None:
         """Tell load balancers and health checks that this server goes away."""

@@ -1,7 +1,8 @@
 """A database: one writer on the event loop, and readers in threads.
 
 Writes are ordered by commit. They decide on the event loop and await the database there: a thread of their own would
-fight with the loop for the interpreter. Reads do not wait behind them.
+fight with the loop for the interpreter. Reads do not wait behind them, and the database lets their sessions write
+nothing. So all that is written goes through the writer's sessions, which check the ownership.
 
 Readers come in three pools, so that callers' lists hold up neither single rows nor the server's own work.
 """
@@ -15,7 +16,10 @@ from typing import NoReturn, TypeVar
 from sqlalchemy import Connection
 
 from taskplane.server.store.engine import make_engine, make_writing_engine
+from taskplane.server.store.outages import Outage, Source
+from taskplane.server.store.ownership import Ownership, renew_lease
 from taskplane.server.store.readers import ReadPool
+from taskplane.server.store.taking_over import take_over
 from taskplane.server.store.transactions import Begin, Transaction, UnderWay
 from taskplane.server.store.writer import Writer
 
@@ -41,12 +45,16 @@ class Database:
     """
 
     def __init__(self, url: str) -> None:
-        self.engine = make_engine(url, _OWN_THREADS + _ROW_THREADS + _SCAN_THREADS)
-        self.writing_engine = make_writing_engine(url)
-        self._writer = Writer(self.writing_engine, self.read)
-        self._own = ReadPool(self.engine, "own", _OWN_THREADS)
-        self._rows = ReadPool(self.engine, "rows", _ROW_THREADS, _ROWS_WAITING)
-        self._scans = ReadPool(self.engine, "scans", _SCAN_THREADS, _SCANS_WAITING)
+        self._ownership = Ownership()
+        # For migrations, and for the take-over.
+        self.engine = make_engine(url, 1)
+        self.reading_engine = make_engine(url, _OWN_THREADS + _ROW_THREADS + _SCAN_THREADS, reads_only=True)
+        self.writing_engine = make_writing_engine(url, self._ownership)
+        self.reading, self.writing = Outage("read"), Outage("written")
+        self._writer = Writer(self.writing_engine, self.read, self.writing)
+        self._own = ReadPool(self.reading_engine, self.reading, "own", _OWN_THREADS)
+        self._rows = ReadPool(self.reading_engine, self.reading, "rows", _ROW_THREADS, _ROWS_WAITING)
+        self._scans = ReadPool(self.reading_engine, self.reading, "scans", _SCAN_THREADS, _SCANS_WAITING)
 
     def begin(self, start: Callable[[Begin], X], decide: Callable[[X], T]) -> UnderWay[T]:
         """Begin a transaction: `decide` works on what `start` returns. It may overlap with the one before; see Writer.
@@ -56,19 +64,44 @@ class Database:
         """
         return self._writer.begin(start, decide)
 
-    async def write(self, statements: Callable[[Connection], T]) -> T:
+    async def write(self, statements: Callable[[Connection], T], source: Source = Source.WRITE) -> T:
         """Execute statements in a transaction, durable when this returns. Raises DatabaseUnavailable.
 
         They may be executed twice, even if they were committed, and must bear that.
         """
-        under_way = self._writer.begin_alone(_Statements, lambda transaction: statements(transaction.begin.connection))
+        under_way = self._writer.begin_alone(
+            _Statements, lambda transaction: statements(transaction.begin.connection), source
+        )
         return await under_way.durable()
 
     async def write_beside(self, statements: Callable[[Connection], T]) -> T:
         """Do what `write` does without keeping other transactions waiting: for rows that none of them changes."""
-        if self.engine.dialect.name == "sqlite":  # which has one lock for all
+        if self._is_sqlite:  # which has one lock for all
             return await self.write(statements)
-        return await self._own.write(statements)
+        return await self._writer.write_beside(statements)
+
+    async def take_over(self, address: str) -> None:
+        """Become the server that decides, at an address. Whatever an older server still tries to write fails.
+
+        Raises CannotTakeOver, or DBAPIError.
+        """
+        await asyncio.to_thread(take_over, self.engine, self._ownership, address)
+
+    async def renew_lease(self) -> None:
+        """Tell that this server still decides. Raises DatabaseUnavailable."""
+        if self._is_sqlite:
+            await self.write(renew_lease, Source.LEASE)
+        else:
+            await self._writer.write_beside(renew_lease, Source.LEASE)
+
+    def lease_is_overdue(self, why: str) -> None:
+        """Note that the lease could not be renewed in time."""
+        self.writing.failed(Source.LEASE, why)
+
+    @property
+    def outage(self) -> str:
+        """Why the database cannot be written or read at present; empty if it can."""
+        return self.writing.cause or self.reading.cause
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Run `work`, a short read of the server's own, in a thread. Raises DatabaseUnavailable."""
@@ -99,7 +132,12 @@ class Database:
             await pool.close()
         await self.writing_engine.dispose()
         await asyncio.sleep(0)  # its transports close in the loop's next round
+        self.reading_engine.dispose()
         self.engine.dispose()
+
+    @property
+    def _is_sqlite(self) -> bool:
+        return self.engine.dialect.name == "sqlite"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,9 @@
 """What the errors of the database's drivers mean."""
 
-import logging
-
 import pymysql
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from taskplane.server.core.errors import DatabaseRefused, DatabaseUnavailable, ReadTooLong
-
-log = logging.getLogger(__name__)
 
 # MySQL: deadlock, interrupted by an operator. The same transaction may be tried again.
 _RETRYABLE_MYSQL_ERRORS = frozenset({1213, 1317})
@@ -16,12 +12,23 @@ _LOCKED_MYSQL_ERROR = 1205
 _DUPLICATE_MYSQL_ERROR = 1062
 # A subquery with two rows, which is what the checks of task_updates fail with.
 _UNEXPECTED_MYSQL_ERROR = 1242
+# A number out of range, which is what the check of the ownership fails with.
+_TAKEN_OVER_MYSQL_ERROR = 1690
+# "You are not owner of thread": the session is another user's.
+_KILL_REFUSED_MYSQL_ERROR = 1095
 # Lost in the middle of a transaction, which is then undone: 2006 gone away, 2013 lost.
 _LOST_MYSQL_ERRORS = frozenset({2006, 2013})
-# Too many connections (of all, of a user), shutting down, offline, read only, out of disk; not let in (password, host,
-# account); cannot connect, gone away, lost.
+# Too many connections (of all, of a user), shutting down, offline; read only (the server, its mode, the transaction);
+# out of disk (of files, of a table, of the storage engine); not let in (password, host, account), or not allowed to
+# write; cannot connect, gone away, lost.
 _AWAY_MYSQL_ERRORS = frozenset(
-    {1040, 1203, 1226, 1053, 3032, 1290, 1021, 1114, 1044, 1045, 1129, 1130, 3118, 2002, 2003, 2006, 2013, 2014, 2055}
+    {
+        *(1040, 1203, 1226, 1053, 3032),
+        *(1290, 1836, 1792),
+        *(3, 1021, 1026, 1030, 1114),
+        *(1044, 1045, 1129, 1130, 3118, 1142, 1227),
+        *(2002, 2003, 2006, 2013, 2014, 2055),
+    }
 )
 # A statement has taken longer than it may: MySQL, MariaDB.
 _TOO_LONG_MYSQL_ERRORS = frozenset({3024, 1969})
@@ -55,6 +62,26 @@ def is_locked(error: DBAPIError) -> bool:
     return _code(error) == _LOCKED_MYSQL_ERROR
 
 
+def is_sqlite_locked(error: DBAPIError) -> bool:
+    """Whether another process has held the lock of a SQLite database for too long."""
+    return "is locked" in str(error.orig)
+
+
+def is_taken_over(error: DBAPIError) -> bool:
+    """Whether the check of the ownership has failed: another server has taken over."""
+    return _code(error) == _TAKEN_OVER_MYSQL_ERROR or "integer overflow" in str(error.orig)
+
+
+def is_kill_refused(error: DBAPIError) -> bool:
+    """Whether a session may not be ended, since it is another user's."""
+    return _code(error) == _KILL_REFUSED_MYSQL_ERROR
+
+
+def is_contention(error: DBAPIError) -> bool:
+    """Whether only this transaction could not be done, since another one or an operator was in its way."""
+    return _code(error) in _RETRYABLE_MYSQL_ERRORS | {_LOCKED_MYSQL_ERROR}
+
+
 def may_be_tried_again(error: DBAPIError) -> bool:
     """Whether the database has undone the transaction for a reason that may be over the next time."""
     return error.connection_invalidated or _code(error) in _RETRYABLE_MYSQL_ERRORS | _LOST_MYSQL_ERRORS
@@ -73,7 +100,6 @@ def translated(error: DBAPIError) -> Exception:
         return DatabaseUnavailable()
     is_refused = isinstance(error, OperationalError) and isinstance(error.orig, pymysql.Error)
     if is_refused and _code(error) not in _OWN_MYSQL_ERRORS:
-        log.warning("the database could not do it: %s", error.orig)
         return DatabaseRefused()
     return error
 

@@ -1,18 +1,22 @@
 """The two ways to the database: reads and migrations block a thread of their own, writes await it on the event loop."""
 
+import sqlite3
 import time
 from collections import deque
+from functools import partial
 from typing import Any
 
 import pymysql
 import sqlalchemy
 from pymysql.constants import CLIENT
 from sqlalchemy import Connection, Engine, event
-from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.util import await_only
 
 from taskplane.server.core.clock import monotonic
+from taskplane.server.store.ownership import Ownership
 from taskplane.server.store.writer_connection import CONNECT_SECONDS, SILENT_SECONDS, WriterConnection, connector
 
 # How long a row's lock is waited for, which somebody else holds: all who write wait for that.
@@ -44,12 +48,14 @@ _MYSQL_OPTIONS: dict[str, Any] = {
 }
 
 
-def make_engine(url: str, connections: int) -> Engine:
-    """Return an engine that blocks, with so many connections, for a URL; see Database."""
+def make_engine(url: str, connections: int, *, reads_only: bool = False) -> Engine:
+    """Return an engine that blocks, with so many connections. If it `reads_only`, the database refuses its writes."""
     parsed = sqlalchemy.make_url(url)
     if parsed.get_backend_name() == "sqlite":
         engine = sqlalchemy.create_engine(parsed, pool_size=connections)
         event.listen(engine, "connect", _configure_sqlite)
+        if reads_only:
+            event.listen(engine, "connect", partial(_execute, "PRAGMA query_only = ON"))
         event.listen(engine, "begin", _begin_reading)
         return engine
     settings = _MYSQL_SETTINGS | {
@@ -58,26 +64,31 @@ def make_engine(url: str, connections: int) -> Engine:
         "write_timeout": SILENT_SECONDS,
     }
     engine = sqlalchemy.create_engine(parsed, pool_size=connections, connect_args=settings, **_MYSQL_OPTIONS)
+    if reads_only:
+        event.listen(engine, "connect", partial(_execute, "SET SESSION TRANSACTION READ ONLY"))
     _ping_after_rest(engine)
     event.listen(engine, "before_cursor_execute", _limit_time, retval=True)
     return engine
 
 
-def make_writing_engine(url: str) -> AsyncEngine:
-    """Return an engine for the event loop: two transactions overlap on MySQL and MariaDB, none on SQLite."""
+def make_writing_engine(url: str, ownership: Ownership) -> AsyncEngine:
+    """Return the engine of all writes, for the event loop. Each transaction on it checks the ownership.
+
+    On MySQL and MariaDB two transactions of tasks overlap, and one goes beside them; on SQLite none does.
+    """
     parsed = sqlalchemy.make_url(url)
     if parsed.get_backend_name() == "sqlite":
         engine = create_async_engine(parsed.set(drivername="sqlite+aiosqlite"), pool_size=1)
         event.listen(engine.sync_engine, "connect", _configure_sqlite)
-        event.listen(engine.sync_engine, "begin", _begin_writing)
+        event.listen(engine.sync_engine, "begin", partial(_begin_writing, ownership))
         return engine
     opened: deque[WriterConnection] = deque(maxlen=_MOST_CLOSING)
     settings = _MYSQL_SETTINGS | {
         "client_flag": CLIENT.FOUND_ROWS | CLIENT.MULTI_STATEMENTS,
-        "async_creator_fn": connector(parsed, opened),
+        "async_creator_fn": connector(parsed, opened, ownership),
     }
     engine = create_async_engine(
-        parsed.set(drivername="mysql+aiomysql"), pool_size=2, connect_args=settings, **_MYSQL_OPTIONS
+        parsed.set(drivername="mysql+aiomysql"), pool_size=3, connect_args=settings, **_MYSQL_OPTIONS
     )
     _ping_after_rest(engine.sync_engine)
 
@@ -140,6 +151,17 @@ def _begin_reading(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN")
 
 
-def _begin_writing(connection: Connection) -> None:
+def _begin_writing(ownership: Ownership, connection: Connection) -> None:
     # A writer takes the lock at once: one that upgrades later fails if somebody has written in between.
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    driver: Any = connection.connection.driver_connection
+    try:
+        await_only(driver.executescript(ownership.begin_sqlite))
+    except sqlite3.Error as error:
+        await_only(driver.rollback())
+        raise DBAPIError.instance(ownership.begin_sqlite, None, error, sqlite3.Error) from error
+
+
+def _execute(statement: str, connection: Any, _record: Any) -> None:
+    cursor = connection.cursor()
+    cursor.execute(statement)
+    cursor.close()

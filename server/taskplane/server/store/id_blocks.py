@@ -10,7 +10,7 @@ BLOCKS = {"task": 1_000, "revision": 10_000}
 
 
 class IdBlocks:
-    """Numbers from the database in blocks. A block that was taken in a transaction that failed is forgotten."""
+    """Numbers in hand, of the blocks that were fetched last."""
 
     def __init__(self) -> None:
         self._spans: dict[str, range] = {}
@@ -23,9 +23,22 @@ class IdBlocks:
         self._spans[name] = span[count:]
         return span[:count]
 
-    def forget(self) -> None:
-        """Drop what is in hand: the transaction that fetched it may have been rolled back."""
-        self._spans.clear()
+    def in_hand(self) -> dict[str, range]:
+        """Return what a transaction finds in hand, for `give_back`."""
+        return dict(self._spans)
+
+    def give_back(self, in_hand: dict[str, range]) -> None:
+        """Take back what a transaction that failed has taken, after all that was decided behind it has been undone.
+
+        A block that it had fetched was rolled back with it, so the database gives out the same numbers again.
+        """
+        self._spans = in_hand
+
+    def were_fetched(self, connection: Connection) -> bool:
+        """Look, by another connection, whether the database knows that all numbers in hand are given out."""
+        table = schema.id_blocks
+        ends = {row.name: row.next_id for row in connection.execute(select(table))}
+        return all(span.stop <= ends[name] for name, span in self._spans.items() if span)
 
     @staticmethod
     def _fetch(connection: Connection, name: str, count: int) -> range:

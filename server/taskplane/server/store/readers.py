@@ -15,9 +15,10 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from taskplane.server.core.clock import monotonic
-from taskplane.server.core.errors import ReadTooLong, TooManyReads
+from taskplane.server.core.errors import DatabaseUnavailable, ReadTooLong, TooManyReads
 from taskplane.server.store.driver_errors import translated
 from taskplane.server.store.engine import UNTIL
+from taskplane.server.store.outages import Outage, Source
 
 log = logging.getLogger(__name__)
 
@@ -27,9 +28,12 @@ T = TypeVar("T")
 class ReadPool:
     """Readers of one kind. Use it from the event loop only, and close it."""
 
-    def __init__(self, engine: Engine, name: str, threads: int, most_waiting: int | None = None) -> None:
+    def __init__(
+        self, engine: Engine, outage: Outage, name: str, threads: int, most_waiting: int | None = None
+    ) -> None:
         """Without `most_waiting`, any number of calls may wait for a thread."""
         self._engine = engine
+        self._outage = outage
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix=f"database-{name}")
         # Readings are stopped by another thread: their own is blocked, and the event loop must not be.
         self._stopper = ThreadPoolExecutor(1, thread_name_prefix=f"database-{name}-stopper")
@@ -50,15 +54,11 @@ class ReadPool:
             async with limit:
                 await self._thread()
                 has_thread = True
-                return await self._read(_Reading(self._engine, work, until))
+                return await self._read(_Reading(self._engine, self._outage, work, until))
         except TimeoutError as error:
             if not limit.expired():
                 raise
             raise (ReadTooLong() if has_thread else TooManyReads()) from error
-
-    async def write(self, statements: Callable[[Connection], T]) -> T:
-        """Run statements in a thread, in a transaction that is committed. Raises DatabaseUnavailable."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._write, statements)
 
     async def close(self) -> None:
         """Wait for the readings under way, then end all threads."""
@@ -92,16 +92,13 @@ class ReadPool:
             # Nobody may be left who asks for it.
             reads.exception()
 
-    def _write(self, statements: Callable[[Connection], T]) -> T:
-        with _translating(), self._engine.begin() as connection:
-            return statements(connection)
-
 
 class _Reading(Generic[T]):
     """Work of a reader's thread that another thread may stop."""
 
-    def __init__(self, engine: Engine, work: Callable[[Connection], T], until: float | None) -> None:
+    def __init__(self, engine: Engine, outage: Outage, work: Callable[[Connection], T], until: float | None) -> None:
         self._engine = engine
+        self._outage = outage
         self._work = work
         self._until = until
         # Held while the connection is stopped: so the one that is stopped is not yet used for something else.
@@ -110,7 +107,7 @@ class _Reading(Generic[T]):
         self._is_stopped = False
 
     def run(self) -> T:
-        with _translating(), self._engine.connect() as connection, self._stoppable(connection):
+        with _translating(self._outage), self._engine.connect() as connection, self._stoppable(connection):
             return self._work(connection.execution_options(**{UNTIL: self._until}))
 
     def stop(self) -> None:
@@ -149,8 +146,12 @@ def _interrupt(engine: Engine, connection: Connection) -> None:
 
 
 @contextmanager
-def _translating() -> Iterator[None]:
+def _translating(outage: Outage) -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        raise translated(error) from error
+        told = translated(error)
+        if isinstance(told, DatabaseUnavailable):
+            outage.failed(Source.READ, error)
+        raise told from error
+    outage.succeeded(Source.READ)

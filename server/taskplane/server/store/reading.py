@@ -186,12 +186,6 @@ def latest_revision(connection: Connection) -> int:
     return int(connection.execute(select(table.c.next_id).where(table.c.name == "revision")).scalar_one()) - 1
 
 
-def server_number(connection: Connection) -> int:
-    """Return the number of the server that has begun to serve last."""
-    table = schema.id_blocks
-    return int(connection.execute(select(table.c.next_id).where(table.c.name == "server")).scalar_one())
-
-
 def expired_tasks(connection: Connection, now: datetime, wall_now: datetime, limit: int) -> list[int]:
     """Return the ids of up to `limit` tasks one of whose limits may have expired, the first to do so first.
 

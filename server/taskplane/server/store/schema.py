@@ -237,3 +237,21 @@ id_blocks = Table(
     Column("next_id", BigInteger, nullable=False),
     mysql_charset="utf8mb4",
 )
+
+# Which server decides about tasks. One row today; later one for each partition of the tasks.
+owners = Table(
+    "owners",
+    metadata,
+    Column("name", _key(64), primary_key=True),
+    # Grows with every take-over. Each writing transaction checks it; see store.ownership.
+    Column("epoch", BigInteger, nullable=False),
+    # Random name of the server process. The names of its database sessions' locks begin with it.
+    Column("instance", _key(64), nullable=False),
+    # Where the server listens for gRPC, and which process it is, for operators.
+    Column("address", String(300), nullable=False),
+    Column("process", String(300), nullable=False),
+    Column("taken_at", _DATETIME),
+    Column("renewed_at", _DATETIME),
+    Column("lease_until", _DATETIME),
+    mysql_charset="utf8mb4",
+)

@@ -13,7 +13,7 @@ from taskplane.server.core.ledger import LedgerEntry
 from taskplane.server.core.task import Checkpoint, Task, Transition
 from taskplane.server.core.unit import Unit
 from taskplane.server.store import deletions, reading, schema
-from taskplane.server.store.answers import save_answers
+from taskplane.server.store.answers import packed, save_answers
 from taskplane.server.store.database import Database
 from taskplane.server.store.deletions import Deletion
 from taskplane.server.store.heartbeats import save_heartbeats
@@ -60,7 +60,8 @@ class Store:
     async def save_answers(self, answers: Mapping[str, bytes]) -> None:
         """Store the answers that went out for request ids."""
         if answers:
-            await self._database.write_beside(lambda connection: save_answers(connection, answers))
+            rows = await asyncio.to_thread(packed, answers)
+            await self._database.write_beside(lambda connection: save_answers(connection, rows))
 
     async def get_task(self, task_id: int) -> Task | None:
         """Return a task; its checkpoint is without data. Raises TooManyReads."""
@@ -172,20 +173,13 @@ class Store:
         """Return a revision that none ever given out is above."""
         return await self._database.read(reading.latest_revision)
 
-    async def take_over(self) -> int:
-        """Become the server that serves. Returns its number."""
-        table = schema.id_blocks
-        next_number = table.update().where(table.c.name == "server").values(next_id=table.c.next_id + 1)
+    async def take_over(self, address: str) -> None:
+        """Become the server that decides; see Database.take_over."""
+        await self._database.take_over(address)
 
-        def take_over(connection: Connection) -> int:
-            connection.execute(next_number)
-            return reading.server_number(connection)
-
-        return await self._database.write(take_over)
-
-    async def server_number(self) -> int:
-        """Return the number of the server that has begun to serve last."""
-        return await self._database.read(reading.server_number)
+    async def renew_lease(self) -> None:
+        """Tell that this server still decides."""
+        await self._database.renew_lease()
 
     async def expired_tasks(self, now: datetime, limit: int, wall_now: datetime | None = None) -> list[int]:
         """Return the ids of tasks one of whose limits may have expired; deadlines count on the wall clock."""

@@ -54,6 +54,8 @@ class UnderWay(Generic[T]):
     2. It is committed, and `next_may_stand`. Or it has failed: if the next one was decided by then, that is
        undone first, then this; and both are done over, in order. Or it is given up for good, with nothing built on it.
     3. `durable` answers its owner, who tells everybody, and says so by `told`. Then the next one may look at all.
+       A transaction that does not overlap with this one is decided only then: what it takes back or gives out must
+       not come before the news of this one.
     """
 
     def __init__(self, start: Callable[[Begin], Any], decide: Callable[[Any], T]) -> None:
@@ -65,6 +67,8 @@ class UnderWay(Generic[T]):
         self.next_may_stand: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         # The tasks that it changes.
         self.touched: AbstractSet[int] = frozenset()
+        # The transaction before, until all have heard of that.
+        self.last: UnderWay[Any] | None = None
         # What takes back the try that has failed, until that is done.
         self.undo_failed: Callable[[], None] | None = None
         self._result: asyncio.Future[T] = asyncio.get_running_loop().create_future()
@@ -77,6 +81,17 @@ class UnderWay(Generic[T]):
     def told(self) -> None:
         """Say that all have heard of it, or that it has failed."""
         self._told.set()
+
+    async def predecessor_told(self) -> None:
+        """Wait until all have heard of the transaction before, or that has failed."""
+        if self.last:
+            await self.last._told.wait()  # noqa: SLF001  (another one of this class)
+            self.last = None
+
+    @property
+    def has_been_undone(self) -> bool:
+        """Whether a try of it has failed, so that nothing decided beside that may stand."""
+        return self.next_may_stand.done() and not self.next_may_stand.result()
 
     def wait_until_told(self) -> None:
         """Let the next one, which decides, wait until nothing in it is news."""
@@ -94,7 +109,8 @@ class UnderWay(Generic[T]):
         self._result.set_result(result)
 
     def fail(self, error: Exception) -> None:
-        """Answer who waits for it: it has failed for good."""
+        """Answer who waits for it: it has failed for good. Nobody has anything to hear of it."""
+        self._told.set()
         self._result.set_exception(error)
         self._result.exception()  # asked for, so that it is not logged if nobody waits any more
 

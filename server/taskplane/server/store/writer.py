@@ -1,7 +1,8 @@
 """The writer: one transaction is decided while the one before it is on its way to the disk.
 
 Transactions become durable in the order in which they were decided. If one fails, what was decided after it is undone,
-and both are done over, one after the other. If nobody can say any more what is true, the writer itself has failed.
+and both are done over, one after the other: the second is decided again only when all have heard of the first. If
+nobody can say any more what is true, or another server has taken over, the writer itself has failed.
 """
 
 import asyncio
@@ -9,19 +10,26 @@ import itertools
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, NoReturn, TypeVar
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
-from sqlalchemy.util import greenlet_spawn
 
 from taskplane.server.core.errors import DatabaseUnavailable
-from taskplane.server.store.driver_errors import is_duplicate, is_locked, is_unexpected, may_be_tried_again, translated
-from taskplane.server.store.transactions import Begin, Transaction, UnderWay
-from taskplane.server.store.writer_connection import SILENT_SECONDS, connection_lock, end_connection
+from taskplane.server.store.driver_errors import (
+    is_duplicate,
+    is_locked,
+    is_taken_over,
+    is_unexpected,
+    may_be_tried_again,
+    translated,
+)
+from taskplane.server.store.outages import Outage, Source
+from taskplane.server.store.ownership import TakenOver
+from taskplane.server.store.transactions import Begin, LastFailed, Transaction, UnderWay
+from taskplane.server.store.tries import CommitLost, Lost, Try, WriterFailed, in_time, roll_back, sure_to_work
 
 log = logging.getLogger(__name__)
 
@@ -36,104 +44,24 @@ T = TypeVar("T")
 X = TypeVar("X", bound=Transaction)
 
 
-class _Lost(Exception):
-    """The connection is lost, in the middle of a transaction."""
-
-
-class _CommitLost(Exception):
-    """The connection broke before COMMIT was answered: the transaction may be there or not."""
-
-
-class WriterFailed(BaseException):
-    """Memory and the database may not say the same any more: only a new start, which reads the database, mends that.
-
-    It is no Exception, so that nobody takes it for a failure of one transaction, which another try may mend.
-    """
-
-
-@contextmanager
-def _sure_to_work() -> Iterator[None]:
-    """Let the writer fail with what is done in the context."""
-    try:
-        yield
-    except Exception as error:
-        raise WriterFailed from error
-
-
-class _Try:
-    """One try of a transaction. Its methods run in greenlets, which give way while they wait for the database."""
-
-    def __init__(self) -> None:
-        self.result: Any = None
-        self._connection_lock = ""
-        self._connection: Connection | None = None
-        self._transaction: Transaction | None = None
-
-    def decide(self, engine: Engine, job: UnderWay[Any], last: UnderWay[Any] | None, *, is_again: bool) -> None:
-        """Begin, lock, read and decide."""
-        self._connection = connection = engine.connect()
-        self._connection_lock = connection_lock(connection)
-        connection.begin()
-        self._transaction = job.start(Begin(connection, last, is_again))
-        self.result = job.decide(self._transaction)
-        job.touched = self._transaction.touched
-
-    def commit(self) -> None:
-        """Send what was decided, with COMMIT. Raises _CommitLost if nobody knows whether that has worked."""
-        if self._connection is None or self._transaction is None:
-            raise AssertionError("committed before it was decided")
-        try:
-            self._transaction.commit()
-        except DBAPIError as error:
-            if error.connection_invalidated:
-                raise _CommitLost from error
-            raise
-        with _sure_to_work():
-            self._connection.close()
-
-    def roll_back(self) -> None:
-        """Let go of the connection and of all locks."""
-        connection, self._connection = self._connection, None
-        if connection is None:
-            return
-        try:
-            connection.rollback()
-        except Exception as error:  # noqa: BLE001  (a database that does not hear of it undoes it by itself)
-            log.info("a transaction is left to the database: %r", error)
-            connection.invalidate()
-        finally:
-            connection.close()
-
-    def is_stored(self, connection: Connection) -> bool:
-        """Look by another connection whether it was committed, when it cannot be any more."""
-        if self._connection_lock:
-            end_connection(connection, self._connection_lock)
-        return self._transaction is not None and self._transaction.is_stored(connection)
-
-    def keep(self) -> None:
-        """Tell the transaction that it is durable."""
-        if self._transaction:
-            with _sure_to_work():
-                self._transaction.keep()
-
-    def undo(self) -> None:
-        """Tell the transaction that it has failed."""
-        if self._transaction:
-            with _sure_to_work():
-                self._transaction.undo()
-
-
 class Writer:
     """Runs transactions in the order in which they are begun, until it fails. `read` is Database.read."""
 
-    def __init__(self, engine: AsyncEngine, read: Callable[[Callable[[Connection], bool]], Awaitable[bool]]) -> None:
+    def __init__(
+        self, engine: AsyncEngine, read: Callable[[Callable[[Connection], bool]], Awaitable[bool]], outage: Outage
+    ) -> None:
         self._engine = engine.sync_engine
         self._read = read
+        self._outage = outage
         # SQLite has one lock for all.
         self._overlaps = engine.dialect.name != "sqlite"
         # Whose turn it is to decide. Who waits for it gets it in the order in which they came.
         self._turn = asyncio.Lock()
         self._last: UnderWay[Any] | None = None
+        # One write beside the transactions at a time.
+        self._beside = asyncio.Lock()
+        # How many transactions were done over.
+        self._redone = 0
         self._running: set[asyncio.Task[None]] = set()
         self._failure: BaseException | None = None
         self._has_failed = asyncio.Event()
@@ -144,11 +72,32 @@ class Writer:
         self._spawn(self._run(job), job)
         return job
 
-    def begin_alone(self, start: Callable[[Begin], X], decide: Callable[[X], T]) -> UnderWay[T]:
+    def begin_alone(
+        self, start: Callable[[Begin], X], decide: Callable[[X], T], source: Source = Source.WRITE
+    ) -> UnderWay[T]:
         """Begin a transaction that overlaps with no other, and changes nothing that others may have in mind."""
         job = UnderWay(start, decide)
-        self._spawn(self._run_alone(job), job)
+        self._spawn(self._run_alone(job, source), job)
         return job
+
+    async def write_beside(self, write: Callable[[Connection], T], source: Source = Source.WRITE) -> T:
+        """Write beside the transactions, without another try. Raises DatabaseUnavailable. Not for SQLite: one lock."""
+        async with self._beside:
+            tried = Try()
+            try:
+                self._check()
+                await in_time(lambda: tried.write(self._engine, write))
+            except BaseException as error:
+                await roll_back(tried)
+                if self._is_taken_over(error) or isinstance(error, WriterFailed):
+                    raise DatabaseUnavailable from error
+                if not isinstance(error, Exception):
+                    raise
+                self._note_failure(error, source)
+                raise _as_told(error) from error
+            self._outage.succeeded(source)
+            result: T = tried.result
+            return result
 
     async def close(self) -> None:
         """Wait for what is under way, though not for ever."""
@@ -184,9 +133,24 @@ class Writer:
         if self._has_failed.is_set():
             raise WriterFailed
 
+    def _is_taken_over(self, error: BaseException) -> bool:
+        """Whether an error means that another server has taken over. If so, this writer has failed for good."""
+        is_so = isinstance(error, TakenOver) or (isinstance(error, DBAPIError) and is_taken_over(error))
+        if is_so and not self._has_failed.is_set():
+            self._failure = TakenOver()
+            self._has_failed.set()
+        return is_so
+
+    def _note_failure(self, error: Exception, source: Source) -> None:
+        if isinstance(error, DBAPIError):
+            self._outage.failed(source, error)
+        elif isinstance(error, Lost | CommitLost):
+            self._outage.failed(source, str(error.__cause__ or "") or "the connection was lost")
+
     async def _run(self, job: UnderWay[Any]) -> None:
         async with self._turn:
-            last, self._last = self._last, job
+            last = job.last = self._last
+            self._last = job
             ahead = await self._decided_ahead(job, last) if self._overlaps else None
             if ahead is None:
                 await self._redo_if_undone(last)
@@ -195,37 +159,54 @@ class Writer:
         if ahead:
             await self._send(job, ahead)
 
-    async def _run_alone(self, job: UnderWay[Any]) -> None:
+    async def _run_alone(self, job: UnderWay[Any], source: Source) -> None:
         async with self._turn:
             await self._redo_if_undone(self._last)
-            await self._run_to_the_end(job)
+            await self._run_to_the_end(job, source=source)
 
-    async def _decided_ahead(self, job: UnderWay[Any], last: UnderWay[Any] | None) -> _Try | None:
+    async def _decided_ahead(self, job: UnderWay[Any], last: UnderWay[Any] | None) -> Try | None:
         """Decide while the last one is on its way, and wait for that. None if it is to be done over, after it."""
+        if last:
+            self._check()
+            await last.predecessor_told()
+            if last.has_been_undone:
+                return None
         try:
             ahead = await self._decide(job, last)
         except Exception as error:  # noqa: BLE001  (it is raised again, unless it came from the overlap)
-            log.debug("to be done over: %r", error)
+            self._log_redo(error)
             return None
         if last and not await last.next_may_stand:
-            await _roll_back(ahead)
+            await roll_back(ahead)
             ahead.undo()
             return None
         return ahead
 
-    async def _send(self, job: UnderWay[Any], ahead: _Try) -> None:
+    async def _send(self, job: UnderWay[Any], ahead: Try) -> None:
         """Commit, and if that fails, do it over, unless the next one, which was undone for that, has seen to it."""
         try:
             await self._commit(ahead)
         except Exception as error:  # noqa: BLE001  (it is raised again if another try cannot mend it)
-            log.debug("to be done over: %r", error)
+            self._log_redo(error)
             job.undo_failed = ahead.undo
             job.next_may_stand.set_result(False)
             async with self._turn:
                 await self._redo_if_undone(job)
         else:
             job.next_may_stand.set_result(True)
-            job.succeed(ahead.result)
+            self._succeed(job, ahead.result)
+
+    def _succeed(self, job: UnderWay[Any], result: Any, source: Source = Source.WRITE) -> None:
+        if job.touched or source is Source.LEASE:
+            self._outage.succeeded(source)
+        job.succeed(result)
+
+    def _log_redo(self, error: Exception) -> None:
+        """Tell why a transaction is done over, but for one that only goes along with the one before."""
+        if not isinstance(error, LastFailed):
+            self._redone += 1
+            reason = error.orig if isinstance(error, DBAPIError) else error
+            log.info("transaction %d since the start that is done over: %r", self._redone, reason)
 
     async def _redo_if_undone(self, job: UnderWay[Any] | None) -> None:
         """Wait for a transaction, and do it over if it has failed. What was decided after it must be undone before."""
@@ -236,8 +217,15 @@ class Writer:
         if not job.is_over:
             await self._run_to_the_end(job, is_again=True)
 
-    async def _run_to_the_end(self, job: UnderWay[Any], *, is_again: bool = False) -> None:
-        """Decide and commit until it is durable, or until there is no sense in another try."""
+    async def _run_to_the_end(
+        self, job: UnderWay[Any], *, is_again: bool = False, source: Source = Source.WRITE
+    ) -> None:
+        """Decide and commit until it is durable, or until there is no sense in another try.
+
+        Nothing is decided before all have heard of the transaction before: they might take what this one gives up.
+        """
+        self._check()
+        await job.predecessor_told()
         give_up_at = time.monotonic() + _RETRY_SECONDS
         for tries in itertools.count(1):
             try:
@@ -245,10 +233,12 @@ class Writer:
             except Exception as error:  # noqa: BLE001  (who waits hears of it)
                 may_mend = _another_try_may_mend(error, is_first=not is_again)
                 if not may_mend or time.monotonic() > give_up_at:
+                    self._note_failure(error, source)
                     job.fail(_as_told(error))
                     break
+                self._log_redo(error)
             else:
-                job.succeed(result)
+                self._succeed(job, result, source)
                 break
             is_again = True
             # Two writers that met once should not meet again in step.
@@ -265,44 +255,48 @@ class Writer:
             raise
         return decided.result
 
-    async def _decide(self, job: UnderWay[Any], last: UnderWay[Any] | None = None, *, is_again: bool = False) -> _Try:
+    async def _decide(self, job: UnderWay[Any], last: UnderWay[Any] | None = None, *, is_again: bool = False) -> Try:
         self._check()
-        decided = _Try()
+        decided = Try()
         try:
-            await _in_time(lambda: decided.decide(self._engine, job, last, is_again=is_again))
-        except BaseException:
-            await _roll_back(decided)
+            await in_time(lambda: decided.decide(self._engine, job, last, is_again=is_again))
+        except BaseException as error:
+            await roll_back(decided)
             decided.undo()
+            if self._is_taken_over(error):
+                raise WriterFailed from error
             raise
         return decided
 
-    async def _commit(self, decided: _Try) -> None:
+    async def _commit(self, decided: Try) -> None:
         """Make it durable. After an error it is not; if the outcome stays unknown, the writer has failed."""
         try:
             self._check()
-            await _in_time(decided.commit)
+            await in_time(decided.commit)
         except BaseException as error:
-            await _roll_back(decided)
-            if not isinstance(error, _Lost | _CommitLost):
+            await roll_back(decided)
+            if self._is_taken_over(error):
+                raise WriterFailed from error
+            if not isinstance(error, Lost | CommitLost):
                 raise
             log.warning("the connection broke before COMMIT was answered; looking whether the transaction is there")
-            with _sure_to_work():
+            with sure_to_work():
                 is_stored = await self._is_stored(decided)
             if not is_stored:
                 raise
         decided.keep()
 
-    async def _is_stored(self, decided: _Try) -> bool:
+    async def _is_stored(self, decided: Try) -> bool:
         """Ask the database itself, as soon as it is back: the outcome is never guessed."""
         give_up_at = time.monotonic() + _RESOLVE_SECONDS
         while True:
             try:
                 return await self._read(decided.is_stored)
-            except DatabaseUnavailable:
+            except DatabaseUnavailable as error:
+                self._outage.failed(Source.WRITE, str(error.__cause__ or error))
                 if time.monotonic() > give_up_at:
                     log.critical("the outcome of a transaction stays unknown: the database does not come back")
                     raise
-                log.warning("the database is away")
                 await asyncio.sleep(0.5)
 
 
@@ -310,27 +304,10 @@ def _another_try_may_mend(error: Exception, *, is_first: bool) -> bool:
     if isinstance(error, DBAPIError):
         once = is_duplicate(error) or is_unexpected(error) or is_locked(error)
         return is_first if once else may_be_tried_again(error)
-    return isinstance(error, _Lost | _CommitLost)
+    return isinstance(error, Lost | CommitLost)
 
 
 def _as_told(error: Exception) -> Exception:
     if isinstance(error, DBAPIError):
         return translated(error)
-    return DatabaseUnavailable() if isinstance(error, _Lost | _CommitLost) else error
-
-
-async def _roll_back(tried: _Try) -> None:
-    with _sure_to_work():
-        try:
-            await _in_time(tried.roll_back)
-        except _Lost as error:
-            log.info("a transaction is left to the database: %r", error)
-
-
-async def _in_time(work: Callable[[], None]) -> None:
-    """Run what waits for the database in a greenlet. A database that is silent for long is taken as lost."""
-    try:
-        async with asyncio.timeout(SILENT_SECONDS):
-            await greenlet_spawn(work)
-    except TimeoutError as error:
-        raise _Lost from error
+    return DatabaseUnavailable() if isinstance(error, Lost | CommitLost) else error

@@ -7,7 +7,6 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from typing import Any
-from uuid import uuid4
 
 import aiomysql
 import pymysql
@@ -18,7 +17,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.util import await_only
 
 from taskplane.server.core.errors import DatabaseUnavailable
-from taskplane.server.store.driver_errors import is_lost
+from taskplane.server.store.driver_errors import is_kill_refused, is_lost
+from taskplane.server.store.ownership import PARTITION, Ownership, TakenOver, session_locks
 
 log = logging.getLogger(__name__)
 
@@ -30,13 +30,40 @@ _POLL_SECONDS = 0.02
 
 
 class WriterConnection(aiomysql.Connection):  # type: ignore[misc]  # (it has no types)
-    """A connection of the writer, which the database knows by a lock that is held as long as its session lasts."""
+    """A connection of the writer, which the database knows by a lock that is held as long as its session lasts.
 
-    def __init__(self, *, init_command: str, **settings: Any) -> None:
-        self.lock = f"taskplane-{uuid4().hex}"
+    Whatever commits on it checks the ownership of the tasks, in the same message.
+    """
+
+    def __init__(self, *, ownership: Ownership, **settings: Any) -> None:
+        self.lock = ""
         self.transport: asyncio.Transport | None = None
+        self._ownership = ownership
         self._has_committed = False
-        super().__init__(init_command=f"{init_command}, @held = GET_LOCK('{self.lock}', 0)", **settings)
+        super().__init__(**settings)
+
+    async def begin_session(self) -> None:
+        """Take the first free of the server's locks, by which a newer server finds this session and ends it.
+
+        Raises TakenOver if there is a newer server already. In this order, so that one of both notices the other.
+        """
+        for lock in session_locks(self._ownership.instance):
+            if await self._ask(f"SELECT GET_LOCK('{lock}', 0)"):
+                self.lock = lock
+                break
+        else:
+            raise pymysql.OperationalError(CR.CR_SERVER_LOST, "too many lost sessions of this server have not ended")
+        epoch = await self._ask(f"SELECT epoch FROM owners WHERE name = '{PARTITION}'")  # noqa: S608  (a name of ours)
+        if epoch != self._ownership.epoch:
+            raise TakenOver
+        await self.rollback()
+
+    async def _ask(self, query: str) -> Any:
+        cursor = await self.cursor()
+        await cursor.execute(query)
+        (value,) = await cursor.fetchone()
+        await cursor.close()
+        return value
 
     def abort(self) -> None:
         """Break the connection off, be it in the middle of something, or about to close."""
@@ -45,8 +72,8 @@ class WriterConnection(aiomysql.Connection):  # type: ignore[misc]  # (it has no
             self.transport.abort()
 
     async def execute_message(self, statements: Sequence[str], *, commits: bool) -> None:
-        """Execute statements in one round trip, with COMMIT as the last one if `commits`."""
-        await self.query(";\n".join([*statements, "COMMIT"] if commits else statements))
+        """Execute statements in one round trip; if it `commits`, with the check of the ownership and COMMIT behind."""
+        await self.query(";\n".join([*statements, self._ownership.check, "COMMIT"] if commits else statements))
         while self._result.has_next:  # a cursor would tell, but ask for warnings too
             await self.next_result()
         self._has_committed = commits
@@ -54,11 +81,11 @@ class WriterConnection(aiomysql.Connection):  # type: ignore[misc]  # (it has no
     async def commit(self) -> None:
         """Commit, unless the last message has."""
         if not self._has_committed:
-            await super().commit()
+            await self.execute_message((), commits=True)
         self._has_committed = False
 
 
-def connector(url: sqlalchemy.URL, opened: deque[WriterConnection]) -> Any:
+def connector(url: sqlalchemy.URL, opened: deque[WriterConnection], ownership: Ownership) -> Any:
     """Return what connects as PyMySQL does: with TLS if the server has it, only with TLS if the URL says how."""
     _, named = sqlalchemy.create_engine(url).dialect.create_connect_args(url)
     blocking: Any = pymysql.Connection(**named, defer_connect=True)
@@ -68,7 +95,8 @@ def connector(url: sqlalchemy.URL, opened: deque[WriterConnection]) -> Any:
     known = inspect.signature(aiomysql.connect).parameters.keys() - {"ssl"}
 
     async def connect(**settings: Any) -> aiomysql.Connection:
-        connection = WriterConnection(**{name: value for name, value in settings.items() if name in known}, ssl=tls)
+        taken = {name: value for name, value in settings.items() if name in known}
+        connection = WriterConnection(ownership=ownership, **taken, ssl=tls)
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 await connection._connect()  # noqa: SLF001  (aiomysql.connect does no more, but for its own class)
@@ -79,6 +107,14 @@ def connector(url: sqlalchemy.URL, opened: deque[WriterConnection]) -> Any:
         if needs_tls and not connection._secure:  # noqa: SLF001  (ditto)
             connection.close()
             raise pymysql.OperationalError(CR.CR_SSL_CONNECTION_ERROR, "the server does not support TLS")
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await connection.begin_session()
+        except BaseException as error:
+            connection.abort()
+            if isinstance(error, TimeoutError):
+                raise pymysql.OperationalError(CR.CR_CONN_HOST_ERROR, "the server does not answer") from error
+            raise
         return connection
 
     return connect
@@ -106,18 +142,22 @@ def connection_lock(connection: Connection) -> str:
     return getattr(connection.connection.driver_connection, "lock", "")
 
 
-def end_connection(connection: Connection, lock: str) -> None:
-    """End the session behind a lost connection: what it was still doing is done then, or never will be.
+def end_sessions(connection: Connection, locks: Sequence[str]) -> None:
+    """End the sessions that hold these locks: what they were still doing is done then, or never will be.
 
     To the database a message is no less to be executed since nobody waits for the answer any more. Blocks its thread
-    until it has ended. Raises DatabaseUnavailable if it does not end.
+    until they have ended. Raises DatabaseUnavailable if they do not end, and DBAPIError if they must not be ended.
     """
     give_up_at = time.monotonic() + SILENT_SECONDS
-    while session := connection.exec_driver_sql("SELECT IS_USED_LOCK(%s)", (lock,)).scalar():
+    used = "SELECT " + ", ".join(["IS_USED_LOCK(%s)"] * len(locks))
+    while sessions := set(connection.exec_driver_sql(used, tuple(locks)).one()) - {None}:
         if time.monotonic() > give_up_at:
             raise DatabaseUnavailable
-        try:
-            connection.exec_driver_sql(f"KILL CONNECTION {session}")
-        except DBAPIError as error:
-            log.info("a session is left to end by itself: %r", error)
+        for session in sessions:
+            try:
+                connection.exec_driver_sql(f"KILL CONNECTION {session}")
+            except DBAPIError as error:
+                if is_kill_refused(error):
+                    raise
+                log.info("a session is left to end by itself: %r", error)
         time.sleep(_POLL_SECONDS)

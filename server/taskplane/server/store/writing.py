@@ -54,6 +54,7 @@ class WriteTransaction:
         # What takes back what was done beside the database, if the transaction fails.
         self.undoing: list[Callable[[], None]] = []
         self._ids = ids
+        self._ids_in_hand = ids.in_hand()
         self._recent = recent
         self._is_sqlite = connection.dialect.name == "sqlite"
         self._outbox = Outbox(connection)
@@ -74,7 +75,7 @@ class WriteTransaction:
         return self._written.keys() | self._deleted
 
     def is_stored(self, connection: Connection) -> bool:
-        """Look, by another connection, whether this transaction was committed. One that wrote nothing was."""
+        """Look, by another connection, whether this transaction was committed. One that changed nothing was."""
         table = schema.tasks
         if self._stored:
             task_id, revision = self._stored
@@ -84,7 +85,7 @@ class WriteTransaction:
             return connection.execute(select(table.c.id).where(table.c.id == self._deleted[0])).first() is None
         if self._request_id:
             return bool(stored_requests(connection, [self._request_id]))
-        return True
+        return self._ids.were_fetched(connection)
 
     def next_task_ids(self, count: int) -> range:
         """Return ids for new tasks."""
@@ -298,8 +299,7 @@ class WriteTransaction:
 
     def undo(self) -> None:
         """Take back what it did beside the database: it has failed."""
-        # A block that it had fetched is rolled back with it.
-        self._ids.forget()
+        self._ids.give_back(self._ids_in_hand)
         for undo in reversed(self.undoing):
             undo()
 

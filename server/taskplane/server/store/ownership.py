@@ -1,0 +1,106 @@
+"""Ownership of the tasks: one server decides about them, and every writing transaction checks that it still does.
+
+The check is part of each transaction: on MySQL and MariaDB the statement before COMMIT, in the same message; on SQLite
+together with BEGIN IMMEDIATE. It keeps the owner row as it is until the transaction ends. So no transaction of an older
+server commits after a newer one has taken over.
+"""
+
+import os
+import secrets
+import socket
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, select
+
+from taskplane.server.core.clock import utc_now
+from taskplane.server.store import schema
+from taskplane.server.store.records import naive
+
+# The one row of today: who owns it decides about all tasks.
+PARTITION = "tasks"
+# How many database sessions of one server can be told apart: those in use, and lost ones that have not ended yet.
+MOST_SESSIONS = 16
+# How long an owner counts as alive after its last renewal. For operators: a newer server takes over all the same.
+LEASE = timedelta(seconds=10)
+
+_EPOCH = f"(SELECT epoch FROM owners WHERE name = '{PARTITION}'"  # noqa: S608  (a name of ours)
+
+
+class TakenOver(Exception):
+    """Another server has taken over the database, so this one must not write any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """The owner row."""
+
+    epoch: int
+    instance: str
+    address: str
+    process: str
+    renewed_at: datetime | None
+
+    def __str__(self) -> str:
+        heard = f", last renewed {self.renewed_at:%Y-%m-%d %H:%M:%S} UTC" if self.renewed_at else ""
+        return f"the server at {self.address} ({self.process}, epoch {self.epoch}{heard})"
+
+
+class Ownership:
+    """What one server knows of its own ownership. Before it takes over, it has the epoch 0, that of no server."""
+
+    def __init__(self) -> None:
+        # 64 characters are the most that the name of a lock may have.
+        self.instance = secrets.token_hex(16)
+        self.process = f"pid {os.getpid()} on {socket.gethostname()}"[:300]
+        self.taken(0)
+
+    def taken(self, epoch: int) -> None:
+        """Note the epoch that this server has begun."""
+        self.epoch = epoch
+        # 1690, a number out of range: no other statement of ours can fail with that. LOCK IN SHARE MODE is what both
+        # MySQL and MariaDB understand.
+        self.check = f"SET @owned = IF({_EPOCH} LOCK IN SHARE MODE) = {epoch}, 1, ~0 + {epoch + 1})"
+        # An integer overflow. Both statements in one script, since each by itself is a hop to the driver's thread.
+        self.begin_sqlite = (
+            f"BEGIN IMMEDIATE; SELECT CASE WHEN {_EPOCH}) = {epoch} THEN 1 ELSE abs(-9223372036854775808) END;"
+        )
+
+
+def session_locks(instance: str) -> list[str]:
+    """Return the names of the locks by which the database knows the writing sessions of a server."""
+    return [f"taskplane-{instance}-{number}" for number in range(MOST_SESSIONS)]
+
+
+def read_owner(connection: Connection) -> Owner:
+    """Return the owner row, without a lock."""
+    table = schema.owners
+    row = connection.execute(select(table).where(table.c.name == PARTITION)).one()
+    return Owner(row.epoch, row.instance, row.address, row.process, row.renewed_at)
+
+
+def become_owner(connection: Connection, ownership: Ownership, address: str, before: Owner) -> bool:
+    """Begin a new epoch, unless another server has done so since `before` was read. Returns whether it was begun."""
+    table = schema.owners
+    now = utc_now()
+    begin = table.update().where(table.c.name == PARTITION, table.c.epoch == before.epoch)
+    changed = connection.execute(
+        begin.values(
+            epoch=before.epoch + 1,
+            instance=ownership.instance,
+            address=address,
+            process=ownership.process,
+            taken_at=naive(now),
+            renewed_at=naive(now),
+            lease_until=naive(now + LEASE),
+        )
+    )
+    return bool(changed.rowcount)
+
+
+def renew_lease(connection: Connection) -> None:
+    """Renew the lease of the owner. The transaction's own check tells whether that is still this server."""
+    table = schema.owners
+    now = utc_now()
+    renewal = table.update().where(table.c.name == PARTITION)
+    connection.execute(renewal.values(renewed_at=naive(now), lease_until=naive(now + LEASE)))

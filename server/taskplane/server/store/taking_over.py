@@ -1,0 +1,73 @@
+"""The take-over of a database by a server that starts: its own epoch begins, and the sessions of the older server end.
+
+On MySQL and MariaDB it does not wait for an older server, not even for one that is frozen in the middle of a
+transaction: that server's database sessions are killed, and their locks go with them.
+"""
+
+import logging
+import time
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
+
+from taskplane.server.core.errors import DatabaseUnavailable
+from taskplane.server.store.driver_errors import is_kill_refused, is_locked, is_sqlite_locked
+from taskplane.server.store.ownership import Owner, Ownership, become_owner, read_owner, session_locks
+from taskplane.server.store.writer_connection import end_sessions
+
+log = logging.getLogger(__name__)
+
+# How long the owner row may stay locked, be it by the older server or by other servers that start.
+_PATIENCE_SECONDS = 30.0
+
+
+class CannotTakeOver(Exception):
+    """The older server keeps the database locked; the message says which one it is, and what to do."""
+
+
+def take_over(engine: Engine, ownership: Ownership, address: str) -> None:
+    """Begin a new epoch, whose owner is this server. Blocks its thread. Raises CannotTakeOver, DBAPIError."""
+    give_up_at = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        with engine.connect() as connection:
+            before = read_owner(connection)
+            connection.rollback()
+            _end_sessions(connection, before)
+            try:
+                if become_owner(connection, ownership, address, before):
+                    connection.commit()
+                    ownership.taken(before.epoch + 1)
+                    # A session that was opened since then has seen the new epoch, or is ended here.
+                    _end_sessions(connection, before)
+                    log.info("took over from %s", before if before.epoch else "nobody")
+                    return
+            except DBAPIError as error:
+                if is_sqlite_locked(error) or (is_locked(error) and time.monotonic() > give_up_at):
+                    raise CannotTakeOver(_advice(before)) from error
+                if not is_locked(error):
+                    raise
+            connection.rollback()
+
+
+def _end_sessions(connection: Connection, before: Owner) -> None:
+    if connection.dialect.name == "sqlite" or not before.instance:
+        return
+    try:
+        end_sessions(connection, session_locks(before.instance))
+    except DBAPIError as error:
+        if not is_kill_refused(error):
+            raise
+        log.warning(
+            "the database sessions of %s cannot be ended (%s): if it is frozen, its row locks stay; "
+            "end that process, or let both servers use the same database user",
+            before,
+            error.orig,
+        )
+    except DatabaseUnavailable:
+        log.warning("the database sessions of %s have not ended yet", before)
+    connection.rollback()
+
+
+def _advice(before: Owner) -> str:
+    who = f", perhaps {before}" if before.epoch else ""
+    return f"another process{who} holds the database's write lock: if it is frozen or hangs, end it, and start again"
