@@ -1,0 +1,135 @@
+"""Transactions that fail at random and are done over: what memory says of slots is what the table says, in the end.
+
+On every kind of database, with the listeners that the server has, and two transactions that overlap wherever they can.
+"""
+
+import asyncio
+import random
+from collections import Counter
+from contextlib import suppress
+from datetime import datetime
+from functools import partial
+
+import pymysql
+import pytest
+from builders import ALICE, TASK_TYPE, a_spec, an_offer, speaker_of
+from deeds import REPORTS, Report, do
+from sqlalchemy.exc import DBAPIError
+from writer import ClaimingStates, CountingStore
+
+from taskplane.server.core.change import Change
+from taskplane.server.core.errors import TaskplaneError
+from taskplane.server.core.fence import Speaker
+from taskplane.server.core.placement import Slots
+from taskplane.server.core.task import Task, TaskStatus, Verb
+from taskplane.server.store.tries import CommitLost
+from taskplane.server.store.writing import WriteTransaction
+from taskplane.server.tasks import group_commit
+from taskplane.server.tasks.batch import Committed
+from taskplane.server.tasks.group_commit import GroupCommit
+from taskplane.server.units.registry import Registry
+
+UNITS = {"unit-a": 2, "unit-b": 3, "unit-c": 4}
+TASKS = 24
+CLIENTS = 12
+DEEDS_EACH = 15
+
+
+@pytest.fixture
+def url(database_url: str) -> str:
+    return database_url
+
+
+@pytest.fixture
+def registry() -> Registry:
+    return Registry()
+
+
+@pytest.fixture
+def slots(registry: Registry) -> Slots:
+    return registry.slots
+
+
+class Faults:
+    """Lets transactions fail: before they are sent, by a deadlock; in COMMIT, with the answer lost; or in between."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)  # noqa: S311  (faults that can be repeated)
+        self._commit = WriteTransaction.commit
+        self.count: Counter[str] = Counter()
+
+    def commit(self, transaction: WriteTransaction) -> None:
+        match self._random.random():
+            case chance if chance < 0.1:
+                self.count["deadlock"] += 1
+                raise DBAPIError.instance(None, None, pymysql.OperationalError(1213, "Deadlock found"), pymysql.Error)
+            case chance if chance < 0.2:
+                self.count["lost before"] += 1
+                raise CommitLost
+            case chance if chance < 0.3:
+                self.count["lost after"] += 1
+                self._commit(transaction)
+                raise CommitLost
+            case _:
+                self._commit(transaction)
+
+
+@pytest.fixture(params=range(3))
+def faults(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Faults:
+    monkeypatch.setattr(group_commit, "WORTH_AN_OVERLAP", 1)
+    monkeypatch.setattr(group_commit, "MOST_TASKS", 2)  # so that there are many transactions
+    faults = Faults(request.param)
+    monkeypatch.setattr(WriteTransaction, "commit", lambda transaction: faults.commit(transaction))  # noqa: PLW0108  (not a method of faults)
+    return faults
+
+
+async def client(seed: int, states: ClaimingStates, store: CountingStore) -> None:
+    """Do to random tasks what clients and units do, whatever comes of it."""
+    chosen = random.Random(seed)  # noqa: S311  (a walk that can be repeated)
+    for _ in range(DEEDS_EACH):
+        task = await store.get_task(chosen.randint(1, TASKS))
+        assert task
+        with suppress(TaskplaneError):
+            if task.status is TaskStatus.RUNNING:
+                report = REPORTS[chosen.choice(["succeeded", "failed", "paused", "cancelled", "lost", "released"])]
+                await states.change(task.id, partial(_reported, report, speaker_of(task)))
+            else:
+                verb = chosen.choice([Verb.START, Verb.RESUME, Verb.RESTART, Verb.CANCEL])
+                await states.change(task.id, partial(do, verb))
+
+
+def _reported(report: Report, speaker: Speaker, task: Task, now: datetime) -> Change:
+    return report(task, speaker, now)
+
+
+async def test_slots_are_those_of_the_table(  # noqa: PLR0913, PLR0917  (what the server is made of)
+    states: ClaimingStates,
+    commits: GroupCommit,
+    store: CountingStore,
+    registry: Registry,
+    told: list[Committed],
+    faults: Faults,
+) -> None:
+    commits.listeners.append(registry.follow)
+    for unit_id, capacity in UNITS.items():
+        registry.slots.offer(an_offer(unit_id, capacity=capacity))
+    specs = [a_spec(task_type=TASK_TYPE, start=True) for _ in range(TASKS)]
+    await states.create(specs, ALICE)
+    async with asyncio.TaskGroup() as group:
+        for number in range(CLIENTS):
+            group.create_task(client(number, states, store))
+    await states.fill_slots()
+    running = await store.running_tasks()
+    in_use = Counter(task.execution_unit_id for task in running)
+    assert {unit_id: registry.slots.load(unit_id) for unit_id in UNITS} == {each: in_use[each] for each in UNITS}
+    assert registry.slots.problems() == []
+    assert_heard_in_order(told, {task.id: task for task in running})
+    assert len(faults.count) == 3, "each fault came"
+
+
+def assert_heard_in_order(told: list[Committed], running: dict[int, Task]) -> None:
+    """Listeners heard of each revision once, in order, and last what the table says."""
+    revisions = [each.task.revision for each in told]
+    assert revisions == sorted(set(revisions))
+    last = {each.task.id: each.task for each in told}
+    assert {task_id for task_id, task in last.items() if task.status is TaskStatus.RUNNING} == running.keys()
