@@ -8,6 +8,7 @@ from builders import ALICE, TASK_TYPE, a_spec
 from connected_unit import ConnectedUnit
 from deeds import do
 
+from taskplane.server.core.change import Change
 from taskplane.server.core.command import (
     CancelOrder,
     Command,
@@ -205,6 +206,45 @@ async def test_a_unit_that_refuses_is_not_sent_the_whole_backlog(
     assert await unit.hears(1), "and then as before"
 
 
+async def test_a_unit_that_stays_and_gives_everything_back_is_treated_as_one_that_refuses(
+    connect: Connect, states: TaskStateManager, store: Store, registry: Registry
+) -> None:
+    unit = await connect()
+    first, *others = await queue(states, 9, 1, 1)
+    (start,) = await unit.hears(1)
+    await unit.says(start, Accepted())
+    await unit.says(start, Released(None, "not mine"))
+    assert registry.slots.free([TASK_TYPE]) == 0
+    stored = await store.get_task(first)
+    assert stored
+    assert stored.not_before == stored.updated_at + REJECTED_START_DELAY
+    for task_id in others:
+        waiting = await store.get_task(task_id)
+        assert waiting
+        assert waiting.status is TaskStatus.PENDING
+    other = await connect("other")
+    (elsewhere,) = await other.hears(1)
+    await other.says(elsewhere, Succeeded(None))
+    assert elsewhere.task_id in others
+
+
+async def test_a_unit_that_gives_a_task_back_because_it_was_asked_to_pause_is_not_suspected(
+    connect: Connect, states: TaskStateManager, registry: Registry, store: Store
+) -> None:
+    unit = await connect()
+    (task_id,) = await queue(states)
+    (start,) = await unit.hears(1)
+    await unit.says(start, Accepted())
+    await ask(states, registry, task_id, Verb.PAUSE)
+    (order,) = await unit.hears(1)
+    await unit.says(order, Accepted())
+    await unit.says(order, Released(None, ""))
+    assert registry.slots.free([TASK_TYPE]) == 1
+    stored = await store.get_task(task_id)
+    assert stored
+    assert (stored.status, stored.queued_at, stored.not_before) == (TaskStatus.PAUSED, None, None)
+
+
 async def test_a_leaving_unit_hands_its_task_on(
     connect: Connect, states: TaskStateManager, units: ExecutionUnitManager
 ) -> None:
@@ -214,6 +254,8 @@ async def test_a_leaving_unit_hands_its_task_on(
     leaving.session.mark(draining=True)
     staying = await connect("staying")
     await leaving.says(start, Released(None, "bye"))
+    moved_at = await states.change(task_id, lambda task, _: Change(task))
+    assert moved_at.not_before is None, "its unit is not to blame, so it waits for nothing"
     (moved,) = await staying.hears(1)
     assert (moved.task_id, moved.attempt) == (task_id, 2)
     await units.goodbye(leaving.session, "bye")

@@ -3,15 +3,16 @@
 from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
-from builders import ALICE, a_spec
+from builders import ALICE, NOW, a_spec
 from connected_unit import ConnectedUnit
 from stored import stored_unit
 
+from taskplane.server.core.change import Change
 from taskplane.server.core.command import DropOrder
 from taskplane.server.core.errors import DropReason
-from taskplane.server.core.task import TaskStatus
+from taskplane.server.core.task import Checkpoint, Progress, TaskStatus
 from taskplane.server.core.unit import UnitStatus
-from taskplane.server.core.unit_report import Accepted
+from taskplane.server.core.unit_report import Accepted, CheckpointMade, Paused, ProgressMade, ReportKind
 from taskplane.server.store.store import Store
 from taskplane.server.tasks.batch import Committed
 from taskplane.server.tasks.group_commit import GroupCommit
@@ -113,6 +114,29 @@ async def test_a_start_that_is_not_accepted_goes_to_another_unit(
     assert drop.order == DropOrder(DropReason.SUPERSEDED)
     (start,) = await other.hears(1)
     assert (start.task_id, start.attempt) == (task_id, 2)
+
+
+@pytest.mark.parametrize(
+    "sign",
+    [
+        CheckpointMade(Checkpoint(1, 1, NOW, {"row": 1})),
+        ProgressMade(Progress(0.5, "half", NOW)),
+        Paused(checkpoint=None, progress=None),
+    ],
+)
+async def test_work_on_an_attempt_stops_the_accept_clock(
+    connect: Connect, states: TaskStateManager, registry: Registry, leases: Leases, sign: ReportKind
+) -> None:
+    unit = await connect()
+    (task_id,) = await queue(states)
+    (start,) = await unit.hears(1)
+    await unit.says(start, sign)
+    for running in known(registry, "unit-1").running.values():
+        running.since -= ACCEPT_SECONDS + 1
+    await leases.check()
+    stored = await states.change(task_id, lambda task, _: Change(task))
+    assert stored.attempt == 1
+    assert stored.status is (TaskStatus.PAUSED if isinstance(sign, Paused) else TaskStatus.RUNNING)
 
 
 async def test_an_attempt_that_ended_meanwhile_is_not_taken(

@@ -14,7 +14,8 @@ from taskplane.server.core.task import Checkpoint, Json, PendingCommand, Progres
 from taskplane.server.core.unit import DrainOrder
 from taskplane.server.core.unit_report import Failure, RejectReason
 
-# A start that a unit refused is offered again after so long, so that a unit that refuses all does not spin.
+# A start that a unit has refused, or given back at once, is offered again after so long, so that such a unit does not
+# spin.
 REJECTED_START_DELAY = timedelta(seconds=1)
 
 
@@ -66,9 +67,11 @@ def released(  # noqa: PLR0913  (whose, when, what, and who has asked for it)
     message: str,
     drain: DrainOrder | None = None,
     can_checkpoint: bool = False,
+    stays: bool = False,
 ) -> Change:
     """RUNNING → PAUSED and queued again, since the unit leaves; no retry is counted.
 
+    A unit that stays may give back whatever it is given, so the task waits then as after a refused start.
     If a pause was asked for, the task stays PAUSED; if a cancel was, it is CANCELLED. One that is PAUSED stays so.
     """
     fence(task, speaker)
@@ -93,7 +96,9 @@ def released(  # noqa: PLR0913  (whose, when, what, and who has asked for it)
         case Verb.PAUSE:
             return change
         case _:
-            return change.edit(now=now, queued_at=now, queued_by=SERVER, queued_reason="moved from a leaving unit")
+            why = "given back by a unit that stays" if stays else "moved from a leaving unit"
+            not_before = now + REJECTED_START_DELAY if stays else None
+            return change.edit(now=now, queued_at=now, queued_by=SERVER, queued_reason=why, not_before=not_before)
 
 
 def unsaved_work(task: Task, attempt: int, progress: Progress | None = None) -> str:

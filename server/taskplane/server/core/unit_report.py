@@ -97,3 +97,8 @@ class Report:
     command_id: str
     received_at: datetime
     kind: ReportKind
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """The attempt that it is about: task and number."""
+        return self.task_id, self.attempt

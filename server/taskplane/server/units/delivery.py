@@ -7,7 +7,7 @@ from taskplane.server.core.command import Command, control_command, drop_command
 from taskplane.server.core.dispatch import Dispatch
 from taskplane.server.core.errors import DropReason
 from taskplane.server.core.fence import Speaker, drop_reason
-from taskplane.server.core.task import Task
+from taskplane.server.core.task import Task, TaskStatus
 from taskplane.server.tasks.batch import Committed
 from taskplane.server.units.registry import Registry
 
@@ -34,8 +34,17 @@ class Delivery:
                 self._drop(event, latest[task.id])
             if task.pending_command and not event.transition and not task.pending_command.accepted_at:
                 self._deliver(task.execution_unit_id, [control_command(task, task.pending_command)])
+            if event.deleted or (event.transition and task.status is not TaskStatus.RUNNING):
+                self._settle(task, is_paused=task.status is TaskStatus.PAUSED and not event.deleted)
         for unit_id, dispatches in starts.items():
             self._start(unit_id, dispatches)
+
+    def _settle(self, task: Task, *, is_paused: bool) -> None:
+        """Let nothing be sent again for an attempt that runs no longer."""
+        unit = self._registry.find(task.execution_unit_id)
+        if unit and unit.session:
+            settle = unit.session.attempt_paused if is_paused else unit.session.attempt_ended
+            settle((task.id, task.attempt))
 
     def _drop(self, event: Committed, latest: Task) -> None:
         task = event.task

@@ -8,7 +8,7 @@ from functools import partial
 
 from taskplane.server.core import reports
 from taskplane.server.core.change import Change
-from taskplane.server.core.command import ResumeOrder, drop_command, start_id
+from taskplane.server.core.command import drop_command, start_id
 from taskplane.server.core.errors import DatabaseUnavailable, DropReason, StaleAttempt, TaskNotFound
 from taskplane.server.core.fence import Speaker, fence
 from taskplane.server.core.task import Progress, Task
@@ -27,7 +27,6 @@ from taskplane.server.core.unit_report import (
 from taskplane.server.tasks.live import LiveAttempts
 from taskplane.server.tasks.state_manager import TaskStateManager
 from taskplane.server.tasks.watch import Progressed, WatchHub
-from taskplane.server.units.links.stream import NO_TASK
 from taskplane.server.units.registry import Registry
 from taskplane.server.units.session import Session
 
@@ -71,26 +70,30 @@ class ReportDesk:
 
     def hear(self, session: Session, report: Report) -> bool:
         """Take what is true of this moment, and kept in memory. Returns whether that was all."""
-        if report.task_id == NO_TASK:
-            return True  # the answer to a question for a sign of life, which it has given by arriving
         match report.kind:
             case Accepted():
                 return self._accepted(session, report)
             case ProgressMade(progress):
+                self._has_evidently_begun(session, report)
                 return self._progressed(session, report, progress)
             case Rejected():
                 self._rejected(session, report, report.kind)
+            case CheckpointMade():
+                self._has_evidently_begun(session, report)
             case Paused():
+                self._has_evidently_begun(session, report)
+                session.attempt_paused(report.key)
                 self._paused(session, report)
             case Released():
-                self._registry.release_if(report.task_id, session.unit_id, report.attempt)
-            case _:
-                pass
+                self._released(session, report)
+                session.attempt_ended(report.key)
+            case Succeeded() | Failed() | Cancelled():
+                session.attempt_ended(report.key)
         return False
 
     def propose(self, session: Session, report: Report) -> "asyncio.Future[Task]":
         """Propose what a report changes. The future is done when that is durable, or with the error."""
-        future = self._states.propose(report.task_id, self._change(report, Speaker(session.unit_id, report.attempt)))
+        future = self._states.propose(report.task_id, self._change(session, report))
         if isinstance(report.kind, Paused | Released) and report.kind.checkpoint is None:
             future.add_done_callback(partial(self._warn_of_unsaved_work, session.unit_id, report))
         return future
@@ -112,8 +115,9 @@ class ReportDesk:
             unit.forgive(seconds)
 
     def _change(  # noqa: PLR0911  (one a kind)
-        self, report: Report, speaker: Speaker
+        self, session: Session, report: Report
     ) -> Callable[[Task, datetime], Change]:
+        speaker = Speaker(session.unit_id, report.attempt)
         match report.kind:
             case CheckpointMade(made):
                 return lambda task, now: reports.checkpointed(task, speaker, now, checkpoint=made)
@@ -136,6 +140,7 @@ class ReportDesk:
             case Released(checkpoint, message):
                 unit = self._registry.find(speaker.unit_id)
                 drain = unit.record.drain if unit else None
+                stays = not session.draining
                 return lambda task, now: reports.released(
                     task,
                     speaker,
@@ -143,6 +148,7 @@ class ReportDesk:
                     checkpoint=checkpoint,
                     message=message,
                     drain=drain,
+                    stays=stays,
                     can_checkpoint=self._can_checkpoint(speaker.unit_id, task.task_type),
                 )
             case Rejected() as rejected if _is_start(report):
@@ -179,23 +185,52 @@ class ReportDesk:
         if unit and unit.runs(report.task_id, report.attempt):
             self._registry.hold(unit, report.task_id, report.attempt)
 
+    def _released(self, session: Session, report: Report) -> None:
+        self._registry.release_if(report.task_id, session.unit_id, report.attempt)
+        if not session.draining and not session.is_asked_to_stop(report.key):
+            self._does_not_take_on(session, report)
+
     def _accepted(self, session: Session, report: Report) -> bool:
         session.answered(report.command_id)
         unit = self._registry.find(session.unit_id)
         if unit is None:
             return True
         if _is_start(report):
-            if not unit.runs(report.task_id, report.attempt):
-                # The fence is asked, so that the unit hears that it must not.
-                return False
-            unit.running[report.task_id].accepted = True
-            self._registry.slots.clear_suspect(session.unit_id)
-            # A unit that is driven over HTTP has no inventory to say so after a restart of the server.
-            has_inventory = not unit.record.endpoint
-            self._live.accepted(report.task_id, report.attempt, report.received_at, may_wait=has_inventory)
-        elif unit.runs(report.task_id, report.attempt) or unit.holds(report.task_id, report.attempt):
+            # If it does not run here, the fence is asked, so that the unit hears that it must not.
+            return self._begins(session, report)
+        if unit.runs(report.task_id, report.attempt) or unit.holds(report.task_id, report.attempt):
             self._live.command_accepted(report.task_id, report.attempt, report.command_id, report.received_at)
         return True
+
+    def _begins(self, session: Session, report: Report) -> bool:
+        """Note that a unit has accepted an attempt. Returns whether it runs there at all."""
+        unit = self._registry.find(session.unit_id)
+        if unit is None or not unit.runs(report.task_id, report.attempt):
+            return False
+        unit.running[report.task_id].accepted = True
+        self._registry.slots.clear_suspect(session.unit_id)
+        # A unit that is driven over HTTP has no inventory to say so after a restart of the server.
+        has_inventory = not unit.record.endpoint
+        self._live.accepted(report.task_id, report.attempt, report.received_at, may_wait=has_inventory)
+        return True
+
+    def _has_evidently_begun(self, session: Session, report: Report) -> None:
+        """Take work on an attempt for the answer to its start, if that has not come."""
+        unit = self._registry.find(session.unit_id)
+        running = unit.running.get(report.task_id) if unit else None
+        if running and running.attempt == report.attempt and not running.accepted:
+            session.answered(start_id(*report.key))
+            self._begins(session, report)
+
+    def _does_not_take_on(self, session: Session, report: Report) -> None:
+        """Give a unit that does not take on what it was given less for a moment, and other units the first choice.
+
+        Else it would be sent one task of the backlog after the other, as fast as it gives them back.
+        """
+        unit = self._registry.find(session.unit_id)
+        if unit and unit.runs(report.task_id, report.attempt):
+            self._registry.withhold_slot(session.unit_id, reports.REJECTED_START_DELAY.total_seconds())
+            self._registry.slots.mark_suspect(session.unit_id)
 
     def _progressed(self, session: Session, report: Report, progress: Progress) -> bool:
         unit = self._registry.find(session.unit_id)
@@ -208,16 +243,12 @@ class ReportDesk:
         return True
 
     def _rejected(self, session: Session, report: Report, rejected: Rejected) -> None:
-        command = session.answered(report.command_id)
-        if command and isinstance(command.order, ResumeOrder):
+        sent = session.answered(report.command_id)
+        if sent and sent.held_attempt is not None:
             # It goes on from its checkpoint, if not here, so what the unit holds is not needed any more.
-            held = command.order.held_attempt
-            session.deliver([drop_command(report.task_id, held, DropReason.SUPERSEDED)])
-        unit = self._registry.find(session.unit_id)
-        if _is_start(report) and unit and unit.runs(report.task_id, report.attempt):
-            # Else it would be sent one task of the backlog after the other, as fast as it refuses them.
-            self._registry.withhold_slot(session.unit_id, reports.REJECTED_START_DELAY.total_seconds())
-            self._registry.slots.mark_suspect(session.unit_id)
+            session.deliver([drop_command(report.task_id, sent.held_attempt, DropReason.SUPERSEDED)])
+        if _is_start(report):
+            self._does_not_take_on(session, report)
         log.warning(
             "unit %s rejected %s of task %s: %s", session.unit_id, report.command_id, report.task_id, _text(rejected)
         )

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import TypedDict, Unpack
 
 from taskplane.server.core.clock import monotonic, utc_now
@@ -18,6 +19,9 @@ from taskplane.server.units.links import Link
 
 log = logging.getLogger(__name__)
 
+# Drops that are remembered as long as they are not answered, so that none is sent twice. A repeat is harmless.
+MOST_DROPS = 1_000
+
 
 class Marks(TypedDict, total=False):
     """What can be marked about a session."""
@@ -25,6 +29,18 @@ class Marks(TypedDict, total=False):
     draining: bool
     welcomed: bool
     is_answering: bool
+
+
+@dataclass(slots=True)
+class Sent:
+    """A command that was sent and is not answered: no more of it than may be needed, and no config."""
+
+    key: tuple[int, int]
+    sent_at: float
+    # What is sent again if it is not answered: a pause or cancel.
+    again: Command | None = None
+    # What a resume was to continue from.
+    held_attempt: int | None = None
 
 
 class Session:
@@ -43,8 +59,13 @@ class Session:
         self.is_answering = True
         self.link = link
         self.since = utc_now()
-        # What was sent and is not answered, and when.
-        self._unanswered: dict[str, tuple[Command, float]] = {}
+        # What was sent and is not answered, by command id: of attempts that are not over.
+        self._unanswered: dict[str, Sent] = {}
+        self._unanswered_of: dict[tuple[int, int], list[str]] = {}
+        # Attempts that it was asked to pause or cancel, until they are over or paused.
+        self._asked_to_stop: set[tuple[int, int]] = set()
+        # Drops that were sent and are not answered, the oldest first.
+        self._drops: dict[str, None] = {}
 
     @property
     def takes_work(self) -> bool:
@@ -58,39 +79,81 @@ class Session:
                 setattr(self, name, value)
             self.on_change()
 
+    @property
+    def unanswered(self) -> int:
+        """How many commands are remembered because they are not answered."""
+        return len(self._unanswered) + len(self._drops)
+
     def deliver(self, commands: Iterable[Command]) -> None:
         """Send commands, each once until it is answered or has been silent for long."""
         new: list[Command] = []
         for command in commands:
-            if command.command_id not in self._unanswered:
-                self._unanswered[command.command_id] = command, monotonic()
+            if command.command_id not in self._unanswered and command.command_id not in self._drops:
                 new += [command, *self._dropped_with(command)]
+                self._remember(command)
         if new:
             self.link.send(new)
 
-    def answered(self, command_id: str) -> Command | None:
-        """Note that the unit has answered a command. Returns it, unless it was answered before."""
-        command, _ = self._unanswered.pop(command_id, (None, 0.0))
-        return command
+    def answered(self, command_id: str) -> Sent | None:
+        """Note that the unit has answered a command. Returns what was sent, unless it was answered before."""
+        self._drops.pop(command_id, None)
+        sent = self._unanswered.pop(command_id, None)
+        if sent:
+            others = self._unanswered_of[sent.key]
+            others.remove(command_id)
+            if not others:
+                del self._unanswered_of[sent.key]
+        return sent
 
-    def _dropped_with(self, command: Command) -> Iterator[Command]:
-        """Return the drop of what an attempt was to go on from that is dropped itself before it was answered."""
-        if isinstance(command.order, DropOrder):
-            start = self.answered(start_id(*command.key))
-            if start and isinstance(start.order, ResumeOrder):
-                yield drop_command(command.task_id, start.order.held_attempt, command.order.reason)
+    def is_asked_to_stop(self, key: tuple[int, int]) -> bool:
+        """Whether a pause or cancel of the attempt was sent, answered or not."""
+        return key in self._asked_to_stop
+
+    def attempt_paused(self, key: tuple[int, int]) -> None:
+        """Take a pause for the answer to all that was asked of an attempt, but a cancel."""
+        self._asked_to_stop.discard(key)
+        for command_id in [*self._unanswered_of.get(key, ())]:
+            again = self._unanswered[command_id].again
+            if again is None or not isinstance(again.order, CancelOrder):
+                self.answered(command_id)
+
+    def attempt_ended(self, key: tuple[int, int]) -> None:
+        """Take the end of an attempt, however it came, for the answer to all that was asked of it."""
+        self._asked_to_stop.discard(key)
+        for command_id in [*self._unanswered_of.get(key, ())]:
+            self.answered(command_id)
 
     def send_again(self, sent_before: float) -> None:
         """Send pauses and cancels again that were sent before a time, and are not answered."""
         if not self._unanswered:
             return  # as it is with nearly all of thousands of units
-        late = [
-            command
-            for command, sent_at in self._unanswered.values()
-            if sent_at < sent_before and isinstance(command.order, PauseOrder | CancelOrder)
-        ]
-        for command in late:
-            self._unanswered[command.command_id] = command, monotonic()
-        if late:
-            log.warning("unit %s has not answered %s", self.unit_id, [command.command_id for command in late])
-            self.link.send_again(late)
+        late = [sent for sent in self._unanswered.values() if sent.again and sent.sent_at < sent_before]
+        for sent in late:
+            sent.sent_at = monotonic()
+        if commands := [sent.again for sent in late if sent.again]:
+            log.warning("unit %s has not answered %s", self.unit_id, [each.command_id for each in commands])
+            self.link.send_again(commands)
+
+    def _remember(self, command: Command) -> None:
+        match command.order:
+            case DropOrder():
+                self._drops[command.command_id] = None
+                if len(self._drops) > MOST_DROPS:
+                    del self._drops[next(iter(self._drops))]
+                return
+            case PauseOrder() | CancelOrder():
+                sent = Sent(command.key, monotonic(), again=command)
+                self._asked_to_stop.add(command.key)
+            case ResumeOrder(held_attempt):
+                sent = Sent(command.key, monotonic(), held_attempt=held_attempt)
+            case _:
+                sent = Sent(command.key, monotonic())
+        self._unanswered[command.command_id] = sent
+        self._unanswered_of.setdefault(command.key, []).append(command.command_id)
+
+    def _dropped_with(self, command: Command) -> Iterator[Command]:
+        """Return the drop of what an attempt was to go on from that is dropped itself before it was answered."""
+        if isinstance(command.order, DropOrder):
+            start = self.answered(start_id(*command.key))
+            if start and start.held_attempt is not None:
+                yield drop_command(command.task_id, start.held_attempt, command.order.reason)
