@@ -13,7 +13,7 @@ SEED ?=
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: dev ## Make the environment for development in .venv
@@ -30,6 +30,10 @@ serve: runtime ## Run a server on 127.0.0.1:50051 over ./taskplane.db [ARGS=opti
 .PHONY: test
 test: dev ## Run all tests, with databases of their own [ARGS=pytest options]
 	scripts/with_databases.sh $(BIN)/python -m pytest $(ARGS)
+
+.PHONY: test-on-image-python
+test-on-image-python: ## Run tests that need no database server on the Python of the image, if it is here [ARGS=pytest options]
+	@scripts/test_on_image_python.sh $(ARGS)
 
 .PHONY: robustness
 robustness: dev ## Break everything at random and prove that nothing is lost [MINUTES=n] [SEED=s] [ARGS=options]

@@ -1,15 +1,18 @@
 #!/usr/bin/env bash
-# Makes the Python environment .venv at the root of the project, or brings it up to date.
+# Makes a Python environment at the root of the project, or brings it up to date.
 #
-#   environment.sh runtime   server, CLI and the ready-made units
-#   environment.sh dev       the same and what tests and checks need
+#   environment.sh runtime         .venv: server, CLI and the ready-made units
+#   environment.sh dev             .venv: the same and what tests and checks need
+#   environment.sh dev VERSION     .venv-VERSION, of that Python, such as 3.13; exits with 3 if there is none
 #
 # Returns at once when nothing changed. Safe to run several times at once.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 SET=$1
-VENV=$PWD/.venv
+VERSION=${2:-}
+VENV=$PWD/.venv${VERSION:+-$VERSION}
+NO_SUCH_PYTHON=3
 
 say() { echo "environment.sh: $*" >&2; }
 
@@ -21,47 +24,68 @@ is_current() {
   [ -e "$stamp" ] && [ "$(cat "$stamp")" = "$(fingerprint "$SET")" ] && [ -x "$VENV/bin/python" ]
 }
 
-find_python() {
-  local name
-  for name in python3.13 python3.12 python3.11 python3; do
-    # Run it, as a name on the PATH may be the shim of a version that is not chosen.
-    if "$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
-      PYTHON=$name
-      return 0
-    fi
-  done
-  say "needs Python 3.11 or newer; on Debian: apt-get install python3"
-  return 1
+# Every path at which an interpreter may be, the newest version first. Those of pyenv are not on the PATH unless they
+# were chosen, so they count only for a version that is asked for.
+places() {
+  local version
+  if [ -n "$VERSION" ]; then
+    type -ap "python$VERSION" || true
+    compgen -G "${PYENV_ROOT:-$HOME/.pyenv}/versions/$VERSION.*/bin/python$VERSION" || true
+  else
+    for version in 3.13 3.12 3.11 3; do type -ap "python$version" || true; done
+  fi
+}
+
+# Prints the interpreters that will do. First come those that were built with optimisations, as those of distributions
+# are (which do not always say so) and those that pyenv compiles are not unless told: they are a sixth faster.
+candidates() {
+  local python kind plain=()
+  while read -r python; do
+    # Run it, as a path may be the shim of a version that is not chosen.
+    kind=$("$python" -c '
+import sys, sysconfig
+if sys.version_info < (3, 11): sys.exit(1)
+built_with = sysconfig.get_config_var("CONFIG_ARGS") or ""
+print(sys.base_prefix == "/usr" or "--enable-optimizations" in built_with)' 2>/dev/null) || continue
+    if [ "$kind" = True ]; then echo "$python"; else plain+=("$python"); fi
+  done < <(places)
+  [ ${#plain[@]} = 0 ] || printf '%s\n' "${plain[@]}"
 }
 
 # Debian keeps the half of `python3 -m venv` that brings pip in a package of its own.
 ensure_venv_module() {
-  "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null && return 0
+  "$1" -c 'import ensurepip, venv' 2>/dev/null && return 0
   local package
-  package=$("$PYTHON" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')
+  package=$("$1" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')
   if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
-    say "$PYTHON has no venv module; on Debian: apt-get install $package"
+    say "$1 has no venv module; on Debian: apt-get install $package"
     return 1
   fi
   say "installing $package"
-  apt-get -qq update >&2
-  DEBIAN_FRONTEND=noninteractive apt-get -qq -y install "$package" >&2
+  apt-get -qq update >&2 && DEBIAN_FRONTEND=noninteractive apt-get -qq -y install "$package" >&2
 }
 
 # True for an environment that was made in this very place by a Python that is still there.
 is_usable() { "$VENV/bin/python" -m pip --version >/dev/null 2>&1 && grep -qF "$VENV/bin/python" "$VENV/bin/pip"; }
 
 make_venv() {
+  local python
   is_usable && return 0
-  find_python
-  ensure_venv_module
-  rm -rf "$VENV"
-  "$PYTHON" -m venv "$VENV"
+  while read -r python; do
+    if ensure_venv_module "$python" </dev/null; then
+      rm -rf "$VENV"
+      "$python" -m venv "$VENV" </dev/null
+      return 0
+    fi
+  done < <(candidates)
+  [ -z "$VERSION" ] || exit $NO_SUCH_PYTHON
+  say "needs Python 3.11 or newer, with its venv module; on Debian: apt-get install python3-venv"
+  return 1
 }
 
 install() {
   local pip=("$VENV/bin/python" -m pip --disable-pip-version-check --quiet)
-  say "installing requirements/$SET.txt into .venv"
+  say "installing requirements/$SET.txt into ${VENV##*/}"
   "${pip[@]}" install --requirement "requirements/$SET.txt"
   # The build backend is among the pins, so nothing else is downloaded.
   "${pip[@]}" install --no-deps --no-build-isolation --editable .

@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# Runs those tests that need no database server on the Python of the image, in an environment of its own. Without such
+# a Python on this machine it says so and does nothing.
+#
+#   test_on_image_python.sh [PYTEST-ARGUMENT…]
+#
+# By default a part that takes some minutes: what depends on the version of Python is found in any of them.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+version=$(sed -n 's/^FROM python:\([0-9]*\.[0-9]*\).*/\1/p' Dockerfile | head -n 1)
+status=0
+scripts/environment.sh dev "$version" || status=$?
+if [ "$status" = 3 ]; then
+  echo "No Python $version here, which the image has: not tested."
+  exit 0
+fi
+[ "$status" = 0 ] || exit "$status"
+
+[ $# -gt 0 ] || set -- tests/core tests/unit_sdk tests/tasks tests/client tests/observability tests/services \
+  tests/http_units tests/rpc/test_failed_writer.py tests/rpc/test_idempotency.py tests/rpc/test_other_services.py \
+  tests/rpc/test_pause.py tests/rpc/test_watch.py
+# In CI a database that is missing is an error; here none is wanted.
+exec env -u CI -u TASKPLANE_TEST_MYSQL_URL -u TASKPLANE_TEST_MARIADB_URL \
+  ".venv-$version/bin/python" -m pytest -p no:cacheprovider "$@"
