@@ -41,6 +41,7 @@ from taskplane.server.tasks.live import LiveAttempts
 from taskplane.server.tasks.maintenance import Maintenance, repeat
 from taskplane.server.tasks.state_manager import TaskStateManager
 from taskplane.server.tasks.watch import WatchHub
+from taskplane.server.units.assignment_check import CHECK_SECONDS, AssignmentCheck
 from taskplane.server.units.attention import Attention
 from taskplane.server.units.callbacks import Callbacks
 from taskplane.server.units.delivery import Delivery
@@ -182,6 +183,7 @@ class Server:
             maintenance.expire_for_ever(),
             maintenance.purge_for_ever(),
             repeat(HEARTBEATS_STORED_SECONDS, self._units.save_heartbeats),
+            repeat(CHECK_SECONDS, AssignmentCheck(self._states, self._store, registry).check),
         ):
             self._run(part)
         if retention:

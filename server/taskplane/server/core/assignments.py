@@ -4,7 +4,7 @@ A transaction gives and frees slots when it is decided; listeners learn later th
 state of the assignment (RESERVED, ENDING), not a second map, so the two pictures cannot disagree for longer.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -91,6 +91,11 @@ class Assignments:
         index = self._of_unit.get(unit_id)
         if index and not (index.in_slots or index.running or index.held or index.withheld):
             del self._of_unit[unit_id]
+
+    def all(self) -> Iterator[Assignment]:
+        """Return all assignments."""
+        for found in self._of_task.values():
+            yield from found
 
     def find(self, task_id: int, attempt: int) -> Assignment | None:
         """Return the assignment of an attempt."""
@@ -204,7 +209,7 @@ class Assignments:
 
     def problems(self) -> list[str]:
         """Tell in what the indexes disagree with the assignments. There are none unless this class is wrong."""
-        all_of_them = [each for found in self._of_task.values() for each in found]
+        all_of_them = [*self.all()]
         wrong = [f"{each} is at no unit" for each in all_of_them if each.unit_id not in self._of_unit]
         for unit_id, index in self._of_unit.items():
             own = [each for each in all_of_them if each.unit_id == unit_id]

@@ -214,6 +214,13 @@ def task_types(connection: Connection) -> list[str]:
     return list(connection.execute(select(schema.tasks.c.task_type).distinct()).scalars())
 
 
+def running_attempts(connection: Connection) -> list[tuple[int, int, str]]:
+    """Return the id, attempt and unit of all tasks in RUNNING."""
+    table = schema.tasks
+    query = select(table.c.id, table.c.attempt, table.c.execution_unit_id).where(table.c.status == TaskStatus.RUNNING)
+    return [(task_id, attempt, unit_id or "") for task_id, attempt, unit_id in connection.execute(query)]
+
+
 def all_units(connection: Connection) -> list[Unit]:
     """Return all units as they were last stored."""
     return [unit_of(row) for row in connection.execute(select(schema.execution_units))]

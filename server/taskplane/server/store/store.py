@@ -190,6 +190,10 @@ class Store:
         """Return all tasks in RUNNING."""
         return await self._database.read(reading.running_tasks)
 
+    async def running_attempts(self) -> list[tuple[int, int, str]]:
+        """Return the id, attempt and unit of all tasks in RUNNING."""
+        return await self._database.read(reading.running_attempts)
+
     async def task_types(self) -> list[str]:
         """Return the types of all tasks in the table."""
         return await self._database.read(reading.task_types)

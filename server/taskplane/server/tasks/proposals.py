@@ -198,6 +198,19 @@ class LeaveUnit:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckUnit:
+    """Read which tasks run on a unit. The dispatcher corrects its assignments by what a transaction has read."""
+
+    unit_id: str
+
+    def task_ids(self) -> Iterable[int]:
+        return ()
+
+    def decide(self, batch: Batch) -> None:
+        batch.lock_running_on(self.unit_id)
+
+
+@dataclass(frozen=True, slots=True)
 class ExpireTasks:
     """Apply the time limits that have expired, to tasks of which the table says that one has."""
 

@@ -16,6 +16,7 @@ from taskplane.server.tasks.group_commit import GroupCommit
 from taskplane.server.tasks.proposals import (
     ChangeFromCheckpoint,
     ChangeTask,
+    CheckUnit,
     ControlTasks,
     CreateTasks,
     DeleteTask,
@@ -123,6 +124,10 @@ class TaskStateManager:
     async def leave(self, unit_id: str, why: str) -> None:
         """Take all that a unit has away from it, without counting a retry for what it has not accepted."""
         await self._commits.submit(LeaveUnit(unit_id, why, self.retry_policy))
+
+    async def check_unit(self, unit_id: str) -> None:
+        """Read which tasks run on a unit, and correct its assignments by that."""
+        await self._commits.submit(CheckUnit(unit_id))
 
     async def expire(
         self, task_ids: Sequence[int], silent_since: Callable[[Task], datetime] = last_sign_of_work
