@@ -37,7 +37,8 @@ class ExecutionUnitControlStub:
     the next session too), so a unit drops one whose `command_id` it has seen, and answers it again as before.
     A start is also known by its (task_id, attempt): a unit never runs the same attempt twice. A start that is not
     answered within 5 s goes to another unit: a unit that was asleep for so long rejects what it finds on waking. If
-    its stream is broken, the start waits for the end of the lease, since the unit may have begun.
+    its stream is broken, the start waits for the end of the lease, since the unit may have begun. `progress`,
+    `checkpoint` and `paused` answer a start too, and the end of an attempt answers all its commands.
     3. The unit sends Reports about its attempts, each with a `sequence` that begins at 1 in every session and grows
     by one. The server acknowledges cumulatively, after what was reported is durable. The unit keeps every report
     that is not acknowledged and sends it again, renumbered from 1, right after the next Welcome. Reports are
@@ -77,7 +78,8 @@ class ExecutionUnitControlStub:
 
     Three of these may also come without a command. `paused`: the task becomes PAUSED, and a client has to resume it.
     `cancelled`: the task becomes CANCELLED. `released`: the task is queued again, with no retry counted, and goes to
-    another unit if there is one. A unit that cannot do the work reports `failed` instead.
+    another unit if there is one. A unit that cannot do the work reports `failed` instead: if one that has not sent
+    Draining releases an attempt that it was not asked to stop, the task waits for a second and other units come first.
 
     Documents (config, checkpoint, result) are google.protobuf.Struct, whose numbers are doubles: an integer above 2^53
     loses digits, so it is sent as a string.
@@ -138,7 +140,8 @@ class ExecutionUnitControlServicer:
     the next session too), so a unit drops one whose `command_id` it has seen, and answers it again as before.
     A start is also known by its (task_id, attempt): a unit never runs the same attempt twice. A start that is not
     answered within 5 s goes to another unit: a unit that was asleep for so long rejects what it finds on waking. If
-    its stream is broken, the start waits for the end of the lease, since the unit may have begun.
+    its stream is broken, the start waits for the end of the lease, since the unit may have begun. `progress`,
+    `checkpoint` and `paused` answer a start too, and the end of an attempt answers all its commands.
     3. The unit sends Reports about its attempts, each with a `sequence` that begins at 1 in every session and grows
     by one. The server acknowledges cumulatively, after what was reported is durable. The unit keeps every report
     that is not acknowledged and sends it again, renumbered from 1, right after the next Welcome. Reports are
@@ -178,7 +181,8 @@ class ExecutionUnitControlServicer:
 
     Three of these may also come without a command. `paused`: the task becomes PAUSED, and a client has to resume it.
     `cancelled`: the task becomes CANCELLED. `released`: the task is queued again, with no retry counted, and goes to
-    another unit if there is one. A unit that cannot do the work reports `failed` instead.
+    another unit if there is one. A unit that cannot do the work reports `failed` instead: if one that has not sent
+    Draining releases an attempt that it was not asked to stop, the task waits for a second and other units come first.
 
     Documents (config, checkpoint, result) are google.protobuf.Struct, whose numbers are doubles: an integer above 2^53
     loses digits, so it is sent as a string.
@@ -272,7 +276,8 @@ class ExecutionUnitControl:
     the next session too), so a unit drops one whose `command_id` it has seen, and answers it again as before.
     A start is also known by its (task_id, attempt): a unit never runs the same attempt twice. A start that is not
     answered within 5 s goes to another unit: a unit that was asleep for so long rejects what it finds on waking. If
-    its stream is broken, the start waits for the end of the lease, since the unit may have begun.
+    its stream is broken, the start waits for the end of the lease, since the unit may have begun. `progress`,
+    `checkpoint` and `paused` answer a start too, and the end of an attempt answers all its commands.
     3. The unit sends Reports about its attempts, each with a `sequence` that begins at 1 in every session and grows
     by one. The server acknowledges cumulatively, after what was reported is durable. The unit keeps every report
     that is not acknowledged and sends it again, renumbered from 1, right after the next Welcome. Reports are
@@ -312,7 +317,8 @@ class ExecutionUnitControl:
 
     Three of these may also come without a command. `paused`: the task becomes PAUSED, and a client has to resume it.
     `cancelled`: the task becomes CANCELLED. `released`: the task is queued again, with no retry counted, and goes to
-    another unit if there is one. A unit that cannot do the work reports `failed` instead.
+    another unit if there is one. A unit that cannot do the work reports `failed` instead: if one that has not sent
+    Draining releases an attempt that it was not asked to stop, the task waits for a second and other units come first.
 
     Documents (config, checkpoint, result) are google.protobuf.Struct, whose numbers are doubles: an integer above 2^53
     loses digits, so it is sent as a string.

@@ -474,7 +474,8 @@ class PendingCommand(message.Message):
 @typing.final
 class TaskLimits(message.Message):
     """Time limits of a task. Each is off when unset or zero, and each expiry names itself in the history. Durations are up
-    to 3660 days, and kept to the microsecond: what is shorter counts as one.
+    to 3660 days, and kept to the microsecond: what is shorter counts as one. A wall clock that is set while the server
+    lives does not change how long they last.
     """
 
     DESCRIPTOR: descriptor.Descriptor
@@ -491,7 +492,7 @@ class TaskLimits(message.Message):
 
     @builtins.property
     def deadline(self) -> timestamp_pb2.Timestamp:
-        """Not later than this, whatever the status; runs on while PAUSED. Expired: FAILED if RUNNING, not retried; CANCELLED
+        """Not later than this by the server's wall clock, whatever the status; runs on while PAUSED. Expired: FAILED if RUNNING, not retried; CANCELLED
         if PENDING or PAUSED.
         """
 
@@ -502,7 +503,8 @@ class TaskLimits(message.Message):
     @builtins.property
     def stall_timeout(self) -> duration_pb2.Duration:
         """Longest time RUNNING without a progress report or checkpoint. Expired: as if the unit were lost, so FAILED, and
-        retried as after a failure; a pending pause or cancel has its effect instead.
+        retried as after a failure; a pending pause or cancel has its effect instead. Time in which the server was down or
+        stood still, and time before the unit's session, does not count.
         """
 
     def __init__(

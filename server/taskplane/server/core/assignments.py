@@ -149,9 +149,9 @@ class Assignments:
             self._set_running(each, is_running=True)
 
     def ended(self, task_id: int, attempt: int, *, stays_held: bool) -> None:
-        """Note that this attempt of a task, like all before, does not run any more; one that is paused may stay held.
+        """Note that this attempt of a task, like all before, no longer runs; a paused one may stay held.
 
-        A later attempt stays: it may be reserved already by a transaction of which nobody has heard yet.
+        A later attempt stays: a transaction of which listeners have not heard may have reserved it already.
         """
         self._end(task_id, attempt)
         if not stays_held and task_id in self._of_task:

@@ -1,6 +1,6 @@
 """The server's clocks. Times are UTC and aware everywhere but in the database; durations are measured monotonic.
 
-`utc_now` is the time for decisions and for what is stored. It starts as the wall clock and goes on with the monotonic
+`utc_now` is the time for decisions and for what is stored. It starts as the wall clock and continues with the monotonic
 one, so a wall clock that is set does not change how long anything lasts while the server lives. It follows the wall
 clock by at most `MOST_STEERING`. On Linux the monotonic clock runs at NTP's rate, so only steps are left to follow: a
 step of a second takes some minutes, one of an hour a week. A restart follows at once.

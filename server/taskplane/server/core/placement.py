@@ -1,6 +1,6 @@
 """Which unit gets which task: the units that take work, in the order in which their slots are given out.
 
-The order is kept up, not computed anew, so that thousands of units do not slow down the one task that wants a slot.
+The order is kept up to date, not computed for each task, so that thousands of units do not slow down the one task that wants a slot.
 The slots in use are in `core.assignments`.
 """
 
@@ -114,7 +114,7 @@ class Slots:
         return len(self.assignments.of(unit_id).in_slots)
 
     def mark_suspect(self, unit_id: str) -> None:
-        """Prefer other units to one that did not take on what it was given, until it does."""
+        """Prefer other units to this one, which refused or gave back its last start, until it accepts one."""
         self._suspects.add(unit_id)
         self._load_changed(unit_id)
 
@@ -203,9 +203,9 @@ class Slots:
         self._free.change(place.offer.task_types, -place.free)
 
     def _holder(self, task: Task) -> _Place | None:
-        """Return the unit that holds the task's current attempt paused in memory, if it is to go on there and can.
+        """Return the unit that holds the task's current attempt paused in memory, if the task can continue there.
 
-        A task that is resumed from an older checkpoint than its last cannot go on from memory.
+        A task that is resumed from an older checkpoint than its last cannot continue from memory.
         """
         held = self.assignments.holder(task.id) if task.status is TaskStatus.PAUSED else None
         place = self._places.get(held.unit_id) if held else None

@@ -57,8 +57,9 @@ class Attention:
     def silent_since(self, task: Task) -> datetime:
         """Return from when on a RUNNING task's silence counts.
 
-        That is its last sign of work. One from before the server's start counts as if it came a lease after that, and
-        one from before the session of its unit as if it came with it. While the unit is away, its lease decides.
+        Silence counts from the task's last sign of work. A sign from before the server's start counts as if it came a
+        lease after the start, and a sign from before the unit's session as if it came with the session. While the unit
+        is away, its lease decides.
         """
         self.look()
         unit = self._registry.find(task.execution_unit_id)
