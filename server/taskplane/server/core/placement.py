@@ -1,7 +1,7 @@
 """Which unit gets which task: the units that take work, in the order in which their slots are given out.
 
-The order is kept up to date, not computed for each task, so that thousands of units do not slow down the one task that wants a slot.
-The slots in use are in `core.assignments`.
+The order is kept up to date, not computed for each task, so that thousands of units do not slow down the one task
+that wants a slot. The slots in use are in `core.assignments`.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence

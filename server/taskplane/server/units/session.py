@@ -152,7 +152,7 @@ class Session:
         self._unanswered_of.setdefault(command.key, []).append(command.command_id)
 
     def _dropped_with(self, command: Command) -> Iterator[Command]:
-        """Return the drop of the held attempt that a resume was to continue from, if the resume is itself dropped before its start was answered."""
+        """Return the drop of the held attempt that a resume was to continue, if the resume is dropped unanswered."""
         if isinstance(command.order, DropOrder):
             start = self.answered(start_id(*command.key))
             if start and start.held_attempt is not None:
