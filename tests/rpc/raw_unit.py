@@ -36,6 +36,7 @@ class RawUnit:
         self.acknowledged = 0
         self.acks = 0
         self.drains = 0
+        self.rejected: list[pb.ReportRejected] = []
         self.ended = False
         self._error: grpc.aio.AioRpcError | None = None
         self._unread: list[pb.Command] = []
@@ -55,6 +56,13 @@ class RawUnit:
         self._sequence += 1
         report = pb.Report(sequence=self._sequence, task_id=about.task_id, attempt=about.attempt, **kind)
         await self.say(reports=pb.Reports(reports=[report]))
+
+    async def report_all(self, *reports: pb.Report) -> None:
+        """Send reports in one message; their sequences are given here."""
+        for each in reports:
+            self._sequence += 1
+            each.sequence = self._sequence
+        await self.say(reports=pb.Reports(reports=reports))
 
     async def accept(self, command: pb.Command) -> None:
         await self.report(command, command_id=command.command_id, accepted=pb.CommandAccepted())
@@ -115,6 +123,11 @@ class RawUnit:
         """Wait until an operator wants the unit gone."""
         await self._until(lambda: self.drains > 0, "drain")
 
+    async def rejection(self) -> pb.ReportRejected:
+        """Wait for the first report that is refused."""
+        await self._until(lambda: bool(self.rejected), "rejection of a report")
+        return self.rejected[0]
+
     async def refusal(self) -> Refusal:
         """Wait for the error with which the server ends the stream."""
         await asyncio.wait({self._listening}, timeout=PATIENCE_SECONDS)
@@ -155,6 +168,8 @@ class RawUnit:
                     self.acks += 1
                 case "drain":
                     self.drains += 1
+                case "report_rejected":
+                    self.rejected.append(message.report_rejected)
                 case None:
                     pass
             assert self.welcome.session_id, "the welcome comes first"

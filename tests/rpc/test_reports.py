@@ -8,7 +8,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.struct_pb2 import Struct, Value
 from rpc.conftest import Connect
-from rpc.raw_unit import RawUnit, checkpoint, struct
+from rpc.raw_unit import NamesAnAttempt, RawUnit, checkpoint, struct
 from rpc.server import Wire, status_name
 from rpc.tasks import create, paused, running
 
@@ -49,13 +49,62 @@ async def test_a_long_progress_message_is_cut(wire: Wire, unit: RawUnit) -> None
     assert (await wire.get(start.task_id)).progress.message == "x" * 1000
 
 
-@pytest.mark.parametrize("fraction", [2.0, -0.1, float("nan")])
-async def test_progress_is_from_0_to_1(fraction: float, wire: Wire, unit: RawUnit) -> None:
+async def assert_is_refused_alone(unit: RawUnit, about: NamesAnAttempt, field: str) -> None:
+    """The last report was refused, which names it; and the stream goes on."""
+    rejection = await unit.rejection()
+    assert (rejection.task_id, rejection.attempt) == (about.task_id, about.attempt)
+    assert rejection.message.startswith(f"{field}: ")
+    await unit.all_acknowledged()
+    assert rejection.sequence == unit.acknowledged
+    await unit.say(heartbeat=unit_pb.UnitHeartbeat(number=1))
+    await unit.ack_number(unit.acks + 1)
+
+
+@pytest.mark.parametrize("fraction", [2.0, 100.0, -0.1, 1.01, float("nan"), float("inf")])
+async def test_progress_out_of_range_fails_its_report_alone(fraction: float, wire: Wire, unit: RawUnit) -> None:
     start = await running(wire, unit)
     await unit.report(start, progress=unit_pb.ProgressReport(fraction=fraction))
-    refusal = await unit.refusal()
-    assert (refusal.code, refusal.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELDS")
-    assert refusal.fields == ["reports.progress.fraction"]
+    await assert_is_refused_alone(unit, start, "reports[0].progress.fraction")
+    task = await wire.get(start.task_id)
+    assert (status_name(task.status), task.HasField("progress")) == ("RUNNING", False)
+
+
+@pytest.mark.parametrize(("fraction", "kept"), [(1.0000000000000002, 1.0), (1.001, 1.0), (-1e-17, 0.0)])
+async def test_progress_a_little_out_of_range_is_rounded(
+    fraction: float, kept: float, wire: Wire, unit: RawUnit
+) -> None:
+    start = await running(wire, unit)
+    await unit.report(start, progress=unit_pb.ProgressReport(fraction=fraction))
+    await unit.all_acknowledged()
+    assert (await wire.get(start.task_id)).progress.fraction == kept
+    assert not unit.rejected
+
+
+async def test_a_pause_counts_though_its_progress_is_out_of_range(wire: Wire, unit: RawUnit) -> None:
+    start = await running(wire, unit)
+    progress = unit_pb.ProgressReport(fraction=float("nan"))
+    await unit.report(start, paused=unit_pb.PausedReport(checkpoint=checkpoint(1, row=1), progress=progress))
+    await unit.all_acknowledged()
+    task = await wire.get(start.task_id)
+    assert (status_name(task.status), task.checkpoint.number, task.HasField("progress")) == ("PAUSED", 1, False)
+
+
+@pytest.mark.parametrize("kind", ["paused", "failed", "released"])
+async def test_a_last_word_with_a_bad_checkpoint_fails_the_task(kind: str, wire: Wire, unit: RawUnit) -> None:
+    """The unit is done with the attempt: without its last word the task would stay RUNNING."""
+    start = await running(wire, unit)
+    report: Any = {
+        "paused": unit_pb.PausedReport,
+        "failed": unit_pb.FailedReport,
+        "released": unit_pb.ReleasedReport,
+    }[kind]
+    await unit.report(start, **{kind: report(checkpoint=checkpoint(0))})
+    await unit.all_acknowledged()
+    task = await wire.get(start.task_id)
+    assert status_name(task.status) == "FAILED"
+    assert kind in task.error_message
+    assert "checkpoint.number" in task.error_message
+    assert await wire.statuses(task.id) == ["PENDING", "RUNNING", "FAILED"]
 
 
 async def test_checkpoints_are_kept_and_a_repeat_changes_nothing(wire: Wire, unit: RawUnit) -> None:
@@ -81,8 +130,8 @@ async def test_lists_and_watches_leave_out_the_checkpoints_data(wire: Wire, unit
 async def test_a_checkpoint_has_a_positive_number(number: int, wire: Wire, unit: RawUnit) -> None:
     start = await running(wire, unit)
     await unit.report(start, checkpoint=checkpoint(number))
-    refusal = await unit.refusal()
-    assert (refusal.code, refusal.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ["reports.checkpoint.number"])
+    await assert_is_refused_alone(unit, start, "reports[0].checkpoint.number")
+    assert status_name((await wire.get(start.task_id)).status) == "RUNNING"
 
 
 @pytest.mark.parametrize(
@@ -265,43 +314,64 @@ async def test_an_unknown_reason_of_a_rejection_is_as_any_other(wire: Wire, unit
 
 
 DONE = unit_pb.SucceededReport()
+BAD_SEQUENCES: list[tuple[str, unit_pb.Report]] = [
+    ("a gap", unit_pb.Report(sequence=2, task_id=1, attempt=1, succeeded=DONE)),
+    ("no sequence", unit_pb.Report(task_id=1, attempt=1, succeeded=DONE)),
+]
 BAD_REPORTS: list[tuple[str, unit_pb.Report, str]] = [
-    ("a gap", unit_pb.Report(sequence=2, task_id=1, attempt=1, succeeded=DONE), "reports.sequence"),
-    ("no sequence", unit_pb.Report(task_id=1, attempt=1, succeeded=DONE), "reports.sequence"),
-    ("no kind", unit_pb.Report(sequence=1, task_id=1, attempt=1), "reports.kind"),
-    ("no task", unit_pb.Report(sequence=1, attempt=1, succeeded=DONE), "reports.task_id"),
-    ("a negative task", unit_pb.Report(sequence=1, task_id=-5, attempt=1, succeeded=DONE), "reports.task_id"),
-    ("no attempt", unit_pb.Report(sequence=1, task_id=1, succeeded=DONE), "reports.attempt"),
-    (
-        "no command",
-        unit_pb.Report(sequence=1, task_id=1, attempt=1, accepted=unit_pb.CommandAccepted()),
-        "reports.command_id",
-    ),
-    (
-        "no refused command",
-        unit_pb.Report(sequence=1, task_id=1, attempt=1, rejected=unit_pb.CommandRejected()),
-        "reports.command_id",
-    ),
+    ("no task", unit_pb.Report(attempt=1, succeeded=DONE), "task_id"),
+    ("a negative task", unit_pb.Report(task_id=-5, attempt=1, succeeded=DONE), "task_id"),
+    ("no attempt", unit_pb.Report(task_id=1, succeeded=DONE), "attempt"),
+    ("no command", unit_pb.Report(task_id=1, attempt=1, accepted=unit_pb.CommandAccepted()), "command_id"),
+    ("no refused command", unit_pb.Report(task_id=1, attempt=1, rejected=unit_pb.CommandRejected()), "command_id"),
+    ("a long command", unit_pb.Report(task_id=1, attempt=1, command_id="x" * 101, succeeded=DONE), "command_id"),
 ]
 
 
-@pytest.mark.parametrize(("case", "report", "field"), BAD_REPORTS, ids=[row[0] for row in BAD_REPORTS])
-async def test_a_bad_report_ends_the_stream_and_names_the_field(
-    case: str, report: unit_pb.Report, field: str, unit: RawUnit
-) -> None:
+@pytest.mark.parametrize(("case", "report"), BAD_SEQUENCES, ids=[row[0] for row in BAD_SEQUENCES])
+async def test_a_bad_sequence_ends_the_stream(case: str, report: unit_pb.Report, unit: RawUnit) -> None:
     await unit.say(reports=unit_pb.Reports(reports=[report]))
     refusal = await unit.refusal()
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELDS")
-    assert refusal.fields == [field]
+    assert refusal.fields == ["reports.sequence"]
 
 
-async def test_a_report_before_a_bad_one_counts(wire: Wire, unit: RawUnit) -> None:
-    task = await create(wire, start=True)
-    about: dict[str, Any] = {"task_id": task.id, "attempt": (await unit.expect("start")).attempt}
-    good, bad = unit_pb.Report(sequence=1, succeeded=DONE, **about), unit_pb.Report(sequence=2, **about)
-    await unit.say(reports=unit_pb.Reports(reports=[good, bad]))
-    assert (await unit.refusal()).fields == ["reports.kind"]
-    await wire.task_when(task.id, lambda task: status_name(task.status) == "SUCCESS")
+@pytest.mark.parametrize(("case", "report", "field"), BAD_REPORTS, ids=[row[0] for row in BAD_REPORTS])
+async def test_a_bad_report_fails_alone_and_names_the_field(
+    case: str, report: unit_pb.Report, field: str, wire: Wire, unit: RawUnit
+) -> None:
+    start = await running(wire, unit)
+    good = unit_pb.Report(task_id=start.task_id, attempt=start.attempt)
+    before, after = unit_pb.Report(), unit_pb.Report()
+    before.CopyFrom(good)
+    after.CopyFrom(good)
+    before.progress.fraction = 0.5
+    after.succeeded.SetInParent()
+    await unit.report_all(before, report, after)
+    await unit.all_acknowledged()
+    rejection = await unit.rejection()
+    assert (rejection.task_id, rejection.attempt, rejection.sequence) == (
+        report.task_id,
+        report.attempt,
+        unit.acknowledged - 1,
+    )
+    assert rejection.message.startswith(f"reports[1].{field}: ")
+    assert status_name((await wire.get(start.task_id)).status) == "SUCCESS"
+
+
+async def test_a_report_of_an_unknown_kind_is_acknowledged_and_ignored(wire: Wire, unit: RawUnit) -> None:
+    start = await running(wire, unit)
+    newer = unit_pb.Report.FromString(b"\xfa\x01\x00")  # field 31, which this server does not know
+    newer.task_id, newer.attempt = start.task_id, start.attempt
+    await unit.report_all(newer, unit_pb.Report(task_id=start.task_id, attempt=start.attempt))
+    await unit.all_acknowledged()
+    assert not unit.rejected
+    assert status_name((await wire.get(start.task_id)).status) == "RUNNING"
+
+
+async def test_a_message_has_up_to_1000_reports(unit: RawUnit) -> None:
+    await unit.say(reports=unit_pb.Reports(reports=[unit_pb.Report()] * 1001))
+    assert (await unit.refusal()).fields == ["reports"]
 
 
 async def test_a_repeated_sequence_ends_the_stream(wire: Wire, unit: RawUnit) -> None:

@@ -218,6 +218,7 @@ class ServerMessage(message.Message):
     COMMANDS_FIELD_NUMBER: builtins.int
     ACK_FIELD_NUMBER: builtins.int
     DRAIN_FIELD_NUMBER: builtins.int
+    REPORT_REJECTED_FIELD_NUMBER: builtins.int
     @builtins.property
     def welcome(self) -> Welcome:
         """First, and once."""
@@ -236,6 +237,10 @@ class ServerMessage(message.Message):
         same `boot_id` until the unit has said Goodbye.
         """
 
+    @builtins.property
+    def report_rejected(self) -> ReportRejected:
+        """A report was refused. It is acknowledged all the same, and need not be sent again: it would be refused again."""
+
     def __init__(
         self,
         *,
@@ -243,12 +248,13 @@ class ServerMessage(message.Message):
         commands: Commands | None = ...,
         ack: Ack | None = ...,
         drain: DrainRequest | None = ...,
+        report_rejected: ReportRejected | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["ack", b"ack", "body", b"body", "commands", b"commands", "drain", b"drain", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["ack", b"ack", "body", b"body", "commands", b"commands", "drain", b"drain", "report_rejected", b"report_rejected", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["ack", b"ack", "body", b"body", "commands", b"commands", "drain", b"drain", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["ack", b"ack", "body", b"body", "commands", b"commands", "drain", b"drain", "report_rejected", b"report_rejected", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = typing.Literal["welcome", "commands", "ack", "drain"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = typing.Literal["welcome", "commands", "ack", "drain", "report_rejected"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -858,7 +864,7 @@ class ProgressReport(message.Message):
     FRACTION_FIELD_NUMBER: builtins.int
     MESSAGE_FIELD_NUMBER: builtins.int
     fraction: builtins.float
-    """Fraction done, 0 to 1."""
+    """Fraction done, 0 to 1. Up to 0.001 beyond, as sums of fractions may be, counts as 0 or 1."""
     message: builtins.str
     """For people; longer than 1000 characters is cut."""
     def __init__(
@@ -882,7 +888,9 @@ class CheckpointReport(message.Message):
     NUMBER_FIELD_NUMBER: builtins.int
     DATA_FIELD_NUMBER: builtins.int
     number: builtins.int
-    """From 1 to 2^62, and greater than any number seen for the task so far; else it counts as a repeat."""
+    """From 1 to 2^62, and greater than any number seen for the task so far; else it counts as a repeat. Out of that range
+    it is refused alone, but fails the task, not to be retried, with a report that ends or pauses the attempt.
+    """
     @builtins.property
     def data(self) -> struct_pb2.Struct:
         """Opaque to the server; bounds as for a task's config. One beyond them fails the task, not to be retried."""
@@ -913,7 +921,7 @@ class PausedReport(message.Message):
 
     @builtins.property
     def progress(self) -> ProgressReport:
-        """How far the attempt is. Unset: as the last one."""
+        """How far the attempt is. Unset, or out of range: as the last one."""
 
     def __init__(
         self,
@@ -1142,6 +1150,38 @@ class Goodbye(message.Message):
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = typing.Literal["reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ReportRejected(message.Message):
+    """A report that breaks a rule. It changed nothing, and the session goes on."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    SEQUENCE_FIELD_NUMBER: builtins.int
+    TASK_ID_FIELD_NUMBER: builtins.int
+    ATTEMPT_FIELD_NUMBER: builtins.int
+    MESSAGE_FIELD_NUMBER: builtins.int
+    sequence: builtins.int
+    """Its sequence."""
+    task_id: builtins.int
+    """The task that it named."""
+    attempt: builtins.int
+    """The attempt that it named."""
+    message: builtins.str
+    """Each bad field, with what is wrong; `reports[2].progress.fraction` is in the third report of its message."""
+    def __init__(
+        self,
+        *,
+        sequence: builtins.int = ...,
+        task_id: builtins.int = ...,
+        attempt: builtins.int = ...,
+        message: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["attempt", b"attempt", "message", b"message", "sequence", b"sequence", "task_id", b"task_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

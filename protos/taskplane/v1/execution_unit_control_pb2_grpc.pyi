@@ -86,15 +86,15 @@ class ExecutionUnitControlStub:
     loses digits, so it is sent as a string.
 
     The server ends a stream with: INVALID_ARGUMENT (HELLO_EXPECTED) the first message is not Hello, or a second Hello
-    came; INVALID_ARGUMENT (INVALID_FIELDS) a bad Hello, report or capacity, with the fields named, or a message that
-    cannot be decoded; FAILED_PRECONDITION (PROTOCOL_VERSION_UNSUPPORTED); DEADLINE_EXCEEDED (HELLO_TIMEOUT) no Hello
+    came; INVALID_ARGUMENT (INVALID_FIELDS) a bad Hello, capacity or sequence, with the fields named, or a message
+    that cannot be decoded or has too many reports; FAILED_PRECONDITION (PROTOCOL_VERSION_UNSUPPORTED); DEADLINE_EXCEEDED (HELLO_TIMEOUT) no Hello
     for 10 s; ALREADY_EXISTS (UNIT_ID_TAKEN) another process has the unit's id and answers; ABORTED (SESSION_SUPERSEDED) a
     newer session of the same unit id has come; RESOURCE_EXHAUSTED, without details, a message over 4 MiB; INTERNAL a
     fault of the server; UNAVAILABLE (LEASE_EXPIRED) nothing was heard for a lease, and the tasks are given away;
     UNAVAILABLE (SERVER_STOPPING or DATABASE_UNAVAILABLE). A unit comes back after UNAVAILABLE, INTERNAL
     and any break of the connection, and after UNIT_ID_TAKEN and SESSION_SUPERSEDED as in 7, but for a session that its
-    own newer one has superseded. The others need a person: it should stop with the text. Reports that stand before a bad one, in the same
-    message too, are taken all the same, though perhaps not acknowledged any more.
+    own newer one has superseded. The others need a person: it should stop with the text. Reports that stand before a bad
+    sequence, in the same message too, are taken all the same, though perhaps not acknowledged any more.
 
     Every error of the server itself has the trailer `grpc-status-details-bin`, a google.rpc.Status with an ErrorInfo of
     the domain "taskplane", but for a message that is too large. A status without an ErrorInfo, INTERNAL, CANCELLED and
@@ -178,15 +178,15 @@ class ExecutionUnitControlAsyncStub(ExecutionUnitControlStub):
     loses digits, so it is sent as a string.
 
     The server ends a stream with: INVALID_ARGUMENT (HELLO_EXPECTED) the first message is not Hello, or a second Hello
-    came; INVALID_ARGUMENT (INVALID_FIELDS) a bad Hello, report or capacity, with the fields named, or a message that
-    cannot be decoded; FAILED_PRECONDITION (PROTOCOL_VERSION_UNSUPPORTED); DEADLINE_EXCEEDED (HELLO_TIMEOUT) no Hello
+    came; INVALID_ARGUMENT (INVALID_FIELDS) a bad Hello, capacity or sequence, with the fields named, or a message
+    that cannot be decoded or has too many reports; FAILED_PRECONDITION (PROTOCOL_VERSION_UNSUPPORTED); DEADLINE_EXCEEDED (HELLO_TIMEOUT) no Hello
     for 10 s; ALREADY_EXISTS (UNIT_ID_TAKEN) another process has the unit's id and answers; ABORTED (SESSION_SUPERSEDED) a
     newer session of the same unit id has come; RESOURCE_EXHAUSTED, without details, a message over 4 MiB; INTERNAL a
     fault of the server; UNAVAILABLE (LEASE_EXPIRED) nothing was heard for a lease, and the tasks are given away;
     UNAVAILABLE (SERVER_STOPPING or DATABASE_UNAVAILABLE). A unit comes back after UNAVAILABLE, INTERNAL
     and any break of the connection, and after UNIT_ID_TAKEN and SESSION_SUPERSEDED as in 7, but for a session that its
-    own newer one has superseded. The others need a person: it should stop with the text. Reports that stand before a bad one, in the same
-    message too, are taken all the same, though perhaps not acknowledged any more.
+    own newer one has superseded. The others need a person: it should stop with the text. Reports that stand before a bad
+    sequence, in the same message too, are taken all the same, though perhaps not acknowledged any more.
 
     Every error of the server itself has the trailer `grpc-status-details-bin`, a google.rpc.Status with an ErrorInfo of
     the domain "taskplane", but for a message that is too large. A status without an ErrorInfo, INTERNAL, CANCELLED and
@@ -266,15 +266,15 @@ class ExecutionUnitControlServicer(metaclass=abc_1.ABCMeta):
     loses digits, so it is sent as a string.
 
     The server ends a stream with: INVALID_ARGUMENT (HELLO_EXPECTED) the first message is not Hello, or a second Hello
-    came; INVALID_ARGUMENT (INVALID_FIELDS) a bad Hello, report or capacity, with the fields named, or a message that
-    cannot be decoded; FAILED_PRECONDITION (PROTOCOL_VERSION_UNSUPPORTED); DEADLINE_EXCEEDED (HELLO_TIMEOUT) no Hello
+    came; INVALID_ARGUMENT (INVALID_FIELDS) a bad Hello, capacity or sequence, with the fields named, or a message
+    that cannot be decoded or has too many reports; FAILED_PRECONDITION (PROTOCOL_VERSION_UNSUPPORTED); DEADLINE_EXCEEDED (HELLO_TIMEOUT) no Hello
     for 10 s; ALREADY_EXISTS (UNIT_ID_TAKEN) another process has the unit's id and answers; ABORTED (SESSION_SUPERSEDED) a
     newer session of the same unit id has come; RESOURCE_EXHAUSTED, without details, a message over 4 MiB; INTERNAL a
     fault of the server; UNAVAILABLE (LEASE_EXPIRED) nothing was heard for a lease, and the tasks are given away;
     UNAVAILABLE (SERVER_STOPPING or DATABASE_UNAVAILABLE). A unit comes back after UNAVAILABLE, INTERNAL
     and any break of the connection, and after UNIT_ID_TAKEN and SESSION_SUPERSEDED as in 7, but for a session that its
-    own newer one has superseded. The others need a person: it should stop with the text. Reports that stand before a bad one, in the same
-    message too, are taken all the same, though perhaps not acknowledged any more.
+    own newer one has superseded. The others need a person: it should stop with the text. Reports that stand before a bad
+    sequence, in the same message too, are taken all the same, though perhaps not acknowledged any more.
 
     Every error of the server itself has the trailer `grpc-status-details-bin`, a google.rpc.Status with an ErrorInfo of
     the domain "taskplane", but for a message that is too large. A status without an ErrorInfo, INTERNAL, CANCELLED and

@@ -130,6 +130,8 @@ class Link:
             case "drain":
                 timeout = message.drain.timeout.ToMilliseconds() / 1000 if message.drain.HasField("timeout") else None
                 self._on_drain(timeout)
+            case "report_rejected":
+                logger.warning("session: the server has refused a report: %s", message.report_rejected)
             case None:
                 pass  # said by a newer server, to be ignored
             case body:

@@ -3,7 +3,6 @@
 One form for all three, the requirements' `getStatus()` and status callback put together.
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -23,6 +22,8 @@ from taskplane.server.core.unit_report import (
 
 MAX_MESSAGE = 1000
 MAX_ERROR_MESSAGE = 10_000
+# How far a fraction may be beyond 0 and 1.
+SLACK = 0.001
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,10 +47,15 @@ class Outcome:
     released: bool = False
 
 
+def rounded_fraction(progress: float) -> float | None:
+    """Return a fraction from 0 to 1; a little beyond, as a sum of fractions may be, is 0 or 1. None if it is none."""
+    return min(max(float(progress), 0.0), 1.0) if -SLACK <= progress <= 1 + SLACK else None
+
+
 def fraction(progress: float) -> float:
     """Return progress as a fraction: up to 1 it is one, up to 100 a percentage. Raises ValueError."""
-    if math.isfinite(progress) and 0 <= progress <= 1:
-        return float(progress)
+    if (rounded := rounded_fraction(progress)) is not None:
+        return rounded
     if 1 < progress <= 100:  # noqa: PLR2004  (per cent)
         return progress / 100
     raise ValueError(f"is {progress}; must be a fraction from 0 to 1, or a percentage up to 100")

@@ -9,6 +9,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from taskplane.server.core.unit import MAX_UNIT_ID, DrainOrder
 from taskplane.server.rpc.deadlines import read_seconds, wait_seconds
+from taskplane.server.rpc.fitting import as_many_as_fit
 from taskplane.server.rpc.messages import unit_message
 from taskplane.server.rpc.statistics_messages import statistics_message
 from taskplane.server.rpc.unit_messages import unit_statuses
@@ -51,9 +52,9 @@ class OperationsServicer(pb_grpc.OperationsServiceServicer):
             and (not unit_type or unit.unit_type == unit_type)
             and (not task_type or unit.accepts(task_type))
         ]
-        page = found[:page_size]
-        next_token = page_token(fingerprint, page[-1].id) if len(found) > page_size else ""
-        return pb.ListUnitsResponse(units=[unit_message(unit) for unit in page], next_page_token=next_token)
+        units = as_many_as_fit(map(unit_message, found[:page_size]))
+        next_token = page_token(fingerprint, units[-1].id) if len(units) < len(found) else ""
+        return pb.ListUnitsResponse(units=units, next_page_token=next_token)
 
     async def GetUnit(self, request: pb.GetUnitRequest, context: Context) -> pb.GetUnitResponse:
         return pb.GetUnitResponse(unit=unit_message(self._units.unit(_unit_id(request))))

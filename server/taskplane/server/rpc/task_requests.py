@@ -74,6 +74,22 @@ def idempotency(request: MutatingRequest) -> Request | None:
     return Request(request_id, request.DESCRIPTOR.name.removesuffix("Request"), body.hexdigest())
 
 
+def creation(request: pb.CreateTaskRequest) -> tuple[TaskSpec, Ask]:
+    """Read what a new task is to be, and who asks. Raises InvalidFields."""
+    check = Checker()
+    task, who = spec(check, "task", request.task), ask(check, request.context)
+    check.done()
+    return task, who
+
+
+def batch_creation(request: pb.BatchCreateTasksRequest) -> tuple[list[TaskSpec], Ask]:
+    """Read what new tasks are to be, and who asks. Raises InvalidFields."""
+    check = Checker()
+    tasks, who = batch(check, request), ask(check, request.context)
+    check.done()
+    return tasks, who
+
+
 def spec(check: Checker, name: str, message: pb.TaskSpec) -> TaskSpec:
     """Read what a task is to be; `name` is the path of the field that holds it."""
     check.text(f"{name}.task_name", message.task_name, at_least=1, at_most=255)

@@ -1,6 +1,6 @@
 """The gRPC face of TaskService."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
@@ -9,15 +9,17 @@ from typing import Any, TypeVar
 import grpc
 from google.protobuf.message import Message
 
+from taskplane.server.core.off_loop import off_loop
+from taskplane.server.core.task import Checkpoint
 from taskplane.server.core.verbs import Ask
 from taskplane.server.rpc import task_requests as read
+from taskplane.server.rpc.conversion import read_request, told_page, told_task
 from taskplane.server.rpc.deadlines import read_seconds, wait_until
 from taskplane.server.rpc.fitting import as_many_as_fit, created_batch, fitting_checkpoints
 from taskplane.server.rpc.messages import (
     batch_result_message,
     checkpoint_message,
     command_message,
-    task_message,
     transition_message,
     watch_bytes,
 )
@@ -30,6 +32,7 @@ from taskplane.server.store.reading import COUNT_CAP
 from taskplane.server.tasks.answers import Answers
 from taskplane.server.tasks.requests import Request
 from taskplane.server.tasks.state_manager import AlreadyAnswered
+from taskplane.v1 import task_pb2
 from taskplane.v1 import task_service_pb2 as pb
 from taskplane.v1 import task_service_pb2_grpc as pb_grpc
 
@@ -49,36 +52,33 @@ class TaskServicer(pb_grpc.TaskServiceServicer):
         self._answers = answers
 
     async def CreateTask(self, request: pb.CreateTaskRequest, context: Context) -> pb.CreateTaskResponse:
-        check = Checker()
-        spec, ask = read.spec(check, "task", request.task), read.ask(check, request.context)
-        check.done()
+        spec, ask = await read_request(request, read.creation, request)
 
         async def create(key: Request | None) -> pb.CreateTaskResponse:
             (view,) = await self._tasks.create([spec], ask, key)
-            return pb.CreateTaskResponse(task=task_message(view))
+            return pb.CreateTaskResponse(task=await told_task(view))
 
         return await self._once(request, create, pb.CreateTaskResponse)
 
     async def BatchCreateTasks(
         self, request: pb.BatchCreateTasksRequest, context: Context
     ) -> pb.BatchCreateTasksResponse:
-        check = Checker()
-        specs, ask = read.batch(check, request), read.ask(check, request.context)
-        check.done()
+        specs, ask = await read_request(request, read.batch_creation, request)
 
         async def create(key: Request | None) -> pb.BatchCreateTasksResponse:
-            return created_batch(await self._tasks.create(specs, ask, key))
+            views = await self._tasks.create(specs, ask, key)
+            return await read_request(request, created_batch, views)
 
         return await self._once(request, create, pb.BatchCreateTasksResponse)
 
     async def GetTask(self, request: pb.GetTaskRequest, context: Context) -> pb.GetTaskResponse:
         view = await self._tasks.get(_task_id(request))
-        return pb.GetTaskResponse(task=task_message(view, with_checkpoint_data=True))
+        return pb.GetTaskResponse(task=await told_task(view, with_checkpoint_data=True))
 
     async def ListTasks(self, request: pb.ListTasksRequest, context: Context) -> pb.ListTasksResponse:
         query = replace(read.query(request), seconds=read_seconds(context))
         page = await self._tasks.list(query)
-        tasks = as_many_as_fit(task_message(view) for view in page.tasks)
+        tasks = await told_page(page.tasks)
         return pb.ListTasksResponse(
             tasks=tasks,
             next_page_token=page.next_token if len(tasks) == len(page.tasks) else query.token_after(tasks[-1].id),
@@ -142,10 +142,7 @@ class TaskServicer(pb_grpc.TaskServiceServicer):
         task_id, number = check.task_id("task_id", request.task_id), _checkpoint_number(check, "number", request.number)
         check.done()
         found = await self._tasks.checkpoints(task_id, number)
-        if number:
-            checkpoints = [checkpoint_message(each, with_data=True) for each in found]
-        else:
-            checkpoints = fitting_checkpoints(found)
+        checkpoints = await off_loop(_checkpoint_messages, found, has_number=bool(number))
         return pb.ListTaskCheckpointsResponse(checkpoints=checkpoints)
 
     async def UpdateTask(self, request: pb.UpdateTaskRequest, context: Context) -> pb.UpdateTaskResponse:
@@ -155,7 +152,7 @@ class TaskServicer(pb_grpc.TaskServiceServicer):
         check.done()
 
         async def update(key: Request | None) -> pb.UpdateTaskResponse:
-            return pb.UpdateTaskResponse(task=task_message(await self._tasks.update(task_id, ask, key, new)))
+            return pb.UpdateTaskResponse(task=await told_task(await self._tasks.update(task_id, ask, key, new)))
 
         return await self._once(request, update, pb.UpdateTaskResponse)
 
@@ -198,7 +195,7 @@ class TaskServicer(pb_grpc.TaskServiceServicer):
 
         async def call(key: Request | None) -> _Response:
             view = await verb(task_id, ask, key, until)
-            return response_type(task=task_message(view, with_checkpoint_data=True))
+            return response_type(task=await told_task(view, with_checkpoint_data=True))
 
         return await self._once(request, call, response_type)
 
@@ -242,6 +239,12 @@ def _page(request: pb.ListTaskTransitionsRequest | pb.ListTaskCommandsRequest) -
     token = check.page_token("page_token", request.page_token)
     check.done()
     return task_id, page_size, token
+
+
+def _checkpoint_messages(found: Sequence[Checkpoint], *, has_number: bool) -> list[task_pb2.TaskCheckpoint]:
+    if has_number:
+        return [checkpoint_message(each, with_data=True) for each in found]
+    return fitting_checkpoints(found)
 
 
 def _task_id(request: pb.GetTaskRequest) -> int:

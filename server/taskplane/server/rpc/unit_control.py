@@ -4,26 +4,34 @@ The calls of units without a stream are converted, made and converted back.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import Any, NoReturn
 
 import grpc
 
 from taskplane.server.core.clock import utc_now
-from taskplane.server.core.errors import HelloExpected, HelloTimeout, ServerStopping, TaskplaneError
-from taskplane.server.rpc.messages import seconds_message, status_of, unit_message
-from taskplane.server.rpc.unit_messages import (
-    MAX_CAPACITY,
-    read_hello,
-    read_report,
-    server_messages,
-    verdict_message,
+from taskplane.server.core.command import Command
+from taskplane.server.core.errors import (
+    FieldViolation,
+    HelloExpected,
+    HelloTimeout,
+    InvalidFields,
+    ServerStopping,
+    TaskplaneError,
 )
+from taskplane.server.core.off_loop import off_loop
+from taskplane.server.core.unit_report import Failed, Failure, Report
+from taskplane.server.rpc.conversion import is_heavy_start, read_request, start_problem
+from taskplane.server.rpc.messages import seconds_message, status_of, unit_message
+from taskplane.server.rpc.unit_messages import MAX_CAPACITY, read_hello, server_messages, verdict_message
+from taskplane.server.rpc.unit_reports import MAX_REPORTS, described, read_report
 from taskplane.server.rpc.unit_requests import read_heartbeat, read_registration, read_unit_id
 from taskplane.server.rpc.validation import Checker
 from taskplane.server.units.callbacks import Callbacks
 from taskplane.server.units.http_units import HttpUnits
-from taskplane.server.units.links.stream import StreamLink
+from taskplane.server.units.links.stream import RejectedReport, StreamLink
 from taskplane.server.units.manager import ExecutionUnitManager
 from taskplane.server.units.report_line import ReportLine
 from taskplane.server.units.reporting import ReportDesk
@@ -31,9 +39,12 @@ from taskplane.server.units.session import Session
 from taskplane.v1 import execution_unit_control_pb2 as pb
 from taskplane.v1 import execution_unit_control_pb2_grpc as pb_grpc
 
+log = logging.getLogger(__name__)
+
 HELLO_TIMEOUT_SECONDS = 10.0
 
 Context = grpc.aio.ServicerContext[Any, Any]
+_Check = Callable[[Command], Awaitable[bool]]
 
 
 class _StreamEnded(Exception):
@@ -64,7 +75,8 @@ class UnitControlServicer(pb_grpc.ExecutionUnitControlServicer):
     async def Connect(  # type: ignore[override]  # the stub knows generators only; a coroutine cleans up at once
         self, request_iterator: AsyncIterator[pb.UnitMessage], context: Context
     ) -> None:
-        hello = read_hello(await _first_message(request_iterator))
+        introduction = await _first_message(request_iterator)
+        hello = await read_request(introduction, read_hello, introduction)
         if self._is_stopping():
             raise ServerStopping
         link = StreamLink(context.peer())
@@ -75,7 +87,7 @@ class UnitControlServicer(pb_grpc.ExecutionUnitControlServicer):
             await self._units.disconnect(session)
 
     async def RegisterUnit(self, request: pb.RegisterUnitRequest, context: Context) -> pb.RegisterUnitResponse:
-        unit = await self._http_units.register(read_registration(request))
+        unit = await self._http_units.register(await read_request(request, read_registration, request))
         intervals = self._units.intervals
         return pb.RegisterUnitResponse(
             unit=unit_message(unit),
@@ -90,7 +102,8 @@ class UnitControlServicer(pb_grpc.ExecutionUnitControlServicer):
         self, request: pb.ReportTaskStatusRequest, context: Context
     ) -> pb.ReportTaskStatusResponse:
         unit_id = read_unit_id(request)
-        answer = await self._callbacks.report(unit_id, read_report(request.report, utc_now(), "report"))
+        report = await read_request(request, _correct_report, request)
+        answer = await self._callbacks.report(unit_id, report)
         return pb.ReportTaskStatusResponse(verdict=verdict_message(answer.verdict), status=status_of(answer.task))
 
     async def _converse(
@@ -99,7 +112,7 @@ class UnitControlServicer(pb_grpc.ExecutionUnitControlServicer):
         line = ReportLine(session, link, self._desk)
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(_write(link, context))
+                group.create_task(_write(link, context, partial(self._can_be_sent, session)))
                 group.create_task(line.run())
                 group.create_task(self._read(session, link, line, messages))
         except BaseExceptionGroup as errors:
@@ -118,7 +131,7 @@ class UnitControlServicer(pb_grpc.ExecutionUnitControlServicer):
             self._units.heard_from(session)
             match message.WhichOneof("body"):
                 case "reports":
-                    await _take_reports(line, message.reports)
+                    await _take_reports(session, line, link, message.reports)
                 case "heartbeat":
                     link.answer_heartbeat(message.heartbeat.number)
                 case "capacity":
@@ -132,6 +145,17 @@ class UnitControlServicer(pb_grpc.ExecutionUnitControlServicer):
                 case None:
                     pass  # a body that this server does not know yet; it has renewed the lease
         raise _StreamEnded
+
+    async def _can_be_sent(self, session: Session, command: Command) -> bool:
+        """Fail the task of a start that no unit could receive; older servers took larger documents."""
+        if not is_heavy_start(command):
+            return True
+        problem = await off_loop(start_problem, command)
+        if problem:
+            session.answered(command.command_id)
+            failed = Failed(Failure(problem, not_retryable=True))
+            await self._desk.settle(session, Report(0, *command.key, "", utc_now(), failed))
+        return problem is None
 
     def _change_capacity(self, session: Session, capacity: int) -> None:
         check = Checker()
@@ -152,17 +176,53 @@ async def _first_message(messages: AsyncIterator[pb.UnitMessage]) -> pb.Hello:
     return message.hello
 
 
-async def _take_reports(line: ReportLine, message: pb.Reports) -> None:
+async def _take_reports(session: Session, line: ReportLine, link: StreamLink, message: pb.Reports) -> None:
+    check = Checker()
+    check.few("reports", message.reports, at_most=MAX_REPORTS)
+    check.done()
     now = utc_now()
-    for each in message.reports:
+    for index, each in enumerate(message.reports):
         line.check_sequence(each.sequence)
         await line.room()
-        line.take(read_report(each, now))
+        try:
+            report = await read_request(each, read_report, each, now, f"reports[{index}]")
+        except InvalidFields as error:
+            _reject(session, link, each, described(error.violations))
+            report = None
+        if report:
+            line.take(report)
+        else:
+            line.pass_over(each.sequence)
 
 
-async def _write(link: StreamLink, context: Context) -> NoReturn:
+def _reject(session: Session, link: StreamLink, report: pb.Report, message: str) -> None:
+    rejected = RejectedReport(report.sequence, report.task_id, report.attempt, message)
+    if link.reject(rejected) == 1:
+        text = "unit %s: the first report of session %s that is refused, %s"
+        log.warning(text, session.unit_id, session.session_id, rejected)
+
+
+def _correct_report(request: pb.ReportTaskStatusRequest) -> Report:
+    """Read the report of a unit that is answered."""
+    report = read_report(request.report, utc_now(), "report", can_be_corrected=True)
+    if report is None:
+        raise InvalidFields(FieldViolation("report.kind", "is required, and must be one that this server knows"))
+    return report
+
+
+async def _all_can_be_sent(_: Command) -> bool:
+    return True
+
+
+async def _write(link: StreamLink, context: Context, can_be_sent: _Check = _all_can_be_sent) -> NoReturn:
     while True:
-        for message in server_messages(await link.next()):
+        outgoing = await link.next()
+        if any(map(is_heavy_start, outgoing.commands)):
+            outgoing.commands = [each for each in outgoing.commands if await can_be_sent(each)]
+            messages = await off_loop(server_messages, outgoing)
+        else:
+            messages = server_messages(outgoing)
+        for message in messages:
             try:
                 await context.write(message)
             except grpc.aio.InternalError as error:

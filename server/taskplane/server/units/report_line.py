@@ -27,7 +27,9 @@ Answer = asyncio.Future[Any]
 
 @dataclass(slots=True)
 class _Waiting:
-    report: Report
+    sequence: int
+    # None: nothing of it is to be done.
+    report: Report | None
     # None until it is proposed.
     answer: Answer | None
 
@@ -83,13 +85,18 @@ class ReportLine:
 
     def take(self, report: Report) -> None:
         """Take the next report on."""
-        waiting = _Waiting(report, None)
+        waiting = _Waiting(report.sequence, report, None)
         self._line.append(waiting)
         if self._desk.hear(self._session, report):
             waiting.answer = self._taken
             self._advance()
         elif not self._stands.is_set():
             self._propose(waiting)
+
+    def pass_over(self, sequence: int) -> None:
+        """Acknowledge the next report in its turn, and do nothing else about it."""
+        self._line.append(_Waiting(sequence, None, self._taken))
+        self._advance()
 
     async def run(self) -> NoReturn:
         """Propose again what the database could not take, for ever. Raises what a report fails with."""
@@ -115,16 +122,18 @@ class ReportLine:
         self._line.clear()
 
     def _propose(self, waiting: _Waiting) -> None:
-        waiting.answer = self._desk.propose(self._session, waiting.report)
-        waiting.answer.add_done_callback(self._advance)
+        if waiting.report:
+            waiting.answer = self._desk.propose(self._session, waiting.report)
+            waiting.answer.add_done_callback(self._advance)
 
     def _advance(self, _answer: Answer | None = None) -> None:
         """Acknowledge what is settled at the head of the line."""
         settled = 0
         while self._line and (answer := self._line[0].answer) and answer.done():
-            if (error := answer.exception()) and not self._copes_with(error, self._line[0].report):
+            report = self._line[0].report
+            if report and (error := answer.exception()) and not self._copes_with(error, report):
                 break
-            settled = self._line.popleft().report.sequence
+            settled = self._line.popleft().sequence
         if settled:
             self._link.acknowledge(settled)
             self._has_moved.set()

@@ -13,6 +13,9 @@ from taskplane.server.units.links.poll_schedule import Key
 # The task that a unit is asked about for a sign of life. No task has this id, and every language's numbers can hold it.
 NO_TASK = 2**53 - 1
 
+# Refused reports of which a unit is told at a time.
+MAX_REJECTED = 100
+
 
 @dataclass(frozen=True, slots=True)
 class Ack:
@@ -20,6 +23,16 @@ class Ack:
 
     sequence: int
     heartbeat: int
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedReport:
+    """A report that breaks a rule, and how."""
+
+    sequence: int
+    task_id: int
+    attempt: int
+    message: str
 
 
 @dataclass(slots=True)
@@ -32,6 +45,7 @@ class Outgoing:
     drain: DrainOrder | None = None
     # Number of the question for a sign of life; 0 if it is not asked.
     sign_of_life: int = 0
+    rejected: list[RejectedReport] = field(default_factory=list)
 
 
 class StreamLink:
@@ -52,6 +66,8 @@ class StreamLink:
         self._drain: DrainOrder | None = None
         self._questions = 0
         self._question_is_due = False
+        self._rejected: list[RejectedReport] = []
+        self._rejections = 0
         self._error: TaskplaneError | None = None
         self._wake = asyncio.Event()
 
@@ -79,6 +95,14 @@ class StreamLink:
         self._acknowledged = max(sequence, self._acknowledged)
         self._ack_is_due = True
         self._wake.set()
+
+    def reject(self, report: RejectedReport) -> int:
+        """Tell that a report was refused; of very many only the first. Returns how many there have been."""
+        self._rejections += 1
+        if len(self._rejected) < MAX_REJECTED:
+            self._rejected.append(report)
+            self._wake.set()
+        return self._rejections
 
     def answer_heartbeat(self, number: int) -> None:
         """Tell that this heartbeat has arrived."""
@@ -115,7 +139,7 @@ class StreamLink:
     def _take(self) -> Outgoing:
         ack = Ack(self._acknowledged, self._heartbeat) if self._ack_is_due else None
         question = self._questions if self._question_is_due else 0
-        outgoing = Outgoing(self._welcome, self._commands.take(), ack, self._drain, question)
-        self._welcome, self._drain = None, None
+        outgoing = Outgoing(self._welcome, self._commands.take(), ack, self._drain, question, self._rejected)
+        self._welcome, self._drain, self._rejected = None, None, []
         self._ack_is_due = self._question_is_due = False
         return outgoing
