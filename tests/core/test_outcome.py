@@ -48,7 +48,10 @@ def test_an_outcome_stands_for_reports(status: str, said: dict[str, Any], report
     assert list(kinds(Outcome(status=TaskStatus(status), **said), attempt=7, now=NOW)) == reports
 
 
-@pytest.mark.parametrize(("progress", "expected"), [(0, 0.0), (0.25, 0.25), (1, 1.0), (1.5, 0.015), (100, 1.0)])
+@pytest.mark.parametrize(
+    ("progress", "expected"),
+    [(0, 0.0), (0.25, 0.25), (1, 1.0), (1.5, 0.015), (100, 1.0), (1 + 2**-52, 1.0), (-1e-17, 0.0)],
+)
 def test_progress_is_a_fraction_or_a_percentage(progress: float, expected: float) -> None:
     assert fraction(progress) == expected
 

@@ -239,6 +239,19 @@ async def test_a_body_that_says_nothing_is_acceptance_and_no_more(body: str, cal
     assert (await calls.wire.get(request.task_id)).status == task_pb2.TASK_STATUS_PAUSED
 
 
+@pytest.mark.parametrize("name", ["result", "checkpoint"])
+async def test_what_is_too_large_to_be_stored_fails_the_task(name: str, calls: Calls, unit: ScriptedUnit) -> None:
+    """200 KB of JSON, and 1.1 MB as google.protobuf.Struct."""
+    await calls.register(unit)
+    unit.on("status", always(200, {"status": "SUCCESS", name: {"a": [1] * 100_000}}))
+    unit.on("pause", always(200, {"status": "PAUSED", name: {"a": [1] * 100_000}}))
+    request = await calls.accepted(unit)
+    await calls.pause(request.task_id, no_wait=True)
+    task = await calls.until(request.task_id, "FAILED")
+    assert task.error_message.startswith(f"the unit's {name} has ")
+    assert "786432 are allowed" in task.error_message
+
+
 async def test_a_slow_unit_is_waited_for(calls: Calls, unit: ScriptedUnit) -> None:
     let_go = threading.Event()
 

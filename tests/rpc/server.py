@@ -24,13 +24,17 @@ T = TypeVar("T")
 class Wire:
     """What a client and a unit have: a channel, and the stubs on it."""
 
-    def __init__(self, address: str, options: Sequence[tuple[str, int]] = ()) -> None:
+    def __init__(
+        self, address: str, options: Sequence[tuple[str, int]] = (), *, max_receive_bytes: int | None = 16 * 1024 * 1024
+    ) -> None:
+        """Take messages of so many bytes; None: as many as gRPC takes by default."""
+        sizes = [] if max_receive_bytes is None else [("grpc.max_receive_message_length", max_receive_bytes)]
         self.address = address
         self.channel = grpc.aio.insecure_channel(
             address,
             options=[
                 *options,
-                ("grpc.max_receive_message_length", 16 * 1024 * 1024),
+                *sizes,
                 # Each test its own connection, and a quick way back to a server that was started again.
                 ("grpc.use_local_subchannel_pool", 1),
                 ("grpc.initial_reconnect_backoff_ms", 50),

@@ -73,7 +73,7 @@ async def test_a_repeated_cancel_does_not_cancel_again_after_a_restart(wire: Wir
 async def test_the_first_answer_is_returned_also_if_it_is_long_and_the_server_was_started_again(
     wire: Wire, server: ServerUnderTest
 ) -> None:
-    config = struct({"noise": urandom(400_000).hex()})
+    config = struct({"noise": urandom(380_000).hex()})
     request = pb.CreateTaskRequest(task=spec(config=config), context=ONCE)
     first = await wire.tasks.CreateTask(request)
     await wire.tasks.CancelTask(pb.CancelTaskRequest(task_id=first.task.id))

@@ -20,13 +20,19 @@ from taskplane.gateway.schema import (
 )
 from taskplane.gateway.task_requests import DEFAULT_WAIT_SECONDS, StatusName, Wait
 from taskplane.server.core.documents import MAX_DOCUMENT_BYTES, MAX_UNIT_CONFIG_BYTES
-from taskplane.server.core.outcome import Outcome
+from taskplane.server.core.outcome import Outcome, rounded_fraction
 from taskplane.server.core.task import TaskStatus
 from taskplane.server.core.unit import MAX_TASK_TYPES, Registration, TaskTypeSupport, Unit, unit_id_problem
 
 MAX_CAPACITY = 10_000
 # A config of 64 KiB and a thousand task types, in whatever way they are spaced.
 UNIT_BODY_BYTES = 512 * 1024
+
+
+def _round_progress(value: Any) -> Any:
+    """Round what is a little beyond 0 or 1, as sums of fractions may be."""
+    rounded = rounded_fraction(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    return value if rounded is None else rounded
 
 
 def _check_few_types(value: Any) -> Any:
@@ -164,8 +170,8 @@ class StatusCallback(Schema):
         Field(description="The attempt that this is about, as /execute told it. Left out: the task's current one."),
     ] = None
     progress: Annotated[
-        Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] | None,
-        Field(description="A fraction up to 1, or a percentage above."),
+        Annotated[float, Field(ge=0, le=100, allow_inf_nan=False), BeforeValidator(_round_progress)] | None,
+        Field(description="A fraction up to 1, or a percentage above; 0.001 beyond 0 or 1 is rounded."),
     ] = None
     message: Annotated[str | None, Field(description="For people; cut after 1,000 characters.")] = None
     checkpoint: Annotated[JsonObject | None, Field(description="From which the task can go on.")] = None

@@ -11,7 +11,7 @@ from taskplane.unit.errors import UnitRejected
 
 M = TypeVar("M", bound=Message)
 
-# A checkpoint of 1 MiB of JSON can be six times that as a Struct. Both ends must take it.
+# More than a server sends today: one of an earlier version may send larger commands.
 MESSAGE_BYTES = 16 << 20
 
 _OPTIONS = (

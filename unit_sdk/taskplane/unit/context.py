@@ -49,7 +49,7 @@ class TaskContext(_Facts):
 
         `progress` is a fraction from 0 to 1. Of values that come faster than they can be sent, only the last is; no
         checkpoint is left out. Raises ValueError or TypeError for a bad fraction, and for a checkpoint that is not
-        JSON or above 1 MiB.
+        JSON or above 768 KiB on the wire.
         """
         self._attempt.reports_for_itself = True
         await self._rest(self._attempt.report(progress, message, checkpoint))

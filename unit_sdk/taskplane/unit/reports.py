@@ -1,6 +1,5 @@
 """The reports that a unit makes, with texts and data that the server and the wire can take."""
 
-import json
 import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -24,7 +23,8 @@ ENDINGS = frozenset({"succeeded", "failed", "cancelled", "released"})
 _REJECT_LENGTH = 1000
 _PROGRESS_LENGTH = 1000
 _ROUNDING = 1e-6
-_LARGEST_JSON = 1 << 20
+# What the server takes: with config and result, a task's message stays below gRPC's default of 4 MiB.
+_LARGEST_DOCUMENT = 768 << 10
 
 
 class AttemptKey(NamedTuple):
@@ -57,11 +57,12 @@ def progress_report(fraction: float, message: str) -> ProgressReport:
 
 
 def json_struct(data: Mapping[str, Any], name: str) -> Struct:
-    """Converts a checkpoint or a result; raises TypeError or ValueError if it is not JSON or above 1 MiB."""
+    """Converts a checkpoint or a result; raises TypeError or ValueError if it is not JSON, or too large."""
     struct = to_struct(data, name)
-    size = len(json.dumps(data, ensure_ascii=False, separators=(",", ":"), default=dict).encode())
-    if size > _LARGEST_JSON:
-        raise ValueError(f"{name}: {size} bytes as JSON, which is above 1 MiB; keep large data in a file and name it")
+    size = struct.ByteSize()
+    if size > _LARGEST_DOCUMENT:
+        bound = f"above {_LARGEST_DOCUMENT >> 10} KiB"
+        raise ValueError(f"{name}: {size} bytes on the wire, which is {bound}; keep large data in a file and name it")
     return struct
 
 

@@ -7,7 +7,7 @@ import grpc
 DEFAULT_SERVER = "127.0.0.1:50051"
 SERVER_VARIABLE = "TASKPLANE_SERVER"
 
-# As large as the server's: a task may carry 1 MiB each of config, result and checkpoint, a page of tasks more.
+# More than a server sends today: one of an earlier version may send larger answers.
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 
 OPTIONS: tuple[tuple[str, int], ...] = (

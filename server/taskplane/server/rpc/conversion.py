@@ -8,14 +8,11 @@ from google.protobuf.message import Message
 from taskplane.server.core.command import Command, StartOrder
 from taskplane.server.core.documents import LARGE_BYTES, is_large, wire_bytes
 from taskplane.server.core.off_loop import off_loop
-from taskplane.server.core.task import Task
 from taskplane.server.rpc.fitting import as_many_as_fit
-from taskplane.server.rpc.messages import task_message
+from taskplane.server.rpc.messages import MAX_TASK_BYTES, is_heavy, task_message
 from taskplane.server.services.view import TaskView
 from taskplane.v1 import task_pb2
 
-# What a task's message may have, so that what is around it fits too. Documents within today's bounds never have more.
-MAX_TASK_BYTES = 3840 * 1024
 # More tasks than this are converted away from the event loop, however small they are.
 _MANY = 100
 
@@ -34,20 +31,14 @@ async def told_task(view: TaskView, *, with_checkpoint_data: bool = False) -> ta
     """Return a task as a message."""
     if not is_heavy(view.task):
         return task_message(view, with_checkpoint_data=with_checkpoint_data)
-    return await off_loop(_fitting, view, with_checkpoint_data=with_checkpoint_data)
+    return await off_loop(task_message, view, with_checkpoint_data=with_checkpoint_data)
 
 
 async def told_page(views: Sequence[TaskView]) -> list[task_pb2.Task]:
     """Return the first of the tasks of a page, as many as fit into a message."""
     if len(views) <= _MANY and not any(is_heavy(view.task) for view in views):
         return as_many_as_fit(task_message(view) for view in views)
-    return await off_loop(lambda: as_many_as_fit(_fitting(view) for view in views))
-
-
-def is_heavy(task: Task) -> bool:
-    """Tell whether a task has a large document."""
-    data = task.checkpoint.data if task.checkpoint else None
-    return is_large(task.config) or is_large(task.result) or is_large(data)
+    return await off_loop(lambda: as_many_as_fit(task_message(view) for view in views))
 
 
 def is_heavy_start(command: Command) -> bool:
@@ -71,14 +62,3 @@ def start_problem(command: Command) -> str | None:
             return None
         case _:
             return None
-
-
-def _fitting(view: TaskView, *, with_checkpoint_data: bool = False) -> task_pb2.Task:
-    """Return a task without the documents for which a message has no room: older servers took larger ones."""
-    message = task_message(view, with_checkpoint_data=with_checkpoint_data)
-    if message.ByteSize() > MAX_TASK_BYTES:
-        message.checkpoint.ClearField("data")
-    for name in ("result", "config"):
-        if message.ByteSize() > MAX_TASK_BYTES:
-            message.ClearField(name)
-    return message

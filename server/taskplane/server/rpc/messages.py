@@ -7,11 +7,13 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import code_pb2
 
+from taskplane.server.core.documents import MAX_UNIT_CONFIG_BYTES, is_large, wire_bytes
 from taskplane.server.core.errors import TaskplaneError
 from taskplane.server.core.ledger import CommandState, LedgerEntry
 from taskplane.server.core.task import (
     NO_LIMITS,
     Checkpoint,
+    Json,
     Limits,
     PendingCommand,
     Progress,
@@ -37,6 +39,8 @@ from taskplane.server.tasks.watch import Progressed
 from taskplane.server.units.waiting import WaitingReason
 from taskplane.v1 import execution_unit_pb2, task_pb2, task_service_pb2
 
+# What a task's message may have, so that what is around it fits too. Documents within today's bounds never have more.
+MAX_TASK_BYTES = 3840 * 1024
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY_SECONDS = 24 * 3600
 
@@ -76,7 +80,25 @@ def task_message(view: TaskView, *, with_checkpoint_data: bool = False) -> task_
     _add_run(message, task, with_checkpoint_data=with_checkpoint_data)
     _add_times(message, task)
     _add_moment(message, task, view)
+    if is_heavy(task):
+        _drop_what_does_not_fit(message)
     return message
+
+
+def is_heavy(task: Task) -> bool:
+    """Tell whether a task has a large document."""
+    data = task.checkpoint.data if task.checkpoint else None
+    return is_large(task.config) or is_large(task.result) or is_large(data)
+
+
+def _drop_what_does_not_fit(message: task_pb2.Task) -> None:
+    """Leave out the documents for which a message has no room: older servers took larger ones."""
+    if message.ByteSize() > MAX_TASK_BYTES:
+        message.checkpoint.ClearField("data")
+    if message.ByteSize() > MAX_TASK_BYTES:
+        message.ClearField("result")
+    if message.ByteSize() > MAX_TASK_BYTES:
+        message.ClearField("config")
 
 
 def _add_wishes(message: task_pb2.Task, task: Task) -> None:
@@ -191,6 +213,11 @@ def batch_result_message(task_id: int, error: TaskplaneError | None) -> task_ser
     return task_service_pb2.BatchControlResult(task_id=task_id, code=code, reason=error.reason, message=error.message)
 
 
+def _unit_config(unit: Unit) -> Json:
+    """Return a unit's config; nothing if it is larger than any may be, as older servers took them."""
+    return {} if is_large(unit.config) and wire_bytes(unit.config) > MAX_UNIT_CONFIG_BYTES else unit.config
+
+
 def unit_message(unit: Unit) -> execution_unit_pb2.ExecutionUnit:
     """Return a unit."""
     return execution_unit_pb2.ExecutionUnit(
@@ -201,7 +228,7 @@ def unit_message(unit: Unit) -> execution_unit_pb2.ExecutionUnit:
         capacity=unit.capacity,
         current_load=unit.current_load,
         endpoint=unit.endpoint or "",
-        config=struct_of(unit.config),
+        config=struct_of(_unit_config(unit)),
         last_heartbeat=_time(unit.last_heartbeat),
         created_at=_time(unit.created_at),
         updated_at=_time(unit.updated_at),

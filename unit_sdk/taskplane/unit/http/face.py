@@ -21,7 +21,7 @@ from taskplane.v1.execution_unit_control_pb2 import CommandRejected, RejectReaso
 
 logger = logging.getLogger("taskplane.unit")
 
-# Config and checkpoint are 1 MiB at most each.
+# Config and checkpoint are 768 KiB at most each on the wire; as JSON they may be several times that.
 _LARGEST_BODY = 4 << 20
 # A class that is asked for its status has so long; then the last known one is told.
 _STATUS_SECONDS = 2.0

@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
+from taskplane.server.core.documents import NotStorable, check
 from taskplane.server.core.outcome import Outcome, fraction
 from taskplane.server.core.task import TaskStatus
 
@@ -19,7 +20,8 @@ class BadAnswer(ValueError):
 def read_outcome(body: bytes) -> Outcome | None:
     """Read what an answer says of its attempt.
 
-    None if it says nothing: it is empty, or no JSON object, or has no `status`. Raises BadAnswer.
+    None if it says nothing: it is empty, or no JSON object, or has no `status`. A checkpoint or result that can never
+    be stored is read as a failure that cannot be retried, as in the reports of a stream. Raises BadAnswer.
     """
     try:
         document = json.loads(body, parse_int=_number, parse_float=_number, parse_constant=_no_number)
@@ -30,6 +32,9 @@ def read_outcome(body: bytes) -> Outcome | None:
     if not isinstance(document, dict) or document.get("status") is None:
         return None
     _check(document, MAX_DEPTH)
+    if problem := _document_problem(document):
+        attempt = _attempt(document)
+        return Outcome(status=TaskStatus.FAILED, attempt=attempt, error_message=problem, retryable=False)
     return Outcome(
         status=_status(document["status"]),
         attempt=_attempt(document),
@@ -40,6 +45,15 @@ def read_outcome(body: bytes) -> Outcome | None:
         error_message=_text(document, "errorMessage"),
         retryable=document.get("retryable") is not False,
     )
+
+
+def _document_problem(document: Mapping[str, Any]) -> str | None:
+    for name in ("checkpoint", "result"):
+        try:
+            check(_object(document, name) or {})
+        except NotStorable as error:
+            return f"the unit's {name} {error}"
+    return None
 
 
 def _status(value: object) -> TaskStatus:

@@ -5,6 +5,8 @@ import logging
 from http import HTTPStatus
 
 from taskplane.server.core.clock import monotonic
+from taskplane.server.core.documents import LARGE_BYTES
+from taskplane.server.core.off_loop import off_loop
 from taskplane.server.core.outcome import Outcome
 from taskplane.server.core.task import TaskStatus
 from taskplane.server.units.links.http_answers import BadAnswer, read_outcome
@@ -76,7 +78,8 @@ class Polling:
     async def hear(self, key: Key, answer: Answer) -> Outcome | None:
         """Pass on what an answer says of an attempt, unless it says nothing new. Returns it."""
         try:
-            outcome = read_outcome(answer.body)
+            is_large = len(answer.body) > LARGE_BYTES
+            outcome = await off_loop(read_outcome, answer.body) if is_large else read_outcome(answer.body)
         except BadAnswer as error:
             log.warning("what the unit says of task %s is passed over: %s", key[0], error)
             return None
