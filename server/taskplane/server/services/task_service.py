@@ -227,7 +227,7 @@ class TaskService:
         try:
             await self._store.forget_request(request.request_id)
         except DatabaseUnavailable as error:
-            log.warning("request %s is not forgotten: %s", request.request_id, error.message)
+            log.debug("request %s is not forgotten: %s", request.request_id, error.message)
 
     async def _until(self, follower: Follower, effect: Effect, task: Task, wait_until: float) -> Task:
         async with aclosing(_later_changes(follower, task, wait_until)) as changes:

@@ -87,6 +87,11 @@ def may_be_tried_again(error: DBAPIError) -> bool:
     return error.connection_invalidated or _code(error) in _RETRYABLE_MYSQL_ERRORS | _LOST_MYSQL_ERRORS
 
 
+def is_outage(error: DBAPIError) -> bool:
+    """Whether the database is away or cannot write at all, and it is not only this transaction that cannot be done."""
+    return _is_away(error) and not is_contention(error)
+
+
 def translated(error: DBAPIError) -> Exception:
     """AlreadyStored, ReadTooLong, DatabaseUnavailable for what waiting can mend, or the error if the mistake is ours.
 

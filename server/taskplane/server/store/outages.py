@@ -7,8 +7,7 @@ from enum import Enum
 from sqlalchemy.exc import DBAPIError
 
 from taskplane.server.core.clock import monotonic
-from taskplane.server.core.errors import DatabaseRefused
-from taskplane.server.store.driver_errors import is_contention, translated
+from taskplane.server.store.driver_errors import is_outage
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +43,7 @@ class Outage:
     def failed(self, source: Source, error: BaseException | str) -> None:
         """Note that work has failed. What concerns one transaction alone is no outage, except for the lease."""
         if isinstance(error, DBAPIError):
-            if source is not Source.LEASE and (is_contention(error) or isinstance(translated(error), DatabaseRefused)):
+            if source is not Source.LEASE and not is_outage(error):
                 self._refusals.log(error)
                 return
             error = error.orig or error

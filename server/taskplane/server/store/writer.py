@@ -21,6 +21,7 @@ from taskplane.server.core.errors import DatabaseUnavailable
 from taskplane.server.store.driver_errors import (
     is_duplicate,
     is_locked,
+    is_outage,
     is_taken_over,
     is_unexpected,
     may_be_tried_again,
@@ -143,7 +144,8 @@ class Writer:
 
     def _note_failure(self, error: Exception, source: Source) -> None:
         if isinstance(error, DBAPIError):
-            self._outage.failed(source, error)
+            if source is Source.LEASE or isinstance(translated(error), DatabaseUnavailable):
+                self._outage.failed(source, error)
         elif isinstance(error, Lost | CommitLost):
             self._outage.failed(source, str(error.__cause__ or "") or "the connection was lost")
 
@@ -205,8 +207,10 @@ class Writer:
         """Tell why a transaction is done over, but for one that only goes along with the one before."""
         if not isinstance(error, LastFailed):
             self._redone += 1
+            is_away = isinstance(error, DBAPIError) and is_outage(error)
+            level = logging.DEBUG if is_away or self._outage.cause else logging.INFO
             reason = error.orig if isinstance(error, DBAPIError) else error
-            log.info("transaction %d since the start that is done over: %r", self._redone, reason)
+            log.log(level, "a transaction is done over, number %d since the start: %r", self._redone, reason)
 
     async def _redo_if_undone(self, job: UnderWay[Any] | None) -> None:
         """Wait for a transaction, and do it over if it has failed. What was decided after it must be undone before."""

@@ -63,7 +63,7 @@ class Answers:
             try:
                 await self.flush()
             except DatabaseUnavailable as error:
-                log.warning("answers are not stored: %s", error.message)
+                log.debug("answers are not stored: %s", error.message)
 
     def _forget(self, request_id: str) -> None:
         if known := self._new.pop(request_id, None):

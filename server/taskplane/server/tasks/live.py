@@ -99,7 +99,7 @@ class LiveAttempts:
             try:
                 await self.flush()
             except DatabaseUnavailable as error:
-                log.warning("progress is not written: %s", error.message)
+                log.debug("progress is not written: %s", error.message)
 
     def _of(self, task_id: int, attempt: int) -> Live:
         live = self._live.get(task_id)

@@ -73,6 +73,6 @@ async def repeat(seconds: float, job: Callable[[], Awaitable[None]]) -> None:
         try:
             await job()
         except DatabaseUnavailable as error:
-            log.warning("maintenance waits: %s", error.message)
+            log.debug("maintenance waits: %s", error.message)
         except ServerStopping:
             return

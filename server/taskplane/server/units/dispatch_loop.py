@@ -73,7 +73,7 @@ class DispatchLoop:
             try:
                 await self._states.fill_slots(due)
             except DatabaseUnavailable as error:
-                log.warning("nothing can be dispatched: %s", error.message)
+                log.debug("nothing can be dispatched: %s", error.message)
                 self._due = due + self._due
                 await asyncio.sleep(AWAY_SECONDS)
             if self._due:
@@ -107,7 +107,7 @@ class DispatchLoop:
             self._delays.learn(await self._store.delayed_tasks(self._delays.end, limit), limit)
         except DatabaseUnavailable as error:
             self._delays.give_up_read()
-            log.warning("delayed tasks cannot be read: %s", error.message)
+            log.debug("delayed tasks cannot be read: %s", error.message)
             await asyncio.sleep(AWAY_SECONDS)
 
     async def _sleep(self) -> None:

@@ -43,7 +43,7 @@ class Leases:
             try:
                 await self.check()
             except DatabaseUnavailable as error:
-                log.warning("leases cannot be settled: %s", error.message)
+                log.debug("leases cannot be settled: %s", error.message)
 
     async def check(self) -> None:
         """Settle every unit that is silent, and every start that is not accepted.

@@ -121,7 +121,7 @@ class ExecutionUnitManager:
         try:
             await self._store.save_units([unit.view()])
         except DatabaseUnavailable as error:
-            log.warning("unit %s is not stored as OFFLINE: %s", session.unit_id, error.message)
+            log.debug("unit %s is not stored as OFFLINE: %s", session.unit_id, error.message)
 
     async def goodbye(self, session: Session, reason: str) -> None:
         """Let a unit leave: the attempts that it still has are lost at once.

@@ -144,7 +144,7 @@ class ReportLine:
             self._desk.refused(self._session, report, error)
         except DatabaseUnavailable as away:
             if not self._stands.is_set():
-                log.warning("report %s of unit %s waits: %s", report.sequence, self._session.unit_id, away.message)
+                log.debug("report %s of unit %s waits: %s", report.sequence, self._session.unit_id, away.message)
         except Exception as failure:  # noqa: BLE001  (raised by `run`)
             self._failure = failure
         else:

@@ -61,7 +61,7 @@ class ReportDesk:
                 # What a unit has said counts, whatever becomes of who has heard it.
                 await asyncio.shield(self.propose(session, report))
             except DatabaseUnavailable as error:
-                log.warning("report %s of unit %s waits: %s", report.sequence, session.unit_id, error.message)
+                log.debug("report %s of unit %s waits: %s", report.sequence, session.unit_id, error.message)
                 await asyncio.sleep(RETRY_SECONDS)
             except (StaleAttempt, TaskNotFound) as error:
                 return self.refused(session, report, error)

@@ -104,4 +104,4 @@ class UnitListener:
         try:
             await self._states.lose(self._unit.record.id, {task_id: attempt}, NOT_KNOWN)
         except DatabaseUnavailable as error:
-            log.warning("attempt %s of task %s is lost, which cannot be stored yet: %s", attempt, task_id, error)
+            log.debug("attempt %s of task %s is lost, which cannot be stored yet: %s", attempt, task_id, error)
