@@ -79,6 +79,22 @@ def test_without_migration_an_empty_database_is_refused(cluster: Cluster) -> Non
     connection.close()
 
 
+@pytest.mark.parametrize("options", [(), ("--no-migrate",)])
+def test_a_database_that_a_newer_program_has_migrated_is_told_in_one_line(
+    options: tuple[str, ...], cluster: Cluster
+) -> None:
+    cluster.serve().terminate()
+    with sqlite3.connect(cluster.folder / "taskplane.db") as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.close()
+    server = refused(cluster, "--grpc", "127.0.0.1:0", "--database-url", cluster.database_url, *options)
+    assert server.returncode == 1
+    errors = [line for line in server.stderr.splitlines() if not line.startswith("20")]  # all but what is logged
+    assert len(errors) == 1
+    assert "run the newer program" in errors[0]
+    assert "--no-migrate" not in errors[0]
+
+
 def test_without_migration_a_database_that_is_up_to_date_is_served(cluster: Cluster) -> None:
     cluster.serve().terminate()
     cluster.serve("--no-migrate")

@@ -1,5 +1,6 @@
 """The schema: made by the migrations, described by the metadata, and that of the requirements."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from sqlalchemy.dialects.mysql import DOUBLE
 from sqlalchemy.schema import SchemaItem
 
 from taskplane.server.store import migrations
-from taskplane.server.store.migrate import migrate, missing_migrations
+from taskplane.server.store.migrate import DatabaseNewer, migrate, missing_migrations
 from taskplane.server.store.schema import metadata
 
 # Word for word from the requirements, section 5.
@@ -114,6 +115,33 @@ def test_up_and_down_and_up_again(empty: Engine) -> None:
     assert tables(empty) == set()
     migrate(empty)
     assert tables(empty) == set(metadata.tables)
+    empty.dispose()
+
+
+@pytest.mark.parametrize("bring_up", [migrate, missing_migrations])
+def test_a_database_that_a_newer_program_has_migrated_is_refused_with_advice_that_works(
+    empty: Engine, bring_up: Callable[[Engine], object]
+) -> None:
+    migrate(empty)
+    with empty.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(DatabaseNewer, match=r"9999, .*run the newer program .*or restore a backup") as refused:
+        bring_up(empty)
+    assert "--no-migrate" not in str(refused.value)
+    empty.dispose()
+
+
+def test_a_server_of_an_older_version_learns_of_the_migration(empty: Engine) -> None:
+    """It looks at a number, which is no longer what it was."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__path__[0])))
+    with empty.connect() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0005")
+        number = text("SELECT next_id FROM id_blocks WHERE name = 'server'")
+        before = connection.execute(number).scalar_one()
+        command.upgrade(config, "head")
+        assert connection.execute(number).scalar_one() != before
     empty.dispose()
 
 

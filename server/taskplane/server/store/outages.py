@@ -19,7 +19,7 @@ DOUBT_SECONDS = 5.0
 
 
 class Source(Enum):
-    """What failed: each kind of work has an outage of its own, since one may work while another does not."""
+    """Kinds of work, noted apart: one may work while another does not."""
 
     READ = "read"
     WRITE = "write"

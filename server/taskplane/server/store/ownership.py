@@ -19,7 +19,7 @@ from taskplane.server.store.records import naive
 
 # The one row of today: who owns it decides about all tasks.
 PARTITION = "tasks"
-# How many database sessions of one server can be told apart: those in use, and lost ones that have not ended yet.
+# Most writing sessions of one server: those in use, and lost ones that have not ended yet.
 MOST_SESSIONS = 16
 # How long an owner counts as alive after its last renewal. For operators: a newer server takes over all the same.
 LEASE = timedelta(seconds=10)
@@ -28,7 +28,7 @@ _EPOCH = f"(SELECT epoch FROM owners WHERE name = '{PARTITION}'"  # noqa: S608  
 
 
 class TakenOver(Exception):
-    """Another server has taken over the database, so this one must not write any more."""
+    """Another server has taken over the database, so this one must no longer write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Owner:
 
 
 class Ownership:
-    """What one server knows of its own ownership. Before it takes over, it has the epoch 0, that of no server."""
+    """The ownership as one server knows it. Before the take-over the epoch is 0, that of no server."""
 
     def __init__(self) -> None:
         # 64 characters are the most that the name of a lock may have.

@@ -27,7 +27,7 @@ class CommitLost(Exception):
 class WriterFailed(BaseException):
     """Memory and the database may not say the same any more: only a new start, which reads the database, mends that.
 
-    It is no Exception, so that nobody takes it for a failure of one transaction, which another try may mend.
+    Not an Exception, so that it is never mistaken for the failure of one transaction, which another try may mend.
     """
 
 
