@@ -44,6 +44,17 @@ class Stage:
         self.do(self._server.stop())
         self._runner.close()
 
+    async def slots_agree(self) -> None:
+        """Waits until the slots in memory are those of the table: a transaction may be on its way."""
+        await eventually(self._slot_differences, lambda found: not found)
+
+    async def _slot_differences(self) -> list[str]:
+        server = self._server.running
+        assignments = server._units._registry.slots.assignments
+        in_slots = {(each.task_id, each.attempt, each.unit_id) for each in assignments.all() if each.has_slot}
+        differs = in_slots ^ {*await server._store.running_attempts()}
+        return [*server._units._registry.slots.problems(), *map(str, differs)]
+
     async def _connected(self) -> Wire:
         return Wire(self._server.address)
 

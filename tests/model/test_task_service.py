@@ -297,6 +297,7 @@ class Comparison(RuleBasedStateMachine):
         found = self.stage.do(self.side.shown())
         assert found == {task.id: task.shown for task in self.model.tasks.values()}
         assert self.side.unexpected(found, self.model.held) == []
+        self.stage.do(self.stage.slots_agree())
 
 
 def test_the_server_does_what_the_model_does(stage: Stage) -> None:

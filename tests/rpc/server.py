@@ -81,6 +81,12 @@ class ServerUnderTest:
         self.http_address = server.http_address or self.http_address
         self._server = server
 
+    @property
+    def running(self) -> Server:
+        """The server itself."""
+        assert self._server
+        return self._server
+
     async def stop(self) -> None:
         if self._server:
             await self._server.stop()

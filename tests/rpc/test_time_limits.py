@@ -6,10 +6,12 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
+from rpc.conftest import Connect
 from rpc.raw_unit import RawUnit
 from rpc.refusals import refusal_of
-from rpc.server import Wire, status_name
+from rpc.server import ServerUnderTest, Wire, status_name
 from rpc.tasks import create, paused, running, spec, task_in
+from sqlalchemy import create_engine, text
 
 from taskplane.v1 import execution_unit_control_pb2 as unit_pb
 from taskplane.v1 import task_pb2
@@ -141,3 +143,24 @@ async def test_a_limit_of_zero_is_off(wire: Wire) -> None:
 async def test_a_limit_that_is_shorter_than_any_that_is_kept_is_not_off(wire: Wire) -> None:
     task = await create(wire, limits=limits(stall_timeout=Duration(nanos=1)))
     assert task.limits.stall_timeout == Duration(nanos=1000)
+
+
+async def test_a_task_does_not_stall_while_the_server_is_down(
+    server: ServerUnderTest, wire: Wire, connect: Connect, served_url: str
+) -> None:
+    unit = await connect()
+    start = await running(wire, unit, limits=limits(stall_timeout=seconds(600)))
+    await server.stop()
+    engine = create_engine(served_url)
+    with engine.begin() as connection:
+        # As if the server had been down for an hour.
+        hour_ago = "strftime('%Y-%m-%d %H:%M:%f', 'now', '-1 hour')"
+        connection.execute(text(f"UPDATE tasks SET status_changed_at = {hour_ago}, expires_at = {hour_ago}"))  # noqa: S608
+    engine.dispose()
+    await server.start()
+    held = unit_pb.HeldAttempt(task_id=start.task_id, attempt=start.attempt, state=unit_pb.ATTEMPT_STATE_RUNNING)
+    await connect(inventory=[held])
+    late = await create(wire, limits=limits(deadline=soon()))
+    assert (await ended(wire, late.id))[0] == "CANCELLED"
+    task = await wire.get(start.task_id)
+    assert (status_name(task.status), task.attempt) == ("RUNNING", 1)
