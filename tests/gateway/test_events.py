@@ -8,7 +8,7 @@ from rpc.raw_unit import RawUnit
 from rpc.server import PATIENCE_SECONDS, Wire, eventually
 from rpc.tasks import running
 
-from taskplane.gateway import event_stream
+from taskplane.gateway import events
 from taskplane.server.services import watching as watch_service
 from taskplane.v1 import execution_unit_control_pb2 as pb
 
@@ -131,7 +131,7 @@ async def test_a_reader_that_goes_away_is_not_followed_any_more(rest: Rest) -> N
 async def test_a_reader_that_does_not_read_is_cut(
     rest: Rest, server: RunningServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(event_stream, "WRITE_SECONDS", 0.2)
+    monkeypatch.setattr(events, "WRITE_SECONDS", 0.2)
     host, _, port = server.http_address.rpartition(":")
     reader, writer = await asyncio.open_connection(host, int(port), limit=1024)
     writer.write(b"GET /api/events HTTP/1.1\r\nHost: x\r\n\r\n")

@@ -28,6 +28,7 @@ async def test_without_its_database_a_server_is_alive_but_not_ready(
         raise DatabaseUnavailable
 
     monkeypatch.setattr(Store, "list_tasks", away)
+    monkeypatch.setattr(Store, "latest_revision", away)
     assert (await rest.get("/healthz")).status == 200
     for path in ("/readyz", "/api/tasks"):
         answer = await rest.get(path)

@@ -11,12 +11,15 @@ from rpc.conftest import Connect
 from rpc.obedient_unit import obeying
 from rpc.raw_unit import RawUnit, checkpoint
 from rpc.refusals import refusal_of
-from rpc.server import ServerUnderTest, Wire, status_name, watching
+from rpc.server import PATIENCE_SECONDS, ServerUnderTest, Wire, eventually, status_name, watching
 from rpc.tasks import create, running, spec
 from rpc.watches import expect, snapshot, transitions
 
+from taskplane.server.core.errors import TaskplaneError
 from taskplane.server.rpc import messages
+from taskplane.server.rpc.messages import _serialised
 from taskplane.server.services import watching as watching_service
+from taskplane.server.services.watch_events import Changed, WatchEvent
 from taskplane.server.tasks import watch as watch_hub
 from taskplane.v1 import execution_unit_control_pb2 as unit_pb
 from taskplane.v1 import task_pb2
@@ -225,9 +228,15 @@ async def test_a_quiet_watch_shows_that_it_is_alive(wire: Wire, monkeypatch: pyt
             alive = await expect(events, "keep_alive")
 
 
-async def test_what_many_are_told_is_serialised_once(wire: Wire) -> None:
+async def test_what_many_are_told_is_serialised_once(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
     task = await create(wire)
-    before = messages.changed_bytes.cache_info()
+    serialised: list[WatchEvent] = []
+
+    def serialise(event: WatchEvent) -> list[bytes]:
+        serialised.append(event)
+        return _serialised(event)
+
+    monkeypatch.setattr(messages, "_serialised", serialise)
     async with AsyncExitStack() as stack:
         watches = [await stack.enter_async_context(watching(wire, task_ids=[task.id])) for _ in range(50)]
         for events in watches:
@@ -235,8 +244,7 @@ async def test_what_many_are_told_is_serialised_once(wire: Wire) -> None:
         await wire.tasks.CancelTask(pb.CancelTaskRequest(task_id=task.id))
         told = [await expect(events, "transition") for events in watches]
     assert told == [told[0]] * 50
-    after = messages.changed_bytes.cache_info()
-    assert (after.misses - before.misses, after.hits - before.hits) == (1, 49)
+    assert len([each for each in serialised if isinstance(each.event, Changed)]) == 1
 
 
 async def test_a_watch_ends_at_its_callers_deadline(wire: Wire) -> None:
@@ -279,3 +287,80 @@ async def test_a_slow_reader_is_cut_and_goes_on_without_a_gap(
     async with watching(wire, after_revision=position) as events:
         told += await transitions(events, len(created) - len(told))
     assert [each.task_id for each in told] == created
+
+
+async def test_a_watch_may_begin_without_a_snapshot(wire: Wire) -> None:
+    await create(wire)
+    async with watching(wire, no_snapshot=True) as events:
+        begin = await expect(events, "snapshot_complete")
+        task = await create(wire)
+        created = await expect(events, "transition")
+        assert created.transition.task.id == task.id
+        assert begin.revision < created.revision
+
+
+async def test_a_watch_of_statuses_tells_who_comes_and_who_goes(wire: Wire, unit: RawUnit) -> None:
+    (waits, other) = [await create(wire) for _ in range(2)]
+    await wire.tasks.CancelTask(pb.CancelTaskRequest(task_id=other.id))
+    async with watching(wire, statuses=[task_pb2.TASK_STATUS_PENDING, task_pb2.TASK_STATUS_FAILED]) as events:
+        shown, position = await snapshot(events)
+        assert [task.id for task in shown] == [waits.id]
+        start = await running(wire, unit)
+        await unit.report(start, succeeded=unit_pb.SucceededReport())
+        await unit.all_acknowledged()
+        await wire.tasks.CancelTask(pb.CancelTaskRequest(task_id=waits.id))
+        told = await transitions(events, 3)
+    found = [(each.task_id, status_name(each.to_status)) for each in told]
+    # A create that finds a slot is two transitions, one of which is out of PENDING. SUCCESS is none of these statuses.
+    assert found == [(start.task_id, "PENDING"), (start.task_id, "RUNNING"), (waits.id, "CANCELLED")]
+    async with watching(wire, statuses=[task_pb2.TASK_STATUS_PENDING], after_revision=position) as events:
+        assert [(each.task_id, status_name(each.to_status)) for each in await transitions(events, 3)] == found
+
+
+async def test_of_statuses_only_those_that_are(wire: Wire) -> None:
+    for statuses in ([0], [97], [1] * 7):
+        call = wire.tasks.WatchTasks(pb.WatchTasksRequest(statuses=statuses))  # type: ignore[arg-type]  # not a status
+        assert (await refusal_of(anext(aiter(call)))).code is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_more_watches_than_are_served_are_refused_until_one_ends(
+    wire: Wire, server: ServerUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert server._server
+    monkeypatch.setattr(server._server._watches, "_max_watches", 2)
+    async with watching(wire) as one:
+        await snapshot(one)
+        async with watching(wire) as two:
+            await snapshot(two)
+            refusal = await refusal_of(anext(aiter(wire.tasks.WatchTasks(pb.WatchTasksRequest()))))
+            assert (refusal.code, refusal.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_WATCHES")
+
+        async def look() -> int:
+            return server._server._watches._watches if server._server else 0
+
+        await eventually(look, lambda watches: watches == 1)
+        async with watching(wire) as again:
+            await snapshot(again)
+
+
+async def test_a_watch_that_is_not_read_is_cut(wire: Wire, narrow: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("taskplane.server.rpc.task_service.WRITE_SECONDS", 0.2)
+    labels = {str(number): "x" * 255 for number in range(32)}
+    await wire.tasks.BatchCreateTasks(pb.BatchCreateTasksRequest(tasks=[spec(labels=labels)] * 200))
+    call = narrow.tasks.WatchTasks(pb.WatchTasksRequest())
+    cut = asyncio.Event()
+    cut_follower = watch_hub.Follower.cut
+
+    def note(follower: watch_hub.Follower, error: TaskplaneError) -> None:
+        cut_follower(follower, error)
+        cut.set()
+
+    monkeypatch.setattr(watch_hub.Follower, "cut", note)
+    await asyncio.wait_for(cut.wait(), PATIENCE_SECONDS)
+
+    async def read_on() -> None:
+        async for _ in call:
+            pass
+
+    refusal = await refusal_of(read_on())
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "SLOW_READER")

@@ -1,6 +1,7 @@
 """Followers: each hears what it asked for, whole and in order, and none can hold up or drown the server."""
 
 import asyncio
+from collections import deque
 from collections.abc import Sequence
 
 import pytest
@@ -46,7 +47,7 @@ async def test_changes_come_whole_and_in_order(hub: WatchHub) -> None:
         hub.publish(changes(4))
         assert await heard(one_by_one) == [1, 2, 3, 4]
         assert revisions(all_at_once.take()[0]) == [1, 2, 3, 4]
-        assert all_at_once.take() == ([], [])
+        assert all_at_once.take() == (deque(), [])
 
 
 async def test_a_follower_hears_of_its_tasks_alone_and_one_without_ids_of_all(hub: WatchHub) -> None:
@@ -62,7 +63,7 @@ async def test_a_follower_hears_what_matches(hub: WatchHub) -> None:
         hub.publish(changes(1, 2))
         hub.publish_progress(progress(0.5))
         assert await heard(follower) == [2]
-        assert follower.take() == ([], [])
+        assert follower.take() == (deque(), [])
 
 
 async def test_whoever_waits_is_woken(hub: WatchHub) -> None:
@@ -84,7 +85,7 @@ async def test_of_progress_the_latest_value_of_each_task_is_kept(hub: WatchHub) 
             hub.publish_progress(progress(fraction, task_id=1))
             hub.publish_progress(progress(fraction / 2, task_id=2))
         await follower.arrival(PATIENCE_SECONDS)
-        assert follower.take() == ([], [progress(0.3, task_id=1), progress(0.15, task_id=2)])
+        assert follower.take() == (deque(), [progress(0.3, task_id=1), progress(0.15, task_id=2)])
 
 
 async def test_a_slow_reader_is_cut_and_what_it_has_is_dropped(hub: WatchHub, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,7 +99,7 @@ async def test_a_slow_reader_is_cut_and_what_it_has_is_dropped(hub: WatchHub, mo
         with pytest.raises(SlowReader):
             await slow.arrival(PATIENCE_SECONDS)
         hub.publish(changes(5))
-        assert slow.take() == ([], []), "nothing gathers for it any more"
+        assert slow.take() == (deque(), []), "nothing gathers for it any more"
         assert await heard(quick) == [5]
 
 
@@ -115,7 +116,7 @@ async def test_progress_alone_never_makes_a_reader_slow(hub: WatchHub, monkeypat
     with hub.follow([1]) as follower:
         for number in range(100):
             hub.publish_progress(progress(number / 100))
-        assert follower.take() == ([], [progress(0.99)])
+        assert follower.take() == (deque(), [progress(0.99)])
 
 
 async def test_thousands_follow_one_task_and_each_hears_it(hub: WatchHub) -> None:
@@ -136,7 +137,7 @@ async def test_who_has_left_hears_nothing_and_leaves_nothing_behind(hub: WatchHu
         hub.publish(changes(1))
         hub.publish_progress(progress(0.5, task_id=2))
         assert await heard(stays) == [1]
-    assert gone.take() == ([], [])
+    assert gone.take() == (deque(), [])
 
 
 async def test_the_hub_knows_the_last_revision_that_was_told(hub: WatchHub) -> None:

@@ -1054,6 +1054,8 @@ class WatchTasksRequest(message.Message):
     AFTER_REVISION_FIELD_NUMBER: builtins.int
     INCLUDE_PROGRESS_FIELD_NUMBER: builtins.int
     MAX_PROGRESS_PER_SECOND_FIELD_NUMBER: builtins.int
+    NO_SNAPSHOT_FIELD_NUMBER: builtins.int
+    STATUSES_FIELD_NUMBER: builtins.int
     after_revision: builtins.int
     """Go on after this revision instead of beginning with a snapshot: every transition and deletion since then is told.
     OUT_OF_RANGE (REVISION_TOO_OLD) when some of that is not kept any more (history that was purged; a deletion of
@@ -1063,6 +1065,10 @@ class WatchTasksRequest(message.Message):
     """Also tell progress."""
     max_progress_per_second: builtins.int
     """Progress events for one task, a second, at most: 1 to 100; 0 means 2. The newest value wins."""
+    no_snapshot: builtins.bool
+    """Begin without a snapshot: snapshot_complete comes first, with the revision to go on from. For whoever keeps no
+    picture of all tasks. Without effect beside `after_revision`.
+    """
     @builtins.property
     def task_ids(self) -> containers.RepeatedScalarFieldContainer[builtins.int]:
         """Only these tasks, up to 1000. NOT_FOUND if one does not exist, unless it was deleted after `after_revision`.
@@ -1073,6 +1079,12 @@ class WatchTasksRequest(message.Message):
     def task_types(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
         """Only these types, up to 100, each once. Empty: all."""
 
+    @builtins.property
+    def statuses(self) -> containers.RepeatedScalarFieldContainer[task_pb2.TaskStatus.ValueType]:
+        """Only tasks in these statuses: the snapshot's, and transitions that lead into or out of one. Progress counts as
+        RUNNING; deletions are told whatever the status was. Empty: all. Up to 6.
+        """
+
     def __init__(
         self,
         *,
@@ -1081,10 +1093,12 @@ class WatchTasksRequest(message.Message):
         after_revision: builtins.int | None = ...,
         include_progress: builtins.bool = ...,
         max_progress_per_second: builtins.int = ...,
+        no_snapshot: builtins.bool = ...,
+        statuses: abc.Iterable[task_pb2.TaskStatus.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["_after_revision", b"_after_revision", "after_revision", b"after_revision"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["_after_revision", b"_after_revision", "after_revision", b"after_revision", "include_progress", b"include_progress", "max_progress_per_second", b"max_progress_per_second", "task_ids", b"task_ids", "task_types", b"task_types"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["_after_revision", b"_after_revision", "after_revision", b"after_revision", "include_progress", b"include_progress", "max_progress_per_second", b"max_progress_per_second", "no_snapshot", b"no_snapshot", "statuses", b"statuses", "task_ids", b"task_ids", "task_types", b"task_types"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__after_revision: _TypeAlias = typing.Literal["after_revision"]  # noqa: Y015
     _WhichOneofArgType__after_revision: _TypeAlias = typing.Literal["_after_revision", b"_after_revision"]  # noqa: Y015

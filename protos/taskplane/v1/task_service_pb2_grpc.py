@@ -268,7 +268,9 @@ class TaskServiceServicer:
     def WatchTasks(self, request, context):
         """Tells what happens to tasks: first how they are (unless `after_revision` is set), then every transition and every
         deletion in order and without a gap. Never ends by itself. A reader that is too slow is cut with
-        RESOURCE_EXHAUSTED (SLOW_READER) and should come back with `after_revision` set to the last revision it has seen.
+        RESOURCE_EXHAUSTED (SLOW_READER) and should come back with `after_revision` set to the last revision it has seen:
+        one that takes nothing for 30 s, or leaves 20,000 changes or 8 MiB of them unread. A server serves a limited number
+        of watches (2000 by default); beyond them: RESOURCE_EXHAUSTED (TOO_MANY_WATCHES), with RetryInfo.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

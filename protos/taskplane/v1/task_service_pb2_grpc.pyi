@@ -109,7 +109,9 @@ class TaskServiceStub:
     WatchTasks: grpc.UnaryStreamMultiCallable[task_service_pb2.WatchTasksRequest, task_service_pb2.WatchTasksResponse]
     """Tells what happens to tasks: first how they are (unless `after_revision` is set), then every transition and every
     deletion in order and without a gap. Never ends by itself. A reader that is too slow is cut with
-    RESOURCE_EXHAUSTED (SLOW_READER) and should come back with `after_revision` set to the last revision it has seen.
+    RESOURCE_EXHAUSTED (SLOW_READER) and should come back with `after_revision` set to the last revision it has seen:
+    one that takes nothing for 30 s, or leaves 20,000 changes or 8 MiB of them unread. A server serves a limited number
+    of watches (2000 by default); beyond them: RESOURCE_EXHAUSTED (TOO_MANY_WATCHES), with RetryInfo.
     """
     ListTaskTransitions: grpc.UnaryUnaryMultiCallable[task_service_pb2.ListTaskTransitionsRequest, task_service_pb2.ListTaskTransitionsResponse]
     """Lists a task's history, oldest first."""
@@ -199,7 +201,9 @@ class TaskServiceAsyncStub(TaskServiceStub):
     WatchTasks: aio.UnaryStreamMultiCallable[task_service_pb2.WatchTasksRequest, task_service_pb2.WatchTasksResponse]  # type: ignore[assignment]
     """Tells what happens to tasks: first how they are (unless `after_revision` is set), then every transition and every
     deletion in order and without a gap. Never ends by itself. A reader that is too slow is cut with
-    RESOURCE_EXHAUSTED (SLOW_READER) and should come back with `after_revision` set to the last revision it has seen.
+    RESOURCE_EXHAUSTED (SLOW_READER) and should come back with `after_revision` set to the last revision it has seen:
+    one that takes nothing for 30 s, or leaves 20,000 changes or 8 MiB of them unread. A server serves a limited number
+    of watches (2000 by default); beyond them: RESOURCE_EXHAUSTED (TOO_MANY_WATCHES), with RetryInfo.
     """
     ListTaskTransitions: aio.UnaryUnaryMultiCallable[task_service_pb2.ListTaskTransitionsRequest, task_service_pb2.ListTaskTransitionsResponse]  # type: ignore[assignment]
     """Lists a task's history, oldest first."""
@@ -364,7 +368,9 @@ class TaskServiceServicer(metaclass=abc_1.ABCMeta):
     ) -> typing.Union[abc.Iterator[task_service_pb2.WatchTasksResponse], abc.AsyncIterator[task_service_pb2.WatchTasksResponse]]:
         """Tells what happens to tasks: first how they are (unless `after_revision` is set), then every transition and every
         deletion in order and without a gap. Never ends by itself. A reader that is too slow is cut with
-        RESOURCE_EXHAUSTED (SLOW_READER) and should come back with `after_revision` set to the last revision it has seen.
+        RESOURCE_EXHAUSTED (SLOW_READER) and should come back with `after_revision` set to the last revision it has seen:
+        one that takes nothing for 30 s, or leaves 20,000 changes or 8 MiB of them unread. A server serves a limited number
+        of watches (2000 by default); beyond them: RESOURCE_EXHAUSTED (TOO_MANY_WATCHES), with RetryInfo.
         """
 
     @abc_1.abstractmethod

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 from starlette.responses import Response
@@ -10,11 +10,17 @@ from starlette.types import Receive, Scope, Send
 
 from taskplane.gateway.task_answers import ProgressAnswer, TaskAnswer, TransitionAnswer
 from taskplane.server.core.errors import TaskplaneError
-from taskplane.server.services.watching import Changed, Deleted, KeepAlive, Snapshot, SnapshotComplete, WatchEvent
+from taskplane.server.services.stalls import StallGuard
+from taskplane.server.services.view import TaskView
+from taskplane.server.services.watch_events import (
+    Changed,
+    Deleted,
+    KeepAlive,
+    Snapshot,
+    SnapshotComplete,
+    WatchEvent,
+)
 from taskplane.server.tasks.watch import Progressed
-
-# A reader that takes nothing for so long is cut; it can come back with Last-Event-ID.
-WRITE_SECONDS = 15.0
 
 
 class EventStream(Response):
@@ -22,14 +28,17 @@ class EventStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, first: WatchEvent, later: AsyncGenerator[WatchEvent]) -> None:
+    def __init__(self, first: WatchEvent, later: AsyncGenerator[WatchEvent], guard: StallGuard) -> None:
         super().__init__(headers={"cache-control": "no-store", "x-accel-buffering": "no"})
         del self.headers["content-length"]
         self._first = first
         self._later = later
+        self._guard = guard
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Write until there is nothing more to write, or nobody to read it."""
+        # What is on its way to a reader that does not read stays there until the connection is gone.
+        self._guard.on_stall.append(scope["state"]["abort"])
         writing = asyncio.ensure_future(self._write(send))
         leaving = asyncio.ensure_future(_until_gone(receive))
         try:
@@ -46,47 +55,56 @@ class EventStream(Response):
     async def _write(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         try:
-            await _send_text(send, event_text(self._first))
-            async for event in self._later:
-                await _send_text(send, event_text(event))
+            with self._guard as guard:
+                await guard.write(_send(send, event_bytes(self._first)))
+                async for event in self._later:
+                    await guard.write(_send(send, event_bytes(event)))
         except TaskplaneError as error:
-            await _send_text(send, f": {error.reason}: {error.message}\n\n")
-        except TimeoutError:
-            return  # nothing is read any more, so nothing more can be said
+            await _send(send, f": {error.reason}: {error.message}\n\n".encode())
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-def event_text(event: WatchEvent) -> str:  # noqa: PLR0911  (one a kind)
+def event_bytes(event: WatchEvent) -> bytes:
     """Return an event as it goes over the wire. Its id is the revision to go on from after it."""
     match event.event:
-        case Snapshot(view):
-            # Without an id: until the snapshot is complete there is nothing to go on from.
-            return _text("snapshot", None, TaskAnswer.of(view).model_dump(mode="json", by_alias=True))
+        case Snapshot(views, rendered):
+            return rendered.once(_snapshot, views)
         case SnapshotComplete():
-            return f": snapshot complete\nid: {event.revision}\n\n"
+            return f": snapshot complete\nid: {event.revision}\n\n".encode()
         case Deleted(task_id):
-            return _text("deleted", event.revision, {"taskId": task_id})
-        case Changed(change, view):
-            task = TaskAnswer.of(view).model_dump(mode="json", by_alias=True)
-            if change.transition is None:
-                return _text("changed", event.revision, task)
-            transition = TransitionAnswer.of(change.transition).model_dump(mode="json", by_alias=True)
-            return _text("transition", event.revision, {"transition": transition, "task": task})
+            return _event("deleted", event.revision, {"taskId": task_id})
+        case Changed(rendered=rendered):
+            return rendered.once(_changed, event.revision, event.event)
         case Progressed(task_id=task_id, attempt=attempt, progress=progress):
             told = ProgressAnswer.of(progress).model_dump(mode="json", by_alias=True)
-            return _text("progress", event.revision, {"taskId": task_id, "attempt": attempt, "progress": told})
+            return _event("progress", event.revision, {"taskId": task_id, "attempt": attempt, "progress": told})
         case KeepAlive():
-            return ": keepalive\n\n"
+            return b": keepalive\n\n"
 
 
-def _text(name: str, revision: int | None, data: Any) -> str:
+def _snapshot(views: Sequence[TaskView]) -> bytes:
+    # Without ids: until the snapshot is complete there is nothing to go on from.
+    return b"".join(
+        _event("snapshot", None, TaskAnswer.of(view).model_dump(mode="json", by_alias=True)) for view in views
+    )
+
+
+def _changed(revision: int, changed: Changed) -> bytes:
+    task = TaskAnswer.of(changed.view).model_dump(mode="json", by_alias=True)
+    if changed.change.transition is None:
+        return _event("changed", revision, task)
+    transition = TransitionAnswer.of(changed.change.transition).model_dump(mode="json", by_alias=True)
+    return _event("transition", revision, {"transition": transition, "task": task})
+
+
+def _event(name: str, revision: int | None, data: Any) -> bytes:
     position = "" if revision is None else f"id: {revision}\n"
-    return f"event: {name}\n{position}data: {json.dumps(data, ensure_ascii=False, separators=(',', ':'))}\n\n"
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    return f"event: {name}\n{position}data: {text}\n\n".encode()
 
 
-async def _send_text(send: Send, text: str) -> None:
-    async with asyncio.timeout(WRITE_SECONDS):
-        await send({"type": "http.response.body", "body": text.encode(), "more_body": True})
+async def _send(send: Send, body: bytes) -> None:
+    await send({"type": "http.response.body", "body": body, "more_body": True})
 
 
 async def _until_gone(receive: Receive) -> None:

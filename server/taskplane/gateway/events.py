@@ -1,6 +1,6 @@
 """The routes of watches: server-sent events of one task or of all."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Header, Query
 from pydantic import Field
@@ -11,7 +11,10 @@ from taskplane.gateway.openapi import errors
 from taskplane.gateway.parameters import TaskId, check_query
 from taskplane.gateway.schema import MAX_NUMBER, Digits, Schema, TaskType
 from taskplane.gateway.services import Services, Using
-from taskplane.server.services.watching import WatchQuery
+from taskplane.gateway.task_requests import StatusName
+from taskplane.server.core.task import TaskStatus
+from taskplane.server.services.stalls import WRITE_SECONDS, StallGuard
+from taskplane.server.services.watch_events import WatchQuery
 
 router = APIRouter(prefix="/api", tags=["events"], route_class=StrictRoute, dependencies=[Depends(check_query)])
 
@@ -33,12 +36,19 @@ class TaskEventsQuery(Schema):
     after_revision: Annotated[
         _Revision | None, Field(description="Go on after this revision instead of beginning with a snapshot.")
     ] = None
+    snapshot: Annotated[
+        Literal["true", "false"], Field(description="Whether to begin with a snapshot, if not after a revision.")
+    ] = "true"
 
 
 class EventsQuery(TaskEventsQuery):
     """The same, and which tasks."""
 
     task_type: TaskType | None = None
+    status: Annotated[
+        StatusName | None,
+        Field(description="Tasks in this status only, and transitions into and out of it; deletions of all."),
+    ] = None
 
 
 @router.get(
@@ -56,7 +66,10 @@ async def watch_task(
 ) -> EventStream:
     """Tell how the task is, then every transition in order and without a gap, and progress twice a second at most."""
     after = query.after_revision if last_event_id is None else last_event_id
-    return await _stream(using, WatchQuery(task_ids=(task_id,), after_revision=after, include_progress=True))
+    asked = WatchQuery(
+        task_ids=(task_id,), after_revision=after, with_snapshot=query.snapshot == "true", include_progress=True
+    )
+    return await _stream(using, asked)
 
 
 @router.get(
@@ -68,15 +81,23 @@ async def watch_tasks(
     """Tell how all tasks are, or those of a type, then what happens to them."""
     after = query.after_revision if last_event_id is None else last_event_id
     types = (query.task_type,) if query.task_type else ()
-    return await _stream(using, WatchQuery(task_types=types, after_revision=after, include_progress=True))
+    asked = WatchQuery(
+        task_types=types,
+        statuses=(TaskStatus(query.status),) if query.status else (),
+        after_revision=after,
+        with_snapshot=query.snapshot == "true",
+        include_progress=True,
+    )
+    return await _stream(using, asked)
 
 
 async def _stream(using: Services, query: WatchQuery) -> EventStream:
-    events = using.watches.watch(query)
+    guard = StallGuard(WRITE_SECONDS)
+    events = using.watches.watch(query, guard)
     try:
         # What is wrong with the request shows with the first event, while it can still be answered.
         first = await anext(events)
     except BaseException:
         await events.aclose()
         raise
-    return EventStream(first, events)
+    return EventStream(first, events, guard)

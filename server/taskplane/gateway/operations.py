@@ -17,8 +17,6 @@ from taskplane.gateway.schema import Moment, Schema
 from taskplane.gateway.services import Using
 from taskplane.server.core.clock import utc_now
 from taskplane.server.core.errors import DatabaseUnavailable, ServerStopping
-from taskplane.server.services.pages import TaskQuery
-from taskplane.server.store.reading import TaskFilter
 
 router = APIRouter(tags=["operations"], route_class=StrictRoute, dependencies=[Depends(check_query)])
 
@@ -71,7 +69,7 @@ async def readyz(using: Using) -> HealthAnswer:
         raise DatabaseUnavailable
     try:
         async with asyncio.timeout(_PROBE_SECONDS):
-            await using.tasks.list(TaskQuery(filter=TaskFilter(), page_size=1))
+            await using.tasks.check_database()
     except TimeoutError as error:
         raise DatabaseUnavailable from error
     return HealthAnswer()

@@ -5,25 +5,31 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import uvicorn
 
+from taskplane.gateway.admission import Admission
 from taskplane.gateway.application import application
 from taskplane.gateway.callers import Callers
+from taskplane.gateway.connections import Connection, Connections
 from taskplane.gateway.services import Services
 
 # Connections that wait to be accepted, and seconds that an idle one is kept.
 _BACKLOG = 1024
 _IDLE_SECONDS = 75
+# What the kernel keeps for a client that does not read; by itself it would take megabytes for each.
+_SEND_BUFFER_BYTES = 256 * 1024
 
 
 class HttpServer:
     """The gateway on one port. `start`, then `stop`; both once."""
 
-    def __init__(self, services: Services, callers: Callers) -> None:
+    def __init__(self, services: Services, callers: Callers, max_connections: int) -> None:
+        self._connections = Connections(max_connections)
         config = uvicorn.Config(
-            application(services, callers),
-            http="h11",
+            Admission(application(services, callers)),
+            http=partial(Connection, self._connections),  # type: ignore[arg-type]  # called, as a class is
             ws="none",
             lifespan="off",
             log_config=None,
@@ -36,6 +42,7 @@ class HttpServer:
 
     def start(self, listening: socket.socket) -> None:
         """Serve on a socket that listens."""
+        self._connections.start()
         self._serving = asyncio.create_task(self._server.serve(sockets=[listening]))
 
     async def stop(self, grace_seconds: float) -> None:
@@ -43,6 +50,7 @@ class HttpServer:
         self._server.config.timeout_graceful_shutdown = grace_seconds  # type: ignore[assignment]  # takes fractions too
         self._server.should_exit = True
         await self._serving
+        self._connections.stop()
 
 
 class _EmbeddedServer(uvicorn.Server):
@@ -59,12 +67,15 @@ def listen(address: str) -> socket.socket:
     host = host.strip("[]")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, int(port)), family=family, backlog=_BACKLOG)
+        listening = socket.create_server((host, int(port)), family=family, backlog=_BACKLOG)
     except socket.gaierror as error:
         raise _cannot_listen(address, error.strerror or str(error)) from error
     except OSError as error:
         # Python's own text names the address once more.
         raise _cannot_listen(address, os.strerror(error.errno or 0)) from error
+    # Connections inherit it.
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
+    return listening
 
 
 def _cannot_listen(address: str, why: str) -> OSError:

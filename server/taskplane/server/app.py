@@ -140,7 +140,7 @@ class Server:
         )
         tasks = TaskService(self._store, self._states, registry, self._live, self._hub, time_limits=time_limits)
         batches = BatchControl(self._store, self._states, VerbChanges(registry, time_limits))
-        watches = WatchService(self._store, tasks, self._hub)
+        self._watches = watches = WatchService(self._store, tasks, self._hub, self._config.max_watches)
         callbacks = Callbacks(self._store, registry, self._http_units, self._desk)
         if not self._config.no_http:
             services = Services(
@@ -156,7 +156,7 @@ class Server:
             callers = Callers.of(
                 self._config.http, hosts=self._config.allowed_hosts, origins=self._config.allowed_origins
             )
-            self._http = HttpServer(services, callers)
+            self._http = HttpServer(services, callers, self._config.max_http_connections)
         return (
             TaskServicer(tasks, batches, watches, self._answers),
             UnitControlServicer(

@@ -68,6 +68,10 @@ class ServerConfig(BaseSettings):
     reflection: bool = True
     # gRPC channelz: figures of every connection of the process, with the addresses of its peers.
     channelz: bool = False
+    # Watches by gRPC and HTTP together; more are refused. One takes 30 to 100 KiB while it is read.
+    max_watches: int = Field(default=2000, ge=1, le=100_000)
+    # HTTP connections, watches included; fewer where the limit of open files does not allow as many.
+    max_http_connections: int = Field(default=3000, ge=1, le=100_000)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["console", "json"] = "console"
     # How long calls under way may take to end when the server stops.

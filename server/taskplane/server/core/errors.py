@@ -329,6 +329,30 @@ class SlowReader(TaskplaneError):
     reason = "SLOW_READER"
 
 
+class TooManyWatches(TaskplaneError):
+    """The server serves as many watches as it is set to."""
+
+    code = Code.RESOURCE_EXHAUSTED
+    reason = "TOO_MANY_WATCHES"
+
+    def __init__(self, most: int) -> None:
+        super().__init__(
+            f"the server has {most} watches, the most that it serves; end some, or raise TASKPLANE_MAX_WATCHES",
+            metadata={"max_watches": str(most)},
+            retry_delay_seconds=5.0,
+        )
+
+
+class TooManyConnections(TaskplaneError):
+    """The server has as many connections as it serves, each with a request."""
+
+    code = Code.UNAVAILABLE
+    reason = "TOO_MANY_CONNECTIONS"
+
+    def __init__(self) -> None:
+        super().__init__("the server has as many connections as it serves; try again later", retry_delay_seconds=1.0)
+
+
 class TooManyTasks(TaskplaneError):
     """The filter of a call on many tasks chooses more of them than the call may change."""
 

@@ -1,7 +1,7 @@
 """Core objects as messages of taskplane.v1."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -25,8 +25,7 @@ from taskplane.server.core.task import (
 from taskplane.server.core.unit import Unit, UnitStatus
 from taskplane.server.rpc.structs import fill_struct, struct_of
 from taskplane.server.services.view import TaskView
-from taskplane.server.services.watching import (
-    TOLD_KEPT,
+from taskplane.server.services.watch_events import (
     Changed,
     Deleted,
     KeepAlive,
@@ -245,18 +244,30 @@ def unit_message(unit: Unit) -> execution_unit_pb2.ExecutionUnit:
     )
 
 
-def watch_bytes(event: WatchEvent) -> bytes:
-    """Return one event of a watch as WatchTasksResponse, serialised; a change that many are told is so only once."""
-    if isinstance(event.event, Changed):
-        return changed_bytes(event.revision, event.event)
-    return _watch_message(event).SerializeToString()
+def watch_messages(event: WatchEvent) -> Sequence[bytes]:
+    """Return one event of a watch as WatchTasksResponses, serialised; what many are told is made only once."""
+    match event.event:
+        case Snapshot(views, rendered):
+            return rendered.once(_snapshot_messages, views)
+        case Changed(rendered=rendered):
+            return rendered.once(_serialised, event)
+        case _:
+            return _serialised(event)
+
+
+def _snapshot_messages(views: Sequence[TaskView]) -> list[bytes]:
+    return [task_service_pb2.WatchTasksResponse(snapshot=task_message(view)).SerializeToString() for view in views]
+
+
+def _serialised(event: WatchEvent) -> list[bytes]:
+    return [_watch_message(event).SerializeToString()]
 
 
 def _watch_message(event: WatchEvent) -> task_service_pb2.WatchTasksResponse:
     message = task_service_pb2.WatchTasksResponse(revision=event.revision)
     match event.event:
-        case Snapshot(view):
-            message.snapshot.CopyFrom(task_message(view))
+        case Snapshot():
+            raise ValueError("a snapshot is a message for each of its tasks")
         case SnapshotComplete():
             message.snapshot_complete.SetInParent()
         case Changed(change, view):
@@ -270,12 +281,6 @@ def _watch_message(event: WatchEvent) -> task_service_pb2.WatchTasksResponse:
         case KeepAlive():
             message.keep_alive.SetInParent()
     return message
-
-
-@lru_cache(TOLD_KEPT)
-def changed_bytes(revision: int, event: Changed) -> bytes:
-    """Return the same bytes to all who watch the task."""
-    return _watch_message(WatchEvent(revision, event)).SerializeToString()
 
 
 def _add_change(message: task_service_pb2.WatchTasksResponse, change: Committed, view: TaskView) -> None:

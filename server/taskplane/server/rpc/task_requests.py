@@ -13,7 +13,7 @@ from taskplane.server.core.verbs import Ask, Update
 from taskplane.server.rpc.validation import Checker
 from taskplane.server.services.batch_control import BatchOrder, BatchVerb
 from taskplane.server.services.pages import TaskQuery
-from taskplane.server.services.watching import WatchQuery
+from taskplane.server.services.watch_events import WatchQuery
 from taskplane.server.store.reading import TaskFilter
 from taskplane.server.tasks.proposals import TaskSpec
 from taskplane.server.tasks.requests import Request
@@ -208,16 +208,29 @@ def watch(request: pb.WatchTasksRequest) -> WatchQuery:
     _task_types(check, "task_types", request.task_types)
     if request.after_revision < 0:
         check.refuse("after_revision", f"is {request.after_revision}; must not be negative")
+    statuses = _watched_statuses(check, request.statuses)
     rate = request.max_progress_per_second or 2
     check.number("max_progress_per_second", rate, at_least=1, at_most=100)
     check.done()
     return WatchQuery(
         task_ids=tuple(request.task_ids),
         task_types=tuple(request.task_types),
+        statuses=statuses,
         after_revision=request.after_revision if request.HasField("after_revision") else None,
+        with_snapshot=not request.no_snapshot,
         include_progress=request.include_progress,
         max_progress_per_second=rate,
     )
+
+
+def _watched_statuses(check: Checker, statuses: Sequence["task_pb2.TaskStatus.ValueType"]) -> tuple[TaskStatus, ...]:
+    if len(statuses) > len(_STATUSES):
+        check.refuse("statuses", f"has {len(statuses)} entries; there are {len(_STATUSES)} statuses")
+        return ()
+    for index, status in enumerate(statuses):
+        if status not in _STATUSES:
+            check.refuse(f"statuses[{index}]", f"{status} is not a TaskStatus")
+    return tuple(_STATUSES[each] for each in statuses if each in _STATUSES)
 
 
 def _filter(check: Checker, message: pb.TaskFilter) -> TaskFilter:

@@ -21,10 +21,11 @@ from taskplane.server.rpc.messages import (
     checkpoint_message,
     command_message,
     transition_message,
-    watch_bytes,
+    watch_messages,
 )
 from taskplane.server.rpc.validation import Checker
 from taskplane.server.services.batch_control import BatchControl
+from taskplane.server.services.stalls import WRITE_SECONDS, StallGuard
 from taskplane.server.services.task_service import TaskService
 from taskplane.server.services.view import TaskView
 from taskplane.server.services.watching import WatchService
@@ -121,10 +122,12 @@ class TaskServicer(pb_grpc.TaskServiceServicer):
     async def WatchTasks(  # type: ignore[override]  # the stub knows generators only; a coroutine cleans up at once
         self, request: pb.WatchTasksRequest, context: Context
     ) -> None:
-        """Write WatchEvents, which the handler's serializer takes."""
-        async with aclosing(self._watches.watch(read.watch(request))) as events:
-            async for event in events:
-                await context.write(event)
+        """Write serialised messages, which the handler's serializer takes."""
+        with StallGuard(WRITE_SECONDS) as guard:
+            async with aclosing(self._watches.watch(read.watch(request), guard)) as events:
+                async for event in events:
+                    for message in watch_messages(event):
+                        await guard.write(context.write(message))
 
     async def ListTaskTransitions(
         self, request: pb.ListTaskTransitionsRequest, context: Context
@@ -224,7 +227,7 @@ def add_to_server(servicer: TaskServicer, server: Any) -> None:
     watch: grpc.RpcMethodHandler[Any, Any] = grpc.unary_stream_rpc_method_handler(
         servicer.WatchTasks,
         request_deserializer=pb.WatchTasksRequest.FromString,
-        response_serializer=watch_bytes,
+        response_serializer=bytes,
     )
     pb_grpc.add_TaskServiceServicer_to_server(servicer, server)
     # The last handler that is registered for a method serves it.

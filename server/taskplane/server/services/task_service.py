@@ -159,6 +159,10 @@ class TaskService:
             return [one] if one else []
         return await self._store.list_checkpoints(task_id)
 
+    async def check_database(self) -> None:
+        """Raise DatabaseUnavailable if the database does not answer. Waits behind no caller's reads."""
+        await self._store.latest_revision()
+
     def view(self, task: Task) -> TaskView:
         """Return a task as callers see it now."""
         now = utc_now()

@@ -1,113 +1,96 @@
 """The course of a watch: a snapshot or the missed history, then what happens, in order and without a gap."""
 
 import time
-from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
 
-from taskplane.server.core.errors import RevisionTooOld, TaskNotFound
+from taskplane.server.core.errors import RevisionTooOld, SlowReader, TaskNotFound, TooManyWatches
 from taskplane.server.core.task import Task, Transition
 from taskplane.server.services.pacing import ProgressPacer
+from taskplane.server.services.snapshots import Snapshots
+from taskplane.server.services.stalls import StallGuard
 from taskplane.server.services.task_service import TaskService
-from taskplane.server.services.view import TaskView
+from taskplane.server.services.watch_events import (
+    Changed,
+    Deleted,
+    KeepAlive,
+    SnapshotComplete,
+    WatchEvent,
+    WatchQuery,
+    matcher,
+    touches,
+)
 from taskplane.server.store.deletions import Deletion
 from taskplane.server.store.reading import TaskFilter
 from taskplane.server.store.store import Store
 from taskplane.server.tasks.batch import Committed
-from taskplane.server.tasks.watch import Follower, Progressed, WatchHub
+from taskplane.server.tasks.watch import Follower, WatchHub
+from taskplane.server.tasks.weights import weight_of
 
 KEEP_ALIVE_SECONDS = 15.0
-# Watchers tell a change at about the same time.
-TOLD_KEPT = 500
+# Watchers tell a change at about the same time: so many are kept, of so many bytes together.
+_TOLD_KEPT = 500
+_TOLD_KEPT_BYTES = 8 * 1024 * 1024
+# Changes that a replay reads at a time, and tells in one turn.
 _PAGE = 500
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WatchQuery:
-    """What to watch; empty ids and types do not restrict. `after_revision` None begins with a snapshot."""
-
-    task_ids: tuple[int, ...] = ()
-    task_types: tuple[str, ...] = ()
-    after_revision: int | None = None
-    include_progress: bool = False
-    max_progress_per_second: int = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """A task as it was when the watch began."""
-
-    view: TaskView
-
-
-@dataclass(frozen=True, slots=True)
-class SnapshotComplete:
-    """What follows happened later."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Changed:
-    """A durable change, with the task as it was right after; as it is now, if the change is replayed.
-
-    Compared by identity: many watchers are told the same one.
-    """
-
-    change: Committed
-    view: TaskView
-
-
-@dataclass(frozen=True, slots=True)
-class Deleted:
-    """A task is gone."""
-
-    task_id: int
-
-
-@dataclass(frozen=True, slots=True)
-class KeepAlive:
-    """Nothing happened for a while."""
-
-
-@dataclass(frozen=True, slots=True)
-class WatchEvent:
-    """One event, and the revision to go on from after it."""
-
-    revision: int
-    event: Snapshot | SnapshotComplete | Changed | Deleted | Progressed | KeepAlive
+_PART = 16
+# A part of a snapshot is made once for all, so it costs a watch about as much as some messages.
+_PART_MESSAGES = 4
+_NOT_READ = "the watch was not read for too long; go on with after_revision"
 
 
 class WatchService:
     """Watches of tasks."""
 
-    def __init__(self, store: Store, tasks: TaskService, hub: WatchHub) -> None:
+    def __init__(self, store: Store, tasks: TaskService, hub: WatchHub, max_watches: int) -> None:
         self._store = store
         self._tasks = tasks
         self._hub = hub
-        # By revision, oldest first.
-        self._recently_told: dict[int, Changed] = {}
+        self._snapshots = Snapshots(store, tasks, hub.memory)
+        self._max_watches = max_watches
+        self._watches = 0
+        # By revision, oldest first, each with its weight.
+        self._recently_told: dict[int, tuple[Changed, int]] = {}
+        self._recently_told_bytes = 0
 
     @property
     def follower_count(self) -> int:
         """How many follow what happens now: watches, and verbs that wait for their effect."""
         return self._hub.follower_count
 
-    async def watch(self, query: WatchQuery) -> AsyncGenerator[WatchEvent]:
+    async def watch(self, query: WatchQuery, guard: StallGuard | None = None) -> AsyncGenerator[WatchEvent]:
         """Yield events for ever. Close the generator when done with it.
 
-        Raises TaskNotFound, RevisionTooOld, and SlowReader when the reader falls behind.
+        With the guard of the writes to its reader, the watch is cut when one of them takes too long.
+
+        Raises TooManyWatches, TaskNotFound, RevisionTooOld, and SlowReader when the reader falls behind.
         """
-        with self._hub.watch(query.task_ids, _matcher(query)) as follower:
+        with self._counted(), self._hub.watch(query.task_ids, matcher(query)) as follower:
+            if guard:
+                guard.on_stall.append(lambda: follower.cut(SlowReader(_NOT_READ)))
             # Followed first, read after: what is committed in between is in both, and told once.
             position = _Position(self._hub.revision)
-            if query.after_revision is None:
-                beginning = self._snapshot(query, position)
-            else:
+            if query.after_revision is not None:
                 await self._check_revision(query.after_revision)
                 beginning = self._replay(query, query.after_revision, position.begin)
+            else:
+                beginning = self._snapshot(query, follower, position)
             await self._check_ids(query)
             async for event in beginning:
                 yield event
             async for event in self._live(follower, ProgressPacer(query.max_progress_per_second), position):
                 yield event
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        if self._watches >= self._max_watches:
+            raise TooManyWatches(self._max_watches)
+        self._watches += 1
+        try:
+            yield
+        finally:
+            self._watches -= 1
 
     async def _check_revision(self, after: int) -> None:
         """Raise RevisionTooOld unless everything behind a revision can be told."""
@@ -141,24 +124,36 @@ class WatchService:
         if missing:
             raise TaskNotFound(missing[0])
 
-    async def _snapshot(self, query: WatchQuery, position: "_Position") -> AsyncGenerator[WatchEvent]:
-        chosen = TaskFilter(task_ids=query.task_ids, task_types=query.task_types)
-        after_id: int | None = 0
-        while after_id is not None:
-            page = await self._store.list_tasks(chosen, newest_first=False, after_id=after_id, limit=_PAGE)
-            for task in page.tasks:
-                position.saw(task)
-                yield WatchEvent(0, Snapshot(self._tasks.view(task)))
-            after_id = page.continue_after
+    async def _snapshot(
+        self, query: WatchQuery, follower: Follower, position: "_Position"
+    ) -> AsyncGenerator[WatchEvent]:
+        if query.with_snapshot:
+            async for held in self._snapshots.pages(query, self._snapshots.begun):
+                follower.tell(held)
+                self._hub.make_room()
+                follower.check()
+                for task in held.what.tasks:
+                    position.saw(task)
+                parts = deque(held.what.parts)
+                del held
+                # Nothing but the part that is being written is kept for a reader that does not read.
+                follower.on_cut = parts.clear
+                while parts:
+                    await self._hub.turns.turn(_PART_MESSAGES)
+                    follower.check()
+                    yield WatchEvent(0, parts.popleft())
+                    follower.check()
         yield WatchEvent(position.begin, SnapshotComplete())
 
     async def _replay(self, query: WatchQuery, after: int, until: int) -> AsyncGenerator[WatchEvent]:
         while missed := await self._missed(query.task_ids, after, until):
             tasks = await self._store.tasks_that_fit(list(dict.fromkeys(each.task_id for each in missed)))
-            for each in missed:
+            for count, each in enumerate(missed):
                 if each.task_id not in tasks:
                     break
-                if event := self._replayed(each, tasks[each.task_id], query.task_types):
+                if count % _PART == 0:
+                    await self._hub.turns.turn(_PART)
+                if event := self._replayed(each, tasks[each.task_id], query):
                     yield WatchEvent(each.revision, event)
                 after = each.revision
 
@@ -174,14 +169,17 @@ class WatchService:
         return [each for each in missed[:_PAGE] if each.revision <= until]
 
     def _replayed(
-        self, missed: Transition | Deletion, task: Task | None, task_types: tuple[str, ...]
+        self, missed: Transition | Deletion, task: Task | None, query: WatchQuery
     ) -> Changed | Deleted | None:
-        """Return what a watch of these types is told. A task that is not there is told of when its deletion is."""
+        """Return what a watch is told of something missed. A task that is not there is told of when its deletion is."""
         if isinstance(missed, Deletion):
-            return Deleted(missed.task_id) if _is_of(task_types, missed.task_type) else None
-        if task and _is_of(task_types, task.task_type):
-            return Changed(Committed(task, missed), self._tasks.view(task))
-        return None
+            return Deleted(missed.task_id) if _is_asked_for(query, missed.task_type) else None
+        if task is None or not _is_asked_for(query, task.task_type):
+            return None
+        change = Committed(task, missed)
+        if query.statuses and not touches(frozenset(query.statuses), change):
+            return None
+        return Changed(change, self._tasks.view(task))
 
     async def _live(
         self, follower: Follower, pacer: "ProgressPacer", position: "_Position"
@@ -190,11 +188,15 @@ class WatchService:
         while True:
             await follower.arrival(pacer.seconds_to_next(silent_since + KEEP_ALIVE_SECONDS - time.monotonic()))
             changes, progress = follower.take()
+            follower.on_cut = changes.clear
             revision = self._hub.revision
-            fresh = [change for change in changes if position.is_new(change)]
-            for change in fresh:
-                pacer.changed(change)
-                yield WatchEvent(change.task.revision, self._told(change))
+            fresh = False
+            while changes:
+                change = changes.popleft()
+                if position.is_new(change):
+                    fresh = True
+                    pacer.changed(change)
+                    yield WatchEvent(change.task.revision, self._told(change))
             pacer.take(progress)
             due = pacer.due()
             for each in due:
@@ -211,11 +213,19 @@ class WatchService:
         if change.deleted:
             return Deleted(change.task.id)
         revision = change.task.revision
-        if revision not in self._recently_told:
-            if len(self._recently_told) >= TOLD_KEPT:
-                del self._recently_told[next(iter(self._recently_told))]
-            self._recently_told[revision] = Changed(change, self._tasks.view(change.task))
-        return self._recently_told[revision]
+        if kept := self._recently_told.get(revision):
+            return kept[0]
+        told = Changed(change, self._tasks.view(change.task))
+        self._keep(revision, told)
+        return told
+
+    def _keep(self, revision: int, told: Changed) -> None:
+        weight = weight_of(told.change.task)
+        self._recently_told[revision] = told, weight
+        self._recently_told_bytes += weight
+        while len(self._recently_told) > _TOLD_KEPT or self._recently_told_bytes > _TOLD_KEPT_BYTES:
+            _, weight = self._recently_told.pop(next(iter(self._recently_told)))
+            self._recently_told_bytes -= weight
 
 
 class _Position:
@@ -233,23 +243,5 @@ class _Position:
         return change.task.revision > self._later.get(change.task.id, self.begin)
 
 
-def _is_of(task_types: tuple[str, ...], task_type: str) -> bool:
-    return not task_types or task_type in task_types
-
-
-def _matcher(query: WatchQuery) -> Callable[[Committed | Progressed], bool] | None:
-    """Return what tells whether an event is asked for; None if each is."""
-    types, include_progress = frozenset(query.task_types), query.include_progress
-    if not types:
-        return None if include_progress else _is_committed
-
-    def is_asked_for(event: Committed | Progressed) -> bool:
-        if isinstance(event, Progressed):
-            return include_progress and event.task_type in types
-        return event.task.task_type in types
-
-    return is_asked_for
-
-
-def _is_committed(event: Committed | Progressed) -> bool:
-    return isinstance(event, Committed)
+def _is_asked_for(query: WatchQuery, task_type: str) -> bool:
+    return not query.task_types or task_type in query.task_types

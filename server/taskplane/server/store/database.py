@@ -31,6 +31,8 @@ _ROWS_WAITING = 2000
 # Scans for callers: two leave a core to everything else on a small machine.
 _SCAN_THREADS = 3
 _SCANS_WAITING = 64
+# Snapshots and replays for watches, of which there is a bounded number.
+_WATCH_THREADS = 2
 # A scan ends after so many seconds, if its caller does not leave less.
 SCAN_SECONDS = 30.0
 
@@ -48,13 +50,16 @@ class Database:
         self._ownership = Ownership()
         # For migrations, and for the take-over.
         self.engine = make_engine(url, 1)
-        self.reading_engine = make_engine(url, _OWN_THREADS + _ROW_THREADS + _SCAN_THREADS, reads_only=True)
+        self.reading_engine = make_engine(
+            url, _OWN_THREADS + _ROW_THREADS + _SCAN_THREADS + _WATCH_THREADS, reads_only=True
+        )
         self.writing_engine = make_writing_engine(url, self._ownership)
         self.reading, self.writing = Outage("read"), Outage("written")
         self._writer = Writer(self.writing_engine, self.read, self.writing)
         self._own = ReadPool(self.reading_engine, self.reading, "own", _OWN_THREADS)
         self._rows = ReadPool(self.reading_engine, self.reading, "rows", _ROW_THREADS, _ROWS_WAITING)
         self._scans = ReadPool(self.reading_engine, self.reading, "scans", _SCAN_THREADS, _SCANS_WAITING)
+        self._watches = ReadPool(self.reading_engine, self.reading, "watches", _WATCH_THREADS)
 
     def begin(self, start: Callable[[Begin], X], decide: Callable[[X], T]) -> UnderWay[T]:
         """Begin a transaction: `decide` works on what `start` returns. It may overlap with the one before; see Writer.
@@ -121,6 +126,13 @@ class Database:
         """
         return await self._scans.run(work, SCAN_SECONDS if seconds is None else min(seconds, SCAN_SECONDS))
 
+    async def read_for_watch(self, work: Callable[[Connection], T]) -> T:
+        """Run `work`, which reads a page for a watch, in a thread.
+
+        Raises DatabaseUnavailable, TooManyReads if no thread was free in SCAN_SECONDS, and ReadTooLong after those.
+        """
+        return await self._watches.run(work, SCAN_SECONDS)
+
     async def until_it_fails(self) -> NoReturn:
         """Wait for ever; raises WriterFailed if nothing can be written any more until the server is started anew."""
         await self._writer.until_it_fails()
@@ -128,7 +140,7 @@ class Database:
     async def close(self) -> None:
         """Wait for what is under way, then let go of all threads and connections."""
         await self._writer.close()
-        for pool in (self._own, self._rows, self._scans):
+        for pool in (self._own, self._rows, self._scans, self._watches):
             await pool.close()
         await self.writing_engine.dispose()
         await asyncio.sleep(0)  # its transports close in the loop's next round

@@ -113,6 +113,14 @@ class Store:
         """
         return await self._database.read_rows(lambda connection: reading.tasks_that_fit(connection, task_ids))
 
+    async def page_for_watch(self, chosen: TaskFilter, *, after_id: int, limit: int, max_bytes: int) -> TaskRows:
+        """Return the next tasks of a snapshot, in the order of their ids. Raises ReadTooLong."""
+        return await self._database.read_for_watch(
+            lambda connection: reading.list_tasks(
+                connection, chosen, newest_first=False, after_id=after_id, limit=limit, max_bytes=max_bytes
+            )
+        )
+
     async def count_tasks(self, chosen: TaskFilter, seconds: float | None = None) -> int:
         """Count tasks up to COUNT_CAP + 1. Raises ReadTooLong, TooManyReads."""
         return await self._database.scan(lambda connection: reading.count_tasks(connection, chosen), seconds)
@@ -131,17 +139,17 @@ class Store:
         )
 
     async def transitions_since(self, after_revision: int, *, task_ids: Sequence[int], limit: int) -> list[Transition]:
-        """Return the history of some tasks, or of all if no ids are given, oldest first. Raises as `list_tasks`."""
-        return await self._database.scan(
+        """Return the history of some tasks, or of all if no ids are given, oldest first. Raises ReadTooLong."""
+        return await self._database.read_for_watch(
             lambda connection: reading.transitions_since(connection, after_revision, task_ids=task_ids, limit=limit)
         )
 
     async def deletions_since(self, after_revision: int, *, task_ids: Sequence[int], limit: int) -> list[Deletion]:
         """Return the deletions of some tasks, or of all if no ids are given, that are kept, oldest first.
 
-        Raises as `list_tasks`.
+        Raises ReadTooLong.
         """
-        return await self._database.scan(
+        return await self._database.read_for_watch(
             lambda connection: deletions.deletions_since(connection, after_revision, task_ids=task_ids, limit=limit)
         )
 

@@ -10,6 +10,8 @@ from typing import Protocol
 
 # How many messages watchers may write before everything else has its time again; a message takes some 50 µs.
 MESSAGES_AT_ONCE = 20
+# A longer message counts as several.
+MESSAGE_BYTES = 4 * 1024
 # How long they rest then, so that callers and commits come first.
 REST_SECONDS = 0.001
 # The same while verbs are under way.
@@ -42,6 +44,12 @@ class Turns:
             self._is_due = True
             asyncio.get_running_loop().call_soon(self._begin)
 
+    async def turn(self, messages: int) -> None:
+        """Wait for a turn in which to write so many messages."""
+        once = _Once(messages)
+        self.wait(once)
+        await once.comes
+
     def _begin(self) -> None:
         # A few are not worth the delay.
         if len(self._waiting) > MESSAGES_AT_ONCE:
@@ -65,3 +73,17 @@ class Turns:
         longest = REST_BEHIND_VERBS_SECONDS if self.verbs_under_way else REST_SECONDS
         waited = time.monotonic() - self._waiting[0][0]
         return longest * max(0.0, 1.0 - waited / PATIENT_FOR_SECONDS)
+
+
+class _Once:
+    """A wait for one turn."""
+
+    def __init__(self, messages: int) -> None:
+        self._messages = messages
+        self.comes = asyncio.get_running_loop().create_future()
+
+    def take_turn(self) -> int:
+        if self.comes.cancelled():
+            return 0
+        self.comes.set_result(None)
+        return self._messages

@@ -9,14 +9,20 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from taskplane.server.core.errors import ServerStopping, SlowReader, TaskplaneError
 from taskplane.server.core.task import Progress
 from taskplane.server.tasks.batch import Committed
-from taskplane.server.tasks.turns import Turns
+from taskplane.server.tasks.turns import MESSAGE_BYTES, Turns
+from taskplane.server.tasks.weights import weight_of
 
 # A follower that is this many changes behind is cut.
 BACKLOG = 20_000
+# A watch that has not told changes of so many bytes is cut: eight of the largest tasks.
+WATCH_BYTES = 8 * 1024 * 1024
+# Above this, for all watches together, those that hold the most are cut. What many hold counts once.
+ALL_WATCHES_BYTES = 256 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,34 +35,78 @@ class Progressed:
     progress: Progress
 
 
+class Held:
+    """Something that watches hold in memory until they have told it, and how many of them do."""
+
+    __slots__ = ("bytes", "holders", "what")
+
+    def __init__(self, what: Any, weight: int) -> None:
+        self.what = what
+        self.bytes = weight
+        self.holders = 0
+
+
+class WatchMemory:
+    """Counts what all watches hold."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+    def take(self, held: Held) -> None:
+        """Count one more holder."""
+        if not held.holders:
+            self.bytes += held.bytes
+        held.holders += 1
+
+    def give_back(self, held: Held) -> None:
+        """Count one holder less."""
+        held.holders -= 1
+        if not held.holders:
+            self.bytes -= held.bytes
+
+
 class Follower:
     """One reader's queue. Changes come in order and whole; progress only as its latest value for each task.
 
-    With `turns`, what it is offered is there to take when its turn has come.
+    With `turns`, what it is offered is there to take when its turn has come. With `memory`, it holds WATCH_BYTES at
+    most.
     """
 
-    __slots__ = ("_awaits_turn", "_changes", "_error", "_matches", "_progress", "_turns", "_wake")
+    __slots__ = (
+        *("_awaits_turn", "_changes", "_error", "_matches", "_memory", "_progress", "_telling", "_turns", "_wake"),
+        *("bytes", "on_cut"),
+    )
 
     def __init__(
-        self, matches: Callable[[Committed | Progressed], bool] | None = None, turns: Turns | None = None
+        self,
+        matches: Callable[[Committed | Progressed], bool] | None = None,
+        turns: Turns | None = None,
+        memory: WatchMemory | None = None,
     ) -> None:
         self._matches = matches
         self._turns = turns
+        self._memory = memory
         self._awaits_turn = False
-        self._changes: deque[Committed] = deque()
+        self._changes: deque[Held] = deque()
+        # What was taken, until more is asked for.
+        self._telling: list[Held] = []
         self._progress: dict[int, Progressed] = {}
         self._wake = asyncio.Event()
         self._error: TaskplaneError | None = None
+        # What it holds.
+        self.bytes = 0
+        # Drops what the reader has taken and not told.
+        self.on_cut: Callable[[], None] | None = None
 
-    def offer(self, event: Committed | Progressed) -> None:
-        """Queue an event if it matches."""
+    def offer(self, event: Committed | Progressed, held: Held) -> None:
+        """Queue an event if it matches; `held` is the same for all that it is offered to."""
         # A thousand of these are between a verb's commit and its answer.
         if self._error or (self._matches and not self._matches(event)):
             return
         if isinstance(event, Progressed):
             self._progress[event.task_id] = event
-        elif len(self._changes) < BACKLOG:
-            self._changes.append(event)
+        elif len(self._changes) < BACKLOG and self._holds(held):
+            self._changes.append(held)
         else:
             self.cut(SlowReader("the watch was not read quickly enough; go on with after_revision"))
             return
@@ -66,22 +116,68 @@ class Follower:
             self._awaits_turn = True
             self._turns.wait(self)
 
+    def tell(self, held: Held) -> None:
+        """Hold something in place of what was told before. Raises what cut the follower."""
+        self.check()
+        self._release_told()
+        if self._memory:
+            self._memory.take(held)
+            self.bytes += held.bytes
+            self._telling.append(held)
+
+    def check(self) -> None:
+        """Raise what cut the follower, if it is cut."""
+        if self._error:
+            raise self._error
+
+    def close(self) -> None:
+        """Let go of everything."""
+        self._release_told()
+        self._drop_changes()
+
+    def _holds(self, held: Held) -> bool:
+        if self._memory is None:
+            return True
+        if held.bytes < 0:
+            held.bytes = weight_of(held.what.task)
+        if self.bytes and self.bytes + held.bytes > WATCH_BYTES:
+            return False
+        self._memory.take(held)
+        self.bytes += held.bytes
+        return True
+
+    def _release(self, every: Iterable[Held]) -> None:
+        if self._memory:
+            for held in every:
+                self._memory.give_back(held)
+                self.bytes -= held.bytes
+
+    def _release_told(self) -> None:
+        self._release(self._telling)
+        self._telling = []
+
+    def _drop_changes(self) -> None:
+        self._release(self._changes)
+        self._changes.clear()
+
     def take_turn(self) -> int:
-        """Go on with what there is. Returns how many messages that may be."""
+        """Go on with what there is. Returns how many messages that may be; large ones count as several."""
         self._awaits_turn = False
         self._wake.set()
-        return len(self._changes) + len(self._progress)
+        return len(self._progress) + max(len(self._changes), self.bytes // MESSAGE_BYTES)
 
     def cut(self, error: TaskplaneError) -> None:
         """Give the reader an error instead of what is queued."""
         self._error = error
-        self._changes.clear()
+        self.close()
         self._progress.clear()
         self._wake.set()
+        if self.on_cut:
+            self.on_cut()
 
     def has_change_after(self, revision: int) -> bool:
         """Whether a change is queued that came later than the revision."""
-        return any(change.task.revision > revision for change in self._changes)
+        return any(held.what.task.revision > revision for held in self._changes)
 
     async def next_change(self, timeout_seconds: float) -> Committed | None:
         """Return the next change, or None after `timeout_seconds` without one. Raises what cut the follower."""
@@ -91,10 +187,14 @@ class Follower:
                     await self._arrival()
         except TimeoutError:
             return None
-        return self._changes.popleft()
+        held = self._changes.popleft()
+        self._release([held])
+        change: Committed = held.what
+        return change
 
     async def arrival(self, timeout_seconds: float) -> None:
         """Wait until something is there to take, or the time is over. Raises what cut the follower."""
+        self._release_told()
         try:
             async with asyncio.timeout(timeout_seconds):
                 while self._awaits_turn or not (self._changes or self._progress):
@@ -102,9 +202,10 @@ class Follower:
         except TimeoutError:
             return
 
-    def take(self) -> tuple[list[Committed], list[Progressed]]:
-        """Return all that is there."""
-        changes, progress = list(self._changes), list(self._progress.values())
+    def take(self) -> tuple[deque[Committed], list[Progressed]]:
+        """Return all that is there. It is held until `arrival` is waited for again."""
+        self._telling += self._changes
+        changes, progress = deque(held.what for held in self._changes), list(self._progress.values())
         self._changes.clear()
         self._progress.clear()
         return changes, progress
@@ -113,15 +214,15 @@ class Follower:
         if self._error is None:
             self._wake.clear()
             await self._wake.wait()
-        if self._error:
-            raise self._error
+        self.check()
 
 
 class WatchHub:
     """Hands every durable change, and live progress, to those who follow."""
 
     def __init__(self) -> None:
-        self._turns = Turns()
+        self.turns = Turns()
+        self.memory = WatchMemory()
         self._of_task: dict[int, set[Follower]] = defaultdict(set)
         self._of_all: set[Follower] = set()
         self._is_stopping = False
@@ -133,10 +234,19 @@ class WatchHub:
         for event in committed:
             self.revision = event.task.revision
             self._offer(event.task.id, event)
+        self.make_room()
 
     def publish_progress(self, event: Progressed) -> None:
         """Tell of progress."""
         self._offer(event.task_id, event)
+
+    def make_room(self) -> None:
+        """Cut the watches that hold the most until all together hold no more than ALL_WATCHES_BYTES."""
+        while self.memory.bytes > ALL_WATCHES_BYTES:
+            slowest = max(self._followers(), key=lambda follower: follower.bytes, default=None)
+            if slowest is None or not slowest.bytes:
+                return  # what is left is kept for watches to come
+            slowest.cut(SlowReader("too much waits for slow readers, most for this one; go on with after_revision"))
 
     def stop(self) -> None:
         """Cut all who follow, and take no more: the server stops."""
@@ -157,18 +267,18 @@ class WatchHub:
 
         Without `matches`, all that happens to them is heard. Raises ServerStopping once the hub is stopped.
         """
-        self._turns.verbs_under_way += 1
+        self.turns.verbs_under_way += 1
         try:
             with self._following(Follower(matches), task_ids) as follower:
                 yield follower
         finally:
-            self._turns.verbs_under_way -= 1
+            self.turns.verbs_under_way -= 1
 
     def watch(
         self, task_ids: Iterable[int], matches: Callable[[Committed | Progressed], bool] | None = None
     ) -> AbstractContextManager[Follower]:
         """Follow as `follow` does, for a watcher: news are there to take when its turn has come."""
-        return self._following(Follower(matches, self._turns), task_ids)
+        return self._following(Follower(matches, self.turns, self.memory), task_ids)
 
     @contextmanager
     def _following(self, follower: Follower, task_ids: Iterable[int]) -> Iterator[Follower]:
@@ -182,6 +292,7 @@ class WatchHub:
         try:
             yield follower
         finally:
+            follower.close()
             for group in groups:
                 group.discard(follower)
             for task_id in ids:
@@ -192,7 +303,8 @@ class WatchHub:
         return self._of_all.union(*self._of_task.values())
 
     def _offer(self, task_id: int, event: Committed | Progressed) -> None:
+        held = Held(event, -1)
         for follower in self._of_task.get(task_id, ()):
-            follower.offer(event)
+            follower.offer(event, held)
         for follower in self._of_all:
-            follower.offer(event)
+            follower.offer(event, held)

@@ -1,0 +1,76 @@
+"""The door of the application: probes pass at once, other requests begin a few at a time."""
+
+import asyncio
+from collections import deque
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from taskplane.gateway.errors import answer
+from taskplane.server.core.errors import TooManyConnections
+
+# How many requests begin in one round of the event loop; each takes about a millisecond until it waits for something.
+AT_ONCE = 8
+# Asked by load balancers and supervisors, who take a late answer for a dead server.
+_PROBES = frozenset({"/healthz", "/readyz"})
+_HEALTHY = b'{"status":"ok"}'
+
+
+class Admission:
+    """Lets requests in to an application."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._begun = 0
+        self._is_due = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer /healthz here; hand on what else there is room for."""
+        if scope["type"] == "http" and scope["path"] in _PROBES:
+            if _asks_health(scope):
+                await _say_healthy(send)
+                return
+        elif scope["type"] == "http" and scope["state"]["is_too_many"]():
+            await answer(TooManyConnections(), {"connection": "close"})(scope, receive, send)
+            return
+        else:
+            await self._turn()
+        await self._app(scope, receive, send)
+
+    async def _turn(self) -> None:
+        if self._waiting or self._begun >= AT_ONCE:
+            turn = asyncio.get_running_loop().create_future()
+            self._waiting.append(turn)
+            await turn
+            return
+        self._begun += 1
+        self._go_on_later()
+
+    def _go_on_later(self) -> None:
+        if not self._is_due:
+            self._is_due = True
+            asyncio.get_running_loop().call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        self._is_due = False
+        self._begun = 0
+        while self._waiting and self._begun < AT_ONCE:
+            turn = self._waiting.popleft()
+            if not turn.cancelled():
+                turn.set_result(None)
+                self._begun += 1
+        if self._begun:
+            self._go_on_later()
+
+
+def _asks_health(scope: Scope) -> bool:
+    """Whether a request is the plain one; any other is checked, and refused, as on every path."""
+    names = {name for name, _ in scope["headers"]}
+    is_plain = scope["method"] == "GET" and not scope["query_string"]
+    return is_plain and scope["path"] == "/healthz" and names.isdisjoint({b"content-length", b"transfer-encoding"})
+
+
+async def _say_healthy(send: Send) -> None:
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(_HEALTHY)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": _HEALTHY, "more_body": False})

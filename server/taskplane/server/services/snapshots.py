@@ -1,0 +1,122 @@
+"""Snapshots for watches, page by page. Watches that wait for the same page are shown the same one."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from dataclasses import dataclass
+
+from taskplane.server.core.task import Task, TaskStatus
+from taskplane.server.services.task_service import TaskService
+from taskplane.server.services.view import TaskView
+from taskplane.server.services.watch_events import Snapshot, WatchQuery
+from taskplane.server.store.reading import TaskFilter
+from taskplane.server.store.store import Store
+from taskplane.server.tasks.watch import Held, WatchMemory
+from taskplane.server.tasks.weights import weight_of
+
+# A page ends after so many tasks, or so many bytes of documents.
+_PAGE_TASKS = 250
+_PAGE_BYTES = 1024 * 1024
+# So much of it is told in one turn.
+_PART_TASKS = 16
+_PART_BYTES = 64 * 1024
+# Pages are kept for watches that come to them later: so many, for so long.
+_PAGES_KEPT = 32
+_KEPT_SECONDS = 10.0
+
+# What is read: ids, types, statuses, and the id after which the page begins.
+_Key = tuple[tuple[int, ...], tuple[str, ...], tuple[TaskStatus, ...], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some tasks, in parts, and the id after which the snapshot continues; None at its end."""
+
+    parts: Sequence[Snapshot]
+    tasks: Sequence[Task]
+    continue_after: int | None
+
+
+class Snapshots:
+    """Reads pages. One that was begun to be read after a watch has followed may be shown to that watch."""
+
+    def __init__(self, store: Store, tasks: TaskService, memory: WatchMemory) -> None:
+        self._store = store
+        self._tasks = tasks
+        self._memory = memory
+        # Readings by what is read, each with its number, the newest last.
+        self._readings: dict[_Key, tuple[int, asyncio.Task[Held]]] = {}
+        # How many readings have begun.
+        self.begun = 0
+
+    async def pages(self, query: WatchQuery, followed_at: int) -> AsyncGenerator[Held]:
+        """Yield the pages of a snapshot; `followed_at` is what `begun` was when the watch followed."""
+        after_id: int | None = 0
+        while after_id is not None:
+            held = await self._page((query.task_ids, query.task_types, query.statuses, after_id), followed_at)
+            yield held
+            page: Page = held.what
+            after_id = page.continue_after
+
+    async def _page(self, key: _Key, followed_at: int) -> Held:
+        number, reading = self._readings.get(key, (0, None))
+        if reading is None or number <= followed_at or _has_failed(reading):
+            reading = self._begin(key)
+        # Shielded, as others may wait for the same page.
+        return await asyncio.shield(reading)
+
+    def _begin(self, key: _Key) -> "asyncio.Task[Held]":
+        self._forget(key)
+        while len(self._readings) >= _PAGES_KEPT:
+            self._forget(next(iter(self._readings)))
+        self.begun += 1
+        reading = asyncio.create_task(self._read(*key))
+        reading.add_done_callback(_ask_for_error)
+        self._readings[key] = self.begun, reading
+        asyncio.get_running_loop().call_later(_KEPT_SECONDS, self._forget, key, self.begun)
+        return reading
+
+    async def _read(
+        self, task_ids: tuple[int, ...], types: tuple[str, ...], statuses: tuple[TaskStatus, ...], after_id: int
+    ) -> Held:
+        chosen = TaskFilter(task_ids=task_ids, task_types=types, statuses=statuses)
+        rows = await self._store.page_for_watch(chosen, after_id=after_id, limit=_PAGE_TASKS, max_bytes=_PAGE_BYTES)
+        views = [self._tasks.view(task) for task in rows.tasks]
+        weights = [weight_of(task) for task in rows.tasks]
+        held = Held(Page(list(_parts(views, weights)), rows.tasks, rows.continue_after), sum(weights))
+        self._memory.take(held)
+        return held
+
+    def _forget(self, key: _Key, number: int = 0) -> None:
+        """Forget the reading of a page; only the one with this number, if one is given."""
+        kept, reading = self._readings.get(key, (0, None))
+        if reading is None or number not in {0, kept}:
+            return
+        del self._readings[key]
+        # If it is not read yet, those who wait for it still get it.
+        reading.add_done_callback(self._let_go)
+
+    def _let_go(self, reading: "asyncio.Task[Held]") -> None:
+        if not _has_failed(reading):
+            self._memory.give_back(reading.result())
+
+
+def _parts(views: Sequence[TaskView], weights: Sequence[int]) -> Iterator[Snapshot]:
+    part: list[TaskView] = []
+    total = 0
+    for view, weight in zip(views, weights, strict=True):
+        if part and (len(part) == _PART_TASKS or total + weight > _PART_BYTES):
+            yield Snapshot(part)
+            part, total = [], 0
+        part.append(view)
+        total += weight
+    if part:
+        yield Snapshot(part)
+
+
+def _has_failed(reading: "asyncio.Task[Held]") -> bool:
+    return reading.done() and (reading.cancelled() or reading.exception() is not None)
+
+
+def _ask_for_error(reading: "asyncio.Task[Held]") -> None:
+    # Nobody may be left who asks for it.
+    _has_failed(reading)

@@ -1,0 +1,116 @@
+"""The events of a watch, and what is asked of it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from taskplane.server.core.task import TaskStatus
+from taskplane.server.services.view import TaskView
+from taskplane.server.tasks.batch import Committed
+from taskplane.server.tasks.watch import Progressed
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchQuery:
+    """What to watch; empty ids, types and statuses do not restrict.
+
+    Of statuses, a transition counts that leads into or out of one. Without `after_revision` the watch begins with a
+    snapshot, if it is asked for, and else with what happens from now on.
+    """
+
+    task_ids: tuple[int, ...] = ()
+    task_types: tuple[str, ...] = ()
+    statuses: tuple[TaskStatus, ...] = ()
+    after_revision: int | None = None
+    with_snapshot: bool = True
+    include_progress: bool = False
+    max_progress_per_second: int = 2
+
+
+class Rendered:
+    """What has been made of an event, kept with the event: many watchers are told the same one."""
+
+    __slots__ = ("_made",)
+
+    def __init__(self) -> None:
+        self._made: dict[Callable[..., object], object] = {}
+
+    def once(self, make: Callable[..., R], *arguments: object) -> R:
+        """Return what `make` makes of the arguments, made only once."""
+        if make not in self._made:
+            self._made[make] = make(*arguments)
+        return self._made[make]  # type: ignore[return-value]  # what it has made itself
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Snapshot:
+    """Some tasks as they were when the watch began."""
+
+    views: Sequence[TaskView]
+    rendered: Rendered = field(default_factory=Rendered)
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotComplete:
+    """What follows happened later."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Changed:
+    """A durable change, with the task as it was right after; as it is now, if the change is replayed.
+
+    Compared by identity: many watchers are told the same one.
+    """
+
+    change: Committed
+    view: TaskView
+    rendered: Rendered = field(default_factory=Rendered)
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """A task is gone."""
+
+    task_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeepAlive:
+    """Nothing happened for a while."""
+
+
+@dataclass(frozen=True, slots=True)
+class WatchEvent:
+    """One event, and the revision to go on from after it."""
+
+    revision: int
+    event: Snapshot | SnapshotComplete | Changed | Deleted | Progressed | KeepAlive
+
+
+def matcher(query: WatchQuery) -> Callable[[Committed | Progressed], bool] | None:
+    """Return what tells whether an event is asked for; None if each is."""
+    types, statuses = frozenset(query.task_types), frozenset(query.statuses)
+    if not types and not statuses:
+        return None if query.include_progress else _is_committed
+
+    def is_asked_for(event: Committed | Progressed) -> bool:
+        if isinstance(event, Progressed):
+            # Only a RUNNING task has any.
+            is_of_status = not statuses or TaskStatus.RUNNING in statuses
+            return query.include_progress and is_of_status and (not types or event.task_type in types)
+        return (not types or event.task.task_type in types) and (not statuses or touches(statuses, event))
+
+    return is_asked_for
+
+
+def touches(statuses: frozenset[TaskStatus], change: Committed) -> bool:
+    """Whether a change is one of a task in these statuses, or into or out of one. Deletions always are."""
+    was = change.transition.from_status if change.transition else None
+    now = change.transition.to_status if change.transition else change.task.status
+    return change.deleted or now in statuses or was in statuses
+
+
+def _is_committed(event: Committed | Progressed) -> bool:
+    return isinstance(event, Committed)
