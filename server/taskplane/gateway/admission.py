@@ -3,8 +3,10 @@
 import asyncio
 from collections import deque
 
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from taskplane.gateway.callers import Callers
 from taskplane.gateway.errors import answer
 from taskplane.server.core.errors import TooManyConnections
 
@@ -18,8 +20,9 @@ _HEALTHY = b'{"status":"ok"}'
 class Admission:
     """Lets requests in to an application."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, callers: Callers) -> None:
         self._app = app
+        self._callers = callers
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._begun = 0
         self._is_due = False
@@ -27,7 +30,7 @@ class Admission:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer /healthz here; hand on what else there is room for."""
         if scope["type"] == "http" and scope["path"] in _PROBES:
-            if _asks_health(scope):
+            if _asks_health(scope) and self._callers.refusal("GET", Headers(scope=scope)) is None:
                 await _say_healthy(send)
                 return
         elif scope["type"] == "http" and scope["state"]["is_too_many"]():

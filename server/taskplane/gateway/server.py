@@ -28,7 +28,7 @@ class HttpServer:
     def __init__(self, services: Services, callers: Callers, max_connections: int) -> None:
         self._connections = Connections(max_connections)
         config = uvicorn.Config(
-            Admission(application(services, callers)),
+            Admission(application(services, callers), callers),
             http=partial(Connection, self._connections),  # type: ignore[arg-type]  # called, as a class is
             ws="none",
             lifespan="off",
