@@ -8,7 +8,7 @@ import pytest
 from builders import NOW, OTHER_UNIT_ID, UNIT_ID, a_checkpoint, a_command, a_task, at, speaker_of
 from deeds import AT_ONCE, REPORTS
 
-from taskplane.server.core import reports
+from taskplane.server.core import reports, verbs
 from taskplane.server.core.change import SERVER, Change
 from taskplane.server.core.errors import DropReason, StaleAttempt
 from taskplane.server.core.fence import Speaker, drop_reason
@@ -39,7 +39,7 @@ FROM_PAUSED = {
     "checkpointed": (PAUSED, PAUSED),
     "paused": (PAUSED, PAUSED),
     "released": (PAUSED, CANCELLED),
-    "succeeded": (None, None),
+    "succeeded": (PAUSED, None),
     "failed": (None, None),
     "failed for good": (None, None),
     "cancelled": (CANCELLED, CANCELLED),
@@ -323,3 +323,40 @@ def test_a_lost_attempt_is_retried_like_a_failure() -> None:
     assert [(move.to_status, move.changed_by) for move in moves(change)] == [(FAILED, SERVER), (PENDING, SERVER)]
     assert (change.task.retry_count, change.task.error_message) == (1, "unit lost")
     assert change.steps[0].taken_from_unit
+
+
+def test_work_that_was_done_while_the_task_was_paused_counts_when_it_is_resumed() -> None:
+    kept = report("succeeded", a_task(PAUSED)).task
+    assert (kept.status, kept.result) == (PAUSED, {"rows": 3})
+    assert not report("succeeded", kept).steps, "a repeat"
+    change = verbs.resume(kept, verbs.Ask("alice", "go on"), at(2), command_id="resume-1")
+    assert [(each.from_status, each.to_status, each.changed_by) for each in moves(change)] == [
+        (PAUSED, RUNNING, "alice"),
+        (RUNNING, SUCCESS, f"unit:{UNIT_ID}"),
+    ]
+    done = change.task
+    assert (done.result, done.attempt, done.queued_at) == ({"rows": 3}, kept.attempt + 1, None)
+
+
+def test_work_that_is_done_after_the_resume_was_queued_counts_at_once() -> None:
+    queued = a_task(PAUSED).but(queued_at=at(0), queued_by="alice")
+    change = report("succeeded", queued)
+    assert [each.to_status for each in moves(change)] == [RUNNING, SUCCESS]
+    assert change.task.result == {"rows": 3}
+
+
+def test_work_that_was_done_is_done_again_if_a_checkpoint_is_chosen_and_forgotten_if_it_is_cancelled() -> None:
+    kept = report("succeeded", a_task(PAUSED)).task
+    again = verbs.resume(kept, verbs.Ask(), at(2), command_id="resume-1", checkpoint=a_checkpoint()).task
+    assert (again.status, again.result, again.queued_at) == (PAUSED, None, at(2))
+    assert Change(kept).cancel(now=at(2), by="alice", reason="").task.result is None
+
+
+def test_a_failure_keeps_its_result_unless_it_is_tried_again() -> None:
+    failure = Failure("half of it", not_retryable=True, result={"rows": 1})
+    task = a_task(RUNNING)
+    kept = reports.failed(task, speaker_of(task), at(1), failure=failure, policy=RetryPolicy()).task
+    assert (kept.status, kept.result) == (FAILED, {"rows": 1})
+    failure = replace(failure, not_retryable=False)
+    tried = reports.failed(task, speaker_of(task), at(1), failure=failure, policy=RetryPolicy()).task
+    assert (tried.status, tried.result) == (PENDING, None)

@@ -1,5 +1,6 @@
 from typing import Any
 
+import pytest
 from gateway.rest import Rest
 from rpc.raw_unit import RawUnit
 from rpc.server import Wire
@@ -125,3 +126,39 @@ async def test_a_stale_attempt_is_409_and_changes_nothing(rest: Rest) -> None:
     assert (answer.status, answer.error["reason"]) == (409, "STALE_ATTEMPT")
     assert answer.error["details"]["metadata"]["dropReason"] == "SUPERSEDED"
     assert (await rest.get(f"/api/tasks/{task['id']}")).body["status"] == "RUNNING"
+
+
+async def test_a_callback_cannot_make_a_task_pending(rest: Rest) -> None:
+    await register(rest)
+    task = await started(rest)
+    answer = await rest.post(f"/api/tasks/{task['id']}/status", {"status": "PENDING"})
+    assert (answer.status, answer.error["reason"]) == (400, "INVALID_FIELDS")
+    (violation,) = answer.error["details"]["fieldViolations"]
+    assert violation["field"] == "status"
+    assert "a unit that has it reports RUNNING" in violation["description"]
+
+
+@pytest.mark.parametrize("result", [[1, 2], "done", 7, False])
+async def test_a_result_may_be_any_json_value(result: Any, rest: Rest) -> None:
+    await register(rest)
+    task = await started(rest)
+    told = (await rest.post(f"/api/tasks/{task['id']}/status", {"status": "SUCCESS", "result": result})).body["task"]
+    assert (told["status"], told["result"]) == ("SUCCESS", {"value": result})
+
+
+async def test_a_failure_keeps_the_result_that_comes_with_it(rest: Rest) -> None:
+    await register(rest)
+    task = await started(rest)
+    failed = {"status": "FAILED", "errorMessage": "half of it", "retryable": False, "result": {"rows": 5}}
+    told = (await rest.post(f"/api/tasks/{task['id']}/status", failed)).body["task"]
+    assert (told["status"], told["result"]) == ("FAILED", {"rows": 5})
+    assert (await rest.get(f"/api/tasks/{task['id']}")).body["result"] == {"rows": 5}
+
+
+async def test_a_callback_about_a_task_that_never_ran_says_so(rest: Rest) -> None:
+    unit = await register(rest)
+    task = await rest.create(taskType="WORKER")
+    for about in ({}, {"unitId": unit["id"]}, {"attempt": 1}):
+        answer = await rest.post(f"/api/tasks/{task['id']}/status", {"status": "SUCCESS"} | about)
+        assert (answer.status, answer.error["reason"]) == (409, "NEVER_DISPATCHED")
+        assert "was never given to a unit" in answer.error["message"]

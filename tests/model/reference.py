@@ -46,6 +46,8 @@ class ModelTask:
     max_retries: int
     status: Status = "PENDING"
     attempt: int = 0
+    # Its work was done while it was PAUSED.
+    is_finished: bool = False
     queued: int | None = None
     pending: Literal["", "PAUSE", "CANCEL"] = ""
     retry_count: int = 0
@@ -57,6 +59,7 @@ class ModelTask:
         """Changes the status, by way of others if several are given."""
         for status in statuses:
             self.status = status
+            self.is_finished = False
             self.history.append(status)
 
     def store(self, checkpoint: int) -> None:
@@ -121,7 +124,9 @@ class Model:
     def resume(self, task: ModelTask) -> None:
         if task.pending or task.status not in ("RUNNING", "PAUSED"):
             raise Refused("ILLEGAL_TRANSITION")
-        if task.status == "PAUSED":
+        if task.is_finished:
+            self._finish(task)
+        elif task.status == "PAUSED":
             self._queue(task)
 
     def cancel(self, task: ModelTask) -> None:
@@ -165,9 +170,21 @@ class Model:
             live.pending = "" if live.pending == "PAUSE" else live.pending
 
     def succeeded(self, task: int, attempt: int) -> None:
-        if live := self._running(task, attempt):
+        known = self.tasks.get(task)
+        if known is not None and (known.attempt, known.status, known.pending) == (attempt, "PAUSED", ""):
+            self.held.pop(task, None)
+            known.is_finished = True
+            if known.queued is not None:
+                self._finish(known)
+        elif live := self._running(task, attempt):
             live.become("SUCCESS")
             live.pending = ""
+
+    def _finish(self, task: ModelTask) -> None:
+        """A task whose work was done while it was PAUSED is resumed."""
+        task.become("RUNNING", "SUCCESS")
+        task.attempt += 1
+        task.queued = None
 
     def failed(self, task: int, attempt: int, *, retryable: bool) -> None:
         if live := self._running(task, attempt):

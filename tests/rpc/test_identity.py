@@ -47,7 +47,7 @@ def is_taken(refusal: Refusal) -> bool:
 
 @pytest.mark.usefixtures("patient")
 async def test_a_process_that_answers_keeps_its_id_and_its_tasks(
-    wire: Wire, connect: Connect, open_stream: OpenStream
+    wire: Wire, connect: Connect, open_stream: OpenStream, caplog: pytest.LogCaptureFixture
 ) -> None:
     holder = await connect()
     start = await running(wire, holder)
@@ -59,6 +59,7 @@ async def test_a_process_that_answers_keeps_its_id_and_its_tasks(
     assert "has had it since 20" in refusal.message
     assert not newcomer.welcome.session_id
     assert not newcomer.commands
+    assert "rejected" not in caplog.text, "the answer is no refusal of anything"
     await holder.report(start, succeeded=pb.SucceededReport())
     await holder.all_acknowledged()
     assert await wire.statuses(start.task_id) == ["PENDING", "RUNNING", "SUCCESS"]

@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 import pytest
 from rpc.conftest import Connect
-from rpc.raw_unit import RawUnit, checkpoint
+from rpc.raw_unit import RawUnit, checkpoint, struct
 from rpc.server import ServerUnderTest, Wire, eventually, status_name
 from rpc.tasks import create, paused, running
 
@@ -16,6 +16,7 @@ from taskplane.server.core.errors import DatabaseUnavailable
 from taskplane.server.store.writing import WriteTransaction
 from taskplane.server.units import leases, report_line
 from taskplane.v1 import execution_unit_control_pb2 as unit_pb
+from taskplane.v1 import task_pb2
 from taskplane.v1 import task_service_pb2 as pb
 
 
@@ -188,6 +189,30 @@ async def test_what_was_asked_of_a_lost_unit_holds(wire: Wire, unit: RawUnit) ->
     await unit.break_off()
     assert status_name((await pause).task.status) == "PAUSED"
     assert (await wire.get(start.task_id)).retry_count == 0
+
+
+async def test_work_that_a_lost_unit_has_done_counts_when_its_paused_task_is_resumed(
+    wire: Wire, unit: RawUnit, connect: Connect
+) -> None:
+    start = await running(wire, unit)
+    pause = wire.tasks.PauseTask(pb.PauseTaskRequest(task_id=start.task_id))
+    await unit.expect("pause")
+    await unit.break_off()
+    assert status_name((await pause).task.status) == "PAUSED"
+    ended = unit_pb.HeldAttempt(task_id=start.task_id, attempt=1, state=unit_pb.ATTEMPT_STATE_ENDED)
+    back = await connect(inventory=[ended])
+    assert back.welcome.verdicts[0].action == unit_pb.VERDICT_ACTION_KEEP
+    for _ in range(2):  # a repeat changes nothing
+        await back.report(start, succeeded=unit_pb.SucceededReport(result=struct({"rows": 3})))
+        await back.all_acknowledged()
+    assert status_name((await wire.get(start.task_id)).status) == "PAUSED"
+    await back.break_off()
+    done = (await wire.tasks.ResumeTask(pb.ResumeTaskRequest(task_id=start.task_id))).task
+    assert (status_name(done.status), done.attempt, dict(done.result)) == ("SUCCESS", 2, {"rows": 3})
+    assert await wire.statuses(start.task_id) == ["PENDING", "RUNNING", "PAUSED", "RUNNING", "SUCCESS"]
+    commands = (await wire.tasks.ListTaskCommands(pb.ListTaskCommandsRequest(task_id=start.task_id))).commands
+    resumes = [each.state for each in commands if each.verb == task_pb2.COMMAND_VERB_RESUME]
+    assert resumes == [pb.COMMAND_STATE_APPLIED]
 
 
 async def test_a_lost_unit_that_held_a_task_leaves_it_paused(wire: Wire, unit: RawUnit, connect: Connect) -> None:

@@ -71,7 +71,10 @@ class VerdictAction(_VerdictAction, metaclass=_VerdictActionEnumTypeWrapper):
       RUNNING, KEEP: work on. PAUSE: the task was paused meanwhile, so hold at the next safe point.
       PAUSED, KEEP: the task is RUNNING, so an attempt held by self-fence works on; one that was paused by command stays
       paused, and its `paused` report, which was not acknowledged, is sent again. PAUSE: go on holding.
-      ENDED, KEEP or PAUSE: send the report of the end again.
+      ENDED, KEEP: send the report of the end again. If the task became PAUSED meanwhile, `succeeded` counts as soon as it
+      is resumed, which makes it SUCCESS at once; `failed` changes nothing, and the work is done again from the last
+      checkpoint. PAUSE is never said of it, and means the same.
+      ENDED, DROP with SUPERSEDED: the task was given away, or waits to be: the work is done again from its checkpoint.
       Any, DROP: forget the attempt and its reports; DropReason says how to leave it.
     """
 

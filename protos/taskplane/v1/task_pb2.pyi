@@ -273,7 +273,9 @@ class Task(message.Message):
 
     @builtins.property
     def result(self) -> struct_pb2.Struct:
-        """What the unit returned; set with SUCCESS. Up to 768 KiB as a serialized Struct."""
+        """What the unit returned; set with SUCCESS, and with FAILED if the unit gave one there. On a PAUSED task: its unit had
+        finished before it heard of the pause; a resume without a chosen checkpoint makes it SUCCESS at once. Up to 768 KiB as a serialized Struct.
+        """
 
     @builtins.property
     def progress(self) -> Progress:

@@ -123,7 +123,7 @@ def _check_documents(value: dict[str, Any], model: type[Schema]) -> None:
     for name, at_most in model.documents.items():
         document = value.get(name)
         try:
-            check(document if isinstance(document, dict) else {}, at_most)
+            check(document if isinstance(document, dict) else {"value": document}, at_most)
         except NotStorable as error:
             violations.append(FieldViolation(name, str(error)))
     if violations:

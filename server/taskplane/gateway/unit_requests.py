@@ -18,7 +18,7 @@ from taskplane.gateway.schema import (
     TaskType,
     UnitId,
 )
-from taskplane.gateway.task_requests import DEFAULT_WAIT_SECONDS, StatusName, Wait
+from taskplane.gateway.task_requests import DEFAULT_WAIT_SECONDS, Wait
 from taskplane.server.core.documents import MAX_DOCUMENT_BYTES, MAX_UNIT_CONFIG_BYTES
 from taskplane.server.core.outcome import Outcome, rounded_fraction
 from taskplane.server.core.task import TaskStatus
@@ -147,6 +147,16 @@ class Drain(Schema):
 _CALLBACK: dict[str, Any] = {"status": "SUCCESS", "result": {}, "errorMessage": None}
 
 
+def _check_reportable(status: Any) -> Any:
+    if status == "PENDING":
+        raise ValueError("must not be PENDING, which only the server makes a task; a unit that has it reports RUNNING")
+    return status
+
+
+def _wrapped(result: Any) -> Any:
+    return result if result is None or isinstance(result, dict) else {"value": result}
+
+
 class StatusCallback(Schema):
     """How an attempt is, as its unit says it: at its end, or on its way."""
 
@@ -162,8 +172,19 @@ class StatusCallback(Schema):
     max_bytes = DOCUMENT_BODY_BYTES
     documents: ClassVar = {"result": MAX_DOCUMENT_BYTES, "checkpoint": MAX_DOCUMENT_BYTES}
 
-    status: Annotated[StatusName, Field(description="PENDING reads as RUNNING: the unit has a queue of its own.")]
-    result: Annotated[JsonObject | None, Field(description="With SUCCESS; up to 768 KiB as a Struct.")] = None
+    status: Annotated[
+        Literal["RUNNING", "PAUSED", "SUCCESS", "FAILED", "CANCELLED"],
+        BeforeValidator(_check_reportable),
+        Field(description="As in /status, but for PENDING, which only the server makes a task."),
+    ]
+    result: Annotated[
+        Any,
+        BeforeValidator(_wrapped),
+        Field(
+            description="With SUCCESS or FAILED; up to 768 KiB as a Struct. Any JSON value: one that is no object is "
+            "put into one, as its `value`."
+        ),
+    ] = None
     error_message: Annotated[str | None, Field(description="With FAILED; cut after 10,000 characters.")] = None
     attempt: Annotated[
         Annotated[int, Field(ge=1, le=2**31 - 1)] | None,

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Self
 
-from taskplane.server.core.task import Checkpoint, Task, TaskStatus, Transition
+from taskplane.server.core.task import Checkpoint, Json, Task, TaskStatus, Transition
 
 # The server itself, in `changed_by`.
 SERVER = "taskplane"
@@ -69,8 +69,42 @@ class Change:
             reason=reason,
             taken_from_unit=taken_from_unit,
             pending_command=None,
+            result=None,
             **UNQUEUED,
         )
+
+    def finish(self, *, now: datetime, by: str, reason: str, result: Json | None) -> Self:
+        """Add the end of a RUNNING task by the success of its attempt."""
+        task = self.task
+        return self.move(
+            TaskStatus.SUCCESS,
+            now=now,
+            by=by,
+            reason=reason,
+            result=result,
+            progress=replace(task.progress, fraction=1.0, reported_at=now) if task.progress else None,
+            error_message=None,
+            pending_command=None,
+        )
+
+    def resume_finished(self, *, now: datetime) -> Self:
+        """Add what the resume of a task comes to whose work was done while it was PAUSED: RUNNING, and SUCCESS at once.
+
+        No unit is asked, but it is an attempt as after any other resume.
+        """
+        task = self.task
+        unit = f"unit:{task.execution_unit_id}"
+        running = self.move(
+            TaskStatus.RUNNING,
+            now=now,
+            by=task.queued_by or SERVER,
+            reason="; ".join(part for part in (task.queued_reason, "its work is done already") if part),
+            attempt=task.attempt + 1,
+            queued_by="",
+            queued_reason="",
+            **UNQUEUED,
+        )
+        return running.finish(now=now, by=unit, reason="done while the task was paused", result=task.result)
 
     def edit(self, *, now: datetime, note: str = "", **changes: Any) -> Self:
         """Add a change of anything but the status."""

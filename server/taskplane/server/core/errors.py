@@ -281,6 +281,19 @@ class StaleAttempt(TaskplaneError):
         self.drop = drop
 
 
+class NeverDispatched(TaskplaneError):
+    """A unit reports on a task that no unit was ever given."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "NEVER_DISPATCHED"
+
+    def __init__(self, task_id: int) -> None:
+        super().__init__(
+            f"task {task_id} was never given to a unit, so that there is nothing to report about it; start it first",
+            metadata={"task_id": str(task_id)},
+        )
+
+
 class StaleRevision(TaskplaneError):
     """The task has changed since the caller looked."""
 

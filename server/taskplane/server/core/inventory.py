@@ -55,7 +55,9 @@ class Reconciliation:
         reason = drop_reason(task, Speaker(self.unit_id, held.attempt))
         if reason:
             return Verdict(held.task_id, held.attempt, VerdictAction.DROP, reason)
-        is_paused = task is not None and task.status is TaskStatus.PAUSED
+        # Of an attempt that has ended there is nothing to hold: the report of its end is wanted.
+        may_go_on = held.state is not AttemptState.ENDED
+        is_paused = task is not None and task.status is TaskStatus.PAUSED and may_go_on
         return Verdict(held.task_id, held.attempt, VerdictAction.PAUSE if is_paused else VerdictAction.KEEP)
 
     def _settle(self, task: Task, held: Mapping[tuple[int, int], HeldAttempt]) -> None:

@@ -79,8 +79,8 @@ def kinds(outcome: Outcome, attempt: int, now: datetime) -> Iterator[ReportKind]
             yield Succeeded(outcome.result)
         case TaskStatus.FAILED:
             text = outcome.error_message or outcome.message or "failed without a message"
-            failure = Failure(text[:MAX_ERROR_MESSAGE], not outcome.retryable, outcome.retry_delay, checkpoint)
-            yield Failed(failure)
+            text = text[:MAX_ERROR_MESSAGE]
+            yield Failed(Failure(text, not outcome.retryable, outcome.retry_delay, checkpoint, outcome.result))
         case TaskStatus.CANCELLED:
             yield Cancelled(outcome.message[:MAX_ERROR_MESSAGE])
 

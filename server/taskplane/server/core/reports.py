@@ -4,7 +4,6 @@ Pure, like `verbs`. Every function first asks the fence, which raises StaleAttem
 changes nothing.
 """
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 from taskplane.server.core.change import SERVER, Change
@@ -111,19 +110,15 @@ def unsaved_work(task: Task, attempt: int, progress: Progress | None = None) -> 
 
 
 def succeeded(task: Task, speaker: Speaker, now: datetime, *, result: Json | None) -> Change:
-    """RUNNING → SUCCESS."""
+    """RUNNING → SUCCESS. If the task became PAUSED out of the unit's reach, the result is kept until it is resumed."""
+    fence(task, speaker)
+    if task.status is TaskStatus.PAUSED and task.pending_command is None:
+        if task.result is not None:
+            return Change(task)
+        change = Change(task).edit(now=now, result=result if result is not None else {})
+        return change.resume_finished(now=now) if task.queued_at else change
     fence_running(task, speaker)
-    progress = replace(task.progress, fraction=1.0, reported_at=now) if task.progress else None
-    return Change(task).move(
-        TaskStatus.SUCCESS,
-        now=now,
-        by=speaker.name,
-        reason="done",
-        result=result,
-        progress=progress,
-        error_message=None,
-        pending_command=None,
-    )
+    return Change(task).finish(now=now, by=speaker.name, reason="done", result=result)
 
 
 def failed(task: Task, speaker: Speaker, now: datetime, *, failure: Failure, policy: RetryPolicy) -> Change:
@@ -136,6 +131,7 @@ def failed(task: Task, speaker: Speaker, now: datetime, *, failure: Failure, pol
         by=speaker.name,
         reason=failure.message,
         error_message=failure.message,
+        result=failure.result,
         pending_command=None,
     )
     if failure.not_retryable or _pending(task) is Verb.CANCEL:
@@ -249,6 +245,7 @@ def retried(change: Change, now: datetime, policy: RetryPolicy, delay: timedelta
         by=SERVER,
         reason=f"retry {task.retry_count + 1} of {task.max_retries}",
         retry_count=task.retry_count + 1,
+        result=None,
         queued_at=now,
         queued_by=SERVER,
         queued_reason="",

@@ -18,6 +18,8 @@ class Failure:
     not_retryable: bool = False
     retry_delay: timedelta | None = None
     checkpoint: Checkpoint | None = None
+    # What was done so far, in the unit's own words.
+    result: Json | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,21 +76,25 @@ def pause(task: Task, ask: Ask, now: datetime, *, command: NewCommand, can_pause
 def resume(task: Task, ask: Ask, now: datetime, *, command_id: str, checkpoint: Checkpoint | None = None) -> Change:
     """Queue a PAUSED task to go on, from memory or its newest checkpoint, or from the one given.
 
-    One that is queued already only takes on another choice of a checkpoint.
+    One that is queued already only takes on another choice of a checkpoint. One whose unit has finished it while it was
+    PAUSED is SUCCESS at once, unless a checkpoint is given.
     """
     chosen = checkpoint.number if checkpoint else None
     check_revision(task, ask)
     _refuse_while_cancelling(task, TaskStatus.RUNNING, "resume")
     match task.status:
         case TaskStatus.PAUSED if not task.queued_at:
-            return Change(task).edit(
+            is_finished = task.result is not None and chosen is None
+            queued = Change(task).edit(
                 now=now,
                 queued_at=now,
                 queued_by=ask.actor,
                 queued_reason=ask.reason,
                 queued_command_id=command_id,
                 queued_checkpoint_number=chosen,
+                result=task.result if is_finished else None,
             )
+            return queued.resume_finished(now=now) if is_finished else queued
         case TaskStatus.PAUSED if chosen and chosen != task.queued_checkpoint_number:
             return Change(task).edit(now=now, queued_checkpoint_number=chosen)
         case TaskStatus.PAUSED:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from taskplane.server.core.clock import utc_now
 from taskplane.server.core.command import Verdict, VerdictAction, start_id
-from taskplane.server.core.errors import DropReason, FieldViolation, InvalidFields, StaleAttempt, TaskNotFound
+from taskplane.server.core.errors import DropReason, FieldViolation, InvalidFields, NeverDispatched, TaskNotFound
 from taskplane.server.core.fence import Speaker, drop_reason
 from taskplane.server.core.outcome import Outcome
 from taskplane.server.core.task import Task, TaskStatus
@@ -45,13 +45,13 @@ class Callbacks:
         """Take how an attempt is.
 
         Without an attempt the task's current one is meant, without a unit the one that has the task. Raises
-        StaleAttempt if the task was never given to a unit.
+        NeverDispatched if no unit ever had it.
         """
         task = await self._task(task_id)
+        if not task.attempt:
+            raise NeverDispatched(task_id)
         attempt = task.attempt if outcome.attempt is None else outcome.attempt
-        if not (unit_id := unit_id or task.execution_unit_id or ""):
-            raise StaleAttempt(task_id, attempt, DropReason.SUPERSEDED)
-        session = await self._units.session_of(unit_id)
+        session = await self._units.session_of(unit_id or task.execution_unit_id or "")
         try:
             reports = reports_of(session, (task_id, attempt), outcome)
         except ValueError as error:

@@ -87,13 +87,13 @@ async def _gives_sign_of_life(unit: KnownUnit, session: Session) -> bool:
     """
     while not session.welcomed and unit.session is session:  # noqa: ASYNC110  (many things end it, and it is rare)
         await asyncio.sleep(CHECK_SECONDS)  # the process has just said hello, and it is for the server to answer
-    asked_at = monotonic()
+    heard_before = unit.last_heartbeat  # not `heard_at`, which also moves when silence is forgiven
     session.link.ask_for_sign_of_life()
     for _ in range(round(ANSWER_SECONDS / CHECK_SECONDS)):
-        if unit.session is not session or unit.heard_at > asked_at:
+        if unit.session is not session or unit.last_heartbeat is not heard_before:
             break
         await asyncio.sleep(CHECK_SECONDS)
-    return unit.session is session and unit.heard_at > asked_at
+    return unit.session is session and unit.last_heartbeat is not heard_before
 
 
 def _taken(unit: KnownUnit, session: Session) -> UnitIdTaken:

@@ -27,6 +27,7 @@ from taskplane.server.core.unit_report import (
 from taskplane.server.tasks.live import LiveAttempts
 from taskplane.server.tasks.state_manager import TaskStateManager
 from taskplane.server.tasks.watch import Progressed, WatchHub
+from taskplane.server.units.links.stream import NO_TASK
 from taskplane.server.units.registry import Registry
 from taskplane.server.units.session import Session
 
@@ -70,6 +71,8 @@ class ReportDesk:
 
     def hear(self, session: Session, report: Report) -> bool:
         """Take what is true of this moment, and kept in memory. Returns whether that was all."""
+        if report.task_id == NO_TASK:
+            return True  # the answer to a question for a sign of life, which it has given by arriving
         match report.kind:
             case Accepted():
                 return self._accepted(session, report)
@@ -87,7 +90,11 @@ class ReportDesk:
             case Released():
                 self._released(session, report)
                 session.attempt_ended(report.key)
-            case Succeeded() | Failed() | Cancelled():
+            case Succeeded():
+                # One that is over is not held any more, even if its task is PAUSED.
+                self._registry.release_if(report.task_id, session.unit_id, report.attempt)
+                session.attempt_ended(report.key)
+            case Failed() | Cancelled():
                 session.attempt_ended(report.key)
         return False
 
