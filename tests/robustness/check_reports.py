@@ -107,11 +107,13 @@ def leases_are_kept(evidence: Evidence) -> Iterator[str]:
     """No unit is lost before a lease has passed since the last message that it knows to have arrived."""
     heard = defaultdict(list)
     for each in evidence.heard:
-        heard[each.unit].append(each.sent)
+        heard[each.unit].append(each)
     for (task, attempt), end in evidence.ends.items():
         if "not heard from" not in end.reason:
             continue
-        last = max((sent for sent in heard[evidence.ran.get((task, attempt), "")] if sent < end.at), default=None)
+        signs = heard[evidence.ran.get((task, attempt), "")]
+        # A message on a stalled connection arrives some time before its answer, but perhaps after the loss.
+        last = max((sign.sent for sign in signs if sign.at < end.at), default=None)
         if last is not None and end.at < last + evidence.lease_seconds - _CLOCK_SECONDS:
             yield f"task {task}: {end}, {end.at - last:.3f} s after the server had heard the unit"
 
