@@ -32,6 +32,7 @@ from taskplane.v1.execution_unit_control_pb2 import (
     Report,
     Reports,
     ServerMessage,
+    StartOrder,
     SucceededReport,
     UnitHeartbeat,
     UnitMessage,
@@ -141,20 +142,16 @@ class Liar:
         self._journal.write(Begun(execution, NAME, task, attempt, now, done or None, order.retry_count))
         if attempt > 1 and not self._over.is_set():
             self._lie(session, task, attempt, order.last_checkpoint_number)
-        now = time.monotonic()
-        self._journal.write(Step(execution, NAME, task, attempt, done + 1, now, now, now))
-        number = order.last_checkpoint_number + 1
-        checkpoint = CheckpointReport(number=number, data=to_struct({"step": done + 1}, "checkpoint"))
-        self._tell(session, Report(task_id=task, attempt=attempt, checkpoint=checkpoint))
-        ending = Report(task_id=task, attempt=attempt)
-        if done + 1 < STEPS:
-            failure = FailedReport(message="not done yet")
-            failure.retry_delay.FromMilliseconds(20)
-            ending.failed.CopyFrom(failure)
-        else:
-            result = to_struct({"attempt": attempt, "steps": done + 1}, "result")
-            ending.succeeded.CopyFrom(SucceededReport(result=result))
-        self._end(session, ending)
+        if done < STEPS:
+            done += 1
+            self._step(session, Step(execution, NAME, task, attempt, done, *[time.monotonic()] * 3), order)
+        self._end(session, _ending(task, attempt, done))
+
+    def _step(self, session: "_Session", step: Step, order: StartOrder) -> None:
+        self._journal.write(step)
+        data = to_struct({"step": step.number}, "checkpoint")
+        checkpoint = CheckpointReport(number=order.last_checkpoint_number + 1, data=data)
+        self._tell(session, Report(task_id=step.task, attempt=step.attempt, checkpoint=checkpoint))
 
     def _end(self, session: "_Session", ending: Report) -> None:
         how, execution = ending.WhichOneof("kind") or "", f"{NAME}-{self._executions}"
@@ -273,6 +270,15 @@ class _Session:
         except grpc.RpcError:
             pass  # how gRPC tells that the stream has ended
         self._incoming.put(None)
+
+
+def _ending(task: int, attempt: int, done: int) -> Report:
+    if done < STEPS:
+        failure = FailedReport(message="not done yet")
+        failure.retry_delay.FromMilliseconds(20)
+        return Report(task_id=task, attempt=attempt, failed=failure)
+    result = to_struct({"attempt": attempt, "steps": done}, "result")
+    return Report(task_id=task, attempt=attempt, succeeded=SucceededReport(result=result))
 
 
 def _lies(kind: str, attempt: int, number: int) -> Any:
