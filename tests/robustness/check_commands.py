@@ -68,7 +68,9 @@ def requests_take_effect_once(evidence: Evidence) -> Iterator[str]:
         for token in step.reason.split("; ")
         if token in requests
     )
-    effects += Counter((each.task, each.verb, each.reason) for each in evidence.commands if each.reason in requests)
+    # A command that came to nothing may be given again.
+    applied = [each for each in evidence.commands if each.reason in requests and each.state == "APPLIED"]
+    effects += Counter((each.task, each.verb, each.reason) for each in applied)
     for (task, what, request), count in effects.items():
         if count > 1:
             yield f"task {task}: request {request} made it {what} {count} times"

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Sequence
-from contextlib import closing
 
 from robustness.cluster import Cluster
 from robustness.evidence import Evidence, gather
@@ -39,8 +38,7 @@ def settled(cluster: Cluster, watchers: Sequence[Watcher]) -> tuple[list[str], E
     with Client(cluster.server_address, timeout=10, retry=_PATIENT) as client:
         try:
             _finish(client)
-            for watcher in watchers:
-                _catch_up(client, watcher)
+            _catch_up(client, watchers)
             wait_until(lambda: not _still_held(cluster), "units let go of all attempts", seconds=20)
         except Trouble as trouble:
             troubles.append(f"{trouble} {_still_held(cluster)}")
@@ -85,12 +83,12 @@ def _push(client: Client, task: Task) -> None:
         return  # the task has changed since it was listed
 
 
-def _catch_up(client: Client, watcher: Watcher) -> None:
-    newest = max((task.revision for task in client.list_tasks(page_size=1000)), default=0)
-    # A deletion may be newer: a watch of nothing begins with the position up to which there is something to tell.
-    with closing(client.watch(task_types=["NONE"])) as events:
-        newest = max(newest, next(events).revision)
-    wait_until(lambda: watcher.revision >= newest, f"the {watcher.name} watch at revision {newest}", seconds=30)
+def _catch_up(client: Client, watchers: Sequence[Watcher]) -> None:
+    """Waits until each watch has told the last change of all, which is made for that."""
+    last = client.create_task("NONE", "last", {"steps": 0}, actor="settle")
+    newest = client.cancel_task(last.id, actor="settle").revision
+    for watcher in watchers:
+        watcher.reach(newest)
 
 
 def _still_held(cluster: Cluster) -> list[str]:

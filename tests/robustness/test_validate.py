@@ -252,7 +252,7 @@ BROKEN = [
         "commands_that_were_shown_are_in_the_log",
         also("calls", Call("c", "pause", 1, 6, 6, "OK", seen=(Seen(1, "RUNNING", 5, 2, None, "PAUSE-9"),))),
     ),
-    ("requests_take_effect_once", also("commands", command("PAUSE", 3, "EXPIRED", id="again"))),
+    ("requests_take_effect_once", also("commands", command("PAUSE", 3, id="again"))),
     ("requests_take_effect_once", also("transitions", moved(10, "RUNNING PAUSED", 3, why="r"))),
     ("commands_reach_their_units", late_command(obeyed=[])),
     ("obeyed_commands_stop_the_attempt", also("steps", step(3, 2, 6.2, "b", "unit-2"))),

@@ -41,6 +41,10 @@ class Watcher:
         self._thread.start()
         wait_until(self._is_following.is_set, "the watch's snapshot")
 
+    def reach(self, revision: int) -> None:
+        """Waits until the watch has told all up to a revision. Raises Trouble if that takes too long."""
+        wait_until(lambda: self.revision >= revision, f"the {self.name} watch at revision {revision}", seconds=30)
+
     def stop(self) -> None:
         """Ends the watch."""
         self._over.set()
