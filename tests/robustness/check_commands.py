@@ -12,6 +12,8 @@ _BECOMES = {"PAUSE": ("PAUSED", "RUNNING"), "RESUME": ("RUNNING", "PAUSED"), "CA
 _LOST = ("unit lost", "stalled", "unit left", "did not accept", "without having accepted")
 # Between the time of a command's transaction and its way to a unit that is in touch.
 _ON_ITS_WAY_SECONDS = 3.0
+# Between a drop and the end of its executor.
+_LETTING_GO_SECONDS = 1.0
 _SLOW = frozenset(
     {
         *("kill_server", "kill_server_at_answer", "stop_server", "freeze_server", "roll_over", "replace_frozen_server"),
@@ -88,7 +90,7 @@ def commands_reach_their_units(evidence: Evidence) -> Iterator[str]:
         unit = evidence.ran.get((command.task, command.attempt), "")
         if command.verb != "RESUME" and command.settled_at is not None and not unit.endswith("http"):
             by = obeyed[command.id].at if command.id in obeyed else command.settled_at
-            if found := _in_touch(evidence, command, heard[unit], min(by, command.settled_at)):
+            if found := in_touch(evidence, command.issued_at, heard[unit], min(by, command.settled_at)):
                 yield f"{_shown(command)} had not reached {unit} when that was in touch at {found.at:.3f}"
 
 
@@ -106,12 +108,6 @@ def what_was_asked_for_holds_without_the_unit(evidence: Evidence) -> Iterator[st
             yield f"{_shown(command)} had no effect, though its unit was gone: {end}"
 
 
-def _in_touch(evidence: Evidence, command: StoredCommand, signs: list[Heard], until: float) -> Heard | None:
-    """The first sign of life with whose answer the command must have come, if that was before a time."""
-    after = evidence.undisturbed_after(command.issued_at, _ON_ITS_WAY_SECONDS, _SLOW)
-    return next((sign for sign in signs if after < sign.sent and sign.at < until), None)
-
-
 def obeyed_commands_stop_the_attempt(evidence: Evidence) -> Iterator[str]:
     """Once a unit has taken on a pause or cancel, the attempt passes no further safe point."""
     stopped: dict[tuple[int, int], Obeyed] = {}
@@ -122,6 +118,29 @@ def obeyed_commands_stop_the_attempt(evidence: Evidence) -> Iterator[str]:
         order = stopped.get((step.task, step.attempt))
         if order and step.asked > order.at and order.unit == step.unit:
             yield f"task {step.task}: attempt {step.attempt} did step {step.number} after {order}"
+
+
+def superseded_attempts_are_dropped(evidence: Evidence) -> Iterator[str]:
+    """A unit in touch lets go of an attempt, also of a paused one, as soon as the task goes on elsewhere."""
+    ended = {each.execution: each.at for each in evidence.endings}
+    last = {step.execution: step.attempt for step in evidence.steps}
+    for begun in evidence.executions:
+        attempt = max(begun.attempt, last.get(begun.execution, 0))
+        later = [each.at for each in evidence.executions_of[begun.task] if each.attempt > attempt]
+        signs = [sign for sign in evidence.heard if begun.execution.startswith(sign.process or "-")]
+        if later and not begun.unit.endswith("http"):
+            until = ended.get(begun.execution, float("inf")) - _LETTING_GO_SECONDS
+            if found := in_touch(evidence, min(later), signs, until):
+                yield (
+                    f"{begun.unit} held attempt {attempt} of task {begun.task} after the next one had begun, "
+                    f"though it was in touch at {found.at:.3f}"
+                )
+
+
+def in_touch(evidence: Evidence, since: float, signs: list[Heard], until: float) -> Heard | None:
+    """The first sign of life with whose answer news from `since` must have come, if that was before `until`."""
+    after = evidence.undisturbed_after(since, _ON_ITS_WAY_SECONDS, _SLOW)
+    return next((sign for sign in signs if after < sign.sent and sign.at < until), None)
 
 
 def _shown(command: StoredCommand) -> str:

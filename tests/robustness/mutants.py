@@ -179,9 +179,9 @@ MUTANTS = (
         (
             Edit(
                 f"{_STORE}/writer.py",
-                "            await _in_time(decided.commit)\n",
+                "            await in_time(decided.commit)\n",
                 "            loop = asyncio.get_running_loop()\n"
-                "            loop.call_later(0.01, lambda: asyncio.ensure_future(_in_time(decided.commit)))\n",
+                "            loop.call_later(0.01, lambda: asyncio.ensure_future(in_time(decided.commit)))\n",
             ),
         ),
         _KILLS,
@@ -244,7 +244,7 @@ MUTANTS = (
                 "if False:",
             ),
         ),
-        breaks=("units let go of all attempts",),
+        breaks=("superseded_attempts_are_dropped", "units let go of all attempts"),
     ),
     Mutant(
         "slot-not-freed",
@@ -254,6 +254,11 @@ MUTANTS = (
                 f"{_TASKS}/dispatcher.py",
                 "if self._batch.tasks[task_id].status is not TaskStatus.RUNNING:",
                 "if self._batch.tasks[task_id].status not in {TaskStatus.RUNNING, TaskStatus.PAUSED}:",
+            ),
+            Edit(
+                f"{_UNITS_OF_SERVER}/registry.py",
+                "elif event.transition or event.deleted:",
+                "elif (event.transition and task.status is not TaskStatus.PAUSED) or event.deleted:",
             ),
         ),
         breaks=("nothing_is_left_over", "every task final"),
@@ -279,6 +284,15 @@ MUTANTS = (
             ),
         ),
         breaks=("every_watch_told_every_deletion_once",),
+    ),
+    Mutant(
+        "older-server-goes-on",
+        "A server does not notice, when it writes, that another one has taken over.",
+        (
+            Edit(f"{_STORE}/ownership.py", "1, ~0 + {epoch + 1})", "1, 1)"),
+            Edit(f"{_STORE}/ownership.py", "ELSE abs(-9223372036854775808) END", "ELSE 1 END"),
+        ),
+        ("roll_over",),
     ),
     Mutant(
         "start-sent-to-another-process",

@@ -65,11 +65,15 @@ class Acked:
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """The unit learned at `at` that the server has received a message that was sent at `sent`."""
+    """The unit learned at `at` that the server has received a message that was sent at `sent`.
+
+    The names of the executions of its process begin with `process`.
+    """
 
     unit: str
     sent: float
     at: float
+    process: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,7 +100,7 @@ GOOD = Evidence(
         Acked("unit-2", 1, 2, "paused", 7.1, 2, 2),
         Acked("unit-2", 1, 3, "succeeded", 10.1),
     ],
-    heard=[Heard("unit-1", 0.5, 0.6), Heard("unit-1", 3.5, 3.6), Heard("unit-2", 5.0, 5.1)],
+    heard=[Heard("unit-1", 0.5, 0.6, "a"), Heard("unit-1", 3.5, 3.6, "a"), Heard("unit-2", 5.0, 5.1, "b")],
     obeyed=[Obeyed("unit-2", "PAUSE-2", 1, 2, "pause", True, 6.1)],  # noqa: FBT003
     lies=[Lie("liar", 7, 1, "checkpoint", 5.0, is_dropped=True)],
     watched=[
@@ -174,6 +174,12 @@ def late_command(obeyed: list[Obeyed], faults: tuple[Fault, ...] = ()) -> Eviden
     pause = command("PAUSE", 2, issued_at=5.0, settled_at=20.0)
     heard = [*GOOD.heard, Heard("unit-2", 10.0, 10.1)]
     return replace(GOOD, commands=[pause, GOOD.commands[1]], heard=heard, obeyed=obeyed, faults=faults)
+
+
+def held_on() -> Evidence:
+    """Unit 1 is in touch long after attempt 2 has begun elsewhere, and only then lets go of attempt 1."""
+    endings = [Ended("a", "unit-1", 1, 1, "failed", 20.0), GOOD.endings[1]]
+    return replace(GOOD, endings=endings, heard=[*GOOD.heard, Heard("unit-1", 10.0, 10.1, "a")])
 
 
 def stays_failed() -> Evidence:
@@ -256,6 +262,7 @@ BROKEN = [
     ("requests_take_effect_once", also("transitions", moved(10, "RUNNING PAUSED", 3, why="r"))),
     ("commands_reach_their_units", late_command(obeyed=[])),
     ("obeyed_commands_stop_the_attempt", also("steps", step(3, 2, 6.2, "b", "unit-2"))),
+    ("superseded_attempts_are_dropped", held_on()),
     (
         "what_was_asked_for_holds_without_the_unit",
         lost(also("commands", command("PAUSE", 1, "EXPIRED", issued_at=2.0))),

@@ -9,7 +9,6 @@ import argparse
 import asyncio
 import itertools
 import logging
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ from pathlib import Path
 
 from robustness.journal import Journal
 from robustness.records import Begun, Ended, Step
-from robustness.unit_journal import note_what_is_said
+from robustness.unit_journal import note_what_is_said, process_name
 
 from taskplane.unit import SyncTaskContext, TaskContext, TaskFailed, Unit
 
@@ -49,7 +48,7 @@ class Walk:
 
     def __init__(self, task: TaskContext | SyncTaskContext, config: WalkConfig, unit: str, journal: Journal) -> None:
         self._task, self._config, self._unit, self._journal = task, config, unit, journal
-        self._name = f"{unit}-{os.getpid()}-{next(self.numbers)}"
+        self._name = f"{process_name(unit)}{next(self.numbers)}"
         self.done = int(task.checkpoint["step"]) if task.checkpoint else 0
         resumed_from = self.done if task.checkpoint else None
         key = task.task_id, task.attempt

@@ -3,6 +3,7 @@
 Journals by wrapping the SDK's classes, so that the executors see the SDK as everybody does.
 """
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -38,6 +39,11 @@ def note_what_is_said(unit: str, journal: Journal, *, counts: bool) -> None:
     _after(Commands, "obey", lambda self, _none, args: _note_obeyed(unit, self, args[0], journal))
 
 
+def process_name(unit: str) -> str:
+    """The beginning of the names of this process's executions."""
+    return f"{unit}-{os.getpid()}-"
+
+
 def acked(unit: str, report: Report, at: float) -> Acked | None:
     """The record of an acknowledged report; None for one that need not be durable."""
     kind = report.WhichOneof("kind") or ""
@@ -61,7 +67,7 @@ def _checkpoint(report: Report, kind: str) -> CheckpointReport | None:
 def _note_heard(unit: str, sent: float, journal: Journal) -> None:
     # The SDK's clock also counts while the machine is suspended; the difference is constant during a run.
     offset = time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)) - time.monotonic()
-    journal.write(Heard(unit, sent - offset, time.monotonic()))
+    journal.write(Heard(unit, sent - offset, time.monotonic(), process_name(unit)))
 
 
 def _note_obeyed(unit: str, commands: Commands, command: Command, journal: Journal) -> None:

@@ -24,6 +24,7 @@ CHECKS: tuple[Check, ...] = (
     check_commands.requests_take_effect_once,
     check_commands.commands_reach_their_units,
     check_commands.obeyed_commands_stop_the_attempt,
+    check_commands.superseded_attempts_are_dropped,
     check_commands.what_was_asked_for_holds_without_the_unit,
     check_history.history_is_a_path_in_the_table,
     check_history.attempts_only_grow,
