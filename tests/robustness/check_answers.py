@@ -27,7 +27,8 @@ _DELAYS_STORING = frozenset(
         *("delay_connections", "stall_connections", "cut_connections", "kill_server_at_answer"),
     }
 )
-_KILLS = frozenset({"kill_server", "kill_server_at_answer", "replace_frozen_server"})
+# A server that is replaced stores nothing any more, as one that is killed.
+_KILLS = frozenset({"kill_server", "kill_server_at_answer", "roll_over", "replace_frozen_server"})
 
 
 def answers_are_in_the_history(evidence: Evidence) -> Iterator[str]:

@@ -175,4 +175,4 @@ def _errors_in_logs(cluster: Cluster) -> list[str]:
 
 def _says_replaced(entry: dict[str, object]) -> bool:
     """Return whether a replaced server logs that another server has taken over."""
-    return "TakenOver" in json.dumps(entry)
+    return "another server has taken over" in json.dumps(entry)
