@@ -18,7 +18,7 @@ from robustness.journal import Journal
 from robustness.known import KnownTasks
 from robustness.liar import Liar
 from robustness.processes import Trouble
-from robustness.settle import ask_again, settled
+from robustness.settle import settle
 from robustness.traffic import Caller
 from robustness.watcher import STEADY, ReopeningWatcher, SnapshotWatcher, Watcher
 
@@ -115,8 +115,7 @@ def conduct(plan: Plan, seed: str, seconds: float, names: Sequence[str] | None =
         cast = _cast(cluster, seed, faults.possible(plan.database) if names is None else names, journal)
         try:
             cast.perform(seconds)
-            ask_again(cluster, cast.callers)
-            troubles, evidence = settled(cluster, cast.watchers)
+            troubles, evidence = settle(cluster, cast.callers, cast.watchers)
             cast.check()
         except Trouble as trouble:
             # Nothing can be proved then, but that the run has failed.
@@ -166,13 +165,14 @@ def _errors_in_logs(cluster: Cluster) -> list[str]:
         entries = [json.loads(line) for line in lines if line.startswith("{")]
         # The libraries log what is broken on purpose (connections, the database); what matters is what we make of it.
         ours = [each for each in entries if each.get("logger", "").startswith("taskplane")]
-        is_replaced = server is not cluster.server
         bad = [each for each in ours if each.get("level") in {"error", "critical"}]
-        found += [f"{server.process.log.name}: {each}" for each in bad if not (is_replaced and _says_replaced(each))]
+        is_replaced = server is not cluster.server
+        found += [f"{server.process.log.name}: {each}" for each in bad if not _is_due(each, is_replaced=is_replaced)]
     logs = [unit.process.log for unit in cluster.units]
     return found + [f"{log.name}: a traceback" for log in logs if _TRACEBACK in log.read_text(errors="replace")]
 
 
-def _says_replaced(entry: dict[str, object]) -> bool:
-    """Return whether a replaced server logs that another server has taken over."""
-    return "another server has taken over" in json.dumps(entry)
+def _is_due(entry: dict[str, object], *, is_replaced: bool) -> bool:
+    """Return whether an error is what a server must log: that another one has taken over, or that the database is away."""
+    has_ended = is_replaced and "another server has taken over" in json.dumps(entry)
+    return has_ended or entry.get("logger") == "taskplane.server.store.outages"

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 from robustness.cluster import Cluster
 from robustness.evidence import Evidence, gather
@@ -23,26 +24,21 @@ _PATIENT = RetryPolicy(attempts=1000, last_bound_seconds=0.5)
 _LIVE = ("PENDING", "RUNNING", "PAUSED")
 
 
-def ask_again(cluster: Cluster, callers: Sequence[Caller]) -> None:
-    """Makes earlier calls again, of a server that has only what is stored."""
-    time.sleep(_ANSWERS_STORED_SECONDS)
-    cluster.server.process.kill()
-    cluster.server.start()
-    for caller in callers:
-        caller.repeat(_REPEATS)
-
-
-def settled(cluster: Cluster, watchers: Sequence[Watcher]) -> tuple[list[str], Evidence]:
+def settle(cluster: Cluster, callers: Sequence[Caller], watchers: Sequence[Watcher]) -> tuple[list[str], Evidence]:
     """Brings every task to its end, ends the processes in order, and gathers the evidence, and what went wrong."""
-    troubles = []
-    with Client(cluster.server_address, timeout=10, retry=_PATIENT) as client:
-        try:
+    try:
+        with Client(cluster.server_address, timeout=10, retry=_PATIENT) as client:
+            # First by the server that has seen it all, whose memory may be wrong.
+            _finish(client)
+            wait_until(lambda: not _still_held(cluster), "units let go of all attempts", seconds=20)
+            units = _units(client)
+            _ask_again(cluster, callers)
             _finish(client)
             _catch_up(client, watchers)
-            wait_until(lambda: not _still_held(cluster), "units let go of all attempts", seconds=20)
-        except Trouble as trouble:
-            troubles.append(f"{trouble} {_still_held(cluster)}")
-        units = [FinalUnit(each.id, each.capacity, each.current_load) for each in client.list_units()]
+            units += _units(client)
+        troubles = []
+    except Trouble as trouble:
+        troubles, units = [f"{trouble} {_still_held(cluster)}"], []
     cluster.stop()
     evidence = gather(
         cluster.plan.folder,
@@ -53,6 +49,26 @@ def settled(cluster: Cluster, watchers: Sequence[Watcher]) -> tuple[list[str], E
         capacities={unit.name: unit.capacity for unit in cluster.units},
     )
     return troubles, evidence
+
+
+def _ask_again(cluster: Cluster, callers: Sequence[Caller]) -> None:
+    """Makes earlier calls again, of a server that has only what is stored."""
+    time.sleep(_ANSWERS_STORED_SECONDS)
+    cluster.server.process.kill()
+    cluster.server.start()
+    for caller in callers:
+        caller.repeat(_REPEATS)
+
+
+def _units(client: Client) -> list[FinalUnit]:
+    """The units as the server has them, as soon as no slot is withheld or in use."""
+
+    def units() -> list[FinalUnit]:
+        return [FinalUnit(each.id, each.capacity, each.current_load) for each in client.list_units()]
+
+    with suppress(Trouble):  # it is a violation of its own
+        wait_until(lambda: not any(unit.load for unit in units()), "units without a load", seconds=5)
+    return units()
 
 
 def _finish(client: Client) -> None:
