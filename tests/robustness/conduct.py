@@ -173,6 +173,6 @@ def _errors_in_logs(cluster: Cluster) -> list[str]:
 
 
 def _is_due(entry: dict[str, object], *, is_replaced: bool) -> bool:
-    """Return whether an error is what a server must log: that another one has taken over, or that the database is away."""
+    """Return whether a server must log this error: another one has taken over, or the database is away."""
     has_ended = is_replaced and "another server has taken over" in json.dumps(entry)
     return has_ended or entry.get("logger") == "taskplane.server.store.outages"

@@ -268,6 +268,11 @@ MUTANTS = (
         "Progress is written to tasks that are over.",
         (
             Edit(f"{_STORE}/live_rows.py", "\"status IN ('RUNNING', 'PAUSED')\"", "\"status <> 'PENDING'\""),
+            Edit(
+                f"{_STORE}/live_rows.py",
+                'is_newer = f"COALESCE({source}progress_at >= tasks.progress_at, {source}progress_at IS NOT NULL)"',
+                'is_newer = "1 = 1"',
+            ),
             Edit(f"{_TASKS}/live.py", "        self._dirty.discard(task_id)\n", ""),
             Edit(f"{_TASKS}/live.py", "self._live.pop(task_id, None)", "pass"),
         ),
@@ -314,9 +319,8 @@ MUTANTS = (
         (
             Edit(
                 f"{_UNITS_OF_SERVER}/report_line.py",
-                "            self._propose(waiting)\n\n    async def run",
-                "            self._propose(waiting)\n"
-                "            self._link.acknowledge(report.sequence)\n\n    async def run",
+                "        elif not self._stands.is_set():\n",
+                "        elif not self._stands.is_set():\n            self._link.acknowledge(report.sequence)\n",
             ),
         ),
         (*_KILLS, "stop_server"),
