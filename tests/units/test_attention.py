@@ -7,10 +7,11 @@ from datetime import datetime, timedelta
 import pytest
 from builders import ALICE, a_spec
 from connected_unit import ConnectedUnit
+from deeds import do
 
 from taskplane.server.core.clock import utc_now
 from taskplane.server.core.errors import LeaseExpired
-from taskplane.server.core.task import Limits, Progress, TaskStatus
+from taskplane.server.core.task import Limits, Progress, TaskStatus, Verb
 from taskplane.server.core.unit_report import Accepted
 from taskplane.server.store.store import Store
 from taskplane.server.tasks.live import LiveAttempts
@@ -73,7 +74,7 @@ class Scene:
 
     async def stalled(self) -> bool:
         """Apply time limits; tell whether the task's first attempt was taken away."""
-        await Maintenance(self.states, self.store, None, self.attention.silent_since).expire()
+        await Maintenance(self.states, self.store, None, self.attention).expire()
         task = await self.store.get_task(self.task_id)
         assert task
         return (task.status, task.attempt) != (TaskStatus.RUNNING, 1)
@@ -136,6 +137,24 @@ async def test_the_time_before_the_units_session_is_no_silence(scene: Scene) -> 
     assert not await scene.stalled()
     scene.listens(STALL.total_seconds() + 1)
     assert await scene.stalled()
+
+
+@pytest.mark.parametrize("is_restart", [True, False])
+async def test_a_cancel_whose_deadline_passed_unheard_waits_once_more_for_the_unit(
+    scene: Scene, *, is_restart: bool
+) -> None:
+    await scene.states.change(scene.task_id, lambda task, now: do(Verb.CANCEL, task, now))
+    scene.clocks.passed += 60
+    if is_restart:
+        scene.attention = Attention(scene.registry, LEASE_SECONDS)
+    assert not await scene.stalled()
+    scene.listens(29)
+    assert not await scene.stalled()
+    scene.listens(2)
+    assert await scene.stalled()
+    task = await scene.store.get_task(scene.task_id)
+    assert task
+    assert task.status is TaskStatus.CANCELLED
 
 
 async def test_a_standstill_makes_leases_longer_before_they_are_judged(scene: Scene) -> None:

@@ -168,7 +168,7 @@ class Server:
     def _run_loops(self, registry: Registry) -> None:
         retention = timedelta(days=self._config.retention_days) if self._config.retention_days else None
         attention = Attention(registry, self._config.lease_seconds)
-        maintenance = Maintenance(self._states, self._store, retention, attention.silent_since)
+        maintenance = Maintenance(self._states, self._store, retention, attention)
         self._committing = self._run(self._commits.run())
         self._taking_away = self._run(Leases(self._states, registry, self._config.lease_seconds, attention).run())
         for part in (

@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Protocol
 
 from taskplane.server.core.change import SERVER, Change
 from taskplane.server.core.reports import as_was_asked, retried
 from taskplane.server.core.retry import RetryPolicy
-from taskplane.server.core.task import NO_LIMITS, Task, TaskStatus, Verb
+from taskplane.server.core.task import NO_LIMITS, PendingCommand, Task, TaskStatus, Verb
 
 
 class Expiry(StrEnum):
@@ -24,6 +25,16 @@ class Expiry(StrEnum):
     QUEUE_TIMEOUT = "queue timeout"
     CANCEL_DEADLINE = "forced: the unit did not finish the cancel in time"
     PAUSE_DEADLINE = "the unit has not applied the pause in time"
+
+
+class Listening(Protocol):
+    """When the server could hear units; see units.attention."""
+
+    def silent_since(self, task: Task) -> datetime:
+        """Return from when on a RUNNING task's silence counts."""
+
+    def listening_from(self, when: datetime) -> datetime:
+        """Return the first time from `when` on at which the server could hear."""
 
 
 def next_expiry(task: Task) -> datetime | None:
@@ -39,20 +50,32 @@ def expired(
     policy: RetryPolicy,
     *,
     wall_now: datetime | None = None,
-    silent_since: datetime | None = None,
+    listening: "Listening | None" = None,
 ) -> Change:
     """Apply the first limit that has expired. Changes nothing if none has.
 
     A deadline is a point in time that a user has named: it counts on the wall clock, all else on the server's own.
-    `silent_since` is from when on the task's silence counts, where that is later than its last sign of work.
     """
-    if silent_since and task.limits.stall_timeout:
-        task = task.but(silent_since=silent_since)
+    if listening and task.limits.stall_timeout and task.status is TaskStatus.RUNNING:
+        task = task.but(silent_since=listening.silent_since(task))
+    if listening and (postponed := _postponed(task, listening)):
+        return Change(task).edit(now=now, pending_command=postponed)
     clocks = {Expiry.DEADLINE: wall_now or now}
     due = [(when, expiry) for expiry, when in _expiries(task) if when <= clocks.get(expiry, now)]
     if not due:
         return Change(task)
     return _applied(task, min(due)[1], now, policy)
+
+
+def _postponed(task: Task, listening: Listening) -> PendingCommand | None:
+    """Return the pending command with a new deadline if the server could not hear its answer when the old one came."""
+    pending = task.pending_command
+    if pending is None or pending.deadline is None:
+        return None
+    heard_again = listening.listening_from(pending.deadline)
+    if heard_again == pending.deadline:
+        return None
+    return replace(pending, deadline=heard_again + (pending.deadline - pending.since))
 
 
 def _applied(task: Task, expiry: Expiry, now: datetime, policy: RetryPolicy) -> Change:

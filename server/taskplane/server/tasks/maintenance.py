@@ -3,12 +3,11 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from taskplane.server.core.clock import utc_now, wall_now
 from taskplane.server.core.errors import DatabaseUnavailable, ServerStopping
-from taskplane.server.core.limits import last_sign_of_work
-from taskplane.server.core.task import Task
+from taskplane.server.core.limits import Listening
 from taskplane.server.store.store import Store
 from taskplane.server.tasks.state_manager import TaskStateManager
 
@@ -32,12 +31,12 @@ class Maintenance:
         states: TaskStateManager,
         store: Store,
         retention: timedelta | None,
-        silent_since: Callable[[Task], datetime] = last_sign_of_work,
+        listening: Listening | None = None,
     ) -> None:
         self._states = states
         self._store = store
         self._retention = retention
-        self._silent_since = silent_since
+        self._listening = listening
 
     async def expire_for_ever(self) -> None:
         """Apply time limits twice a second."""
@@ -53,7 +52,7 @@ class Maintenance:
         while there_may_be_more:
             # Asked beside the transactions: nearly always there are none.
             if due := await self._store.expired_tasks(utc_now(), BATCH, wall_now()):
-                await self._states.expire(due, self._silent_since)
+                await self._states.expire(due, self._listening)
             there_may_be_more = len(due) == BATCH
 
     async def purge(self) -> None:

@@ -12,7 +12,7 @@ from taskplane.server.core.dispatch import Dispatch
 from taskplane.server.core.errors import FieldViolation, InvalidFields, TaskplaneError
 from taskplane.server.core.fence import Speaker, drop_reason
 from taskplane.server.core.inventory import Reconciliation, as_recorded
-from taskplane.server.core.limits import expired, next_expiry
+from taskplane.server.core.limits import Listening, expired, next_expiry
 from taskplane.server.core.reports import lost, not_begun
 from taskplane.server.core.retry import RetryPolicy
 from taskplane.server.core.task import Checkpoint, Json, Limits, Task, TaskStatus, Transition
@@ -216,16 +216,14 @@ class ExpireTasks:
 
     due: Sequence[int]
     policy: RetryPolicy
-    # From when on a task's silence counts.
-    silent_since: Callable[[Task], datetime]
+    listening: Listening | None = None
 
     def task_ids(self) -> Iterable[int]:
         return self.due
 
     def decide(self, batch: Batch) -> None:
         for task in filter(None, map(batch.find, self.due)):
-            silent_since = self.silent_since(task) if task.limits.stall_timeout else None
-            change = expired(task, batch.now, self.policy, wall_now=wall_now(), silent_since=silent_since)
+            change = expired(task, batch.now, self.policy, wall_now=wall_now(), listening=self.listening)
             if change.steps:
                 batch.put(change)
             elif next_expiry(task):

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from taskplane.server.core.change import Change
 from taskplane.server.core.errors import TaskNotFound, TaskplaneError
-from taskplane.server.core.limits import last_sign_of_work
+from taskplane.server.core.limits import Listening
 from taskplane.server.core.retry import RetryPolicy
 from taskplane.server.core.task import Checkpoint, Task
 from taskplane.server.core.unit import HeldAttempt
@@ -129,14 +129,12 @@ class TaskStateManager:
         """Read which tasks run on a unit, and correct its assignments by that."""
         await self._commits.submit(CheckUnit(unit_id))
 
-    async def expire(
-        self, task_ids: Sequence[int], silent_since: Callable[[Task], datetime] = last_sign_of_work
-    ) -> None:
+    async def expire(self, task_ids: Sequence[int], listening: Listening | None = None) -> None:
         """Apply time limits of these tasks that have expired; see core.limits. Those that are gone are passed over.
 
-        `silent_since` tells from when on a RUNNING task's silence counts.
+        `listening` tells when the server could not hear; None: it always could.
         """
-        await self._commits.submit(ExpireTasks(task_ids, self.retry_policy, silent_since), tasks=len(task_ids))
+        await self._commits.submit(ExpireTasks(task_ids, self.retry_policy, listening), tasks=len(task_ids))
 
     async def purge(self, completed_before: datetime, limit: int) -> int:
         """Delete up to `limit` tasks that were finished before a time. Returns how many."""

@@ -70,6 +70,13 @@ class Attention:
         since = max(sign, connected_at)
         return since + sum((seconds for at, seconds in self._standstills if at > since), timedelta())
 
+    def listening_from(self, when: datetime) -> datetime:
+        """Return the first time from `when` on at which the server could hear: after its start, and no standstill."""
+        self.look()
+        if when < self._began_at:
+            return self._began_at
+        return next((at for at, seconds in self._standstills if at - seconds <= when < at), when)
+
     def _steer(self) -> None:
         ahead = SERVER_CLOCK.steer()
         if abs(ahead - self._wall_ahead) > WALL_CLOCK_SECONDS:
