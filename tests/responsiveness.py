@@ -2,6 +2,7 @@
 
 import http.client
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -88,13 +89,21 @@ class Responsiveness:
 
 
 @contextmanager
-def server_process(database_url: str, *arguments: str, **environment: str) -> Iterator[ServerProcess]:
-    """Run `taskplane serve` on free ports until the context ends; it must then stop by itself, with exit code 0."""
+def server_process(
+    database_url: str, *arguments: str, open_files: int = 0, **environment: str
+) -> Iterator[ServerProcess]:
+    """Run `taskplane serve` on free ports until the context ends; it must then stop by itself, with exit code 0.
+
+    `open_files` is its limit of descriptors, which it cannot raise; 0 leaves the limit of this process.
+    """
     where = ("--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", "--database-url", database_url)
     quiet = os.environ | {"GRPC_VERBOSITY": "ERROR", "TASKPLANE_LOG_LEVEL": "WARNING"} | environment
     with subprocess.Popen(  # noqa: S603  (our own command)
         [TASKPLANE, "serve", *where, *arguments], stdout=subprocess.PIPE, text=True, env=quiet
     ) as process:
+        if open_files:
+            # While it still imports: it opens nothing much before it has read its settings.
+            resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (open_files, open_files))
         try:
             assert process.stdout
             ready = process.stdout.readline()

@@ -19,6 +19,7 @@ from taskplane.server.core.clock import utc_now
 from taskplane.server.core.endpoint import Endpoints
 from taskplane.server.core.errors import ServerStopping, TaskplaneError
 from taskplane.server.core.retry import RetryPolicy
+from taskplane.server.descriptors import connection_budget
 from taskplane.server.observability import logs
 from taskplane.server.rpc.operations_service import OperationsServicer
 from taskplane.server.rpc.server import RpcServer
@@ -79,7 +80,10 @@ class Server:
         self._background: list[asyncio.Task[None]] = []
         # Set when a part that must run for ever has failed.
         self.failed = asyncio.Event()
-        self._rpc = RpcServer(with_reflection=config.reflection, with_channelz=config.channelz)
+        self._budget = connection_budget(0 if config.no_http else config.max_http_connections)
+        self._rpc = RpcServer(
+            with_reflection=config.reflection, with_channelz=config.channelz, max_connections=self._budget.grpc
+        )
         self._http: HttpServer | None = None
         self._listening: socket.socket | None = None
         # Where HTTP listens, HOST:PORT; empty if it does not.
@@ -156,7 +160,7 @@ class Server:
             callers = Callers.of(
                 self._config.http, hosts=self._config.allowed_hosts, origins=self._config.allowed_origins
             )
-            self._http = HttpServer(services, callers, self._config.max_http_connections)
+            self._http = HttpServer(services, callers, self._budget.http)
         return (
             TaskServicer(tasks, batches, watches, self._answers),
             UnitControlServicer(

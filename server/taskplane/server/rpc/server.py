@@ -32,6 +32,9 @@ OPTIONS: Sequence[tuple[str, int]] = (
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.http2.min_ping_interval_without_data_ms", 9_000),
+    # Who connects and says nothing is let go, and so is a connection without calls.
+    ("grpc.server_handshake_timeout_ms", 10_000),
+    ("grpc.max_connection_idle_ms", 600_000),
 )
 SERVICES = (
     task_service_pb2.DESCRIPTOR.services_by_name["TaskService"].full_name,
@@ -43,8 +46,9 @@ SERVICES = (
 class RpcServer:
     """All gRPC services on one port."""
 
-    def __init__(self, *, with_reflection: bool, with_channelz: bool) -> None:
-        self._server = grpc.aio.server(options=list(OPTIONS))
+    def __init__(self, *, with_reflection: bool, with_channelz: bool, max_connections: int) -> None:
+        options = [*OPTIONS, ("grpc.max_allowed_incoming_connections", max_connections)]
+        self._server = grpc.aio.server(options=options)
         self._health = HealthServicer()
         self._is_ready = False
         self._with_reflection = with_reflection
