@@ -91,6 +91,7 @@ class Database:
         Raises CannotTakeOver, or DBAPIError.
         """
         await asyncio.to_thread(take_over, self.engine, self._ownership, address)
+        self.engine.dispose()  # nothing else needs it while the server runs
 
     async def renew_lease(self) -> None:
         """Tell that this server still decides. Raises DatabaseUnavailable."""

@@ -74,7 +74,7 @@ def make_engine(url: str, connections: int, *, reads_only: bool = False) -> Engi
 def make_writing_engine(url: str, ownership: Ownership) -> AsyncEngine:
     """Return the engine of all writes, for the event loop. Each transaction on it checks the ownership.
 
-    On MySQL and MariaDB two transactions of tasks overlap, and one goes beside them; on SQLite none does.
+    On MySQL and MariaDB two transactions of tasks overlap, and two others go beside them; on SQLite none does.
     """
     parsed = sqlalchemy.make_url(url)
     if parsed.get_backend_name() == "sqlite":
@@ -88,7 +88,7 @@ def make_writing_engine(url: str, ownership: Ownership) -> AsyncEngine:
         "async_creator_fn": connector(parsed, opened, ownership),
     }
     engine = create_async_engine(
-        parsed.set(drivername="mysql+aiomysql"), pool_size=3, connect_args=settings, **_MYSQL_OPTIONS
+        parsed.set(drivername="mysql+aiomysql"), pool_size=4, connect_args=settings, **_MYSQL_OPTIONS
     )
     _ping_after_rest(engine.sync_engine)
 

@@ -59,8 +59,8 @@ class Writer:
         # Whose turn it is to decide. Who waits for it gets it in the order in which they came.
         self._turn = asyncio.Lock()
         self._last: UnderWay[Any] | None = None
-        # One write beside the transactions at a time.
-        self._beside = asyncio.Lock()
+        # One write beside the transactions at a time, and the renewal of the lease, which waits for none of them.
+        self._beside = {source: asyncio.Lock() for source in (Source.WRITE, Source.LEASE)}
         # How many transactions were done over.
         self._redone = 0
         self._running: set[asyncio.Task[None]] = set()
@@ -83,7 +83,7 @@ class Writer:
 
     async def write_beside(self, write: Callable[[Connection], T], source: Source = Source.WRITE) -> T:
         """Write beside the transactions, without another try. Raises DatabaseUnavailable. Not for SQLite: one lock."""
-        async with self._beside:
+        async with self._beside[source]:
             tried = Try()
             try:
                 self._check()

@@ -8,7 +8,9 @@ from taskplane.server.store.database import Database
 
 RENEW_SECONDS = 1.0
 # A renewal that takes longer means that nothing can be written, until it is done.
-ANSWER_SECONDS = 3.0
+ANSWER_SECONDS = 5.0
+# An answer that came while the event loop stood still is found within that time.
+LATE_SECONDS = 0.5
 
 
 class LeaseKeeper:
@@ -29,6 +31,7 @@ class LeaseKeeper:
         renewal = asyncio.ensure_future(self._database.renew_lease())
         try:
             await asyncio.wait([renewal], timeout=ANSWER_SECONDS)
+            await asyncio.wait([renewal], timeout=LATE_SECONDS)
             if not renewal.done():
                 self._database.lease_is_overdue(f"no answer within {ANSWER_SECONDS:g} s")
                 await self._show(self._database.outage)
