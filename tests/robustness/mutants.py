@@ -41,6 +41,7 @@ _TASKS = "server/taskplane/server/tasks"
 _STORE = "server/taskplane/server/store"
 _UNITS_OF_SERVER = "server/taskplane/server/units"
 _SERVICES = "server/taskplane/server/services"
+_GATEWAY = "server/taskplane/gateway"
 _SDK = "unit_sdk/taskplane/unit"
 
 MUTANTS = (
@@ -321,6 +322,38 @@ MUTANTS = (
                 f"{_UNITS_OF_SERVER}/report_line.py",
                 "        elif not self._stands.is_set():\n",
                 "        elif not self._stands.is_set():\n            self._link.acknowledge(report.sequence)\n",
+            ),
+        ),
+        (*_KILLS, "stop_server"),
+        MYSQL,
+        breaks=("acknowledged_checkpoints_are_stored", "acknowledged_endings_are_in_the_history"),
+    ),
+    Mutant(
+        "rest-forgets-the-request-id",
+        "The REST API makes a call again that has a request id.",
+        (
+            Edit(
+                f"{_GATEWAY}/once.py",
+                "    return Request(asking.request_id,",
+                "    return None\n    return Request(asking.request_id,",
+            ),
+        ),
+        breaks=("requests_take_effect_once", "created_tasks_are_there_once"),
+    ),
+    Mutant(
+        "rest-forgets-who-asks",
+        "The REST API does not pass on the caller's name.",
+        (Edit(f"{_GATEWAY}/task_requests.py", 'return Ask(self.actor or "client",', 'return Ask("client",'),),
+        breaks=("the_history_names_who_asked",),
+    ),
+    Mutant(
+        "callback-answered-before-commit",
+        "An HTTP unit's callback is answered before the report is durable.",
+        (
+            Edit(
+                f"{_UNITS_OF_SERVER}/callbacks.py",
+                "drop = await self._desk.settle(session, report) or drop",
+                "session.settling = __import__('asyncio').ensure_future(self._desk.settle(session, report))",
             ),
         ),
         (*_KILLS, "stop_server"),
