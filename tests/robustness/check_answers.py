@@ -28,7 +28,9 @@ _DELAYS_STORING = frozenset(
     }
 )
 # A server that is replaced stores nothing any more, as one that is killed.
-_KILLS = frozenset({"kill_server", "kill_server_at_answer", "roll_over", "replace_frozen_server"})
+_KILLS = frozenset(
+    {"kill_server", "kill_server_at_answer", "kill_server_and_unit", "roll_over", "replace_frozen_server"}
+)
 
 
 def answers_are_in_the_history(evidence: Evidence) -> Iterator[str]:

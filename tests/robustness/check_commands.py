@@ -16,7 +16,15 @@ _ON_ITS_WAY_SECONDS = 3.0
 _LETTING_GO_SECONDS = 1.0
 _SLOW = frozenset(
     {
-        *("kill_server", "kill_server_at_answer", "stop_server", "freeze_server", "roll_over", "replace_frozen_server"),
+        *(
+            "kill_server",
+            "kill_server_at_answer",
+            "kill_server_and_unit",
+            "stop_server",
+            "freeze_server",
+            "roll_over",
+            "replace_frozen_server",
+        ),
         *("stop_database", "kill_database", "lock_database", "delay_connections", "stall_connections"),
     }
 )

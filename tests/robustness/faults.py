@@ -112,6 +112,16 @@ def kill_unit(chance: Chance) -> str:
     return unit.name
 
 
+def kill_server_and_unit(chance: Chance) -> str:
+    """SIGKILL of both at once, as when a machine fails that runs both, and new processes."""
+    server, unit = chance.cluster.server, chance.choice.choice(chance.cluster.units)
+    unit.process.kill()
+    server.process.kill()
+    unit.start()
+    server.start()
+    return unit.name
+
+
 def stop_unit(chance: Chance) -> str:
     """SIGTERM: it gives back what it has, and comes again."""
     unit = chance.choice.choice(chance.cluster.units)
@@ -196,6 +206,7 @@ FAULTS: Mapping[str, Callable[[Chance], str]] = {
         roll_over,
         replace_frozen_server,
         kill_unit,
+        kill_server_and_unit,
         stop_unit,
         drain_unit,
         freeze_unit,

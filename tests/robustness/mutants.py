@@ -304,7 +304,7 @@ MUTANTS = (
         "start-sent-to-another-process",
         "A start that was not accepted is sent again to a unit's next process.",
         (Edit(f"{_CORE}/inventory.py", "case TaskStatus.RUNNING if self.is_new_process:", "case _ if False:"),),
-        (*_KILLS, "kill_unit", "stop_unit"),
+        ("kill_server_and_unit",),
         breaks=("an_attempt_is_executed_once",),
     ),
     Mutant(
