@@ -90,7 +90,8 @@ def successes_are_complete(evidence: Evidence) -> Iterator[str]:
     for task in evidence.tasks:
         if task.status == "SUCCESS":
             # A result that came while the task was PAUSED counts for the attempt that its resume would have begun.
-            was_paused = evidence.history[task.id][-1].reason == "done while the task was paused"
+            last_step = evidence.history.get(task.id, [])[-1:]
+            was_paused = any(each.reason == "done while the task was paused" for each in last_step)
             if task.result != {"attempt": task.attempt - was_paused, "steps": task.steps}:
                 yield f"task {task.id}: SUCCESS of attempt {task.attempt} of {task.steps} steps has {task.result}"
             executions = evidence.executions_of.get(task.id, [])
