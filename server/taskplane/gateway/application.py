@@ -30,6 +30,8 @@ def application(services: Services, callers: Callers) -> FastAPI:
     errors.install(app)
     for module in (tasks, events, units, operations):
         app.include_router(module.router)
+    # Built now, since the first request would wait for the description, and with that request all others.
+    app.openapi()
     if callers.origins:
         app.add_middleware(
             CORSMiddleware,
