@@ -63,3 +63,22 @@ async def test_a_unit_type_is_any_text(unit_type: str, rest: Rest) -> None:
     assert (registered.status, registered.body["unitType"]) == (201, unit_type)
     assert [each["unitType"] for each in (await rest.get(UNITS)).body["items"]] == [unit_type]
     assert (await rest.get(UNITS, unitType=unit_type)).body["total"] == 1
+
+
+async def test_a_first_answer_is_repeated_as_an_older_server_has_given_it(tmp_path: Path) -> None:
+    body = {"taskName": "once", "taskType": "WORK", "requestId": "r"}
+    server = running_server(tmp_path)
+    await server.start()
+    async with rest_of(server) as rest:
+        await rest.post("/api/tasks", body)
+    await server.stop()
+    with sqlite3.connect(tmp_path / "taskplane.db") as database:
+        database.execute("UPDATE task_requests SET answer = ?", (b'{"id": 1, "old": true}',))
+    database.close()
+    server = running_server(tmp_path)
+    await server.start()
+    async with rest_of(server) as rest:
+        answer = await rest.post("/api/tasks", body)
+    await server.stop()
+    assert (answer.status, answer.body) == (201, {"id": 1, "old": True})
+    assert answer.headers["location"] == "/api/tasks/1"

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from taskplane.gateway.errors import Refused
+from taskplane.gateway.once import Kept
 from taskplane.gateway.schema import DOCUMENT_BODY_BYTES, MAX_FIELDS, Schema
 from taskplane.gateway.strict_json import NotStrictJson, parse
 from taskplane.server.core.documents import LARGE_BYTES, NotStorable, check
@@ -32,10 +33,11 @@ class StrictRoute(APIRoute):
     younger than it would make a whole list a 500.
     """
 
+    def __init__(self, path: str, endpoint: Callable[..., Any], **settings: Any) -> None:
+        super().__init__(path, _rendering(endpoint, settings.get("status_code") or HTTPStatus.OK), **settings)
+
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Wrap FastAPI's handler."""
-        if self.dependant.call:
-            self.dependant.call = _rendering(self.dependant.call, self.status_code or HTTPStatus.OK)
         handle = super().get_route_handler()
         body = self.body_field and _model(self.body_field.field_info.annotation)
 
@@ -59,7 +61,7 @@ def _rendering(call: Callable[..., Any], status: int) -> Callable[..., Any]:
             return answer
         if answer is None:
             return Response(status_code=status)
-        body = answer.model_dump_json(by_alias=True, warnings=False)
+        body = answer if isinstance(answer, Kept) else answer.model_dump_json(by_alias=True, warnings=False)
         rendered = Response(body, status, media_type="application/json")
         if given := values.get("response"):
             rendered.headers.raw.extend(given.headers.raw)

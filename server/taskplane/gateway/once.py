@@ -22,17 +22,21 @@ def idempotency(method: str, target: int | str, asking: Asking) -> Request | Non
     return Request(asking.request_id, f"HTTP {method}", hashlib.sha256(body.encode()).hexdigest())
 
 
-async def once(
-    answers: Answers, key: Request | None, call: Callable[[Request | None], Awaitable[A]], answer_type: type[A]
-) -> A:
+class Kept(bytes):
+    """The first answer to a call, as it was sent; by an older server perhaps, so it is sent again as it is."""
+
+    __slots__ = ()
+
+
+async def once(answers: Answers, key: Request | None, call: Callable[[Request | None], Awaitable[A]]) -> A | Kept:
     """Make a call; if it is a repeat of an answered one, return the first answer."""
     if key is None:
         return await call(None)
     if kept := answers.find(key):
-        return answer_type.model_validate_json(kept)
+        return Kept(kept)
     try:
         answer = await call(key)
     except AlreadyAnswered as first:
-        return answer_type.model_validate_json(first.answer)
+        return Kept(first.answer)
     answers.keep(key, answer.model_dump_json(by_alias=True).encode())
     return answer

@@ -1,5 +1,6 @@
 """The routes of tasks: create, look, control, delete."""
 
+import json
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Annotated
@@ -10,7 +11,7 @@ from starlette.responses import Response
 
 from taskplane.gateway.bodies import StrictRoute
 from taskplane.gateway.leaving import while_connected
-from taskplane.gateway.once import idempotency, once
+from taskplane.gateway.once import Kept, idempotency, once
 from taskplane.gateway.openapi import errors
 from taskplane.gateway.parameters import TaskId, check_query
 from taskplane.gateway.services import Services, Using
@@ -23,7 +24,9 @@ from taskplane.gateway.task_requests import (
     PageQuery,
     TaskListQuery,
 )
+from taskplane.server.core.documents import is_large
 from taskplane.server.core.errors import FieldViolation, InvalidFields
+from taskplane.server.core.off_loop import off_loop
 from taskplane.server.core.verbs import Ask
 from taskplane.server.services.view import TaskView
 from taskplane.server.store.reading import MAX_ROWS_BYTES
@@ -40,19 +43,26 @@ _VERB = errors(404, 409, 412, 504, *_BODY)
 @router.post(
     "",
     status_code=201,
+    response_model=TaskAnswer,
     summary="Create a task",
     responses=errors(404, *_BODY)
     | {201: {"headers": {"Location": {"description": "Path of the task.", "schema": {"type": "string"}}}}},
 )
-async def create_task(using: Using, body: NewTask, response: Response) -> TaskAnswer:
+async def create_task(using: Using, body: NewTask, response: Response) -> TaskAnswer | Kept:
     """Create a task in PENDING, queued at once if `start` is true. Answers when it is durable."""
 
     async def create(key: RequestKey | None) -> TaskAnswer:
         (view,) = await using.tasks.create([body.spec()], body.ask(), key)
         return TaskAnswer.of(view)
 
-    task = await once(using.answers, idempotency("CreateTask", "", body), create, TaskAnswer)
-    response.headers["location"] = f"{router.prefix}/{task.id}"
+    key = (
+        await off_loop(idempotency, "CreateTask", "", body)
+        if is_large(body.config)
+        else idempotency("CreateTask", "", body)
+    )
+    task = await once(using.answers, key, create)
+    task_id = json.loads(task)["id"] if isinstance(task, Kept) else task.id
+    response.headers["location"] = f"{router.prefix}/{task_id}"
     return task
 
 
@@ -90,34 +100,34 @@ async def delete_task(using: Using, task_id: TaskId, query: Annotated[DeletionQu
         using.answers.keep(key, b"")
 
 
-@router.post("/{taskId}/start", summary="Start a task", responses=_VERB)
-async def start_task(using: Using, task_id: TaskId, body: Control | None = None) -> TaskAnswer:
+@router.post("/{taskId}/start", response_model=TaskAnswer, summary="Start a task", responses=_VERB)
+async def start_task(using: Using, task_id: TaskId, body: Control | None = None) -> TaskAnswer | Kept:
     """Queue a PENDING task, and wait while a free slot is there for it. With none, it stays PENDING and says why."""
     return await _control(using, "StartTask", using.tasks.start, task_id, body or Control())
 
 
-@router.post("/{taskId}/pause", summary="Pause a task", responses=_VERB)
-async def pause_task(using: Using, task_id: TaskId, body: Control | None = None) -> TaskAnswer:
+@router.post("/{taskId}/pause", response_model=TaskAnswer, summary="Pause a task", responses=_VERB)
+async def pause_task(using: Using, task_id: TaskId, body: Control | None = None) -> TaskAnswer | Kept:
     """Pause a RUNNING task: it stops at its next safe point, and its checkpoint is durable when this answers."""
     return await _control(using, "PauseTask", using.tasks.pause, task_id, body or Control())
 
 
-@router.post("/{taskId}/resume", summary="Resume a task", responses=_VERB)
-async def resume_task(using: Using, task_id: TaskId, body: ControlFromCheckpoint | None = None) -> TaskAnswer:
+@router.post("/{taskId}/resume", response_model=TaskAnswer, summary="Resume a task", responses=_VERB)
+async def resume_task(using: Using, task_id: TaskId, body: ControlFromCheckpoint | None = None) -> TaskAnswer | Kept:
     """Let a PAUSED task go on, from memory or its last checkpoint, or from the one that is chosen."""
     body = body or ControlFromCheckpoint()
     resume = partial(using.tasks.resume, checkpoint_number=body.checkpoint_number)
     return await _control(using, "ResumeTask", resume, task_id, body)
 
 
-@router.post("/{taskId}/cancel", summary="Cancel a task", responses=_VERB)
-async def cancel_task(using: Using, task_id: TaskId, body: Control | None = None) -> TaskAnswer:
+@router.post("/{taskId}/cancel", response_model=TaskAnswer, summary="Cancel a task", responses=_VERB)
+async def cancel_task(using: Using, task_id: TaskId, body: Control | None = None) -> TaskAnswer | Kept:
     """Cancel a task that is not final; the unit stops and cleans up."""
     return await _control(using, "CancelTask", using.tasks.cancel, task_id, body or Control())
 
 
-@router.post("/{taskId}/restart", summary="Restart a task", responses=_VERB)
-async def restart_task(using: Using, task_id: TaskId, body: ControlFromCheckpoint | None = None) -> TaskAnswer:
+@router.post("/{taskId}/restart", response_model=TaskAnswer, summary="Restart a task", responses=_VERB)
+async def restart_task(using: Using, task_id: TaskId, body: ControlFromCheckpoint | None = None) -> TaskAnswer | Kept:
     """Put a FAILED or CANCELLED task back in the queue, to run from scratch or from the checkpoint that is chosen."""
     body = body or ControlFromCheckpoint()
     restart = partial(using.tasks.restart, checkpoint_number=body.checkpoint_number)
@@ -136,11 +146,11 @@ async def list_checkpoints(using: Using, task_id: TaskId) -> CheckpointListAnswe
     return CheckpointListAnswer.of(await using.tasks.checkpoints(task_id))
 
 
-async def _control(using: Services, method: str, verb: _Verb, task_id: int, body: Control) -> TaskAnswer:
+async def _control(using: Services, method: str, verb: _Verb, task_id: int, body: Control) -> TaskAnswer | Kept:
     until = body.wait_until()
 
     async def call(key: RequestKey | None) -> TaskAnswer:
         view = await verb(task_id, body.ask(), key, until)
         return TaskAnswer.of(view, with_checkpoint_data=True)
 
-    return await once(using.answers, idempotency(method, task_id, body), call, TaskAnswer)
+    return await once(using.answers, idempotency(method, task_id, body), call)
