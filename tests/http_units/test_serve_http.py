@@ -153,6 +153,27 @@ async def test_pause_and_resume_go_on_in_memory(calls: Calls, serve: Serve, step
     assert steps.began_at == [0], "it was begun again instead of going on"
 
 
+async def test_a_pause_passes_over_a_report_and_takes_hold_where_there_is_a_checkpoint(
+    calls: Calls, serve: Serve
+) -> None:
+    unit = a_unit()
+    go = threading.Event()
+
+    @unit.task("WORK")
+    def work(task: SyncTaskContext, config: dict[str, Any]) -> None:
+        assert go.wait(PATIENCE_SECONDS)
+        task.report(0.25, "row 25")
+        task.safe_point(lambda: {"row": 25})
+
+    serve(unit)
+    task_id = await calls.start()
+    await calls.pause(task_id, no_wait=True)
+    await calls.until_accepted(task_id)
+    go.set()
+    task = await calls.until(task_id, "PAUSED")
+    assert (task.progress.message, plain(task.checkpoint.data)) == ("row 25", {"row": 25})
+
+
 async def test_a_cancel_cleans_up(calls: Calls, serve: Serve, steps: Steps) -> None:
     unit = a_unit()
     unit.task("WORK")(steps.run)
