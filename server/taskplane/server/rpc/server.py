@@ -51,6 +51,7 @@ class RpcServer:
         self._server = grpc.aio.server(options=options)
         self._health = HealthServicer()
         self._is_ready = False
+        self._has_started = False
         self._with_reflection = with_reflection
         self._with_channelz = with_channelz
 
@@ -77,6 +78,7 @@ class RpcServer:
             with_channelz=self._with_channelz,
         )
         await self._server.start()
+        self._has_started = True
         await self.show_ready(is_ready=True)
 
     async def show_ready(self, *, is_ready: bool) -> None:
@@ -94,4 +96,7 @@ class RpcServer:
     async def stop(self, grace_seconds: float) -> None:
         """Refuse new calls, let those under way end, and cut them after the grace."""
         await self._health.end()
+        if not self._has_started:
+            # gRPC gives a port back only if it was served.
+            await self._server.start()
         await self._server.stop(grace_seconds)

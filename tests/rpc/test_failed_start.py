@@ -1,0 +1,68 @@
+"""A server that cannot start lets go of all that it has taken."""
+
+import asyncio
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from taskplane.gateway.server import HttpServer
+from taskplane.server.app import CannotStart, Server
+from taskplane.server.config import ServerConfig
+from taskplane.server.rpc.server import RpcServer
+from taskplane.server.store.store import Store
+
+
+def open_files(folder: Path) -> set[str]:
+    """The open descriptors of this process that are of files in the folder, or connections."""
+    held = set()
+    for each in Path("/proc/self/fd").iterdir():
+        try:
+            target = str(each.readlink())
+        except FileNotFoundError:  # the one by which the folder was read
+            continue
+        if target.startswith((str(folder), "socket:")):
+            held.add(f"{each.name} {target}")
+    return held
+
+
+async def fails(*_: object, **__: object) -> None:
+    raise OSError("no")
+
+
+def fails_at_once(*_: object) -> None:
+    raise OSError("no")
+
+
+PARTS: dict[str, tuple[type, str, Callable[..., object]]] = {
+    "gRPC cannot listen": (RpcServer, "bind", fails_at_once),
+    "the units cannot be read": (Store, "all_units", fails),
+    "gRPC cannot serve": (RpcServer, "start", fails),
+    "HTTP cannot serve": (HttpServer, "start", fails_at_once),
+}
+
+
+async def assert_fails_and_lets_go(folder: Path, http: str = "127.0.0.1:0") -> None:
+    config = ServerConfig(grpc="127.0.0.1:0", http=http, database_url=f"sqlite:///{folder / 'taskplane.db'}")
+    tasks, files = asyncio.all_tasks(), set[str]()
+    # What gRPC opens once in a process is no server's: the second start must leave what it found.
+    for _ in range(2):
+        files = open_files(folder)
+        with pytest.raises((CannotStart, OSError)):
+            await Server(config).start()
+    assert asyncio.all_tasks() == tasks
+    assert open_files(folder) == files
+
+
+@pytest.mark.parametrize("part", sorted(PARTS))
+async def test_nothing_stays_open_and_nothing_goes_on(
+    part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(*PARTS[part])
+    await assert_fails_and_lets_go(tmp_path)
+
+
+async def test_the_port_of_grpc_is_given_back_if_that_of_http_is_taken(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        await assert_fails_and_lets_go(tmp_path, f"127.0.0.1:{taken.getsockname()[1]}")
