@@ -154,6 +154,9 @@ def _begin_reading(connection: Connection) -> None:
 def _begin_writing(ownership: Ownership, connection: Connection) -> None:
     # A writer takes the lock at once: one that upgrades later fails if somebody has written in between.
     driver: Any = connection.connection.driver_connection
+    if driver.in_transaction:
+        # A script would commit what a try that was broken off has left.
+        await_only(driver.rollback())
     try:
         await_only(driver.executescript(ownership.begin_sqlite))
     except sqlite3.Error as error:

@@ -1,0 +1,59 @@
+"""The renewal of the lease: a database that does not answer shows at once, one that is slow in the end does not."""
+
+import asyncio
+
+import pytest
+from builders import PATIENCE_SECONDS
+from sqlalchemy import Connection
+from sqlalchemy.util import await_only
+from writer import CountingStore
+
+from taskplane.server.store.ownership import read_owner
+from taskplane.server.tasks import lease_keeper
+from taskplane.server.tasks.lease_keeper import LeaseKeeper
+
+
+@pytest.fixture
+def shown() -> list[str]:
+    """Why the database could not be written, after each try."""
+    return []
+
+
+@pytest.fixture
+def keeper(store: CountingStore, shown: list[str]) -> LeaseKeeper:
+    async def show(outage: str) -> None:
+        shown.append(outage)
+
+    return LeaseKeeper(store._database, show)
+
+
+async def test_a_renewal_is_stored(store: CountingStore, keeper: LeaseKeeper, shown: list[str]) -> None:
+    before = await store._database.read(read_owner)
+    await keeper.renew()
+    after = await store._database.read(read_owner)
+    assert after.renewed_at
+    assert after.renewed_at != before.renewed_at
+    assert shown == [""]
+
+
+async def test_a_renewal_that_waits_shows_until_it_is_done(
+    store: CountingStore, keeper: LeaseKeeper, shown: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease_keeper, "ANSWER_SECONDS", 0.05)
+    monkeypatch.setattr(lease_keeper, "LATE_SECONDS", 0.05)
+    may_end = asyncio.Event()
+
+    def hold(_: Connection) -> None:
+        await_only(asyncio.wait_for(may_end.wait(), PATIENCE_SECONDS))
+
+    holding = asyncio.create_task(store._database.write(hold))
+    await asyncio.sleep(0)  # it is begun before the renewal
+    renewal = asyncio.create_task(keeper.renew())
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not shown:  # noqa: ASYNC110  (nothing tells)
+            await asyncio.sleep(0.01)
+    assert "no answer within" in shown[0]
+    may_end.set()
+    await holding
+    await renewal
+    assert shown[-1] == ""
