@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 
 from robustness.evidence import Evidence
-from robustness.records import Heard, Obeyed, StoredCommand
+from robustness.records import Heard, Obeyed, StoredCommand, has_stream
 
 _SETTLED = frozenset({"APPLIED", "REJECTED", "EXPIRED"})
 _BECOMES = {"PAUSE": ("PAUSED", "RUNNING"), "RESUME": ("RUNNING", "PAUSED"), "CANCEL": ("CANCELLED", None)}
@@ -96,7 +96,7 @@ def commands_reach_their_units(evidence: Evidence) -> Iterator[str]:
         heard[sign.unit].append(sign)
     for command in evidence.commands:
         unit = evidence.ran.get((command.task, command.attempt), "")
-        if command.verb != "RESUME" and command.settled_at is not None and not unit.endswith("http"):
+        if command.verb != "RESUME" and command.settled_at is not None and has_stream(unit):
             by = obeyed[command.id].at if command.id in obeyed else command.settled_at
             if found := in_touch(evidence, command.issued_at, heard[unit], min(by, command.settled_at)):
                 yield f"{_shown(command)} had not reached {unit} when that was in touch at {found.at:.3f}"
@@ -136,7 +136,7 @@ def superseded_attempts_are_dropped(evidence: Evidence) -> Iterator[str]:
         attempt = max(begun.attempt, last.get(begun.execution, 0))
         later = [each.at for each in evidence.executions_of[begun.task] if each.attempt > attempt]
         signs = [sign for sign in evidence.heard if begun.execution.startswith(sign.process or "-")]
-        if later and not begun.unit.endswith("http"):
+        if later and has_stream(begun.unit):
             until = ended.get(begun.execution, float("inf")) - _LETTING_GO_SECONDS
             if found := in_touch(evidence, min(later), signs, until):
                 yield (

@@ -1,6 +1,7 @@
 """A taskplane of real processes on loopback: database, servers, units, and proxies on every connection between them."""
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -12,6 +13,7 @@ from typing import Self
 from robustness.databases import ClusterDatabase
 from robustness.processes import Process, free_port
 from robustness.proxy import Proxy
+from robustness.records import HTTP_UNIT, UNARY_UNIT, has_stream
 from sqlalchemy import make_url
 
 TASKPLANE = Path(sys.executable).with_name("taskplane")
@@ -28,6 +30,7 @@ class Plan:
     database: ClusterDatabase
     capacities: tuple[int, ...] = (2, 3, 4)
     http_capacity: int = 2
+    unary_capacity: int = 1
     lease_seconds: float = 3.0
     heartbeat_seconds: float = 0.5
 
@@ -60,15 +63,17 @@ class Server:
 
 
 class WalkingUnit:
-    """A unit process, always with the same id and behind a proxy of its own; over HTTP if it is to be."""
+    """A unit process, always with the same id and behind a proxy of its own. By its name it has another link."""
 
-    def __init__(self, plan: Plan, name: str, capacity: int, server: Server, *, is_http: bool = False) -> None:
+    def __init__(self, plan: Plan, name: str, capacity: int, server: Server) -> None:
         self.name = name
         self.capacity = capacity
-        self.is_http = is_http
-        self.proxy = Proxy(name, server.http_port if is_http else server.port)
+        # Only the link over a stream hears everything in one order.
+        self.has_stream = has_stream(name)
+        self.calls_rest = name == HTTP_UNIT
+        self.proxy = Proxy(name, server.http_port if self.calls_rest else server.port)
         self.process = Process(name, plan.folder / f"{name}.log", {"PYTHONPATH": _with_tests()})
-        self._http_port = free_port() if is_http else 0
+        self._http_port = 0 if self.has_stream else free_port()
         self._folder = plan.folder
         self._starts = 0
 
@@ -83,13 +88,16 @@ class WalkingUnit:
         address = f"127.0.0.1:{self.proxy.port}"
         command = [
             *(sys.executable, "-m", "robustness.unit", "--name", self.name, "--capacity", str(self.capacity)),
-            *("--server", f"http://{address}" if self.is_http else address),
-            *(("--http-port", str(self._http_port)) if self.is_http else ()),
+            *("--server", address),
+            *(() if self.has_stream else ("--http-port", str(self._http_port))),
+            *(("--unary",) if self.name == UNARY_UNIT else ()),
             *("--journal", str(self.journal)),
         ]
         self.process.start(command)
-        first_words = "http: " if self.is_http else "session: connecting"
-        self.process.wait_until(lambda: first_words in self.process.log_of_this_start(), "connecting")
+        first_words = "session: connecting" if self.has_stream else "(http|unary): "
+        self.process.wait_until(
+            lambda: re.search(first_words, self.process.log_of_this_start()) is not None, "connecting"
+        )
 
 
 @dataclass
@@ -149,11 +157,11 @@ class Cluster:
 
     def _grpc_proxies(self) -> Iterator[Proxy]:
         yield from (self.clients_proxy, self.watchers_proxy, self.liar_proxy)
-        yield from (unit.proxy for unit in self.units if not unit.is_http)
+        yield from (unit.proxy for unit in self.units if not unit.calls_rest)
 
     def _http_proxies(self) -> Iterator[Proxy]:
         yield self.rest_proxy
-        yield from (unit.proxy for unit in self.units if unit.is_http)
+        yield from (unit.proxy for unit in self.units if unit.calls_rest)
 
     def _start(self, stack: ExitStack) -> None:
         database = self.plan.database
@@ -171,7 +179,8 @@ class Cluster:
             WalkingUnit(self.plan, f"unit-{number}", capacity, server)
             for number, capacity in enumerate(self.plan.capacities, start=1)
         ]
-        self.units.append(WalkingUnit(self.plan, "unit-http", self.plan.http_capacity, server, is_http=True))
+        self.units.append(WalkingUnit(self.plan, HTTP_UNIT, self.plan.http_capacity, server))
+        self.units.append(WalkingUnit(self.plan, UNARY_UNIT, self.plan.unary_capacity, server))
         for proxy in self.proxies():
             stack.enter_context(proxy)
         for process in (server.process, *(unit.process for unit in self.units)):

@@ -262,7 +262,7 @@ MUTANTS = (
                 "elif (event.transition and task.status is not TaskStatus.PAUSED) or event.deleted:",
             ),
         ),
-        breaks=("nothing_is_left_over", "every task final"),
+        breaks=("units loaded with what runs there alone", "nothing_is_left_over"),
     ),
     Mutant(
         "progress-over-a-newer-status",

@@ -2,6 +2,16 @@
 
 from dataclasses import dataclass
 
+# The units without a stream: one calls the REST API, one the gRPC API.
+HTTP_UNIT = "unit-http"
+UNARY_UNIT = "unit-unary"
+
+
+def has_stream(unit: str) -> bool:
+    """Return whether a unit, given by name, has a stream, so that it hears everything in one order."""
+    return unit not in {HTTP_UNIT, UNARY_UNIT}
+
+
 # Records that units write.
 
 

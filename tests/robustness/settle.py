@@ -1,6 +1,7 @@
 """The end of a run: all is healed, answers are asked for once more, every task comes to its end, and all stop."""
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -29,6 +30,7 @@ def settle(cluster: Cluster, callers: Sequence[Caller], watchers: Sequence[Watch
     try:
         with Client(cluster.server_address, timeout=10, retry=_PATIENT) as client:
             # First by the server that has seen it all, whose memory may be wrong.
+            wait_until(lambda: not _wrong_loads(client), "units loaded with what runs there alone", seconds=15)
             _finish(client)
             wait_until(lambda: not _still_held(cluster), "units let go of all attempts", seconds=20)
             units = _units(client)
@@ -58,6 +60,12 @@ def _ask_again(cluster: Cluster, callers: Sequence[Caller]) -> None:
     cluster.server.start()
     for caller in callers:
         caller.repeat(_REPEATS)
+
+
+def _wrong_loads(client: Client) -> list[str]:
+    """The units that have not as many slots in use as tasks RUNNING. Paused tasks take none."""
+    running = Counter(task.execution_unit_id for task in client.list_tasks(statuses=["RUNNING"], page_size=1000))
+    return [unit.id for unit in client.list_units() if unit.current_load != running[unit.id]]
 
 
 def _units(client: Client) -> list[FinalUnit]:
@@ -112,7 +120,7 @@ def _still_held(cluster: Cluster) -> list[str]:
 
     HTTP has no word for a paused attempt that went on elsewhere: such a unit keeps it.
     """
-    journals = Reader(cluster.plan.folder, [unit.journal for unit in cluster.units if not unit.is_http])
+    journals = Reader(cluster.plan.folder, [unit.journal for unit in cluster.units if unit.has_stream])
     ended = {each.execution for each in journals.all(Ended)}
     open_ones = [each for each in journals.all(Begun) if each.execution not in ended]
     return [f"{each.unit} holds attempt {each.attempt} of task {each.task}" for each in open_ones]

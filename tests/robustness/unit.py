@@ -13,10 +13,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from robustness.journal import Journal
 from robustness.records import Begun, Ended, Step
+from robustness.unary import UnaryLink
 from robustness.unit_journal import note_what_is_said, process_name
 
 from taskplane.unit import SyncTaskContext, TaskContext, TaskFailed, Unit
@@ -150,9 +152,8 @@ def main() -> None:
     parser.add_argument("--server", required=True)
     parser.add_argument("--capacity", type=int, required=True)
     parser.add_argument("--journal", type=Path, required=True)
-    parser.add_argument(
-        "--http-port", type=int, help="be driven over HTTP, at this port; the server is then a base URL"
-    )
+    parser.add_argument("--http-port", type=int, help="be driven over HTTP, at this port")
+    parser.add_argument("--unary", action="store_true", help="but register and report by gRPC calls")
     options = parser.parse_args()
     logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s %(message)s")
     unit = Unit(
@@ -160,14 +161,17 @@ def main() -> None:
         id=options.name,
         type="WALKER",
         capacity=options.capacity,
-        server=None if options.http_port else options.server,
+        server=options.server,
         drain_seconds=5.0,
     )
     journal = Journal(options.journal)
-    note_what_is_said(options.name, journal, counts=not options.http_port)
+    note_what_is_said(options.name, journal, counts=options.unary or not options.http_port)
     register(unit, options.name, journal)
-    if options.http_port:
-        unit.serve_http(options.http_port, server=options.server)
+    if options.unary:
+        link = partial(UnaryLink, options.server, options.http_port)
+        asyncio.run(unit._run_with_signals(link))
+    elif options.http_port:
+        unit.serve_http(options.http_port, server=f"http://{options.server}")
     else:
         unit.run()
 
