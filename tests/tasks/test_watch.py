@@ -164,3 +164,63 @@ async def test_a_watcher_is_cut_before_its_turn(hub: WatchHub, monkeypatch: pyte
             hub.publish(changes(revision))
         with pytest.raises(SlowReader):
             await slow.arrival(PATIENCE_SECONDS)
+
+
+def large(revision: int) -> Committed:
+    return Committed(a_task(id=revision, revision=revision, config={"text": "x" * 1_000_000}))
+
+
+async def test_a_watch_is_cut_by_the_bytes_that_it_leaves_unread(hub: WatchHub) -> None:
+    with hub.watch([]) as watching, hub.follow([]) as verb:
+        for revision in range(1, 20):
+            hub.publish([large(revision)])
+        with pytest.raises(SlowReader):
+            await watching.arrival(PATIENCE_SECONDS)
+        assert len(await heard(verb)) == 19, "a verb's own wait is not a watch"
+    assert hub.memory.bytes == 0
+
+
+async def test_what_is_being_told_counts_until_more_is_asked_for(hub: WatchHub) -> None:
+    with hub.watch([]) as watching:
+        for revision in range(1, 6):
+            hub.publish([large(revision)])
+        await watching.arrival(PATIENCE_SECONDS)
+        changes, _ = watching.take()
+        assert len(changes) == 5
+        for revision in range(6, 12):
+            hub.publish([large(revision)])
+        with pytest.raises(SlowReader):
+            await watching.arrival(PATIENCE_SECONDS)
+    assert hub.memory.bytes == 0
+
+
+async def test_one_change_is_told_however_large(hub: WatchHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "WATCH_BYTES", 1000)
+    with hub.watch([]) as watching:
+        hub.publish([large(1)])
+        await watching.arrival(PATIENCE_SECONDS)
+        assert revisions(watching.take()[0]) == [1]
+
+
+async def test_what_many_watches_hold_counts_once(hub: WatchHub) -> None:
+    contexts = [hub.watch([]) for _ in range(1000)]
+    for context in contexts:
+        context.__enter__()
+    hub.publish([large(1)])
+    assert 1_000_000 < hub.memory.bytes < 1_100_000
+    for context in contexts:
+        context.__exit__(None, None, None)
+    assert hub.memory.bytes == 0
+
+
+async def test_of_all_watches_together_those_that_hold_the_most_are_cut(
+    hub: WatchHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "ALL_WATCHES_BYTES", 3_000_000)
+    with hub.watch([]) as slow, hub.watch([4]) as quick:
+        for revision in range(1, 5):
+            hub.publish([large(revision)])
+        with pytest.raises(SlowReader):
+            await slow.arrival(PATIENCE_SECONDS)
+        await quick.arrival(PATIENCE_SECONDS)
+        assert revisions(quick.take()[0]) == [4]

@@ -11,7 +11,7 @@ from taskplane.gateway.errors import answer
 from taskplane.server.core.errors import TooManyConnections
 
 # How many requests begin in one round of the event loop; each takes about a millisecond until it waits for something.
-AT_ONCE = 8
+AT_ONCE = 4
 # Asked by load balancers and supervisors, who take a late answer for a dead server.
 _PROBES = frozenset({"/healthz", "/readyz"})
 _HEALTHY = b'{"status":"ok"}'

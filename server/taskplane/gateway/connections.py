@@ -47,7 +47,11 @@ class Connections:
             self._turned_away += 1
             self._say_so()
             if self._idle:
-                next(iter(self._idle)).abort()
+                oldest = next(iter(self._idle))
+                # At once, as more may come before its end is noticed.
+                self.remove(oldest)
+                # Without a request, but perhaps not yet with all of the last answer: that is still sent.
+                oldest.transport.close()
             elif len(self._all) > self.most + SPARE:
                 connection.abort()
             else:

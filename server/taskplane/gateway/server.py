@@ -18,6 +18,9 @@ from taskplane.gateway.services import Services
 # Connections that wait to be accepted, and seconds that an idle one is kept.
 _BACKLOG = 1024
 _IDLE_SECONDS = 75
+# uvloop accepts one connection in a round, of each socket that listens. A probe would wait behind a thousand others for
+# as many rounds.
+_ACCEPTS_AT_ONCE = 32
 # What the kernel keeps for a client that does not read; by itself it would take megabytes for each.
 _SEND_BUFFER_BYTES = 256 * 1024
 
@@ -43,7 +46,8 @@ class HttpServer:
     def start(self, listening: socket.socket) -> None:
         """Serve on a socket that listens."""
         self._connections.start()
-        self._serving = asyncio.create_task(self._server.serve(sockets=[listening]))
+        sockets = [listening, *(listening.dup() for _ in range(_ACCEPTS_AT_ONCE - 1))]
+        self._serving = asyncio.create_task(self._server.serve(sockets=sockets))
 
     async def stop(self, grace_seconds: float) -> None:
         """Refuse new connections, let calls under way end, and cut them after the grace."""

@@ -10,7 +10,7 @@ log = logging.getLogger(__name__)
 _ENOUGH = 65_536
 # Listeners, the event loop, the log, the database's connections and files, units that are driven over HTTP, and the
 # HTTP connections beyond the most, which are told so.
-_RESERVED = 128
+_RESERVED = 160
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,6 +92,6 @@ def test_with_few_open_files_both_apis_survive_silent_connections(tmp_path: Path
 
 
 def test_open_files_are_shared_out() -> None:
-    assert (share(256, 3000).http, share(256, 3000).grpc) == (64, 64)
+    assert (share(256, 3000).http, share(256, 3000).grpc) == (48, 48)
     assert share(65_536, 3000).http == 3000
     assert share(65_536, 3000).grpc > 60_000

@@ -8,7 +8,9 @@ import grpc
 
 from taskplane.client.calls import Calls
 from taskplane.client.errors import SlowReaderError, TaskplaneError, UnavailableError, translate
+from taskplane.client.messages import task_status
 from taskplane.client.retry import RetryPolicy
+from taskplane.v1.task_pb2 import TaskStatus
 from taskplane.v1.task_service_pb2 import WatchTasksRequest, WatchTasksResponse
 
 OpenStream: TypeAlias = "grpc.UnaryStreamMultiCallable[WatchTasksRequest, WatchTasksResponse]"
@@ -22,12 +24,17 @@ class WatchCalls(Calls):
         task_ids: Iterable[int] = (),
         *,
         task_types: Iterable[str] = (),
+        statuses: Iterable[TaskStatus.ValueType | str] = (),
         after_revision: int | None = None,
+        snapshot: bool = True,
         include_progress: bool = False,
         max_progress_per_second: int = 0,
         reconnect_timeout: float = 60.0,
     ) -> Generator[WatchTasksResponse]:
         """What happens to these tasks (none given: to all), for ever: a snapshot, then every change of status.
+
+        With `statuses`, only tasks in one of them, and transitions into and out of one. Without `snapshot`, only what
+        happens from now on.
 
         When the connection breaks, or the server cuts a slow reader, it goes on after the last revision seen: no
         transition and no deletion is lost or told twice. What is live only (progress, `changed`) may be missed then,
@@ -38,7 +45,9 @@ class WatchCalls(Calls):
         request = WatchTasksRequest(
             task_ids=task_ids,
             task_types=task_types,
+            statuses=[task_status(each) for each in statuses],
             after_revision=after_revision,
+            no_snapshot=not snapshot,
             include_progress=include_progress,
             max_progress_per_second=max_progress_per_second,
         )

@@ -37,6 +37,11 @@ class Rendered:
     def __init__(self) -> None:
         self._made: dict[Callable[..., object], object] = {}
 
+    @property
+    def is_made(self) -> bool:
+        """Whether something was made already."""
+        return bool(self._made)
+
     def once(self, make: Callable[..., R], *arguments: object) -> R:
         """Return what `make` makes of the arguments, made only once."""
         if make not in self._made:

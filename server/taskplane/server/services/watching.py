@@ -25,6 +25,7 @@ from taskplane.server.store.deletions import Deletion
 from taskplane.server.store.reading import TaskFilter
 from taskplane.server.store.store import Store
 from taskplane.server.tasks.batch import Committed
+from taskplane.server.tasks.turns import MESSAGES_AT_ONCE
 from taskplane.server.tasks.watch import Follower, WatchHub
 from taskplane.server.tasks.weights import weight_of
 
@@ -35,7 +36,7 @@ _TOLD_KEPT_BYTES = 8 * 1024 * 1024
 # Changes that a replay reads at a time, and tells in one turn.
 _PAGE = 500
 _PART = 16
-# A part of a snapshot is made once for all, so it costs a watch about as much as some messages.
+# A part of a snapshot that is made already costs a watch about as much as some messages.
 _PART_MESSAGES = 4
 _NOT_READ = "the watch was not read for too long; go on with after_revision"
 
@@ -139,7 +140,7 @@ class WatchService:
                 # Nothing but the part that is being written is kept for a reader that does not read.
                 follower.on_cut = parts.clear
                 while parts:
-                    await self._hub.turns.turn(_PART_MESSAGES)
+                    await self._hub.turns.turn(_PART_MESSAGES if parts[0].rendered.is_made else MESSAGES_AT_ONCE)
                     follower.check()
                     yield WatchEvent(0, parts.popleft())
                     follower.check()

@@ -7,7 +7,9 @@ import grpc
 
 from taskplane.client.aio.calls import AsyncCalls
 from taskplane.client.errors import translate
+from taskplane.client.messages import task_status
 from taskplane.client.watch import WatchCourse, stream_ended
+from taskplane.v1.task_pb2 import TaskStatus
 from taskplane.v1.task_service_pb2 import WatchTasksRequest, WatchTasksResponse
 
 
@@ -19,7 +21,9 @@ class AsyncWatchCalls(AsyncCalls):
         task_ids: Iterable[int] = (),
         *,
         task_types: Iterable[str] = (),
+        statuses: Iterable[TaskStatus.ValueType | str] = (),
         after_revision: int | None = None,
+        snapshot: bool = True,
         include_progress: bool = False,
         max_progress_per_second: int = 0,
         reconnect_timeout: float = 60.0,
@@ -28,7 +32,9 @@ class AsyncWatchCalls(AsyncCalls):
         request = WatchTasksRequest(
             task_ids=task_ids,
             task_types=task_types,
+            statuses=[task_status(each) for each in statuses],
             after_revision=after_revision,
+            no_snapshot=not snapshot,
             include_progress=include_progress,
             max_progress_per_second=max_progress_per_second,
         )
