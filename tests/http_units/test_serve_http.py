@@ -312,6 +312,23 @@ async def test_its_routes_work_without_a_server_in_between(calls: Calls, serve: 
     assert await eventually(lambda: ask(f"{endpoint}/status/{task_id}"), lambda answer: answer[0] == 404)
 
 
+@pytest.mark.parametrize("header", ["Origin", "Sec-Fetch-Site"])
+async def test_no_web_page_steers_it(calls: Calls, serve: Serve, steps: Steps, header: str) -> None:
+    unit = a_unit()
+    unit.task("WORK")(steps.run)
+    serve(unit)
+    task_id = await calls.start(config=struct({"steps": 1}))
+    await steps.reached()
+    listed = await calls.wire.operations.ListUnits(operations_pb.ListUnitsRequest())
+    endpoint = listed.units[0].endpoint
+    async with aiohttp.ClientSession(headers={header: "same-origin"}) as page:
+        for answer in (page.post(f"{endpoint}/cancel/{task_id}"), page.get(f"{endpoint}/status/{task_id}")):
+            async with answer as refused:
+                assert refused.status == 403
+    steps.go.release()
+    await calls.until(task_id, "SUCCESS")
+
+
 async def test_its_routes_refuse_nonsense(calls: Calls, serve: Serve, steps: Steps) -> None:
     unit = a_unit(capacity=1)
     unit.task("WORK")(steps.run)

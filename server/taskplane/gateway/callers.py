@@ -1,9 +1,9 @@
-"""Who may call: no web page of somebody else's, in the browser of a person who can reach this server.
+"""Protection from web pages of other sites, in the browser of a person who can reach this server.
 
 There is no login, so a browser is a hole in the wall that protects a server on localhost or in a private network: any
 page that a person opens can send requests to it. Two checks close it. `Origin` and `Sec-Fetch-Site`, which no page can
 forge, tell that a page of another site asks; the algorithm is the one of Go's http.CrossOriginProtection. `Host` tells
-of DNS rebinding: a page makes the name of its own site resolve to this server, and is of the same site then.
+of DNS rebinding: the name of the page's site resolves to this server, so that the page counts as one of the same site.
 
 Programs other than browsers send no `Origin`, and are not concerned.
 """
@@ -104,7 +104,7 @@ class CallersMiddleware:
 
 
 def _is_same(origin: str, host: str) -> bool:
-    """Whether a page's origin is this server, whose scheme may be hidden by a proxy."""
+    """Return whether a page comes from this server; a proxy may hide the scheme."""
     scheme, separator, place = origin.lower().partition("://")
     return bool(separator) and without_default_port(scheme, place) == without_default_port(scheme, host)
 

@@ -21,9 +21,9 @@ STATUS_SECONDS = 2.0
 
 
 class ClassExecutor:
-    """Runs one instance for one attempt: `start` does the work, the other methods steer it meanwhile.
+    """Runs one instance for one attempt: `start` does the work, and the other methods control it.
 
-    `pause` returns once the work is at rest, with a checkpoint or None, and `resume` lets it go on. Without a
+    `pause` returns once the work is at rest, with a checkpoint or None, and `resume` lets it continue. Without a
     checkpoint of `pause` that of `get_status` counts. `cancel` makes `start` end and cleans up. An attempt that is
     given back or lost is brought to rest with `pause` and then left; an asynchronous `start` is cancelled there, one in
     a thread just stays at rest. Reports of `start` are no safe points, but raise the interruption once there is one.
@@ -39,7 +39,7 @@ class ClassExecutor:
         self._methods = methods
         self._can_pause = can_pause
         self._news = asyncio.Event()
-        # What `get_status` said last, so that nothing is reported twice.
+        # The last answers of `get_status`, so that nothing is reported twice.
         self._progress: tuple[float | None, str | None] | None = None
         self._checkpoint: Any = None
 
@@ -128,7 +128,7 @@ class ClassExecutor:
             await self._ask("resume")
 
     async def _bring_to_rest(self, demand: Demand) -> Mapping[str, Any] | None:
-        """Pauses the work and returns the checkpoint from which it can go on."""
+        """Pauses the work and returns the checkpoint from which it can continue."""
         checkpoint: Mapping[str, Any] | None = await self._ask("pause")
         if checkpoint is None and demand != Demand.DROP:
             try:

@@ -2,7 +2,7 @@
 
 import time
 
-# A pause or a drain waits so many seconds for the first safe point of a task type that has shown none. Half of what
+# Seconds that a pause or a drain waits for the first safe point of a task type that has shown none. Half of what
 # PauseTask waits by default, so that its caller is still there.
 PATIENCE_SECONDS = 5.0
 

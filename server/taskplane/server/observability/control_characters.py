@@ -1,13 +1,13 @@
 """Texts of callers in lines for people: nothing in them starts a new line or steers the terminal.
 
-Actors, reasons, names and messages are logged as they came. JSON escapes what is not printable by itself; here the
-same is done for the console.
+Actors, reasons, names and messages are logged as they came. JSON escapes control characters
+anyway; here the same is done for the console.
 """
 
 from collections.abc import MutableMapping
 from typing import Any
 
-# What makes structlog's console quote a text, and escape what is in it.
+# Characters for which structlog's console quotes a text, and so escapes it.
 QUOTED = frozenset(" \t=\r\n\"'")
 
 

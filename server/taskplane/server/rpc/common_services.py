@@ -27,8 +27,8 @@ class NotFound(TaskplaneError):
 class HealthServicer(health_pb2_grpc.HealthServicer):
     """grpc.health.v1.Health over statuses that are set.
 
-    Unlike the one of grpcio-health-checking it lists them, keeps nothing of the names that callers make up, and lets
-    the server end its watches: each would use up the whole grace of a stop.
+    Unlike the servicer of grpcio-health-checking, this one answers `List`, stores no names that callers make up, and
+    ends its watches when the server stops: each would use up the whole grace of the stop.
     """
 
     def __init__(self) -> None:

@@ -116,8 +116,21 @@ def _refusal(rejected: CommandRejected) -> Answer:
     return HTTPStatus.NOT_FOUND if is_unknown else HTTPStatus.CONFLICT, {"error": rejected.message}
 
 
+class _NoPages(BaseHTTPRequestHandler):
+    """Refuses what a web page sends: no browser has any business here, but reaches a unit on localhost."""
+
+    def parse_request(self) -> bool:
+        """Read the head of a request. False: it has been answered."""
+        if not super().parse_request():
+            return False
+        is_of_a_page = "Origin" in self.headers or "Sec-Fetch-Site" in self.headers
+        if is_of_a_page:
+            self.send_error(HTTPStatus.FORBIDDEN, "web pages may not call a unit")
+        return not is_of_a_page
+
+
 def _handler(face: Face) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(_NoPages):
         timeout = 10.0  # seconds for a request that does not arrive
 
         def do_GET(self) -> None:
