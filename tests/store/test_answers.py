@@ -10,7 +10,7 @@ from conftest import SERVERS
 from sqlalchemy import Engine, text
 from stored import in_transaction, insert, update
 
-from taskplane.server.store.answers import StoredRequest
+from taskplane.server.store.answers import Refusal, StoredRequest
 from taskplane.server.store.store import Store
 from taskplane.server.tasks.answers import MAX_ANSWER_BYTES
 from taskplane.v1.task_pb2 import Task
@@ -28,6 +28,13 @@ async def test_an_answered_request_is_remembered(store: Store) -> None:
     assert await answered(store, "request-1", "request-2") == {"request-1": REQUEST}
     assert await answered(store, "REQUEST-1") == {}, "ids are compared exactly"
     assert await answered(store) == {}
+
+
+async def test_what_was_refused_of_a_bulk_call_is_remembered(store: Store) -> None:
+    refusals = (Refusal(1, "NOT_FOUND", "TASK_NOT_FOUND", "no task 1"), Refusal(2, "ABORTED", "STALE", '"ü" 🦆'))
+    bulk = REQUEST._replace(refusals=refusals)
+    await in_transaction(store, lambda transaction: transaction.insert_requests([bulk], NOW))
+    assert await answered(store, "request-1") == {"request-1": bulk}
 
 
 @pytest.mark.parametrize("length", [0, 1, 255, 2047, 2048, 65536])

@@ -1,13 +1,21 @@
 """Request ids: a call that is repeated is done once, and its id serves no other call."""
 
 import asyncio
+from datetime import datetime
 
 import pytest
 from builders import ALICE, a_spec
 from deeds import do
 from writer import CountingStore, HeldCommit
 
-from taskplane.server.core.errors import DatabaseUnavailable, IllegalTransition, RequestIdReused, TaskNotFound
+from taskplane.server.core.change import Change
+from taskplane.server.core.errors import (
+    DatabaseUnavailable,
+    IllegalTransition,
+    RequestIdReused,
+    TaskNotFound,
+    TaskplaneError,
+)
 from taskplane.server.core.task import Task, TaskStatus, Verb
 from taskplane.server.tasks.batch import Committed
 from taskplane.server.tasks.group_commit import GroupCommit
@@ -130,3 +138,35 @@ async def test_a_batch_of_tasks_is_replayed_in_its_order(states: TaskStateManage
     created = await states.create(specs, ALICE, CREATE)
     assert await states.create(specs, ALICE, CREATE) == created
     assert [task.task_name for task in created] == [spec.task_name for spec in specs]
+
+
+async def test_a_repeated_bulk_call_is_told_what_the_first_was_told_of_each_task(states: TaskStateManager) -> None:
+    """Also when all that the first has changed has changed again, and some of it is gone."""
+    going, refused, gone = await states.create([a_spec() for _ in range(3)], ALICE)
+    bulk = Request("request-9", "BatchControlTasks", "e" * 64)
+    await states.change(refused.id, lambda each, now: do(Verb.CANCEL, each, now))
+
+    def pause(task: Task, now: datetime) -> Change:
+        return do(Verb.RESTART if task.id == refused.id else Verb.PAUSE, task, now)
+
+    changes = dict.fromkeys((going.id, refused.id, gone.id, 999), pause)
+    first = await states.control(changes, bulk)
+    assert [type(each) for each in first.values()] == [IllegalTransition, type(None), IllegalTransition, TaskNotFound]
+    for task_id in (going.id, refused.id, gone.id):
+        await states.change(task_id, lambda each, now: do(Verb.CANCEL, each, now))
+    await states.delete(gone.id, ALICE)
+    again = await states.control(changes, bulk)
+    assert {task_id: _words(each) for task_id, each in again.items()} == {
+        task_id: _words(each) for task_id, each in first.items()
+    }
+
+
+async def test_a_repeated_bulk_deletion_says_that_all_is_done(states: TaskStateManager, task: Task) -> None:
+    bulk = Request("request-9", "BatchControlTasks", "e" * 64)
+    await states.change(task.id, lambda each, now: do(Verb.CANCEL, each, now))
+    for _ in range(2):
+        assert await states.control({task.id: lambda _task, _now: None}, bulk) == {task.id: None}
+
+
+def _words(error: TaskplaneError | None) -> tuple[str, str, str] | None:
+    return (error.code, error.reason, error.message) if error else None

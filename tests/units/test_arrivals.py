@@ -294,6 +294,17 @@ async def test_a_drain_is_of_one_process_and_not_of_the_next(
     assert await stored_drain(store) is None
 
 
+async def test_a_unit_that_is_out_of_reach_without_a_task_is_asked_to_drain_when_it_is_back(
+    connect: Connect, units: ExecutionUnitManager, store: Store
+) -> None:
+    unit = await connect()
+    await units.disconnect(unit.session)
+    await units.drain("unit-1", DrainOrder(7.0), wait_seconds=9)
+    assert await stored_drain(store) == DrainOrder(7.0)
+    assert (await connect()).drain == DrainOrder(7.0)
+    assert units.unit("unit-1").draining
+
+
 async def test_a_drain_that_is_ordered_while_the_next_process_connects_is_of_that_one(
     connect: Connect, states: TaskStateManager, units: ExecutionUnitManager, store: Store
 ) -> None:

@@ -257,8 +257,8 @@ class TaskServiceServicer:
         """Applies one verb to many tasks, by ids or by filter, in one transaction. Answers for each task, in order of id; one
         task's error is its own and keeps nothing from the others. Commands are recorded, their effects not waited for.
         RESOURCE_EXHAUSTED (TOO_MANY_TASKS): the filter chooses more than `max_tasks`, and nothing was done. A replay with
-        the same `request_id` is about the tasks of the first call, whatever the filter would choose by then; where the
-        first answer was not kept, it says OK of each task that is there and NOT_FOUND of each that is not.
+        the same `request_id` is about the tasks of the first call, whatever the filter would choose by then, and tells of
+        each what the first call told.
         DEADLINE_EXCEEDED (READ_TOO_LONG): the filter has taken too long to choose, and nothing was done.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

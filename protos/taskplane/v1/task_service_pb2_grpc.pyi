@@ -102,8 +102,8 @@ class TaskServiceStub:
     """Applies one verb to many tasks, by ids or by filter, in one transaction. Answers for each task, in order of id; one
     task's error is its own and keeps nothing from the others. Commands are recorded, their effects not waited for.
     RESOURCE_EXHAUSTED (TOO_MANY_TASKS): the filter chooses more than `max_tasks`, and nothing was done. A replay with
-    the same `request_id` is about the tasks of the first call, whatever the filter would choose by then; where the
-    first answer was not kept, it says OK of each task that is there and NOT_FOUND of each that is not.
+    the same `request_id` is about the tasks of the first call, whatever the filter would choose by then, and tells of
+    each what the first call told.
     DEADLINE_EXCEEDED (READ_TOO_LONG): the filter has taken too long to choose, and nothing was done.
     """
     WatchTasks: grpc.UnaryStreamMultiCallable[task_service_pb2.WatchTasksRequest, task_service_pb2.WatchTasksResponse]
@@ -194,8 +194,8 @@ class TaskServiceAsyncStub(TaskServiceStub):
     """Applies one verb to many tasks, by ids or by filter, in one transaction. Answers for each task, in order of id; one
     task's error is its own and keeps nothing from the others. Commands are recorded, their effects not waited for.
     RESOURCE_EXHAUSTED (TOO_MANY_TASKS): the filter chooses more than `max_tasks`, and nothing was done. A replay with
-    the same `request_id` is about the tasks of the first call, whatever the filter would choose by then; where the
-    first answer was not kept, it says OK of each task that is there and NOT_FOUND of each that is not.
+    the same `request_id` is about the tasks of the first call, whatever the filter would choose by then, and tells of
+    each what the first call told.
     DEADLINE_EXCEEDED (READ_TOO_LONG): the filter has taken too long to choose, and nothing was done.
     """
     WatchTasks: aio.UnaryStreamMultiCallable[task_service_pb2.WatchTasksRequest, task_service_pb2.WatchTasksResponse]  # type: ignore[assignment]
@@ -355,8 +355,8 @@ class TaskServiceServicer(metaclass=abc_1.ABCMeta):
         """Applies one verb to many tasks, by ids or by filter, in one transaction. Answers for each task, in order of id; one
         task's error is its own and keeps nothing from the others. Commands are recorded, their effects not waited for.
         RESOURCE_EXHAUSTED (TOO_MANY_TASKS): the filter chooses more than `max_tasks`, and nothing was done. A replay with
-        the same `request_id` is about the tasks of the first call, whatever the filter would choose by then; where the
-        first answer was not kept, it says OK of each task that is there and NOT_FOUND of each that is not.
+        the same `request_id` is about the tasks of the first call, whatever the filter would choose by then, and tells of
+        each what the first call told.
         DEADLINE_EXCEEDED (READ_TOO_LONG): the filter has taken too long to choose, and nothing was done.
         """
 

@@ -94,6 +94,15 @@ def _bounded(metadata: Mapping[str, str]) -> dict[str, str]:
     return kept
 
 
+class RepeatedRefusal(TaskplaneError):
+    """What one task of a bulk call was refused with, told once more to the repeat of that call."""
+
+    def __init__(self, code: str, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.code = Code(code)
+        self.reason = reason
+
+
 class InvalidFields(TaskplaneError):
     """The request is malformed; every bad field is named, up to MAX_VIOLATIONS.
 

@@ -4,7 +4,7 @@ import base64
 import json
 import zlib
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, select
 
@@ -23,6 +23,15 @@ _FROM_JSON = (
 )
 
 
+class Refusal(NamedTuple):
+    """What one task of a bulk call was refused with."""
+
+    task_id: int
+    code: str
+    reason: str
+    message: str
+
+
 class StoredRequest(NamedTuple):
     """A request_id that was answered: by which method, for which body and which tasks."""
 
@@ -34,6 +43,14 @@ class StoredRequest(NamedTuple):
     command_id: str = ""
     # The answer as it went out; None if it has not yet, or is too long to keep.
     answer: bytes | None = None
+    # Of a bulk call: the tasks for which it had no effect.
+    refusals: tuple[Refusal, ...] = ()
+
+    def tasks_as_json(self) -> str:
+        """Return which tasks it was for, as it is stored: their ids, and what was refused of them if anything was."""
+        if not self.refusals:
+            return json.dumps(self.task_ids)
+        return json.dumps({"ids": self.task_ids, "refusals": self.refusals})
 
 
 def stored_requests(connection: Connection, request_ids: Sequence[str]) -> dict[str, StoredRequest]:
@@ -45,9 +62,10 @@ def stored_requests(connection: Connection, request_ids: Sequence[str]) -> dict[
             row.request_id,
             row.method,
             row.fingerprint,
-            tuple(row.task_ids),
+            tuple(_ids(row.task_ids)),
             row.command_id or "",
             _unpacked(row.answer),
+            _refusals(row.task_ids),
         )
         for row in rows
     }
@@ -67,6 +85,14 @@ def save_answers(connection: Connection, answers: Mapping[str, bytes]) -> None:
         rows = ([request_id, base64.b64encode(answer).decode()] for request_id, answer in answers.items())
         for piece in pieces(rows, lambda row: len(row[1])):
             connection.exec_driver_sql(_FROM_JSON, (json.dumps(piece),))
+
+
+def _ids(tasks: Any) -> list[int]:
+    return list(tasks["ids"] if isinstance(tasks, dict) else tasks)
+
+
+def _refusals(tasks: Any) -> tuple[Refusal, ...]:
+    return tuple(Refusal(*each) for each in tasks["refusals"]) if isinstance(tasks, dict) else ()
 
 
 def _packed(answer: bytes) -> bytes:

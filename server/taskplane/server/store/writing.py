@@ -280,7 +280,7 @@ class WriteTransaction:
                     each.request_id,
                     each.method,
                     each.fingerprint,
-                    json.dumps(each.task_ids),
+                    each.tasks_as_json(),
                     each.command_id or None,
                     time_text(now),
                 )

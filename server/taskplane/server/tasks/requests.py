@@ -11,7 +11,7 @@ from typing import Any
 
 from taskplane.server.core.errors import RequestIdReused, TaskplaneError
 from taskplane.server.core.task import Task
-from taskplane.server.store.answers import StoredRequest
+from taskplane.server.store.answers import Refusal, StoredRequest
 from taskplane.server.store.writing import WriteTransaction
 from taskplane.server.tasks.batch import Batch, Proposal
 
@@ -38,6 +38,8 @@ class Replayed:
     command_id: str = ""
     answer: bytes | None = None
     gone: tuple[int, ...] = ()
+    # Of a bulk call: the tasks for which it had no effect.
+    refusals: tuple[Refusal, ...] = ()
 
 
 class AnsweredRequests:
@@ -72,7 +74,7 @@ class AnsweredRequests:
             changed = [each.task.id for each in batch.committed[before:]]
             pending = answer.pending_command if isinstance(answer, Task) else None
             task_ids = tuple(dict.fromkeys([*proposal.task_ids(), *changed]))
-            self._remember(request, task_ids, pending.command_id if pending else "")
+            self._remember(request, task_ids, pending.command_id if pending else "", _refusals_of(answer))
         return answer
 
     def write(self, now: datetime) -> None:
@@ -98,9 +100,23 @@ class AnsweredRequests:
             raise RequestIdReused(request.request_id, stored.method)
         tasks = [task for task_id in stored.task_ids if (task := batch.find(task_id))]
         gone = tuple(task_id for task_id in stored.task_ids if batch.find(task_id) is None)
-        return Replayed(tasks, stored.command_id, stored.answer, gone)
+        return Replayed(tasks, stored.command_id, stored.answer, gone, stored.refusals)
 
-    def _remember(self, request: Request, task_ids: tuple[int, ...], command_id: str) -> None:
-        stored = StoredRequest(request.request_id, request.method, request.fingerprint, task_ids, command_id)
+    def _remember(
+        self, request: Request, task_ids: tuple[int, ...], command_id: str, refusals: tuple[Refusal, ...]
+    ) -> None:
+        key = request.request_id, request.method, request.fingerprint
+        stored = StoredRequest(*key, task_ids, command_id, refusals=refusals)
         self._known[request.request_id] = stored
         self._new.append(stored)
+
+
+def _refusals_of(answer: Any) -> tuple[Refusal, ...]:
+    """Return the refusals of a bulk call, whose answer is the error of each task; there are none of other calls."""
+    if not isinstance(answer, dict):
+        return ()
+    return tuple(
+        Refusal(task_id, error.code, error.reason, error.message)
+        for task_id, error in answer.items()
+        if isinstance(error, TaskplaneError)
+    )

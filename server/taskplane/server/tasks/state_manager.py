@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from taskplane.server.core.change import Change
-from taskplane.server.core.errors import TaskNotFound, TaskplaneError
+from taskplane.server.core.errors import RepeatedRefusal, TaskNotFound, TaskplaneError
 from taskplane.server.core.limits import Listening
 from taskplane.server.core.retry import RetryPolicy
 from taskplane.server.core.task import Checkpoint, Task
@@ -105,7 +105,7 @@ class TaskStateManager:
         """Change tasks by id, or delete those whose change is None, in one transaction, each by itself.
 
         Returns the error of each, or None: what a change raises is told for its task alone. A repeat whose answer is
-        not kept is about the tasks of the first call, with TaskNotFound for those that are gone.
+        not kept is told the same as the first call, since what was refused is stored with the request.
         """
         return _errors_of(await self._commits.submit(ControlTasks(changes), request, tasks=len(changes)))
 
@@ -170,8 +170,8 @@ def _errors_of(answer: Mapping[int, TaskplaneError | None] | Replayed) -> Mappin
     answer = _unless_answered(answer)
     if not isinstance(answer, Replayed):
         return answer
-    errors: dict[int, TaskplaneError | None] = dict.fromkeys(task.id for task in answer.tasks)
-    return errors | {task_id: TaskNotFound(task_id) for task_id in answer.gone}
+    errors: dict[int, TaskplaneError | None] = dict.fromkeys([*(task.id for task in answer.tasks), *answer.gone])
+    return errors | {each.task_id: RepeatedRefusal(each.code, each.reason, each.message) for each in answer.refusals}
 
 
 def _unless_answered(answer: T) -> T:

@@ -142,16 +142,16 @@ class ExecutionUnitManager:
     async def drain(self, unit_id: str, drain: DrainOrder, wait_seconds: float) -> Unit:
         """Ask a unit to give its tasks back and leave; it gets nothing new. Waits for it to be gone.
 
-        If the same process comes back, also to the next server, it is asked again. Raises UnitNotFound,
-        DatabaseUnavailable, and CommandPending if it has not left within `wait_seconds` (0: does not wait). One that is
-        not connected and has no task has left.
+        If the same process comes back, also to the next server, it is asked again, or for the first time if it was out
+        of reach. Raises UnitNotFound, DatabaseUnavailable, and CommandPending if it has not left within `wait_seconds`
+        (0: does not wait). One that is not connected and has no task has left.
         """
         asked_at = asyncio.get_running_loop().time()
         unit = self._registry.find(unit_id)
         if unit is None:
             raise UnitNotFound(unit_id)
+        await self._store_drain(unit, drain)
         if not unit.is_gone:
-            await self._store_drain(unit, drain)
             # Unless it has left meanwhile, or somebody else has asked.
             if unit.session and unit.record.drain is drain:
                 self._ask_to_drain(unit.session, drain)
