@@ -32,13 +32,17 @@ def served_url(database_url: str) -> str:
 async def many_wait(url: str) -> None:
     """Queue tasks that suit no unit."""
     database, now = Database(url), utc_now() - timedelta(seconds=60)
-    for first in range(0, MISFITS, 1_000):
-        misfits = (
-            a_task(id=FIRST_MISFIT + number, task_type="WORK", queued_at=now, unit_labels={"gpu": "yes"})
-            for number in range(first, first + 1_000)
-        )
-        await insert(Store(database), *misfits)
-    await database.close()
+    store = Store(database)
+    try:
+        await store.take_over("a test")
+        for first in range(0, MISFITS, 1_000):
+            misfits = (
+                a_task(id=FIRST_MISFIT + number, task_type="WORK", queued_at=now, unit_labels={"gpu": "yes"})
+                for number in range(first, first + 1_000)
+            )
+            await insert(store, *misfits)
+    finally:
+        await database.close()
 
 
 def failed(delay_seconds: int) -> dict[str, Any]:
