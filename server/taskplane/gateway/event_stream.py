@@ -19,6 +19,7 @@ from taskplane.server.services.watch_events import (
     Snapshot,
     SnapshotComplete,
     WatchEvent,
+    rendered,
 )
 from taskplane.server.tasks.watch import Progressed
 
@@ -56,9 +57,9 @@ class EventStream(Response):
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         try:
             with self._guard as guard:
-                await guard.write(_send(send, event_bytes(self._first)))
+                await guard.write(_send(send, await rendered(self._first, event_bytes)))
                 async for event in self._later:
-                    await guard.write(_send(send, event_bytes(event)))
+                    await guard.write(_send(send, await rendered(event, event_bytes)))
         except TaskplaneError as error:
             await _send(send, f": {error.reason}: {error.message}\n\n".encode())
         await send({"type": "http.response.body", "body": b"", "more_body": False})
@@ -67,14 +68,14 @@ class EventStream(Response):
 def event_bytes(event: WatchEvent) -> bytes:
     """Return an event as it goes over the wire. Its id is the revision to go on from after it."""
     match event.event:
-        case Snapshot(views, rendered):
-            return rendered.once(_snapshot, views)
+        case Snapshot(views, made):
+            return made.once(_snapshot, views)
         case SnapshotComplete():
             return f": snapshot complete\nid: {event.revision}\n\n".encode()
         case Deleted(task_id):
             return _event("deleted", event.revision, {"taskId": task_id})
-        case Changed(rendered=rendered):
-            return rendered.once(_changed, event.revision, event.event)
+        case Changed(rendered=made):
+            return made.once(_changed, event.revision, event.event)
         case Progressed(task_id=task_id, attempt=attempt, progress=progress):
             told = ProgressAnswer.of(progress).model_dump(mode="json", by_alias=True)
             return _event("progress", event.revision, {"taskId": task_id, "attempt": attempt, "progress": told})

@@ -1,5 +1,6 @@
 """The gRPC face of TaskService."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -28,6 +29,7 @@ from taskplane.server.services.batch_control import BatchControl
 from taskplane.server.services.stalls import WRITE_SECONDS, StallGuard
 from taskplane.server.services.task_service import TaskService
 from taskplane.server.services.view import TaskView
+from taskplane.server.services.watch_events import rendered
 from taskplane.server.services.watching import WatchService
 from taskplane.server.store.reading import COUNT_CAP
 from taskplane.server.tasks.answers import Answers
@@ -126,8 +128,12 @@ class TaskServicer(pb_grpc.TaskServiceServicer):
         with StallGuard(WRITE_SECONDS) as guard:
             async with aclosing(self._watches.watch(read.watch(request), guard)) as events:
                 async for event in events:
-                    for message in watch_messages(event):
-                        await guard.write(context.write(message))
+                    for message in await rendered(event, watch_messages):
+                        try:
+                            await guard.write(context.write(message))
+                        except grpc.aio.InternalError as error:
+                            # The reader has gone in the middle of a message.
+                            raise asyncio.CancelledError from error
 
     async def ListTaskTransitions(
         self, request: pb.ListTaskTransitionsRequest, context: Context

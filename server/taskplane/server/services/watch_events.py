@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from taskplane.server.core.documents import is_large
+from taskplane.server.core.off_loop import off_loop
 from taskplane.server.core.task import TaskStatus
 from taskplane.server.services.view import TaskView
 from taskplane.server.tasks.batch import Committed
@@ -92,6 +94,22 @@ class WatchEvent:
 
     revision: int
     event: Snapshot | SnapshotComplete | Changed | Deleted | Progressed | KeepAlive
+
+
+async def rendered(event: WatchEvent, render: Callable[[WatchEvent], R]) -> R:
+    """Return an event as an API tells it; away from the event loop where that is not made yet, and takes long."""
+    match event.event:
+        case Snapshot(views, made):
+            is_heavy = not made.is_made and any(_is_heavy(view) for view in views)
+        case Changed(view=view, rendered=made):
+            is_heavy = not made.is_made and _is_heavy(view)
+        case _:
+            is_heavy = False
+    return await off_loop(render, event) if is_heavy else render(event)
+
+
+def _is_heavy(view: TaskView) -> bool:
+    return is_large(view.task.config) or is_large(view.task.result)
 
 
 def matcher(query: WatchQuery) -> Callable[[Committed | Progressed], bool] | None:
