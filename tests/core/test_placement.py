@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from taskplane.server.core.backlog import FRONT, Queued, kind_of
 from taskplane.server.core.placement import Offer, Placement, Slots, is_due
-from taskplane.server.core.task import Task, TaskStatus
+from taskplane.server.core.task import Limits, Task, TaskStatus
 
 # Tasks of others, which are not placed by a test but run already.
 OTHERS = 1_000
@@ -59,6 +59,8 @@ def test_only_what_is_queued_and_whose_time_has_come_is_due() -> None:
     assert not is_due(a_task(TaskStatus.RUNNING, queued_at=NOW), NOW)
     assert not is_due(a_task(queued_at=NOW, not_before=at(5)), at(4))
     assert is_due(a_task(queued_at=NOW, not_before=at(5)), at(5))
+    assert is_due(a_task(queued_at=NOW, limits=Limits(deadline=at(5))), at(4))
+    assert not is_due(a_task(queued_at=NOW, limits=Limits(deadline=at(5))), at(5)), "it is about to be cancelled"
 
 
 def test_the_smallest_share_of_capacity_in_use_wins() -> None:

@@ -360,3 +360,13 @@ def test_a_failure_keeps_its_result_unless_it_is_tried_again() -> None:
     failure = replace(failure, not_retryable=False)
     tried = reports.failed(task, speaker_of(task), at(1), failure=failure, policy=RetryPolicy()).task
     assert (tried.status, tried.result) == (PENDING, None)
+
+
+def test_a_pause_whose_place_a_cancel_has_taken_says_so() -> None:
+    """The record of commands has the pause as EXPIRED."""
+    (move,) = moves(report("paused", a_task(RUNNING, pending_command=a_command(Verb.CANCEL))))
+    assert move.to_status is PAUSED
+    assert "before it heard of the cancel" in move.reason
+    (by_itself,) = moves(report("paused", a_task(RUNNING)))
+    assert by_itself.reason.startswith("paused by the unit")
+    assert "cancel" not in by_itself.reason

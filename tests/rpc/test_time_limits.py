@@ -61,6 +61,14 @@ async def test_a_task_that_misses_its_deadline_while_it_runs_fails(wire: Wire, u
     assert await ended(wire, start.task_id) == ("FAILED", "deadline exceeded")
 
 
+async def test_a_task_whose_deadline_is_over_when_it_is_created_never_runs(wire: Wire, unit: RawUnit) -> None:
+    task = await create(wire, start=True, limits=limits(deadline=Timestamp(seconds=1)))
+    assert await ended(wire, task.id) == ("CANCELLED", "deadline exceeded")
+    assert await wire.statuses(task.id) == ["PENDING", "CANCELLED"]
+    await running(wire, unit)
+    assert task.id not in [each.task_id for each in unit.commands]
+
+
 async def test_a_task_that_waits_too_long_in_the_queue_is_cancelled(wire: Wire) -> None:
     task = await create(wire, start=True, limits=limits(queue_timeout=seconds(0.2)))
     assert await ended(wire, task.id) == ("CANCELLED", "queue timeout")

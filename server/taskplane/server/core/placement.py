@@ -59,9 +59,10 @@ class Placement:
 
 
 def is_due(task: Task, now: datetime) -> bool:
-    """Whether the task waits for nothing but a slot."""
+    """Whether the task waits for nothing but a slot. One whose deadline is over waits for its end."""
     waits = task.queued_at is not None and task.status in {TaskStatus.PENDING, TaskStatus.PAUSED}
-    return waits and (task.not_before is None or task.not_before <= now)
+    is_over = task.limits.deadline is not None and task.limits.deadline <= now
+    return waits and not is_over and (task.not_before is None or task.not_before <= now)
 
 
 class _Place:

@@ -44,7 +44,10 @@ def paused(  # noqa: PLR0913  (whose, when, what, and what its type can do)
     fence(task, speaker)
     if task.status is TaskStatus.PAUSED:
         return Change(task)
-    by, reason = _who_asked(task, Verb.PAUSE, speaker.name, "paused by the unit")
+    by_itself = "paused by the unit"
+    if _pending(task) is Verb.CANCEL:
+        by_itself = "paused by the unit, before it heard of the cancel; a pause that was asked for has expired by that"
+    by, reason = _who_asked(task, Verb.PAUSE, speaker.name, by_itself)
     change = Change(task).store(checkpoint)
     warning = unsaved_work(change.task, speaker.attempt, progress) if can_checkpoint else ""
     return change.move(
