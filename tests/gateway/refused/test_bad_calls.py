@@ -54,7 +54,7 @@ async def test_a_unit_that_is_not_there_is_404(method: str, path: str, rest: Res
     [
         ({}, {"status"}),
         ({"status": "DONE"}, {"status"}),
-        ({"status": "SUCCESS", "result": []}, {"result"}),
+        ({"status": "RUNNING", "checkpoint": []}, {"checkpoint"}),
         ({"status": "SUCCESS", "result": {"a": [1] * 100_000}}, {"result"}),
         ({"status": "RUNNING", "checkpoint": {"a": [1] * 100_000}}, {"checkpoint"}),
         ({"status": "RUNNING", "progress": -0.01}, {"progress"}),
@@ -69,12 +69,12 @@ async def test_bad_callbacks_name_their_fields(body: dict[str, Any], bad: set[st
     assert (await rest.post(f"/api/tasks/{task['id']}/status", body)).bad_fields == bad
 
 
-@pytest.mark.parametrize("result", [[1, 2], "done", 7, True])
-async def test_a_result_that_is_no_object_is_told_what_to_do(result: Any, rest: Rest) -> None:
+@pytest.mark.parametrize("checkpoint", [[1, 2], "done", 7, True])
+async def test_a_checkpoint_that_is_no_object_is_told_what_to_do(checkpoint: Any, rest: Rest) -> None:
     task = await rest.create()
-    answer = await rest.post(f"/api/tasks/{task['id']}/status", {"status": "SUCCESS", "result": result})
+    answer = await rest.post(f"/api/tasks/{task['id']}/status", {"status": "RUNNING", "checkpoint": checkpoint})
     (violation,) = answer.error["details"]["fieldViolations"]
-    assert violation["field"] == "result"
+    assert violation["field"] == "checkpoint"
     assert violation["description"].startswith('must be a JSON object; put any other value into one, such as {"value"')
 
 
