@@ -113,6 +113,9 @@ class Connection(H11Protocol):
         """Forget it."""
         self._connections.remove(self)
         super().connection_lost(exc)
+        # Its request's state names the connection: a circle that the garbage collector, which comes rarely, would find.
+        self.app_state = {}
+        self.cycle = self.scope = None  # type: ignore[assignment]  # as before the first request
 
     def data_received(self, data: bytes) -> None:
         """Note whether a header is there."""
@@ -128,7 +131,7 @@ class Connection(H11Protocol):
     def on_response_complete(self) -> None:
         """Note that no request is there, unless another one has come already."""
         super().on_response_complete()
-        if self.cycle.response_complete:
+        if self.cycle and self.cycle.response_complete:
             self._connections.rests(self)
 
     def abort(self) -> None:
