@@ -15,7 +15,7 @@ from google.protobuf.struct_pb2 import Struct
 from responsiveness import monitored, server_process
 from rpc.raw_unit import RawUnit, hello, struct
 from rpc.refusals import refusal_of
-from rpc.server import ServerUnderTest, Wire, status_name, watching
+from rpc.server import ServerUnderTest, Wire, eventually, status_name, watching
 from rpc.tasks import create, running
 
 from taskplane.server.core.documents import MAX_DOCUMENT_BYTES
@@ -94,7 +94,8 @@ async def test_larger_documents_of_an_older_server_harm_neither_calls_nor_units(
     unit = RawUnit(wire.units)
     await unit.say(hello=hello("unit-1"))
     await unit.welcomed()
-    failed = await wire.task_when(task.id, lambda each: status_name(each.status) == "FAILED")
+    # Not by a watch: it would be cut when it does not keep up with such tasks.
+    failed = await eventually(lambda: wire.get(task.id), lambda each: status_name(each.status) == "FAILED")
     assert "a unit can be sent" in failed.error_message
     await running(wire, unit)  # on the same stream
     await unit.break_off()
