@@ -167,6 +167,7 @@ async def test_a_pause_passes_over_a_report_and_takes_hold_where_there_is_a_chec
 
     serve(unit)
     task_id = await calls.start()
+    await calls.until(task_id, "RUNNING")
     await calls.pause(task_id, no_wait=True)
     await calls.until_accepted(task_id)
     go.set()
