@@ -157,10 +157,11 @@ async def test_a_pause_passes_over_a_report_and_takes_hold_where_there_is_a_chec
     calls: Calls, serve: Serve
 ) -> None:
     unit = a_unit()
-    go = threading.Event()
+    began, go = threading.Event(), threading.Event()
 
     @unit.task("WORK")
     def work(task: SyncTaskContext, config: dict[str, Any]) -> None:
+        began.set()
         assert go.wait(PATIENCE_SECONDS)
         task.report(0.25, "row 25")
         task.safe_point(lambda: {"row": 25})
