@@ -41,11 +41,13 @@ class Context:
 
     actor: str
     request_id: str
+    # The revision that the task must have, 0 for any.
+    revision: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spec:
-    """A task to be. `run_budget` is in seconds, 0 for none."""
+    """A task to be. `run_budget` is in seconds, 0 for none; a `zone` is the label of the unit that it asks for."""
 
     type: str
     name: str
@@ -54,6 +56,12 @@ class Spec:
     priority: int
     max_retries: int
     run_budget: int = 0
+    zone: str = ""
+
+    @property
+    def unit_labels(self) -> dict[str, str]:
+        """The labels that its unit must have."""
+        return {"zone": self.zone} if self.zone else {}
 
 
 class Api(Protocol):
@@ -164,6 +172,7 @@ class RestApi:
             "start": spec.start,
             "priority": spec.priority,
             "maxRetries": spec.max_retries,
+            "unitLabels": spec.unit_labels,
             **({"limits": {"runBudgetSeconds": spec.run_budget}} if spec.run_budget else {}),
         }
         return self._answer("POST", "/api/tasks", body | _body(context))
@@ -237,12 +246,15 @@ def _task_spec(spec: Spec) -> TaskSpec:
         priority=spec.priority,
         max_retries=spec.max_retries,
         limits=limits,
+        unit_labels=spec.unit_labels,
     )
 
 
 def _context(context: Context) -> Any:
-    return {"actor": context.actor, "reason": context.request_id, "request_id": context.request_id}
+    condition = {"expected_revision": context.revision} if context.revision else {}
+    return {"actor": context.actor, "reason": context.request_id, "request_id": context.request_id, **condition}
 
 
 def _body(context: Context) -> dict[str, Any]:
-    return {"actor": context.actor, "reason": context.request_id, "requestId": context.request_id}
+    condition = {"revision": context.revision} if context.revision else {}
+    return {"actor": context.actor, "reason": context.request_id, "requestId": context.request_id, **condition}

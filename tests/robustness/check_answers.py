@@ -126,12 +126,29 @@ def updates_hold(evidence: Evidence) -> Iterator[str]:
     unsure = {call.task for call in evidence.calls if call.verb == "update" and call.code in _PASSING}
     for call in evidence.calls:
         for seen in call.seen if call.verb == "update" else ():
-            if seen.priority != call.priority:
-                yield f"{_shown(call)} asked for priority {call.priority} and was answered {seen}"
+            if seen.priority != call.wanted:
+                yield f"{_shown(call)} asked for priority {call.wanted} and was answered {seen}"
             last[seen.task] = max(last.get(seen.task, (0, 0)), (seen.revision, seen.priority))
     for task in evidence.tasks:
         if task.id in last and task.id not in unsure and task.priority != last[task.id][1]:
             yield f"task {task.id} has priority {task.priority}, not {last[task.id][1]}, as acknowledged"
+
+
+def stale_conditions_are_refused(evidence: Evidence) -> Iterator[str]:
+    """A call on condition of a revision that the task no longer has changes nothing."""
+    for call in evidence.calls:
+        if call.verb == "stale" and call.code == "OK":
+            yield f"{_shown(call)} was answered {call.seen}, though the revision was an older one"
+
+
+def calls_on_many_tasks_change_no_other(evidence: Evidence) -> Iterator[str]:
+    """A verb on many tasks changes those that were named, by id or by a part of their names."""
+    many = {call.request: call for call in evidence.calls if call.verb in {"bulk", "bulk_filter"}}
+    names = {task.id: task.name for task in evidence.tasks}
+    for step in evidence.transitions:
+        call = many.get(step.reason.split("; ")[0])
+        if call and step.task not in call.tasks and not any(part in names.get(step.task, part) for part in call.names):
+            yield f"{_shown(call)} of {call.tasks or call.names} has changed another task: {step}"
 
 
 def the_history_names_who_asked(evidence: Evidence) -> Iterator[str]:

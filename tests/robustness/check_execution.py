@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from robustness.evidence import WITHOUT_ITS_UNIT, Evidence
-from robustness.records import Begun, Step, Transition
+from robustness.records import ZONES, Begun, Step, Transition
 
 # How the history names the ends of attempts that were taken from a unit which the server could not ask.
 _TAKEN_BY_FORCE = ("forced", "did not accept", "exceeded", "stalled")
@@ -108,6 +108,28 @@ def reports_come_from_the_units_that_ran_the_attempt(evidence: Evidence) -> Iter
         unit = ran.get((step.task, step.attempt))
         if step.by.startswith("unit:") and unit is not None and step.by != f"unit:{unit}":
             yield f"task {step.task}: revision {step.revision} is by {step.by}, but {unit} ran attempt {step.attempt}"
+
+
+def chosen_checkpoints_are_used(evidence: Evidence) -> Iterator[str]:
+    """What goes on from a checkpoint of the caller's choice begins behind the step of that checkpoint."""
+    steps = {(each.task, each.number): each.step for each in evidence.acked if each.number}
+    steps |= {(row.task, row.number): row.step for row in evidence.checkpoints}
+    wanted = {call.request: call.wanted or 0 for call in evidence.calls if call.verb in {"resume_from", "restart_from"}}
+    begun = {(each.task, each.attempt): each for each in evidence.executions}
+    for move in evidence.transitions:
+        number = wanted.get(move.reason.split("; ")[0])
+        execution = begun.get((move.task, move.attempt)) if move.to_status == "RUNNING" else None
+        step = steps.get((move.task, number or 0))
+        if execution and step is not None and (execution.resumed_from or 0) != step:
+            yield f"{_shown(execution)}, but checkpoint {number} was chosen, of step {step}"
+
+
+def units_have_the_labels_that_are_asked_for(evidence: Evidence) -> Iterator[str]:
+    """A task that asks for a label runs where that is."""
+    zones = {task.id: task.zone for task in evidence.tasks if task.zone}
+    for begun in evidence.executions:
+        if zones.get(begun.task) == ZONES[0] and begun.unit != "unit-1":
+            yield f"{_shown(begun)}, but the task asks for the zone {ZONES[0]}"
 
 
 def capacity_is_kept(evidence: Evidence) -> Iterator[str]:

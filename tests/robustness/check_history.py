@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from robustness.evidence import Evidence
-from robustness.records import DELETED, Transition, Watched
+from robustness.records import DELETED, StoredCheckpoint, StoredCommand, Transition, Watched
 
 from taskplane.server.core.task import FINAL, TRANSITIONS, TaskStatus
 
@@ -45,6 +45,15 @@ def every_task_is_final(evidence: Evidence) -> Iterator[str]:
     for task in evidence.tasks:
         if task.status not in FINAL:
             yield f"task {task.id} is still {task.status}"
+
+
+def nothing_is_left_of_deleted_tasks(evidence: Evidence) -> Iterator[str]:
+    """With a task its history, its checkpoints and its commands are gone."""
+    there = {task.id for task in evidence.tasks}
+    rows: list[Transition | StoredCheckpoint | StoredCommand] = [*evidence.transitions, *evidence.checkpoints]
+    for row in [*rows, *evidence.commands]:
+        if row.task not in there:
+            yield f"{row} is left of a task that is not there"
 
 
 def nothing_is_left_over(evidence: Evidence) -> Iterator[str]:
@@ -92,11 +101,15 @@ def every_watch_told_every_deletion_once(evidence: Evidence) -> Iterator[str]:
 
 def snapshots_are_continued_without_a_gap(evidence: Evidence) -> Iterator[str]:
     """What a watch tells after its snapshot is all that happened later, up to the last that it told."""
+    created = {step.task: step.revision for step in evidence.transitions if step.from_status is None}
     told: dict[str, set[int]] = defaultdict(set)
     for each in evidence.watched:
         told[each.watch].add(each.revision)
     for snapshot in evidence.snapshots:
         revisions = told[snapshot.watch]
+        for task, revision in created.items():
+            if revision <= snapshot.revision and str(task) not in snapshot.shown:
+                yield f"{snapshot.watch} of revision {snapshot.revision} does not show task {task}"
         for step in evidence.transitions:
             known = max(snapshot.revision, snapshot.shown.get(str(step.task), 0))
             if known < step.revision < max(revisions, default=0) and step.revision not in revisions:

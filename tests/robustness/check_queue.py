@@ -13,7 +13,11 @@ def higher_priorities_go_first(evidence: Evidence) -> Iterator[str]:
     """
     for waiting, queued, dispatched in _first_waits(evidence):
         for task in evidence.tasks:
-            if task.type == waiting.type and task.priority < waiting.priority and task.id not in evidence.updated:
+            if (
+                (task.type, task.zone) == (waiting.type, waiting.zone)
+                and task.priority < waiting.priority
+                and task.id not in evidence.updated
+            ):
                 for step in evidence.history.get(task.id, []):
                     is_between = queued.revision < step.revision < dispatched.revision
                     if is_between and (step.from_status, step.to_status) == ("PENDING", "RUNNING"):

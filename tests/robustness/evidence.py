@@ -4,7 +4,7 @@ import json
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -185,8 +185,14 @@ def _tasks(connection: sqlalchemy.Connection) -> list[StoredTask]:
         "revision, retry_count, max_retries, progress, task_type, priority"
     )
     return [
-        StoredTask(number, name, status, attempt, bool(queued), pending, _whole(config)["steps"], _whole(result), *rest)
-        for number, name, status, attempt, queued, pending, config, result, *rest in _rows(connection, columns, "tasks")
+        replace(
+            StoredTask(*these, bool(queued), pending, _whole(config)["steps"], _whole(result), *rest),
+            zone=json.loads(config).get("zone", ""),
+        )
+        for *these, queued, pending, config, result, revision, retries, limit, progress, kind, priority in (
+            _rows(connection, columns, "tasks")
+        )
+        for rest in [(revision, retries, limit, progress, kind, priority)]
     ]
 
 

@@ -58,4 +58,5 @@ def _record(name: str, fields: dict[str, Any]) -> Record:
     if kind is Call:
         fields["seen"] = tuple(Seen(**each) for each in fields["seen"])
         fields["names"] = tuple(fields["names"])
+        fields["tasks"] = tuple(fields["tasks"])
     return kind(**fields)

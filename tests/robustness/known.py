@@ -34,6 +34,11 @@ class KnownTasks:
         with self.lock:
             self.seen.pop(task, None)
 
+    def revision(self, task: int) -> int:
+        """The revision in which a task was last seen, 0 for one that is gone."""
+        with self.lock:
+            return self.seen[task].revision if task in self.seen else 0
+
     def live_count(self) -> int:
         """How many are not over, as far as is known."""
         with self.lock:

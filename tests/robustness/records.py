@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+# The zones, by label, of the units; the first unit alone is in the first one.
+ZONES = ("harbour", "town")
 # The units without a stream: one calls the REST API, one the gRPC API.
 HTTP_UNIT = "unit-http"
 UNARY_UNIT = "unit-unary"
@@ -134,8 +136,9 @@ class Seen:
 class Call:
     """A client's call. `code` is OK or that of the error; `names` are those of the tasks that a create asked for.
 
-    `answer` is a digest of the answer's text. Calls with the same `request` are repeats of the first. `priority` is the
-    one that an update asked for.
+    `answer` is a digest of the answer's text. Calls with the same `request` are repeats of the first. `wanted` is the
+    priority or the number of the checkpoint that was asked for. A call on many tasks names `tasks`, or a part of their
+    names.
     """
 
     client: str
@@ -149,7 +152,8 @@ class Call:
     names: tuple[str, ...] = ()
     request: str = ""
     answer: str = ""
-    priority: int | None = None
+    wanted: int | None = None
+    tasks: tuple[int, ...] = ()
 
 
 # What a watch tells of a task that is gone.
@@ -221,6 +225,7 @@ class StoredTask:
     progress: float | None = None
     type: str = ""
     priority: int = 0
+    zone: str = ""
 
 
 @dataclass(frozen=True, slots=True)

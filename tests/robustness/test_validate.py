@@ -8,6 +8,7 @@ from robustness import validate
 from robustness.evidence import Evidence
 from robustness.records import (
     DELETED,
+    ZONES,
     Acked,
     Begun,
     Call,
@@ -154,7 +155,14 @@ def repeated(**other: Any) -> Call:
 def updated(wanted: int, shown: int) -> Call:
     """An update that asked for a priority, and was answered one."""
     seen = Seen(1, "RUNNING", 5, 2, priority=shown)
-    return Call("c", "update", 1, 6, 6, "OK", seen=(seen,), request="u", priority=wanted)
+    return Call("c", "update", 1, 6, 6, "OK", seen=(seen,), request="u", wanted=wanted)
+
+
+def chose(number: int, resumed_from: int) -> Evidence:
+    """Attempt 3 was to go on from a checkpoint, and begins elsewhere from another."""
+    resume = Call("client-2", "resume_from", 1, 7, 8, "OK", request="s", wanted=number)
+    begun = Begun("c", "unit-1", 1, 3, 8.0, resumed_from, 1)
+    return replace(GOOD, calls=[*GOOD.calls, resume], executions=[*GOOD.executions, begun])
 
 
 def left(faults: list[Fault]) -> Evidence:
@@ -290,6 +298,16 @@ BROKEN = [
     ("updates_hold", also("calls", updated(wanted=3, shown=3))),
     ("the_history_names_who_asked", instead("transitions", 0, moved(1, "- PENDING", 0, by="client-2", why="c"))),
     ("the_history_names_who_asked", instead("commands", 0, command("PAUSE", 2, reason="another"))),
+    ("stale_conditions_are_refused", also("calls", Call("c", "stale", 1, 6, 6, "OK"))),
+    ("calls_on_many_tasks_change_no_other", also("calls", Call("c", "bulk", 0, 6, 6, "OK", request="s", tasks=(2,)))),
+    (
+        "calls_on_many_tasks_change_no_other",
+        also("calls", Call("c", "bulk_filter", 0, 6, 6, "OK", names=("b",), request="s")),
+    ),
+    ("chosen_checkpoints_are_used", chose(number=1, resumed_from=2)),
+    ("units_have_the_labels_that_are_asked_for", instead("tasks", 0, replace(TASK, zone=ZONES[0]))),
+    ("nothing_is_left_of_deleted_tasks", also("checkpoints", StoredCheckpoint(9, 1, 1, 1))),
+    ("snapshots_are_continued_without_a_gap", instead("snapshots", 0, Snapshot("a snapshot", 3, {}))),
     ("paused_work_is_not_done_again", also("executions", Begun("c", "unit-1", 1, 3, 8.0, 1, 1))),
     ("what_failed_for_good_is_not_retried", instead("endings", 0, Ended("a", "unit-1", 1, 1, "failed for good", 3.9))),
     ("who_leaves_in_order_loses_nothing", left([Fault("stop_unit", "unit-1", 3.0, 5.0)])),

@@ -6,13 +6,13 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 from robustness.apis import Answer, Api, Context, GrpcApi, Refusal, Spec
 from robustness.journal import Journal
 from robustness.known import MOST_LIVE_TASKS, KnownTasks
-from robustness.records import Call
+from robustness.records import ZONES, Call
 
 from taskplane.v1.task_service_pb2 import (
     BATCH_VERB_CANCEL,
@@ -40,6 +40,7 @@ WEIGHTS = {
     "restart_from": 1,
     "delete": 4,
     "update": 3,
+    "stale": 1,
     "bulk": 3,
     "bulk_filter": 1,
     "get": 10,
@@ -65,16 +66,24 @@ _REPEATED_LATE = 0.3
 _LATE_SECONDS = (1.5, 15.0)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class About:
+    """The tasks that a call is about, and its wish; the fields are those of records.Call."""
+
+    task: int = 0
+    names: tuple[str, ...] = ()
+    tasks: tuple[int, ...] = ()
+    wanted: int | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """A call that can be made again under the same request id."""
 
     verb: str
-    task: int
-    names: tuple[str, ...]
+    about: About
     request_id: str
     make: Callable[[Context], Answer]
-    priority: int | None = None
 
 
 class Caller:
@@ -135,7 +144,7 @@ class Caller:
             case "batch_create":
                 self._create(self._choice.randint(2, 5))
             case "list":
-                self._make(verb, lambda _: self._api.list(MOST_LIVE_TASKS))
+                self._make(verb, lambda _: self._api.list(MOST_LIVE_TASKS), About())
             case "get":
                 self._on_task(verb, lambda task, _: self._api.get(task))
             case "delete":
@@ -144,6 +153,8 @@ class Caller:
                 self._update()
             case "bulk" | "bulk_filter":
                 self._control_many(verb)
+            case "stale":
+                self._control_stale()
             case "resume_from" | "restart_from":
                 self._control_from(verb)
             case _:
@@ -154,14 +165,16 @@ class Caller:
             return
         specs = [self._spec() for _ in range(count)]
         names = tuple(spec.name for spec in specs)
-        self._make("create", lambda context: self._api.create(specs, context), names=names)
+        self._make("create", lambda context: self._api.create(specs, context), About(names=names))
 
     def _spec(self) -> Spec:
         choose = self._choice
         self._created += 1
         is_long = choose.random() < 0.3
         steps = choose.randint(40, 120) if is_long else choose.randint(1, 30)
+        zone = choose.choice([""] * 9 + [ZONES[0]])
         config: dict[str, object] = {
+            "zone": zone,
             "steps": steps,
             "step_seconds": choose.uniform(0.05, 0.1) if is_long else choose.uniform(0.005, 0.1),
             "checkpoint_every": choose.randint(1, 6),
@@ -177,6 +190,7 @@ class Caller:
             priority=choose.randint(0, 3),
             max_retries=choose.randint(0, 4),
             run_budget=choose.choice([0] * 12 + [2]),
+            zone=zone,
         )
 
     def _control(self, verb: str) -> None:
@@ -192,17 +206,15 @@ class Caller:
             return
         if task is not None and numbers:
             number, plain = self._choice.choice(numbers), verb.removesuffix("_from")
-            self._make(
-                verb, lambda context: self._api.control(plain, task, context, wait=0, checkpoint=number), task=task
-            )
+            about = About(task=task, wanted=number)
+            self._make(verb, lambda context: self._api.control(plain, task, context, wait=0, checkpoint=number), about)
 
     def _update(self) -> None:
         priority = self._choice.randint(0, 3)
         task = self._known.choose(self._choice, _SENSIBLE["update"])
         if task is not None:
-            self._make(
-                "update", lambda context: self._grpc.update(task, context, priority), task=task, priority=priority
-            )
+            about = About(task=task, wanted=priority)
+            self._make("update", lambda context: self._grpc.update(task, context, priority), about)
 
     def _control_many(self, verb: str) -> None:
         action = self._choice.choice(_IN_BULK)
@@ -210,9 +222,9 @@ class Caller:
         tasks = sorted({task for task in chosen if task is not None})
         part = f"client-{self._choice.randint(1, 4)}-{self._choice.randint(1, 99)}"
         if verb == "bulk_filter":
-            self._make(verb, lambda context: self._grpc.bulk(action, part, context))
+            self._make(verb, lambda context: self._grpc.bulk(action, part, context), About(names=(part,)))
         elif tasks:
-            self._make(verb, lambda context: self._grpc.bulk(action, tasks, context))
+            self._make(verb, lambda context: self._grpc.bulk(action, tasks, context), About(tasks=tuple(tasks)))
 
     @property
     def _grpc(self) -> GrpcApi:
@@ -223,19 +235,21 @@ class Caller:
         sensible = _SENSIBLE.get(verb) if self._choice.random() < 0.93 else None
         task = self._known.choose(self._choice, sensible)
         if task is not None:
-            self._make(verb, lambda context: call(task, context), task=task)
+            self._make(verb, lambda context: call(task, context), About(task=task))
 
-    def _make(
-        self,
-        verb: str,
-        call: Callable[[Context], Answer],
-        *,
-        task: int = 0,
-        names: tuple[str, ...] = (),
-        priority: int | None = None,
-    ) -> None:
+    def _control_stale(self) -> None:
+        """Calls a verb on condition of a revision that the task no longer has."""
+        task, verb = self._known.choose(self._choice, None), self._choice.choice(["pause", "resume", "cancel"])
+        if task is not None and (revision := self._known.revision(task) - 1) > 0:
+            self._make(
+                "stale",
+                lambda context: self._api.control(verb, task, replace(context, revision=revision), wait=0),
+                About(task=task),
+            )
+
+    def _make(self, verb: str, call: Callable[[Context], Answer], about: About) -> None:
         """Calls, and now and then again under the same request id, as a caller whose answer was lost."""
-        request = Request(verb, task, names, str(uuid.UUID(int=self._choice.getrandbits(128))), call, priority)
+        request = Request(verb, about, str(uuid.UUID(int=self._choice.getrandbits(128))), call)
         self._call(request)
         if verb in READS:
             return
@@ -260,20 +274,21 @@ class Caller:
             Call(
                 self.name,
                 verb,
-                request.task,
+                request.about.task,
                 began,
                 ended,
                 code,
                 reason,
                 answer.seen,
-                request.names,
+                request.about.names,
                 request_id,
                 answer.digest,
-                request.priority,
+                request.about.wanted,
+                request.about.tasks,
             )
         )
         self._known.saw(answer.seen)
         if verb == "delete" and code in {"OK", "NOT_FOUND"}:
-            self._known.forget(request.task)
+            self._known.forget(request.about.task)
         if code in {"UNAVAILABLE", "CANCELLED"}:
             self._over.wait(self._choice.uniform(*_AWAY_SECONDS))

@@ -49,6 +49,7 @@ class UnaryLink(HttpLink):
             capacity=hello.capacity,
             endpoint=self._endpoint,
             task_types=hello.task_types,
+            labels=hello.labels,
         )
         response = _called(lambda: self._stub.RegisterUnit(request, timeout=_CALL_SECONDS))
         self._heartbeat_seconds = response.heartbeat_interval.ToMilliseconds() / 1000

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from robustness.journal import Journal
-from robustness.records import Begun, Ended, Step
+from robustness.records import ZONES, Begun, Ended, Step
 from robustness.unary import UnaryLink
 from robustness.unit_journal import note_what_is_said, process_name
 
@@ -36,6 +36,7 @@ class WalkConfig:
     stumbles: list[int]
     final_stumble: bool = False
     ballast: int = 0
+    zone: str = ""
 
     def __post_init__(self) -> None:
         # Numbers of a Struct are floats.
@@ -162,6 +163,7 @@ def main() -> None:
         type="WALKER",
         capacity=options.capacity,
         server=options.server,
+        labels={"zone": ZONES[0] if options.name == "unit-1" else ZONES[1]},
         drain_seconds=5.0,
     )
     journal = Journal(options.journal)
