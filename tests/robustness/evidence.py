@@ -4,7 +4,7 @@ import json
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -180,19 +180,25 @@ def _transitions(connection: sqlalchemy.Connection) -> list[Transition]:
 
 
 def _tasks(connection: sqlalchemy.Connection) -> list[StoredTask]:
-    columns = (
-        "id, task_name, status, attempt, queued, pending_verb, config, result, "
-        "revision, retry_count, max_retries, progress, task_type, priority"
-    )
     return [
-        replace(
-            StoredTask(*these, bool(queued), pending, _whole(config)["steps"], _whole(result), *rest),
-            zone=json.loads(config).get("zone", ""),
+        StoredTask(
+            id=row.id,
+            name=row.task_name,
+            status=row.status,
+            attempt=row.attempt,
+            queued=bool(row.queued),
+            pending=row.pending_verb,
+            steps=_whole(row.config)["steps"],
+            result=_whole(row.result),
+            revision=row.revision,
+            retry_count=row.retry_count,
+            max_retries=row.max_retries,
+            progress=row.progress,
+            type=row.task_type,
+            priority=row.priority,
+            zone=json.loads(row.config).get("zone", ""),
         )
-        for *these, queued, pending, config, result, revision, retries, limit, progress, kind, priority in (
-            _rows(connection, columns, "tasks")
-        )
-        for rest in [(revision, retries, limit, progress, kind, priority)]
+        for row in _rows(connection, "*", "tasks")
     ]
 
 
