@@ -47,6 +47,23 @@ def page(backlog: Backlog, after: Queued | None = None, count: int = 5) -> tuple
     return [each.task_id for each in queued], end
 
 
+def test_a_read_that_began_before_a_delay_was_over_is_void() -> None:
+    """The task was not due when the table was read, and its place is not known before the read is learned."""
+    backlog = Backlog()
+    begun = backlog.age
+    backlog.put_if_new(queued(1))
+    backlog.learn([TASK_TYPE], FRONT, [], is_whole=True, age=begun)
+    assert page(backlog) == ([], FRONT)  # so it is read again
+
+
+def test_a_read_goes_on_while_a_task_with_a_known_place_comes() -> None:
+    backlog = knowing(queued(1), is_whole=True)
+    begun = backlog.age
+    backlog.put_if_new(queued(2))
+    assert backlog.age == begun
+    assert page(backlog) == ([1, 2], BACK)
+
+
 def test_it_goes_by_priority_then_age_then_id() -> None:
     first = waiting(9, queued_at=at(9), priority=1)
     second, third, fourth = waiting(8), waiting(4, queued_at=at(1)), waiting(5, queued_at=at(1))

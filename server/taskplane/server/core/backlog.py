@@ -135,7 +135,7 @@ class Backlog:
         # All types that anything has ever been queued of, and those of which something may wait.
         self._all_types: set[str] = set()
         self._may_wait: set[str] = set()
-        # How often all was forgotten.
+        # Changes when all is forgotten, and when a read that is under way may lack a task.
         self.age = 0
 
     def page(
@@ -201,9 +201,14 @@ class Backlog:
         return list(self._may_wait)
 
     def put_if_new(self, queued: Queued) -> None:
-        """Add a task whose delay is over, unless something later is known of it."""
+        """Add a task whose delay is over, unless something later is known of it.
+
+        If its place is not known yet, a read that is under way may have been too early to find the task, and is void.
+        """
         if queued.task_id not in self._by_id:
             self.put(queued)
+            if queued.task_id not in self._by_id:
+                self.age += 1
 
     def put(self, queued: Queued) -> None:
         """Add a task that waits, or move it to its new place."""
