@@ -99,7 +99,7 @@ class Liar:
                 config={"steps": STEPS},
                 start=True,
                 priority=1,
-                max_retries=50,
+                max_retries=6,
             )
             began, context = time.monotonic(), Context(NAME, str(uuid.uuid4()))
             try:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
+# The sockets that keep ports, until this process ends.
+_keepers: list[socket.socket] = []
 
 
 class Trouble(Exception):
@@ -121,13 +123,19 @@ def wait_until(is_so: Callable[[], bool], what: str, seconds: float = START_SECO
 
 
 def free_port() -> int:
-    """A port that stays ours while its owner is down: below those that the system gives to outgoing connections."""
+    """A port that stays ours while its owner is down: below those that the system gives to outgoing connections.
+
+    A bound socket that does not listen keeps other suites off it. The owner binds beside it, with SO_REUSEADDR.
+    """
     while True:
         port = random.randrange(20_000, 30_000)  # noqa: S311  nothing to guess here
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
+        try:
+            with socket.socket() as probe:
                 probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
+            keeper = socket.socket()
+            keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            keeper.bind(("127.0.0.1", port))
+        except OSError:
+            continue
+        _keepers.append(keeper)
+        return port
