@@ -112,6 +112,16 @@ def test_sigterm_ends_a_server_that_is_at_work_and_its_unit_goes_on(cluster: Clu
     assert cluster.statuses(task_id) == ["PENDING", "RUNNING", "SUCCESS"]
 
 
+def test_task_ids_go_on_after_a_stop_in_order(cluster: Cluster) -> None:
+    ids = []
+    for _ in range(3):
+        server = cluster.serve()
+        with cluster.client() as client:
+            ids.append(client.create_task("COUNT", "one").id)
+        assert server.terminate() == 0
+    assert ids == [1, 2, 3]
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_second_signal_does_not_wait_for_calls_under_way(number: signal.Signals, cluster: Cluster) -> None:
     server = cluster.serve(TASKPLANE_DRAIN_SECONDS="600")

@@ -63,6 +63,35 @@ async def test_two_servers_over_one_database_never_give_out_the_same(store: Stor
     assert len(set(ids)) == len(ids) == 5 * 3 * 400
 
 
+async def test_a_server_that_stops_in_order_leaves_its_numbers_to_the_next_one(
+    store: Store, database: Database
+) -> None:
+    first = await in_transaction(store, lambda transaction: (transaction.next_task_ids(3), transaction.next_revisions(5)))
+    await store.give_back_ids()
+    assert await store.latest_revision() == first[1][-1]
+    following = Store(database)
+    ids, revisions = await in_transaction(
+        following, lambda transaction: (transaction.next_task_ids(1), transaction.next_revisions(1))
+    )
+    assert ids[0] == first[0][-1] + 1
+    assert revisions[0] == first[1][-1] + 1
+
+
+async def test_what_was_left_to_the_next_server_is_not_given_out_here_again(store: Store, database: Database) -> None:
+    ids = await take(store, 3)
+    await store.give_back_ids()
+    for server in (Store(database), store, Store(database)):
+        ids += await take(server, 400)
+        await store.give_back_ids()
+    assert grows(ids)
+
+
+async def test_a_block_that_is_not_the_last_one_is_kept(store: Store, database: Database) -> None:
+    ids = await take(store, 3) + await take(Store(database), 3)
+    await store.give_back_ids()
+    assert grows(ids + await take(store, 3))
+
+
 async def test_tasks_and_revisions_are_counted_apart(store: Store) -> None:
     def work(transaction: WriteTransaction) -> tuple[range, range]:
         return transaction.next_task_ids(3), transaction.next_revisions(5)

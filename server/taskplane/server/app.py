@@ -282,6 +282,7 @@ class Server:
             await self._live.close()
             await self._answers.flush()
             await self._units.save_heartbeats()
+            await self._store.give_back_ids()
         except TaskplaneError as error:
             log.warning("the last progress is not stored: %s", error.message)
 

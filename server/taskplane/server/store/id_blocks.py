@@ -4,8 +4,8 @@ from sqlalchemy import Connection, select
 
 from taskplane.server.store import schema
 
-# How many numbers are taken at once. Those in hand when the server stops are never used, which shows in the ids of
-# tasks only; of revisions a task has several.
+# How many numbers are taken at once. Those in hand when the server is killed are never used, which shows in the ids of
+# tasks only; of revisions a task has several. A server that stops in order leaves them to the next one.
 BLOCKS = {"task": 1_000, "revision": 10_000}
 
 
@@ -33,6 +33,19 @@ class IdBlocks:
         A block that it had fetched was rolled back with it, so the database gives out the same numbers again.
         """
         self._spans = in_hand
+
+    def let_go(self) -> dict[str, range]:
+        """Return what is in hand, for `return_spans`. Then nothing is."""
+        spans, self._spans = self._spans, {}
+        return spans
+
+    @staticmethod
+    def return_spans(connection: Connection, spans: dict[str, range]) -> None:
+        """Let the database give out again what was let go, where nothing behind that was given out meanwhile."""
+        table = schema.id_blocks
+        for name, span in spans.items():
+            is_last = (table.c.name == name) & (table.c.next_id == span.stop)
+            connection.execute(table.update().where(is_last).values(next_id=span.start))
 
     def were_fetched(self, connection: Connection) -> bool:
         """Look, by another connection, whether the database knows that all numbers in hand are given out."""

@@ -47,6 +47,16 @@ class Store:
         """Begin a transaction in which `decide` says what is to be written. See Database.begin."""
         return self._database.begin(lambda begin: WriteTransaction(begin, self._ids, self._recent), decide)
 
+    async def give_back_ids(self) -> None:
+        """Leave the numbers in hand to the next server. Call it when nothing is begun any more."""
+        spans: dict[str, range] = {}
+
+        def give_back(connection: Connection) -> None:
+            spans.update(self._ids.let_go())  # in another try, nothing is in hand any more
+            self._ids.return_spans(connection, spans)
+
+        await self._database.write(give_back)
+
     async def save_live(self, rows: Sequence[LiveRow]) -> None:
         """Store what is new of running attempts; never a status."""
 
