@@ -11,6 +11,8 @@ from end_to_end.cluster import Cluster
 from end_to_end.processes import TASKPLANE
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from taskplane.client import Client
+
 
 def refused(cluster: Cluster, *options: str) -> subprocess.CompletedProcess[str]:
     """Run a server that must not start."""
@@ -116,7 +118,7 @@ def test_task_ids_go_on_after_a_stop_in_order(cluster: Cluster) -> None:
     ids = []
     for _ in range(3):
         server = cluster.serve()
-        with cluster.client() as client:
+        with Client(cluster.address) as client:
             ids.append(client.create_task("COUNT", "one").id)
         assert server.terminate() == 0
     assert ids == [1, 2, 3]

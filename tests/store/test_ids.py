@@ -66,7 +66,9 @@ async def test_two_servers_over_one_database_never_give_out_the_same(store: Stor
 async def test_a_server_that_stops_in_order_leaves_its_numbers_to_the_next_one(
     store: Store, database: Database
 ) -> None:
-    first = await in_transaction(store, lambda transaction: (transaction.next_task_ids(3), transaction.next_revisions(5)))
+    first = await in_transaction(
+        store, lambda transaction: (transaction.next_task_ids(3), transaction.next_revisions(5))
+    )
     await store.give_back_ids()
     assert await store.latest_revision() == first[1][-1]
     following = Store(database)
