@@ -1,6 +1,8 @@
 """Requests with one huge field: each is refused quickly, with a small status, and holds up nobody else."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,9 @@ MAX_STATUS_BYTES = 4096
 # On a quiet machine the longest wait is below 250 ms; without the bounds it was tens of seconds.
 PATIENCE_SECONDS = 3.0
 MIB = 1024 * 1024
+# A million reports, and the time for them; a unit that is read to the end takes less.
+MANY_BATCHES = 1000
+UNREAD_SECONDS = 20.0
 
 LENGTH = 2  # how the wire format marks a field that has a length
 
@@ -170,3 +175,27 @@ async def test_nothing_stays_of_requests_that_were_refused(server: ServerProcess
             with pytest.raises(grpc.aio.AioRpcError):
                 await create(paths["task.config of nulls"])
     assert_has_stayed(probes)  # each is 36 MiB when it is decoded
+
+
+async def test_a_unit_that_reports_without_end_and_reads_nothing_is_not_read_to_the_end(
+    server: ServerProcess, channel: grpc.aio.Channel
+) -> None:
+    """Each report is of a task that does not exist, so that the server has an order to drop it for the unit."""
+    call: Any = channel.stream_stream("/taskplane.v1.ExecutionUnitControl/Connect")()
+    await call.write(INTRODUCTION)
+    taken = 0
+    with monitored(server) as probes, suppress(TimeoutError):
+        async with asyncio.timeout(UNREAD_SECONDS):
+            for batch in range(MANY_BATCHES):
+                await call.write(of_unknown_tasks(first=batch * 1000 + 1))
+                taken += 1
+    call.cancel()
+    assert taken < MANY_BATCHES
+    assert_has_stayed(probes)
+
+
+def of_unknown_tasks(first: int) -> bytes:
+    progress = unit_pb.ProgressReport(fraction=0.5)
+    numbers = range(first, first + 1000)
+    reports = [unit_pb.Report(sequence=each, task_id=each, attempt=1, progress=progress) for each in numbers]
+    return unit_pb.UnitMessage(reports=unit_pb.Reports(reports=reports)).SerializeToString()

@@ -8,6 +8,7 @@ from typing import Any, cast
 import pytest
 from builders import NOW, PATIENCE_SECONDS, a_task, a_unit
 
+from taskplane.server.core.command import Welcome, drop_command
 from taskplane.server.core.errors import (
     DatabaseUnavailable,
     DropReason,
@@ -25,7 +26,7 @@ from taskplane.server.tasks.proposals import ChangeTask
 from taskplane.server.tasks.state_manager import TaskStateManager
 from taskplane.server.tasks.watch import WatchHub
 from taskplane.server.units import report_line
-from taskplane.server.units.links.stream import StreamLink
+from taskplane.server.units.links.stream import MANY_COMMANDS, StreamLink
 from taskplane.server.units.registry import Registry
 from taskplane.server.units.report_line import ReportLine
 from taskplane.server.units.reporting import ReportDesk
@@ -323,3 +324,19 @@ async def test_a_unit_that_reports_faster_than_commits_is_not_read_further(
     commits.answer(count=1)
     async with asyncio.timeout(PATIENCE_SECONDS):
         await room
+
+
+async def test_reports_of_a_unit_that_does_not_read_are_not_read_either_and_that_is_its_silence(
+    line: ReportLine, link: StreamLink, desk: ReportDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report_line, "UNREAD_SECONDS", 0.0)
+    forgiven: list[float] = []
+    monkeypatch.setattr(desk, "forgive", lambda _session, seconds: forgiven.append(seconds))
+    link.welcome(Welcome("unit-1", "session-1", 5.0, 30.0, ()))
+    link.send([drop_command(task_id, 1, DropReason.DELETED) for task_id in range(1, MANY_COMMANDS + 1)])
+    waiting = asyncio.create_task(line.room())
+    await asyncio.sleep(0.01)  # long enough for many looks
+    assert not waiting.done()
+    assert forgiven == []
+    assert len((await link.next()).commands) == MANY_COMMANDS
+    await asyncio.wait_for(waiting, PATIENCE_SECONDS)

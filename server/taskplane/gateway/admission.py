@@ -1,14 +1,12 @@
 """The door of the application: probes pass at once, other requests begin a few at a time."""
 
-import asyncio
-from collections import deque
-
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from taskplane.gateway.callers import Callers
 from taskplane.gateway.errors import answer
 from taskplane.server.core.errors import TooManyConnections
+from taskplane.server.core.rounds import Rounds
 
 # How many requests begin in one round of the event loop; each takes about a millisecond until it waits for something.
 AT_ONCE = 4
@@ -23,9 +21,7 @@ class Admission:
     def __init__(self, app: ASGIApp, callers: Callers) -> None:
         self._app = app
         self._callers = callers
-        self._waiting: deque[asyncio.Future[None]] = deque()
-        self._begun = 0
-        self._is_due = False
+        self._rounds = Rounds(AT_ONCE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer /healthz here; hand on what else there is room for."""
@@ -37,33 +33,8 @@ class Admission:
             await answer(TooManyConnections(), {"connection": "close"})(scope, receive, send)
             return
         else:
-            await self._turn()
+            await self._rounds.turn()
         await self._app(scope, receive, send)
-
-    async def _turn(self) -> None:
-        if self._waiting or self._begun >= AT_ONCE:
-            turn = asyncio.get_running_loop().create_future()
-            self._waiting.append(turn)
-            await turn
-            return
-        self._begun += 1
-        self._go_on_later()
-
-    def _go_on_later(self) -> None:
-        if not self._is_due:
-            self._is_due = True
-            asyncio.get_running_loop().call_soon(self._go_on)
-
-    def _go_on(self) -> None:
-        self._is_due = False
-        self._begun = 0
-        while self._waiting and self._begun < AT_ONCE:
-            turn = self._waiting.popleft()
-            if not turn.cancelled():
-                turn.set_result(None)
-                self._begun += 1
-        if self._begun:
-            self._go_on_later()
 
 
 def _asks_health(scope: Scope) -> bool:

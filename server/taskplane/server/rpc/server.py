@@ -24,6 +24,11 @@ from taskplane.v1 import (
 OPTIONS: Sequence[tuple[str, int]] = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    # Calls and streams on one connection: more than there may be watches, and so few that all of them coming or going
+    # at once hold up nobody for long. Further ones wait with their client.
+    ("grpc.max_concurrent_streams", 2500),
+    # gRPC would read megabytes of each stream ahead: of a thousand streams whose messages are not read yet, gigabytes.
+    ("grpc.http2.bdp_probe", 0),
     # A second server on the same port must fail, not share its connections.
     ("grpc.so_reuseport", 0),
     # Both ends ping, so that a connection that died in silence is found; clients may ping every 10 s.

@@ -22,6 +22,7 @@ from taskplane.server.core.errors import (
     TaskplaneError,
 )
 from taskplane.server.core.off_loop import off_loop
+from taskplane.server.core.rounds import Rounds
 from taskplane.server.core.unit_report import Failed, Failure, Report
 from taskplane.server.rpc.conversion import is_heavy_start, read_request, start_problem
 from taskplane.server.rpc.messages import seconds_message, status_of, unit_message
@@ -42,6 +43,10 @@ from taskplane.v1 import execution_unit_control_pb2_grpc as pb_grpc
 log = logging.getLogger(__name__)
 
 HELLO_TIMEOUT_SECONDS = 10.0
+# Reports of all units that are read in one round of the event loop, and those of one unit in a turn; each takes some
+# 50 µs with what follows from it.
+REPORTS_AT_ONCE = 50
+_REPORTS_IN_A_TURN = 10
 
 Context = grpc.aio.ServicerContext[Any, Any]
 _Check = Callable[[Command], Awaitable[bool]]
@@ -71,6 +76,7 @@ class UnitControlServicer(pb_grpc.ExecutionUnitControlServicer):
         self._http_units = http_units
         self._callbacks = callbacks
         self._is_stopping = is_stopping
+        self._rounds = Rounds(REPORTS_AT_ONCE)
 
     async def Connect(  # type: ignore[override]  # the stub knows generators only; a coroutine cleans up at once
         self, request_iterator: AsyncIterator[pb.UnitMessage], context: Context
@@ -131,7 +137,7 @@ class UnitControlServicer(pb_grpc.ExecutionUnitControlServicer):
             self._units.heard_from(session)
             match message.WhichOneof("body"):
                 case "reports":
-                    await _take_reports(session, line, link, message.reports)
+                    await self._take_reports(session, line, link, message.reports)
                 case "heartbeat":
                     link.answer_heartbeat(message.heartbeat.number)
                 case "capacity":
@@ -145,6 +151,26 @@ class UnitControlServicer(pb_grpc.ExecutionUnitControlServicer):
                 case None:
                     pass  # a body that this server does not know yet; it has renewed the lease
         raise _StreamEnded
+
+    async def _take_reports(self, session: Session, line: ReportLine, link: StreamLink, message: pb.Reports) -> None:
+        check = Checker()
+        check.few("reports", message.reports, at_most=MAX_REPORTS)
+        check.done()
+        now = utc_now()
+        for index, each in enumerate(message.reports):
+            if index % _REPORTS_IN_A_TURN == 0:
+                await self._rounds.turn(min(_REPORTS_IN_A_TURN, len(message.reports) - index))
+            line.check_sequence(each.sequence)
+            await line.room()
+            try:
+                report = await read_request(each, read_report, each, now, f"reports[{index}]")
+            except InvalidFields as error:
+                _reject(session, link, each, described(error.violations))
+                report = None
+            if report:
+                line.take(report)
+            else:
+                line.pass_over(each.sequence)
 
     async def _can_be_sent(self, session: Session, command: Command) -> bool:
         """Fail the task of a start that no unit could receive; older servers took larger documents."""
@@ -174,25 +200,6 @@ async def _first_message(messages: AsyncIterator[pb.UnitMessage]) -> pb.Hello:
     if message is None or body != "hello":
         raise HelloExpected(body or "an unknown body")
     return message.hello
-
-
-async def _take_reports(session: Session, line: ReportLine, link: StreamLink, message: pb.Reports) -> None:
-    check = Checker()
-    check.few("reports", message.reports, at_most=MAX_REPORTS)
-    check.done()
-    now = utc_now()
-    for index, each in enumerate(message.reports):
-        line.check_sequence(each.sequence)
-        await line.room()
-        try:
-            report = await read_request(each, read_report, each, now, f"reports[{index}]")
-        except InvalidFields as error:
-            _reject(session, link, each, described(error.violations))
-            report = None
-        if report:
-            line.take(report)
-        else:
-            line.pass_over(each.sequence)
 
 
 def _reject(session: Session, link: StreamLink, report: pb.Report, message: str) -> None:

@@ -71,17 +71,19 @@ class ReportLine:
         self._last_sequence = sequence
 
     async def room(self) -> None:
-        """Wait while too many reports are not acknowledged.
+        """Wait while too many reports are not acknowledged, or the unit does not read what they bring about.
 
-        Whatever the unit says is not read meanwhile, its heartbeats too, so that this is no silence of its.
+        Whatever the unit says is not read meanwhile, its heartbeats too. While the reason is on this side, that is no
+        silence of its.
         """
-        while len(self._line) >= MAX_UNACKNOWLEDGED:
+        while (is_full := len(self._line) >= MAX_UNACKNOWLEDGED) or self._link.is_crowded:
             self._has_moved.clear()
             unread_since = monotonic()
             with suppress(TimeoutError):
                 async with asyncio.timeout(UNREAD_SECONDS):
                     await self._has_moved.wait()
-            self._desk.forgive(self._session, monotonic() - unread_since)
+            if is_full:
+                self._desk.forgive(self._session, monotonic() - unread_since)
 
     def take(self, report: Report) -> None:
         """Take the next report on."""

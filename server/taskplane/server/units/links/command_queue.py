@@ -17,6 +17,9 @@ class CommandQueue:
         # By attempt: its start, and what controls it.
         self._starts: dict[tuple[int, int], list[Command]] = {}
 
+    def __len__(self) -> int:
+        return len(self._control) + len(self._starts)
+
     def put(self, commands: Iterable[Command]) -> None:
         """Add commands."""
         for command in commands:

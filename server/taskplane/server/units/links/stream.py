@@ -13,6 +13,9 @@ from taskplane.server.units.links.poll_schedule import Key
 # The task that a unit is asked about for a sign of life. No task has this id, and every language's numbers can hold it.
 NO_TASK = 2**53 - 1
 
+# Commands that wait for a unit which does not read, before its reports are not read either.
+MANY_COMMANDS = 1_000
+
 # Refused reports of which a unit is told at a time.
 MAX_REJECTED = 100
 
@@ -51,8 +54,8 @@ class Outgoing:
 class StreamLink:
     """Gathers messages for one connected unit; `next` hands them to the one writer of the stream, welcome first.
 
-    The queue is bounded by its nature: acknowledgements merge, control commands are one for each held attempt at most,
-    and starts never exceed the unit's free slots.
+    The queue is bounded: acknowledgements merge, and what reports bring about, drops and further starts, comes to an
+    end with the reports, which are not read while many commands wait.
     """
 
     def __init__(self, peer: str = "") -> None:
@@ -70,6 +73,11 @@ class StreamLink:
         self._rejections = 0
         self._error: TaskplaneError | None = None
         self._wake = asyncio.Event()
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether many commands wait to be sent."""
+        return len(self._commands) >= MANY_COMMANDS
 
     def welcome(self, welcome: Welcome) -> None:
         """Send the welcome, before anything else."""
