@@ -11,7 +11,7 @@ _BECOMES = {"PAUSE": ("PAUSED", "RUNNING"), "RESUME": ("RUNNING", "PAUSED"), "CA
 # How the history names the ends of attempts whose unit is gone, or does nothing.
 _LOST = ("unit lost", "stalled", "unit left", "did not accept", "without having accepted")
 # Between the time of a command's transaction and its way to a unit that is in touch.
-_ON_ITS_WAY_SECONDS = 3.0
+_ON_ITS_WAY_SECONDS = 2.0
 # Between a drop and the end of its executor.
 _LETTING_GO_SECONDS = 1.0
 _SLOW = frozenset(
@@ -147,7 +147,8 @@ def superseded_attempts_are_dropped(evidence: Evidence) -> Iterator[str]:
 
 def in_touch(evidence: Evidence, since: float, signs: list[Heard], until: float) -> Heard | None:
     """The first sign of life with whose answer news from `since` must have come, if that was before `until`."""
-    after = evidence.undisturbed_after(since, _ON_ITS_WAY_SECONDS, _SLOW)
+    unit = signs[0].unit if signs else ""
+    after = evidence.undisturbed_after(since, _ON_ITS_WAY_SECONDS, _SLOW, unit)
     return next((sign for sign in signs if after < sign.sent and sign.at < until), None)
 
 

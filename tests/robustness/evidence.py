@@ -43,6 +43,9 @@ WITHOUT_ITS_UNIT = (
 )
 
 
+_OF_CONNECTIONS = frozenset({"cut_connections", "delay_connections", "stall_connections"})
+
+
 @dataclass(frozen=True)
 class Evidence:
     """The records of a run. `watched_since` is the revision after which the watch must have told everything."""
@@ -115,11 +118,15 @@ class Evidence:
         """How often a client had put the task back to its beginning before this attempt."""
         return sum(is_restart(each) and each.attempt < attempt for each in self.history[task])
 
-    def undisturbed_after(self, at: float, seconds: float, names: frozenset[str]) -> float:
-        """The first time after `at` by which so many seconds have passed without one of these faults."""
+    def undisturbed_after(self, at: float, seconds: float, names: frozenset[str], target: str = "") -> float:
+        """The first time after `at` by which so many seconds have passed without one of these faults.
+
+        With a target, faults of the connections of others but the database do not count.
+        """
         until = at + seconds
         for fault in sorted(self.faults, key=lambda each: each.began):
-            if fault.name in names and fault.began < until and fault.ended > at:
+            is_elsewhere = bool(target) and fault.name in _OF_CONNECTIONS and fault.target not in {target, "database"}
+            if fault.name in names and not is_elsewhere and fault.began < until and fault.ended > at:
                 until = fault.ended + seconds
         return until
 

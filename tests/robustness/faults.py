@@ -12,12 +12,14 @@ from robustness.databases import ClusterDatabase, OwnMySQL, SqliteFile
 from robustness.journal import Journal
 from robustness.known import KnownTasks
 from robustness.processes import Process
+from robustness.proxy import Proxy
 from robustness.records import Fault
 
 from taskplane.client import Client, RetryPolicy
 
 # Between two faults, so that there is work in peace, and some of it is under way when the next fault comes.
 _PEACE_SECONDS = (1.5, 4.0)
+_OF_STREAMS = 0.5
 # How long an answer is waited for after which the server is to be killed.
 _ANSWER_SECONDS = 3.0
 
@@ -149,24 +151,24 @@ def freeze_unit(chance: Chance) -> str:
 
 def cut_connections(chance: Chance) -> str:
     """Breaks the connections of one proxy; now and then nothing comes through for a moment before."""
-    proxy = chance.choice.choice([*chance.cluster.proxies()])
-    proxy.stall(chance.choice.choice([0.0, 0.5]))
-    chance.lasting(0, 0.5)
+    proxy, silent_seconds = _some_proxy(chance), chance.choice.choice([0.0, 0.5, 1.5])
+    proxy.stall(silent_seconds)
+    chance.over.wait(0.9 * silent_seconds)
     proxy.cut()
     return proxy.name
 
 
 def delay_connections(chance: Chance) -> str:
-    """Slows one proxy down; goes on while other faults happen."""
-    proxy = chance.choice.choice([*chance.cluster.proxies()])
+    """Slows one proxy down; lasts while other faults happen."""
+    proxy = _some_proxy(chance)
     chance.goes_on_seconds = chance.choice.uniform(1, 3)
     proxy.delay(chance.choice.uniform(0.005, 0.1), chance.goes_on_seconds)
     return proxy.name
 
 
 def stall_connections(chance: Chance) -> str:
-    """Lets nothing through one proxy, at times for longer than the lease; goes on while other faults happen."""
-    proxy = chance.choice.choice([*chance.cluster.proxies()])
+    """Lets nothing through one proxy, at times for longer than the lease; lasts while other faults happen."""
+    proxy = _some_proxy(chance)
     chance.goes_on_seconds = chance.mostly_short()
     proxy.stall(chance.goes_on_seconds)
     return proxy.name
@@ -286,6 +288,12 @@ def _freeze(chance: Chance, process: Process) -> str:
     finally:
         process.thaw()
     return process.name
+
+
+def _some_proxy(chance: Chance) -> Proxy:
+    """One proxy; more often than not one of a unit with a stream, where most is under way."""
+    streams = [unit.proxy for unit in chance.cluster.units if unit.has_stream]
+    return chance.choice.choice(streams if chance.choice.random() < _OF_STREAMS else [*chance.cluster.proxies()])
 
 
 def _own(chance: Chance) -> OwnMySQL:
