@@ -28,7 +28,13 @@ logger = logging.getLogger("robustness.unary")
 
 _CALL_SECONDS = 5.0
 # After these the call is made again.
-_PASSING = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED)
+_PASSING = (
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.CANCELLED,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    # Its own process before this one may still count as alive.
+    grpc.StatusCode.ALREADY_EXISTS,
+)
 
 T = TypeVar("T")
 
@@ -61,7 +67,12 @@ class UnaryLink(HttpLink):
         capacity = 0 if self._draining else self._introduction.capacity
         self._draining_unsaid = False
         request = HeartbeatRequest(unit_id=self._introduction.unit_id, capacity=capacity)
-        response = _called(lambda: self._stub.Heartbeat(request, timeout=_CALL_SECONDS))
+        try:
+            response = _called(lambda: self._stub.Heartbeat(request, timeout=_CALL_SECONDS))
+        except grpc.RpcError as error:
+            if error.code() is grpc.StatusCode.NOT_FOUND:
+                return False  # the unit registers again
+            raise
         if response.unit.status == EXECUTION_UNIT_STATUS_OFFLINE:
             self._on_drain(None)
         return True
@@ -85,7 +96,14 @@ class UnaryLink(HttpLink):
     def _report(self, report: Report) -> Verdict:
         request = ReportTaskStatusRequest(unit_id=self._introduction.unit_id, report=report)
         request.report.ClearField("sequence")
-        return _called(lambda: self._stub.ReportTaskStatus(request, timeout=_CALL_SECONDS)).verdict
+        try:
+            return _called(lambda: self._stub.ReportTaskStatus(request, timeout=_CALL_SECONDS)).verdict
+        except grpc.RpcError as error:
+            # The task is deleted, or the unit was drained.
+            if error.code() in {grpc.StatusCode.NOT_FOUND, grpc.StatusCode.FAILED_PRECONDITION}:
+                drop = VerdictAction.VERDICT_ACTION_DROP
+                return Verdict(task_id=report.task_id, attempt=report.attempt, action=drop)
+            raise
 
 
 def _called(call: Callable[[], T]) -> T:
