@@ -4,6 +4,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -15,7 +16,7 @@ from robustness.processes import Process
 from robustness.proxy import Proxy
 from robustness.records import Fault
 
-from taskplane.client import Client, RetryPolicy
+from taskplane.client import Client, FailedPreconditionError, RetryPolicy, TaskplaneError
 
 # Between two faults, so that there is work in peace, and some of it is under way when the next fault comes.
 _PEACE_SECONDS = (1.5, 4.0)
@@ -150,10 +151,15 @@ def freeze_unit(chance: Chance) -> str:
 
 
 def cut_connections(chance: Chance) -> str:
-    """Breaks the connections of one proxy; now and then nothing comes through for a moment before."""
-    proxy, silent_seconds = _some_proxy(chance), chance.choice.choice([0.0, 0.5, 1.5])
+    """Breaks the connections of one proxy; now and then nothing comes through for a moment before.
+
+    In that moment the tasks of the proxy's unit are paused, so that the commands must be sent again.
+    """
+    proxy, silent_seconds = _some_proxy(chance), chance.choice.choice([0.0, 0.8, 1.5])
     proxy.stall(silent_seconds)
-    chance.over.wait(0.9 * silent_seconds)
+    if silent_seconds:
+        _pause_all(chance, proxy.name)
+    chance.over.wait(0.7 * silent_seconds)
     proxy.cut()
     return proxy.name
 
@@ -294,6 +300,13 @@ def _some_proxy(chance: Chance) -> Proxy:
     """One proxy; more often than not one of a unit with a stream, where most is under way."""
     streams = [unit.proxy for unit in chance.cluster.units if unit.has_stream]
     return chance.choice.choice(streams if chance.choice.random() < _OF_STREAMS else [*chance.cluster.proxies()])
+
+
+def _pause_all(chance: Chance, unit: str) -> None:
+    with Client(chance.cluster.server_address, timeout=1) as client, suppress(TaskplaneError):
+        for task in client.list_tasks(statuses=["RUNNING"], execution_unit_id=unit):
+            with suppress(FailedPreconditionError):  # not every type can be paused
+                client.pause_task(task.id, wait=False, actor="settle")
 
 
 def _own(chance: Chance) -> OwnMySQL:
