@@ -12,6 +12,8 @@ _BECOMES = {"PAUSE": ("PAUSED", "RUNNING"), "RESUME": ("RUNNING", "PAUSED"), "CA
 _LOST = ("unit lost", "stalled", "unit left", "did not accept", "without having accepted")
 # Between the time of a command's transaction and its way to a unit that is in touch.
 _ON_ITS_WAY_SECONDS = 2.0
+# Between a sign of life and the messages right behind it.
+_BEHIND_SECONDS = 0.5
 # Between a drop and the end of its executor.
 _LETTING_GO_SECONDS = 1.0
 _SLOW = frozenset(
@@ -149,7 +151,8 @@ def in_touch(evidence: Evidence, since: float, signs: list[Heard], until: float)
     """The first sign of life with whose answer news from `since` must have come, if that was before `until`."""
     unit = signs[0].unit if signs else ""
     after = evidence.undisturbed_after(since, _ON_ITS_WAY_SECONDS, _SLOW, unit)
-    return next((sign for sign in signs if after < sign.sent and sign.at < until), None)
+    # Commands follow the Welcome that is such a sign.
+    return next((sign for sign in signs if after < sign.sent and sign.at + _BEHIND_SECONDS < until), None)
 
 
 def _shown(command: StoredCommand) -> str:
