@@ -57,6 +57,12 @@ class Count:
         """How far it is."""
         return pb.ProgressReport(fraction=self.done / self.to, message=f"at {self.done}")
 
+    def status(self) -> pb.AttemptStatusReport:
+        """Return how it is."""
+        return pb.AttemptStatusReport(
+            state=self.state, progress=self.progress, checkpoint_number=self.checkpoint_number
+        )
+
     def checkpoint(self) -> pb.CheckpointReport:
         """Return a new checkpoint: from there this process, or another one, can go on."""
         self.checkpoint_number += 1
@@ -176,6 +182,9 @@ class CountingUnit:
     def obey(self, command: pb.Command) -> None:
         """Answer a command, and then carry it out; one that comes again is only answered, as before (2)."""
         key, order = key_of(command), command.WhichOneof("order")
+        if order == "get_status" and key in self.counts:  # its one answer, with no `accepted` before
+            self.report(key, command_id=command.command_id, attempt_status=self.counts[key].status())
+            return
         held = (command.task_id, command.resume.held_attempt) if order == "resume" else key
         is_known = order in {"start", "drop"} or held in self.counts
         is_new = command.command_id not in self.answers
@@ -206,12 +215,6 @@ class CountingUnit:
                 self.report(key, cancelled=pb.CancelledReport(message="nothing to clean up"))
             case "drop":
                 self.counts.pop(key, None)
-            case "get_status":
-                count = self.counts[key]
-                status = pb.AttemptStatusReport(
-                    state=count.state, progress=count.progress, checkpoint_number=count.checkpoint_number
-                )
-                self.report(key, attempt_status=status)
             case None:
                 pass  # an order that this unit does not know; it has said so
 

@@ -210,6 +210,44 @@ async def test_an_answer_of_two_megabytes_is_refused(calls: Calls, unit: Scripte
     assert (await calls.wire.get(request.task_id)).status == RUNNING
 
 
+async def test_a_start_with_a_huge_answer_is_executed_once_and_fails(calls: Calls, unit: ScriptedUnit) -> None:
+    unit.on("execute", always(200, {"status": "SUCCESS", "result": {"data": "x" * 2_000_000}}))
+    await calls.register(unit)
+    task = await calls.until(await calls.start(), "FAILED")
+    assert "with more than 1048576 bytes" in task.error_message
+    assert task.retry_count == 0
+    assert unit.count("execute") == 1
+
+
+async def test_a_resume_with_a_huge_answer_fails_the_task(calls: Calls, unit: ScriptedUnit) -> None:
+    unit.on("pause", always(200, {"status": "PAUSED", "checkpoint": {"row": 10}}))
+    unit.on("resume", always(200, {"status": "RUNNING", "message": "x" * 2_000_000}))
+    await calls.register(unit)
+    request = await calls.accepted(unit)
+    await calls.pause(request.task_id)
+    await calls.resume(request.task_id)
+    task = await calls.until(request.task_id, "FAILED")
+    assert "with more than 1048576 bytes" in task.error_message
+
+
+async def test_a_huge_status_fails_the_task(calls: Calls, unit: ScriptedUnit) -> None:
+    await calls.register(unit)
+    unit.on("status", always(200, {"status": "SUCCESS", "result": {"data": "x" * 2_000_000}}))
+    request = await calls.accepted(unit)
+    task = await calls.until(request.task_id, "FAILED")
+    assert "with more than 1048576 bytes" in task.error_message
+
+
+async def test_a_start_with_a_huge_error_may_have_begun(calls: Calls, unit: ScriptedUnit) -> None:
+    unit.on("status", always(200, {"status": "RUNNING", "attempt": 1}))
+    unit.on("execute", always(502, "x" * 2_000_000))
+    await calls.register(unit)
+    task_id = await calls.start()
+    await unit.expect("status")
+    assert unit.count("execute") == 1
+    assert await calls.wire.statuses(task_id) == ["PENDING", "RUNNING"]
+
+
 BAD_BODIES = [
     '{"status": "PAUS',
     "paused",

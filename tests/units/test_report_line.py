@@ -1,6 +1,7 @@
 """The line of a stream's reports: proposed as they come, acknowledged in their order when they are durable."""
 
 import asyncio
+import gc
 import itertools
 from collections.abc import AsyncIterator
 from typing import Any, cast
@@ -340,3 +341,17 @@ async def test_reports_of_a_unit_that_does_not_read_are_not_read_either_and_that
     assert forgiven == []
     assert len((await link.next()).commands) == MANY_COMMANDS
     await asyncio.wait_for(waiting, PATIENCE_SECONDS)
+
+
+async def test_an_error_that_comes_after_its_reporter_has_gone_is_not_logged(
+    session: Session, desk: ReportDesk, commits: ScriptedCommits, caplog: pytest.LogCaptureFixture
+) -> None:
+    settling = asyncio.create_task(desk.settle(session, a_report(1)))
+    await proposed(commits, 1)
+    settling.cancel()
+    await asyncio.gather(settling, return_exceptions=True)
+    commits.answer(StaleAttempt(1, 1, DropReason.FINISHED))
+    del settling
+    await asyncio.sleep(0)
+    gc.collect()
+    assert [each.name for each in caplog.records if each.levelname == "ERROR"] == []

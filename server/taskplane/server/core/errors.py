@@ -250,7 +250,7 @@ class UnitHasStream(TaskplaneError):
 
     def __init__(self, unit_id: str) -> None:
         super().__init__(
-            f"unit {unit_id!r} speaks by its stream; register it with an endpoint to drive it over HTTP",
+            f"unit {unit_id!r} speaks by its stream only; a unit without one needs an id of its own",
             metadata={"unit_id": unit_id},
         )
 

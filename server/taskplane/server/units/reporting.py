@@ -58,9 +58,11 @@ class ReportDesk:
         if self.hear(session, report):
             return None
         while True:
+            proposed = self.propose(session, report)
+            # What a unit has said counts, whatever becomes of who has heard it; nobody else asks for an error then.
+            proposed.add_done_callback(_overlook)
             try:
-                # What a unit has said counts, whatever becomes of who has heard it.
-                await asyncio.shield(self.propose(session, report))
+                await asyncio.shield(proposed)
             except DatabaseUnavailable as error:
                 log.debug("report %s of unit %s waits: %s", report.sequence, session.unit_id, error.message)
                 await asyncio.sleep(RETRY_SECONDS)
@@ -290,3 +292,8 @@ def _text(rejected: Rejected) -> str:
 def _fenced(task: Task, speaker: Speaker) -> Change:
     fence(task, speaker)
     return Change(task)
+
+
+def _overlook(proposed: "asyncio.Future[Task]") -> None:
+    if not proposed.cancelled():
+        proposed.exception()  # asked for, so that it is not logged

@@ -173,10 +173,8 @@ class HttpLink:
 
     async def _start(self, command: Command, dispatch: Dispatch) -> None:
         answer = await self._tell_once(command, "execute", _execution(command, dispatch))
-        if answer and answer.status in HOPELESS:
-            await self._listener.answered(command, Accepted())
-            hopeless = Outcome(status=TaskStatus.FAILED, error_message=str(answer), retryable=False)
-            await self._listener.told(command.key, hopeless)
+        if answer and (answer.status in HOPELESS or answer.is_unreadable):
+            await self._fail(command, answer)
         elif answer:
             await self._settle(command, answer)
             if answer.status in NOT_THERE:
@@ -188,8 +186,16 @@ class HttpLink:
         if answer and answer.status in NOT_THERE:
             # It has forgotten the task, or knows no resume at all: then the checkpoint is the memory.
             await self._start(command, dispatch)
+        elif answer and answer.is_unreadable:
+            await self._fail(command, answer)
         elif answer:
             await self._settle(command, answer)
+
+    async def _fail(self, command: Command, answer: Answer) -> None:
+        """Fail the task for good: any other attempt would be answered in the same way, and perhaps executed before."""
+        await self._listener.answered(command, Accepted())
+        hopeless = Outcome(status=TaskStatus.FAILED, error_message=str(answer), retryable=False)
+        await self._listener.told(command.key, hopeless)
 
     async def _tell_once(self, command: Command, path: str, body: Mapping[str, Any]) -> Answer | None:
         """Begin an attempt. One that may have begun is begun nowhere again before it is known that it has not."""

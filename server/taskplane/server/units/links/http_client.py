@@ -44,6 +44,11 @@ class Answer:
         """Whether the request was taken on."""
         return 200 <= self.status < 300 and not self.is_too_big  # noqa: PLR2004  (2xx)
 
+    @property
+    def is_unreadable(self) -> bool:
+        """Whether the request was taken on, and what the answer says of it is lost."""
+        return 200 <= self.status < 300 and self.is_too_big  # noqa: PLR2004  (2xx)
+
     def __str__(self) -> str:
         if self.is_too_big:
             return f"HTTP {self.status} with more than {MAX_ANSWER_BYTES} bytes"
@@ -123,8 +128,10 @@ async def _read(response: aiohttp.ClientResponse) -> Answer:
     async for chunk in response.content.iter_any():
         body += chunk
         if len(body) > MAX_ANSWER_BYTES:
-            return Answer(response.status, b"", is_too_big=True)
-    answer = Answer(response.status, bytes(body))
+            answer = Answer(response.status, b"", is_too_big=True)
+            break
+    else:
+        answer = Answer(response.status, bytes(body))
     if answer.status >= 500:  # noqa: PLR2004  (5xx)
         # Anything between here and there may say the others, of a request that the unit is working on.
         raise NoAnswer(str(answer), may_have_arrived=answer.status != HTTPStatus.SERVICE_UNAVAILABLE)

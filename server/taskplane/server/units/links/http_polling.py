@@ -60,7 +60,7 @@ class Polling:
     async def ask_about(self, key: Key) -> bool:
         """Ask whether the unit has begun an attempt; it accepts what it says that it has."""
         answer = await self._request(f"status/{key[0]}")
-        if answer is None or not answer.is_success:
+        if answer is None or not (answer.is_success or answer.is_unreadable):
             return False
         try:
             outcome = read_outcome(answer.body)
@@ -117,6 +117,10 @@ class Polling:
 
     async def _settle(self, key: Key, answer: Answer) -> None:
         try:
+            if answer.is_unreadable:
+                # As a checkpoint or result that is too large, which it holds; each further question would get the same.
+                unreadable = Outcome(status=TaskStatus.FAILED, error_message=str(answer), retryable=False)
+                await self._listener.told(key, unreadable)
             outcome = await self.hear(key, answer) if answer.is_success else None
             if answer.status == HTTPStatus.NOT_FOUND or (outcome and outcome.attempt not in {None, key[1]}):
                 await self._not_known(key)
