@@ -215,6 +215,8 @@ class CountingUnit:
                 self.report(key, cancelled=pb.CancelledReport(message="nothing to clean up"))
             case "drop":
                 self.counts.pop(key, None)
+            case "get_status":
+                pass  # of an attempt that it does not hold; it has said so
             case None:
                 pass  # an order that this unit does not know; it has said so
 
