@@ -8,6 +8,8 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from taskplane.gateway.portions import Portions
+
 log = logging.getLogger("taskplane.http")
 
 # From the first moment of a connection, or the first byte of a further request, to the end of the header.
@@ -26,6 +28,7 @@ class Connections:
 
     def __init__(self, most: int) -> None:
         self.most = most
+        self.portions = Portions()
         self._all: set[Connection] = set()
         # Those without a request, the longest waiting first.
         self._idle: dict[Connection, None] = {}
@@ -102,6 +105,7 @@ class Connection(H11Protocol):
         self._header_since: float | None = time.monotonic()
         self._has_begun = False
         self._closing_since: float | None = None
+        self.unparsed = b""
 
     def connection_made(self, transport: Any) -> None:
         """Take it in."""
@@ -118,7 +122,11 @@ class Connection(H11Protocol):
         self.cycle = self.scope = None  # type: ignore[assignment]  # as before the first request
 
     def data_received(self, data: bytes) -> None:
-        """Note whether a header is there."""
+        """Parse it, as far as there is time, and the rest later."""
+        self._connections.portions.take(self, data)
+
+    def parse(self, data: bytes) -> None:
+        """Parse the next portion, and note whether a header is there."""
         super().data_received(data)
         if self.conn.their_state is not h11.IDLE:
             self._header_since = None
@@ -127,6 +135,24 @@ class Connection(H11Protocol):
         elif self._header_since is None:
             self._header_since = time.monotonic()
         self._has_begun = True
+
+    def awaits_header(self) -> bool:
+        """Whether no request is under way."""
+        return self.conn.their_state is h11.IDLE
+
+    def is_over(self) -> bool:
+        """Whether the connection is closed, or about to be."""
+        return bool(self.transport.is_closing())
+
+    def hold(self) -> None:
+        """Receive nothing until what was received is parsed."""
+        if not self.is_over():
+            self.transport.pause_reading()
+
+    def go_on(self) -> None:
+        """Receive again, unless uvicorn does not want it."""
+        if not self.is_over() and not self.flow.read_paused:
+            self.transport.resume_reading()
 
     def on_response_complete(self) -> None:
         """Note that no request is there, unless another one has come already."""

@@ -18,6 +18,8 @@ from taskplane.gateway.services import Services
 # Connections that wait to be accepted, and seconds that an idle one is kept.
 _BACKLOG = 1024
 _IDLE_SECONDS = 75
+# A header is parsed at once, which takes 10 ms for so many short lines.
+_HEADER_BYTES = 16 * 1024
 # uvloop accepts one connection in a round, of each socket that listens. A probe would wait behind a thousand others for
 # as many rounds.
 _ACCEPTS_AT_ONCE = 32
@@ -39,6 +41,7 @@ class HttpServer:
             log_level="warning",
             access_log=False,
             server_header=False,
+            h11_max_incomplete_event_size=_HEADER_BYTES,
             timeout_keep_alive=_IDLE_SECONDS,
         )
         self._server = _EmbeddedServer(config)

@@ -2,15 +2,16 @@
 
 import asyncio
 import socket
+import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import grpc
 import pytest
 from gateway.rest import Rest
 from gateway.running import RunningServer
-from responsiveness import _ask_http, server_process
+from responsiveness import _ask_http, monitored, server_process
 from rpc.server import PATIENCE_SECONDS
 
 from taskplane.gateway import connections
@@ -89,6 +90,26 @@ def test_with_few_open_files_both_apis_survive_silent_connections(tmp_path: Path
         with grpc.insecure_channel(server.grpc) as channel:
             units = operations_grpc.OperationsServiceStub(channel)
             assert units.ListUnits(operations_pb.ListUnitsRequest(), timeout=PATIENCE_SECONDS, wait_for_ready=True)
+
+
+def test_bodies_in_chunks_of_a_byte_hold_nobody_up(tmp_path: Path) -> None:
+    head = (
+        b"POST /api/tasks HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
+    with server_process(f"sqlite:///{tmp_path / 'taskplane.db'}") as server, connected(server.http, 20) as clients:
+        for client in clients:
+            client.sendall(head)
+            client.setblocking(False)  # noqa: FBT003  (it has no name)
+        with monitored(server) as probes:
+            until = time.monotonic() + 3.0  # as long as the abuse goes on
+            while time.monotonic() < until:
+                for client in clients:
+                    with suppress(OSError):
+                        client.send(b"1\r\n \r\n" * 5000)
+                time.sleep(0.01)
+        print(probes)  # noqa: T201  (shown when the test fails)
+        # On a quiet machine below 250 ms; when all that was received was parsed at once it was half a minute.
+        assert probes.longest < PATIENCE_SECONDS
 
 
 def test_open_files_are_shared_out() -> None:
