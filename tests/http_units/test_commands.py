@@ -290,6 +290,31 @@ async def test_what_is_too_large_to_be_stored_fails_the_task(name: str, calls: C
     assert "786432 are allowed" in task.error_message
 
 
+BAD_ENDS = [
+    ('{"status": "SUCCESS", "result": {"mean": NaN}}', "the unit's answer holds nan"),
+    ('{"status": "SUCCESS", "result": {"mean": -1e999}}', "the unit's answer holds -inf"),
+    ('{"status": "SUCCESS", "result": "\\ud800"}', "the unit's answer holds half a surrogate pair"),
+    ('{"status": "SUCCESS", "result": ' + '{"x": ' * 30 + "1" + "}" * 31, "the unit's answer is nested deeper"),
+    ('{"status": "FAILED", "errorMessage": "\\ud800"}', "the unit's answer holds half a surrogate pair"),
+]
+
+
+@pytest.mark.parametrize(("body", "problem"), BAD_ENDS, ids=[each[:40] for each, _ in BAD_ENDS])
+async def test_an_end_that_is_no_json_fails_the_task(body: str, problem: str, calls: Calls, unit: ScriptedUnit) -> None:
+    unit.on("execute", always(200, body))
+    await calls.register(unit)
+    task = await calls.until(await calls.start(), "FAILED")
+    assert task.error_message.startswith(problem)
+    assert task.retry_count == 0
+
+
+async def test_progress_at_the_end_does_not_matter(calls: Calls, unit: ScriptedUnit) -> None:
+    unit.on("execute", always(200, {"status": "SUCCESS", "progress": "100 %", "result": {"rows": 3}}))
+    await calls.register(unit)
+    task = await calls.until(await calls.start(), "SUCCESS")
+    assert plain(task.result) == {"rows": 3}
+
+
 async def test_a_slow_unit_is_waited_for(calls: Calls, unit: ScriptedUnit) -> None:
     let_go = threading.Event()
 

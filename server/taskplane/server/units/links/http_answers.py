@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any
 
 from taskplane.server.core.documents import NotStorable, check
 from taskplane.server.core.outcome import Outcome, fraction
@@ -11,6 +11,8 @@ from taskplane.server.core.task import TaskStatus
 
 # As deep as google.protobuf.Struct can carry it to clients.
 MAX_DEPTH = 24
+# After these the unit does nothing more about the attempt, and what is bad in such an answer stays so.
+_ENDS = frozenset({TaskStatus.SUCCESS, TaskStatus.FAILED})
 
 
 class BadAnswer(ValueError):
@@ -21,24 +23,32 @@ def read_outcome(body: bytes) -> Outcome | None:
     """Read what an answer says of its attempt.
 
     None if it says nothing: it is empty, or no JSON object, or has no `status`. A checkpoint or result that can never
-    be stored is read as a failure that cannot be retried, as in the reports of a stream. Raises BadAnswer.
+    be stored is read as a failure that cannot be retried, as in the reports of a stream; so is an end with anything
+    that is no JSON, since the task would wait for another word for ever. Raises BadAnswer.
     """
     try:
-        document = json.loads(body, parse_int=_number, parse_float=_number, parse_constant=_no_number)
-    except BadAnswer:
-        raise
+        document = json.loads(body, parse_int=_number, parse_float=_number, parse_constant=float)
     except (ValueError, RecursionError):
         return None
     if not isinstance(document, dict) or document.get("status") is None:
         return None
-    _check(document, MAX_DEPTH)
-    if problem := _document_problem(document):
-        attempt = _attempt(document)
+    status = _status(document["status"])
+    try:
+        _check(document, MAX_DEPTH)
+    except BadAnswer as error:
+        if status not in _ENDS:
+            raise
+        problem: str | None = f"the unit's answer {error}"
+    else:
+        problem = _document_problem(document)
+    attempt = _attempt(document)
+    if problem:
         return Outcome(status=TaskStatus.FAILED, attempt=attempt, error_message=problem, retryable=False)
     return Outcome(
-        status=_status(document["status"]),
-        attempt=_attempt(document),
-        progress=_progress(document),
+        status=status,
+        attempt=attempt,
+        # How far it came does not matter at the end.
+        progress=None if status in _ENDS else _progress(document),
         message=_text(document, "message"),
         checkpoint=_object(document, "checkpoint"),
         result=_object(document, "result"),
@@ -95,13 +105,7 @@ def _object(document: Mapping[str, Any], name: str) -> dict[str, Any] | None:
 def _number(text: str) -> int | float:
     """Whole numbers stay what they are as far as doubles, which clients get, are exact."""
     number = float(text)
-    if not math.isfinite(number):
-        _no_number(text)
     return int(number) if number.is_integer() and abs(number) <= 2**53 else number
-
-
-def _no_number(text: str) -> NoReturn:
-    raise BadAnswer(f"holds {text[:20]}, which is no JSON number")
 
 
 def _check(value: object, levels: int) -> None:
@@ -113,6 +117,8 @@ def _check(value: object, levels: int) -> None:
                 value.encode()
             except UnicodeEncodeError:
                 raise BadAnswer("holds half a surrogate pair, which is no text") from None
+        case float() if not math.isfinite(value):
+            raise BadAnswer(f"holds {value}, which is no JSON number")
         case dict():
             for key, each in value.items():
                 _check(key, levels)
