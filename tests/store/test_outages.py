@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -61,6 +63,49 @@ async def test_a_user_who_is_not_let_in_is_an_outage_too(database: Database) -> 
         with pytest.raises(DatabaseUnavailable):
             await call
     await database.close()
+
+
+@pytest.fixture
+async def of_user(database: Database) -> AsyncIterator[Database]:
+    """The database as a user has it who has all rights on it."""
+    user = f"user_{secrets.token_hex(4)}"
+    url = database.engine.url.set(username=user, password="secret")
+    with database.engine.connect() as connection:
+        connection.execute(text(f"CREATE USER {user} IDENTIFIED BY 'secret'"))
+        connection.execute(text(f"GRANT ALL ON {url.database}.* TO {user}"))
+        of_user = Database(url.render_as_string(hide_password=False))
+        yield of_user
+        await of_user.close()
+        connection.execute(text(f"DROP USER {user}"))
+
+
+@on_servers
+async def test_a_right_that_is_given_back_counts_at_once(database: Database, of_user: Database) -> None:
+    """A session keeps the rights with which it began, so those that were refused something must not stay."""
+    store = Store(of_user)
+    await of_user.take_over("here")
+    calls: list[Callable[[], Awaitable[object]]] = [
+        lambda: store.get_task(1),
+        lambda: insert(store, a_task(id=2)),
+        of_user.renew_lease,
+    ]
+    for right, refused in (("SELECT", calls[:1]), ("INSERT, UPDATE", calls[1:])):
+        rights = f"{right} ON {of_user.engine.url.database}.*"
+        with database.engine.connect() as connection:
+            connection.execute(text(f"REVOKE {rights} FROM {of_user.engine.url.username}"))
+            _end_sessions(connection, str(of_user.engine.url.username))
+            for call in refused:
+                with pytest.raises(DatabaseUnavailable):
+                    await call()
+            assert of_user.outage
+            connection.execute(text(f"GRANT {rights} TO {of_user.engine.url.username}"))
+        await asyncio.gather(*(call() for call in refused))
+
+
+def _end_sessions(connection: Connection, user: str) -> None:
+    sessions = text("SELECT id FROM information_schema.processlist WHERE user = :user")
+    for session in connection.execute(sessions, {"user": user}).scalars().all():
+        connection.execute(text(f"KILL {session}"))
 
 
 @on_servers

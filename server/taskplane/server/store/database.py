@@ -15,7 +15,7 @@ from typing import NoReturn, TypeVar
 
 from sqlalchemy import Connection
 
-from taskplane.server.store.engine import make_engine, make_writing_engine
+from taskplane.server.store.engine import make_engine, make_writing_engine, renew_sessions
 from taskplane.server.store.outages import Outage, Source
 from taskplane.server.store.ownership import Ownership, renew_lease
 from taskplane.server.store.readers import ReadPool
@@ -55,6 +55,8 @@ class Database:
         )
         self.writing_engine = make_writing_engine(url, self._ownership)
         self.reading, self.writing = Outage("read"), Outage("written")
+        renew_sessions(self.reading_engine, lambda: self.reading.denied_at)
+        renew_sessions(self.writing_engine.sync_engine, lambda: self.writing.denied_at)
         self._writer = Writer(self.writing_engine, self.read, self.writing)
         self._own = ReadPool(self.reading_engine, self.reading, "own", _OWN_THREADS)
         self._rows = ReadPool(self.reading_engine, self.reading, "rows", _ROW_THREADS, _ROWS_WAITING)

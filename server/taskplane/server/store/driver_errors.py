@@ -26,10 +26,13 @@ _AWAY_MYSQL_ERRORS = frozenset(
         *(1040, 1203, 1226, 1053, 3032),
         *(1290, 1836, 1792),
         *(3, 1021, 1026, 1030, 1114),
-        *(1044, 1045, 1129, 1130, 3118, 1142, 1227),
+        *(1044, 1045, 1129, 1130, 3118, 1142, 1143, 1227),
         *(2002, 2003, 2006, 2013, 2014, 2055),
     }
 )
+# What a session may do is settled when it begins, so it may fail until its end: no right to the database, a table, a
+# column or an action; read-only transactions.
+_DENIED_MYSQL_ERRORS = frozenset({1044, 1142, 1143, 1227, 1792})
 # A statement has taken longer than it may: MySQL, MariaDB.
 _TOO_LONG_MYSQL_ERRORS = frozenset({3024, 1969})
 # The statement itself is at fault and would fail each time: out of sort memory, too many rows to look at, a packet or
@@ -75,6 +78,11 @@ def is_taken_over(error: DBAPIError) -> bool:
 def is_kill_refused(error: DBAPIError) -> bool:
     """Whether a session may not be ended, since it is another user's."""
     return _code(error) == _KILL_REFUSED_MYSQL_ERROR
+
+
+def is_denied(error: DBAPIError) -> bool:
+    """Whether the session may not do it, which a new session perhaps may."""
+    return _code(error) in _DENIED_MYSQL_ERRORS
 
 
 def is_contention(error: DBAPIError) -> bool:

@@ -3,6 +3,7 @@
 import sqlite3
 import time
 from collections import deque
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -130,6 +131,19 @@ def _ping_after_rest(engine: Engine) -> None:
             except pymysql.Error as error:
                 # The pool makes a new connection.
                 raise DisconnectionError from error
+
+
+def renew_sessions(engine: Engine, denied_at: Callable[[], float]) -> None:
+    """Use no session again that began before one was denied something: rights that come or go reach new ones only."""
+
+    @event.listens_for(engine, "connect")
+    def note_begin(_connection: Any, record: ConnectionPoolEntry) -> None:
+        record.info["began_at"] = monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def check(_connection: Any, record: ConnectionPoolEntry, _proxy: Any) -> None:
+        if record.info["began_at"] <= denied_at():
+            raise DisconnectionError  # the pool makes a new connection
 
 
 def _configure_sqlite(connection: Any, _record: Any) -> None:

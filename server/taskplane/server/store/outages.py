@@ -7,7 +7,7 @@ from enum import Enum
 from sqlalchemy.exc import DBAPIError
 
 from taskplane.server.core.clock import monotonic
-from taskplane.server.store.driver_errors import is_outage
+from taskplane.server.store.driver_errors import is_denied, is_outage
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +39,8 @@ class Outage:
         self._logged_at = 0.0
         # Why it is not there; empty while it is.
         self.cause = ""
+        # When a session was not let do something, by `core.clock.monotonic`.
+        self.denied_at = 0.0
 
     def failed(self, source: Source, error: BaseException | str) -> None:
         """Note that work has failed. What concerns one transaction alone is no outage, except for the lease."""
@@ -46,6 +48,8 @@ class Outage:
             if source is not Source.LEASE and not is_outage(error):
                 self._refusals.log(error)
                 return
+            if is_denied(error):
+                self.denied_at = monotonic()
             error = error.orig or error
         now = monotonic()
         with self._lock:
