@@ -222,6 +222,21 @@ def test_a_slot_that_becomes_free_is_looked_at_if_something_waits_for_it() -> No
     assert slots.looks.types() == {TASK_TYPE}
 
 
+def test_a_call_for_a_look_is_over_when_its_slot_is_gone() -> None:
+    """Else every transaction would go through all types of all units that have been here."""
+    slots = slots_of(an_offer("a", labels={"gpu": "yes"}))
+    look_at_all(slots, [a_task(unit_labels={"gpu": "yes"})])
+    occupy(slots, 1, "a")
+    vacate(slots, 1)
+    assert slots.looks.types() == {TASK_TYPE}
+    slots.withdraw("a")
+    assert slots.looks.begin() == set()
+    slots.offer(an_offer("b"))
+    assert slots.looks.types() == set(), "the unit that is free has not the labels"
+    slots.offer(an_offer("a", labels={"gpu": "yes"}))
+    assert slots.looks.types() == {TASK_TYPE}
+
+
 def test_what_waits_without_having_been_seen_is_looked_for_at_every_free_slot() -> None:
     slots = slots_of(an_offer("a"))
     slots.looks.begin()

@@ -28,11 +28,12 @@ class Looks:
     def begin(self) -> frozenset[str]:
         """Begin a look, and return its types. A slot that opens from now on calls for another.
 
-        So does one that opened in the middle of a look, which may have been past what waits for it.
+        So does one that opened in the middle of a look, which may have been past what waits for it. Types whose slots
+        are gone again are due no more: the next slot says so anew.
         """
         task_types = self.types()
         new = task_types - self._unfinished
-        self._due -= new
+        self._due &= self._unfinished
         self._unfinished -= task_types
         self.backlog.begin_look(new)
         return task_types
