@@ -450,6 +450,20 @@ async def test_a_report_is_fenced_and_its_repeat_is_harmless(calls: Calls, unit:
     assert unknown.reason == "TASK_NOT_FOUND"
 
 
+async def test_an_answer_to_a_command_is_told_too_that_its_attempt_is_over(calls: Calls, unit: ScriptedUnit) -> None:
+    unit_id = (await calls.register(unit)).id
+    request = await calls.accepted(unit)
+    taken_on = {"command_id": "pause-1-1", "accepted": pb.CommandAccepted()}
+    status = {"attempt_status": pb.AttemptStatusReport(state=pb.ATTEMPT_STATE_RUNNING)}
+    other = Request("execute", request.task_id, {"attempt": 2}, "")
+    for answer in (taken_on, status):
+        assert (await calls.report(unit_id, request, **answer)).verdict.action == pb.VERDICT_ACTION_KEEP
+        assert (await calls.report(unit_id, other, **answer)).verdict.drop_reason == pb.DROP_REASON_SUPERSEDED
+    await calls.report(unit_id, request, succeeded=SUCCEEDED)
+    for answer in (taken_on, status):
+        assert (await calls.report(unit_id, request, **answer)).verdict.drop_reason == pb.DROP_REASON_FINISHED
+
+
 def _count(unit: ScriptedUnit, route: str) -> Any:
     async def count() -> int:
         return unit.count(route)

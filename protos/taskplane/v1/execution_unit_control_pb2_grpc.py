@@ -220,14 +220,18 @@ class ExecutionUnitControlServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Heartbeat(self, request, context):
-        """Renews the lease of a unit that has no stream. NOT_FOUND (UNIT_NOT_FOUND): register first.
+        """Renews the lease of a unit that has no stream. NOT_FOUND (UNIT_NOT_FOUND): register first. FAILED_PRECONDITION
+        (UNIT_HAS_STREAM): the id is that of a unit with a stream.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReportTaskStatus(self, request, context):
-        """Reports for a unit that has no stream. Answers when it is durable.
+        """Reports for a unit that has no stream. Answers when it is durable. Of an attempt that is over, it says so in the
+        verdict. NOT_FOUND (UNIT_NOT_FOUND, TASK_NOT_FOUND): there is no such unit, or no such task any more.
+        FAILED_PRECONDITION (UNIT_HAS_STREAM): the unit reports by its stream only; (UNIT_DRAINED): it was drained, and has
+        to register again. INVALID_ARGUMENT (INVALID_FIELDS): a bad report, or one of an unknown kind; it changed nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -113,9 +113,15 @@ class ExecutionUnitControlStub:
     there (GET status/0, within 2 s). Nothing is changed then; stop the other process, or register under another id.
     """
     Heartbeat: grpc.UnaryUnaryMultiCallable[execution_unit_control_pb2.HeartbeatRequest, execution_unit_control_pb2.HeartbeatResponse]
-    """Renews the lease of a unit that has no stream. NOT_FOUND (UNIT_NOT_FOUND): register first."""
+    """Renews the lease of a unit that has no stream. NOT_FOUND (UNIT_NOT_FOUND): register first. FAILED_PRECONDITION
+    (UNIT_HAS_STREAM): the id is that of a unit with a stream.
+    """
     ReportTaskStatus: grpc.UnaryUnaryMultiCallable[execution_unit_control_pb2.ReportTaskStatusRequest, execution_unit_control_pb2.ReportTaskStatusResponse]
-    """Reports for a unit that has no stream. Answers when it is durable."""
+    """Reports for a unit that has no stream. Answers when it is durable. Of an attempt that is over, it says so in the
+    verdict. NOT_FOUND (UNIT_NOT_FOUND, TASK_NOT_FOUND): there is no such unit, or no such task any more.
+    FAILED_PRECONDITION (UNIT_HAS_STREAM): the unit reports by its stream only; (UNIT_DRAINED): it was drained, and has
+    to register again. INVALID_ARGUMENT (INVALID_FIELDS): a bad report, or one of an unknown kind; it changed nothing.
+    """
 
 @typing.type_check_only
 class ExecutionUnitControlAsyncStub(ExecutionUnitControlStub):
@@ -202,9 +208,15 @@ class ExecutionUnitControlAsyncStub(ExecutionUnitControlStub):
     there (GET status/0, within 2 s). Nothing is changed then; stop the other process, or register under another id.
     """
     Heartbeat: aio.UnaryUnaryMultiCallable[execution_unit_control_pb2.HeartbeatRequest, execution_unit_control_pb2.HeartbeatResponse]  # type: ignore[assignment]
-    """Renews the lease of a unit that has no stream. NOT_FOUND (UNIT_NOT_FOUND): register first."""
+    """Renews the lease of a unit that has no stream. NOT_FOUND (UNIT_NOT_FOUND): register first. FAILED_PRECONDITION
+    (UNIT_HAS_STREAM): the id is that of a unit with a stream.
+    """
     ReportTaskStatus: aio.UnaryUnaryMultiCallable[execution_unit_control_pb2.ReportTaskStatusRequest, execution_unit_control_pb2.ReportTaskStatusResponse]  # type: ignore[assignment]
-    """Reports for a unit that has no stream. Answers when it is durable."""
+    """Reports for a unit that has no stream. Answers when it is durable. Of an attempt that is over, it says so in the
+    verdict. NOT_FOUND (UNIT_NOT_FOUND, TASK_NOT_FOUND): there is no such unit, or no such task any more.
+    FAILED_PRECONDITION (UNIT_HAS_STREAM): the unit reports by its stream only; (UNIT_DRAINED): it was drained, and has
+    to register again. INVALID_ARGUMENT (INVALID_FIELDS): a bad report, or one of an unknown kind; it changed nothing.
+    """
 
 class ExecutionUnitControlServicer(metaclass=abc_1.ABCMeta):
     """How execution units and the server speak. A unit can be written in any language from this file alone.
@@ -306,7 +318,9 @@ class ExecutionUnitControlServicer(metaclass=abc_1.ABCMeta):
         request: execution_unit_control_pb2.HeartbeatRequest,
         context: _ServicerContext,
     ) -> typing.Union[execution_unit_control_pb2.HeartbeatResponse, abc.Awaitable[execution_unit_control_pb2.HeartbeatResponse]]:
-        """Renews the lease of a unit that has no stream. NOT_FOUND (UNIT_NOT_FOUND): register first."""
+        """Renews the lease of a unit that has no stream. NOT_FOUND (UNIT_NOT_FOUND): register first. FAILED_PRECONDITION
+        (UNIT_HAS_STREAM): the id is that of a unit with a stream.
+        """
 
     @abc_1.abstractmethod
     def ReportTaskStatus(
@@ -314,6 +328,10 @@ class ExecutionUnitControlServicer(metaclass=abc_1.ABCMeta):
         request: execution_unit_control_pb2.ReportTaskStatusRequest,
         context: _ServicerContext,
     ) -> typing.Union[execution_unit_control_pb2.ReportTaskStatusResponse, abc.Awaitable[execution_unit_control_pb2.ReportTaskStatusResponse]]:
-        """Reports for a unit that has no stream. Answers when it is durable."""
+        """Reports for a unit that has no stream. Answers when it is durable. Of an attempt that is over, it says so in the
+        verdict. NOT_FOUND (UNIT_NOT_FOUND, TASK_NOT_FOUND): there is no such unit, or no such task any more.
+        FAILED_PRECONDITION (UNIT_HAS_STREAM): the unit reports by its stream only; (UNIT_DRAINED): it was drained, and has
+        to register again. INVALID_ARGUMENT (INVALID_FIELDS): a bad report, or one of an unknown kind; it changed nothing.
+        """
 
 def add_ExecutionUnitControlServicer_to_server(servicer: ExecutionUnitControlServicer, server: typing.Union[grpc.Server, aio.Server]) -> None: ...

@@ -73,9 +73,9 @@ class Callbacks:
         for report in reports:
             drop = await self._desk.settle(session, report) or drop
         task = await self._task(key[0])
-        if not reports:
-            # No news, but a question: whether the attempt is still the unit's.
-            drop = drop_reason(task, Speaker(session.unit_id, key[1]))
+        if all(isinstance(report.kind, Accepted) for report in reports):
+            # Nothing that the fence was asked about, but a question: whether the attempt is still the unit's.
+            drop = drop or drop_reason(task, Speaker(session.unit_id, key[1]))
         if drop and any(_has_ended_so(task, session, report) for report in reports):
             drop = None
         return CallAnswer(_verdict(task, key, drop), task)
