@@ -83,7 +83,6 @@ async def of_user(database: Database) -> AsyncIterator[Database]:
 async def test_a_right_that_is_given_back_counts_at_once(database: Database, of_user: Database) -> None:
     """A session keeps the rights with which it began, so those that were refused something must not stay."""
     store = Store(of_user)
-    await of_user.take_over("here")
     calls: list[Callable[[], Awaitable[object]]] = [
         lambda: store.get_task(1),
         lambda: insert(store, a_task(id=2)),
