@@ -269,3 +269,29 @@ def test_a_dropped_instance_is_paused_and_left(unit: Unit, connect: Connect, con
     session.expect("succeeded")
 
     assert [each[0] for each in controls.calls] == ["start", "pause", "start"]
+
+
+class _Instantiated:
+    """No executor: an instance was made of it."""
+
+
+def _without_config(task: Any) -> None:
+    """Lacks a parameter."""
+
+
+async def _with_more(task: Any, config: Any, more: Any) -> None:
+    """Wants more than there is."""
+
+
+@pytest.mark.parametrize(
+    ("code", "problem"),
+    [
+        (_Instantiated(), "not an instance"),
+        (_without_config, r"_without_config\(task, config\)"),
+        (_with_more, r"_with_more\(task, config\)"),
+    ],
+)
+def test_a_function_that_cannot_be_called_is_refused_where_it_is_registered(code: Any, problem: str) -> None:
+    unit = Unit(name="unit", type="WORKER")
+    with pytest.raises(TypeError, match=problem):
+        unit.task("WORK")(code)

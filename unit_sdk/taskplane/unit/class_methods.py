@@ -1,7 +1,7 @@
 """Methods of a class-based executor: which ones a class must have, and how each of them is called.
 
 A method may be written for one attempt, as `pause(self)`, or for a task id, as `pause(self, task_id)`. The id is passed
-as a string if the parameter is annotated with `str`.
+as a string if the parameter is annotated with `str`. An executor that is no class has one form, `work(task, config)`.
 """
 
 import inspect
@@ -67,6 +67,19 @@ class _Call:
 def is_coroutine(call: Callable[[], Any]) -> bool:
     """Whether a bound call is of a coroutine function."""
     return inspect.iscoroutinefunction(call.method if isinstance(call, _Call) else call)
+
+
+def check_function(code: Any) -> None:
+    """Raise TypeError for what cannot be called as an executor that is no class."""
+    name = getattr(code, "__qualname__", repr(code))
+    if not callable(code):
+        raise TypeError(f"{name}: must be a coroutine function, a function or a class (not an instance of one)")
+    try:
+        signature = inspect.signature(code)
+    except ValueError:  # some builtins have none
+        return
+    if not _can_be_called(signature, None, None):
+        raise TypeError(f"{name}{signature}: must be {name}(task, config)")
 
 
 def _forms(executor_class: type[Any], *, can_pause: bool) -> dict[str, _Form]:

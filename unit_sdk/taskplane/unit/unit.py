@@ -10,7 +10,7 @@ from functools import partial
 from importlib.metadata import version
 from typing import Any, TypeVar
 
-from taskplane.unit.class_methods import ClassMethods
+from taskplane.unit.class_methods import ClassMethods, check_function
 from taskplane.unit.config import ConfigReader
 from taskplane.unit.executors import TaskType
 from taskplane.unit.http.link import HttpLink, Site
@@ -86,6 +86,8 @@ class Unit:
 
         def register(code: C) -> C:
             methods = ClassMethods(code, can_pause=can_pause) if inspect.isclass(code) else None
+            if methods is None:
+                check_function(code)
             self._task_types[task_type] = TaskType(
                 task_type,
                 code,
