@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -99,6 +100,13 @@ async def test_a_right_that_is_given_back_counts_at_once(database: Database, of_
             assert of_user.outage
             connection.execute(text(f"GRANT {rights} TO {of_user.engine.url.username}"))
         await asyncio.gather(*(call() for call in refused))
+
+
+@on_servers
+async def test_a_session_that_begins_while_others_are_refused_something_is_used_once(database: Database) -> None:
+    database.reading.denied_at = math.inf
+    sessions = [await database.read(lambda each: each.execute(text("SELECT CONNECTION_ID()")).scalar()) for _ in "123"]
+    assert len(set(sessions)) == len(sessions)
 
 
 def _end_sessions(connection: Connection, user: str) -> None:

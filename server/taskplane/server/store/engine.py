@@ -142,7 +142,8 @@ def renew_sessions(engine: Engine, denied_at: Callable[[], float]) -> None:
 
     @event.listens_for(engine, "checkout")
     def check(_connection: Any, record: ConnectionPoolEntry, _proxy: Any) -> None:
-        if record.info["began_at"] <= denied_at():
+        # A new one is used once at least, as the pool makes only one attempt more.
+        if "used_at" in record.info and record.info["began_at"] <= denied_at():
             raise DisconnectionError  # the pool makes a new connection
 
 
