@@ -9,6 +9,7 @@ from pydantic.alias_generators import to_camel
 from starlette.middleware.cors import CORSMiddleware
 
 from taskplane.gateway import errors, events, operations, tasks, units
+from taskplane.gateway.body_budget import BodyBudget
 from taskplane.gateway.callers import Callers, CallersMiddleware
 from taskplane.gateway.openapi import DESCRIPTION, description_of
 from taskplane.gateway.services import Services
@@ -26,6 +27,7 @@ def application(services: Services, callers: Callers) -> FastAPI:
         generate_unique_id_function=lambda route: to_camel(route.name),
     )
     app.state.services = services
+    app.state.body_budget = BodyBudget()
     app.openapi = partial(description_of, app)  # type: ignore[method-assign]  # FastAPI's own way to do it
     errors.install(app)
     for module in (tasks, events, units, operations):

@@ -11,6 +11,7 @@ from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
 
+from taskplane.gateway.body_budget import BodyBudget
 from taskplane.gateway.errors import Refused
 from taskplane.gateway.once import Kept
 from taskplane.gateway.schema import DOCUMENT_BODY_BYTES, MAX_FIELDS, Schema
@@ -42,11 +43,13 @@ class StrictRoute(APIRoute):
         body = self.body_field and _model(self.body_field.field_info.annotation)
 
         async def strict(request: Request) -> Response:
-            if body:
-                request = await _with_json(request, body)
-            else:
+            if not body:
                 _refuse_body(request)
-            return await _timely(handle(request))
+                return await _timely(handle(request))
+            budget: BodyBudget = request.app.state.body_budget
+            with budget.share() as take:
+                request = await _with_json(request, body, take)
+                return await _timely(handle(request))
 
         return strict
 
@@ -89,8 +92,8 @@ def _model(annotation: Any) -> type[Schema]:
     )
 
 
-async def _with_json(request: Request, model: type[Schema]) -> Request:
-    raw = await _read(request, model.max_bytes)
+async def _with_json(request: Request, model: type[Schema], take: Callable[[int], None]) -> Request:
+    raw = await _read(request, model.max_bytes, take)
     if not raw:
         return _JsonRequest(request, raw, None)
     _check_content_type(request.headers.get("content-type", ""))
@@ -132,7 +135,7 @@ def _check_documents(value: dict[str, Any], model: type[Schema]) -> None:
         raise InvalidFields(*violations)
 
 
-async def _read(request: Request, at_most: int) -> bytes:
+async def _read(request: Request, at_most: int, take: Callable[[int], None]) -> bytes:
     declared = request.headers.get("content-length", "")
     if len(declared) > 10 or int(declared or 0) > at_most:  # noqa: PLR2004  (digits; h11 lets nothing else by)
         raise _too_large(at_most)
@@ -143,6 +146,7 @@ async def _read(request: Request, at_most: int) -> bytes:
                 body += chunk
                 if len(body) > at_most:
                     raise _too_large(at_most)
+                take(len(chunk))
     except TimeoutError as error:
         message = f"the body did not arrive within {READ_SECONDS:g} s"
         raise Refused(408, "BODY_TIMEOUT", message) from error

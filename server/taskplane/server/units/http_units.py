@@ -29,6 +29,9 @@ from taskplane.server.units.session import Session
 
 log = logging.getLogger(__name__)
 
+# Units that are taken on at a time when the server starts: one after the other, thousands would take minutes.
+STARTED_TOGETHER = 200
+
 
 class HttpUnits:
     """Holds a session for each registered unit that is not lost. `start`, then `stop`; both once.
@@ -53,13 +56,14 @@ class HttpUnits:
         self._is_stopping = False
 
     async def start(self) -> None:
-        """Go on with all units that were registered before and are not drained.
+        """Go on with all units that were registered before and are not drained, many at a time.
 
         Each gets work once it has been heard from.
         """
-        for unit in self._registry.all():
-            if unit.record.endpoint and not unit.is_drained:
-                session = await self._connect(unit.record)
+        registered = [unit for unit in self._registry.all() if unit.record.endpoint and not unit.is_drained]
+        for begin in range(0, len(registered), STARTED_TOGETHER):
+            group = registered[begin : begin + STARTED_TOGETHER]
+            for session in await asyncio.gather(*(self._connect(unit.record) for unit in group)):
                 session.mark(is_answering=False)
 
     async def stop(self) -> None:
