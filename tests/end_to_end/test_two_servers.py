@@ -21,6 +21,7 @@ from taskplane.v1.task_pb2 import TaskStatus
 on_servers = pytest.mark.parametrize("database_url", SERVERS, indirect=True)
 
 TASKS = 120
+ANYWHERE = ["--grpc", "127.0.0.1:0", "--no-http"]
 # A unit with eight slots whose tasks take 0.2 s.
 UNIT = """
 import asyncio
@@ -136,4 +137,21 @@ def test_a_server_that_cannot_listen_leaves_the_one_that_serves_alone(any_cluste
     second = cluster.start("second server", [TASKPLANE, "serve", *where])
     assert second.wait() == 1
     assert "cannot listen" in second.output
+    assert cluster.client.create_task("NAP", "one").id == 1
+
+
+def test_a_server_that_cannot_read_leaves_the_one_that_serves_alone(any_cluster: Cluster) -> None:
+    cluster = any_cluster
+    cluster.serve()
+    engine = sqlalchemy.create_engine(cluster.database_url)
+    with engine.begin() as connection:
+        connection.execute(sqlalchemy.text("ALTER TABLE execution_units RENAME TO away"))
+    try:
+        second = cluster.start("second server", [TASKPLANE, "serve", "--database-url", cluster.database_url, *ANYWHERE])
+        assert second.wait() == 1
+    finally:
+        with engine.begin() as connection:
+            connection.execute(sqlalchemy.text("ALTER TABLE away RENAME TO execution_units"))
+        engine.dispose()
+    assert "Traceback" not in second.output
     assert cluster.client.create_task("NAP", "one").id == 1

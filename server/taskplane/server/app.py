@@ -100,7 +100,9 @@ class Server:
             address = self._bind()
             # 2. The schema is that of this version.
             await self._prepare_database()
-            # 3. From here on no other server writes, so what is read stays true.
+            # 3. A server that cannot read must not end another either. From here on no other server writes, so what is
+            # read stays true.
+            await self._try_to_read()
             await self._take_over(address)
             # 4. Read, and build all on that.
             self._hub.revision = await self._store.latest_revision()
@@ -199,6 +201,12 @@ class Server:
         except Exception as error:
             raise self._cannot_use_database(error) from error
 
+    async def _try_to_read(self) -> None:
+        try:
+            await self._store.all_units()
+        except Exception as error:
+            raise self._cannot_use_database(error.__cause__ or error) from error
+
     async def _until_database_fails(self) -> None:
         try:
             await self._database.until_it_fails()
@@ -242,7 +250,7 @@ class Server:
         if missing:
             raise CannotStart(f"the database is {missing}: start once without --no-migrate")
 
-    def _cannot_use_database(self, error: Exception) -> CannotStart:
+    def _cannot_use_database(self, error: BaseException) -> CannotStart:
         # Whatever the driver raises here, the operator needs the place and the reason, not a traceback.
         reason = str(error).partition("\n")[0]  # SQLAlchemy adds a link to its own pages
         return CannotStart(f"database {masked(self._config.database_url)}: {reason}")
