@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from robustness.evidence import Evidence
 from robustness.records import Heard, Obeyed, StoredCommand, has_stream
+from robustness.traffic import READS
 
 _SETTLED = frozenset({"APPLIED", "REJECTED", "EXPIRED"})
 _BECOMES = {"PAUSE": ("PAUSED", "RUNNING"), "RESUME": ("RUNNING", "PAUSED"), "CANCEL": ("CANCELLED", None)}
@@ -16,6 +17,7 @@ _ON_ITS_WAY_SECONDS = 2.0
 _BEHIND_SECONDS = 0.5
 # Between a drop and the end of its executor.
 _LETTING_GO_SECONDS = 1.0
+_REPLACED = frozenset({"roll_over", "replace_frozen_server"})
 _SLOW = frozenset(
     {
         *(
@@ -96,11 +98,15 @@ def commands_reach_their_units(evidence: Evidence) -> Iterator[str]:
     heard = defaultdict(list)
     for sign in evidence.heard:
         heard[sign.unit].append(sign)
+    recorded = _recorded(evidence)
     for command in evidence.commands:
         unit = evidence.ran.get((command.task, command.attempt), "")
         if command.verb != "RESUME" and command.settled_at is not None and has_stream(unit):
             by = obeyed[command.id].at if command.id in obeyed else command.settled_at
-            if found := in_touch(evidence, command.issued_at, heard[unit], min(by, command.settled_at)):
+            until = min(by, command.settled_at)
+            found = in_touch(evidence, command.issued_at, heard[unit], until)
+            found = found or _overtaking(evidence, recorded.get(command.id), heard[unit], until)
+            if found:
                 yield f"{_shown(command)} had not reached {unit} when that was in touch at {found.at:.3f}"
 
 
@@ -153,6 +159,30 @@ def in_touch(evidence: Evidence, since: float, signs: list[Heard], until: float)
     after = evidence.undisturbed_after(since, _ON_ITS_WAY_SECONDS, _SLOW, unit)
     # Commands follow the Welcome that is such a sign.
     return next((sign for sign in signs if after < sign.sent and sign.at + _BEHIND_SECONDS < until), None)
+
+
+def _recorded(evidence: Evidence) -> dict[str, float]:
+    """When each command was certainly recorded and handed on: a call that changes something was answered with it."""
+    recorded: dict[str, float] = {}
+    for call in evidence.calls:
+        for seen in call.seen:
+            if seen.pending and call.verb not in READS:
+                recorded[seen.pending] = min(call.ended, recorded.get(seen.pending, call.ended))
+    return recorded
+
+
+def _overtaking(evidence: Evidence, recorded: float | None, signs: list[Heard], until: float) -> Heard | None:
+    """The first sign of life whose answer has overtaken a command that was recorded before, if one has.
+
+    It needs no time to spare: within a session, answers follow whatever was sent before, and what was recorded before
+    the session follows its Welcome at once. A server that is replaced may answer for a while, though.
+    """
+    later = (sign for sign in signs if recorded is not None and recorded < sign.sent and not sign.is_welcome)
+    found = next((sign for sign in later if sign.at < until), None)
+    if found is None or recorded is None:
+        return None
+    replaced = (each for each in evidence.faults if each.name in _REPLACED)
+    return None if any(each.began < found.at and each.ended > recorded for each in replaced) else found
 
 
 def _shown(command: StoredCommand) -> str:

@@ -99,6 +99,12 @@ def every_watch_told_every_deletion_once(evidence: Evidence) -> Iterator[str]:
                 yield f"the {name} watch told {last[task]} of a task that it had told to be deleted"
 
 
+def watches_go_on_from_every_revision_that_was_told(evidence: Evidence) -> Iterator[str]:
+    """A watch may go on from every revision that it was told, by whichever server."""
+    for each in evidence.refused:
+        yield f"the {each.watch} watch had been told revision {each.revision}, and was refused: {each.message}"
+
+
 def snapshots_are_continued_without_a_gap(evidence: Evidence) -> Iterator[str]:
     """What a watch tells after its snapshot is all that happened later, up to the last that it told."""
     created = {step.task: step.revision for step in evidence.transitions if step.from_status is None}

@@ -14,10 +14,11 @@ from robustness.cluster import Cluster, Plan
 from robustness.events_watcher import EventsWatcher
 from robustness.evidence import Evidence
 from robustness.faults import Breaker
-from robustness.journal import Journal
+from robustness.journal import Journal, Reader
 from robustness.known import KnownTasks
 from robustness.liar import Liar
 from robustness.processes import Trouble
+from robustness.records import Refused
 from robustness.settle import settle
 from robustness.traffic import Caller
 from robustness.watcher import STEADY, ReopeningWatcher, SnapshotWatcher, Watcher
@@ -27,6 +28,7 @@ CLIENTS = 4
 # With fewer calls that succeed, little is under way when a fault comes, and a run proves little.
 SUCCEEDING = 0.6
 _FEW_CALLS = 200
+_JOURNAL = "suite.jsonl"
 _TRACEBACK = "Traceback (most recent call last)"
 
 
@@ -110,7 +112,7 @@ class Cast:
 def conduct(plan: Plan, seed: str, seconds: float, names: Sequence[str] | None = None) -> Outcome:
     """Runs a cluster under traffic and the faults of these names (None: all that are possible), and validates it."""
     plan.folder.mkdir(parents=True, exist_ok=True)
-    journal = Journal(plan.folder / "suite.jsonl")
+    journal = Journal(plan.folder / _JOURNAL)
     with Cluster(plan) as cluster:
         cast = _cast(cluster, seed, faults.possible(plan.database) if names is None else names, journal)
         try:
@@ -118,8 +120,9 @@ def conduct(plan: Plan, seed: str, seconds: float, names: Sequence[str] | None =
             troubles, evidence = settle(cluster, cast.callers, cast.watchers)
             cast.check()
         except Trouble as trouble:
-            # Nothing can be proved then, but that the run has failed.
-            troubles, evidence = [str(trouble)], Evidence(plan.lease_seconds)
+            # Nothing can be proved then, but that the run has failed, and whether a watch was refused.
+            refused = Reader(plan.folder, [plan.folder / _JOURNAL]).all(Refused)
+            troubles, evidence = [str(trouble)], Evidence(plan.lease_seconds, refused=refused)
         finally:
             cast.leave()
             journal.close()

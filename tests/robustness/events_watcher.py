@@ -43,7 +43,10 @@ class EventsWatcher(Watcher):
         if response.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise http.client.HTTPException(f"HTTP {response.status}")
         if response.status != HTTPStatus.OK:
-            raise AssertionError(f"HTTP {response.status}: {response.read()!r}")
+            answer = response.read().decode()
+            if "REVISION_TOO_OLD" in answer:
+                self._note_refusal(answer)
+            raise AssertionError(f"HTTP {response.status}: {answer}")
         # A line that is broken off is not whole.
         while (line := response.readline()).endswith(b"\n") and not self._over.is_set():
             yield line.decode().rstrip("\n")

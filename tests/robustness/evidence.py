@@ -22,6 +22,7 @@ from robustness.records import (
     Heard,
     Lie,
     Obeyed,
+    Refused,
     Snapshot,
     Step,
     StoredCheckpoint,
@@ -43,7 +44,7 @@ WITHOUT_ITS_UNIT = (
 )
 
 
-_OF_CONNECTIONS = frozenset({"cut_connections", "delay_connections", "stall_connections"})
+_OF_CONNECTIONS = frozenset({"cut_connections", "cut_while_pausing", "delay_connections", "stall_connections"})
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ class Evidence:
     lies: Sequence[Lie] = ()
     watched: Sequence[Watched] = ()
     snapshots: Sequence[Snapshot] = ()
+    refused: Sequence[Refused] = ()
     faults: Sequence[Fault] = ()
     watched_since: int = 0
     capacities: Mapping[str, int] = field(default_factory=dict)
@@ -162,6 +164,7 @@ def gather(folder: Path, database_url: str, **rest: Any) -> Evidence:
         lies=journals.all(Lie),
         watched=journals.all(Watched),
         snapshots=journals.all(Snapshot),
+        refused=journals.all(Refused),
         faults=journals.all(Fault),
         **tables,
         **rest,

@@ -8,19 +8,22 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
+from robustness.apis import seen_in
 from robustness.cluster import Cluster
 from robustness.databases import ClusterDatabase, OwnMySQL, SqliteFile
 from robustness.journal import Journal
 from robustness.known import KnownTasks
 from robustness.processes import Process
 from robustness.proxy import Proxy
-from robustness.records import Fault
+from robustness.records import Call, Fault
 
 from taskplane.client import Client, FailedPreconditionError, RetryPolicy, TaskplaneError
 
 # Between two faults, so that there is work in peace, and some of it is under way when the next fault comes.
 _PEACE_SECONDS = (1.5, 4.0)
 _OF_STREAMS = 0.5
+# The part of its lease for which a unit may be kept from hearing of pauses, and still come back in time.
+_UNHEARD = 0.6
 # How long an answer is waited for after which the server is to be killed.
 _ANSWER_SECONDS = 3.0
 
@@ -33,6 +36,7 @@ class Chance:
     known: KnownTasks
     choice: random.Random
     over: threading.Event
+    journal: Journal
     # How long the fault lasts after its function has returned.
     goes_on_seconds: float = 0.0
 
@@ -151,17 +155,26 @@ def freeze_unit(chance: Chance) -> str:
 
 
 def cut_connections(chance: Chance) -> str:
-    """Breaks the connections of one proxy; now and then nothing comes through for a moment before.
-
-    In that moment the tasks of the proxy's unit are paused, so that the commands must be sent again.
-    """
+    """Breaks the connections of one proxy; now and then nothing comes through for a moment before."""
     proxy, silent_seconds = _some_proxy(chance), chance.choice.choice([0.0, 0.8, 1.5])
     proxy.stall(silent_seconds)
-    if silent_seconds:
-        _pause_all(chance, proxy.name)
     chance.over.wait(0.7 * silent_seconds)
     proxy.cut()
     return proxy.name
+
+
+def cut_while_pausing(chance: Chance) -> str:
+    """Pauses a unit's tasks while nothing comes to it, and breaks its connection, so that it does not hear of that.
+
+    The unit is back within its lease, and must be told again.
+    """
+    unit = chance.choice.choice([unit for unit in chance.cluster.units if unit.has_stream])
+    unit.proxy.stall(_UNHEARD * chance.lease_seconds)
+    _pause_all(chance, unit.name)
+    unit.proxy.cut()
+    chance.lasting(0, 0.5)
+    unit.proxy.heal()
+    return unit.name
 
 
 def delay_connections(chance: Chance) -> str:
@@ -219,6 +232,7 @@ FAULTS: Mapping[str, Callable[[Chance], str]] = {
         drain_unit,
         freeze_unit,
         cut_connections,
+        cut_while_pausing,
         delay_connections,
         stall_connections,
         stop_database,
@@ -255,7 +269,7 @@ class Breaker:
         self._journal = journal
         self._over = threading.Event()
         choice = random.Random(seed)  # noqa: S311  it shall be repeatable
-        self._chance = Chance(cluster, known, choice, self._over)
+        self._chance = Chance(cluster, known, choice, self._over, journal)
         self._thread = threading.Thread(target=self._run, name="breaker")
 
     def start(self) -> None:
@@ -306,7 +320,10 @@ def _pause_all(chance: Chance, unit: str) -> None:
     with Client(chance.cluster.server_address, timeout=1) as client, suppress(TaskplaneError):
         for task in client.list_tasks(statuses=["RUNNING"], execution_unit_id=unit):
             with suppress(FailedPreconditionError):  # not every type can be paused
-                client.pause_task(task.id, wait=False, actor="settle")
+                began = time.monotonic()
+                paused = client.pause_task(task.id, wait=False, actor="breaker")
+                seen = (seen_in(paused),)
+                chance.journal.write(Call("breaker", "pause", task.id, began, time.monotonic(), "OK", seen=seen))
 
 
 def _own(chance: Chance) -> OwnMySQL:

@@ -7,13 +7,28 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
-from robustness.records import Acked, Begun, Call, Ended, Fault, Heard, Lie, Obeyed, Seen, Snapshot, Step, Watched
+from robustness.records import (
+    Acked,
+    Begun,
+    Call,
+    Ended,
+    Fault,
+    Heard,
+    Lie,
+    Obeyed,
+    Refused,
+    Seen,
+    Snapshot,
+    Step,
+    Watched,
+)
 
-Record = Acked | Begun | Call | Ended | Fault | Heard | Lie | Obeyed | Snapshot | Step | Watched
+Record = Acked | Begun | Call | Ended | Fault | Heard | Lie | Obeyed | Refused | Snapshot | Step | Watched
 R = TypeVar("R", bound=Record)
 
 _KINDS: dict[str, type[Record]] = {
-    kind.__name__: kind for kind in (Acked, Begun, Call, Ended, Fault, Heard, Lie, Obeyed, Snapshot, Step, Watched)
+    kind.__name__: kind
+    for kind in (Acked, Begun, Call, Ended, Fault, Heard, Lie, Obeyed, Refused, Snapshot, Step, Watched)
 }
 
 

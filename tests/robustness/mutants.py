@@ -68,7 +68,7 @@ MUTANTS = (
         "pause-dropped-on-reconnect",
         "A pause or cancel that waits is not sent to a unit that reconnects.",
         (Edit(f"{_CORE}/inventory.py", "if task.pending_command and not task.is_final:", "if False:"),),
-        _BREAKS,
+        ("cut_while_pausing", "cut_connections"),
         breaks=("commands_reach_their_units",),
     ),
     Mutant(
@@ -186,7 +186,11 @@ MUTANTS = (
             ),
         ),
         _KILLS,
-        breaks=("answers_are_in_the_history", "reads_never_go_back"),
+        breaks=(
+            "answers_are_in_the_history",
+            "reads_never_go_back",
+            "watches_go_on_from_every_revision_that_was_told",
+        ),
     ),
     Mutant(
         "history-row-missing",
@@ -228,6 +232,7 @@ MUTANTS = (
                 "task = step.task.but(revision=revision) if step.transition else step.task",
             ),
         ),
+        breaks=("watches_go_on_from_every_revision_that_was_told",),
     ),
     Mutant(
         "priority-ignored",

@@ -79,13 +79,14 @@ class Acked:
 class Heard:
     """The unit learned at `at` that the server has received a message that was sent at `sent`.
 
-    The names of the executions of its process begin with `process`.
+    The names of the executions of its process begin with `process`. `is_welcome`: the message began a session.
     """
 
     unit: str
     sent: float
     at: float
     process: str = ""
+    is_welcome: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +179,15 @@ class Snapshot:
     watch: str
     revision: int
     shown: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A watch was refused to go on after `revision`, which was the last that it was told."""
+
+    watch: str
+    revision: int
+    message: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ def note_what_is_said(unit: str, journal: Journal, *, counts: bool) -> None:
                 journal.write(record if counts else replace(record, number=0))
 
     _after(Postbox, "acknowledge", lambda _self, reports, _args: note_acked(reports))
-    _after(Lease, "renew", lambda _self, _none, args: _note_heard(unit, args[0], journal))
+    _after(Lease, "renew", lambda _self, _none, args: _note_heard(unit, journal, *args))
     _after(Commands, "obey", lambda self, _none, args: _note_obeyed(unit, self, args[0], journal))
 
 
@@ -64,10 +64,11 @@ def _checkpoint(report: Report, kind: str) -> CheckpointReport | None:
     return body.checkpoint if has_one else None
 
 
-def _note_heard(unit: str, sent: float, journal: Journal) -> None:
+def _note_heard(unit: str, journal: Journal, sent: float, lease_seconds: float | None = None) -> None:
+    is_welcome = lease_seconds is not None  # no other answer says how long leases are
     # The SDK's clock also counts while the machine is suspended; the difference is constant during a run.
     offset = time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)) - time.monotonic()
-    journal.write(Heard(unit, sent - offset, time.monotonic(), process_name(unit)))
+    journal.write(Heard(unit, sent - offset, time.monotonic(), process_name(unit), is_welcome))
 
 
 def _note_obeyed(unit: str, commands: Commands, command: Command, journal: Journal) -> None:

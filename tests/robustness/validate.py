@@ -36,6 +36,7 @@ CHECKS: tuple[Check, ...] = (
     check_history.nothing_is_left_over,
     check_history.every_watch_told_every_transition_once,
     check_history.every_watch_told_every_deletion_once,
+    check_history.watches_go_on_from_every_revision_that_was_told,
     check_history.snapshots_are_continued_without_a_gap,
     check_execution.attempts_do_not_overlap,
     check_execution.an_attempt_is_executed_once,

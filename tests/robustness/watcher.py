@@ -7,9 +7,9 @@ from contextlib import closing, suppress
 
 from robustness.journal import Journal
 from robustness.processes import wait_until
-from robustness.records import DELETED, Snapshot, Watched
+from robustness.records import DELETED, Refused, Snapshot, Watched
 
-from taskplane.client import Client, RetryPolicy, UnavailableError
+from taskplane.client import Client, OutOfRangeError, RetryPolicy, UnavailableError
 from taskplane.v1.task_pb2 import TaskStatus
 from taskplane.v1.task_service_pb2 import WatchTasksResponse
 
@@ -56,8 +56,13 @@ class Watcher:
         try:
             self._watch()
         except BaseException as error:  # noqa: BLE001  it is raised by whoever stops the watch
+            if isinstance(error, OutOfRangeError):
+                self._note_refusal(error.message)
             if not self._over.is_set():
                 self.failure = error
+
+    def _note_refusal(self, message: str) -> None:
+        self._journal.write(Refused(self.name, self.revision, message))
 
     def _watch(self) -> None:
         for event in self._client.watch(reconnect_timeout=_RECONNECT_SECONDS):
