@@ -3,7 +3,9 @@
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,10 +20,13 @@ from robustness.proxy import Proxy
 from robustness.records import Call, Fault
 
 from taskplane.client import Client, FailedPreconditionError, RetryPolicy, TaskplaneError
+from taskplane.v1.task_pb2 import Task
 
 # Between two faults, so that there is work in peace, and some of it is under way when the next fault comes.
 _PEACE_SECONDS = (1.5, 4.0)
 _OF_STREAMS = 0.5
+# As whom it calls.
+_NAME = "breaker"
 # The part of its lease for which a unit may be kept from hearing of pauses, and still come back in time.
 _UNHEARD = 0.6
 # How long an answer is waited for after which the server is to be killed.
@@ -168,13 +173,14 @@ def cut_while_pausing(chance: Chance) -> str:
 
     The unit is back within its lease, and must be told again.
     """
-    unit = chance.choice.choice([unit for unit in chance.cluster.units if unit.has_stream])
-    unit.proxy.stall(_UNHEARD * chance.lease_seconds)
-    _pause_all(chance, unit.name)
-    unit.proxy.cut()
+    proxies = {unit.name: unit.proxy for unit in chance.cluster.units if unit.has_stream}
+    name = _busiest(chance, [*proxies])
+    proxies[name].stall(_UNHEARD * chance.lease_seconds)
+    _pause_all(chance, name)
+    proxies[name].cut()
     chance.lasting(0, 0.5)
-    unit.proxy.heal()
-    return unit.name
+    proxies[name].heal()
+    return name
 
 
 def delay_connections(chance: Chance) -> str:
@@ -316,14 +322,31 @@ def _some_proxy(chance: Chance) -> Proxy:
     return chance.choice.choice(streams if chance.choice.random() < _OF_STREAMS else [*chance.cluster.proxies()])
 
 
+def _busiest(chance: Chance, units: Sequence[str]) -> str:
+    """Return the unit with the most tasks to pause; one of these at random if the server does not answer."""
+    running = Counter[str]()
+    with Client(chance.cluster.server_address, timeout=1) as client, suppress(TaskplaneError):
+        running.update(task.execution_unit_id for task in _running(client))
+    return max(chance.choice.sample(units, len(units)), key=lambda unit: running[unit])
+
+
+def _running(client: Client, unit: str = "") -> Iterator[Task]:
+    """The RUNNING tasks that no command waits for; of one unit, or of all."""
+    for task in client.list_tasks(statuses=["RUNNING"], page_size=1000):
+        if unit in {"", task.execution_unit_id} and not task.HasField("pending_command"):
+            yield task
+
+
 def _pause_all(chance: Chance, unit: str) -> None:
     with Client(chance.cluster.server_address, timeout=1) as client, suppress(TaskplaneError):
-        for task in client.list_tasks(statuses=["RUNNING"], execution_unit_id=unit):
+        for task in _running(client, unit):
             with suppress(FailedPreconditionError):  # not every type can be paused
-                began = time.monotonic()
-                paused = client.pause_task(task.id, wait=False, actor="breaker")
-                seen = (seen_in(paused),)
-                chance.journal.write(Call("breaker", "pause", task.id, began, time.monotonic(), "OK", seen=seen))
+                began, request = time.monotonic(), str(uuid.UUID(int=chance.choice.getrandbits(128)))
+                paused = client.pause_task(task.id, wait=False, actor=_NAME, reason=request, request_id=request)
+                times = began, time.monotonic()
+                chance.journal.write(
+                    Call(_NAME, "pause", task.id, *times, "OK", seen=(seen_in(paused),), request=request)
+                )
 
 
 def _own(chance: Chance) -> OwnMySQL:

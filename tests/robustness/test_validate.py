@@ -185,16 +185,6 @@ def late_command(obeyed: list[Obeyed], faults: tuple[Fault, ...] = ()) -> Eviden
     return replace(GOOD, commands=[pause, GOOD.commands[1]], heard=heard, obeyed=obeyed, faults=faults)
 
 
-def overtaken_command(*signs: Heard, verb: str = "pause", faults: tuple[Fault, ...] = ()) -> Evidence:
-    """A pause is recorded; 0.1 s later the unit is in touch and hears nothing of it, and 0.4 s later it hears."""
-    call = Call("c", verb, 1, 5.9, 6.0, "OK", seen=(Seen(1, "RUNNING", 5, 2, None, "PAUSE-2"),))
-    obeyed = [replace(GOOD.obeyed[0], at=6.5)]
-    pause = command("PAUSE", 2, issued_at=5.95, settled_at=7.0)
-    heard = [*GOOD.heard, *(signs or [Heard("unit-2", 6.1, 6.2, "b")])]
-    calls, commands = [*GOOD.calls, call], [pause, GOOD.commands[1]]
-    return replace(GOOD, calls=calls, commands=commands, heard=heard, obeyed=obeyed, faults=faults)
-
-
 def held_on() -> Evidence:
     """Unit 1 is in touch long after attempt 2 has begun elsewhere, and only then lets go of attempt 1."""
     endings = [Ended("a", "unit-1", 1, 1, "failed", 20.0), GOOD.endings[1]]
@@ -280,7 +270,6 @@ BROKEN = [
     ("requests_take_effect_once", also("commands", command("PAUSE", 3, id="again"))),
     ("requests_take_effect_once", also("transitions", moved(10, "RUNNING PAUSED", 3, why="r"))),
     ("commands_reach_their_units", late_command(obeyed=[])),
-    ("commands_reach_their_units", overtaken_command()),
     ("watches_go_on_from_every_revision_that_was_told", also("refused", Refused("steady", 9, "not reached yet"))),
     ("obeyed_commands_stop_the_attempt", also("steps", step(3, 2, 6.2, "b", "unit-2"))),
     ("superseded_attempts_are_dropped", held_on()),
@@ -392,19 +381,3 @@ def test_a_command_may_take_its_time_while_something_is_broken() -> None:
     broken = late_command(obeyed=[], faults=(Fault("freeze_server", "", 5.5, 8.0),))
     assert not violates(broken, "commands_reach_their_units")
     assert not violates(late_command(obeyed=list(GOOD.obeyed)), "commands_reach_their_units")
-
-
-def test_a_command_overtakes_no_welcome_and_no_earlier_message() -> None:
-    welcome = Heard("unit-2", 6.1, 6.2, "b", is_welcome=True)
-    earlier = Heard("unit-2", 5.99, 6.2, "b")
-    later = Heard("unit-2", 6.4, 6.6, "b")
-    assert not violates(overtaken_command(welcome, earlier, later), "commands_reach_their_units")
-
-
-def test_a_read_does_not_show_that_a_command_was_handed_on() -> None:
-    assert not violates(overtaken_command(verb="get"), "commands_reach_their_units")
-
-
-def test_a_server_that_is_replaced_does_not_hand_on_what_the_next_one_records() -> None:
-    replaced = (Fault("roll_over", "", 5.0, 6.05),)
-    assert not violates(overtaken_command(faults=replaced), "commands_reach_their_units")

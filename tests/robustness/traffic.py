@@ -170,14 +170,16 @@ class Caller:
     def _spec(self) -> Spec:
         choose = self._choice
         self._created += 1
-        is_long = choose.random() < 0.3
+        is_long = choose.random() < 0.35
+        # Without reports, nothing but commands and heartbeats passes between server and unit.
+        is_silent = is_long and choose.random() < 0.4
         steps = choose.randint(40, 120) if is_long else choose.randint(1, 30)
         zone = choose.choice([""] * 9 + [ZONES[0]])
         config: dict[str, object] = {
             "zone": zone,
             "steps": steps,
             "step_seconds": choose.uniform(0.05, 0.1) if is_long else choose.uniform(0.005, 0.1),
-            "checkpoint_every": choose.randint(1, 6),
+            "checkpoint_every": steps + 1 if is_silent else choose.randint(1, 6),
             "stumbles": [choose.choice([0, choose.randint(1, steps)]) for _ in range(choose.randint(0, 3))],
             "final_stumble": choose.random() < 0.2,
             "ballast": choose.choice([0] * 12 + [2_000, 60_000]),
