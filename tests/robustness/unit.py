@@ -17,13 +17,15 @@ from functools import partial
 from pathlib import Path
 
 from robustness.journal import Journal
-from robustness.records import ZONES, Begun, Ended, Step
+from robustness.records import ZONES, Begun, Ended, Step, has_stream
 from robustness.unary import UnaryLink
 from robustness.unit_journal import note_what_is_said, process_name
 
 from taskplane.unit import SyncTaskContext, TaskContext, TaskFailed, Unit
 
 clock = time.monotonic
+# After so many steps a unit without a stream reports whatever the task's config says.
+_MOST_UNREPORTED = 6
 
 
 @dataclass(frozen=True)
@@ -91,8 +93,12 @@ class Walk:
 
     @property
     def is_at_checkpoint(self) -> bool:
-        """Whether a checkpoint is to be reported here."""
-        return self.done % self._config.checkpoint_every == 0
+        """Whether a checkpoint is to be reported here.
+
+        Without a stream, a unit learns that its attempt was taken only by the answer to a report: it is never silent.
+        """
+        every = self._config.checkpoint_every
+        return self.done % (every if has_stream(self._unit) else min(every, _MOST_UNREPORTED)) == 0
 
     @property
     def progress(self) -> float:
