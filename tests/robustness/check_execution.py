@@ -111,17 +111,24 @@ def reports_come_from_the_units_that_ran_the_attempt(evidence: Evidence) -> Iter
 
 
 def chosen_checkpoints_are_used(evidence: Evidence) -> Iterator[str]:
-    """What goes on from a checkpoint of the caller's choice begins behind the step of that checkpoint."""
+    """What goes on from a checkpoint of the caller's choice begins behind the step of that checkpoint.
+
+    While the task is queued, later callers may choose another one.
+    """
     steps = {(each.task, each.number): each.step for each in evidence.acked if each.number}
     steps |= {(row.task, row.number): row.step for row in evidence.checkpoints}
-    wanted = {call.request: call.wanted or 0 for call in evidence.calls if call.verb in {"resume_from", "restart_from"}}
+    choices = [call for call in evidence.calls if call.verb in {"resume_from", "restart_from"}]
+    first = {call.request: call for call in reversed(choices)}
     begun = {(each.task, each.attempt): each for each in evidence.executions}
     for move in evidence.transitions:
-        number = wanted.get(move.reason.split("; ")[0])
+        choice = first.get(move.reason.split("; ")[0])
         execution = begun.get((move.task, move.attempt)) if move.to_status == "RUNNING" else None
-        step = steps.get((move.task, number or 0))
-        if execution and step is not None and (execution.resumed_from or 0) != step:
-            yield f"{_shown(execution)}, but checkpoint {number} was chosen, of step {step}"
+        if choice and execution:
+            of_task = [each for each in choices if each.task == move.task and choice.began <= each.began < move.at]
+            numbers = {choice.wanted or 0, *(each.wanted or 0 for each in of_task)}
+            chosen = {steps.get((move.task, number)) for number in numbers}
+            if chosen.isdisjoint({None, execution.resumed_from or 0}):
+                yield f"{_shown(execution)}, but of the checkpoints {numbers} one was chosen, of the steps {chosen}"
 
 
 def units_have_the_labels_that_are_asked_for(evidence: Evidence) -> Iterator[str]:
