@@ -11,7 +11,7 @@ from robustness.run import described
 
 SECONDS = 8.0
 # Those that are over soon, so that a short run sees many of them.
-NETWORK = ("cut_connections", "cut_while_pausing", "delay_connections", "stall_connections")
+NETWORK = ("cut_connections", "delay_connections", "stall_connections")
 PROCESSES = ("kill_server", "stop_server", "roll_over", "kill_unit", "stop_unit", "drain_unit", "freeze_unit")
 FIXED_SEED = "short"
 
