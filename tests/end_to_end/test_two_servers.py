@@ -140,18 +140,19 @@ def test_a_server_that_cannot_listen_leaves_the_one_that_serves_alone(any_cluste
     assert cluster.client.create_task("NAP", "one").id == 1
 
 
-def test_a_server_that_cannot_read_leaves_the_one_that_serves_alone(any_cluster: Cluster) -> None:
+@pytest.mark.parametrize("table", ["execution_units", "id_blocks"])
+def test_a_server_that_cannot_read_leaves_the_one_that_serves_alone(any_cluster: Cluster, table: str) -> None:
     cluster = any_cluster
     cluster.serve()
     engine = sqlalchemy.create_engine(cluster.database_url)
     with engine.begin() as connection:
-        connection.execute(sqlalchemy.text("ALTER TABLE execution_units RENAME TO away"))
+        connection.execute(sqlalchemy.text(f"ALTER TABLE {table} RENAME TO away"))
     try:
         second = cluster.start("second server", [TASKPLANE, "serve", "--database-url", cluster.database_url, *ANYWHERE])
         assert second.wait() == 1
     finally:
         with engine.begin() as connection:
-            connection.execute(sqlalchemy.text("ALTER TABLE away RENAME TO execution_units"))
+            connection.execute(sqlalchemy.text(f"ALTER TABLE away RENAME TO {table}"))
         engine.dispose()
     assert "Traceback" not in second.output
     assert cluster.client.create_task("NAP", "one").id == 1

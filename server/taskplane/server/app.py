@@ -203,7 +203,7 @@ class Server:
 
     async def _try_to_read(self) -> None:
         try:
-            await self._store.all_units()
+            await self._store.check_readable()
         except Exception as error:
             raise self._cannot_use_database(error.__cause__ or error) from error
 

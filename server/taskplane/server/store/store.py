@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TypeVar
 
-from sqlalchemy import Connection, delete
+from sqlalchemy import Connection, delete, select
 
 from taskplane.server.core.backlog import Queued
 from taskplane.server.core.delays import Due
@@ -203,6 +203,15 @@ class Store:
         """Return the ids of tasks one of whose limits may have expired; deadlines count on the wall clock."""
         wall_now = wall_now or now
         return await self._database.read(lambda connection: reading.expired_tasks(connection, now, wall_now, limit))
+
+    async def check_readable(self) -> None:
+        """Read one row of every table."""
+
+        def read(connection: Connection) -> None:
+            for table in schema.metadata.sorted_tables:
+                connection.execute(select(*table.primary_key.columns).limit(1)).first()
+
+        await self._database.read(read)
 
     async def running_tasks(self) -> list[Task]:
         """Return all tasks in RUNNING."""
