@@ -20,6 +20,6 @@ fi
 [ $# -gt 0 ] || set -- tests/core tests/unit_sdk tests/tasks tests/client tests/observability tests/services \
   tests/http_units/test_serve_http.py tests/rpc/test_failed_start.py tests/rpc/test_failed_writer.py \
   tests/rpc/test_idempotency.py tests/rpc/test_other_services.py tests/rpc/test_pause.py tests/rpc/test_watch.py
-# In CI a database that is missing is an error; here none is wanted.
-exec env -u CI -u TASKPLANE_TEST_MYSQL_URL -u TASKPLANE_TEST_MARIADB_URL \
-  ".venv-$version/bin/python" -m pytest -p no:cacheprovider "$@"
+# No database server is wanted here, so tests of MySQL and MariaDB are left out, not skipped.
+exec env -u TASKPLANE_TEST_MYSQL_URL -u TASKPLANE_TEST_MARIADB_URL \
+  ".venv-$version/bin/python" -m pytest -p no:cacheprovider -k "not mysql and not mariadb" "$@"
