@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from robustness.evidence import WITHOUT_ITS_UNIT, Evidence
-from robustness.records import Acked, Begun, Ended, StoredCheckpoint, StoredTask, Transition
+from robustness.records import Acked, Begun, Ended, StoredCheckpoint, StoredTask, Transition, has_stream
 
 from taskplane.server.tasks.batch import CHECKPOINTS_KEPT
 
@@ -207,11 +207,17 @@ def _retries_before(path: list[Transition]) -> dict[int, int]:
 
 
 def _is_stored_as(each: Acked, row: StoredCheckpoint) -> bool:
-    return (row.attempt, row.step) == (each.attempt, each.step) and row.number == (each.number or row.number)
+    return (row.attempt, row.step) == (each.attempt, each.step) and row.number == (_number(each) or row.number)
 
 
 def _is_newer(row: StoredCheckpoint, each: Acked) -> bool:
-    return row.number > each.number if each.number else (row.attempt, row.step) > (each.attempt, each.step or 0)
+    number = _number(each)
+    return row.number > number if number else (row.attempt, row.step) > (each.attempt, each.step or 0)
+
+
+def _number(each: Acked) -> int:
+    """The number under which a checkpoint is stored; 0 if the server may have counted, as by a unit's answer."""
+    return each.number if has_stream(each.unit) else 0
 
 
 def _step(each: Acked) -> int:
