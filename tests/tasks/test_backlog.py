@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pytest
 from builders import ALICE, PATIENCE_SECONDS, TASK_TYPE, a_spec, an_offer, speaker_of
@@ -12,7 +12,7 @@ from stored import in_transaction
 from writer import ClaimingStates, CountingStore, HeldCommit
 
 from taskplane.server.core import backlog
-from taskplane.server.core.backlog import Backlog, Turn
+from taskplane.server.core.backlog import Backlog, Queued, Turn
 from taskplane.server.core.change import Change
 from taskplane.server.core.placement import Slots
 from taskplane.server.core.task import Task, TaskStatus, Verb
@@ -262,3 +262,21 @@ async def test_a_transaction_that_overlaps_gives_slots_to_what_the_one_before_ha
     (second,), _ = await asyncio.gather(created, ended)
     assert second.status is PENDING
     assert await status_of(store, first, second) == [SUCCESS, RUNNING]
+
+
+async def test_a_delay_that_ends_while_a_transaction_is_decided_is_over(
+    states: ClaimingStates, commits: GroupCommit, store: CountingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = await started(states, 2)
+    await commits.submit(reported("failed", first))
+    failed = await store.get_task(first.id)
+    assert failed
+    assert failed.not_before
+    assert await status_of(store, first, second) == [PENDING, RUNNING]
+    moment = timedelta(milliseconds=1)
+    monkeypatch.setattr(group_commit, "utc_now", lambda: failed.not_before - moment)
+    monkeypatch.setattr(dispatcher, "utc_now", lambda: failed.not_before + moment)
+    # As the dispatch loop does at the end of a delay, without a free slot.
+    states.slots.looks.backlog.put_if_new(Queued.of(failed))
+    await commits.submit(reported("succeeded", second))
+    assert await status_of(store, first, second) == [RUNNING, SUCCESS]

@@ -9,7 +9,7 @@ from connected_unit import ConnectedUnit
 
 from taskplane.server.core.task import TaskStatus
 from taskplane.server.core.unit import AttemptState, HeldAttempt
-from taskplane.server.core.unit_report import Accepted
+from taskplane.server.core.unit_report import Accepted, Succeeded
 from taskplane.server.store.store import Store
 from taskplane.server.tasks.state_manager import TaskStateManager
 from taskplane.server.units.assignment_check import UNKNOWN_UNIT, AssignmentCheck
@@ -129,3 +129,22 @@ async def test_the_check_writes_nothing_where_there_is_nothing_to_correct(
             await check.check()
     assert caplog.text == ""
     assert await store.latest_revision() == before
+
+
+async def test_the_check_finds_a_queued_task_that_was_forgotten(
+    connect: Connect, states: TaskStateManager, registry: Registry, store: Store
+) -> None:
+    unit = await connect()
+    await queue(states)
+    (start,) = await unit.hears(1)
+    await unit.says(start, Accepted())
+    forgotten = await queue(states)
+    registry.slots.looks.backlog.discard(forgotten)
+    await unit.says(start, Succeeded(None))
+    await states.fill_slots()
+    task = await store.get_task(forgotten)
+    assert task
+    assert task.status is TaskStatus.PENDING
+    await AssignmentCheck(states, store, registry).check()
+    (start,) = await unit.hears(1)
+    assert start.task_id == forgotten

@@ -5,12 +5,13 @@ have free slots; one that is long goes on in the next transaction.
 """
 
 import logging
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import partial
 from heapq import merge
 
 from taskplane.server.core.assignments import Assignment
 from taskplane.server.core.backlog import BACK, Queued, Turn, turn_of
+from taskplane.server.core.clock import utc_now
 from taskplane.server.core.dispatch import without_checkpoint
 from taskplane.server.core.placement import Placement, Slots, is_due
 from taskplane.server.core.task import Task, TaskStatus
@@ -64,7 +65,7 @@ class Dispatcher:
                     freed.append(assignment)
 
     def _take(self, taken: list[Placement]) -> None:
-        mine = sorted((task for task_id in self._batch.tasks if (task := self._due(task_id))), key=turn_of)
+        mine = sorted(self._due(self._batch.tasks), key=turn_of)
         for task in merge(mine, self._backlog(self._slots.looks.begin()), key=turn_of):
             if placement := self._slots.take(task):
                 taken.append(placement)
@@ -81,11 +82,12 @@ class Dispatcher:
                 self._batch.dispatch(placement, checkpoints.get(placement.task.id))
 
     def _remember_the_rest(self) -> None:
-        for task_id in self._batch.created | self._batch.changed:
-            if task := self._due(task_id):
-                self._slots.looks.backlog.put(Queued.of(task))
-            else:
-                self._slots.looks.backlog.discard(task_id)
+        ids = self._batch.created | self._batch.changed
+        due = self._due(ids)
+        for task in due:
+            self._slots.looks.backlog.put(Queued.of(task))
+        for task_id in ids.difference(task.id for task in due):
+            self._slots.looks.backlog.discard(task_id)
 
     def _backlog(self, task_types: Collection[str]) -> Iterator[Task]:
         """Return what else waits for these types and may have room, in order, as long as there are slots.
@@ -111,17 +113,21 @@ class Dispatcher:
     def _still_due(self, queued: Sequence[Queued]) -> Iterator[Task]:
         others = [each.task_id for each in queued if each.task_id not in self._batch.tasks]
         self._batch.load(others)
-        for task_id in others:
-            if task := self._due(task_id):
-                yield task
-            else:
-                self._slots.looks.backlog.discard(task_id)
+        due = self._due(others)
+        for task_id in set(others).difference(task.id for task in due):
+            self._slots.looks.backlog.discard(task_id)
+        yield from due
 
     def _read_on(self, task_types: Collection[str], after: Turn) -> None:
         age = self._slots.looks.backlog.age
         found = self._transaction.lock_queued(task_types, self._batch.now, LARGEST_PAGE, after)
         self._slots.looks.backlog.learn(task_types, after, found, is_whole=len(found) < LARGEST_PAGE, age=age)
 
-    def _due(self, task_id: int) -> Task | None:
-        task = self._batch.find(task_id)
-        return task if task and is_due(task, self._batch.now) else None
+    def _due(self, task_ids: Iterable[int]) -> list[Task]:
+        """Return those of the tasks that wait for nothing but a slot.
+
+        By the present time, not by the transaction's: a delay may have ended since the transaction began, and a task is
+        offered only once at the end of its delay.
+        """
+        now = utc_now()
+        return [task for task_id in task_ids if (task := self._batch.find(task_id)) and is_due(task, now)]

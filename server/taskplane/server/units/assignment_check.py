@@ -1,7 +1,8 @@
 """Compares the assignments in memory with the RUNNING tasks of the table from time to time, and repairs differences.
 
 There are none unless the server has a defect: then a slot would be lost, or a task would run for no unit, until the
-unit's next welcome. The check finds that earlier.
+unit's next welcome. The check finds that earlier. It also lets the queue be read from the table again, so that no
+queued task is left out forever.
 """
 
 import logging
@@ -45,6 +46,8 @@ class AssignmentCheck:
             else:
                 log.warning("tasks run on unit %s, which is not known; they are taken away", unit_id)
                 await self._states.leave(unit_id, UNKNOWN_UNIT)
+        self._registry.slots.looks.again()
+        self._registry.may_offer_more.set()
 
 
 def _place(assignment: Assignment) -> Place:
