@@ -13,7 +13,15 @@ from sqlalchemy.util import await_only
 from stored import before_commit, stored_unit
 
 from taskplane.server.core import reports
-from taskplane.server.core.command import CancelOrder, DropOrder, PauseOrder, ResumeOrder, StartOrder, drop_command
+from taskplane.server.core.command import (
+    CancelOrder,
+    DropOrder,
+    PauseOrder,
+    ResumeOrder,
+    StartOrder,
+    VerdictAction,
+    drop_command,
+)
 from taskplane.server.core.errors import CommandPending, DatabaseUnavailable, DropReason, UnitInUse
 from taskplane.server.core.fence import Speaker
 from taskplane.server.core.task import Checkpoint, Task, TaskStatus, Verb
@@ -85,6 +93,12 @@ async def ask(states: TaskStateManager, registry: Registry, task_id: int, verb: 
 
 async def cancel(states: TaskStateManager, task_id: int) -> None:
     await states.change(task_id, lambda task, now: do(Verb.CANCEL, task, now))
+
+
+async def turns() -> None:
+    """Let what was begun come to where it waits for the database."""
+    for _ in range(10):
+        await asyncio.sleep(0)
 
 
 async def paused(unit: ConnectedUnit, states: TaskStateManager, registry: Registry) -> int:
@@ -359,3 +373,23 @@ async def test_a_task_that_a_unit_did_not_take_goes_to_another(
         await Leases(states, registry, lease_seconds=3600).check()
     (again,) = await good.hears(1)
     assert again.key == (task_id, 2)
+
+
+async def test_what_a_unit_holds_is_dropped_if_it_is_resumed_elsewhere_while_the_unit_connects(
+    connect: Connect, states: TaskStateManager, registry: Registry, units: ExecutionUnitManager
+) -> None:
+    unit = await connect()
+    task_id = await paused(unit, states, registry)
+    await units.disconnect(unit.session)
+    await connect("unit-2", capacity=2)
+    async with committing(states):
+        # Both wait for the transaction under way, and share the next one.
+        coming = asyncio.create_task(connect(inventory=(HeldAttempt(task_id, 1, AttemptState.PAUSED),)))
+        await turns()
+        resuming = asyncio.create_task(states.change(task_id, lambda task, now: do(Verb.RESUME, task, now)))
+        await turns()
+    unit = await coming
+    assert (await resuming).execution_unit_id == "unit-2"
+    assert [verdict.action for verdict in unit.welcome.verdicts] == [VerdictAction.PAUSE]
+    (drop,) = await unit.hears(1)
+    assert (drop.key, drop.order) == ((task_id, 1), DropOrder(DropReason.SUPERSEDED))

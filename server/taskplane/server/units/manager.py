@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from taskplane.server.core.clock import monotonic, utc_now
-from taskplane.server.core.command import VerdictAction, Welcome
+from taskplane.server.core.command import Command, Verdict, VerdictAction, Welcome, drop_command
 from taskplane.server.core.errors import (
     CommandPending,
     DatabaseUnavailable,
+    DropReason,
     ServerStopping,
     SessionSuperseded,
     UnitInUse,
@@ -98,15 +99,24 @@ class ExecutionUnitManager:
         session.mark(welcomed=True)
 
     def _welcome(self, unit: KnownUnit, session: Session, settled: Settled) -> None:
+        superseded: list[Command] = []
         for verdict in settled.verdicts:
             match verdict.action:
+                case VerdictAction.PAUSE if self._runs_elsewhere(unit, verdict):
+                    # Resumed in the transaction of the verdict, which had no holder to take the task from yet.
+                    superseded.append(drop_command(verdict.task_id, verdict.attempt, DropReason.SUPERSEDED))
                 case VerdictAction.PAUSE:
                     self._registry.hold(unit, verdict.task_id, verdict.attempt)
                 case VerdictAction.KEEP if unit.runs(verdict.task_id, verdict.attempt):
                     unit.running[verdict.task_id].accepted = True
         heartbeat, lease = self.intervals.heartbeat, self.intervals.lease
         session.link.welcome(Welcome(session.unit_id, session.session_id, heartbeat, lease, tuple(settled.verdicts)))
-        session.deliver([*map(unit.dispatch_command, settled.dispatches), *settled.commands])
+        session.deliver([*map(unit.dispatch_command, settled.dispatches), *settled.commands, *superseded])
+
+    def _runs_elsewhere(self, unit: KnownUnit, verdict: Verdict) -> bool:
+        """Whether the attempt after that of the verdict was given to another unit."""
+        following = self._registry.slots.assignments.find(verdict.task_id, verdict.attempt + 1)
+        return following is not None and following.unit_id != unit.record.id
 
     async def disconnect(self, session: Session) -> None:
         """End a session whose stream has ended. Without a goodbye the unit keeps its tasks.
