@@ -84,7 +84,7 @@ class UnaryLink(HttpLink):
         verdict = self._report(report)
         if verdict.action == VerdictAction.VERDICT_ACTION_DROP:
             self._workload.drop(key_of(report), verdict.drop_reason)
-        self._lease.renew(sent_at)
+        self._lease.extend(sent_at)
 
     def _call_back(self, task_id: int, said: dict[str, Any]) -> Verdict:
         """Asks what becomes of an attempt, by telling its progress again."""

@@ -87,6 +87,30 @@ def test_a_lease_that_the_server_has_ended_begins_anew_with_the_next_welcome(clo
     assert is_valid(unit_lease)
 
 
+def test_a_lease_is_extended_only_while_it_is_not_over(clock: Clock) -> None:
+    unit_lease = Lease()
+    unit_lease.renew(clock.time, 30.0)
+    clock.time += 23
+    assert unit_lease.extend(clock.time)
+    clock.time += 23
+    assert is_valid(unit_lease)
+    clock.time += 2
+    assert not unit_lease.extend(clock.time)
+    assert not is_valid(unit_lease)
+    unit_lease.renew(clock.time)
+    assert is_valid(unit_lease)
+
+
+def test_an_extension_counts_from_when_the_message_was_sent(clock: Clock) -> None:
+    unit_lease = Lease()
+    unit_lease.renew(clock.time, 30.0)
+    sent_at = clock.time + 5
+    clock.time += 20
+    assert unit_lease.extend(sent_at)
+    clock.time += 10
+    assert not is_valid(unit_lease)
+
+
 def test_a_lease_that_was_not_renewed_lately_is_not_fresh_long_before_it_ends(clock: Clock) -> None:
     unit_lease = Lease()
     assert unit_lease.is_fresh()

@@ -48,6 +48,18 @@ class Lease:
             self._renewed_at = max(sent_at, self._renewed_at or sent_at)
             self._changed.notify_all()
 
+    def extend(self, sent_at: float) -> bool:
+        """Renews a lease that is not over, and returns whether it was not.
+
+        When it is over, the server may have given attempts away, and hearing the unit again brings none of them back:
+        only `renew` begins another lease, after the server has said what became of each attempt.
+        """
+        with self._changed:
+            is_over = self._seconds_left() <= 0
+            if not is_over:
+                self.renew(sent_at)
+            return not is_over
+
     def end(self) -> None:
         """The server has given away what the unit holds: another process has the unit's id. `renew` begins anew."""
         with self._changed:

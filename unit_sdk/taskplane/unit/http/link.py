@@ -155,9 +155,8 @@ class HttpLink:
 
     def _renew(self) -> None:
         sent_at = now()
-        if self._heartbeat():
-            self._lease.renew(sent_at)
-        else:
+        # A heartbeat also succeeds after the server has given the unit's attempts away, and says nothing of them.
+        if not (self._heartbeat() and self._lease.extend(sent_at)):
             self._greet()
 
     def _is_urgent(self) -> bool:
@@ -206,7 +205,8 @@ class HttpLink:
             self._workload.drop(key_of(report), DropReason.DROP_REASON_SUPERSEDED)
         if verdict.action == VerdictAction.VERDICT_ACTION_DROP:
             self._workload.drop(key_of(report), verdict.drop_reason)
-        self._lease.renew(sent_at)
+        # A lease that is over stays so until the next heartbeat, since this answer speaks of one attempt only.
+        self._lease.extend(sent_at)
 
     def _verdict(self, task_id: int, attempt: int) -> Verdict:
         held = self._workload.find(AttemptKey(task_id, attempt))
