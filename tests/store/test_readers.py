@@ -72,6 +72,26 @@ async def test_a_scan_ends_when_its_caller_goes(database: Database) -> None:
     assert await database.scan(lambda connection: connection.execute(text("SELECT 1")).scalar()) == 1
 
 
+async def test_a_scan_ends_also_when_its_caller_goes_between_two_statements(database: Database) -> None:
+    scan, between, has_gone = Endless(database), asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def work(connection: Connection) -> None:
+        connection.execute(text("SELECT 1"))
+        loop.call_soon_threadsafe(between.set)
+        has_gone.wait(PATIENCE_SECONDS)
+        scan(connection)
+
+    calling = asyncio.ensure_future(database.scan(work))
+    await asyncio.wait_for(between.wait(), PATIENCE_SECONDS)
+    calling.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await calling
+    stopper = database._scans._stopper
+    await asyncio.wrap_future(stopper.submit(has_gone.set))  # behind the first stop
+    await asyncio.wait_for(scan.ended.wait(), PATIENCE_SECONDS)
+
+
 async def test_the_database_itself_ends_a_scan_whose_end_is_not_told(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from threading import Lock
+from threading import Event, Lock
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Connection, Engine
@@ -23,6 +23,9 @@ from taskplane.server.store.outages import Outage, Source
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+# How long a reading that was stopped may take to end, before it is stopped again.
+_STOP_AGAIN_SECONDS = 0.05
 
 
 class ReadPool:
@@ -83,8 +86,14 @@ class ReadPool:
             return await asyncio.shield(reads)
         except asyncio.CancelledError:
             if not reads.done():
-                self._stopper.submit(reading.stop)
+                self._stopper.submit(self._stop, reading)
             raise
+
+    def _stop(self, reading: "_Reading[Any]") -> None:
+        """Stop a reading, again and again: a stop that comes between two statements stops nothing."""
+        reading.stop()
+        if not reading.ended.wait(_STOP_AGAIN_SECONDS):
+            self._stopper.submit(self._stop, reading)
 
     def _finished(self, reads: "asyncio.Future[Any]") -> None:
         self._free.release()
@@ -105,10 +114,14 @@ class _Reading(Generic[T]):
         self._lock = Lock()
         self._connection: Connection | None = None
         self._is_stopped = False
+        self.ended = Event()
 
     def run(self) -> T:
-        with _translating(self._outage), self._engine.connect() as connection, self._stoppable(connection):
-            return self._work(connection.execution_options(**{UNTIL: self._until}))
+        try:
+            with _translating(self._outage), self._engine.connect() as connection, self._stoppable(connection):
+                return self._work(connection.execution_options(**{UNTIL: self._until}))
+        finally:
+            self.ended.set()
 
     def stop(self) -> None:
         with self._lock:

@@ -6,6 +6,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import aiomysql
@@ -69,7 +70,9 @@ class WriterConnection(aiomysql.Connection):  # type: ignore[misc]  # (it has no
         """Break the connection off, be it in the middle of something, or about to close."""
         self.close()
         if self.transport:
-            self.transport.abort()
+            # With TLS, Python 3.11.2 for one fails here if the connection is lost already: nothing is left to break.
+            with suppress(AttributeError):
+                self.transport.abort()
 
     async def execute_message(self, statements: Sequence[str], *, commits: bool) -> None:
         """Execute statements in one round trip; if it `commits`, with the check of the ownership and COMMIT behind."""
