@@ -44,9 +44,9 @@ log = logging.getLogger(__name__)
 
 HELLO_TIMEOUT_SECONDS = 10.0
 # Reports of all units that are read in one round of the event loop, and those of one unit in a turn; each takes some
-# 50 µs with what follows from it.
-REPORTS_AT_ONCE = 50
-_REPORTS_IN_A_TURN = 10
+# 50 µs with what follows from it. Fewer would spread the reports of one message over several transactions.
+REPORTS_AT_ONCE = 250
+_REPORTS_IN_A_TURN = 250
 
 Context = grpc.aio.ServicerContext[Any, Any]
 _Check = Callable[[Command], Awaitable[bool]]
