@@ -136,8 +136,8 @@ class RequestContext(message.Message):
     INVALID_ARGUMENT (REQUEST_ID_REUSED); the body is the whole request, with `context` and `no_wait`. Empty: every
     call counts. Ids are remembered for a day at least, but not that of a call that failed, which may be tried again
     under it; after DEADLINE_EXCEEDED (COMMAND_PENDING) the replay waits for the same command. An answer over 4 MiB is
-    not kept, nor perhaps that of a server that was killed within a second of it: the replay does nothing all the
-    same, and answers with the task as it is by then, or NOT_FOUND if it was deleted.
+    not kept, nor perhaps that of a server that was killed or replaced within a second of it: the replay does nothing
+    all the same, and answers with the task as it is by then, or NOT_FOUND if it was deleted.
     """
     actor: builtins.str
     """Who asks; goes to the history; up to 255 characters. Empty: "client"."""
