@@ -25,7 +25,7 @@ from taskplane.gateway.schema import (
 from taskplane.server.core.clock import monotonic
 from taskplane.server.core.documents import MAX_DOCUMENT_BYTES
 from taskplane.server.core.errors import FieldViolation, InvalidFields
-from taskplane.server.core.task import Limits, TaskStatus
+from taskplane.server.core.task import NO_LIMITS, Limits, TaskStatus
 from taskplane.server.core.verbs import Ask
 from taskplane.server.services.pages import TaskQuery
 from taskplane.server.store.reading import TaskFilter
@@ -119,7 +119,7 @@ class NewTask(Asking):
             start=self.start,
             labels=self.labels,
             unit_labels=self.unit_labels,
-            limits=self.limits.limits() if self.limits else Limits(),
+            limits=self.limits.limits() if self.limits else NO_LIMITS,
         )
 
 

@@ -39,8 +39,9 @@ class Listening(Protocol):
 
 def next_expiry(task: Task) -> datetime | None:
     """Return when the first limit of the task expires if nothing happens before; None if none does."""
-    if task.pending_command is None and task.limits == NO_LIMITS:
-        return None  # as it is for most tasks, whose every change asks
+    # Compared by identity first, as each change of a task asks.
+    if task.pending_command is None and (task.limits is NO_LIMITS or task.limits == NO_LIMITS):
+        return None
     return min((when for _, when in _expiries(task)), default=None)
 
 

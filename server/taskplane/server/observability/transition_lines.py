@@ -7,6 +7,7 @@ one record, formatted and written at once, with a line for each transition.
 import logging
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from json.encoder import encode_basestring as quoted
 from typing import Any
 
@@ -86,5 +87,6 @@ def _event(transition: Transition) -> str:
     return f"{transition.from_status or 'new'} -> {transition.to_status}"
 
 
+@lru_cache(maxsize=1024)  # units and reasons come back
 def _legible(value: str | None) -> str:
     return escaped(value) if value is not None and QUOTED.isdisjoint(value) else repr(value)

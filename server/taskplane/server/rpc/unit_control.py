@@ -13,6 +13,7 @@ import grpc
 
 from taskplane.server.core.clock import utc_now
 from taskplane.server.core.command import Command
+from taskplane.server.core.documents import LARGE_BYTES
 from taskplane.server.core.errors import (
     FieldViolation,
     HelloExpected,
@@ -157,13 +158,17 @@ class UnitControlServicer(pb_grpc.ExecutionUnitControlServicer):
         check.few("reports", message.reports, at_most=MAX_REPORTS)
         check.done()
         now = utc_now()
+        may_be_large = message.ByteSize() > LARGE_BYTES
         for index, each in enumerate(message.reports):
             if index % _REPORTS_IN_A_TURN == 0:
                 await self._rounds.turn(min(_REPORTS_IN_A_TURN, len(message.reports) - index))
             line.check_sequence(each.sequence)
-            await line.room()
+            if not line.has_room:
+                await line.room()
+            read = partial(read_report, each, now, f"reports[{index}]")
             try:
-                report = await read_request(each, read_report, each, now, f"reports[{index}]")
+                # Nearly always all are small, and a coroutine for each costs more than to read it.
+                report = await read_request(each, read) if may_be_large else read()
             except InvalidFields as error:
                 _reject(session, link, each, described(error.violations))
                 report = None

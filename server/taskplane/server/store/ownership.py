@@ -1,8 +1,8 @@
 """Ownership of the tasks: one server decides about them, and every writing transaction checks that it still does.
 
-The check is part of each transaction: on MySQL and MariaDB the statement before COMMIT, in the same message; on SQLite
-together with BEGIN IMMEDIATE. It keeps the owner row as it is until the transaction ends. So no transaction of an older
-server commits after a newer one has taken over.
+The check is part of each transaction: on MySQL and MariaDB an assignment in the message that ends with COMMIT; on
+SQLite together with BEGIN IMMEDIATE. It keeps the owner row as it is until the transaction ends. So no transaction of
+an older server commits after a newer one has taken over.
 """
 
 import os
@@ -60,7 +60,7 @@ class Ownership:
         self.epoch = epoch
         # 1690, a number out of range: no other statement of ours can fail with that. LOCK IN SHARE MODE is what both
         # MySQL and MariaDB understand.
-        self.check = f"SET @owned = IF({_EPOCH} LOCK IN SHARE MODE) = {epoch}, 1, ~0 + {epoch + 1})"
+        self.check = f"@owned = IF({_EPOCH} LOCK IN SHARE MODE) = {epoch}, 1, ~0 + {epoch + 1})"
         # An integer overflow. Both statements in one script, since each by itself is a hop to the driver's thread.
         self.begin_sqlite = (
             f"BEGIN IMMEDIATE; SELECT CASE WHEN {_EPOCH}) = {epoch} THEN 1 ELSE abs(-9223372036854775808) END;"

@@ -3,7 +3,7 @@
 import json
 from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import MISSING, asdict, fields
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
@@ -13,7 +13,6 @@ from sqlalchemy import JSON, Column, DateTime, Row, String, literal_column
 from taskplane.server.core.ledger import CommandState, LedgerEntry
 from taskplane.server.core.limits import next_expiry
 from taskplane.server.core.task import (
-    NO_LIMITS,
     Checkpoint,
     Limits,
     PendingCommand,
@@ -255,9 +254,33 @@ def new_rows(tasks: Sequence[Task]) -> tuple[Sequence[str], Sequence[tuple[Any, 
     return names, [tuple(values.get(name, _DEFAULTS[name]) for name in names) for values in spread]
 
 
+def _spread(named: Mapping[str, Any]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name, value in named.items():
+        if name in _SPREAD:
+            for column, value_of in _SPREAD[name].items():
+                values[column] = value_of(value)
+        else:
+            values[name] = value
+    return values
+
+
+def _is_by_default(name: str, value: Any) -> bool:
+    return all(_DEFAULTS[column] == stored for column, stored in _spread({name: value}).items())
+
+
+# What a field of a task has if the defaults of its columns say the same.
+_LEFT_OUT: Mapping[str, Any] = {
+    each.name: each.default
+    for each in fields(Task)
+    if each.default is not MISSING and _is_by_default(each.name, each.default)
+}
+
+
 def _new_values(task: Task) -> dict[str, Any]:
-    fields = {name: value for name, value in vars(task).items() if value is not None and value is not NO_LIMITS}
-    values = {"expires_at": time_text(next_expiry(task))} | _spread(fields)
+    # Most fields have the very object that is the default, which is quick to see.
+    named = {name: value for name, value in vars(task).items() if value is not _LEFT_OUT.get(name, MISSING)}
+    values = {"expires_at": time_text(next_expiry(task))} | _spread(named)
     return {column: value for column, value in values.items() if value != _DEFAULTS[column]}
 
 
@@ -273,17 +296,6 @@ def changed_values(before: Task, after: Task) -> dict[str, Any]:
     # Progress is stored without what it puts off, so the row of one that must not stall may have an earlier time.
     if expires_at != next_expiry(before) or after.limits.stall_timeout:
         values["expires_at"] = time_text(expires_at)
-    return values
-
-
-def _spread(fields: Mapping[str, Any]) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for name, value in fields.items():
-        if name in _SPREAD:
-            for column, value_of in _SPREAD[name].items():
-                values[column] = value_of(value)
-        else:
-            values[name] = value
     return values
 
 

@@ -76,7 +76,7 @@ class WriterConnection(aiomysql.Connection):  # type: ignore[misc]  # (it has no
 
     async def execute_message(self, statements: Sequence[str], *, commits: bool) -> None:
         """Execute statements in one round trip; if it `commits`, with the check of the ownership and COMMIT behind."""
-        await self.query(";\n".join([*statements, self._ownership.check, "COMMIT"] if commits else statements))
+        await self.query(";\n".join([*_owned(statements, self._ownership.check), "COMMIT"] if commits else statements))
         while self._result.has_next:  # a cursor would tell, but ask for warnings too
             await self.next_result()
         self._has_committed = commits
@@ -86,6 +86,14 @@ class WriterConnection(aiomysql.Connection):  # type: ignore[misc]  # (it has no
         if not self._has_committed:
             await self.execute_message((), commits=True)
         self._has_committed = False
+
+
+def _owned(statements: Sequence[str], check: str) -> list[str]:
+    """Return statements with the check of the ownership: in the last SET if there is one, as each statement costs."""
+    place = max((index for index, each in enumerate(statements) if each.startswith("SET ")), default=None)
+    if place is None:
+        return [*statements, f"SET {check}"]
+    return [*statements[:place], f"{statements[place]}, {check}", *statements[place + 1 :]]
 
 
 def connector(url: sqlalchemy.URL, opened: deque[WriterConnection], ownership: Ownership) -> Any:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import NoReturn
 
 from taskplane.server.core.change import Change
@@ -15,7 +15,7 @@ from taskplane.server.core.inventory import Reconciliation, as_recorded
 from taskplane.server.core.limits import Listening, expired, next_expiry
 from taskplane.server.core.reports import lost, not_begun
 from taskplane.server.core.retry import RetryPolicy
-from taskplane.server.core.task import Checkpoint, Json, Limits, Task, TaskStatus, Transition
+from taskplane.server.core.task import NO_LIMITS, Checkpoint, Json, Limits, Task, TaskStatus, Transition
 from taskplane.server.core.unit import HeldAttempt
 from taskplane.server.core.verbs import Ask, check_deletable
 from taskplane.server.tasks.batch import Batch
@@ -33,7 +33,20 @@ class TaskSpec:
     start: bool = False
     labels: Json = field(default_factory=dict)
     unit_labels: Json = field(default_factory=dict)
-    limits: Limits = field(default_factory=Limits)
+    limits: Limits = NO_LIMITS
+
+
+_BEFORE = datetime.min.replace(tzinfo=UTC)
+# What a new task is made from: a copy of a task takes a third of the time of a task from all its fields.
+_BLANK = Task(
+    id=0,
+    task_name="",
+    task_type="",
+    status=TaskStatus.PENDING,
+    created_at=_BEFORE,
+    updated_at=_BEFORE,
+    status_changed_at=_BEFORE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +66,11 @@ class CreateTasks:
         return batch.create(tasks, [self._transition(task) for task in tasks])
 
     def _task(self, spec: TaskSpec, task_id: int, revision: int, now: datetime) -> Task:
-        return Task(
+        return _BLANK.but(
             id=task_id,
             revision=revision,
             task_name=spec.task_name,
             task_type=spec.task_type,
-            status=TaskStatus.PENDING,
             priority=spec.priority,
             config=spec.config,
             created_at=now,

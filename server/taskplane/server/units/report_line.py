@@ -70,13 +70,19 @@ class ReportLine:
             raise InvalidFields(FieldViolation("reports.sequence", wanted))
         self._last_sequence = sequence
 
+    @property
+    def has_room(self) -> bool:
+        """Whether few enough reports wait for their commit, and the unit reads what they bring about."""
+        return not self._is_full and not self._link.is_crowded
+
     async def room(self) -> None:
-        """Wait while too many reports are not acknowledged, or the unit does not read what they bring about.
+        """Wait until there is room.
 
         Whatever the unit says is not read meanwhile, its heartbeats too. While the reason is on this side, that is no
         silence of its.
         """
-        while (is_full := len(self._line) >= MAX_UNACKNOWLEDGED) or self._link.is_crowded:
+        while not self.has_room:
+            is_full = self._is_full
             self._has_moved.clear()
             unread_since = monotonic()
             with suppress(TimeoutError):
@@ -122,6 +128,10 @@ class ReportLine:
                 each.answer.remove_done_callback(self._advance)
                 each.answer.add_done_callback(_overlook)
         self._line.clear()
+
+    @property
+    def _is_full(self) -> bool:
+        return len(self._line) >= MAX_UNACKNOWLEDGED
 
     def _propose(self, waiting: _Waiting) -> None:
         if waiting.report:
