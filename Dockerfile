@@ -6,7 +6,7 @@ RUN python -m venv /opt/taskplane
 # Before the code, so that a change of code does not install them again.
 COPY requirements/runtime.txt requirements/runtime.txt
 RUN /opt/taskplane/bin/pip install --no-cache-dir --requirement requirements/runtime.txt
-COPY pyproject.toml README.md ./
+COPY pyproject.toml README.md LICENSE ./
 COPY protos protos
 COPY server server
 COPY unit_sdk unit_sdk

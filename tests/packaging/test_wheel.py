@@ -51,3 +51,13 @@ def test_the_wheel_holds_nothing_else(wheel: zipfile.ZipFile) -> None:
 
 def migration_files() -> list[Path]:
     return list((PROJECT / "server/taskplane/server/store/migrations/versions").glob("*.py"))
+
+
+def test_the_wheel_carries_its_licence(wheel: zipfile.ZipFile) -> None:
+    (metadata,) = [name for name in wheel.namelist() if name.endswith(".dist-info/METADATA")]
+    lines = wheel.read(metadata).decode().splitlines()
+    assert "License-Expression: Apache-2.0" in lines
+    folder = metadata.removesuffix("METADATA")
+    licence = wheel.read(f"{folder}licenses/LICENSE").decode()
+    assert "Apache License" in licence
+    assert "Copyright 2026 the taskplane authors" in licence
