@@ -48,7 +48,7 @@ bench: dev ## Measure, beside what gRPC and the database alone can do [PARTS="li
 	GRPC_VERBOSITY=ERROR $(BIN)/python -m bench $(PARTS) $(if $(FULL),--full) $(ARGS)
 
 .PHONY: check
-check: dev ## Check format, lint, types, layers, scripts and protos
+check: dev ## Check format, lint, types, layers, prose, scripts and protos
 	@scripts/check.sh
 
 .PHONY: package-check

@@ -14,6 +14,7 @@ check format ruff format --check .
 check lint ruff check .
 check types mypy
 check layers lint-imports --no-logo
+check prose python scripts/prose_check.py
 check shell shellcheck .ci/run scripts/*.sh
 check "proto style" buf lint protos
 check "proto format" buf format -d --exit-code protos
