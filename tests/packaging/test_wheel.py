@@ -25,6 +25,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[zipfile.ZipFile]
         "taskplane/v1/task_pb2.py",
         "taskplane/v1/task_service_pb2_grpc.pyi",
         "taskplane/v1/task_service.proto",
+        "taskplane/protocol/structs.py",
         "taskplane/server/store/schema.py",
         "taskplane/server/store/migrations/env.py",
         "taskplane/gateway/server.py",

@@ -2,6 +2,7 @@
 
 import random
 
+from taskplane.protocol.backoff import full_jitter
 from taskplane.unit.lease import Lease
 
 _FIRST_BOUND_SECONDS = 0.5
@@ -18,17 +19,16 @@ class Backoff:
 
     def __init__(self, lease: Lease) -> None:
         self._lease = lease
-        self._bound = _FIRST_BOUND_SECONDS
+        self._failures = 0
 
     def start_over(self) -> None:
         """The server was reached."""
-        self._bound = _FIRST_BOUND_SECONDS
+        self._failures = 0
 
     def next_seconds(self) -> float:
         """Returns how long to wait this time."""
-        bound = min(self._bound, self._longest())
-        self._bound = 2 * bound
-        return random.uniform(0, bound)  # noqa: S311 - spreads tries, hides nothing
+        self._failures += 1
+        return full_jitter(self._failures, _FIRST_BOUND_SECONDS, self._longest())
 
     def seconds_while_taken(self) -> float:
         """Returns how long to wait this time, as another process has the unit's id."""

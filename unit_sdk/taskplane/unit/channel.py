@@ -1,29 +1,14 @@
 """The gRPC connection to the server: its options, and what its errors mean."""
 
-from typing import TypeVar, cast
-
 import grpc
-from google.protobuf.message import Message
-from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
-from grpc_status import rpc_status
 
+from taskplane.protocol.channel import CHANNEL_OPTIONS
+from taskplane.protocol.error_details import details_of
+from taskplane.protocol.errors import Reason
 from taskplane.unit.errors import UnitRejected
 
-M = TypeVar("M", bound=Message)
-
-# More than a server sends today: one of an earlier version may send larger commands.
-MESSAGE_BYTES = 16 << 20
-
 _OPTIONS = (
-    ("grpc.max_send_message_length", MESSAGE_BYTES),
-    ("grpc.max_receive_message_length", MESSAGE_BYTES),
-    # Finds dead connections below the heartbeats; the server allows pings every 10 s.
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.max_pings_without_data", 0),
-    # A stream that a stopping server refuses and that gRPC then repeats by itself may never end for its reader.
-    ("grpc.enable_retries", 0),
+    *CHANNEL_OPTIONS,
     # A new channel shall be a new connection, without the backoff that the old one had come to.
     ("grpc.use_local_subchannel_pool", 1),
 )
@@ -48,25 +33,11 @@ def fatal_error(error: grpc.RpcError) -> UnitRejected | None:
 def is_id_taken(error: grpc.RpcError) -> bool:
     """Whether another process has the unit's id: it answers, or has taken over from this one, which was silent."""
     code = error.code()
-    is_superseded = code == grpc.StatusCode.ABORTED and _reason(error) == "SESSION_SUPERSEDED"
+    is_superseded = code == grpc.StatusCode.ABORTED and details_of(error).reason == Reason.SESSION_SUPERSEDED
     return is_superseded or code == grpc.StatusCode.ALREADY_EXISTS
 
 
 def _with_fields(text: str, error: grpc.RpcError) -> str:
-    violations = _detail(error, BadRequest()).field_violations
+    violations = details_of(error).field_violations
     fields = "; ".join(f"{violation.field}: {violation.description}" for violation in violations)
     return f"{text} ({fields})" if fields else text
-
-
-def _reason(error: grpc.RpcError) -> str:
-    return str(_detail(error, ErrorInfo()).reason)
-
-
-def _detail(error: grpc.RpcError, wanted: M) -> M:
-    """Fills `wanted` from the status's details; leaves it empty if there is no such detail."""
-    # Whoever raises an RpcError while a call runs raises the call itself.
-    status = rpc_status.from_call(cast("grpc.Call", error))
-    for detail in status.details if status is not None else ():
-        if detail.Unpack(wanted):
-            break
-    return wanted

@@ -28,7 +28,7 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from google.rpc.status_pb2 import Status
 from grpc_status import rpc_status
 
-from taskplane.unit.channel import MESSAGE_BYTES
+from taskplane.protocol.channel import MAX_MESSAGE_BYTES
 from taskplane.unit.structs import to_struct
 from taskplane.v1.execution_unit_control_pb2 import (
     Ack,
@@ -54,8 +54,8 @@ from taskplane.v1.task_pb2 import TaskCheckpoint
 TIMEOUT_SECONDS = 20.0
 
 _OPTIONS = (
-    ("grpc.max_receive_message_length", MESSAGE_BYTES),
-    ("grpc.max_send_message_length", MESSAGE_BYTES),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     # A port that is in use is an error, not shared.
     ("grpc.so_reuseport", 0),
 )

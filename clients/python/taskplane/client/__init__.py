@@ -8,17 +8,17 @@ Needs grpcio and protobuf only. What calls return are the messages of `taskplane
 """
 
 from taskplane.client.client import Client
-from taskplane.client.convert import NotJsonError, to_dict, to_struct
+from taskplane.client.convert import to_dict, to_struct
 from taskplane.client.errors import (
     AbortedError,
     AlreadyExistsError,
     CommandPendingError,
     DeadlineExceededError,
     FailedPreconditionError,
-    FieldViolation,
     IllegalTransitionError,
     InvalidArgumentError,
     NotFoundError,
+    NotJsonError,
     OutOfRangeError,
     ResourceExhaustedError,
     SlowReaderError,
@@ -30,6 +30,7 @@ from taskplane.client.errors import (
 )
 from taskplane.client.messages import task_filter, task_spec
 from taskplane.client.retry import RetryPolicy
+from taskplane.protocol.errors import FieldViolation
 
 __all__ = [
     "AbortedError",

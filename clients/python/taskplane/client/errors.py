@@ -20,25 +20,14 @@ A CANCELLED that comes from the server, which is about to stop then, is an Unava
 `translate` is the one place where gRPC's errors become these.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 import grpc
-from google.protobuf.any_pb2 import Any
-from google.protobuf.message import Message
-from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
-from grpc_status import rpc_status
 
-Detail = TypeVar("Detail", bound=Message)
-
-
-@dataclass(frozen=True)
-class FieldViolation:
-    """One bad field of a request: its path, and what it should be."""
-
-    field: str
-    description: str
+from taskplane.protocol.documents import DocumentError
+from taskplane.protocol.error_details import details_of
+from taskplane.protocol.errors import FieldViolation, Reason
 
 
 @dataclass(eq=False)
@@ -67,6 +56,23 @@ class NotFoundError(TaskplaneError):
 
 class InvalidArgumentError(TaskplaneError):
     """The request is bad; `field_violations` names the fields."""
+
+
+class NotJsonError(InvalidArgumentError, DocumentError):
+    """A document that is not JSON; nothing was sent. `path` is the place, such as `config.rules[2].limit`."""
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "NOT_JSON",
+            f"{path}: {problem}",
+            field_violations=(FieldViolation(path, problem),),
+        )
+        self.path = path
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return self.message
 
 
 class AlreadyExistsError(TaskplaneError):
@@ -135,56 +141,36 @@ BY_CODE: Mapping[grpc.StatusCode, type[TaskplaneError]] = {
 }
 
 BY_REASON: Mapping[tuple[grpc.StatusCode, str], type[TaskplaneError]] = {
-    (grpc.StatusCode.FAILED_PRECONDITION, "ILLEGAL_TRANSITION"): IllegalTransitionError,
-    (grpc.StatusCode.FAILED_PRECONDITION, "UNIT_CANNOT_PAUSE"): UnitCannotPauseError,
-    (grpc.StatusCode.ABORTED, "STALE_REVISION"): StaleRevisionError,
-    (grpc.StatusCode.DEADLINE_EXCEEDED, "COMMAND_PENDING"): CommandPendingError,
-    (grpc.StatusCode.RESOURCE_EXHAUSTED, "SLOW_READER"): SlowReaderError,
+    (grpc.StatusCode.FAILED_PRECONDITION, Reason.ILLEGAL_TRANSITION): IllegalTransitionError,
+    (grpc.StatusCode.FAILED_PRECONDITION, Reason.UNIT_CANNOT_PAUSE): UnitCannotPauseError,
+    (grpc.StatusCode.ABORTED, Reason.STALE_REVISION): StaleRevisionError,
+    (grpc.StatusCode.DEADLINE_EXCEEDED, Reason.COMMAND_PENDING): CommandPendingError,
+    (grpc.StatusCode.RESOURCE_EXHAUSTED, Reason.SLOW_READER): SlowReaderError,
 }
 
 
-# gRPC's words for a call that ends on this side: cancelled, or its channel closed.
+# gRPC's messages for a call that this client has ended: cancelled, or by closing the channel.
 _CANCELLED_HERE = ("Locally cancelled by application!", "Channel closed!")
 
 
 def translate(error: grpc.RpcError) -> TaskplaneError:
-    """The same error in taskplane's words, with all that the server's details tell."""
-    status = rpc_status.from_call(error)
-    details: Sequence[Any] = status.details if status else ()
+    """Return gRPC's error as a TaskplaneError with the server's details."""
+    details = details_of(error)
     code = error.code()
-    info = _find(details, ErrorInfo())
-    reason = info.reason or code.name
+    reason = details.reason or code.name
     return _class_for(error, reason)(
         code,
         reason,
         error.details() or code.value[1],
-        metadata=dict(info.metadata),
-        field_violations=_field_violations(details),
-        retry_delay=_retry_delay(details),
+        metadata=details.metadata,
+        field_violations=details.field_violations,
+        retry_delay=details.retry_delay,
     )
 
 
 def _class_for(error: grpc.RpcError, reason: str) -> type[TaskplaneError]:
     code = error.code()
     if code is grpc.StatusCode.CANCELLED and error.details() not in _CANCELLED_HERE:
-        # gRPC's own answer to a call that comes to a server while it stops.
+        # gRPC answers CANCELLED to a call that arrives while the server stops.
         return UnavailableError
     return BY_REASON.get((code, reason)) or BY_CODE.get(code, TaskplaneError)
-
-
-def _field_violations(details: Sequence[Any]) -> tuple[FieldViolation, ...]:
-    violations = _find(details, BadRequest()).field_violations
-    return tuple(FieldViolation(bad.field, bad.description) for bad in violations)
-
-
-def _retry_delay(details: Sequence[Any]) -> float | None:
-    retry = _find(details, RetryInfo())
-    return retry.retry_delay.ToTimedelta().total_seconds() if retry.HasField("retry_delay") else None
-
-
-def _find(details: Sequence[Any], empty: Detail) -> Detail:
-    """Fills `empty` from the detail of its type, and leaves it empty if there is none."""
-    for detail in details:
-        if detail.Unpack(empty):
-            break
-    return empty

@@ -1,9 +1,9 @@
 """When a call that failed is made again, and after how long."""
 
-import random
 from dataclasses import dataclass
 
 from taskplane.client.errors import TaskplaneError, UnavailableError
+from taskplane.protocol.backoff import full_jitter
 
 
 @dataclass(frozen=True)
@@ -20,10 +20,7 @@ class RetryPolicy:
 
     def pause_seconds(self, failures: int, error: TaskplaneError) -> float:
         """How long to wait after so many failures in a row; not less than the server asks for."""
-        doublings = min(failures - 1, 16)  # far beyond the last bound, and no overflow
-        bound = min(self.last_bound_seconds, self.first_bound_seconds * 2**doublings)
-        jitter = random.uniform(0, bound)  # noqa: S311  spreads callers, guards nothing
-        return (error.retry_delay or 0) + jitter
+        return (error.retry_delay or 0) + full_jitter(failures, self.first_bound_seconds, self.last_bound_seconds)
 
     def allows(self, failures: int, error: TaskplaneError, *, idempotent: bool) -> bool:
         """Whether to call again, after so many failures in a row, is safe and may help.
