@@ -132,7 +132,7 @@ def test_a_delay_may_be_given_in_seconds(unit: Unit, connect: Connect) -> None:
 def test_a_checkpoint_of_task_failed_that_is_not_json_is_told(unit: Unit, connect: Connect) -> None:
     failure = failure_of(unit, connect, raising(TaskFailed("x", checkpoint={"a": object()})))
 
-    assert failure.message == "TypeError: checkpoint.a: object is not a JSON type"
+    assert failure.message == "DocumentTypeError: checkpoint.a: object is not a JSON type"
 
 
 def test_a_very_long_message_is_cut(unit: Unit, connect: Connect) -> None:

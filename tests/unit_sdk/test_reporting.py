@@ -71,7 +71,7 @@ def test_the_callable_of_a_safe_point_is_not_called_while_nothing_is_asked(unit:
         ({"progress": 1.01}, "ValueError: progress: must be a fraction from 0 to 1, not 1.01"),
         ({"progress": -0.1}, "ValueError: progress: must be a fraction from 0 to 1, not -0.1"),
         ({"progress": float("nan")}, "ValueError: progress: must be a fraction from 0 to 1, not nan"),
-        ({"checkpoint": {"a": {1}}}, "TypeError: checkpoint.a: set is not a JSON type"),
+        ({"checkpoint": {"a": {1}}}, "DocumentTypeError: checkpoint.a: set is not a JSON type"),
         (
             {"checkpoint": {"a": "x" * (1 << 20)}},
             "ValueError: checkpoint: 1048591 bytes on the wire, which is above",
