@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Check the English of docstrings, comments, proto comments and Markdown, part by part, against limits.
 
     prose_check.py                     check every part; list the worst sentences of a part above its limits
@@ -5,7 +6,7 @@
     prose_check.py --lower             lower the ceilings to the present figures (never below the target)
 
 Words and targets are in prose.toml, the ceilings in prose_limits.toml.
-"""  # noqa: INP001  (a script)
+"""
 
 import argparse
 import ast

@@ -32,23 +32,23 @@ class _AttemptStateEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_AttemptSt
     ATTEMPT_STATE_UNSPECIFIED: _AttemptState.ValueType  # 0
     """Refused."""
     ATTEMPT_STATE_RUNNING: _AttemptState.ValueType  # 1
-    """At work."""
+    """Working."""
     ATTEMPT_STATE_PAUSED: _AttemptState.ValueType  # 2
     """Held at a safe point, by a pause command or by self-fence."""
     ATTEMPT_STATE_ENDED: _AttemptState.ValueType  # 3
-    """Over; its last report waits to be acknowledged."""
+    """Ended; the last report is not acknowledged yet."""
 
 class AttemptState(_AttemptState, metaclass=_AttemptStateEnumTypeWrapper):
-    """What a unit does with an attempt at this moment."""
+    """State of an attempt on a unit."""
 
 ATTEMPT_STATE_UNSPECIFIED: AttemptState.ValueType  # 0
 """Refused."""
 ATTEMPT_STATE_RUNNING: AttemptState.ValueType  # 1
-"""At work."""
+"""Working."""
 ATTEMPT_STATE_PAUSED: AttemptState.ValueType  # 2
 """Held at a safe point, by a pause command or by self-fence."""
 ATTEMPT_STATE_ENDED: AttemptState.ValueType  # 3
-"""Over; its last report waits to be acknowledged."""
+"""Ended; the last report is not acknowledged yet."""
 
 class _VerdictAction:
     ValueType = typing.NewType("ValueType", builtins.int)
@@ -59,33 +59,33 @@ class _VerdictActionEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_VerdictA
     VERDICT_ACTION_UNSPECIFIED: _VerdictAction.ValueType  # 0
     """Never sent."""
     VERDICT_ACTION_KEEP: _VerdictAction.ValueType  # 1
-    """It is the unit's: run it, or go on if it was held by self-fence. One that was paused by command stays paused."""
+    """The attempt belongs to the unit: run, or continue after self-fence. An attempt paused by command stays paused."""
     VERDICT_ACTION_PAUSE: _VerdictAction.ValueType  # 2
-    """It is the unit's, but the task is PAUSED: hold it at the next safe point."""
+    """The attempt belongs to the unit, but the task is PAUSED: hold at the next safe point."""
     VERDICT_ACTION_DROP: _VerdictAction.ValueType  # 3
-    """It is not the unit's any more: see DropReason. Report nothing about it."""
+    """The attempt no longer belongs to the unit: see DropReason. Send no report."""
 
 class VerdictAction(_VerdictAction, metaclass=_VerdictActionEnumTypeWrapper):
-    """What a unit shall do with an attempt that it holds. By the state in the inventory, the verdict means:
+    """The server's decision on an attempt that a unit holds. By the state in the inventory, the verdict means:
 
-      RUNNING, KEEP: work on. PAUSE: the task was paused meanwhile, so hold at the next safe point.
-      PAUSED, KEEP: the task is RUNNING, so an attempt held by self-fence works on; one that was paused by command stays
-      paused, and its `paused` report, which was not acknowledged, is sent again. PAUSE: go on holding.
-      ENDED, KEEP: send the report of the end again. If the task became PAUSED meanwhile, `succeeded` counts as soon as it
-      is resumed, which makes it SUCCESS at once; `failed` changes nothing, and the work is done again from the last
-      checkpoint. PAUSE is never said of it, and means the same.
-      ENDED, DROP with SUPERSEDED: the task was given away, or waits to be: the work is done again from its checkpoint.
-      Any, DROP: forget the attempt and its reports; DropReason says how to leave it.
+      RUNNING, KEEP: continue. PAUSE: the task was paused since, hold at the next safe point.
+      PAUSED, KEEP: the task is RUNNING. An attempt held by self-fence continues; an attempt paused by command stays
+      paused, and its unacknowledged `paused` report is sent again. PAUSE: stay paused.
+      ENDED, KEEP: send the report of the end again. If the task became PAUSED since, `succeeded` counts at the next
+      resume, which makes the task SUCCESS at once; `failed` changes nothing, and the work is repeated from the last
+      checkpoint. PAUSE is never sent for ENDED, and would mean the same.
+      ENDED, DROP with SUPERSEDED: the task was given away, or will be; the work is repeated from its checkpoint.
+      Any, DROP: forget the attempt and its reports; DropReason says how to leave the work.
     """
 
 VERDICT_ACTION_UNSPECIFIED: VerdictAction.ValueType  # 0
 """Never sent."""
 VERDICT_ACTION_KEEP: VerdictAction.ValueType  # 1
-"""It is the unit's: run it, or go on if it was held by self-fence. One that was paused by command stays paused."""
+"""The attempt belongs to the unit: run, or continue after self-fence. An attempt paused by command stays paused."""
 VERDICT_ACTION_PAUSE: VerdictAction.ValueType  # 2
-"""It is the unit's, but the task is PAUSED: hold it at the next safe point."""
+"""The attempt belongs to the unit, but the task is PAUSED: hold at the next safe point."""
 VERDICT_ACTION_DROP: VerdictAction.ValueType  # 3
-"""It is not the unit's any more: see DropReason. Report nothing about it."""
+"""The attempt no longer belongs to the unit: see DropReason. Send no report."""
 
 class _DropReason:
     ValueType = typing.NewType("ValueType", builtins.int)
@@ -96,27 +96,31 @@ class _DropReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_DropReason.
     DROP_REASON_UNSPECIFIED: _DropReason.ValueType  # 0
     """Not dropped."""
     DROP_REASON_SUPERSEDED: _DropReason.ValueType  # 1
-    """Another attempt goes on from its last checkpoint, or will: stop, and touch nothing that the checkpoint refers to."""
+    """Another attempt continues, or will continue, from the last checkpoint: stop, and leave all files of the checkpoint
+    unchanged.
+    """
     DROP_REASON_FINISHED: _DropReason.ValueType  # 2
-    """The task is over, as SUCCESS or FAILED: stop, and touch no output."""
+    """The task ended in SUCCESS or FAILED: stop, and leave the output unchanged."""
     DROP_REASON_CANCELLED: _DropReason.ValueType  # 3
     """The task is cancelled: stop and clean up as for a cancel command."""
     DROP_REASON_DELETED: _DropReason.ValueType  # 4
-    """The task does not exist any more: stop and clean up as for a cancel command."""
+    """The task no longer exists: stop and clean up as for a cancel command."""
 
 class DropReason(_DropReason, metaclass=_DropReasonEnumTypeWrapper):
-    """Why an attempt is taken from a unit."""
+    """Reason why an attempt is taken from a unit."""
 
 DROP_REASON_UNSPECIFIED: DropReason.ValueType  # 0
 """Not dropped."""
 DROP_REASON_SUPERSEDED: DropReason.ValueType  # 1
-"""Another attempt goes on from its last checkpoint, or will: stop, and touch nothing that the checkpoint refers to."""
+"""Another attempt continues, or will continue, from the last checkpoint: stop, and leave all files of the checkpoint
+unchanged.
+"""
 DROP_REASON_FINISHED: DropReason.ValueType  # 2
-"""The task is over, as SUCCESS or FAILED: stop, and touch no output."""
+"""The task ended in SUCCESS or FAILED: stop, and leave the output unchanged."""
 DROP_REASON_CANCELLED: DropReason.ValueType  # 3
 """The task is cancelled: stop and clean up as for a cancel command."""
 DROP_REASON_DELETED: DropReason.ValueType  # 4
-"""The task does not exist any more: stop and clean up as for a cancel command."""
+"""The task no longer exists: stop and clean up as for a cancel command."""
 
 class _RejectReason:
     ValueType = typing.NewType("ValueType", builtins.int)
@@ -125,41 +129,41 @@ class _RejectReason:
 class _RejectReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_RejectReason.ValueType], builtins.type):
     DESCRIPTOR: descriptor.EnumDescriptor
     REJECT_REASON_UNSPECIFIED: _RejectReason.ValueType  # 0
-    """As OTHER."""
+    """Same as OTHER."""
     REJECT_REASON_UNKNOWN_ATTEMPT: _RejectReason.ValueType  # 1
-    """It does not hold this attempt. A cancel takes effect all the same, as no unit holds it."""
+    """The unit does not hold this attempt. A cancel takes effect nevertheless, as no unit holds the attempt."""
     REJECT_REASON_UNKNOWN_TASK_TYPE: _RejectReason.ValueType  # 2
-    """It does not run this task type."""
+    """The unit does not run this task type."""
     REJECT_REASON_NO_SLOT: _RejectReason.ValueType  # 3
-    """It has no free slot."""
+    """The unit has no free slot."""
     REJECT_REASON_UNSUPPORTED: _RejectReason.ValueType  # 4
-    """It cannot do that with this type, such as pause."""
+    """The unit does not support the command, such as pause, for this type."""
     REJECT_REASON_DRAINING: _RejectReason.ValueType  # 5
-    """It is about to leave."""
+    """The unit will leave."""
     REJECT_REASON_OTHER: _RejectReason.ValueType  # 6
     """See the message."""
 
 class RejectReason(_RejectReason, metaclass=_RejectReasonEnumTypeWrapper):
-    """Why a unit refuses."""
+    """Reason why a unit refuses a command."""
 
 REJECT_REASON_UNSPECIFIED: RejectReason.ValueType  # 0
-"""As OTHER."""
+"""Same as OTHER."""
 REJECT_REASON_UNKNOWN_ATTEMPT: RejectReason.ValueType  # 1
-"""It does not hold this attempt. A cancel takes effect all the same, as no unit holds it."""
+"""The unit does not hold this attempt. A cancel takes effect nevertheless, as no unit holds the attempt."""
 REJECT_REASON_UNKNOWN_TASK_TYPE: RejectReason.ValueType  # 2
-"""It does not run this task type."""
+"""The unit does not run this task type."""
 REJECT_REASON_NO_SLOT: RejectReason.ValueType  # 3
-"""It has no free slot."""
+"""The unit has no free slot."""
 REJECT_REASON_UNSUPPORTED: RejectReason.ValueType  # 4
-"""It cannot do that with this type, such as pause."""
+"""The unit does not support the command, such as pause, for this type."""
 REJECT_REASON_DRAINING: RejectReason.ValueType  # 5
-"""It is about to leave."""
+"""The unit will leave."""
 REJECT_REASON_OTHER: RejectReason.ValueType  # 6
 """See the message."""
 
 @typing.final
 class UnitMessage(message.Message):
-    """What a unit sends."""
+    """A message from a unit."""
 
     DESCRIPTOR: descriptor.Descriptor
 
@@ -175,19 +179,19 @@ class UnitMessage(message.Message):
 
     @builtins.property
     def reports(self) -> Reports:
-        """What became of commands and attempts. At most 500 should be sent that are not acknowledged."""
+        """Answers to commands, and news of attempts. At most 500 reports should be unacknowledged."""
 
     @builtins.property
     def heartbeat(self) -> UnitHeartbeat:
-        """Nothing else was sent for a heartbeat interval."""
+        """Sent after a heartbeat interval without another message."""
 
     @builtins.property
     def capacity(self) -> CapacityUpdate:
-        """The unit has more or fewer slots from now on."""
+        """New number of slots."""
 
     @builtins.property
     def draining(self) -> Draining:
-        """The unit is about to leave: it must get nothing new."""
+        """The unit will leave: no new tasks."""
 
     @builtins.property
     def goodbye(self) -> Goodbye:
@@ -213,7 +217,7 @@ class UnitMessage(message.Message):
 
 @typing.final
 class ServerMessage(message.Message):
-    """What the server sends."""
+    """A message from the server."""
 
     DESCRIPTOR: descriptor.Descriptor
 
@@ -228,21 +232,21 @@ class ServerMessage(message.Message):
 
     @builtins.property
     def commands(self) -> Commands:
-        """To be carried out; control commands stand before starts."""
+        """Commands to carry out; control commands before starts."""
 
     @builtins.property
     def ack(self) -> Ack:
-        """What was reported is durable; also the answer to a heartbeat."""
+        """Confirms durable reports; also the answer to a heartbeat."""
 
     @builtins.property
     def drain(self) -> DrainRequest:
-        """An operator asks the unit to drain: send Draining, give attempts back, leave. Asked again in every session of the
-        same `boot_id` until the unit has said Goodbye.
+        """An operator drains the unit: send Draining, release attempts, leave. Repeated in every session of the same
+        `boot_id` until the unit has said Goodbye.
         """
 
     @builtins.property
     def report_rejected(self) -> ReportRejected:
-        """A report was refused. It is acknowledged all the same, and need not be sent again: it would be refused again."""
+        """A report was refused. The report is acknowledged nevertheless; a repeat would be refused again."""
 
     def __init__(
         self,
@@ -263,7 +267,7 @@ class ServerMessage(message.Message):
 
 @typing.final
 class Hello(message.Message):
-    """A unit introduces itself."""
+    """Introduction of a unit."""
 
     DESCRIPTOR: descriptor.Descriptor
 
@@ -298,37 +302,37 @@ class Hello(message.Message):
     SDK_FIELD_NUMBER: builtins.int
     INVENTORY_FIELD_NUMBER: builtins.int
     protocol_version: builtins.int
-    """Version of this protocol that the unit speaks: 1."""
+    """Protocol version of the unit: 1."""
     unit_id: builtins.str
-    """The unit's lasting id, so that it keeps its tasks over a restart of its process; up to 250 characters. Empty: the
-    server makes one up and tells it in Welcome; use that one when reconnecting.
-    It neither begins nor ends with a space, holds no "/", and is neither "." nor "..": HTTP paths name units by it.
+    """Lasting id of the unit, under which a restarted process keeps its tasks; up to 250 characters. Empty: the server
+    assigns an id and returns the id in Welcome, for later connections. No space at either end, no "/", and neither "."
+    nor "..", since HTTP paths contain the id.
     """
     boot_id: builtins.str
-    """Made up anew by each process of the unit (a UUID serves), kept over reconnects; 1 to 64 characters. By it the
-    server tells a reconnect from a second process.
+    """Id of the process, for example a UUID: new in each process, kept over reconnects; 1 to 64 characters. The server
+    distinguishes reconnects from other processes by the boot id.
     """
     unit_type: builtins.str
-    """1 to 100 characters, any but NUL, not all of them spaces; such as DATA_PROCESSOR."""
+    """1 to 100 characters, any but NUL, not all spaces; for example DATA_PROCESSOR."""
     unit_name: builtins.str
-    """For people; 1 to 255 characters, any but NUL, not all of them spaces."""
+    """Name for people; 1 to 255 characters, any but NUL, not all spaces."""
     capacity: builtins.int
-    """How many tasks it runs at once, 0 to 10000; 0 means quiet."""
+    """Number of slots, 0 to 10000. 0: no new tasks."""
     sdk: builtins.str
     """Name and version of the SDK, for people; up to 100 characters."""
     @builtins.property
     def task_types(self) -> containers.RepeatedCompositeFieldContainer[execution_unit_pb2.TaskTypeSupport]:
-        """The task types it accepts, and what it can do with each. Up to 1000. Empty: every type, each pausable and with
-        checkpoints; units that name a type are preferred for it. The unit type only describes the unit.
+        """Task types that the unit accepts, with its abilities for each, up to 1000. Empty: every type, each pausable and
+        with checkpoints. For a given type, units that name the type are preferred. The unit type is only descriptive.
         """
 
     @builtins.property
     def labels(self) -> containers.ScalarMap[builtins.str, builtins.str]:
-        """Its marks, which a task's `unit_labels` can ask for; limits as for a task's labels."""
+        """Labels of the unit, matched by a task's `unit_labels`; bounds as for a task's labels."""
 
     @builtins.property
     def inventory(self) -> containers.RepeatedCompositeFieldContainer[HeldAttempt]:
-        """Every attempt it holds: running, paused, or ended with a report that was not acknowledged. Up to 10,000."""
+        """Every attempt that the unit holds: running, paused, or ended with an unacknowledged report. Up to 10,000."""
 
     def __init__(
         self,
@@ -365,9 +369,9 @@ class HeldAttempt(message.Message):
     attempt: builtins.int
     """The attempt."""
     state: AttemptState.ValueType
-    """What the unit does with it."""
+    """State of the attempt on the unit."""
     checkpoint_number: builtins.int
-    """Number of its newest checkpoint; 0 for none."""
+    """Number of the newest checkpoint; 0 for none."""
     def __init__(
         self,
         *,
@@ -384,7 +388,7 @@ class HeldAttempt(message.Message):
 
 @typing.final
 class Welcome(message.Message):
-    """The server takes a unit on."""
+    """Acceptance of a unit by the server."""
 
     DESCRIPTOR: descriptor.Descriptor
 
@@ -399,15 +403,15 @@ class Welcome(message.Message):
     """Id of this session, for logs."""
     @builtins.property
     def heartbeat_interval(self) -> duration_pb2.Duration:
-        """Send a heartbeat after so long without another message. 5 s by default."""
+        """After this time without another message, the unit sends a heartbeat. 5 s by default."""
 
     @builtins.property
     def lease_duration(self) -> duration_pb2.Duration:
-        """The server gives the unit's tasks away after so long without a message. 30 s by default."""
+        """After this time without a message, the server gives the unit's tasks away. 30 s by default."""
 
     @builtins.property
     def verdicts(self) -> containers.RepeatedCompositeFieldContainer[Verdict]:
-        """One for each attempt of the inventory."""
+        """A verdict for each attempt of the inventory."""
 
     def __init__(
         self,
@@ -426,7 +430,7 @@ class Welcome(message.Message):
 
 @typing.final
 class Verdict(message.Message):
-    """The verdict on one attempt of the inventory."""
+    """Decision on an attempt of the inventory."""
 
     DESCRIPTOR: descriptor.Descriptor
 
@@ -439,9 +443,9 @@ class Verdict(message.Message):
     attempt: builtins.int
     """The attempt."""
     action: VerdictAction.ValueType
-    """What to do with it."""
+    """The decision."""
     drop_reason: DropReason.ValueType
-    """With DROP: why."""
+    """Reason, with DROP."""
     def __init__(
         self,
         *,
@@ -458,14 +462,14 @@ class Verdict(message.Message):
 
 @typing.final
 class Commands(message.Message):
-    """Several commands."""
+    """A list of commands."""
 
     DESCRIPTOR: descriptor.Descriptor
 
     COMMANDS_FIELD_NUMBER: builtins.int
     @builtins.property
     def commands(self) -> containers.RepeatedCompositeFieldContainer[Command]:
-        """In this order."""
+        """The commands, in order."""
 
     def __init__(
         self,
@@ -480,7 +484,7 @@ class Commands(message.Message):
 
 @typing.final
 class Command(message.Message):
-    """An order to a unit."""
+    """A command to a unit."""
 
     DESCRIPTOR: descriptor.Descriptor
 
@@ -494,43 +498,43 @@ class Command(message.Message):
     DROP_FIELD_NUMBER: builtins.int
     GET_STATUS_FIELD_NUMBER: builtins.int
     command_id: builtins.str
-    """Answer with it. Up to 64 characters; unique for ever, but for drops: all about one attempt have the same."""
+    """Id to use in the answer. Up to 64 characters; unique forever, except that all drops of an attempt share an id."""
     task_id: builtins.int
     """The task."""
     attempt: builtins.int
-    """The attempt that it is about; for start and resume, the number of the attempt that begins."""
+    """The attempt concerned; for start and resume, the number of the new attempt."""
     @builtins.property
     def start(self) -> StartOrder:
-        """Begin the attempt."""
+        """Start the attempt."""
 
     @builtins.property
     def pause(self) -> PauseOrder:
-        """Stop at the next safe point, answer `paused` with the checkpoint in the same report, and keep in memory what
-        allows to go on quickly.
+        """Stop at the next safe point, answer `paused` with the checkpoint in the same report, and keep in memory the state
+        for a fast resume.
         """
 
     @builtins.property
     def resume(self) -> ResumeOrder:
-        """Go on with an attempt that is held paused, from now on under the new attempt number. A unit that does not hold it
-        rejects with UNKNOWN_ATTEMPT, and the server starts the task from its checkpoint.
+        """Resume a paused attempt, from now on under the new attempt number. A unit that does not hold the attempt rejects
+        with UNKNOWN_ATTEMPT, and the server starts the task from its checkpoint.
         """
 
     @builtins.property
     def cancel(self) -> CancelOrder:
-        """Stop, undo what was begun (temporary files), answer `cancelled`. Also for an attempt that is held paused. Goes
-        before a pending pause.
+        """Stop, undo partial work (temporary files), answer `cancelled`. Also for a paused attempt. Takes precedence over a
+        pending pause.
         """
 
     @builtins.property
     def drop(self) -> DropOrder:
-        """The attempt is not the unit's any more; as the verdict DROP. Also sent for reports about attempts that are over.
-        Answer `accepted` and nothing else.
+        """The attempt no longer belongs to the unit; see the verdict DROP. Also sent for reports on past attempts. Answer
+        `accepted` only.
         """
 
     @builtins.property
     def get_status(self) -> GetStatusOrder:
-        """Answer with one report: `attempt_status`, or `rejected` with UNKNOWN_ATTEMPT. No `accepted` goes before it, and a
-        repeat may be answered anew. Also the server's question for a sign of life: see 7 above.
+        """Answer with a single report: `attempt_status`, or `rejected` with UNKNOWN_ATTEMPT. No `accepted` precedes, and a
+        repeat may receive a new answer. Also the server's request for a sign of life: see 7 above.
         """
 
     def __init__(
@@ -556,7 +560,7 @@ class Command(message.Message):
 
 @typing.final
 class StartOrder(message.Message):
-    """All that is needed to begin."""
+    """Data for the start of an attempt."""
 
     DESCRIPTOR: descriptor.Descriptor
 
@@ -572,18 +576,18 @@ class StartOrder(message.Message):
     task_name: builtins.str
     """The task's name."""
     last_checkpoint_number: builtins.int
-    """Number new checkpoints from this one + 1."""
+    """Number new checkpoints from this number + 1."""
     retry_count: builtins.int
-    """Automatic retries made so far."""
+    """Automatic retries made."""
     max_retries: builtins.int
     """Automatic retries allowed."""
     @builtins.property
     def config(self) -> struct_pb2.Struct:
-        """What to do."""
+        """The task's config."""
 
     @builtins.property
     def checkpoint(self) -> task_pb2.TaskCheckpoint:
-        """Go on from here. Unset: begin from scratch, and clear away what an earlier attempt may have left."""
+        """Checkpoint from which to continue. Unset: start from scratch, and remove remains of earlier attempts."""
 
     def __init__(
         self,
@@ -604,13 +608,13 @@ class StartOrder(message.Message):
 
 @typing.final
 class PauseOrder(message.Message):
-    """No details."""
+    """Order to pause."""
 
     DESCRIPTOR: descriptor.Descriptor
 
     REASON_FIELD_NUMBER: builtins.int
     reason: builtins.str
-    """Why, in the words of who asked."""
+    """The caller's reason."""
     def __init__(
         self,
         *,
@@ -624,7 +628,7 @@ class PauseOrder(message.Message):
 
 @typing.final
 class ResumeOrder(message.Message):
-    """Which attempt goes on."""
+    """Order to resume."""
 
     DESCRIPTOR: descriptor.Descriptor
 
@@ -633,7 +637,7 @@ class ResumeOrder(message.Message):
     held_attempt: builtins.int
     """The attempt that the unit holds paused."""
     last_checkpoint_number: builtins.int
-    """Number new checkpoints from this one + 1."""
+    """Number new checkpoints from this number + 1."""
     def __init__(
         self,
         *,
@@ -648,13 +652,13 @@ class ResumeOrder(message.Message):
 
 @typing.final
 class CancelOrder(message.Message):
-    """No details."""
+    """Order to cancel."""
 
     DESCRIPTOR: descriptor.Descriptor
 
     REASON_FIELD_NUMBER: builtins.int
     reason: builtins.str
-    """Why, in the words of who asked."""
+    """The caller's reason."""
     def __init__(
         self,
         *,
@@ -668,13 +672,13 @@ class CancelOrder(message.Message):
 
 @typing.final
 class DropOrder(message.Message):
-    """Why the attempt is taken away."""
+    """Order to drop an attempt."""
 
     DESCRIPTOR: descriptor.Descriptor
 
     REASON_FIELD_NUMBER: builtins.int
     reason: DropReason.ValueType
-    """How to leave it."""
+    """Reason, which says how to leave the work."""
     def __init__(
         self,
         *,
@@ -688,7 +692,7 @@ class DropOrder(message.Message):
 
 @typing.final
 class GetStatusOrder(message.Message):
-    """No details."""
+    """Order to report the state of an attempt."""
 
     DESCRIPTOR: descriptor.Descriptor
 
@@ -703,14 +707,14 @@ class GetStatusOrder(message.Message):
 
 @typing.final
 class Reports(message.Message):
-    """Several reports."""
+    """A list of reports."""
 
     DESCRIPTOR: descriptor.Descriptor
 
     REPORTS_FIELD_NUMBER: builtins.int
     @builtins.property
     def reports(self) -> containers.RepeatedCompositeFieldContainer[Report]:
-        """In order of their sequence. Up to 1000."""
+        """Ordered by sequence. Up to 1000."""
 
     def __init__(
         self,
@@ -725,7 +729,7 @@ class Reports(message.Message):
 
 @typing.final
 class Report(message.Message):
-    """What a unit says about one attempt."""
+    """A report of a unit on an attempt."""
 
     DESCRIPTOR: descriptor.Descriptor
 
@@ -744,52 +748,54 @@ class Report(message.Message):
     RELEASED_FIELD_NUMBER: builtins.int
     ATTEMPT_STATUS_FIELD_NUMBER: builtins.int
     sequence: builtins.int
-    """1 for the first report of the session, then growing by one. 0 where there is no session (ReportTaskStatus)."""
+    """1 for the first report of the session, then growing by 1. 0 without a session (ReportTaskStatus)."""
     task_id: builtins.int
     """The task. Required."""
     attempt: builtins.int
     """The attempt. Required."""
     command_id: builtins.str
-    """The command that this answers; up to 100 characters. Required for `accepted` and `rejected`, otherwise free."""
+    """Id of the answered command; up to 100 characters. Required for `accepted` and `rejected`, optional otherwise."""
     @builtins.property
     def accepted(self) -> CommandAccepted:
-        """The command has been taken on."""
+        """The unit accepts the command."""
 
     @builtins.property
     def rejected(self) -> CommandRejected:
-        """The command will not be carried out."""
+        """The unit refuses the command."""
 
     @builtins.property
     def progress(self) -> ProgressReport:
-        """How far the attempt is. Not kept for ever: newer progress replaces it."""
+        """Progress of the attempt. Not stored permanently: newer progress replaces older progress."""
 
     @builtins.property
     def checkpoint(self) -> CheckpointReport:
-        """A point from which to go on, should the unit die. Kept with the task."""
+        """A point from which to continue after a failure of the unit. Stored with the task."""
 
     @builtins.property
     def paused(self) -> PausedReport:
-        """Stopped at a safe point."""
+        """The attempt stopped at a safe point."""
 
     @builtins.property
     def succeeded(self) -> SucceededReport:
-        """Done."""
+        """The attempt finished."""
 
     @builtins.property
     def failed(self) -> FailedReport:
-        """Cannot be done."""
+        """The attempt failed."""
 
     @builtins.property
     def cancelled(self) -> CancelledReport:
-        """Stopped and cleaned up, after a cancel command."""
+        """The attempt stopped and was cleaned up, after a cancel command."""
 
     @builtins.property
     def released(self) -> ReleasedReport:
-        """Given back unfinished, through no fault of the task: the unit leaves. The task is paused, and goes on elsewhere."""
+        """The unit hands the attempt back unfinished, without fault of the task, because the unit leaves. The task is
+        paused and continues on another unit.
+        """
 
     @builtins.property
     def attempt_status(self) -> AttemptStatusReport:
-        """The answer to get_status."""
+        """Answer to get_status."""
 
     def __init__(
         self,
@@ -819,7 +825,7 @@ class Report(message.Message):
 
 @typing.final
 class CommandAccepted(message.Message):
-    """No details."""
+    """Acceptance of a command."""
 
     DESCRIPTOR: descriptor.Descriptor
 
@@ -834,8 +840,8 @@ class CommandAccepted(message.Message):
 
 @typing.final
 class CommandRejected(message.Message):
-    """A command is refused. A rejected start or resume costs the task no retry: it is queued again. A rejected pause is taken
-    back. A cancel cannot be refused: it is forced when its time is over, and the unit told to drop the attempt.
+    """Refusal of a command. A rejected start or resume costs no retry: the task is queued again. A rejected pause is
+    withdrawn. A cancel cannot be refused: the cancel is forced at its deadline, and the unit receives a drop command.
     """
 
     DESCRIPTOR: descriptor.Descriptor
@@ -843,9 +849,9 @@ class CommandRejected(message.Message):
     REASON_FIELD_NUMBER: builtins.int
     MESSAGE_FIELD_NUMBER: builtins.int
     reason: RejectReason.ValueType
-    """The kind of refusal. One that the server does not know counts as OTHER."""
+    """Kind of refusal. Unknown reasons count as OTHER."""
     message: builtins.str
-    """For people; up to 1000 characters."""
+    """Message for people; up to 1000 characters."""
     def __init__(
         self,
         *,
@@ -860,16 +866,16 @@ class CommandRejected(message.Message):
 
 @typing.final
 class ProgressReport(message.Message):
-    """How far the attempt is."""
+    """Progress of an attempt."""
 
     DESCRIPTOR: descriptor.Descriptor
 
     FRACTION_FIELD_NUMBER: builtins.int
     MESSAGE_FIELD_NUMBER: builtins.int
     fraction: builtins.float
-    """Fraction done, 0 to 1. Up to 0.001 beyond, as sums of fractions may be, counts as 0 or 1."""
+    """Fraction done, 0 to 1. Values outside by up to 0.001, as from sums of fractions, count as 0 or 1."""
     message: builtins.str
-    """For people; longer than 1000 characters is cut."""
+    """Message for people; cut after 1000 characters."""
     def __init__(
         self,
         *,
@@ -884,19 +890,19 @@ class ProgressReport(message.Message):
 
 @typing.final
 class CheckpointReport(message.Message):
-    """A checkpoint."""
+    """A checkpoint of an attempt."""
 
     DESCRIPTOR: descriptor.Descriptor
 
     NUMBER_FIELD_NUMBER: builtins.int
     DATA_FIELD_NUMBER: builtins.int
     number: builtins.int
-    """From 1 to 2^62, and greater than any number seen for the task so far; else it counts as a repeat. Out of that range
-    it is refused alone, but fails the task, not to be retried, with a report that ends or pauses the attempt.
+    """From 1 to 2^62, and greater than every earlier number of the task, otherwise a repeat. Outside of this range, a
+    checkpoint report is refused; in a report that ends or pauses the attempt, the task fails, not to be retried.
     """
     @builtins.property
     def data(self) -> struct_pb2.Struct:
-        """Opaque to the server; bounds as for a task's config. One beyond them fails the task, not to be retried."""
+        """Opaque to the server; bounds as for a task's config. Data beyond the bounds fails the task, not to be retried."""
 
     def __init__(
         self,
@@ -912,7 +918,7 @@ class CheckpointReport(message.Message):
 
 @typing.final
 class PausedReport(message.Message):
-    """The attempt is at rest."""
+    """The attempt is paused."""
 
     DESCRIPTOR: descriptor.Descriptor
 
@@ -920,11 +926,11 @@ class PausedReport(message.Message):
     PROGRESS_FIELD_NUMBER: builtins.int
     @builtins.property
     def checkpoint(self) -> CheckpointReport:
-        """From where to go on; stored before anybody is told. Unset: as the last one, or from scratch if there is none."""
+        """Checkpoint from which to continue, stored before any caller is notified. Unset: the last checkpoint, or scratch."""
 
     @builtins.property
     def progress(self) -> ProgressReport:
-        """How far the attempt is. Unset, or out of range: as the last one."""
+        """Progress of the attempt. Unset, or out of range: the last progress."""
 
     def __init__(
         self,
@@ -940,14 +946,14 @@ class PausedReport(message.Message):
 
 @typing.final
 class SucceededReport(message.Message):
-    """The attempt is done."""
+    """The attempt is finished."""
 
     DESCRIPTOR: descriptor.Descriptor
 
     RESULT_FIELD_NUMBER: builtins.int
     @builtins.property
     def result(self) -> struct_pb2.Struct:
-        """For the client; bounds as for a task's config. One beyond them fails the task, not to be retried."""
+        """Result for the client; bounds as for a task's config. A result beyond the bounds fails the task, not to be retried."""
 
     def __init__(
         self,
@@ -971,18 +977,16 @@ class FailedReport(message.Message):
     RETRY_DELAY_FIELD_NUMBER: builtins.int
     CHECKPOINT_FIELD_NUMBER: builtins.int
     message: builtins.str
-    """Why, for people; the task's error_message; longer than 10,000 characters is cut."""
+    """The task's error_message, for people; cut after 10,000 characters."""
     not_retryable: builtins.bool
-    """Trying again cannot help (bad config, missing input): no automatic retry."""
+    """A retry cannot help (invalid config, missing input): no automatic retry."""
     @builtins.property
     def retry_delay(self) -> duration_pb2.Duration:
-        """Not before so long: less than zero counts as zero, and more than a year as a year. Unset: the server's backoff
-        decides.
-        """
+        """Shortest delay before the retry: below zero counts as zero, above a year as a year. Unset: the server's backoff."""
 
     @builtins.property
     def checkpoint(self) -> CheckpointReport:
-        """From where a retry goes on. Unset: as the last one, or from scratch if there is none."""
+        """Checkpoint from which a retry continues. Unset: the last checkpoint, or scratch."""
 
     def __init__(
         self,
@@ -1006,7 +1010,7 @@ class CancelledReport(message.Message):
 
     MESSAGE_FIELD_NUMBER: builtins.int
     message: builtins.str
-    """What was cleaned up, or could not be; for the history."""
+    """Result of the cleaning up, for the history."""
     def __init__(
         self,
         *,
@@ -1020,17 +1024,17 @@ class CancelledReport(message.Message):
 
 @typing.final
 class ReleasedReport(message.Message):
-    """The attempt is given back."""
+    """The attempt is released."""
 
     DESCRIPTOR: descriptor.Descriptor
 
     CHECKPOINT_FIELD_NUMBER: builtins.int
     MESSAGE_FIELD_NUMBER: builtins.int
     message: builtins.str
-    """Why; for the history."""
+    """Reason, for the history."""
     @builtins.property
     def checkpoint(self) -> CheckpointReport:
-        """From where to go on elsewhere. Unset: as the last one, or from scratch if there is none."""
+        """Checkpoint from which another unit continues. Unset: the last checkpoint, or scratch."""
 
     def __init__(
         self,
@@ -1046,7 +1050,7 @@ class ReleasedReport(message.Message):
 
 @typing.final
 class AttemptStatusReport(message.Message):
-    """How an attempt is."""
+    """State of an attempt on the unit."""
 
     DESCRIPTOR: descriptor.Descriptor
 
@@ -1054,12 +1058,12 @@ class AttemptStatusReport(message.Message):
     PROGRESS_FIELD_NUMBER: builtins.int
     CHECKPOINT_NUMBER_FIELD_NUMBER: builtins.int
     state: AttemptState.ValueType
-    """What the unit does with it."""
+    """State of the attempt."""
     checkpoint_number: builtins.int
-    """Number of its newest checkpoint; 0 for none."""
+    """Number of the newest checkpoint; 0 for none."""
     @builtins.property
     def progress(self) -> ProgressReport:
-        """How far it is."""
+        """Progress of the attempt."""
 
     def __init__(
         self,
@@ -1076,14 +1080,14 @@ class AttemptStatusReport(message.Message):
 
 @typing.final
 class UnitHeartbeat(message.Message):
-    """Nothing happened. Renews the lease as any message does."""
+    """Sign of life of a unit. Renews the lease like any message."""
 
     DESCRIPTOR: descriptor.Descriptor
 
     NUMBER_FIELD_NUMBER: builtins.int
     number: builtins.int
-    """The unit's count of its heartbeats in this session, echoed in Ack, so that it knows which one has arrived. May be
-    left 0.
+    """The unit's count of its heartbeats in this session, returned in Ack, by which the unit recognises the confirmed
+    heartbeat. May stay 0.
     """
     def __init__(
         self,
@@ -1098,13 +1102,13 @@ class UnitHeartbeat(message.Message):
 
 @typing.final
 class CapacityUpdate(message.Message):
-    """The unit's slots change. Running tasks stay even if there are more of them."""
+    """Change of the unit's slots. Running tasks stay, even above the new number."""
 
     DESCRIPTOR: descriptor.Descriptor
 
     CAPACITY_FIELD_NUMBER: builtins.int
     capacity: builtins.int
-    """0 to 10000; 0 means quiet."""
+    """0 to 10000. 0: no new tasks."""
     def __init__(
         self,
         *,
@@ -1118,13 +1122,13 @@ class CapacityUpdate(message.Message):
 
 @typing.final
 class Draining(message.Message):
-    """The unit is about to leave."""
+    """Announcement that the unit will leave."""
 
     DESCRIPTOR: descriptor.Descriptor
 
     REASON_FIELD_NUMBER: builtins.int
     reason: builtins.str
-    """Why, for people."""
+    """Reason, for people."""
     def __init__(
         self,
         *,
@@ -1138,13 +1142,13 @@ class Draining(message.Message):
 
 @typing.final
 class Goodbye(message.Message):
-    """The unit leaves. Attempts that it still has are lost at once: the server need not wait for the lease."""
+    """Departure of the unit. Its remaining attempts are lost at once, without waiting for the lease."""
 
     DESCRIPTOR: descriptor.Descriptor
 
     REASON_FIELD_NUMBER: builtins.int
     reason: builtins.str
-    """Why, for people."""
+    """Reason, for people."""
     def __init__(
         self,
         *,
@@ -1158,7 +1162,7 @@ class Goodbye(message.Message):
 
 @typing.final
 class ReportRejected(message.Message):
-    """A report that breaks a rule. It changed nothing, and the session goes on."""
+    """A report that breaks a rule. Nothing changed, and the session continues."""
 
     DESCRIPTOR: descriptor.Descriptor
 
@@ -1167,13 +1171,13 @@ class ReportRejected(message.Message):
     ATTEMPT_FIELD_NUMBER: builtins.int
     MESSAGE_FIELD_NUMBER: builtins.int
     sequence: builtins.int
-    """Its sequence."""
+    """Sequence of the report."""
     task_id: builtins.int
-    """The task that it named."""
+    """Task of the report."""
     attempt: builtins.int
-    """The attempt that it named."""
+    """Attempt of the report."""
     message: builtins.str
-    """Each bad field, with what is wrong; `reports[2].progress.fraction` is in the third report of its message."""
+    """Each invalid field, with its problem; `reports[2].progress.fraction` is in the third report of its message."""
     def __init__(
         self,
         *,
@@ -1190,16 +1194,16 @@ class ReportRejected(message.Message):
 
 @typing.final
 class Ack(message.Message):
-    """Everything up to here is durable."""
+    """Confirmation of durable reports."""
 
     DESCRIPTOR: descriptor.Descriptor
 
     SEQUENCE_FIELD_NUMBER: builtins.int
     HEARTBEAT_FIELD_NUMBER: builtins.int
     sequence: builtins.int
-    """The last sequence of this session that is durable, with all before it; 0 for none yet."""
+    """Last sequence of this session that is durable, together with all earlier ones; 0 before the first."""
     heartbeat: builtins.int
-    """Number of the last heartbeat that arrived; 0 for none yet, or if they are not numbered."""
+    """Number of the last heartbeat received; 0 before the first, or for heartbeats without a number."""
     def __init__(
         self,
         *,
@@ -1214,14 +1218,14 @@ class Ack(message.Message):
 
 @typing.final
 class DrainRequest(message.Message):
-    """An operator wants the unit gone."""
+    """An operator drains the unit."""
 
     DESCRIPTOR: descriptor.Descriptor
 
     TIMEOUT_FIELD_NUMBER: builtins.int
     @builtins.property
     def timeout(self) -> duration_pb2.Duration:
-        """What the unit shall leave by at the latest, which it sees to by itself. Unset: when it can."""
+        """Time until the unit should have left, kept by the unit. Unset: no limit."""
 
     def __init__(
         self,
@@ -1236,7 +1240,7 @@ class DrainRequest(message.Message):
 
 @typing.final
 class RegisterUnitRequest(message.Message):
-    """Registers a unit without a stream."""
+    """Registration of a unit without a stream."""
 
     DESCRIPTOR: descriptor.Descriptor
 
@@ -1269,26 +1273,26 @@ class RegisterUnitRequest(message.Message):
     TASK_TYPES_FIELD_NUMBER: builtins.int
     LABELS_FIELD_NUMBER: builtins.int
     unit_id: builtins.str
-    """The unit's lasting id; up to 250 characters, as in Hello. Empty: found by type and name, or made up."""
+    """Lasting id of the unit; up to 250 characters, as in Hello. Empty: found by type and name, or assigned."""
     unit_type: builtins.str
     """As in Hello."""
     unit_name: builtins.str
     """As in Hello."""
     capacity: builtins.int
-    """How many tasks it runs at once, 0 to 10000. Unset: 1."""
+    """Number of slots, 0 to 10000. Unset: 1."""
     endpoint: builtins.str
-    """Base URL, http or https, by which the server drives it; up to 500 characters. Required."""
+    """Base URL, http or https, for the server's requests to the unit; up to 500 characters. Required."""
     @builtins.property
     def config(self) -> struct_pb2.Struct:
-        """Free for the unit's own use; up to 64 KiB as a serialized Struct."""
+        """Free for the unit's use; up to 64 KiB as a serialized Struct."""
 
     @builtins.property
     def task_types(self) -> containers.RepeatedCompositeFieldContainer[execution_unit_pb2.TaskTypeSupport]:
-        """The task types it accepts, up to 1000. Empty: those named in `config.taskTypes`, else every type, as in Hello."""
+        """Task types that the unit accepts, up to 1000. Empty: the names in `config.taskTypes`, else every type, as in Hello."""
 
     @builtins.property
     def labels(self) -> containers.ScalarMap[builtins.str, builtins.str]:
-        """Its marks, which a task's `unit_labels` can ask for."""
+        """Labels of the unit, matched by a task's `unit_labels`."""
 
     def __init__(
         self,
@@ -1312,7 +1316,7 @@ class RegisterUnitRequest(message.Message):
 
 @typing.final
 class RegisterUnitResponse(message.Message):
-    """Answers RegisterUnit."""
+    """Response of RegisterUnit."""
 
     DESCRIPTOR: descriptor.Descriptor
 
@@ -1321,15 +1325,15 @@ class RegisterUnitResponse(message.Message):
     LEASE_DURATION_FIELD_NUMBER: builtins.int
     @builtins.property
     def unit(self) -> execution_unit_pb2.ExecutionUnit:
-        """The unit as it was stored."""
+        """The unit as stored."""
 
     @builtins.property
     def heartbeat_interval(self) -> duration_pb2.Duration:
-        """Send a heartbeat this often."""
+        """Interval for heartbeats."""
 
     @builtins.property
     def lease_duration(self) -> duration_pb2.Duration:
-        """The server gives the unit's tasks away after so long without one."""
+        """After this time without a sign of life, the server gives the unit's tasks away."""
 
     def __init__(
         self,
@@ -1346,7 +1350,7 @@ class RegisterUnitResponse(message.Message):
 
 @typing.final
 class HeartbeatRequest(message.Message):
-    """A sign of life."""
+    """Request of Heartbeat."""
 
     DESCRIPTOR: descriptor.Descriptor
 
@@ -1355,7 +1359,7 @@ class HeartbeatRequest(message.Message):
     unit_id: builtins.str
     """The unit."""
     capacity: builtins.int
-    """Its slots, if they have changed."""
+    """New number of slots. Unset: no change."""
     def __init__(
         self,
         *,
@@ -1372,14 +1376,14 @@ class HeartbeatRequest(message.Message):
 
 @typing.final
 class HeartbeatResponse(message.Message):
-    """Answers Heartbeat."""
+    """Response of Heartbeat."""
 
     DESCRIPTOR: descriptor.Descriptor
 
     UNIT_FIELD_NUMBER: builtins.int
     @builtins.property
     def unit(self) -> execution_unit_pb2.ExecutionUnit:
-        """The unit as it now is."""
+        """The unit after the call."""
 
     def __init__(
         self,
@@ -1394,17 +1398,17 @@ class HeartbeatResponse(message.Message):
 
 @typing.final
 class ReportTaskStatusRequest(message.Message):
-    """A report without a stream."""
+    """Request of ReportTaskStatus."""
 
     DESCRIPTOR: descriptor.Descriptor
 
     UNIT_ID_FIELD_NUMBER: builtins.int
     REPORT_FIELD_NUMBER: builtins.int
     unit_id: builtins.str
-    """The unit that speaks. Required."""
+    """The reporting unit. Required."""
     @builtins.property
     def report(self) -> Report:
-        """What it says."""
+        """The report."""
 
     def __init__(
         self,
@@ -1420,17 +1424,17 @@ class ReportTaskStatusRequest(message.Message):
 
 @typing.final
 class ReportTaskStatusResponse(message.Message):
-    """Answers ReportTaskStatus."""
+    """Response of ReportTaskStatus."""
 
     DESCRIPTOR: descriptor.Descriptor
 
     VERDICT_FIELD_NUMBER: builtins.int
     STATUS_FIELD_NUMBER: builtins.int
     status: task_pb2.TaskStatus.ValueType
-    """The task's status now."""
+    """The task's present status."""
     @builtins.property
     def verdict(self) -> Verdict:
-        """KEEP or PAUSE if the attempt is the task's current one, else DROP: stop it."""
+        """KEEP or PAUSE if the attempt is the task's current attempt, else DROP: stop the attempt."""
 
     def __init__(
         self,

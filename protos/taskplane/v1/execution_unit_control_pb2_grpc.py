@@ -26,78 +26,87 @@ if _version_not_supported:
 
 
 class ExecutionUnitControlStub:
-    """How execution units and the server speak. A unit can be written in any language from this file alone.
+    """The protocol between execution units and the server. A unit can be written in any language from this file alone.
 
     The life of a session, on Connect:
 
-    1. The unit opens the stream and sends Hello first, and once. The server answers Welcome, with a verdict on each
-    attempt that the unit said it holds, or ends the stream with an error (below).
-    2. The server sends Commands. The unit answers each by a Report with its `command_id` and `accepted` or
-    `rejected`, at once, before the command has taken effect. Commands are sent again until they are answered (on
-    the next session too), so a unit drops one whose `command_id` it has seen, and answers it again as before.
-    A start is also known by its (task_id, attempt): a unit never runs the same attempt twice. A start that is not
-    answered within 5 s goes to another unit: a unit that was asleep for so long rejects what it finds on waking. If
-    its stream is broken, the start waits for the end of the lease, since the unit may have begun. `progress`,
-    `checkpoint` and `paused` answer a start too, and the end of an attempt answers all its commands.
-    3. The unit sends Reports about its attempts, each with a `sequence` that begins at 1 in every session and grows
-    by one. The server acknowledges cumulatively, after what was reported is durable. The unit keeps every report
-    that is not acknowledged and sends it again, renumbered from 1, right after the next Welcome. Reports are
-    idempotent, so a repeat does no harm. Of unacknowledged progress reports of one attempt only the last need be
-    kept; any other report must not be dropped. A unit should have sent at most 500 reports that are not
-    acknowledged, and keep the rest back: while 1,000 wait for its database, the server reads nothing more, so it
-    answers no heartbeats either. For that time it does not take the unit for silent.
-    4. Every message of the unit renews its lease, from when it arrives. When it has sent nothing for
-    `heartbeat_interval`, it sends a Heartbeat, which the server answers with an Ack at once, also while reports
-    wait. A unit that has heard nothing from the server for a whole `lease_duration` should drop the connection and
-    make a new one. The unit counts its own lease from when it *sent* the newest message that has evidently arrived:
-    Hello by Welcome, reports by Ack.sequence, a heartbeat by Ack.heartbeat. Counted from when the Ack arrived, the
-    unit's lease would end later than the server's.
-    5. When the stream breaks, the unit works on and reconnects, for ever, waiting a random time between 0 and a bound
-    that doubles from 0.5 s to 30 s, or to half a `lease_duration` if that is shorter: a server that was away gives
-    tasks to others one lease after it is back. A unit that has not renewed its lease stops its work before the lease
-    ends (self-fence: hold every attempt at its next safe point), since the server then gives its tasks to others.
-    An Ack that renews the lease lifts the self-fence, since a server that has given the tasks away ends the stream
-    with LEASE_EXPIRED and sends no Ack any more. After a break, only the verdicts of the next Welcome lift it. The
-    waiting time begins at 0.5 s again after each Welcome, not after each connection.
-    6. To leave, the unit sends Draining, gives its attempts back (`released`, or finishes them), waits for the Ack,
-    sends Goodbye and closes its side. Of an attempt that is PAUSED by command nothing need be reported: its
-    checkpoint is stored, and the task stays PAUSED until a client resumes it, then on another unit. The end of a
-    stream without Goodbye is a broken connection, and the unit keeps its tasks until its lease ends.
-    7. One process at a time has a unit's id. When a second one, with another `boot_id`, says Hello, the server asks the
-    first for a sign of life: a `get_status` command about task 9007199254740991 (2^53 - 1), which does not exist.
-    Any message within 2 s is one; the proper one is `rejected` with UNKNOWN_ATTEMPT. Then the second is sent away
-    with ALREADY_EXISTS (UNIT_ID_TAKEN), which names the first. A process that does not answer, or whose stream is
-    broken, loses the id: its session ends with ABORTED (SESSION_SUPERSEDED), and what it held is given away. In both
-    cases the process that has lost holds its attempts as in 5 and comes back, for ever, after 1 to 5 s: a verdict
-    says what becomes of the attempts once it has the id. A new session with the same `boot_id` supersedes at once.
+    1. The unit opens the stream and sends Hello first, and once. The server answers with Welcome, which has a verdict
+    on each attempt of the unit's inventory, or ends the stream with an error (below).
+    2. The server sends Commands. The unit answers each command at once, before the command takes effect, by a Report
+    with the `command_id` and `accepted` or `rejected`. The server repeats unanswered commands, on the next session
+    too. The unit ignores a command whose `command_id` is known already, and repeats the answer. A start is also
+    identified by its (task_id, attempt): a unit never runs the same attempt twice. A start without an answer within
+    5 s goes to another unit; a unit that was suspended for this time rejects the start on waking. If the unit's
+    stream is broken, the start waits for the end of the lease, since the unit may run the attempt already.
+    `progress`, `checkpoint` and `paused` also answer a start, and the end of an attempt answers all its commands.
+    3. The unit sends Reports about its attempts, each with a `sequence` that starts at 1 in every session and grows by
+    1. The server acknowledges cumulatively, when the reports are durable. The unit keeps every report until its
+    acknowledgement, and sends the rest again, renumbered from 1, right after the next Welcome. Reports are
+    idempotent: a repeat is harmless. Of the unacknowledged progress reports of an attempt, only the last must be
+    kept; other reports must not be dropped. A unit should have at most 500 unacknowledged reports in flight and hold
+    back the rest: while 1,000 reports of a unit wait for the database, the server reads nothing from the unit and
+    answers no heartbeats. During this time the server does not count the unit as silent.
+    4. Every message of the unit renews its lease, on arrival. After `heartbeat_interval` without another message, the
+    unit sends a Heartbeat. The server answers with an Ack at once, also while reports wait. A unit that has received
+    nothing from the server for a whole `lease_duration` should drop the connection and reconnect. The unit counts
+    its lease from the time when its newest confirmed message was *sent*: Welcome confirms Hello, Ack.sequence
+    confirms reports, Ack.heartbeat confirms a heartbeat. Counted from the arrival of the Ack, the unit's lease would
+    end later than the server's.
+    5. When the stream breaks, the unit continues to work and reconnects forever, with random delays between 0 and a
+    bound. The bound doubles from 0.5 s to 30 s, or to half a `lease_duration` if shorter, because a restarted server
+    gives tasks to other units after one lease. The bound returns to 0.5 s after each Welcome, not after each
+    connection. A unit that could not renew its lease stops its work before the lease ends (self-fence: the unit
+    holds every attempt at its next safe point), since the server then gives the tasks to other units. An Ack that
+    renews the lease lifts the self-fence: a server that has given the tasks away ends the stream with LEASE_EXPIRED
+    and sends no further Ack. After a broken stream, only the verdicts of the next Welcome lift the self-fence.
+    6. To leave, the unit sends Draining, ends or releases its attempts, waits for the Ack, sends Goodbye and closes its
+    side. An attempt that is PAUSED by command needs no report: its checkpoint is stored, and the task stays PAUSED
+    until a client resumes the task on another unit. The end of a stream without Goodbye is a broken connection, and
+    the unit keeps its tasks until its lease ends.
+    7. A unit's id belongs to one process at a time. When a second process, with another `boot_id`, says Hello, the
+    server asks the first process for a sign of life: a `get_status` command about task 9007199254740991 (2^53 - 1),
+    which does not exist. Any message within 2 s counts; the proper answer is `rejected` with UNKNOWN_ATTEMPT. If the
+    first process answers, the second is refused with ALREADY_EXISTS (UNIT_ID_TAKEN), and the error names the first.
+    If the first does not answer, or its stream is broken, its session ends with ABORTED (SESSION_SUPERSEDED), and
+    its tasks are given to other units. In both cases the losing process holds its attempts as in 5 and reconnects
+    forever, after 1 to 5 s; when the process has the id again, verdicts decide on its attempts. A new session with
+    the same `boot_id` supersedes the old session at once.
 
-    An attempt ends with exactly one of `succeeded`, `failed`, `cancelled`, `released`; `paused` suspends it, and it
-    goes on with a resume command under a new attempt number. Whatever is reported in the name of an attempt that is no
-    longer the task's current one changes nothing: it is acknowledged and, where the attempt would go on (`progress`,
-    `checkpoint`, `paused`), answered with a drop command.
+    An attempt ends with exactly one of `succeeded`, `failed`, `cancelled`, `released`; `paused` suspends an attempt,
+    which continues with a resume command under a new attempt number. A report on an attempt that is no longer the task's
+    current attempt changes nothing: the server acknowledges the report, and answers `progress`, `checkpoint` and
+    `paused` with a drop command.
 
-    Three of these may also come without a command. `paused`: the task becomes PAUSED, and a client has to resume it.
-    `cancelled`: the task becomes CANCELLED. `released`: the task is queued again, with no retry counted, and goes to
-    another unit if there is one. A unit that cannot do the work reports `failed` instead: if one that has not sent
-    Draining releases an attempt that it was not asked to stop, the task waits for a second and other units come first.
+    Three reports are also valid without a command. After `paused`, the task becomes PAUSED until a client resumes the
+    task. After `cancelled`, the task becomes CANCELLED. After `released`, the task is queued again, without counting a
+    retry, for another unit if possible. A unit that cannot do the work reports `failed` instead: if a unit that has not
+    sent Draining releases an attempt without a command, the task waits for a second, and other units come first.
 
-    Documents (config, checkpoint, result) are google.protobuf.Struct, whose numbers are doubles: an integer above 2^53
-    loses digits, so it is sent as a string.
+    Documents (config, checkpoint, result) are google.protobuf.Struct, whose numbers are doubles: send an integer above
+    2^53 as a string, to keep all digits.
 
-    The server ends a stream with: INVALID_ARGUMENT (HELLO_EXPECTED) the first message is not Hello, or a second Hello
-    came; INVALID_ARGUMENT (INVALID_FIELDS) a bad Hello, capacity or sequence, with the fields named, or a message
-    that cannot be decoded or has too many reports; FAILED_PRECONDITION (PROTOCOL_VERSION_UNSUPPORTED); DEADLINE_EXCEEDED (HELLO_TIMEOUT) no Hello
-    for 10 s; ALREADY_EXISTS (UNIT_ID_TAKEN) another process has the unit's id and answers; ABORTED (SESSION_SUPERSEDED) a
-    newer session of the same unit id has come; RESOURCE_EXHAUSTED, without details, a message over 4 MiB; INTERNAL a
-    fault of the server; UNAVAILABLE (LEASE_EXPIRED) nothing was heard for a lease, and the tasks are given away;
-    UNAVAILABLE (SERVER_STOPPING or DATABASE_UNAVAILABLE). A unit comes back after UNAVAILABLE, INTERNAL
-    and any break of the connection, and after UNIT_ID_TAKEN and SESSION_SUPERSEDED as in 7, but for a session that its
-    own newer one has superseded. The others need a person: it should stop with the text. Reports that stand before a bad
-    sequence, in the same message too, are taken all the same, though perhaps not acknowledged any more.
+    The server ends a stream with:
 
-    Every error of the server itself has the trailer `grpc-status-details-bin`, a google.rpc.Status with an ErrorInfo of
-    the domain "taskplane", but for a message that is too large. A status without an ErrorInfo, INTERNAL, CANCELLED and
-    UNKNOWN above all, comes from the transport: that is a broken connection, whatever the code.
+    - INVALID_ARGUMENT (HELLO_EXPECTED): the first message is not Hello, or a second Hello was sent.
+    - INVALID_ARGUMENT (INVALID_FIELDS): an invalid Hello, capacity or sequence, with the fields named, or a message
+    that cannot be decoded or has too many reports.
+    - FAILED_PRECONDITION (PROTOCOL_VERSION_UNSUPPORTED).
+    - DEADLINE_EXCEEDED (HELLO_TIMEOUT): no Hello for 10 s.
+    - ALREADY_EXISTS (UNIT_ID_TAKEN): another process has the unit's id and answers.
+    - ABORTED (SESSION_SUPERSEDED): a newer session of the same unit id exists.
+    - RESOURCE_EXHAUSTED, without details: a message over 4 MiB.
+    - INTERNAL: a fault of the server.
+    - UNAVAILABLE (LEASE_EXPIRED): the unit was silent for a lease, and its tasks were given away.
+    - UNAVAILABLE (SERVER_STOPPING or DATABASE_UNAVAILABLE).
+
+    A unit reconnects after UNAVAILABLE, INTERNAL and any broken connection, and after UNIT_ID_TAKEN and
+    SESSION_SUPERSEDED as in 7, except for a session that its own newer session superseded. The other errors need a
+    person: the unit should stop with the text. Reports before an invalid sequence, in the same message too, are
+    processed, though possibly without an acknowledgement.
+
+    Every error of the server has the trailer `grpc-status-details-bin`, a google.rpc.Status with an ErrorInfo of the
+    domain "taskplane"; the error for a message that is too large is the exception. A status without an ErrorInfo, mostly
+    INTERNAL, CANCELLED or UNKNOWN, comes from the transport: treat the connection as broken, regardless of the code.
     """
 
     def __init__(self, channel):
@@ -129,109 +138,119 @@ class ExecutionUnitControlStub:
 
 
 class ExecutionUnitControlServicer:
-    """How execution units and the server speak. A unit can be written in any language from this file alone.
+    """The protocol between execution units and the server. A unit can be written in any language from this file alone.
 
     The life of a session, on Connect:
 
-    1. The unit opens the stream and sends Hello first, and once. The server answers Welcome, with a verdict on each
-    attempt that the unit said it holds, or ends the stream with an error (below).
-    2. The server sends Commands. The unit answers each by a Report with its `command_id` and `accepted` or
-    `rejected`, at once, before the command has taken effect. Commands are sent again until they are answered (on
-    the next session too), so a unit drops one whose `command_id` it has seen, and answers it again as before.
-    A start is also known by its (task_id, attempt): a unit never runs the same attempt twice. A start that is not
-    answered within 5 s goes to another unit: a unit that was asleep for so long rejects what it finds on waking. If
-    its stream is broken, the start waits for the end of the lease, since the unit may have begun. `progress`,
-    `checkpoint` and `paused` answer a start too, and the end of an attempt answers all its commands.
-    3. The unit sends Reports about its attempts, each with a `sequence` that begins at 1 in every session and grows
-    by one. The server acknowledges cumulatively, after what was reported is durable. The unit keeps every report
-    that is not acknowledged and sends it again, renumbered from 1, right after the next Welcome. Reports are
-    idempotent, so a repeat does no harm. Of unacknowledged progress reports of one attempt only the last need be
-    kept; any other report must not be dropped. A unit should have sent at most 500 reports that are not
-    acknowledged, and keep the rest back: while 1,000 wait for its database, the server reads nothing more, so it
-    answers no heartbeats either. For that time it does not take the unit for silent.
-    4. Every message of the unit renews its lease, from when it arrives. When it has sent nothing for
-    `heartbeat_interval`, it sends a Heartbeat, which the server answers with an Ack at once, also while reports
-    wait. A unit that has heard nothing from the server for a whole `lease_duration` should drop the connection and
-    make a new one. The unit counts its own lease from when it *sent* the newest message that has evidently arrived:
-    Hello by Welcome, reports by Ack.sequence, a heartbeat by Ack.heartbeat. Counted from when the Ack arrived, the
-    unit's lease would end later than the server's.
-    5. When the stream breaks, the unit works on and reconnects, for ever, waiting a random time between 0 and a bound
-    that doubles from 0.5 s to 30 s, or to half a `lease_duration` if that is shorter: a server that was away gives
-    tasks to others one lease after it is back. A unit that has not renewed its lease stops its work before the lease
-    ends (self-fence: hold every attempt at its next safe point), since the server then gives its tasks to others.
-    An Ack that renews the lease lifts the self-fence, since a server that has given the tasks away ends the stream
-    with LEASE_EXPIRED and sends no Ack any more. After a break, only the verdicts of the next Welcome lift it. The
-    waiting time begins at 0.5 s again after each Welcome, not after each connection.
-    6. To leave, the unit sends Draining, gives its attempts back (`released`, or finishes them), waits for the Ack,
-    sends Goodbye and closes its side. Of an attempt that is PAUSED by command nothing need be reported: its
-    checkpoint is stored, and the task stays PAUSED until a client resumes it, then on another unit. The end of a
-    stream without Goodbye is a broken connection, and the unit keeps its tasks until its lease ends.
-    7. One process at a time has a unit's id. When a second one, with another `boot_id`, says Hello, the server asks the
-    first for a sign of life: a `get_status` command about task 9007199254740991 (2^53 - 1), which does not exist.
-    Any message within 2 s is one; the proper one is `rejected` with UNKNOWN_ATTEMPT. Then the second is sent away
-    with ALREADY_EXISTS (UNIT_ID_TAKEN), which names the first. A process that does not answer, or whose stream is
-    broken, loses the id: its session ends with ABORTED (SESSION_SUPERSEDED), and what it held is given away. In both
-    cases the process that has lost holds its attempts as in 5 and comes back, for ever, after 1 to 5 s: a verdict
-    says what becomes of the attempts once it has the id. A new session with the same `boot_id` supersedes at once.
+    1. The unit opens the stream and sends Hello first, and once. The server answers with Welcome, which has a verdict
+    on each attempt of the unit's inventory, or ends the stream with an error (below).
+    2. The server sends Commands. The unit answers each command at once, before the command takes effect, by a Report
+    with the `command_id` and `accepted` or `rejected`. The server repeats unanswered commands, on the next session
+    too. The unit ignores a command whose `command_id` is known already, and repeats the answer. A start is also
+    identified by its (task_id, attempt): a unit never runs the same attempt twice. A start without an answer within
+    5 s goes to another unit; a unit that was suspended for this time rejects the start on waking. If the unit's
+    stream is broken, the start waits for the end of the lease, since the unit may run the attempt already.
+    `progress`, `checkpoint` and `paused` also answer a start, and the end of an attempt answers all its commands.
+    3. The unit sends Reports about its attempts, each with a `sequence` that starts at 1 in every session and grows by
+    1. The server acknowledges cumulatively, when the reports are durable. The unit keeps every report until its
+    acknowledgement, and sends the rest again, renumbered from 1, right after the next Welcome. Reports are
+    idempotent: a repeat is harmless. Of the unacknowledged progress reports of an attempt, only the last must be
+    kept; other reports must not be dropped. A unit should have at most 500 unacknowledged reports in flight and hold
+    back the rest: while 1,000 reports of a unit wait for the database, the server reads nothing from the unit and
+    answers no heartbeats. During this time the server does not count the unit as silent.
+    4. Every message of the unit renews its lease, on arrival. After `heartbeat_interval` without another message, the
+    unit sends a Heartbeat. The server answers with an Ack at once, also while reports wait. A unit that has received
+    nothing from the server for a whole `lease_duration` should drop the connection and reconnect. The unit counts
+    its lease from the time when its newest confirmed message was *sent*: Welcome confirms Hello, Ack.sequence
+    confirms reports, Ack.heartbeat confirms a heartbeat. Counted from the arrival of the Ack, the unit's lease would
+    end later than the server's.
+    5. When the stream breaks, the unit continues to work and reconnects forever, with random delays between 0 and a
+    bound. The bound doubles from 0.5 s to 30 s, or to half a `lease_duration` if shorter, because a restarted server
+    gives tasks to other units after one lease. The bound returns to 0.5 s after each Welcome, not after each
+    connection. A unit that could not renew its lease stops its work before the lease ends (self-fence: the unit
+    holds every attempt at its next safe point), since the server then gives the tasks to other units. An Ack that
+    renews the lease lifts the self-fence: a server that has given the tasks away ends the stream with LEASE_EXPIRED
+    and sends no further Ack. After a broken stream, only the verdicts of the next Welcome lift the self-fence.
+    6. To leave, the unit sends Draining, ends or releases its attempts, waits for the Ack, sends Goodbye and closes its
+    side. An attempt that is PAUSED by command needs no report: its checkpoint is stored, and the task stays PAUSED
+    until a client resumes the task on another unit. The end of a stream without Goodbye is a broken connection, and
+    the unit keeps its tasks until its lease ends.
+    7. A unit's id belongs to one process at a time. When a second process, with another `boot_id`, says Hello, the
+    server asks the first process for a sign of life: a `get_status` command about task 9007199254740991 (2^53 - 1),
+    which does not exist. Any message within 2 s counts; the proper answer is `rejected` with UNKNOWN_ATTEMPT. If the
+    first process answers, the second is refused with ALREADY_EXISTS (UNIT_ID_TAKEN), and the error names the first.
+    If the first does not answer, or its stream is broken, its session ends with ABORTED (SESSION_SUPERSEDED), and
+    its tasks are given to other units. In both cases the losing process holds its attempts as in 5 and reconnects
+    forever, after 1 to 5 s; when the process has the id again, verdicts decide on its attempts. A new session with
+    the same `boot_id` supersedes the old session at once.
 
-    An attempt ends with exactly one of `succeeded`, `failed`, `cancelled`, `released`; `paused` suspends it, and it
-    goes on with a resume command under a new attempt number. Whatever is reported in the name of an attempt that is no
-    longer the task's current one changes nothing: it is acknowledged and, where the attempt would go on (`progress`,
-    `checkpoint`, `paused`), answered with a drop command.
+    An attempt ends with exactly one of `succeeded`, `failed`, `cancelled`, `released`; `paused` suspends an attempt,
+    which continues with a resume command under a new attempt number. A report on an attempt that is no longer the task's
+    current attempt changes nothing: the server acknowledges the report, and answers `progress`, `checkpoint` and
+    `paused` with a drop command.
 
-    Three of these may also come without a command. `paused`: the task becomes PAUSED, and a client has to resume it.
-    `cancelled`: the task becomes CANCELLED. `released`: the task is queued again, with no retry counted, and goes to
-    another unit if there is one. A unit that cannot do the work reports `failed` instead: if one that has not sent
-    Draining releases an attempt that it was not asked to stop, the task waits for a second and other units come first.
+    Three reports are also valid without a command. After `paused`, the task becomes PAUSED until a client resumes the
+    task. After `cancelled`, the task becomes CANCELLED. After `released`, the task is queued again, without counting a
+    retry, for another unit if possible. A unit that cannot do the work reports `failed` instead: if a unit that has not
+    sent Draining releases an attempt without a command, the task waits for a second, and other units come first.
 
-    Documents (config, checkpoint, result) are google.protobuf.Struct, whose numbers are doubles: an integer above 2^53
-    loses digits, so it is sent as a string.
+    Documents (config, checkpoint, result) are google.protobuf.Struct, whose numbers are doubles: send an integer above
+    2^53 as a string, to keep all digits.
 
-    The server ends a stream with: INVALID_ARGUMENT (HELLO_EXPECTED) the first message is not Hello, or a second Hello
-    came; INVALID_ARGUMENT (INVALID_FIELDS) a bad Hello, capacity or sequence, with the fields named, or a message
-    that cannot be decoded or has too many reports; FAILED_PRECONDITION (PROTOCOL_VERSION_UNSUPPORTED); DEADLINE_EXCEEDED (HELLO_TIMEOUT) no Hello
-    for 10 s; ALREADY_EXISTS (UNIT_ID_TAKEN) another process has the unit's id and answers; ABORTED (SESSION_SUPERSEDED) a
-    newer session of the same unit id has come; RESOURCE_EXHAUSTED, without details, a message over 4 MiB; INTERNAL a
-    fault of the server; UNAVAILABLE (LEASE_EXPIRED) nothing was heard for a lease, and the tasks are given away;
-    UNAVAILABLE (SERVER_STOPPING or DATABASE_UNAVAILABLE). A unit comes back after UNAVAILABLE, INTERNAL
-    and any break of the connection, and after UNIT_ID_TAKEN and SESSION_SUPERSEDED as in 7, but for a session that its
-    own newer one has superseded. The others need a person: it should stop with the text. Reports that stand before a bad
-    sequence, in the same message too, are taken all the same, though perhaps not acknowledged any more.
+    The server ends a stream with:
 
-    Every error of the server itself has the trailer `grpc-status-details-bin`, a google.rpc.Status with an ErrorInfo of
-    the domain "taskplane", but for a message that is too large. A status without an ErrorInfo, INTERNAL, CANCELLED and
-    UNKNOWN above all, comes from the transport: that is a broken connection, whatever the code.
+    - INVALID_ARGUMENT (HELLO_EXPECTED): the first message is not Hello, or a second Hello was sent.
+    - INVALID_ARGUMENT (INVALID_FIELDS): an invalid Hello, capacity or sequence, with the fields named, or a message
+    that cannot be decoded or has too many reports.
+    - FAILED_PRECONDITION (PROTOCOL_VERSION_UNSUPPORTED).
+    - DEADLINE_EXCEEDED (HELLO_TIMEOUT): no Hello for 10 s.
+    - ALREADY_EXISTS (UNIT_ID_TAKEN): another process has the unit's id and answers.
+    - ABORTED (SESSION_SUPERSEDED): a newer session of the same unit id exists.
+    - RESOURCE_EXHAUSTED, without details: a message over 4 MiB.
+    - INTERNAL: a fault of the server.
+    - UNAVAILABLE (LEASE_EXPIRED): the unit was silent for a lease, and its tasks were given away.
+    - UNAVAILABLE (SERVER_STOPPING or DATABASE_UNAVAILABLE).
+
+    A unit reconnects after UNAVAILABLE, INTERNAL and any broken connection, and after UNIT_ID_TAKEN and
+    SESSION_SUPERSEDED as in 7, except for a session that its own newer session superseded. The other errors need a
+    person: the unit should stop with the text. Reports before an invalid sequence, in the same message too, are
+    processed, though possibly without an acknowledgement.
+
+    Every error of the server has the trailer `grpc-status-details-bin`, a google.rpc.Status with an ErrorInfo of the
+    domain "taskplane"; the error for a message that is too large is the exception. A status without an ErrorInfo, mostly
+    INTERNAL, CANCELLED or UNKNOWN, comes from the transport: treat the connection as broken, regardless of the code.
     """
 
     def Connect(self, request_iterator, context):
-        """The one stream that carries everything, both ways.
+        """Opens a session: a single stream for all messages in both directions.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RegisterUnit(self, request, context):
-        """Registers a unit that has no stream, or changes it: same unit_id, or same type and name, is the same unit.
-        ALREADY_EXISTS (UNIT_ID_TAKEN): that unit has a stream, or another host or port as its endpoint and still answers
-        there (GET status/0, within 2 s). Nothing is changed then; stop the other process, or register under another id.
+        """Registers an HTTP unit, or changes its registration; the same unit_id, or the same type and name, is the same unit.
+        ALREADY_EXISTS (UNIT_ID_TAKEN): the unit has a stream, or is registered with another host or port and still answers
+        there (GET status/0, within 2 s). Nothing changes then; stop the other process, or register under another id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Heartbeat(self, request, context):
-        """Renews the lease of a unit that has no stream. NOT_FOUND (UNIT_NOT_FOUND): register first. FAILED_PRECONDITION
-        (UNIT_HAS_STREAM): the id is that of a unit with a stream.
+        """Renews the lease of a unit without a stream. NOT_FOUND (UNIT_NOT_FOUND): the unit is not registered.
+        FAILED_PRECONDITION (UNIT_HAS_STREAM): the id belongs to a unit with a stream.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReportTaskStatus(self, request, context):
-        """Reports for a unit that has no stream. Answers when it is durable. Of an attempt that is over, it says so in the
-        verdict. NOT_FOUND (UNIT_NOT_FOUND, TASK_NOT_FOUND): there is no such unit, or no such task any more.
-        FAILED_PRECONDITION (UNIT_HAS_STREAM): the unit reports by its stream only; (UNIT_DRAINED): it was drained, and has
-        to register again. INVALID_ARGUMENT (INVALID_FIELDS): a bad report, or one of an unknown kind; it changed nothing.
+        """Applies a report of a unit without a stream, and returns when the report is durable. The verdict shows whether the
+        attempt is still current. NOT_FOUND (UNIT_NOT_FOUND, TASK_NOT_FOUND): the unit or the task does not exist.
+        FAILED_PRECONDITION (UNIT_HAS_STREAM): the unit must report by its stream; (UNIT_DRAINED): the unit was drained and
+        must register again. INVALID_ARGUMENT (INVALID_FIELDS): an invalid report, or a report of an unknown kind; nothing
+        changed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -269,78 +288,87 @@ def add_ExecutionUnitControlServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ExecutionUnitControl:
-    """How execution units and the server speak. A unit can be written in any language from this file alone.
+    """The protocol between execution units and the server. A unit can be written in any language from this file alone.
 
     The life of a session, on Connect:
 
-    1. The unit opens the stream and sends Hello first, and once. The server answers Welcome, with a verdict on each
-    attempt that the unit said it holds, or ends the stream with an error (below).
-    2. The server sends Commands. The unit answers each by a Report with its `command_id` and `accepted` or
-    `rejected`, at once, before the command has taken effect. Commands are sent again until they are answered (on
-    the next session too), so a unit drops one whose `command_id` it has seen, and answers it again as before.
-    A start is also known by its (task_id, attempt): a unit never runs the same attempt twice. A start that is not
-    answered within 5 s goes to another unit: a unit that was asleep for so long rejects what it finds on waking. If
-    its stream is broken, the start waits for the end of the lease, since the unit may have begun. `progress`,
-    `checkpoint` and `paused` answer a start too, and the end of an attempt answers all its commands.
-    3. The unit sends Reports about its attempts, each with a `sequence` that begins at 1 in every session and grows
-    by one. The server acknowledges cumulatively, after what was reported is durable. The unit keeps every report
-    that is not acknowledged and sends it again, renumbered from 1, right after the next Welcome. Reports are
-    idempotent, so a repeat does no harm. Of unacknowledged progress reports of one attempt only the last need be
-    kept; any other report must not be dropped. A unit should have sent at most 500 reports that are not
-    acknowledged, and keep the rest back: while 1,000 wait for its database, the server reads nothing more, so it
-    answers no heartbeats either. For that time it does not take the unit for silent.
-    4. Every message of the unit renews its lease, from when it arrives. When it has sent nothing for
-    `heartbeat_interval`, it sends a Heartbeat, which the server answers with an Ack at once, also while reports
-    wait. A unit that has heard nothing from the server for a whole `lease_duration` should drop the connection and
-    make a new one. The unit counts its own lease from when it *sent* the newest message that has evidently arrived:
-    Hello by Welcome, reports by Ack.sequence, a heartbeat by Ack.heartbeat. Counted from when the Ack arrived, the
-    unit's lease would end later than the server's.
-    5. When the stream breaks, the unit works on and reconnects, for ever, waiting a random time between 0 and a bound
-    that doubles from 0.5 s to 30 s, or to half a `lease_duration` if that is shorter: a server that was away gives
-    tasks to others one lease after it is back. A unit that has not renewed its lease stops its work before the lease
-    ends (self-fence: hold every attempt at its next safe point), since the server then gives its tasks to others.
-    An Ack that renews the lease lifts the self-fence, since a server that has given the tasks away ends the stream
-    with LEASE_EXPIRED and sends no Ack any more. After a break, only the verdicts of the next Welcome lift it. The
-    waiting time begins at 0.5 s again after each Welcome, not after each connection.
-    6. To leave, the unit sends Draining, gives its attempts back (`released`, or finishes them), waits for the Ack,
-    sends Goodbye and closes its side. Of an attempt that is PAUSED by command nothing need be reported: its
-    checkpoint is stored, and the task stays PAUSED until a client resumes it, then on another unit. The end of a
-    stream without Goodbye is a broken connection, and the unit keeps its tasks until its lease ends.
-    7. One process at a time has a unit's id. When a second one, with another `boot_id`, says Hello, the server asks the
-    first for a sign of life: a `get_status` command about task 9007199254740991 (2^53 - 1), which does not exist.
-    Any message within 2 s is one; the proper one is `rejected` with UNKNOWN_ATTEMPT. Then the second is sent away
-    with ALREADY_EXISTS (UNIT_ID_TAKEN), which names the first. A process that does not answer, or whose stream is
-    broken, loses the id: its session ends with ABORTED (SESSION_SUPERSEDED), and what it held is given away. In both
-    cases the process that has lost holds its attempts as in 5 and comes back, for ever, after 1 to 5 s: a verdict
-    says what becomes of the attempts once it has the id. A new session with the same `boot_id` supersedes at once.
+    1. The unit opens the stream and sends Hello first, and once. The server answers with Welcome, which has a verdict
+    on each attempt of the unit's inventory, or ends the stream with an error (below).
+    2. The server sends Commands. The unit answers each command at once, before the command takes effect, by a Report
+    with the `command_id` and `accepted` or `rejected`. The server repeats unanswered commands, on the next session
+    too. The unit ignores a command whose `command_id` is known already, and repeats the answer. A start is also
+    identified by its (task_id, attempt): a unit never runs the same attempt twice. A start without an answer within
+    5 s goes to another unit; a unit that was suspended for this time rejects the start on waking. If the unit's
+    stream is broken, the start waits for the end of the lease, since the unit may run the attempt already.
+    `progress`, `checkpoint` and `paused` also answer a start, and the end of an attempt answers all its commands.
+    3. The unit sends Reports about its attempts, each with a `sequence` that starts at 1 in every session and grows by
+    1. The server acknowledges cumulatively, when the reports are durable. The unit keeps every report until its
+    acknowledgement, and sends the rest again, renumbered from 1, right after the next Welcome. Reports are
+    idempotent: a repeat is harmless. Of the unacknowledged progress reports of an attempt, only the last must be
+    kept; other reports must not be dropped. A unit should have at most 500 unacknowledged reports in flight and hold
+    back the rest: while 1,000 reports of a unit wait for the database, the server reads nothing from the unit and
+    answers no heartbeats. During this time the server does not count the unit as silent.
+    4. Every message of the unit renews its lease, on arrival. After `heartbeat_interval` without another message, the
+    unit sends a Heartbeat. The server answers with an Ack at once, also while reports wait. A unit that has received
+    nothing from the server for a whole `lease_duration` should drop the connection and reconnect. The unit counts
+    its lease from the time when its newest confirmed message was *sent*: Welcome confirms Hello, Ack.sequence
+    confirms reports, Ack.heartbeat confirms a heartbeat. Counted from the arrival of the Ack, the unit's lease would
+    end later than the server's.
+    5. When the stream breaks, the unit continues to work and reconnects forever, with random delays between 0 and a
+    bound. The bound doubles from 0.5 s to 30 s, or to half a `lease_duration` if shorter, because a restarted server
+    gives tasks to other units after one lease. The bound returns to 0.5 s after each Welcome, not after each
+    connection. A unit that could not renew its lease stops its work before the lease ends (self-fence: the unit
+    holds every attempt at its next safe point), since the server then gives the tasks to other units. An Ack that
+    renews the lease lifts the self-fence: a server that has given the tasks away ends the stream with LEASE_EXPIRED
+    and sends no further Ack. After a broken stream, only the verdicts of the next Welcome lift the self-fence.
+    6. To leave, the unit sends Draining, ends or releases its attempts, waits for the Ack, sends Goodbye and closes its
+    side. An attempt that is PAUSED by command needs no report: its checkpoint is stored, and the task stays PAUSED
+    until a client resumes the task on another unit. The end of a stream without Goodbye is a broken connection, and
+    the unit keeps its tasks until its lease ends.
+    7. A unit's id belongs to one process at a time. When a second process, with another `boot_id`, says Hello, the
+    server asks the first process for a sign of life: a `get_status` command about task 9007199254740991 (2^53 - 1),
+    which does not exist. Any message within 2 s counts; the proper answer is `rejected` with UNKNOWN_ATTEMPT. If the
+    first process answers, the second is refused with ALREADY_EXISTS (UNIT_ID_TAKEN), and the error names the first.
+    If the first does not answer, or its stream is broken, its session ends with ABORTED (SESSION_SUPERSEDED), and
+    its tasks are given to other units. In both cases the losing process holds its attempts as in 5 and reconnects
+    forever, after 1 to 5 s; when the process has the id again, verdicts decide on its attempts. A new session with
+    the same `boot_id` supersedes the old session at once.
 
-    An attempt ends with exactly one of `succeeded`, `failed`, `cancelled`, `released`; `paused` suspends it, and it
-    goes on with a resume command under a new attempt number. Whatever is reported in the name of an attempt that is no
-    longer the task's current one changes nothing: it is acknowledged and, where the attempt would go on (`progress`,
-    `checkpoint`, `paused`), answered with a drop command.
+    An attempt ends with exactly one of `succeeded`, `failed`, `cancelled`, `released`; `paused` suspends an attempt,
+    which continues with a resume command under a new attempt number. A report on an attempt that is no longer the task's
+    current attempt changes nothing: the server acknowledges the report, and answers `progress`, `checkpoint` and
+    `paused` with a drop command.
 
-    Three of these may also come without a command. `paused`: the task becomes PAUSED, and a client has to resume it.
-    `cancelled`: the task becomes CANCELLED. `released`: the task is queued again, with no retry counted, and goes to
-    another unit if there is one. A unit that cannot do the work reports `failed` instead: if one that has not sent
-    Draining releases an attempt that it was not asked to stop, the task waits for a second and other units come first.
+    Three reports are also valid without a command. After `paused`, the task becomes PAUSED until a client resumes the
+    task. After `cancelled`, the task becomes CANCELLED. After `released`, the task is queued again, without counting a
+    retry, for another unit if possible. A unit that cannot do the work reports `failed` instead: if a unit that has not
+    sent Draining releases an attempt without a command, the task waits for a second, and other units come first.
 
-    Documents (config, checkpoint, result) are google.protobuf.Struct, whose numbers are doubles: an integer above 2^53
-    loses digits, so it is sent as a string.
+    Documents (config, checkpoint, result) are google.protobuf.Struct, whose numbers are doubles: send an integer above
+    2^53 as a string, to keep all digits.
 
-    The server ends a stream with: INVALID_ARGUMENT (HELLO_EXPECTED) the first message is not Hello, or a second Hello
-    came; INVALID_ARGUMENT (INVALID_FIELDS) a bad Hello, capacity or sequence, with the fields named, or a message
-    that cannot be decoded or has too many reports; FAILED_PRECONDITION (PROTOCOL_VERSION_UNSUPPORTED); DEADLINE_EXCEEDED (HELLO_TIMEOUT) no Hello
-    for 10 s; ALREADY_EXISTS (UNIT_ID_TAKEN) another process has the unit's id and answers; ABORTED (SESSION_SUPERSEDED) a
-    newer session of the same unit id has come; RESOURCE_EXHAUSTED, without details, a message over 4 MiB; INTERNAL a
-    fault of the server; UNAVAILABLE (LEASE_EXPIRED) nothing was heard for a lease, and the tasks are given away;
-    UNAVAILABLE (SERVER_STOPPING or DATABASE_UNAVAILABLE). A unit comes back after UNAVAILABLE, INTERNAL
-    and any break of the connection, and after UNIT_ID_TAKEN and SESSION_SUPERSEDED as in 7, but for a session that its
-    own newer one has superseded. The others need a person: it should stop with the text. Reports that stand before a bad
-    sequence, in the same message too, are taken all the same, though perhaps not acknowledged any more.
+    The server ends a stream with:
 
-    Every error of the server itself has the trailer `grpc-status-details-bin`, a google.rpc.Status with an ErrorInfo of
-    the domain "taskplane", but for a message that is too large. A status without an ErrorInfo, INTERNAL, CANCELLED and
-    UNKNOWN above all, comes from the transport: that is a broken connection, whatever the code.
+    - INVALID_ARGUMENT (HELLO_EXPECTED): the first message is not Hello, or a second Hello was sent.
+    - INVALID_ARGUMENT (INVALID_FIELDS): an invalid Hello, capacity or sequence, with the fields named, or a message
+    that cannot be decoded or has too many reports.
+    - FAILED_PRECONDITION (PROTOCOL_VERSION_UNSUPPORTED).
+    - DEADLINE_EXCEEDED (HELLO_TIMEOUT): no Hello for 10 s.
+    - ALREADY_EXISTS (UNIT_ID_TAKEN): another process has the unit's id and answers.
+    - ABORTED (SESSION_SUPERSEDED): a newer session of the same unit id exists.
+    - RESOURCE_EXHAUSTED, without details: a message over 4 MiB.
+    - INTERNAL: a fault of the server.
+    - UNAVAILABLE (LEASE_EXPIRED): the unit was silent for a lease, and its tasks were given away.
+    - UNAVAILABLE (SERVER_STOPPING or DATABASE_UNAVAILABLE).
+
+    A unit reconnects after UNAVAILABLE, INTERNAL and any broken connection, and after UNIT_ID_TAKEN and
+    SESSION_SUPERSEDED as in 7, except for a session that its own newer session superseded. The other errors need a
+    person: the unit should stop with the text. Reports before an invalid sequence, in the same message too, are
+    processed, though possibly without an acknowledgement.
+
+    Every error of the server has the trailer `grpc-status-details-bin`, a google.rpc.Status with an ErrorInfo of the
+    domain "taskplane"; the error for a message that is too large is the exception. A status without an ErrorInfo, mostly
+    INTERNAL, CANCELLED or UNKNOWN, comes from the transport: treat the connection as broken, regardless of the code.
     """
 
     @staticmethod

@@ -37,7 +37,7 @@ class _ExecutionUnitStatusEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_Ex
     """Not connected."""
 
 class ExecutionUnitStatus(_ExecutionUnitStatus, metaclass=_ExecutionUnitStatusEnumTypeWrapper):
-    """Whether a unit can be given work."""
+    """Availability of a unit for work."""
 
 EXECUTION_UNIT_STATUS_UNSPECIFIED: ExecutionUnitStatus.ValueType  # 0
 """Never sent. In a filter: no restriction."""
@@ -91,38 +91,36 @@ class ExecutionUnit(message.Message):
     SESSION_ID_FIELD_NUMBER: builtins.int
     SDK_FIELD_NUMBER: builtins.int
     id: builtins.str
-    """Chosen by the unit, or given by the server when it first connected; up to 250 characters, without "/"."""
+    """Chosen by the unit, or assigned by the server at the first connection; up to 250 characters, without "/"."""
     unit_type: builtins.str
-    """What kind of unit it is, for people and for the task's `execution_unit_type`; 1 to 100 characters, any but NUL, not
-    all of them spaces.
-    """
+    """Kind of unit, for people and for a task's `execution_unit_type`; 1 to 100 characters, any but NUL, not all spaces."""
     unit_name: builtins.str
-    """For people; 1 to 255 characters, any but NUL, not all of them spaces."""
+    """Name for people; 1 to 255 characters, any but NUL, not all spaces."""
     status: ExecutionUnitStatus.ValueType
-    """Whether it can be given work."""
+    """Availability for work."""
     capacity: builtins.int
-    """How many tasks it runs at once; 0 means quiet: nothing new."""
+    """Number of slots: tasks that the unit runs at once. 0: no new tasks."""
     current_load: builtins.int
-    """RUNNING tasks that are assigned to it."""
+    """RUNNING tasks that are assigned to the unit."""
     endpoint: builtins.str
-    """Base URL of a unit that is driven over HTTP. Empty for a unit on the stream."""
+    """Base URL of an HTTP unit. Empty for a unit with a stream."""
     draining: builtins.bool
-    """It gets nothing new and hands back what it has."""
+    """The unit receives no new tasks and releases its present ones."""
     session_id: builtins.str
     """Id of the connected session. Empty when OFFLINE."""
     sdk: builtins.str
     """Name and version of the SDK, for people."""
     @builtins.property
     def config(self) -> struct_pb2.Struct:
-        """Free for the unit's own use; up to 64 KiB as a serialized Struct."""
+        """Free for the unit's use; up to 64 KiB as a serialized Struct."""
 
     @builtins.property
     def last_heartbeat(self) -> timestamp_pb2.Timestamp:
-        """When the server last heard of it."""
+        """When the server last received a message of the unit."""
 
     @builtins.property
     def created_at(self) -> timestamp_pb2.Timestamp:
-        """When it first connected."""
+        """When the unit first connected."""
 
     @builtins.property
     def updated_at(self) -> timestamp_pb2.Timestamp:
@@ -130,13 +128,13 @@ class ExecutionUnit(message.Message):
 
     @builtins.property
     def task_types(self) -> containers.RepeatedCompositeFieldContainer[TaskTypeSupport]:
-        """The task types it accepts, and what it can do with each. Empty: every type, each pausable and with checkpoints; units
-        that name a type are preferred for it.
+        """Task types that the unit accepts, with its abilities for each. Empty: every type, each pausable and with
+        checkpoints. For a given type, units that name the type are preferred.
         """
 
     @builtins.property
     def labels(self) -> containers.ScalarMap[builtins.str, builtins.str]:
-        """Its own marks, which a task's `unit_labels` can ask for."""
+        """Labels of the unit, matched by a task's `unit_labels`."""
 
     def __init__(
         self,
@@ -166,7 +164,7 @@ class ExecutionUnit(message.Message):
 
 @typing.final
 class TaskTypeSupport(message.Message):
-    """What a unit can do with tasks of one type."""
+    """Abilities of a unit for tasks of one type."""
 
     DESCRIPTOR: descriptor.Descriptor
 
@@ -176,12 +174,12 @@ class TaskTypeSupport(message.Message):
     task_type: builtins.str
     """1 to 100 characters of A-Z a-z 0-9 . _ : / -."""
     can_pause: builtins.bool
-    """It stops at a safe point when told to pause, and goes on when told to resume. If false, PauseTask of a RUNNING
-    task is refused at once (FAILED_PRECONDITION, UNIT_CANNOT_PAUSE).
+    """The unit can pause at a safe point and resume. If false, PauseTask of a RUNNING task is refused at once
+    (FAILED_PRECONDITION, UNIT_CANNOT_PAUSE).
     """
     can_checkpoint: builtins.bool
-    """It makes checkpoints, so that a task can go on elsewhere, and goes on from those of others. If false, every new
-    attempt begins from the start: its unit is told no checkpoint.
+    """The unit makes checkpoints and can start from the checkpoints of other units. If false, every new attempt starts
+    from scratch: start orders carry no checkpoint.
     """
     def __init__(
         self,

@@ -24,7 +24,7 @@ DESCRIPTOR: descriptor.FileDescriptor
 
 @typing.final
 class ListUnitsRequest(message.Message):
-    """Asks for a page of units."""
+    """Request of ListUnits."""
 
     DESCRIPTOR: descriptor.Descriptor
 
@@ -34,16 +34,16 @@ class ListUnitsRequest(message.Message):
     PAGE_SIZE_FIELD_NUMBER: builtins.int
     PAGE_TOKEN_FIELD_NUMBER: builtins.int
     unit_type: builtins.str
-    """Of this type. Empty: all."""
+    """Units of this type. Empty: all."""
     task_type: builtins.str
-    """That accept this task type. Empty: all."""
+    """Units that accept this task type. Empty: all."""
     page_size: builtins.int
-    """How many at most: 1 to 1000; 0 means 50, more than 1000 means 1000."""
+    """Longest page: 1 to 1000; 0 means 50, more than 1000 means 1000."""
     page_token: builtins.str
-    """`next_page_token` of the page before. It belongs to its filter."""
+    """`next_page_token` of the previous page, under the same filter."""
     @builtins.property
     def statuses(self) -> containers.RepeatedScalarFieldContainer[execution_unit_pb2.ExecutionUnitStatus.ValueType]:
-        """In one of these statuses, up to 16. Empty: all."""
+        """Units in one of these statuses, up to 16. Empty: all."""
 
     def __init__(
         self,
@@ -62,17 +62,17 @@ class ListUnitsRequest(message.Message):
 
 @typing.final
 class ListUnitsResponse(message.Message):
-    """Answers ListUnits."""
+    """Response of ListUnits."""
 
     DESCRIPTOR: descriptor.Descriptor
 
     UNITS_FIELD_NUMBER: builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
     next_page_token: builtins.str
-    """Gives the next page. Empty: this is the last one."""
+    """Token of the next page. Empty: this page is the last."""
     @builtins.property
     def units(self) -> containers.RepeatedCompositeFieldContainer[execution_unit_pb2.ExecutionUnit]:
-        """The page, by id. May end early, after about 3 MiB."""
+        """The page, ordered by id. May end early, after about 3 MiB."""
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class ListUnitsResponse(message.Message):
 
 @typing.final
 class GetUnitRequest(message.Message):
-    """Asks for one unit."""
+    """Request of GetUnit."""
 
     DESCRIPTOR: descriptor.Descriptor
 
@@ -108,14 +108,14 @@ class GetUnitRequest(message.Message):
 
 @typing.final
 class GetUnitResponse(message.Message):
-    """Answers GetUnit."""
+    """Response of GetUnit."""
 
     DESCRIPTOR: descriptor.Descriptor
 
     UNIT_FIELD_NUMBER: builtins.int
     @builtins.property
     def unit(self) -> execution_unit_pb2.ExecutionUnit:
-        """The unit as it is."""
+        """The unit."""
 
     def __init__(
         self,
@@ -130,7 +130,7 @@ class GetUnitResponse(message.Message):
 
 @typing.final
 class DrainUnitRequest(message.Message):
-    """Asks to empty a unit."""
+    """Request of DrainUnit."""
 
     DESCRIPTOR: descriptor.Descriptor
 
@@ -142,15 +142,15 @@ class DrainUnitRequest(message.Message):
     unit_id: builtins.str
     """The unit."""
     actor: builtins.str
-    """Who asks; goes to the history; up to 255 characters."""
+    """The caller, for the history; up to 255 characters."""
     reason: builtins.str
-    """Why; goes to the history; up to 1000 characters."""
+    """Reason, for the history; up to 1000 characters."""
     no_wait: builtins.bool
-    """Answer when the order is stored, instead of when the unit is gone."""
+    """Return as soon as the order is stored."""
     @builtins.property
     def timeout(self) -> duration_pb2.Duration:
-        """How long it may take, up to 3660 days. Passed on to the unit, which acts on it: the server takes nothing away when
-        it is over. Unset or zero: as long as it needs.
+        """Time for the unit to leave, up to 3660 days. Passed on to the unit, which keeps the time limit; the server takes no
+        action at its end. Unset or zero: no limit.
         """
 
     def __init__(
@@ -170,14 +170,14 @@ class DrainUnitRequest(message.Message):
 
 @typing.final
 class DrainUnitResponse(message.Message):
-    """Answers DrainUnit."""
+    """Response of DrainUnit."""
 
     DESCRIPTOR: descriptor.Descriptor
 
     UNIT_FIELD_NUMBER: builtins.int
     @builtins.property
     def unit(self) -> execution_unit_pb2.ExecutionUnit:
-        """The unit as it now is."""
+        """The unit after the call."""
 
     def __init__(
         self,
@@ -192,7 +192,7 @@ class DrainUnitResponse(message.Message):
 
 @typing.final
 class DeleteUnitRequest(message.Message):
-    """Asks to forget a unit."""
+    """Request of DeleteUnit."""
 
     DESCRIPTOR: descriptor.Descriptor
 
@@ -212,7 +212,7 @@ class DeleteUnitRequest(message.Message):
 
 @typing.final
 class DeleteUnitResponse(message.Message):
-    """Answers DeleteUnit."""
+    """Response of DeleteUnit."""
 
     DESCRIPTOR: descriptor.Descriptor
 
@@ -227,19 +227,19 @@ class DeleteUnitResponse(message.Message):
 
 @typing.final
 class GetStatisticsRequest(message.Message):
-    """Asks for figures."""
+    """Request of GetStatistics."""
 
     DESCRIPTOR: descriptor.Descriptor
 
     WINDOW_FIELD_NUMBER: builtins.int
     TASK_TYPE_FIELD_NUMBER: builtins.int
     task_type: builtins.str
-    """Only tasks of this type, and of units only those that accept it, with all their slots, also where these hold tasks
+    """Counts only tasks of this type, and only units that accept this type, with all their slots, also slots with tasks
     of other types. Empty: all.
     """
     @builtins.property
     def window(self) -> duration_pb2.Duration:
-        """Over this much time up to now: above 0, up to 31 days. Unset: one hour."""
+        """Length of the window up to now: above 0, up to 31 days. Unset: one hour."""
 
     def __init__(
         self,
@@ -255,7 +255,7 @@ class GetStatisticsRequest(message.Message):
 
 @typing.final
 class StatusCount(message.Message):
-    """How many tasks are in one status."""
+    """Number of tasks in a status."""
 
     DESCRIPTOR: descriptor.Descriptor
 
@@ -264,7 +264,7 @@ class StatusCount(message.Message):
     status: task_pb2.TaskStatus.ValueType
     """The status."""
     count: builtins.int
-    """How many, counted up to 1,000,000."""
+    """Number of tasks, counted up to 1,000,000."""
     def __init__(
         self,
         *,
@@ -279,7 +279,7 @@ class StatusCount(message.Message):
 
 @typing.final
 class GetStatisticsResponse(message.Message):
-    """Answers GetStatistics."""
+    """Response of GetStatistics."""
 
     DESCRIPTOR: descriptor.Descriptor
 
@@ -295,32 +295,32 @@ class GetStatisticsResponse(message.Message):
     SLOTS_FIELD_NUMBER: builtins.int
     SLOTS_USED_FIELD_NUMBER: builtins.int
     queued: builtins.int
-    """Tasks that want to run and do not, now: PENDING, or PAUSED with a resume that waits; also those that wait for a retry."""
+    """Queued tasks at present: PENDING or, after a resume, PAUSED; tasks in backoff of a retry included."""
     success_rate: builtins.float
-    """Tasks that reached SUCCESS in the window, of all that ended in it; 0 to 1. 0 if none ended. Here and below, a task
-    ended in the window if it became final in it and still is; one that was restarted did not.
+    """Share of SUCCESS among the tasks that ended in the window; 0 to 1. 0 if none ended. Here and below, a task ended in
+    the window if it became final then and still is; a restarted task does not count.
     """
     finished_per_second: builtins.float
-    """Tasks that ended in the window, a second."""
+    """Tasks that ended in the window, per second."""
     failures: builtins.int
-    """Attempts that failed in the window, also those after which the task was tried again."""
+    """Attempts that failed in the window, retried ones included."""
     units_connected: builtins.int
-    """Connected units, now."""
+    """Units connected at present."""
     slots: builtins.int
-    """Slots of all connected units, now."""
+    """Slots of all units connected at present."""
     slots_used: builtins.int
-    """Slots that hold a RUNNING task, now."""
+    """Slots that hold a RUNNING task at present."""
     @builtins.property
     def taken_at(self) -> timestamp_pb2.Timestamp:
-        """When the figures were taken."""
+        """When the statistics were taken."""
 
     @builtins.property
     def tasks(self) -> containers.RepeatedCompositeFieldContainer[StatusCount]:
-        """Tasks by status, now: every status, in the order of the enum."""
+        """Present tasks by status: every status, in the order of the enum."""
 
     @builtins.property
     def oldest_queued(self) -> duration_pb2.Duration:
-        """How long the longest waiting of them has waited. Unset if there is none."""
+        """Longest present waiting time of a queued task. Unset if there is no queued task."""
 
     @builtins.property
     def mean_active_time(self) -> duration_pb2.Duration:

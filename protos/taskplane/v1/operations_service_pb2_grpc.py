@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class OperationsServiceStub:
-    """What operators need: the units and the figures. Errors as in TaskService; NOT_FOUND is UNIT_NOT_FOUND here.
+    """Manages units and returns statistics. Errors as in TaskService, with UNIT_NOT_FOUND as the reason of NOT_FOUND.
     """
 
     def __init__(self, channel):
@@ -63,50 +63,49 @@ class OperationsServiceStub:
 
 
 class OperationsServiceServicer:
-    """What operators need: the units and the figures. Errors as in TaskService; NOT_FOUND is UNIT_NOT_FOUND here.
+    """Manages units and returns statistics. Errors as in TaskService, with UNIT_NOT_FOUND as the reason of NOT_FOUND.
     """
 
     def ListUnits(self, request, context):
-        """Lists units by filter, in pages, by id.
+        """Lists units by filter, in pages, ordered by id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetUnit(self, request, context):
-        """Returns one unit.
+        """Returns a unit.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DrainUnit(self, request, context):
-        """Empties a unit: it gets nothing new, its tasks are paused with checkpoints and go on elsewhere, no retry counted;
-        then it leaves. Answers when it is gone: its stream is closed and no RUNNING task is assigned to it. So a unit on the
-        stream that has given everything back and stays connected is not gone; it says Goodbye and closes its stream. The
-        link to one that is driven over HTTP is ended for it, and it gets nothing until it registers again. A unit that is
-        not gone by the caller's deadline (10 s without one): DEADLINE_EXCEEDED (COMMAND_PENDING), and it goes on draining.
-        The order is stored before the answer, and given again to the same process when its stream breaks or the server
-        restarts; another process of the unit is not concerned. To a unit that is gone already nothing is done: it gets work
-        when it comes back. Harmless if it drains already.
+        """Drains a unit: the unit receives no new tasks, its tasks are paused with checkpoints and continue on other units
+        without counting a retry, and then the unit leaves. Returns when the unit has left: its stream is closed and no
+        RUNNING task is assigned to the unit. A unit with a stream must say Goodbye and close the stream; releasing all
+        tasks is not enough. For an HTTP unit, the server ends the link; the unit receives nothing until the next
+        registration. At the caller's deadline (10 s without one): DEADLINE_EXCEEDED (COMMAND_PENDING), and draining
+        continues. The order is stored before the response and sent again to the same process when its stream breaks or the
+        server restarts; another process of the unit is not affected. A unit that is already gone is left unchanged and
+        receives work on its return. Harmless if the unit drains already.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteUnit(self, request, context):
-        """Forgets a unit. OFFLINE and without RUNNING tasks only, else FAILED_PRECONDITION (UNIT_IN_USE). One that is driven
-        over HTTP has no stream to end: if it is idle, it is forgotten at once.
+        """Deletes the record of a unit. Requires OFFLINE and no RUNNING task, else FAILED_PRECONDITION (UNIT_IN_USE). An idle
+        HTTP unit, which has no stream to end, is deleted at once.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetStatistics(self, request, context):
-        """Counts tasks and units as they are now, and tells what ended in a window of time up to now. Of tasks that were
-        deleted, or purged with age, nothing is counted any more. The database reads what it counts: over millions of tasks
-        that takes seconds. DEADLINE_EXCEEDED (READ_TOO_LONG): it takes longer than the call's deadline, or 30 s; ask for a
-        smaller window or one type.
+        """Counts the present tasks and units, and the tasks that ended in a window up to now. Deleted and purged tasks are
+        not counted. The database reads all counted rows: over millions of tasks, for seconds. DEADLINE_EXCEEDED
+        (READ_TOO_LONG): reading takes longer than the call's deadline, or 30 s; use a smaller window or one type.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -149,7 +148,7 @@ def add_OperationsServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class OperationsService:
-    """What operators need: the units and the figures. Errors as in TaskService; NOT_FOUND is UNIT_NOT_FOUND here.
+    """Manages units and returns statistics. Errors as in TaskService, with UNIT_NOT_FOUND as the reason of NOT_FOUND.
     """
 
     @staticmethod

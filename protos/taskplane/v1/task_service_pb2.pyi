@@ -30,17 +30,17 @@ class _TaskOrder:
 class _TaskOrderEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_TaskOrder.ValueType], builtins.type):
     DESCRIPTOR: descriptor.EnumDescriptor
     TASK_ORDER_UNSPECIFIED: _TaskOrder.ValueType  # 0
-    """As NEWEST_FIRST."""
+    """Same as NEWEST_FIRST."""
     TASK_ORDER_NEWEST_FIRST: _TaskOrder.ValueType  # 1
     """By creation, newest first."""
     TASK_ORDER_OLDEST_FIRST: _TaskOrder.ValueType  # 2
     """By creation, oldest first."""
 
 class TaskOrder(_TaskOrder, metaclass=_TaskOrderEnumTypeWrapper):
-    """The order of a list of tasks."""
+    """Order of a list of tasks."""
 
 TASK_ORDER_UNSPECIFIED: TaskOrder.ValueType  # 0
-"""As NEWEST_FIRST."""
+"""Same as NEWEST_FIRST."""
 TASK_ORDER_NEWEST_FIRST: TaskOrder.ValueType  # 1
 """By creation, newest first."""
 TASK_ORDER_OLDEST_FIRST: TaskOrder.ValueType  # 2
@@ -68,7 +68,7 @@ class _BatchVerbEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_BatchVerb.Va
     """As DeleteTask."""
 
 class BatchVerb(_BatchVerb, metaclass=_BatchVerbEnumTypeWrapper):
-    """What is done to many tasks at once."""
+    """Verb of BatchControlTasks."""
 
 BATCH_VERB_UNSPECIFIED: BatchVerb.ValueType  # 0
 """Refused."""
@@ -94,35 +94,35 @@ class _CommandStateEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_CommandSt
     COMMAND_STATE_UNSPECIFIED: _CommandState.ValueType  # 0
     """Never sent."""
     COMMAND_STATE_ISSUED: _CommandState.ValueType  # 1
-    """Recorded, perhaps sent, not answered."""
+    """Recorded, possibly sent, not answered."""
     COMMAND_STATE_ACCEPTED: _CommandState.ValueType  # 2
-    """The unit has it."""
+    """Accepted by the unit."""
     COMMAND_STATE_APPLIED: _CommandState.ValueType  # 3
-    """Its effect holds."""
+    """In effect."""
     COMMAND_STATE_REJECTED: _CommandState.ValueType  # 4
-    """The unit refused it."""
+    """Refused by the unit."""
     COMMAND_STATE_EXPIRED: _CommandState.ValueType  # 5
-    """Its deadline passed, or another command or the task's end made it void."""
+    """Expired at its deadline, or replaced by another command, or void because the task ended."""
 
 class CommandState(_CommandState, metaclass=_CommandStateEnumTypeWrapper):
-    """How far a command came."""
+    """State of a command."""
 
 COMMAND_STATE_UNSPECIFIED: CommandState.ValueType  # 0
 """Never sent."""
 COMMAND_STATE_ISSUED: CommandState.ValueType  # 1
-"""Recorded, perhaps sent, not answered."""
+"""Recorded, possibly sent, not answered."""
 COMMAND_STATE_ACCEPTED: CommandState.ValueType  # 2
-"""The unit has it."""
+"""Accepted by the unit."""
 COMMAND_STATE_APPLIED: CommandState.ValueType  # 3
-"""Its effect holds."""
+"""In effect."""
 COMMAND_STATE_REJECTED: CommandState.ValueType  # 4
-"""The unit refused it."""
+"""Refused by the unit."""
 COMMAND_STATE_EXPIRED: CommandState.ValueType  # 5
-"""Its deadline passed, or another command or the task's end made it void."""
+"""Expired at its deadline, or replaced by another command, or void because the task ended."""
 
 @typing.final
 class RequestContext(message.Message):
-    """Who asks, why, and under which condition. Part of every call that changes something."""
+    """Caller, reason and precondition of a changing call."""
 
     DESCRIPTOR: descriptor.Descriptor
 
@@ -131,20 +131,22 @@ class RequestContext(message.Message):
     REASON_FIELD_NUMBER: builtins.int
     EXPECTED_REVISION_FIELD_NUMBER: builtins.int
     request_id: builtins.str
-    """Makes the call idempotent: a replay with the same id returns the first answer, also after later verbs. Chosen by
-    the caller, up to 64 characters, no space at either end; a UUID serves. The same id with another method or body is
-    INVALID_ARGUMENT (REQUEST_ID_REUSED); the body is the whole request, with `context` and `no_wait`. Empty: every
-    call counts. Ids are remembered for a day at least, but not that of a call that failed, which may be tried again
-    under it; after DEADLINE_EXCEEDED (COMMAND_PENDING) the replay waits for the same command. An answer over 4 MiB is
-    not kept, nor perhaps that of a server that was killed or replaced within a second of it: the replay does nothing
-    all the same, and answers with the task as it is by then, or NOT_FOUND if it was deleted.
+    """Idempotency key: a repeat with the same key returns the first response, even after later verbs. Chosen by the
+    caller, up to 64 characters, without a space at either end; for example a UUID. The same key with another method or
+    body is INVALID_ARGUMENT (REQUEST_ID_REUSED); the body is the whole request, with `context` and `no_wait`. Empty:
+    no idempotency. Keys are kept for at least a day. The key of a failed call is not kept, and may be used for another
+    try; after DEADLINE_EXCEEDED (COMMAND_PENDING), the repeat waits for the same command. Responses over 4 MiB are not
+    kept, and the response of a server that was killed or replaced within a second may be lost: the repeat does nothing
+    either, and returns the present task, or NOT_FOUND if the task was deleted.
     """
     actor: builtins.str
-    """Who asks; goes to the history; up to 255 characters. Empty: "client"."""
+    """The caller, for the history; up to 255 characters. Empty: "client"."""
     reason: builtins.str
-    """Why; goes to the history; up to 1000 characters."""
+    """Reason, for the history; up to 1000 characters."""
     expected_revision: builtins.int
-    """Do it only if the task's revision is this one, else ABORTED (STALE_REVISION). 0: no condition. Ignored by create."""
+    """Applies the call only if the task's revision is equal, else ABORTED (STALE_REVISION). 0: no condition. Ignored by
+    create.
+    """
     def __init__(
         self,
         *,
@@ -161,7 +163,7 @@ class RequestContext(message.Message):
 
 @typing.final
 class TaskSpec(message.Message):
-    """What a task is to be."""
+    """Definition of a new task."""
 
     DESCRIPTOR: descriptor.Descriptor
 
@@ -217,17 +219,17 @@ class TaskSpec(message.Message):
     task_name: builtins.str
     """Required; 1 to 255 characters."""
     task_type: builtins.str
-    """Required; 1 to 100 characters of A-Z a-z 0-9 . _ : / -. A type that no unit knows (yet) is no error."""
+    """Required; 1 to 100 characters of A-Z a-z 0-9 . _ : / -. Types without a unit are accepted."""
     priority: builtins.int
-    """0 to 1000; greater runs first."""
+    """0 to 1000; greater values run first."""
     max_retries: builtins.int
     """Automatic retries, 0 to 1000. Unset: 3."""
     start: builtins.bool
-    """Queue it at once."""
+    """Queues the task at once."""
     @builtins.property
     def config(self) -> struct_pb2.Struct:
-        """Handed to the unit as it is; up to 768 KiB as a serialized Struct, keys up to 65,535 bytes, objects and lists up to
-        24 in each other (the config itself is the first).
+        """Passed to the unit unchanged; up to 768 KiB as a serialized Struct, keys up to 65,535 bytes, objects and lists
+        nested up to 24 levels (the config itself is the first).
         """
 
     @builtins.property
@@ -236,7 +238,7 @@ class TaskSpec(message.Message):
 
     @builtins.property
     def unit_labels(self) -> containers.ScalarMap[builtins.str, builtins.str]:
-        """Labels that a unit must have to get it; limits as for `labels`."""
+        """Labels that a unit must have to receive the task; bounds as for `labels`."""
 
     @builtins.property
     def limits(self) -> task_pb2.TaskLimits:
@@ -265,7 +267,7 @@ class TaskSpec(message.Message):
 
 @typing.final
 class CreateTaskRequest(message.Message):
-    """Asks for a new task."""
+    """Request of CreateTask."""
 
     DESCRIPTOR: descriptor.Descriptor
 
@@ -277,7 +279,7 @@ class CreateTaskRequest(message.Message):
 
     @builtins.property
     def context(self) -> RequestContext:
-        """Who asks, and the idempotency key."""
+        """Caller and idempotency key."""
 
     def __init__(
         self,
@@ -293,14 +295,14 @@ class CreateTaskRequest(message.Message):
 
 @typing.final
 class CreateTaskResponse(message.Message):
-    """Answers CreateTask."""
+    """Response of CreateTask."""
 
     DESCRIPTOR: descriptor.Descriptor
 
     TASK_FIELD_NUMBER: builtins.int
     @builtins.property
     def task(self) -> task_pb2.Task:
-        """The task as it was stored."""
+        """The task as stored."""
 
     def __init__(
         self,
@@ -315,7 +317,7 @@ class CreateTaskResponse(message.Message):
 
 @typing.final
 class BatchCreateTasksRequest(message.Message):
-    """Asks for many new tasks."""
+    """Request of BatchCreateTasks."""
 
     DESCRIPTOR: descriptor.Descriptor
 
@@ -327,7 +329,7 @@ class BatchCreateTasksRequest(message.Message):
 
     @builtins.property
     def context(self) -> RequestContext:
-        """Who asks, and the idempotency key of the whole batch."""
+        """Caller, and idempotency key of the whole batch."""
 
     def __init__(
         self,
@@ -343,15 +345,15 @@ class BatchCreateTasksRequest(message.Message):
 
 @typing.final
 class BatchCreateTasksResponse(message.Message):
-    """Answers BatchCreateTasks."""
+    """Response of BatchCreateTasks."""
 
     DESCRIPTOR: descriptor.Descriptor
 
     TASKS_FIELD_NUMBER: builtins.int
     @builtins.property
     def tasks(self) -> containers.RepeatedCompositeFieldContainer[task_pb2.Task]:
-        """The tasks as they were stored, in the order of the request. If that is more than about 3 MiB, all come without
-        `config`, `labels` and `unit_labels`.
+        """The tasks as stored, in the order of the request. Above about 3 MiB in total, all tasks come without `config`,
+        `labels` and `unit_labels`.
         """
 
     def __init__(
@@ -367,7 +369,7 @@ class BatchCreateTasksResponse(message.Message):
 
 @typing.final
 class GetTaskRequest(message.Message):
-    """Asks for one task."""
+    """Request of GetTask."""
 
     DESCRIPTOR: descriptor.Descriptor
 
@@ -387,14 +389,14 @@ class GetTaskRequest(message.Message):
 
 @typing.final
 class GetTaskResponse(message.Message):
-    """Answers GetTask."""
+    """Response of GetTask."""
 
     DESCRIPTOR: descriptor.Descriptor
 
     TASK_FIELD_NUMBER: builtins.int
     @builtins.property
     def task(self) -> task_pb2.Task:
-        """The task as it is, with live progress."""
+        """The task, with live progress."""
 
     def __init__(
         self,
@@ -409,7 +411,7 @@ class GetTaskResponse(message.Message):
 
 @typing.final
 class TaskFilter(message.Message):
-    """Chooses tasks. Fields restrict together; values of one field are alternatives."""
+    """Conditions on tasks. All set fields must match; the values of a field are alternatives."""
 
     DESCRIPTOR: descriptor.Descriptor
 
@@ -449,8 +451,8 @@ class TaskFilter(message.Message):
     max_priority: builtins.int
     """With at most this priority."""
     name_contains: builtins.str
-    """With this text in the name; case does not matter, on SQLite that of ASCII letters. On MySQL and MariaDB accents do
-    not matter either.
+    """With this text in the name. Ignores case; on SQLite, only the case of ASCII letters. MySQL and MariaDB also ignore
+    accents.
     """
     @builtins.property
     def statuses(self) -> containers.RepeatedScalarFieldContainer[task_pb2.TaskStatus.ValueType]:
@@ -458,7 +460,7 @@ class TaskFilter(message.Message):
 
     @builtins.property
     def task_types(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Of one of these types; up to 100, each once."""
+        """Of one of these types; up to 100, without duplicates."""
 
     @builtins.property
     def created_from(self) -> timestamp_pb2.Timestamp:
@@ -470,7 +472,7 @@ class TaskFilter(message.Message):
 
     @builtins.property
     def labels(self) -> containers.ScalarMap[builtins.str, builtins.str]:
-        """With each of these labels; limits as for a task's labels."""
+        """With each of these labels; bounds as for a task's labels."""
 
     def __init__(
         self,
@@ -500,7 +502,7 @@ class TaskFilter(message.Message):
 
 @typing.final
 class ListTasksRequest(message.Message):
-    """Asks for a page of tasks."""
+    """Request of ListTasks."""
 
     DESCRIPTOR: descriptor.Descriptor
 
@@ -510,16 +512,16 @@ class ListTasksRequest(message.Message):
     ORDER_FIELD_NUMBER: builtins.int
     INCLUDE_TOTAL_FIELD_NUMBER: builtins.int
     page_size: builtins.int
-    """How many at most: 1 to 1000; 0 means 50, more than 1000 means 1000."""
+    """Longest page: 1 to 1000; 0 means 50, more than 1000 means 1000."""
     page_token: builtins.str
-    """`next_page_token` of the page before. It belongs to its filter and order: with others it is INVALID_ARGUMENT."""
+    """`next_page_token` of the previous page. Under another filter or order: INVALID_ARGUMENT."""
     order: TaskOrder.ValueType
     """Order of the list."""
     include_total: builtins.bool
-    """Also count all tasks that the filter chooses."""
+    """Also counts all tasks that match the filter."""
     @builtins.property
     def filter(self) -> TaskFilter:
-        """Which tasks. Unset: all."""
+        """Conditions on the tasks. Unset: all tasks."""
 
     def __init__(
         self,
@@ -538,7 +540,7 @@ class ListTasksRequest(message.Message):
 
 @typing.final
 class ListTasksResponse(message.Message):
-    """Answers ListTasks."""
+    """Response of ListTasks."""
 
     DESCRIPTOR: descriptor.Descriptor
 
@@ -547,11 +549,11 @@ class ListTasksResponse(message.Message):
     TOTAL_FIELD_NUMBER: builtins.int
     TOTAL_IS_CAPPED_FIELD_NUMBER: builtins.int
     next_page_token: builtins.str
-    """Gives the next page. Empty: this is the last one."""
+    """Token of the next page. Empty: this page is the last."""
     total: builtins.int
-    """With `include_total`: how many there are, counted up to 10,000."""
+    """With `include_total`: number of matching tasks, counted up to 10,000."""
     total_is_capped: builtins.bool
-    """There are more than `total`."""
+    """More tasks match than `total`."""
     @builtins.property
     def tasks(self) -> containers.RepeatedCompositeFieldContainer[task_pb2.Task]:
         """The page, without checkpoint data. May end early, after about 3 MiB."""
@@ -572,7 +574,7 @@ class ListTasksResponse(message.Message):
 
 @typing.final
 class UpdateTaskRequest(message.Message):
-    """Asks for a change of a live task."""
+    """Request of UpdateTask."""
 
     DESCRIPTOR: descriptor.Descriptor
 
@@ -584,8 +586,8 @@ class UpdateTaskRequest(message.Message):
     """The task."""
     @builtins.property
     def update_mask(self) -> field_mask_pb2.FieldMask:
-        """Which fields of `task` count: priority, max_retries, labels, unit_labels, limits or a field of it. Required; up to
-        32 paths.
+        """Fields of `task` to change: priority, max_retries, labels, unit_labels, limits or a field of limits. Required; up
+        to 32 paths.
         """
 
     @builtins.property
@@ -594,7 +596,7 @@ class UpdateTaskRequest(message.Message):
 
     @builtins.property
     def context(self) -> RequestContext:
-        """Who asks, and under which condition."""
+        """Caller and precondition."""
 
     def __init__(
         self,
@@ -612,14 +614,14 @@ class UpdateTaskRequest(message.Message):
 
 @typing.final
 class UpdateTaskResponse(message.Message):
-    """Answers UpdateTask."""
+    """Response of UpdateTask."""
 
     DESCRIPTOR: descriptor.Descriptor
 
     TASK_FIELD_NUMBER: builtins.int
     @builtins.property
     def task(self) -> task_pb2.Task:
-        """The task as it now is."""
+        """The task after the change."""
 
     def __init__(
         self,
@@ -634,7 +636,7 @@ class UpdateTaskResponse(message.Message):
 
 @typing.final
 class StartTaskRequest(message.Message):
-    """Asks to start a task."""
+    """Request of StartTask."""
 
     DESCRIPTOR: descriptor.Descriptor
 
@@ -644,10 +646,10 @@ class StartTaskRequest(message.Message):
     task_id: builtins.int
     """The task."""
     no_wait: builtins.bool
-    """Answer as soon as it is queued."""
+    """Return as soon as the task is queued."""
     @builtins.property
     def context(self) -> RequestContext:
-        """Who asks, and under which condition."""
+        """Caller and precondition."""
 
     def __init__(
         self,
@@ -664,14 +666,14 @@ class StartTaskRequest(message.Message):
 
 @typing.final
 class StartTaskResponse(message.Message):
-    """Answers StartTask."""
+    """Response of StartTask."""
 
     DESCRIPTOR: descriptor.Descriptor
 
     TASK_FIELD_NUMBER: builtins.int
     @builtins.property
     def task(self) -> task_pb2.Task:
-        """The task as it now is."""
+        """The task after the call."""
 
     def __init__(
         self,
@@ -686,7 +688,7 @@ class StartTaskResponse(message.Message):
 
 @typing.final
 class PauseTaskRequest(message.Message):
-    """Asks to pause a task."""
+    """Request of PauseTask."""
 
     DESCRIPTOR: descriptor.Descriptor
 
@@ -696,10 +698,10 @@ class PauseTaskRequest(message.Message):
     task_id: builtins.int
     """The task."""
     no_wait: builtins.bool
-    """Answer as soon as the command is recorded."""
+    """Return as soon as the command is recorded."""
     @builtins.property
     def context(self) -> RequestContext:
-        """Who asks, and under which condition."""
+        """Caller and precondition."""
 
     def __init__(
         self,
@@ -716,14 +718,14 @@ class PauseTaskRequest(message.Message):
 
 @typing.final
 class PauseTaskResponse(message.Message):
-    """Answers PauseTask."""
+    """Response of PauseTask."""
 
     DESCRIPTOR: descriptor.Descriptor
 
     TASK_FIELD_NUMBER: builtins.int
     @builtins.property
     def task(self) -> task_pb2.Task:
-        """The task as it now is, with the checkpoint."""
+        """The task after the call, with its checkpoint."""
 
     def __init__(
         self,
@@ -738,7 +740,7 @@ class PauseTaskResponse(message.Message):
 
 @typing.final
 class ResumeTaskRequest(message.Message):
-    """Asks to resume a task."""
+    """Request of ResumeTask."""
 
     DESCRIPTOR: descriptor.Descriptor
 
@@ -749,12 +751,12 @@ class ResumeTaskRequest(message.Message):
     task_id: builtins.int
     """The task."""
     no_wait: builtins.bool
-    """Answer as soon as it is queued."""
+    """Return as soon as the task is queued."""
     checkpoint_number: builtins.int
-    """Go on from this checkpoint, up to 2^62, instead of the newest. 0: the newest."""
+    """Checkpoint from which to continue, up to 2^62. 0: the newest."""
     @builtins.property
     def context(self) -> RequestContext:
-        """Who asks, and under which condition."""
+        """Caller and precondition."""
 
     def __init__(
         self,
@@ -772,14 +774,14 @@ class ResumeTaskRequest(message.Message):
 
 @typing.final
 class ResumeTaskResponse(message.Message):
-    """Answers ResumeTask."""
+    """Response of ResumeTask."""
 
     DESCRIPTOR: descriptor.Descriptor
 
     TASK_FIELD_NUMBER: builtins.int
     @builtins.property
     def task(self) -> task_pb2.Task:
-        """The task as it now is."""
+        """The task after the call."""
 
     def __init__(
         self,
@@ -794,7 +796,7 @@ class ResumeTaskResponse(message.Message):
 
 @typing.final
 class CancelTaskRequest(message.Message):
-    """Asks to cancel a task."""
+    """Request of CancelTask."""
 
     DESCRIPTOR: descriptor.Descriptor
 
@@ -804,10 +806,10 @@ class CancelTaskRequest(message.Message):
     task_id: builtins.int
     """The task."""
     no_wait: builtins.bool
-    """Answer as soon as the command is recorded."""
+    """Return as soon as the command is recorded."""
     @builtins.property
     def context(self) -> RequestContext:
-        """Who asks, and under which condition."""
+        """Caller and precondition."""
 
     def __init__(
         self,
@@ -824,14 +826,14 @@ class CancelTaskRequest(message.Message):
 
 @typing.final
 class CancelTaskResponse(message.Message):
-    """Answers CancelTask."""
+    """Response of CancelTask."""
 
     DESCRIPTOR: descriptor.Descriptor
 
     TASK_FIELD_NUMBER: builtins.int
     @builtins.property
     def task(self) -> task_pb2.Task:
-        """The task as it now is."""
+        """The task after the call."""
 
     def __init__(
         self,
@@ -846,7 +848,7 @@ class CancelTaskResponse(message.Message):
 
 @typing.final
 class RestartTaskRequest(message.Message):
-    """Asks to run a task again."""
+    """Request of RestartTask."""
 
     DESCRIPTOR: descriptor.Descriptor
 
@@ -857,12 +859,12 @@ class RestartTaskRequest(message.Message):
     task_id: builtins.int
     """The task."""
     checkpoint_number: builtins.int
-    """Begin from this checkpoint, up to 2^62, instead of from scratch. 0: from scratch."""
+    """Checkpoint from which to start, up to 2^62. 0: from scratch."""
     no_wait: builtins.bool
-    """Answer as soon as it is queued, without waiting for a unit as StartTask does."""
+    """Return as soon as the task is queued, without waiting for a unit as StartTask does."""
     @builtins.property
     def context(self) -> RequestContext:
-        """Who asks, and under which condition."""
+        """Caller and precondition."""
 
     def __init__(
         self,
@@ -880,14 +882,14 @@ class RestartTaskRequest(message.Message):
 
 @typing.final
 class RestartTaskResponse(message.Message):
-    """Answers RestartTask."""
+    """Response of RestartTask."""
 
     DESCRIPTOR: descriptor.Descriptor
 
     TASK_FIELD_NUMBER: builtins.int
     @builtins.property
     def task(self) -> task_pb2.Task:
-        """The task as it now is."""
+        """The task after the call."""
 
     def __init__(
         self,
@@ -902,7 +904,7 @@ class RestartTaskResponse(message.Message):
 
 @typing.final
 class DeleteTaskRequest(message.Message):
-    """Asks to delete a task."""
+    """Request of DeleteTask."""
 
     DESCRIPTOR: descriptor.Descriptor
 
@@ -912,7 +914,7 @@ class DeleteTaskRequest(message.Message):
     """The task."""
     @builtins.property
     def context(self) -> RequestContext:
-        """Who asks, and under which condition."""
+        """Caller and precondition."""
 
     def __init__(
         self,
@@ -928,7 +930,7 @@ class DeleteTaskRequest(message.Message):
 
 @typing.final
 class DeleteTaskResponse(message.Message):
-    """Answers DeleteTask."""
+    """Response of DeleteTask."""
 
     DESCRIPTOR: descriptor.Descriptor
 
@@ -943,7 +945,7 @@ class DeleteTaskResponse(message.Message):
 
 @typing.final
 class BatchControlTasksRequest(message.Message):
-    """Asks for one verb on many tasks: either those of `task_ids` or those that `filter` chooses."""
+    """Request of BatchControlTasks: a verb for the tasks of either `task_ids` or `filter`."""
 
     DESCRIPTOR: descriptor.Descriptor
 
@@ -956,22 +958,24 @@ class BatchControlTasksRequest(message.Message):
     verb: BatchVerb.ValueType
     """The verb. Required."""
     max_tasks: builtins.int
-    """With `filter` only: do nothing and answer RESOURCE_EXHAUSTED when it chooses more. 0 means 1000, which is the most."""
+    """With `filter` only: above this number of matches, nothing is done, and the response is RESOURCE_EXHAUSTED. 0 means
+    1000, the maximum.
+    """
     validate_only: builtins.bool
-    """Only say what would become of each task, as it is now. Nothing is done, and `request_id` is not remembered."""
+    """Dry run: returns the expected result for each task and changes nothing. The `request_id` is not kept."""
     @builtins.property
     def task_ids(self) -> containers.RepeatedScalarFieldContainer[builtins.int]:
-        """These tasks, up to 1000, each once."""
+        """Ids of the tasks, up to 1000, without duplicates."""
 
     @builtins.property
     def filter(self) -> TaskFilter:
-        """The tasks that this chooses when the call comes; an empty one chooses all. A task that changes before its turn stays
-        chosen: the verb takes it as it then is.
+        """Conditions on the tasks, evaluated when the call arrives; an empty filter matches all tasks. A task that changes
+        later stays selected: the verb applies to its present state.
         """
 
     @builtins.property
     def context(self) -> RequestContext:
-        """Who asks, and the idempotency key. `expected_revision` must be 0."""
+        """Caller and idempotency key. `expected_revision` must be 0."""
 
     def __init__(
         self,
@@ -991,14 +995,14 @@ class BatchControlTasksRequest(message.Message):
 
 @typing.final
 class BatchControlTasksResponse(message.Message):
-    """Answers BatchControlTasks."""
+    """Response of BatchControlTasks."""
 
     DESCRIPTOR: descriptor.Descriptor
 
     RESULTS_FIELD_NUMBER: builtins.int
     @builtins.property
     def results(self) -> containers.RepeatedCompositeFieldContainer[BatchControlResult]:
-        """One for each chosen task, in order of id."""
+        """A result for each selected task, ordered by id."""
 
     def __init__(
         self,
@@ -1013,7 +1017,7 @@ class BatchControlTasksResponse(message.Message):
 
 @typing.final
 class BatchControlResult(message.Message):
-    """What became of one task of a batch."""
+    """Result for a task of a batch."""
 
     DESCRIPTOR: descriptor.Descriptor
 
@@ -1024,11 +1028,11 @@ class BatchControlResult(message.Message):
     task_id: builtins.int
     """The task."""
     code: builtins.int
-    """google.rpc.Code, as the verb for this task alone would answer it; 0 is OK."""
+    """google.rpc.Code, equal to the code of the single verb; 0 is OK."""
     reason: builtins.str
-    """ErrorInfo's reason, as ILLEGAL_TRANSITION. Empty if OK."""
+    """Reason of the ErrorInfo, such as ILLEGAL_TRANSITION. Empty if OK."""
     message: builtins.str
-    """For people. Empty if OK."""
+    """Message for people. Empty if OK."""
     def __init__(
         self,
         *,
@@ -1045,7 +1049,7 @@ class BatchControlResult(message.Message):
 
 @typing.final
 class WatchTasksRequest(message.Message):
-    """Asks for the course of events."""
+    """Request of WatchTasks."""
 
     DESCRIPTOR: descriptor.Descriptor
 
@@ -1057,32 +1061,32 @@ class WatchTasksRequest(message.Message):
     NO_SNAPSHOT_FIELD_NUMBER: builtins.int
     STATUSES_FIELD_NUMBER: builtins.int
     after_revision: builtins.int
-    """Go on after this revision instead of beginning with a snapshot: every transition and deletion since then is told.
-    OUT_OF_RANGE (REVISION_TOO_OLD) when some of that is not kept any more (history that was purged; a deletion of
-    more than two days ago), or the revision is one that the server has not reached.
+    """Continues after this revision instead of starting with a snapshot: all later transitions and deletions are
+    replayed. OUT_OF_RANGE (REVISION_TOO_OLD): a part of them is no longer stored (purged history, or a deletion more
+    than two days ago), or the server has not reached this revision.
     """
     include_progress: builtins.bool
-    """Also tell progress."""
+    """Also streams progress."""
     max_progress_per_second: builtins.int
-    """Progress events for one task, a second, at most: 1 to 100; 0 means 2. The newest value wins."""
+    """Maximum of progress events per task and second: 1 to 100; 0 means 2. The newest value wins."""
     no_snapshot: builtins.bool
-    """Begin without a snapshot: snapshot_complete comes first, with the revision to go on from. For whoever keeps no
-    picture of all tasks. Without effect beside `after_revision`.
+    """Starts without a snapshot: snapshot_complete comes first, with the revision from which to continue. For callers
+    that keep no state of all tasks. Without effect if `after_revision` is set.
     """
     @builtins.property
     def task_ids(self) -> containers.RepeatedScalarFieldContainer[builtins.int]:
-        """Only these tasks, up to 1000. NOT_FOUND if one does not exist, unless it was deleted after `after_revision`.
-        Empty: all.
+        """Ids of the tasks, up to 1000. NOT_FOUND if a task does not exist, unless the task was deleted after
+        `after_revision`. Empty: all.
         """
 
     @builtins.property
     def task_types(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Only these types, up to 100, each once. Empty: all."""
+        """Task types, up to 100, without duplicates. Empty: all."""
 
     @builtins.property
     def statuses(self) -> containers.RepeatedScalarFieldContainer[task_pb2.TaskStatus.ValueType]:
-        """Only tasks in these statuses: the snapshot's, and transitions that lead into or out of one. Progress counts as
-        RUNNING; deletions are told whatever the status was. Empty: all. Up to 6.
+        """Only tasks in these statuses, up to 6: in the snapshot, and transitions into or out of such a status. Progress
+        counts as RUNNING; deletions are sent regardless of the status. Empty: all.
         """
 
     def __init__(
@@ -1106,7 +1110,7 @@ class WatchTasksRequest(message.Message):
 
 @typing.final
 class WatchTasksResponse(message.Message):
-    """One event."""
+    """An event of a watch."""
 
     DESCRIPTOR: descriptor.Descriptor
 
@@ -1119,14 +1123,14 @@ class WatchTasksResponse(message.Message):
     DELETED_FIELD_NUMBER: builtins.int
     KEEP_ALIVE_FIELD_NUMBER: builtins.int
     revision: builtins.int
-    """The position after this event, for `after_revision`. 0 while the snapshot is not complete: begin anew."""
+    """Position after this event, for `after_revision`. 0 until the snapshot is complete: start again without a position."""
     @builtins.property
     def snapshot(self) -> task_pb2.Task:
-        """A task as it was when the watch began."""
+        """A task in its state at the start of the watch."""
 
     @builtins.property
     def snapshot_complete(self) -> SnapshotComplete:
-        """The snapshot is whole; what follows happened later."""
+        """End of the snapshot; later events follow."""
 
     @builtins.property
     def transition(self) -> TransitionEvent:
@@ -1134,8 +1138,8 @@ class WatchTasksResponse(message.Message):
 
     @builtins.property
     def changed(self) -> task_pb2.Task:
-        """A change of anything else but progress: queued, a command recorded or refused, a checkpoint. Live only: such
-        changes are not kept and not replayed, the latest is what a snapshot shows.
+        """Any other change except progress: queued, a command recorded or refused, a checkpoint. Live only: these changes
+        are not kept and not replayed; snapshots show the latest state.
         """
 
     @builtins.property
@@ -1144,13 +1148,13 @@ class WatchTasksResponse(message.Message):
 
     @builtins.property
     def deleted(self) -> TaskDeleted:
-        """The task is gone. When replayed, it stands for all that happened to the task since `after_revision`, and a watch
-        may never have told of that task. A watch by `task_ids` that begins after it is NOT_FOUND.
+        """A deletion. In a replay, the event replaces all events of the task since `after_revision`; the watch may never
+        have mentioned the task. A watch by `task_ids` that starts after the deletion is NOT_FOUND.
         """
 
     @builtins.property
     def keep_alive(self) -> KeepAlive:
-        """Nothing happened for 15 s; shows that the stream is alive and how far it is."""
+        """Sent after 15 s without an event; shows that the stream is alive, and its position."""
 
     def __init__(
         self,
@@ -1174,7 +1178,7 @@ class WatchTasksResponse(message.Message):
 
 @typing.final
 class SnapshotComplete(message.Message):
-    """Ends the snapshot of a watch."""
+    """End of the snapshot of a watch."""
 
     DESCRIPTOR: descriptor.Descriptor
 
@@ -1201,7 +1205,7 @@ class TransitionEvent(message.Message):
 
     @builtins.property
     def task(self) -> task_pb2.Task:
-        """The task: right after the change when live; as it is now when replayed."""
+        """The task: right after the change if live, at present if replayed."""
 
     def __init__(
         self,
@@ -1230,7 +1234,7 @@ class ProgressEvent(message.Message):
     """Its attempt."""
     @builtins.property
     def progress(self) -> task_pb2.Progress:
-        """How far it is."""
+        """Progress of the attempt."""
 
     def __init__(
         self,
@@ -1247,13 +1251,13 @@ class ProgressEvent(message.Message):
 
 @typing.final
 class TaskDeleted(message.Message):
-    """The end of a task's record."""
+    """Deletion of a task."""
 
     DESCRIPTOR: descriptor.Descriptor
 
     TASK_ID_FIELD_NUMBER: builtins.int
     task_id: builtins.int
-    """The task that was."""
+    """The deleted task."""
     def __init__(
         self,
         *,
@@ -1267,7 +1271,7 @@ class TaskDeleted(message.Message):
 
 @typing.final
 class KeepAlive(message.Message):
-    """A sign of life."""
+    """Sign of life of a watch."""
 
     DESCRIPTOR: descriptor.Descriptor
 
@@ -1282,7 +1286,7 @@ class KeepAlive(message.Message):
 
 @typing.final
 class ListTaskTransitionsRequest(message.Message):
-    """Asks for a task's history."""
+    """Request of ListTaskTransitions."""
 
     DESCRIPTOR: descriptor.Descriptor
 
@@ -1292,9 +1296,9 @@ class ListTaskTransitionsRequest(message.Message):
     task_id: builtins.int
     """The task."""
     page_size: builtins.int
-    """How many at most: 1 to 1000; 0 means 100, more than 1000 means 1000."""
+    """Longest page: 1 to 1000; 0 means 100, more than 1000 means 1000."""
     page_token: builtins.str
-    """`next_page_token` of the page before, of the same task."""
+    """`next_page_token` of the previous page, of the same task."""
     def __init__(
         self,
         *,
@@ -1310,14 +1314,14 @@ class ListTaskTransitionsRequest(message.Message):
 
 @typing.final
 class ListTaskTransitionsResponse(message.Message):
-    """Answers ListTaskTransitions."""
+    """Response of ListTaskTransitions."""
 
     DESCRIPTOR: descriptor.Descriptor
 
     TRANSITIONS_FIELD_NUMBER: builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
     next_page_token: builtins.str
-    """Gives the next page. Empty: this is the last one."""
+    """Token of the next page. Empty: this page is the last."""
     @builtins.property
     def transitions(self) -> containers.RepeatedCompositeFieldContainer[task_pb2.TaskTransition]:
         """The page, oldest first. May end early, after about 3 MiB."""
@@ -1336,7 +1340,7 @@ class ListTaskTransitionsResponse(message.Message):
 
 @typing.final
 class ListTaskCheckpointsRequest(message.Message):
-    """Asks for a task's checkpoints."""
+    """Request of ListTaskCheckpoints."""
 
     DESCRIPTOR: descriptor.Descriptor
 
@@ -1345,7 +1349,9 @@ class ListTaskCheckpointsRequest(message.Message):
     task_id: builtins.int
     """The task."""
     number: builtins.int
-    """Only this one, up to 2^62, with its data however large; none if it is not kept. 0: all that are kept."""
+    """Number of a single checkpoint, up to 2^62, returned with its data of any size; an empty list if not stored. 0: all
+    stored checkpoints.
+    """
     def __init__(
         self,
         *,
@@ -1360,15 +1366,15 @@ class ListTaskCheckpointsRequest(message.Message):
 
 @typing.final
 class ListTaskCheckpointsResponse(message.Message):
-    """Answers ListTaskCheckpoints."""
+    """Response of ListTaskCheckpoints."""
 
     DESCRIPTOR: descriptor.Descriptor
 
     CHECKPOINTS_FIELD_NUMBER: builtins.int
     @builtins.property
     def checkpoints(self) -> containers.RepeatedCompositeFieldContainer[task_pb2.TaskCheckpoint]:
-        """Those that are kept, newest first. The newest have their data, as far as about 3 MiB goes; the others come without,
-        and each can be had by its `number`.
+        """The stored checkpoints, newest first. The newest carry their data, up to about 3 MiB; request the data of others by
+        `number`.
         """
 
     def __init__(
@@ -1384,8 +1390,8 @@ class ListTaskCheckpointsResponse(message.Message):
 
 @typing.final
 class TaskCommand(message.Message):
-    """An entry of the ledger of commands. A RESUME is carried out by the dispatch of the next attempt, which sends the unit a
-    command of another id, "start-" with the task and the attempt, as in start-17-3.
+    """An entry of the command log. A RESUME is carried out by the dispatch of the next attempt, which sends the unit a
+    command with another id: "start-" with the task and the attempt, for example start-17-3.
     """
 
     DESCRIPTOR: descriptor.Descriptor
@@ -1402,32 +1408,32 @@ class TaskCommand(message.Message):
     SETTLED_AT_FIELD_NUMBER: builtins.int
     MESSAGE_FIELD_NUMBER: builtins.int
     command_id: builtins.str
-    """Id of the command; up to 64 characters. PAUSE and CANCEL have it in the unit's stream too, RESUME only here."""
+    """Id of the command; up to 64 characters. For PAUSE and CANCEL, also the id in the unit's stream."""
     task_id: builtins.int
     """The task."""
     attempt: builtins.int
-    """The attempt that it was for; of RESUME, the one that it was to begin."""
+    """The attempt concerned; for RESUME, the attempt to start."""
     verb: task_pb2.CommandVerb.ValueType
     """PAUSE, RESUME or CANCEL."""
     state: CommandState.ValueType
-    """How far it came. RESUME is applied when the task is dispatched, whether or not the unit accepts that."""
+    """State of the command. RESUME is APPLIED when the task is dispatched, regardless of the unit's answer."""
     actor: builtins.str
-    """Who asked for it."""
+    """The caller who gave the command."""
     reason: builtins.str
-    """Why."""
+    """The caller's reason."""
     message: builtins.str
-    """The unit's or the server's words on it."""
+    """Message of the unit or the server about the outcome."""
     @builtins.property
     def issued_at(self) -> timestamp_pb2.Timestamp:
-        """When it was recorded."""
+        """When the command was recorded."""
 
     @builtins.property
     def accepted_at(self) -> timestamp_pb2.Timestamp:
-        """When the unit accepted it. Always unset for RESUME."""
+        """When the unit accepted the command. Always unset for RESUME."""
 
     @builtins.property
     def settled_at(self) -> timestamp_pb2.Timestamp:
-        """When it was applied, rejected or expired."""
+        """When the command was applied, rejected or expired."""
 
     def __init__(
         self,
@@ -1452,7 +1458,7 @@ class TaskCommand(message.Message):
 
 @typing.final
 class ListTaskCommandsRequest(message.Message):
-    """Asks for a task's commands."""
+    """Request of ListTaskCommands."""
 
     DESCRIPTOR: descriptor.Descriptor
 
@@ -1462,9 +1468,9 @@ class ListTaskCommandsRequest(message.Message):
     task_id: builtins.int
     """The task."""
     page_size: builtins.int
-    """How many at most: 1 to 1000; 0 means 100, more than 1000 means 1000."""
+    """Longest page: 1 to 1000; 0 means 100, more than 1000 means 1000."""
     page_token: builtins.str
-    """`next_page_token` of the page before, of the same task."""
+    """`next_page_token` of the previous page, of the same task."""
     def __init__(
         self,
         *,
@@ -1480,14 +1486,14 @@ class ListTaskCommandsRequest(message.Message):
 
 @typing.final
 class ListTaskCommandsResponse(message.Message):
-    """Answers ListTaskCommands."""
+    """Response of ListTaskCommands."""
 
     DESCRIPTOR: descriptor.Descriptor
 
     COMMANDS_FIELD_NUMBER: builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
     next_page_token: builtins.str
-    """Gives the next page. Empty: this is the last one."""
+    """Token of the next page. Empty: this page is the last."""
     @builtins.property
     def commands(self) -> containers.RepeatedCompositeFieldContainer[TaskCommand]:
         """The page, newest first. May end early, after about 3 MiB."""

@@ -27,27 +27,28 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class TaskServiceStub:
-    """Creates tasks, controls them and tells about them.
+    """Creates, controls, lists and watches tasks.
 
     Errors carry google.rpc.Status details: ErrorInfo always (domain "taskplane", an UPPER_SNAKE reason, metadata),
-    BadRequest with every bad field for INVALID_ARGUMENT, RetryInfo for UNAVAILABLE. For all methods: NOT_FOUND
-    (TASK_NOT_FOUND) no such task; INVALID_ARGUMENT (INVALID_FIELDS) bad input; FAILED_PRECONDITION (ILLEGAL_TRANSITION)
-    the status does not allow the verb, with `from` and, where they apply, `to` and `allowed` in the metadata; ABORTED
-    (STALE_REVISION) `expected_revision` is not the task's; UNAVAILABLE (DATABASE_UNAVAILABLE) the database is away.
-    After any error nothing has been done by halves; after UNAVAILABLE and DEADLINE_EXCEEDED all of it may have been, or
-    may still be: a repeat with the same `request_id` is safe. gRPC itself answers CANCELLED, without details, to a call
-    that reaches a server in its last moment: to the caller that is as UNAVAILABLE.
+    BadRequest with every bad field for INVALID_ARGUMENT, RetryInfo for UNAVAILABLE. Common to all methods: NOT_FOUND
+    (TASK_NOT_FOUND), the task does not exist; INVALID_ARGUMENT (INVALID_FIELDS), the input is invalid;
+    FAILED_PRECONDITION (ILLEGAL_TRANSITION), the status does not allow the verb, with `from` and, where applicable, `to`
+    and `allowed` in the metadata; ABORTED (STALE_REVISION), `expected_revision` differs from the task's revision;
+    UNAVAILABLE (DATABASE_UNAVAILABLE), the database is not reachable. A request that ends in an error is never applied
+    in part; after UNAVAILABLE and DEADLINE_EXCEEDED the whole request may have been applied, or may be applied later: a
+    repeat with the same `request_id` is safe. A call that arrives while the server shuts down may end as CANCELLED,
+    without details; treat CANCELLED as UNAVAILABLE.
 
-    Control verbs wait until their effect holds, up to the caller's deadline (10 s if there is none), and return the
-    task as it then is. With `no_wait` they return as soon as the command is durably recorded. When the time runs out
-    they answer DEADLINE_EXCEEDED (COMMAND_PENDING): the command stays pending, visible in Task.pending_command, and
-    takes effect later. Repeating a verb whose effect already holds is harmless: it answers OK and changes nothing.
+    Control verbs wait for their effect, until the caller's deadline (10 s if there is none), and return the task after
+    the effect. With `no_wait`, the verbs return as soon as the command is durable. At the deadline the response is
+    DEADLINE_EXCEEDED (COMMAND_PENDING): the command stays pending, visible in Task.pending_command, and takes effect
+    later. Repeating a verb whose effect holds already is harmless: the response is OK, and nothing changes.
 
-    Sizes: CreateTask, BatchCreateTasks and UpdateTask take up to 4 MiB, every other request up to 64 KiB; what is larger
-    is RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE, or without details above 4 MiB). No answer is above 4 MiB, the default of
-    gRPC's receivers. An answer names up to 20 bad fields, the last one how many more there are; its status stays below
-    4 KiB. A task of an earlier version whose documents are larger together than an answer may be is told without its
-    checkpoint's data, or without result and config too.
+    Sizes: CreateTask, BatchCreateTasks and UpdateTask accept up to 4 MiB, every other method up to 64 KiB; larger
+    requests are RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE, or without details above 4 MiB). No response is above 4 MiB, the
+    default limit of gRPC receivers. An error names up to 20 bad fields and the number of further ones; its status stays
+    below 4 KiB. A task of an earlier version whose documents exceed a response is returned without its checkpoint's
+    data, or also without result and config.
     """
 
     @typing.overload
@@ -55,185 +56,191 @@ class TaskServiceStub:
     @typing.overload
     def __new__(cls, channel: aio.Channel) -> TaskServiceAsyncStub: ...
     CreateTask: grpc.UnaryUnaryMultiCallable[task_service_pb2.CreateTaskRequest, task_service_pb2.CreateTaskResponse]
-    """Creates a task in PENDING, queued if `start` is set; RUNNING if a slot was free for it. Returns when it is durable."""
+    """Creates a task in PENDING. With `start`, the task is queued, or RUNNING if a slot was free. Returns when the task
+    is durable.
+    """
     BatchCreateTasks: grpc.UnaryUnaryMultiCallable[task_service_pb2.BatchCreateTasksRequest, task_service_pb2.BatchCreateTasksResponse]
-    """Creates up to 1000 tasks, all or none. Far quicker than one call each."""
+    """Creates up to 1000 tasks, all or none. Much faster than single calls."""
     GetTask: grpc.UnaryUnaryMultiCallable[task_service_pb2.GetTaskRequest, task_service_pb2.GetTaskResponse]
-    """Returns one task, with the data of its newest checkpoint."""
+    """Returns a task, with the data of its newest checkpoint."""
     ListTasks: grpc.UnaryUnaryMultiCallable[task_service_pb2.ListTasksRequest, task_service_pb2.ListTasksResponse]
-    """Lists tasks by filter, in pages. DEADLINE_EXCEEDED (READ_TOO_LONG): the database has not found them within the
-    call's deadline, or 30 s; narrow the filter. RESOURCE_EXHAUSTED (TOO_MANY_READS), which any call that reads may
-    answer, with RetryInfo: too many callers read at a time.
+    """Lists tasks by filter, in pages. DEADLINE_EXCEEDED (READ_TOO_LONG): the database did not answer within the call's
+    deadline, or 30 s; narrow the filter. RESOURCE_EXHAUSTED (TOO_MANY_READS), possible for every reading method, with
+    RetryInfo: too many callers read at the same time.
     """
     UpdateTask: grpc.UnaryUnaryMultiCallable[task_service_pb2.UpdateTaskRequest, task_service_pb2.UpdateTaskResponse]
-    """Changes priority, limits, labels or max_retries of a task that is not final, also while it runs."""
+    """Changes priority, limits, labels or max_retries of a task that is not final; RUNNING tasks included."""
     StartTask: grpc.UnaryUnaryMultiCallable[task_service_pb2.StartTaskRequest, task_service_pb2.StartTaskResponse]
-    """Queues a PENDING task. Waits for RUNNING as long as a unit with a free slot is there to take it; when there is
-    none, that is not an error: answers with the task PENDING, queued, and its `waiting_reason`. Harmless if queued
-    or RUNNING. Any other status: FAILED_PRECONDITION.
+    """Queues a PENDING task. Waits for RUNNING while a suitable unit has a free slot. Without such a unit, returns the
+    task PENDING and queued, with its `waiting_reason`; no error. Harmless if the task is queued or RUNNING. Any other
+    status: FAILED_PRECONDITION.
     """
     PauseTask: grpc.UnaryUnaryMultiCallable[task_service_pb2.PauseTaskRequest, task_service_pb2.PauseTaskResponse]
-    """Pauses a RUNNING task: the unit stops at its next safe point and hands over its checkpoint, and only when that
-    is durable the task is PAUSED and this call answers. Costs no retry and works on the last attempt. Harmless if
-    PAUSED (a resume that waits in the queue is withdrawn). FAILED_PRECONDITION: any other status; UNIT_CANNOT_PAUSE
-    if the unit said that it cannot; COMMAND_REJECTED if it refused; ILLEGAL_TRANSITION if the task ended first or
-    a cancel is under way.
+    """Pauses a RUNNING task: the unit stops at its next safe point and sends a checkpoint. Returns when the checkpoint is
+    durable and the task PAUSED. Costs no retry and works on the last attempt. Harmless if PAUSED; also withdraws a
+    resume that waits in the queue. FAILED_PRECONDITION: any other status; UNIT_CANNOT_PAUSE if the unit does not
+    support pause; COMMAND_REJECTED if the unit refused; ILLEGAL_TRANSITION if the task ended first or a cancel is
+    pending.
     """
     ResumeTask: grpc.UnaryUnaryMultiCallable[task_service_pb2.ResumeTaskRequest, task_service_pb2.ResumeTaskResponse]
-    """Queues a PAUSED task to go on: on the unit that holds it in memory if that has a free slot, else on any other from
-    the last checkpoint. Waits as StartTask does. Harmless if RUNNING without a pending command. Any other status:
+    """Queues a PAUSED task: for the unit that holds the task in memory, if a slot is free there, else for any other unit,
+    from the last checkpoint. Waits like StartTask. Harmless if RUNNING without a pending command. Any other status:
     FAILED_PRECONDITION.
     """
     CancelTask: grpc.UnaryUnaryMultiCallable[task_service_pb2.CancelTaskRequest, task_service_pb2.CancelTaskResponse]
-    """Cancels a task. PENDING, and PAUSED that no connected unit holds: at once. RUNNING, and PAUSED that a unit
-    holds: the unit stops, cleans up and answers; if it does not within 30 s (a setting), or refuses, the cancel is
-    forced then. Replaces a pending pause. Harmless if CANCELLED. SUCCESS and
-    FAILED: FAILED_PRECONDITION.
+    """Cancels a task. Takes effect at once for PENDING, and for PAUSED without a connected unit. For RUNNING, and for
+    PAUSED on a connected unit, the unit stops, cleans up and confirms; without a confirmation within 30 s (a setting),
+    or after a refusal, the cancel is forced. Replaces a pending pause. Harmless if CANCELLED. SUCCESS and FAILED:
+    FAILED_PRECONDITION.
     """
     RestartTask: grpc.UnaryUnaryMultiCallable[task_service_pb2.RestartTaskRequest, task_service_pb2.RestartTaskResponse]
-    """Puts a FAILED or CANCELLED task back to PENDING, queued, to run from scratch: progress, checkpoint, result,
-    error and retry count are cleared. Harmless if PENDING and queued. Any other status: FAILED_PRECONDITION.
+    """Returns a FAILED or CANCELLED task to PENDING, queued, to run from scratch: progress, checkpoint, result, error and
+    retry count are cleared. Harmless if PENDING and queued. Any other status: FAILED_PRECONDITION.
     """
     DeleteTask: grpc.UnaryUnaryMultiCallable[task_service_pb2.DeleteTaskRequest, task_service_pb2.DeleteTaskResponse]
-    """Deletes a task with its history and checkpoints. SUCCESS, FAILED and CANCELLED only, else FAILED_PRECONDITION
-    (TASK_NOT_FINAL). A repeat is NOT_FOUND, unless it has the same `request_id`.
+    """Deletes a task with its history and checkpoints. Accepts SUCCESS, FAILED and CANCELLED; any other status:
+    FAILED_PRECONDITION (TASK_NOT_FINAL). A repeat is NOT_FOUND, unless the `request_id` is the same.
     """
     BatchControlTasks: grpc.UnaryUnaryMultiCallable[task_service_pb2.BatchControlTasksRequest, task_service_pb2.BatchControlTasksResponse]
-    """Applies one verb to many tasks, by ids or by filter, in one transaction. Answers for each task, in order of id; one
-    task's error is its own and keeps nothing from the others. Commands are recorded, their effects not waited for.
-    RESOURCE_EXHAUSTED (TOO_MANY_TASKS): the filter chooses more than `max_tasks`, and nothing was done. A replay with
-    the same `request_id` is about the tasks of the first call, whatever the filter would choose by then, and tells of
-    each what the first call told.
-    DEADLINE_EXCEEDED (READ_TOO_LONG): the filter has taken too long to choose, and nothing was done.
+    """Applies a verb to many tasks, by ids or by filter, in one transaction. Returns a result for each task, ordered by
+    id; the error of a task does not affect other tasks. Commands are recorded; the call does not wait for their
+    effects. RESOURCE_EXHAUSTED (TOO_MANY_TASKS): the filter matches more than `max_tasks`; nothing was done.
+    DEADLINE_EXCEEDED (READ_TOO_LONG): the search by filter took too long; nothing was done. A repeat with the same
+    `request_id` concerns the tasks of the first call, regardless of the present matches of the filter, and returns the
+    results of the first call.
     """
     WatchTasks: grpc.UnaryStreamMultiCallable[task_service_pb2.WatchTasksRequest, task_service_pb2.WatchTasksResponse]
-    """Tells what happens to tasks: first how they are (unless `after_revision` is set), then every transition and every
-    deletion in order and without a gap. Never ends by itself. A reader that is too slow is cut with
-    RESOURCE_EXHAUSTED (SLOW_READER) and should come back with `after_revision` set to the last revision it has seen:
-    one that takes nothing for 30 s, or leaves 20,000 changes or 8 MiB of them unread. A server serves a limited number
-    of watches (2000 by default); beyond them: RESOURCE_EXHAUSTED (TOO_MANY_WATCHES), with RetryInfo.
+    """Streams changes of tasks: first a snapshot (unless `after_revision` is set), then every transition and every
+    deletion, in order and without gaps. Never ends on its side. A slow reader is disconnected with RESOURCE_EXHAUSTED
+    (SLOW_READER), after 30 s without reading, or with 20,000 changes or 8 MiB unread; reconnect with `after_revision`
+    set to the last revision received. A server serves a limited number of watches (2000 by default); further watches
+    are RESOURCE_EXHAUSTED (TOO_MANY_WATCHES), with RetryInfo.
     """
     ListTaskTransitions: grpc.UnaryUnaryMultiCallable[task_service_pb2.ListTaskTransitionsRequest, task_service_pb2.ListTaskTransitionsResponse]
     """Lists a task's history, oldest first."""
     ListTaskCheckpoints: grpc.UnaryUnaryMultiCallable[task_service_pb2.ListTaskCheckpointsRequest, task_service_pb2.ListTaskCheckpointsResponse]
-    """Lists the checkpoints that are kept of a task, newest first, with the data of as many as fit."""
+    """Lists a task's stored checkpoints, newest first, with the data of as many as fit."""
     ListTaskCommands: grpc.UnaryUnaryMultiCallable[task_service_pb2.ListTaskCommandsRequest, task_service_pb2.ListTaskCommandsResponse]
-    """Lists the pause, resume and cancel commands that were given to a task, newest first."""
+    """Lists a task's pause, resume and cancel commands, newest first."""
 
 @typing.type_check_only
 class TaskServiceAsyncStub(TaskServiceStub):
-    """Creates tasks, controls them and tells about them.
+    """Creates, controls, lists and watches tasks.
 
     Errors carry google.rpc.Status details: ErrorInfo always (domain "taskplane", an UPPER_SNAKE reason, metadata),
-    BadRequest with every bad field for INVALID_ARGUMENT, RetryInfo for UNAVAILABLE. For all methods: NOT_FOUND
-    (TASK_NOT_FOUND) no such task; INVALID_ARGUMENT (INVALID_FIELDS) bad input; FAILED_PRECONDITION (ILLEGAL_TRANSITION)
-    the status does not allow the verb, with `from` and, where they apply, `to` and `allowed` in the metadata; ABORTED
-    (STALE_REVISION) `expected_revision` is not the task's; UNAVAILABLE (DATABASE_UNAVAILABLE) the database is away.
-    After any error nothing has been done by halves; after UNAVAILABLE and DEADLINE_EXCEEDED all of it may have been, or
-    may still be: a repeat with the same `request_id` is safe. gRPC itself answers CANCELLED, without details, to a call
-    that reaches a server in its last moment: to the caller that is as UNAVAILABLE.
+    BadRequest with every bad field for INVALID_ARGUMENT, RetryInfo for UNAVAILABLE. Common to all methods: NOT_FOUND
+    (TASK_NOT_FOUND), the task does not exist; INVALID_ARGUMENT (INVALID_FIELDS), the input is invalid;
+    FAILED_PRECONDITION (ILLEGAL_TRANSITION), the status does not allow the verb, with `from` and, where applicable, `to`
+    and `allowed` in the metadata; ABORTED (STALE_REVISION), `expected_revision` differs from the task's revision;
+    UNAVAILABLE (DATABASE_UNAVAILABLE), the database is not reachable. A request that ends in an error is never applied
+    in part; after UNAVAILABLE and DEADLINE_EXCEEDED the whole request may have been applied, or may be applied later: a
+    repeat with the same `request_id` is safe. A call that arrives while the server shuts down may end as CANCELLED,
+    without details; treat CANCELLED as UNAVAILABLE.
 
-    Control verbs wait until their effect holds, up to the caller's deadline (10 s if there is none), and return the
-    task as it then is. With `no_wait` they return as soon as the command is durably recorded. When the time runs out
-    they answer DEADLINE_EXCEEDED (COMMAND_PENDING): the command stays pending, visible in Task.pending_command, and
-    takes effect later. Repeating a verb whose effect already holds is harmless: it answers OK and changes nothing.
+    Control verbs wait for their effect, until the caller's deadline (10 s if there is none), and return the task after
+    the effect. With `no_wait`, the verbs return as soon as the command is durable. At the deadline the response is
+    DEADLINE_EXCEEDED (COMMAND_PENDING): the command stays pending, visible in Task.pending_command, and takes effect
+    later. Repeating a verb whose effect holds already is harmless: the response is OK, and nothing changes.
 
-    Sizes: CreateTask, BatchCreateTasks and UpdateTask take up to 4 MiB, every other request up to 64 KiB; what is larger
-    is RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE, or without details above 4 MiB). No answer is above 4 MiB, the default of
-    gRPC's receivers. An answer names up to 20 bad fields, the last one how many more there are; its status stays below
-    4 KiB. A task of an earlier version whose documents are larger together than an answer may be is told without its
-    checkpoint's data, or without result and config too.
+    Sizes: CreateTask, BatchCreateTasks and UpdateTask accept up to 4 MiB, every other method up to 64 KiB; larger
+    requests are RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE, or without details above 4 MiB). No response is above 4 MiB, the
+    default limit of gRPC receivers. An error names up to 20 bad fields and the number of further ones; its status stays
+    below 4 KiB. A task of an earlier version whose documents exceed a response is returned without its checkpoint's
+    data, or also without result and config.
     """
 
     def __init__(self, channel: aio.Channel) -> None: ...
     CreateTask: aio.UnaryUnaryMultiCallable[task_service_pb2.CreateTaskRequest, task_service_pb2.CreateTaskResponse]  # type: ignore[assignment]
-    """Creates a task in PENDING, queued if `start` is set; RUNNING if a slot was free for it. Returns when it is durable."""
+    """Creates a task in PENDING. With `start`, the task is queued, or RUNNING if a slot was free. Returns when the task
+    is durable.
+    """
     BatchCreateTasks: aio.UnaryUnaryMultiCallable[task_service_pb2.BatchCreateTasksRequest, task_service_pb2.BatchCreateTasksResponse]  # type: ignore[assignment]
-    """Creates up to 1000 tasks, all or none. Far quicker than one call each."""
+    """Creates up to 1000 tasks, all or none. Much faster than single calls."""
     GetTask: aio.UnaryUnaryMultiCallable[task_service_pb2.GetTaskRequest, task_service_pb2.GetTaskResponse]  # type: ignore[assignment]
-    """Returns one task, with the data of its newest checkpoint."""
+    """Returns a task, with the data of its newest checkpoint."""
     ListTasks: aio.UnaryUnaryMultiCallable[task_service_pb2.ListTasksRequest, task_service_pb2.ListTasksResponse]  # type: ignore[assignment]
-    """Lists tasks by filter, in pages. DEADLINE_EXCEEDED (READ_TOO_LONG): the database has not found them within the
-    call's deadline, or 30 s; narrow the filter. RESOURCE_EXHAUSTED (TOO_MANY_READS), which any call that reads may
-    answer, with RetryInfo: too many callers read at a time.
+    """Lists tasks by filter, in pages. DEADLINE_EXCEEDED (READ_TOO_LONG): the database did not answer within the call's
+    deadline, or 30 s; narrow the filter. RESOURCE_EXHAUSTED (TOO_MANY_READS), possible for every reading method, with
+    RetryInfo: too many callers read at the same time.
     """
     UpdateTask: aio.UnaryUnaryMultiCallable[task_service_pb2.UpdateTaskRequest, task_service_pb2.UpdateTaskResponse]  # type: ignore[assignment]
-    """Changes priority, limits, labels or max_retries of a task that is not final, also while it runs."""
+    """Changes priority, limits, labels or max_retries of a task that is not final; RUNNING tasks included."""
     StartTask: aio.UnaryUnaryMultiCallable[task_service_pb2.StartTaskRequest, task_service_pb2.StartTaskResponse]  # type: ignore[assignment]
-    """Queues a PENDING task. Waits for RUNNING as long as a unit with a free slot is there to take it; when there is
-    none, that is not an error: answers with the task PENDING, queued, and its `waiting_reason`. Harmless if queued
-    or RUNNING. Any other status: FAILED_PRECONDITION.
+    """Queues a PENDING task. Waits for RUNNING while a suitable unit has a free slot. Without such a unit, returns the
+    task PENDING and queued, with its `waiting_reason`; no error. Harmless if the task is queued or RUNNING. Any other
+    status: FAILED_PRECONDITION.
     """
     PauseTask: aio.UnaryUnaryMultiCallable[task_service_pb2.PauseTaskRequest, task_service_pb2.PauseTaskResponse]  # type: ignore[assignment]
-    """Pauses a RUNNING task: the unit stops at its next safe point and hands over its checkpoint, and only when that
-    is durable the task is PAUSED and this call answers. Costs no retry and works on the last attempt. Harmless if
-    PAUSED (a resume that waits in the queue is withdrawn). FAILED_PRECONDITION: any other status; UNIT_CANNOT_PAUSE
-    if the unit said that it cannot; COMMAND_REJECTED if it refused; ILLEGAL_TRANSITION if the task ended first or
-    a cancel is under way.
+    """Pauses a RUNNING task: the unit stops at its next safe point and sends a checkpoint. Returns when the checkpoint is
+    durable and the task PAUSED. Costs no retry and works on the last attempt. Harmless if PAUSED; also withdraws a
+    resume that waits in the queue. FAILED_PRECONDITION: any other status; UNIT_CANNOT_PAUSE if the unit does not
+    support pause; COMMAND_REJECTED if the unit refused; ILLEGAL_TRANSITION if the task ended first or a cancel is
+    pending.
     """
     ResumeTask: aio.UnaryUnaryMultiCallable[task_service_pb2.ResumeTaskRequest, task_service_pb2.ResumeTaskResponse]  # type: ignore[assignment]
-    """Queues a PAUSED task to go on: on the unit that holds it in memory if that has a free slot, else on any other from
-    the last checkpoint. Waits as StartTask does. Harmless if RUNNING without a pending command. Any other status:
+    """Queues a PAUSED task: for the unit that holds the task in memory, if a slot is free there, else for any other unit,
+    from the last checkpoint. Waits like StartTask. Harmless if RUNNING without a pending command. Any other status:
     FAILED_PRECONDITION.
     """
     CancelTask: aio.UnaryUnaryMultiCallable[task_service_pb2.CancelTaskRequest, task_service_pb2.CancelTaskResponse]  # type: ignore[assignment]
-    """Cancels a task. PENDING, and PAUSED that no connected unit holds: at once. RUNNING, and PAUSED that a unit
-    holds: the unit stops, cleans up and answers; if it does not within 30 s (a setting), or refuses, the cancel is
-    forced then. Replaces a pending pause. Harmless if CANCELLED. SUCCESS and
-    FAILED: FAILED_PRECONDITION.
+    """Cancels a task. Takes effect at once for PENDING, and for PAUSED without a connected unit. For RUNNING, and for
+    PAUSED on a connected unit, the unit stops, cleans up and confirms; without a confirmation within 30 s (a setting),
+    or after a refusal, the cancel is forced. Replaces a pending pause. Harmless if CANCELLED. SUCCESS and FAILED:
+    FAILED_PRECONDITION.
     """
     RestartTask: aio.UnaryUnaryMultiCallable[task_service_pb2.RestartTaskRequest, task_service_pb2.RestartTaskResponse]  # type: ignore[assignment]
-    """Puts a FAILED or CANCELLED task back to PENDING, queued, to run from scratch: progress, checkpoint, result,
-    error and retry count are cleared. Harmless if PENDING and queued. Any other status: FAILED_PRECONDITION.
+    """Returns a FAILED or CANCELLED task to PENDING, queued, to run from scratch: progress, checkpoint, result, error and
+    retry count are cleared. Harmless if PENDING and queued. Any other status: FAILED_PRECONDITION.
     """
     DeleteTask: aio.UnaryUnaryMultiCallable[task_service_pb2.DeleteTaskRequest, task_service_pb2.DeleteTaskResponse]  # type: ignore[assignment]
-    """Deletes a task with its history and checkpoints. SUCCESS, FAILED and CANCELLED only, else FAILED_PRECONDITION
-    (TASK_NOT_FINAL). A repeat is NOT_FOUND, unless it has the same `request_id`.
+    """Deletes a task with its history and checkpoints. Accepts SUCCESS, FAILED and CANCELLED; any other status:
+    FAILED_PRECONDITION (TASK_NOT_FINAL). A repeat is NOT_FOUND, unless the `request_id` is the same.
     """
     BatchControlTasks: aio.UnaryUnaryMultiCallable[task_service_pb2.BatchControlTasksRequest, task_service_pb2.BatchControlTasksResponse]  # type: ignore[assignment]
-    """Applies one verb to many tasks, by ids or by filter, in one transaction. Answers for each task, in order of id; one
-    task's error is its own and keeps nothing from the others. Commands are recorded, their effects not waited for.
-    RESOURCE_EXHAUSTED (TOO_MANY_TASKS): the filter chooses more than `max_tasks`, and nothing was done. A replay with
-    the same `request_id` is about the tasks of the first call, whatever the filter would choose by then, and tells of
-    each what the first call told.
-    DEADLINE_EXCEEDED (READ_TOO_LONG): the filter has taken too long to choose, and nothing was done.
+    """Applies a verb to many tasks, by ids or by filter, in one transaction. Returns a result for each task, ordered by
+    id; the error of a task does not affect other tasks. Commands are recorded; the call does not wait for their
+    effects. RESOURCE_EXHAUSTED (TOO_MANY_TASKS): the filter matches more than `max_tasks`; nothing was done.
+    DEADLINE_EXCEEDED (READ_TOO_LONG): the search by filter took too long; nothing was done. A repeat with the same
+    `request_id` concerns the tasks of the first call, regardless of the present matches of the filter, and returns the
+    results of the first call.
     """
     WatchTasks: aio.UnaryStreamMultiCallable[task_service_pb2.WatchTasksRequest, task_service_pb2.WatchTasksResponse]  # type: ignore[assignment]
-    """Tells what happens to tasks: first how they are (unless `after_revision` is set), then every transition and every
-    deletion in order and without a gap. Never ends by itself. A reader that is too slow is cut with
-    RESOURCE_EXHAUSTED (SLOW_READER) and should come back with `after_revision` set to the last revision it has seen:
-    one that takes nothing for 30 s, or leaves 20,000 changes or 8 MiB of them unread. A server serves a limited number
-    of watches (2000 by default); beyond them: RESOURCE_EXHAUSTED (TOO_MANY_WATCHES), with RetryInfo.
+    """Streams changes of tasks: first a snapshot (unless `after_revision` is set), then every transition and every
+    deletion, in order and without gaps. Never ends on its side. A slow reader is disconnected with RESOURCE_EXHAUSTED
+    (SLOW_READER), after 30 s without reading, or with 20,000 changes or 8 MiB unread; reconnect with `after_revision`
+    set to the last revision received. A server serves a limited number of watches (2000 by default); further watches
+    are RESOURCE_EXHAUSTED (TOO_MANY_WATCHES), with RetryInfo.
     """
     ListTaskTransitions: aio.UnaryUnaryMultiCallable[task_service_pb2.ListTaskTransitionsRequest, task_service_pb2.ListTaskTransitionsResponse]  # type: ignore[assignment]
     """Lists a task's history, oldest first."""
     ListTaskCheckpoints: aio.UnaryUnaryMultiCallable[task_service_pb2.ListTaskCheckpointsRequest, task_service_pb2.ListTaskCheckpointsResponse]  # type: ignore[assignment]
-    """Lists the checkpoints that are kept of a task, newest first, with the data of as many as fit."""
+    """Lists a task's stored checkpoints, newest first, with the data of as many as fit."""
     ListTaskCommands: aio.UnaryUnaryMultiCallable[task_service_pb2.ListTaskCommandsRequest, task_service_pb2.ListTaskCommandsResponse]  # type: ignore[assignment]
-    """Lists the pause, resume and cancel commands that were given to a task, newest first."""
+    """Lists a task's pause, resume and cancel commands, newest first."""
 
 class TaskServiceServicer(metaclass=abc_1.ABCMeta):
-    """Creates tasks, controls them and tells about them.
+    """Creates, controls, lists and watches tasks.
 
     Errors carry google.rpc.Status details: ErrorInfo always (domain "taskplane", an UPPER_SNAKE reason, metadata),
-    BadRequest with every bad field for INVALID_ARGUMENT, RetryInfo for UNAVAILABLE. For all methods: NOT_FOUND
-    (TASK_NOT_FOUND) no such task; INVALID_ARGUMENT (INVALID_FIELDS) bad input; FAILED_PRECONDITION (ILLEGAL_TRANSITION)
-    the status does not allow the verb, with `from` and, where they apply, `to` and `allowed` in the metadata; ABORTED
-    (STALE_REVISION) `expected_revision` is not the task's; UNAVAILABLE (DATABASE_UNAVAILABLE) the database is away.
-    After any error nothing has been done by halves; after UNAVAILABLE and DEADLINE_EXCEEDED all of it may have been, or
-    may still be: a repeat with the same `request_id` is safe. gRPC itself answers CANCELLED, without details, to a call
-    that reaches a server in its last moment: to the caller that is as UNAVAILABLE.
+    BadRequest with every bad field for INVALID_ARGUMENT, RetryInfo for UNAVAILABLE. Common to all methods: NOT_FOUND
+    (TASK_NOT_FOUND), the task does not exist; INVALID_ARGUMENT (INVALID_FIELDS), the input is invalid;
+    FAILED_PRECONDITION (ILLEGAL_TRANSITION), the status does not allow the verb, with `from` and, where applicable, `to`
+    and `allowed` in the metadata; ABORTED (STALE_REVISION), `expected_revision` differs from the task's revision;
+    UNAVAILABLE (DATABASE_UNAVAILABLE), the database is not reachable. A request that ends in an error is never applied
+    in part; after UNAVAILABLE and DEADLINE_EXCEEDED the whole request may have been applied, or may be applied later: a
+    repeat with the same `request_id` is safe. A call that arrives while the server shuts down may end as CANCELLED,
+    without details; treat CANCELLED as UNAVAILABLE.
 
-    Control verbs wait until their effect holds, up to the caller's deadline (10 s if there is none), and return the
-    task as it then is. With `no_wait` they return as soon as the command is durably recorded. When the time runs out
-    they answer DEADLINE_EXCEEDED (COMMAND_PENDING): the command stays pending, visible in Task.pending_command, and
-    takes effect later. Repeating a verb whose effect already holds is harmless: it answers OK and changes nothing.
+    Control verbs wait for their effect, until the caller's deadline (10 s if there is none), and return the task after
+    the effect. With `no_wait`, the verbs return as soon as the command is durable. At the deadline the response is
+    DEADLINE_EXCEEDED (COMMAND_PENDING): the command stays pending, visible in Task.pending_command, and takes effect
+    later. Repeating a verb whose effect holds already is harmless: the response is OK, and nothing changes.
 
-    Sizes: CreateTask, BatchCreateTasks and UpdateTask take up to 4 MiB, every other request up to 64 KiB; what is larger
-    is RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE, or without details above 4 MiB). No answer is above 4 MiB, the default of
-    gRPC's receivers. An answer names up to 20 bad fields, the last one how many more there are; its status stays below
-    4 KiB. A task of an earlier version whose documents are larger together than an answer may be is told without its
-    checkpoint's data, or without result and config too.
+    Sizes: CreateTask, BatchCreateTasks and UpdateTask accept up to 4 MiB, every other method up to 64 KiB; larger
+    requests are RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE, or without details above 4 MiB). No response is above 4 MiB, the
+    default limit of gRPC receivers. An error names up to 20 bad fields and the number of further ones; its status stays
+    below 4 KiB. A task of an earlier version whose documents exceed a response is returned without its checkpoint's
+    data, or also without result and config.
     """
 
     @abc_1.abstractmethod
@@ -242,7 +249,9 @@ class TaskServiceServicer(metaclass=abc_1.ABCMeta):
         request: task_service_pb2.CreateTaskRequest,
         context: _ServicerContext,
     ) -> typing.Union[task_service_pb2.CreateTaskResponse, abc.Awaitable[task_service_pb2.CreateTaskResponse]]:
-        """Creates a task in PENDING, queued if `start` is set; RUNNING if a slot was free for it. Returns when it is durable."""
+        """Creates a task in PENDING. With `start`, the task is queued, or RUNNING if a slot was free. Returns when the task
+        is durable.
+        """
 
     @abc_1.abstractmethod
     def BatchCreateTasks(
@@ -250,7 +259,7 @@ class TaskServiceServicer(metaclass=abc_1.ABCMeta):
         request: task_service_pb2.BatchCreateTasksRequest,
         context: _ServicerContext,
     ) -> typing.Union[task_service_pb2.BatchCreateTasksResponse, abc.Awaitable[task_service_pb2.BatchCreateTasksResponse]]:
-        """Creates up to 1000 tasks, all or none. Far quicker than one call each."""
+        """Creates up to 1000 tasks, all or none. Much faster than single calls."""
 
     @abc_1.abstractmethod
     def GetTask(
@@ -258,7 +267,7 @@ class TaskServiceServicer(metaclass=abc_1.ABCMeta):
         request: task_service_pb2.GetTaskRequest,
         context: _ServicerContext,
     ) -> typing.Union[task_service_pb2.GetTaskResponse, abc.Awaitable[task_service_pb2.GetTaskResponse]]:
-        """Returns one task, with the data of its newest checkpoint."""
+        """Returns a task, with the data of its newest checkpoint."""
 
     @abc_1.abstractmethod
     def ListTasks(
@@ -266,9 +275,9 @@ class TaskServiceServicer(metaclass=abc_1.ABCMeta):
         request: task_service_pb2.ListTasksRequest,
         context: _ServicerContext,
     ) -> typing.Union[task_service_pb2.ListTasksResponse, abc.Awaitable[task_service_pb2.ListTasksResponse]]:
-        """Lists tasks by filter, in pages. DEADLINE_EXCEEDED (READ_TOO_LONG): the database has not found them within the
-        call's deadline, or 30 s; narrow the filter. RESOURCE_EXHAUSTED (TOO_MANY_READS), which any call that reads may
-        answer, with RetryInfo: too many callers read at a time.
+        """Lists tasks by filter, in pages. DEADLINE_EXCEEDED (READ_TOO_LONG): the database did not answer within the call's
+        deadline, or 30 s; narrow the filter. RESOURCE_EXHAUSTED (TOO_MANY_READS), possible for every reading method, with
+        RetryInfo: too many callers read at the same time.
         """
 
     @abc_1.abstractmethod
@@ -277,7 +286,7 @@ class TaskServiceServicer(metaclass=abc_1.ABCMeta):
         request: task_service_pb2.UpdateTaskRequest,
         context: _ServicerContext,
     ) -> typing.Union[task_service_pb2.UpdateTaskResponse, abc.Awaitable[task_service_pb2.UpdateTaskResponse]]:
-        """Changes priority, limits, labels or max_retries of a task that is not final, also while it runs."""
+        """Changes priority, limits, labels or max_retries of a task that is not final; RUNNING tasks included."""
 
     @abc_1.abstractmethod
     def StartTask(
@@ -285,9 +294,9 @@ class TaskServiceServicer(metaclass=abc_1.ABCMeta):
         request: task_service_pb2.StartTaskRequest,
         context: _ServicerContext,
     ) -> typing.Union[task_service_pb2.StartTaskResponse, abc.Awaitable[task_service_pb2.StartTaskResponse]]:
-        """Queues a PENDING task. Waits for RUNNING as long as a unit with a free slot is there to take it; when there is
-        none, that is not an error: answers with the task PENDING, queued, and its `waiting_reason`. Harmless if queued
-        or RUNNING. Any other status: FAILED_PRECONDITION.
+        """Queues a PENDING task. Waits for RUNNING while a suitable unit has a free slot. Without such a unit, returns the
+        task PENDING and queued, with its `waiting_reason`; no error. Harmless if the task is queued or RUNNING. Any other
+        status: FAILED_PRECONDITION.
         """
 
     @abc_1.abstractmethod
@@ -296,11 +305,11 @@ class TaskServiceServicer(metaclass=abc_1.ABCMeta):
         request: task_service_pb2.PauseTaskRequest,
         context: _ServicerContext,
     ) -> typing.Union[task_service_pb2.PauseTaskResponse, abc.Awaitable[task_service_pb2.PauseTaskResponse]]:
-        """Pauses a RUNNING task: the unit stops at its next safe point and hands over its checkpoint, and only when that
-        is durable the task is PAUSED and this call answers. Costs no retry and works on the last attempt. Harmless if
-        PAUSED (a resume that waits in the queue is withdrawn). FAILED_PRECONDITION: any other status; UNIT_CANNOT_PAUSE
-        if the unit said that it cannot; COMMAND_REJECTED if it refused; ILLEGAL_TRANSITION if the task ended first or
-        a cancel is under way.
+        """Pauses a RUNNING task: the unit stops at its next safe point and sends a checkpoint. Returns when the checkpoint is
+        durable and the task PAUSED. Costs no retry and works on the last attempt. Harmless if PAUSED; also withdraws a
+        resume that waits in the queue. FAILED_PRECONDITION: any other status; UNIT_CANNOT_PAUSE if the unit does not
+        support pause; COMMAND_REJECTED if the unit refused; ILLEGAL_TRANSITION if the task ended first or a cancel is
+        pending.
         """
 
     @abc_1.abstractmethod
@@ -309,8 +318,8 @@ class TaskServiceServicer(metaclass=abc_1.ABCMeta):
         request: task_service_pb2.ResumeTaskRequest,
         context: _ServicerContext,
     ) -> typing.Union[task_service_pb2.ResumeTaskResponse, abc.Awaitable[task_service_pb2.ResumeTaskResponse]]:
-        """Queues a PAUSED task to go on: on the unit that holds it in memory if that has a free slot, else on any other from
-        the last checkpoint. Waits as StartTask does. Harmless if RUNNING without a pending command. Any other status:
+        """Queues a PAUSED task: for the unit that holds the task in memory, if a slot is free there, else for any other unit,
+        from the last checkpoint. Waits like StartTask. Harmless if RUNNING without a pending command. Any other status:
         FAILED_PRECONDITION.
         """
 
@@ -320,10 +329,10 @@ class TaskServiceServicer(metaclass=abc_1.ABCMeta):
         request: task_service_pb2.CancelTaskRequest,
         context: _ServicerContext,
     ) -> typing.Union[task_service_pb2.CancelTaskResponse, abc.Awaitable[task_service_pb2.CancelTaskResponse]]:
-        """Cancels a task. PENDING, and PAUSED that no connected unit holds: at once. RUNNING, and PAUSED that a unit
-        holds: the unit stops, cleans up and answers; if it does not within 30 s (a setting), or refuses, the cancel is
-        forced then. Replaces a pending pause. Harmless if CANCELLED. SUCCESS and
-        FAILED: FAILED_PRECONDITION.
+        """Cancels a task. Takes effect at once for PENDING, and for PAUSED without a connected unit. For RUNNING, and for
+        PAUSED on a connected unit, the unit stops, cleans up and confirms; without a confirmation within 30 s (a setting),
+        or after a refusal, the cancel is forced. Replaces a pending pause. Harmless if CANCELLED. SUCCESS and FAILED:
+        FAILED_PRECONDITION.
         """
 
     @abc_1.abstractmethod
@@ -332,8 +341,8 @@ class TaskServiceServicer(metaclass=abc_1.ABCMeta):
         request: task_service_pb2.RestartTaskRequest,
         context: _ServicerContext,
     ) -> typing.Union[task_service_pb2.RestartTaskResponse, abc.Awaitable[task_service_pb2.RestartTaskResponse]]:
-        """Puts a FAILED or CANCELLED task back to PENDING, queued, to run from scratch: progress, checkpoint, result,
-        error and retry count are cleared. Harmless if PENDING and queued. Any other status: FAILED_PRECONDITION.
+        """Returns a FAILED or CANCELLED task to PENDING, queued, to run from scratch: progress, checkpoint, result, error and
+        retry count are cleared. Harmless if PENDING and queued. Any other status: FAILED_PRECONDITION.
         """
 
     @abc_1.abstractmethod
@@ -342,8 +351,8 @@ class TaskServiceServicer(metaclass=abc_1.ABCMeta):
         request: task_service_pb2.DeleteTaskRequest,
         context: _ServicerContext,
     ) -> typing.Union[task_service_pb2.DeleteTaskResponse, abc.Awaitable[task_service_pb2.DeleteTaskResponse]]:
-        """Deletes a task with its history and checkpoints. SUCCESS, FAILED and CANCELLED only, else FAILED_PRECONDITION
-        (TASK_NOT_FINAL). A repeat is NOT_FOUND, unless it has the same `request_id`.
+        """Deletes a task with its history and checkpoints. Accepts SUCCESS, FAILED and CANCELLED; any other status:
+        FAILED_PRECONDITION (TASK_NOT_FINAL). A repeat is NOT_FOUND, unless the `request_id` is the same.
         """
 
     @abc_1.abstractmethod
@@ -352,12 +361,12 @@ class TaskServiceServicer(metaclass=abc_1.ABCMeta):
         request: task_service_pb2.BatchControlTasksRequest,
         context: _ServicerContext,
     ) -> typing.Union[task_service_pb2.BatchControlTasksResponse, abc.Awaitable[task_service_pb2.BatchControlTasksResponse]]:
-        """Applies one verb to many tasks, by ids or by filter, in one transaction. Answers for each task, in order of id; one
-        task's error is its own and keeps nothing from the others. Commands are recorded, their effects not waited for.
-        RESOURCE_EXHAUSTED (TOO_MANY_TASKS): the filter chooses more than `max_tasks`, and nothing was done. A replay with
-        the same `request_id` is about the tasks of the first call, whatever the filter would choose by then, and tells of
-        each what the first call told.
-        DEADLINE_EXCEEDED (READ_TOO_LONG): the filter has taken too long to choose, and nothing was done.
+        """Applies a verb to many tasks, by ids or by filter, in one transaction. Returns a result for each task, ordered by
+        id; the error of a task does not affect other tasks. Commands are recorded; the call does not wait for their
+        effects. RESOURCE_EXHAUSTED (TOO_MANY_TASKS): the filter matches more than `max_tasks`; nothing was done.
+        DEADLINE_EXCEEDED (READ_TOO_LONG): the search by filter took too long; nothing was done. A repeat with the same
+        `request_id` concerns the tasks of the first call, regardless of the present matches of the filter, and returns the
+        results of the first call.
         """
 
     @abc_1.abstractmethod
@@ -366,11 +375,11 @@ class TaskServiceServicer(metaclass=abc_1.ABCMeta):
         request: task_service_pb2.WatchTasksRequest,
         context: _ServicerContext,
     ) -> typing.Union[abc.Iterator[task_service_pb2.WatchTasksResponse], abc.AsyncIterator[task_service_pb2.WatchTasksResponse]]:
-        """Tells what happens to tasks: first how they are (unless `after_revision` is set), then every transition and every
-        deletion in order and without a gap. Never ends by itself. A reader that is too slow is cut with
-        RESOURCE_EXHAUSTED (SLOW_READER) and should come back with `after_revision` set to the last revision it has seen:
-        one that takes nothing for 30 s, or leaves 20,000 changes or 8 MiB of them unread. A server serves a limited number
-        of watches (2000 by default); beyond them: RESOURCE_EXHAUSTED (TOO_MANY_WATCHES), with RetryInfo.
+        """Streams changes of tasks: first a snapshot (unless `after_revision` is set), then every transition and every
+        deletion, in order and without gaps. Never ends on its side. A slow reader is disconnected with RESOURCE_EXHAUSTED
+        (SLOW_READER), after 30 s without reading, or with 20,000 changes or 8 MiB unread; reconnect with `after_revision`
+        set to the last revision received. A server serves a limited number of watches (2000 by default); further watches
+        are RESOURCE_EXHAUSTED (TOO_MANY_WATCHES), with RetryInfo.
         """
 
     @abc_1.abstractmethod
@@ -387,7 +396,7 @@ class TaskServiceServicer(metaclass=abc_1.ABCMeta):
         request: task_service_pb2.ListTaskCheckpointsRequest,
         context: _ServicerContext,
     ) -> typing.Union[task_service_pb2.ListTaskCheckpointsResponse, abc.Awaitable[task_service_pb2.ListTaskCheckpointsResponse]]:
-        """Lists the checkpoints that are kept of a task, newest first, with the data of as many as fit."""
+        """Lists a task's stored checkpoints, newest first, with the data of as many as fit."""
 
     @abc_1.abstractmethod
     def ListTaskCommands(
@@ -395,6 +404,6 @@ class TaskServiceServicer(metaclass=abc_1.ABCMeta):
         request: task_service_pb2.ListTaskCommandsRequest,
         context: _ServicerContext,
     ) -> typing.Union[task_service_pb2.ListTaskCommandsResponse, abc.Awaitable[task_service_pb2.ListTaskCommandsResponse]]:
-        """Lists the pause, resume and cancel commands that were given to a task, newest first."""
+        """Lists a task's pause, resume and cancel commands, newest first."""
 
 def add_TaskServiceServicer_to_server(servicer: TaskServiceServicer, server: typing.Union[grpc.Server, aio.Server]) -> None: ...
