@@ -1,4 +1,4 @@
-"""docs/states.md shows the table that the server has."""
+"""docs/reference/states.md shows the table that the server has."""
 
 import runpy
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""docs/grpcurl.md, tried: create, start, pause, resume and cancel with reflection only."""
+"""docs/how-to/grpcurl.md, tried: create, start, pause, resume and cancel with reflection only."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from end_to_end.cluster import Cluster
 from end_to_end.grpcurl import Grpcurl, find_grpcurl
 
-PAGE = Path(__file__).parents[2] / "docs" / "grpcurl.md"
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "grpcurl.md"
 
 
 @pytest.fixture(scope="session")

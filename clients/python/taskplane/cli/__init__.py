@@ -1,1 +1,1 @@
-"""The command line of taskplane: see docs/cli.md. Needs the `cli` extra, and `server` for `taskplane serve`."""
+"""The command line of taskplane: see docs/reference/cli.md. Needs the `cli` extra, and `server` for `taskplane serve`."""

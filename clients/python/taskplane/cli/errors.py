@@ -1,6 +1,6 @@
 """Exit codes, and how errors end a command: one line on stderr, bad fields below, never a traceback.
 
-The table of docs/cli.md is this one.
+The table of docs/reference/cli.md is this one.
 """
 
 from collections.abc import Mapping
