@@ -3,6 +3,7 @@
 #
 #   environment.sh runtime         .venv: server, CLI and the ready-made units
 #   environment.sh dev             .venv: the same and what tests and checks need
+#   environment.sh docs            .venv-docs: the same as runtime, and the builder of the documentation site
 #   environment.sh dev VERSION     .venv-VERSION, of that Python, such as 3.13; exits with 3 if there is none
 #
 # Returns at once when nothing changed. Safe to run several times at once.
@@ -12,6 +13,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 SET=$1
 VERSION=${2:-}
 VENV=$PWD/.venv${VERSION:+-$VERSION}
+[ "$SET" != docs ] || VENV=$PWD/.venv-docs
 NO_SUCH_PYTHON=3
 
 say() { echo "environment.sh: $*" >&2; }
@@ -98,4 +100,4 @@ is_current && exit 0 # somebody else made it meanwhile
 make_venv
 install
 fingerprint runtime >"$VENV/.runtime-stamp"
-[ "$SET" != dev ] || fingerprint dev >"$VENV/.dev-stamp"
+[ "$SET" = runtime ] || fingerprint "$SET" >"$VENV/.$SET-stamp"

@@ -15,3 +15,5 @@ compile() {
 compile --extra server --extra units --build-deps-for editable --output-file requirements/runtime.txt "$@"
 compile --extra server --extra units --extra dev --build-deps-for editable \
   --constraint requirements/runtime.txt --output-file requirements/dev.txt "$@"
+compile --extra server --extra units --extra docs --build-deps-for editable \
+  --constraint requirements/dev.txt --output-file requirements/docs.txt "$@"

@@ -200,18 +200,18 @@ def written(limits: dict[str, Figures]) -> str:
 
 def check(words: Words, limits: dict[str, Figures], parts: dict[str, list[Sentence]], most: int) -> bool:
     """Print a line for each part, with the worst sentences of a part above its limits; return whether all pass."""
-    print(f"{'part':<10}{'words':>7}{'referents':>17}{'set phrases':>17}{'riddle starts':>18}")  # noqa: T201
+    print(f"{'part':<10}{'words':>7}{'referents':>17}{'set phrases':>17}{'riddle starts':>18}")
     passed = True
     for part, sentences in parts.items():
         count, figures = words.figures(sentences)
         limit = limits.get(part, words.target)
         fields = zip(astuple(figures), astuple(limit), strict=True)
         cells = "".join(f"{f'{have:.1f} of {allowed:g}':>17}" for have, allowed in fields)
-        print(f"{part:<10}{count:>7}{cells} %")  # noqa: T201
+        print(f"{part:<10}{count:>7}{cells} %")
         if figures.exceeds(limit):
             passed = False
-            print(f"  {part} is above its limits; its worst sentences:")  # noqa: T201
-            print("\n".join(f"  {line}" for line in words.worst(sentences, most)))  # noqa: T201
+            print(f"  {part} is above its limits; its worst sentences:")
+            print("\n".join(f"  {line}" for line in words.worst(sentences, most)))
     return passed
 
 
@@ -225,7 +225,7 @@ def main() -> int:
     words = Words(tomllib.loads(WORDS_FILE.read_text()))
     if options.files:
         sentences = [each for path in options.files for each in sentences_of(path, Path(path).read_text())]
-        print("\n".join(words.worst(sentences, options.most)))  # noqa: T201
+        print("\n".join(words.worst(sentences, options.most)))
         return 0
     limits = {part: Figures(**each) for part, each in tomllib.loads(LIMITS_FILE.read_text()).items()}
     parts = sentences_by_part(words)

@@ -1,4 +1,4 @@
-"""Writes the table and the diagram of docs/reference/states.md from the server's own table. Run it after a change of that."""  # noqa: INP001  (a script)
+"""Write the table and the diagram of docs/reference/states.md from the server's own table."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,1 +1,4 @@
-"""The command line of taskplane: see docs/reference/cli.md. Needs the `cli` extra, and `server` for `taskplane serve`."""
+"""The command line of taskplane: see docs/reference/cli.md.
+
+Needs the extra `cli`, and `server` for `taskplane serve`.
+"""
