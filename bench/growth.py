@@ -92,8 +92,8 @@ async def with_watchers(server_url: str, settings: Settings) -> AsyncIterator[Fi
             await unit.line()
             await unit.line()
             async with processes.module("watchers", running.address, str(watched.id), str(count)) as watchers:
-                rounds = [await _pause_both(client, watched.id, other.id, watchers) for _ in range(PAUSES)]
-        own, others, heard = zip(*rounds, strict=True)
+                loop_budget = [await _pause_both(client, watched.id, other.id, watchers) for _ in range(PAUSES)]
+        own, others, heard = zip(*loop_budget, strict=True)
         for what, samples in (
             (f"PauseTask of a task with {count} watchers", own),
             ("– of another task, while they are told", others),

@@ -5,7 +5,7 @@ import signal
 import time
 from pathlib import Path
 
-from responsiveness import monitored, server_process
+from support.responsiveness import monitored, server_process
 
 
 def test_a_pause_of_the_server_shows_as_the_longest_wait(tmp_path: Path) -> None:

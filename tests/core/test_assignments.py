@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 
 import hypothesis.strategies as st
-from builders import a_task, an_offer
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from support.builders import a_task, an_offer
 
 from taskplane.server.core.assignments import Assignment, Assignments, AssignmentState
 from taskplane.server.core.placement import Placement, Slots

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from builders import NOW, UNIT_ID, a_checkpoint, a_command, a_task, an_offer, at
+from support.builders import NOW, UNIT_ID, a_checkpoint, a_command, a_task, an_offer, at
 
 from taskplane.server.core.command import (
     CancelOrder,

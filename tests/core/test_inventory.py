@@ -5,8 +5,8 @@ from dataclasses import replace
 from itertools import combinations, product
 
 import pytest
-from builders import NOW, OTHER_UNIT_ID, UNIT_ID, a_checkpoint, a_command, a_task
-from deeds import AT_ONCE
+from support.actions import AT_ONCE
+from support.builders import NOW, OTHER_UNIT_ID, UNIT_ID, a_checkpoint, a_command, a_task
 
 from taskplane.server.core.command import CancelOrder, PauseOrder, Verdict, VerdictAction
 from taskplane.server.core.errors import DropReason

@@ -3,10 +3,10 @@
 from datetime import timedelta
 
 import pytest
-from builders import NOW, a_command, a_task, at
-from deeds import AT_ONCE
+from support.actions import AT_ONCE
+from support.builders import NOW, a_command, a_task, at
 
-from taskplane.server.core.change import SERVER, Change
+from taskplane.server.core.effect import SERVER, Effect
 from taskplane.server.core.limits import Expiry, expired, next_expiry
 from taskplane.server.core.task import FINAL, Checkpoint, Limits, Progress, Task, TaskStatus, Transition, Verb
 
@@ -22,7 +22,7 @@ def test_a_task_without_limits_never_expires() -> None:
     for status in TaskStatus:
         task = a_task(status, queued_at=NOW)
         assert next_expiry(task) is None
-        assert expired(task, at(1e9), AT_ONCE) == Change(task)
+        assert expired(task, at(1e9), AT_ONCE) == Effect(task)
 
 
 @pytest.mark.parametrize("status", sorted(FINAL))
@@ -108,7 +108,7 @@ def test_an_overdue_pause_is_told_once_and_stays_pending() -> None:
     assert (step.transition, step.note) == (None, Expiry.PAUSE_DEADLINE)
     assert change.task.status is RUNNING
     assert change.task.pending_command == a_command(Verb.PAUSE)
-    assert expired(change.task, at(20), AT_ONCE) == Change(change.task)
+    assert expired(change.task, at(20), AT_ONCE) == Effect(change.task)
 
 
 def test_what_expires_first_counts() -> None:
@@ -125,7 +125,7 @@ def test_a_wall_clock_that_is_set_matters_to_deadlines_only(wall_clock: float) -
     queued = a_task(PENDING, queued_at=NOW, limits=Limits(queue_timeout=SECONDS_10))
     cancelling = a_task(RUNNING, pending_command=a_command(Verb.CANCEL, deadline=at(10)))
     for task in (budget, queued, cancelling):
-        assert expired(task, at(9), AT_ONCE, wall_now=at(wall_clock)) == Change(task)
+        assert expired(task, at(9), AT_ONCE, wall_now=at(wall_clock)) == Effect(task)
         assert expired(task, at(10), AT_ONCE, wall_now=at(wall_clock)).steps
     named = a_task(RUNNING, limits=Limits(deadline=at(10)))
     assert bool(expired(named, at(9), AT_ONCE, wall_now=at(wall_clock)).steps) is (wall_clock > 0)

@@ -3,9 +3,9 @@
 from typing import Any
 
 import pytest
-from builders import NOW, a_task
+from support.builders import NOW, a_task
 
-from taskplane.server.core.change import Change
+from taskplane.server.core.effect import Effect
 from taskplane.server.core.outcome import Outcome, fraction, kinds
 from taskplane.server.core.task import Checkpoint, Progress, TaskStatus
 from taskplane.server.core.unit_report import (
@@ -63,6 +63,6 @@ def test_other_numbers_are_no_progress(progress: float) -> None:
 
 
 def test_a_checkpoint_without_a_number_gets_the_next_one() -> None:
-    stored = Change(a_task(TaskStatus.RUNNING, last_checkpoint_number=4)).store(CHECKPOINT)
+    stored = Effect(a_task(TaskStatus.RUNNING, last_checkpoint_number=4)).store(CHECKPOINT)
     assert stored.checkpoint is not None
     assert (stored.checkpoint.number, stored.task.last_checkpoint_number) == (5, 5)

@@ -4,13 +4,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from builders import NOW, TASK_TYPE, a_checkpoint, a_task, an_offer, at
 from hypothesis import given
 from hypothesis import strategies as st
+from support.builders import NOW, TASK_TYPE, a_checkpoint, a_task, an_offer, at
 
-from taskplane.server.core.backlog import FRONT, Queued, kind_of
 from taskplane.server.core.placement import Offer, Placement, Slots, is_due
 from taskplane.server.core.task import Limits, Task, TaskStatus
+from taskplane.server.core.task_queue import FRONT, QueuedTask, kind_of
 
 # Tasks of others, which are not placed by a test but run already.
 OTHERS = 1_000
@@ -188,27 +188,27 @@ def test_after_a_failure_nothing_is_taken_as_known() -> None:
     slots = slots_of(an_offer("a"))
     look_at_all(slots, [])
     slots.undo([], [])
-    assert slots.looks.types() == {TASK_TYPE}
-    assert slots.looks.backlog.labels(TASK_TYPE) is None
+    assert slots.scan.types() == {TASK_TYPE}
+    assert slots.scan.task_queue.labels(TASK_TYPE) is None
 
 
 def look_at_all(slots: Slots, waiting: list[Task]) -> None:
     """Look at the whole backlog of all types in question."""
-    backlog = slots.looks.backlog
-    first = sorted(Queued.of(task.but(queued_at=NOW)) for task in waiting)
-    backlog.learn(slots.looks.begin(), FRONT, first, is_whole=True, age=backlog.age)
+    task_queue = slots.scan.task_queue
+    first = sorted(QueuedTask.of(task.but(queued_at=NOW)) for task in waiting)
+    task_queue.learn(slots.scan.start(), FRONT, first, is_whole=True, age=task_queue.age)
 
 
 def test_types_are_looked_at_when_a_slot_is_free_and_left_alone_when_nothing_waits() -> None:
     slots = slots_of(an_offer("a"))
-    assert slots.looks.types() == {TASK_TYPE}
+    assert slots.scan.types() == {TASK_TYPE}
     look_at_all(slots, [])
-    assert slots.looks.types() == set()
+    assert slots.scan.types() == set()
     occupy(slots, 7, "a")
     vacate(slots, 7)
-    assert slots.looks.types() == set(), "nothing waits for the slot"
-    slots.looks.again()
-    assert slots.looks.types() == {TASK_TYPE}
+    assert slots.scan.types() == set(), "nothing waits for the slot"
+    slots.scan.reset()
+    assert slots.scan.types() == {TASK_TYPE}
 
 
 def test_a_slot_that_becomes_free_is_looked_at_if_something_waits_for_it() -> None:
@@ -217,9 +217,9 @@ def test_a_slot_that_becomes_free_is_looked_at_if_something_waits_for_it() -> No
     occupy(slots, 1, "a")
     occupy(slots, 2, "b")
     vacate(slots, 1)
-    assert slots.looks.types() == set(), "the unit that is free has not the labels"
+    assert slots.scan.types() == set(), "the unit that is free has not the labels"
     vacate(slots, 2)
-    assert slots.looks.types() == {TASK_TYPE}
+    assert slots.scan.types() == {TASK_TYPE}
 
 
 def test_a_call_for_a_look_is_over_when_its_slot_is_gone() -> None:
@@ -228,40 +228,40 @@ def test_a_call_for_a_look_is_over_when_its_slot_is_gone() -> None:
     look_at_all(slots, [a_task(unit_labels={"gpu": "yes"})])
     occupy(slots, 1, "a")
     vacate(slots, 1)
-    assert slots.looks.types() == {TASK_TYPE}
+    assert slots.scan.types() == {TASK_TYPE}
     slots.withdraw("a")
-    assert slots.looks.begin() == set()
+    assert slots.scan.start() == set()
     slots.offer(an_offer("b"))
-    assert slots.looks.types() == set(), "the unit that is free has not the labels"
+    assert slots.scan.types() == set(), "the unit that is free has not the labels"
     slots.offer(an_offer("a", labels={"gpu": "yes"}))
-    assert slots.looks.types() == {TASK_TYPE}
+    assert slots.scan.types() == {TASK_TYPE}
 
 
 def test_what_waits_without_having_been_seen_is_looked_for_at_every_free_slot() -> None:
     slots = slots_of(an_offer("a"))
-    slots.looks.begin()
+    slots.scan.start()
     occupy(slots, 1, "a")
     vacate(slots, 1)
-    assert slots.looks.types() == {TASK_TYPE}
+    assert slots.scan.types() == {TASK_TYPE}
 
 
 def test_a_slot_that_opens_during_a_look_calls_for_another() -> None:
     slots = slots_of(an_offer("a", capacity=2), loads={"a": 1})
-    assert slots.looks.begin() == {TASK_TYPE}
+    assert slots.scan.start() == {TASK_TYPE}
     assert who_gets(slots, a_task(id=1), a_task(id=2)) == [(1, "a")]
-    assert slots.looks.types() == set(), "what is taken meanwhile is no news"
+    assert slots.scan.types() == set(), "what is taken meanwhile is no news"
     vacate(slots, OTHERS)
-    assert slots.looks.types() == {TASK_TYPE}
+    assert slots.scan.types() == {TASK_TYPE}
 
 
 def test_a_look_goes_on_until_its_end_and_what_opens_meanwhile_calls_for_another() -> None:
     slots = slots_of(an_offer("a", capacity=3), loads={"a": 1})
-    assert slots.looks.begin() == {TASK_TYPE}
-    slots.looks.go_on([TASK_TYPE])
+    assert slots.scan.start() == {TASK_TYPE}
+    slots.scan.continue_later([TASK_TYPE])
     vacate(slots, OTHERS)
-    assert slots.looks.begin() == {TASK_TYPE}, "it goes on"
-    assert slots.looks.begin() == {TASK_TYPE}, "it may have been past what waits for the slot that opened"
-    assert slots.looks.begin() == set()
+    assert slots.scan.start() == {TASK_TYPE}, "it goes on"
+    assert slots.scan.start() == {TASK_TYPE}, "it may have been past what waits for the slot that opened"
+    assert slots.scan.start() == set()
 
 
 def test_kinds_that_may_have_room_are_told_by_what_they_ask_for() -> None:
@@ -276,9 +276,9 @@ def test_a_task_that_came_to_wait_later_is_remembered_too() -> None:
     slots = slots_of(an_offer("a"))
     look_at_all(slots, [])
     occupy(slots, 1, "a")
-    slots.looks.backlog.put(Queued.of(a_task(queued_at=NOW)))
+    slots.scan.task_queue.put(QueuedTask.of(a_task(queued_at=NOW)))
     vacate(slots, 1)
-    assert slots.looks.types() == {TASK_TYPE}
+    assert slots.scan.types() == {TASK_TYPE}
 
 
 @dataclass
@@ -388,12 +388,12 @@ def test_what_has_room_where_it_is_held_is_of_a_kind_that_has_room(tasks: list[T
 
 def test_a_unit_that_takes_every_type_calls_for_a_look_at_all_types_that_may_wait() -> None:
     slots = slots_of()
-    slots.looks.backlog.add_types(["A", "B"])
+    slots.scan.task_queue.add_types(["A", "B"])
     slots.offer(an_offer("a", task_types=frozenset()))
-    assert slots.looks.begin() == {"A", "B"}
-    slots.looks.backlog.learn(["A", "B"], FRONT, [], is_whole=True, age=0)
-    assert slots.looks.begin() == frozenset()
+    assert slots.scan.start() == {"A", "B"}
+    slots.scan.task_queue.learn(["A", "B"], FRONT, [], is_whole=True, age=0)
+    assert slots.scan.start() == frozenset()
     slots.offer(an_offer("b", task_types=frozenset()))
-    assert slots.looks.begin() == frozenset(), "nothing waits of either"
-    slots.looks.again()
-    assert slots.looks.begin() == {"A", "B"}, "since that is not certain any more"
+    assert slots.scan.start() == frozenset(), "nothing waits of either"
+    slots.scan.reset()
+    assert slots.scan.start() == {"A", "B"}, "since that is not certain any more"

@@ -5,13 +5,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from builders import NOW, OTHER_UNIT_ID, UNIT_ID, a_checkpoint, a_command, a_task, at, speaker_of
-from deeds import AT_ONCE, REPORTS
+from support.actions import AT_ONCE, REPORTS
+from support.builders import NOW, OTHER_UNIT_ID, UNIT_ID, a_checkpoint, a_command, a_task, at, speaker_of
 
 from taskplane.server.core import reports, verbs
-from taskplane.server.core.change import SERVER, Change
+from taskplane.server.core.effect import SERVER, Effect
 from taskplane.server.core.errors import DropReason, StaleAttempt
-from taskplane.server.core.fence import Speaker, drop_reason
+from taskplane.server.core.fence import AttemptRef, drop_reason
 from taskplane.server.core.limits import expired
 from taskplane.server.core.retry import RetryPolicy
 from taskplane.server.core.task import Checkpoint, Progress, Task, TaskStatus, Transition, Verb
@@ -60,11 +60,11 @@ CASES = [
 ]
 
 
-def report(name: str, task: Task) -> Change:
+def report(name: str, task: Task) -> Effect:
     return REPORTS[name](task, speaker_of(task), at(1))
 
 
-def moves(change: Change) -> list[Transition]:
+def moves(change: Effect) -> list[Transition]:
     return [step.transition for step in change.steps if step.transition]
 
 
@@ -100,15 +100,15 @@ def test_a_task_that_no_unit_has_listens_to_no_report(name: str, status: TaskSta
 
 
 @pytest.mark.parametrize("name", REPORTS)
-@pytest.mark.parametrize("speaker", [Speaker(UNIT_ID, 1), Speaker(UNIT_ID, 3), Speaker(OTHER_UNIT_ID, 2)])
-def test_the_fence_stops_other_attempts_and_other_units(name: str, speaker: Speaker) -> None:
+@pytest.mark.parametrize("sender", [AttemptRef(UNIT_ID, 1), AttemptRef(UNIT_ID, 3), AttemptRef(OTHER_UNIT_ID, 2)])
+def test_the_fence_stops_other_attempts_and_other_units(name: str, sender: AttemptRef) -> None:
     with pytest.raises(StaleAttempt) as stale:
-        REPORTS[name](a_task(RUNNING, attempt=2), speaker, at(1))
+        REPORTS[name](a_task(RUNNING, attempt=2), sender, at(1))
     assert stale.value.drop is DropReason.SUPERSEDED
 
 
 def test_a_task_that_is_gone_is_told_as_deleted() -> None:
-    assert drop_reason(None, Speaker(UNIT_ID, 1)) is DropReason.DELETED
+    assert drop_reason(None, AttemptRef(UNIT_ID, 1)) is DropReason.DELETED
 
 
 def test_a_pause_takes_the_checkpoint_and_the_progress_along() -> None:
@@ -177,7 +177,7 @@ def test_a_checkpoint_that_is_not_above_the_last_is_a_repeat() -> None:
     task = a_task(RUNNING, checkpoint=a_checkpoint(7), last_checkpoint_number=7)
     for number in (6, 7):
         change = reports.checkpointed(task, speaker_of(task), at(1), checkpoint=a_checkpoint(number))
-        assert change == Change(task)
+        assert change == Effect(task)
     paused = reports.paused(task, speaker_of(task), at(1), checkpoint=a_checkpoint(7, data={"row": 0}), progress=None)
     assert paused.checkpoint is None
     assert paused.task.checkpoint == a_checkpoint(7)
@@ -186,20 +186,20 @@ def test_a_checkpoint_that_is_not_above_the_last_is_a_repeat() -> None:
 def test_a_checkpoint_without_a_number_does_not_replace_that_of_the_pause() -> None:
     """Over HTTP the two come on different connections: by the answer to a question, and by a callback."""
     task = a_task(PAUSED, last_checkpoint_number=7)
-    speaker = speaker_of(task)
-    paused = task.but(checkpoint=a_checkpoint(7, attempt=speaker.attempt))
-    assert reports.checkpointed(paused, speaker, at(1), checkpoint=a_checkpoint(0)) == Change(paused)
-    assert reports.checkpointed(paused, speaker, at(1), checkpoint=a_checkpoint(8)).checkpoint == a_checkpoint(8)
+    sender = speaker_of(task)
+    paused = task.but(checkpoint=a_checkpoint(7, attempt=sender.attempt))
+    assert reports.checkpointed(paused, sender, at(1), checkpoint=a_checkpoint(0)) == Effect(paused)
+    assert reports.checkpointed(paused, sender, at(1), checkpoint=a_checkpoint(8)).checkpoint == a_checkpoint(8)
     # The checkpoint of an earlier attempt is older in any case.
-    earlier = task.but(checkpoint=a_checkpoint(7, attempt=speaker.attempt - 1))
-    stored = reports.checkpointed(earlier, speaker, at(1), checkpoint=a_checkpoint(0)).checkpoint
+    earlier = task.but(checkpoint=a_checkpoint(7, attempt=sender.attempt - 1))
+    stored = reports.checkpointed(earlier, sender, at(1), checkpoint=a_checkpoint(0)).checkpoint
     assert stored is not None
     assert stored.number == 8
 
 
 def test_after_a_restart_the_numbers_of_checkpoints_go_on() -> None:
     task = a_task(RUNNING, checkpoint=None, last_checkpoint_number=7)
-    assert reports.checkpointed(task, speaker_of(task), at(1), checkpoint=a_checkpoint(7)) == Change(task)
+    assert reports.checkpointed(task, speaker_of(task), at(1), checkpoint=a_checkpoint(7)) == Effect(task)
     stored = reports.checkpointed(task, speaker_of(task), at(1), checkpoint=a_checkpoint(8))
     assert stored.checkpoint == a_checkpoint(8)
 
@@ -270,7 +270,7 @@ def test_a_start_that_is_not_taken_costs_no_retry(name: str) -> None:
 
 def test_an_accepted_start_cannot_time_out() -> None:
     task = a_task(RUNNING, accepted_at=NOW)
-    assert reports.not_accepted(task, speaker_of(task), at(1), seconds=5) == Change(task)
+    assert reports.not_accepted(task, speaker_of(task), at(1), seconds=5) == Effect(task)
 
 
 def test_a_refused_command_is_taken_back_and_those_who_wait_hear_why() -> None:
@@ -282,7 +282,7 @@ def test_a_refused_command_is_taken_back_and_those_who_wait_hear_why() -> None:
 
 def test_a_refused_cancel_stays_pending_until_it_is_forced() -> None:
     task = a_task(RUNNING, pending_command=a_command(Verb.CANCEL, deadline=at(9)))
-    assert report("command rejected", task) == Change(task)
+    assert report("command rejected", task) == Effect(task)
     assert expired(task, at(9), AT_ONCE).task.status is CANCELLED
 
 
@@ -299,7 +299,7 @@ def test_a_cancel_of_what_the_unit_does_not_hold_any_more_is_the_work_of_who_ask
 def test_the_refusal_of_an_earlier_command_changes_nothing(status: TaskStatus, reason: RejectReason) -> None:
     task = a_task(status, pending_command=a_command(Verb.CANCEL, "newer"))
     change = reports.command_rejected(task, speaker_of(task), at(1), command_id="older", reason=reason, message="NO")
-    assert change == Change(task)
+    assert change == Effect(task)
 
 
 def test_a_pause_that_a_leaving_unit_has_seen_to_is_the_work_of_who_asked_for_it() -> None:
@@ -329,7 +329,7 @@ def test_work_that_was_done_while_the_task_was_paused_counts_when_it_is_resumed(
     kept = report("succeeded", a_task(PAUSED)).task
     assert (kept.status, kept.result) == (PAUSED, {"rows": 3})
     assert not report("succeeded", kept).steps, "a repeat"
-    change = verbs.resume(kept, verbs.Ask("alice", "go on"), at(2), command_id="resume-1")
+    change = verbs.resume(kept, verbs.CallContext("alice", "go on"), at(2), command_id="resume-1")
     assert [(each.from_status, each.to_status, each.changed_by) for each in moves(change)] == [
         (PAUSED, RUNNING, "alice"),
         (RUNNING, SUCCESS, f"unit:{UNIT_ID}"),
@@ -347,9 +347,9 @@ def test_work_that_is_done_after_the_resume_was_queued_counts_at_once() -> None:
 
 def test_work_that_was_done_is_done_again_if_a_checkpoint_is_chosen_and_forgotten_if_it_is_cancelled() -> None:
     kept = report("succeeded", a_task(PAUSED)).task
-    again = verbs.resume(kept, verbs.Ask(), at(2), command_id="resume-1", checkpoint=a_checkpoint()).task
+    again = verbs.resume(kept, verbs.CallContext(), at(2), command_id="resume-1", checkpoint=a_checkpoint()).task
     assert (again.status, again.result, again.queued_at) == (PAUSED, None, at(2))
-    assert Change(kept).cancel(now=at(2), by="alice", reason="").task.result is None
+    assert Effect(kept).cancel(now=at(2), by="alice", reason="").task.result is None
 
 
 def test_a_failure_keeps_its_result_unless_it_is_tried_again() -> None:

@@ -4,8 +4,8 @@ from datetime import datetime
 from itertools import product
 
 import pytest
-from builders import NOW, a_task, at, speaker_of
-from deeds import REPORTS, dispatch, do
+from support.actions import REPORTS, dispatch, do
+from support.builders import NOW, a_task, at, speaker_of
 
 from taskplane.server.core.errors import Code, IllegalTransition
 from taskplane.server.core.task import FINAL, TRANSITIONS, Task, TaskStatus, Verb

@@ -3,14 +3,14 @@
 from datetime import timedelta
 
 import pytest
-from builders import ALICE, NOW, a_checkpoint, a_command, a_task, at
-from deeds import do
+from support.actions import do
+from support.builders import ALICE, NOW, a_checkpoint, a_command, a_task, at
 
 from taskplane.server.core import verbs
-from taskplane.server.core.change import Change
+from taskplane.server.core.effect import Effect
 from taskplane.server.core.errors import IllegalTransition, StaleRevision, TaskNotFinal, UnitCannotPause
 from taskplane.server.core.task import FINAL, Limits, PendingCommand, Progress, Task, TaskStatus, Verb
-from taskplane.server.core.verbs import Ask, NewCommand, Update
+from taskplane.server.core.verbs import CallContext, NewCommand, Update
 
 PENDING, RUNNING, SUCCESS, FAILED, PAUSED, CANCELLED = TaskStatus
 COMMAND = NewCommand("command-2", timedelta(seconds=30))
@@ -20,7 +20,7 @@ def recorded(verb: Verb) -> PendingCommand:
     return PendingCommand(verb, "command-2", at(1), at(31), actor="alice", reason="because")
 
 
-def transitions(change: Change) -> list[tuple[TaskStatus | None, TaskStatus, str, str]]:
+def transitions(change: Effect) -> list[tuple[TaskStatus | None, TaskStatus, str, str]]:
     moves = [step.transition for step in change.steps if step.transition]
     return [(move.from_status, move.to_status, move.changed_by, move.reason) for move in moves]
 
@@ -29,12 +29,12 @@ def transitions(change: Change) -> list[tuple[TaskStatus | None, TaskStatus, str
 def test_a_stale_revision_is_refused_whatever_the_status(verb: Verb) -> None:
     for status in TaskStatus:
         with pytest.raises(StaleRevision) as stale:
-            verbs.check_revision(a_task(status, revision=8), Ask(expected_revision=7))
+            verbs.check_revision(a_task(status, revision=8), CallContext(expected_revision=7))
         assert stale.value.metadata == {"task_id": "1", "expected": "7", "actual": "8"}
 
 
 def test_a_revision_that_is_still_the_tasks_is_no_hindrance() -> None:
-    change = verbs.start(a_task(revision=8), Ask(expected_revision=8), at(1))
+    change = verbs.start(a_task(revision=8), CallContext(expected_revision=8), at(1))
     assert change.task.queued_at == at(1)
 
 
@@ -45,7 +45,7 @@ def test_start_queues_and_remembers_who_wanted_it() -> None:
 
 def test_start_of_a_queued_task_does_not_move_it_back_in_the_queue() -> None:
     task = a_task(queued_at=NOW)
-    assert do(Verb.START, task, at(1)) == Change(task)
+    assert do(Verb.START, task, at(1)) == Effect(task)
 
 
 def test_pause_of_a_running_task_is_recorded_and_the_status_waits_for_the_unit() -> None:
@@ -57,7 +57,7 @@ def test_pause_of_a_running_task_is_recorded_and_the_status_waits_for_the_unit()
 
 def test_a_second_pause_leaves_the_first_one_as_it_is() -> None:
     task = a_task(RUNNING, pending_command=a_command(Verb.PAUSE))
-    assert do(Verb.PAUSE, task, at(1)) == Change(task)
+    assert do(Verb.PAUSE, task, at(1)) == Effect(task)
 
 
 def test_pause_is_refused_at_once_where_the_unit_cannot() -> None:
@@ -81,7 +81,7 @@ def test_resume_queues() -> None:
 
 def test_resume_of_a_queued_task_changes_nothing() -> None:
     task = a_task(PAUSED, queued_at=NOW)
-    assert do(Verb.RESUME, task, at(1)) == Change(task)
+    assert do(Verb.RESUME, task, at(1)) == Effect(task)
 
 
 def test_resume_can_go_on_from_a_chosen_checkpoint() -> None:
@@ -145,7 +145,7 @@ def test_cancel_takes_the_place_of_a_pause() -> None:
 @pytest.mark.parametrize("status", [RUNNING, PAUSED])
 def test_a_second_cancel_leaves_the_first_one_as_it_is(status: TaskStatus) -> None:
     task = a_task(status, pending_command=a_command(Verb.CANCEL))
-    assert do(Verb.CANCEL, task, at(1), is_held=True) == Change(task)
+    assert do(Verb.CANCEL, task, at(1), is_held=True) == Effect(task)
 
 
 def a_used_task(status: TaskStatus) -> Task:
@@ -183,7 +183,7 @@ def test_restart_can_begin_from_a_chosen_checkpoint() -> None:
 
 def test_restart_of_a_task_that_waits_to_run_changes_nothing() -> None:
     task = a_task(queued_at=NOW)
-    assert do(Verb.RESTART, task, at(1)) == Change(task)
+    assert do(Verb.RESTART, task, at(1)) == Effect(task)
 
 
 @pytest.mark.parametrize("status", TaskStatus)

@@ -6,18 +6,18 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 import pytest
-from builders import NOW, OTHER_UNIT_ID, UNIT_ID, a_task, speaker_of
-from deeds import AT_ONCE, REPORTS, dispatch, do
 from hypothesis import given
 from hypothesis import strategies as st
+from support.actions import AT_ONCE, REPORTS, dispatch, do
+from support.builders import NOW, OTHER_UNIT_ID, UNIT_ID, a_task, speaker_of
 
-from taskplane.server.core.change import Change
+from taskplane.server.core.effect import Effect
 from taskplane.server.core.errors import IllegalTransition, StaleAttempt
-from taskplane.server.core.fence import Speaker
+from taskplane.server.core.fence import AttemptRef
 from taskplane.server.core.limits import expired
 from taskplane.server.core.task import TRANSITIONS, Limits, Task, TaskStatus, Verb
 
-Deed = Callable[[Task, datetime], Change]
+Deed = Callable[[Task, datetime], Effect]
 
 
 def _verb(verb: Verb, *, is_held: bool = False) -> Deed:
@@ -26,7 +26,7 @@ def _verb(verb: Verb, *, is_held: bool = False) -> Deed:
 
 
 def _dispatch(unit_id: str, *, held: bool = False) -> Deed:
-    return lambda task, now: dispatch(task, now, unit_id, held=held) if task.queued_at else Change(task)
+    return lambda task, now: dispatch(task, now, unit_id, held=held) if task.queued_at else Effect(task)
 
 
 def _current(name: str) -> Deed:
@@ -34,11 +34,11 @@ def _current(name: str) -> Deed:
 
 
 def _stale(name: str) -> Deed:
-    return lambda task, now: REPORTS[name](task, Speaker(task.execution_unit_id or "", task.attempt - 1), now)
+    return lambda task, now: REPORTS[name](task, AttemptRef(task.execution_unit_id or "", task.attempt - 1), now)
 
 
 def _stranger(name: str) -> Deed:
-    return lambda task, now: REPORTS[name](task, Speaker("never heard of", task.attempt), now)
+    return lambda task, now: REPORTS[name](task, AttemptRef("never heard of", task.attempt), now)
 
 
 VERBS: Mapping[str, Deed] = {f"{verb}": _verb(verb) for verb in Verb} | {
@@ -102,19 +102,19 @@ class Walk:
         self.now += timedelta(seconds=seconds)
         self.seconds[self.task.status] = self.seconds.get(self.task.status, 0.0) + seconds
 
-    def take(self, name: str) -> Change:
+    def take(self, name: str) -> Effect:
         """Do something; what is refused changes nothing."""
         try:
             change = ALL[name](self.task, self.now)
         except (IllegalTransition, StaleAttempt):
-            return Change(self.task)
+            return Effect(self.task)
         if name == Verb.RESTART and change.steps:
             self.seconds.clear()
         self.task = change.task
         return change
 
 
-def walk(task: Task, path: list[Pick], check: Callable[[Walk, str, Task, Change], None]) -> None:
+def walk(task: Task, path: list[Pick], check: Callable[[Walk, str, Task, Effect], None]) -> None:
     """Take the path, and call `check` after each step with the task as it was before and the change."""
     walker = Walk(task)
     for pick in path:
@@ -126,7 +126,7 @@ def walk(task: Task, path: list[Pick], check: Callable[[Walk, str, Task, Change]
 
 @given(tasks, paths)
 def test_a_history_is_a_path_of_the_table(task: Task, path: list[Pick]) -> None:
-    def check(walker: Walk, name: str, before: Task, change: Change) -> None:
+    def check(walker: Walk, name: str, before: Task, change: Effect) -> None:
         status = before.status
         for step in change.steps:
             if transition := step.transition:
@@ -145,7 +145,7 @@ def test_a_history_is_a_path_of_the_table(task: Task, path: list[Pick]) -> None:
 
 @given(tasks, paths)
 def test_a_finished_task_is_changed_by_restart_alone(task: Task, path: list[Pick]) -> None:
-    def check(walker: Walk, name: str, before: Task, change: Change) -> None:
+    def check(walker: Walk, name: str, before: Task, change: Effect) -> None:
         if before.is_final and name != Verb.RESTART:
             assert walker.task == before
         if before.status is TaskStatus.SUCCESS:
@@ -156,7 +156,7 @@ def test_a_finished_task_is_changed_by_restart_alone(task: Task, path: list[Pick
 
 @given(tasks, paths)
 def test_attempts_and_checkpoint_numbers_only_grow(task: Task, path: list[Pick]) -> None:
-    def check(walker: Walk, name: str, before: Task, change: Change) -> None:
+    def check(walker: Walk, name: str, before: Task, change: Effect) -> None:
         after = walker.task
         begun = [each for each in change.steps if each.transition and each.transition.to_status is TaskStatus.RUNNING]
         assert after.attempt == before.attempt + len(begun)
@@ -171,7 +171,7 @@ def test_attempts_and_checkpoint_numbers_only_grow(task: Task, path: list[Pick])
 
 @given(tasks, paths)
 def test_who_has_no_say_changes_nothing(task: Task, path: list[Pick]) -> None:
-    def check(walker: Walk, name: str, before: Task, change: Change) -> None:
+    def check(walker: Walk, name: str, before: Task, change: Effect) -> None:
         if name in STALE:
             assert walker.task == before
             with pytest.raises(StaleAttempt):
@@ -182,7 +182,7 @@ def test_who_has_no_say_changes_nothing(task: Task, path: list[Pick]) -> None:
 
 @given(tasks, paths)
 def test_a_repeat_is_harmless(task: Task, path: list[Pick]) -> None:
-    def check(walker: Walk, name: str, before: Task, change: Change) -> None:
+    def check(walker: Walk, name: str, before: Task, change: Effect) -> None:
         if name not in EXPIRY and name != "checkpointed":  # of limits several can be over; checkpoints get new numbers
             again = Walk(walker.task, walker.now).take(name)
             assert again.task == walker.task
@@ -193,7 +193,7 @@ def test_a_repeat_is_harmless(task: Task, path: list[Pick]) -> None:
 
 @given(tasks, paths)
 def test_the_clocks_add_up(task: Task, path: list[Pick]) -> None:
-    def check(walker: Walk, name: str, before: Task, change: Change) -> None:
+    def check(walker: Walk, name: str, before: Task, change: Effect) -> None:
         after, now = walker.task, walker.now
         assert after.active_seconds_at(now) == pytest.approx(walker.seconds.get(TaskStatus.RUNNING, 0.0))
         assert after.paused_seconds_at(now) == pytest.approx(walker.seconds.get(TaskStatus.PAUSED, 0.0))
@@ -203,7 +203,7 @@ def test_the_clocks_add_up(task: Task, path: list[Pick]) -> None:
 
 @given(tasks, paths)
 def test_what_is_between_two_statuses_fits_the_status(task: Task, path: list[Pick]) -> None:
-    def check(walker: Walk, name: str, before: Task, change: Change) -> None:
+    def check(walker: Walk, name: str, before: Task, change: Effect) -> None:
         after = walker.task
         assert (after.completed_at is not None) == after.is_final
         assert not after.queued_at or after.status in {TaskStatus.PENDING, TaskStatus.PAUSED}

@@ -64,12 +64,12 @@ async def test_what_takes_long_is_parsed_over_many_rounds_and_nothing_is_receive
     assert len(slow.parsed) == 1
     assert slow.is_held
     shared.take(slow, b"the rest")
-    rounds = 0
+    loop_budget = 0
     while not slow.has_gone_on.is_set():
         await asyncio.sleep(0)
-        rounds += 1
+        loop_budget += 1
     assert b"".join(slow.parsed) == LONG + b"the rest"
-    assert rounds > 10
+    assert loop_budget > 10
 
 
 async def test_connections_take_turns_and_a_short_request_goes_ahead_of_all(slow: Scripted) -> None:

@@ -11,7 +11,7 @@ from http_units.scripted_unit import PATIENCE_SECONDS, Answer, Request, Scripted
 from rpc.refusals import refusal_of
 from rpc.server import eventually
 
-from taskplane.server.units.links.http_client import TRIES
+from taskplane.server.execution_units.links.http_client import TRIES
 from taskplane.v1 import execution_unit_control_pb2 as pb
 from taskplane.v1 import task_pb2
 

@@ -8,7 +8,7 @@ from http_units.calls import Calls
 from http_units.scripted_unit import Answer, ScriptedUnit, always
 from rpc.refusals import refusal_of
 
-from taskplane.server.units import identity
+from taskplane.server.execution_units import identity
 
 
 async def test_another_endpoint_gets_no_id_of_a_unit_that_answers(calls: Calls, unit: ScriptedUnit) -> None:

@@ -12,8 +12,8 @@ from http_units.scripted_unit import PATIENCE_SECONDS, Answer, Request, Scripted
 from rpc.refusals import refusal_of
 from rpc.server import ServerUnderTest, eventually
 
-from taskplane.server.units import leases
-from taskplane.server.units.links import http_client
+from taskplane.server.execution_units import leases
+from taskplane.server.execution_units.links import http_client
 from taskplane.v1 import execution_unit_control_pb2 as pb
 from taskplane.v1 import execution_unit_pb2, task_pb2
 from taskplane.v1 import operations_service_pb2 as operations_pb

@@ -8,9 +8,9 @@ from http_units.scripted_unit import ScriptedUnit, always
 from taskplane.server.core.command import Command
 from taskplane.server.core.outcome import Outcome
 from taskplane.server.core.unit_report import Accepted, Rejected
-from taskplane.server.units.links.http_client import UnitClient
-from taskplane.server.units.links.http_polling import Polling
-from taskplane.server.units.links.poll_schedule import Key
+from taskplane.server.execution_units.links.http_client import UnitClient
+from taskplane.server.execution_units.links.http_polling import Polling
+from taskplane.server.execution_units.links.poll_schedule import Key
 
 
 class StuckListener:

@@ -17,7 +17,7 @@ from rpc.raw_unit import checkpoint
 
 from taskplane.server.core import reports
 from taskplane.server.core.retry import RetryPolicy
-from taskplane.server.units import dispatch_loop
+from taskplane.server.execution_units import dispatch_loop
 from taskplane.v1 import execution_unit_control_pb2 as control
 from taskplane.v1 import task_service_pb2 as pb
 from taskplane.v1.task_pb2 import Task

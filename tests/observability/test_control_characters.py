@@ -3,12 +3,12 @@
 import logging
 
 import pytest
-from builders import NOW, a_task
+from support.builders import NOW, a_task
 
 from taskplane.server.core.task import TaskStatus, Transition
 from taskplane.server.observability.logs import formatter
 from taskplane.server.observability.transition_lines import transitions_record
-from taskplane.server.tasks.batch import Committed
+from taskplane.server.tasks.unit_of_work import CommittedEvent
 
 # A line that looks like one of the log's own; a terminal's title; a bell; a C1 control; a line end of Unicode; text
 # that runs from right to left.
@@ -33,7 +33,7 @@ def assert_is_one_line(line: str) -> None:
 def test_a_transition_is_one_line(text: str) -> None:
     transition = Transition(1, TaskStatus.PENDING, TaskStatus.RUNNING, NOW, text, text, attempt=1, revision=7)
     task = a_task(TaskStatus.RUNNING, execution_unit_id=text)
-    record = transitions_record([Committed(task, transition)])
+    record = transitions_record([CommittedEvent(task, transition)])
     assert_is_one_line(formatter("console", has_colours=False).format(record))
     coloured = formatter("console", has_colours=True).format(record)
     assert text not in coloured

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from builders import NOW, a_task
 from hypothesis import example, given
 from hypothesis import strategies as st
+from support.builders import NOW, a_task
 
 from taskplane.server.core.task import TaskStatus, Transition
 from taskplane.server.observability.logs import formatter, log_transitions
 from taskplane.server.observability.transition_lines import json_line, line_by, plain_line
-from taskplane.server.tasks.batch import Committed
+from taskplane.server.tasks.unit_of_work import CommittedEvent
 
 AT = "2026-01-02T03:04:05.678901Z"
 TEXTS = st.text(st.characters(exclude_categories=["Cs"])) | st.sampled_from(
@@ -51,7 +51,7 @@ def test_a_line_for_people_is_that_of_structlog(transition: Transition, unit_id:
 @pytest.mark.parametrize("style", ["json", "console"])
 def test_each_transition_of_a_commit_has_its_line(style: str, written: io.StringIO) -> None:
     _write_to(written, formatter(style, has_colours=False))
-    log_transitions([_committed(1), Committed(a_task()), _committed(2)])
+    log_transitions([_committed(1), CommittedEvent(a_task()), _committed(2)])
     lines = written.getvalue().splitlines()
     assert len(lines) == 2
     assert all("PENDING -> RUNNING" in line for line in lines)
@@ -74,7 +74,7 @@ def test_other_records_are_left_to_structlog(written: io.StringIO) -> None:
 
 def test_nothing_is_logged_of_changes_that_leave_the_status(written: io.StringIO) -> None:
     _write_to(written, formatter("json", has_colours=False))
-    log_transitions([Committed(a_task())])
+    log_transitions([CommittedEvent(a_task())])
     assert not written.getvalue()
 
 
@@ -94,8 +94,8 @@ def _write_to(stream: io.StringIO, lines: logging.Formatter) -> None:
     logging.getLogger("taskplane.transitions").addHandler(handler)
 
 
-def _committed(task_id: int) -> Committed:
-    return Committed(a_task(TaskStatus.RUNNING, id=task_id), replace(A_START, task_id=task_id))
+def _committed(task_id: int) -> CommittedEvent:
+    return CommittedEvent(a_task(TaskStatus.RUNNING, id=task_id), replace(A_START, task_id=task_id))
 
 
 def _at_one_time(line: str) -> str:

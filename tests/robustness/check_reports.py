@@ -7,7 +7,7 @@ from itertools import pairwise
 from robustness.evidence import WITHOUT_ITS_UNIT, Evidence
 from robustness.records import Acked, Begun, Ended, StoredCheckpoint, StoredTask, Transition, has_stream
 
-from taskplane.server.tasks.batch import CHECKPOINTS_KEPT
+from taskplane.server.tasks.unit_of_work import CHECKPOINTS_KEPT
 
 # The database's times are those of a transaction's beginning, the others were taken by other processes.
 _CLOCK_SECONDS = 0.05

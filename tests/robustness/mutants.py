@@ -39,7 +39,7 @@ class Mutant:
 _CORE = "server/taskplane/server/core"
 _TASKS = "server/taskplane/server/tasks"
 _STORE = "server/taskplane/server/store"
-_UNITS_OF_SERVER = "server/taskplane/server/units"
+_UNITS_OF_SERVER = "server/taskplane/server/execution_units"
 _SERVICES = "server/taskplane/server/services"
 _GATEWAY = "server/taskplane/gateway"
 _SDK = "unit_sdk/taskplane/unit"
@@ -48,7 +48,7 @@ MUTANTS = (
     Mutant(
         "checkpoint-not-stored",
         "A checkpoint is acknowledged and not stored.",
-        (Edit(f"{_CORE}/reports.py", "stored = Change(task).store(checkpoint)\n", "stored = Change(task)\n"),),
+        (Edit(f"{_CORE}/reports.py", "stored = Effect(task).store(checkpoint)\n", "stored = Effect(task)\n"),),
         _UNITS,
         breaks=("acknowledged_checkpoints_are_stored",),
     ),
@@ -58,8 +58,8 @@ MUTANTS = (
         (
             Edit(
                 f"{_CORE}/reports.py",
-                "change = Change(task).store(checkpoint)\n    warning",
-                "change = Change(task)\n    warning",
+                "change = Effect(task).store(checkpoint)\n    warning",
+                "change = Effect(task)\n    warning",
             ),
         ),
         breaks=("acknowledged_checkpoints_are_stored",),
@@ -113,8 +113,8 @@ MUTANTS = (
         (
             Edit(
                 f"{_CORE}/reports.py",
-                "if message else reason\n    return Change(task).cancel(now=now, by=by, reason=reason)",
-                "if message else reason\n    return Change(task)",
+                "if message else reason\n    return Effect(task).cancel(now=now, by=by, reason=reason)",
+                "if message else reason\n    return Effect(task)",
             ),
         ),
         breaks=("acknowledged_endings_are_in_the_history",),
@@ -125,8 +125,8 @@ MUTANTS = (
         (
             Edit(
                 f"{_CORE}/fence.py",
-                "if reason := drop_reason(task, speaker):\n        raise",
-                "if (reason := drop_reason(task, speaker)) and False:\n        raise",
+                "if reason := drop_reason(task, sender):\n        raise",
+                "if (reason := drop_reason(task, sender)) and False:\n        raise",
             ),
         ),
         breaks=("ends_are_as_the_unit_said", "attempts_that_are_over_are_dropped"),
@@ -134,7 +134,7 @@ MUTANTS = (
     Mutant(
         "fence-ignores-the-attempt",
         "Reports of older attempts count, if they are those of the task's unit.",
-        (Edit(f"{_CORE}/fence.py", "if task.attempt != speaker.attempt or task", "if task"),),
+        (Edit(f"{_CORE}/fence.py", "if task.attempt != sender.attempt or task", "if task"),),
         breaks=("ends_are_as_the_unit_said", "attempts_that_are_over_are_dropped"),
     ),
     Mutant(
@@ -280,7 +280,7 @@ MUTANTS = (
                 'is_newer = "1 = 1"',
             ),
             Edit(f"{_TASKS}/live.py", "        self._dirty.discard(task_id)\n", ""),
-            Edit(f"{_TASKS}/live.py", "self._live.pop(task_id, None)", "pass"),
+            Edit(f"{_TASKS}/live.py", "self._progress_cache.pop(task_id, None)", "pass"),
         ),
         breaks=("progress_is_not_older_than_the_status",),
     ),
@@ -357,8 +357,8 @@ MUTANTS = (
         (
             Edit(
                 f"{_UNITS_OF_SERVER}/callbacks.py",
-                "drop = await self._desk.settle(session, report) or drop",
-                "session.settling = __import__('asyncio').ensure_future(self._desk.settle(session, report))",
+                "drop = await self._report_handler.settle(session, report) or drop",
+                "session.settling = __import__('asyncio').ensure_future(self._report_handler.settle(session, report))",
             ),
         ),
         (*_KILLS, "stop_server"),

@@ -4,8 +4,8 @@ import grpc
 import pytest
 
 from taskplane.server.core.command import Welcome
+from taskplane.server.execution_units.links.stream import StreamLink
 from taskplane.server.rpc import unit_control
-from taskplane.server.units.links.stream import StreamLink
 
 
 class BrokenContext:

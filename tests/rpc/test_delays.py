@@ -5,12 +5,12 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from builders import a_task
 from google.protobuf.duration_pb2 import Duration
 from rpc.raw_unit import RawUnit
 from rpc.server import ServerUnderTest, Wire, status_name
 from rpc.tasks import create, running
-from stored import insert
+from support.builders import a_task
+from support.stored import insert
 
 from taskplane.server.core.clock import utc_now
 from taskplane.server.store.database import Database

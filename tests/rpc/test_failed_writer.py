@@ -34,7 +34,7 @@ async def test_an_outcome_that_stays_unknown_ends_the_server_and_the_next_one_re
     server: ServerUnderTest, failed: asyncio.Event, wire: Wire, unit: RawUnit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def lose(transaction: WriteTransaction) -> None:
-        transaction._outbox.commit()
+        transaction._buffer.commit()
         if transaction.touched:
             raise CommitLost
 

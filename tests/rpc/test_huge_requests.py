@@ -9,8 +9,8 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
-from responsiveness import Responsiveness, ServerProcess, monitored, server_process
 from rpc.raw_unit import hello
+from support.responsiveness import Responsiveness, ServerProcess, monitored, server_process
 
 from taskplane.v1 import execution_unit_control_pb2, operations_service_pb2, task_service_pb2
 from taskplane.v1 import execution_unit_control_pb2 as unit_pb

@@ -14,7 +14,7 @@ from rpc.server import ServerUnderTest, Wire
 from rpc.tasks import running
 from rpc.test_sessions import held
 
-from taskplane.server.units import identity
+from taskplane.server.execution_units import identity
 from taskplane.v1 import execution_unit_control_pb2 as pb
 from taskplane.v1 import operations_service_pb2 as operations_pb
 

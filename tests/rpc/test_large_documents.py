@@ -12,11 +12,11 @@ import pytest
 from gateway.rest import answer_of
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.struct_pb2 import Struct
-from responsiveness import monitored, server_process
 from rpc.raw_unit import RawUnit, hello, struct
 from rpc.refusals import refusal_of
 from rpc.server import ServerUnderTest, Wire, eventually, status_name, watching
 from rpc.tasks import create, running
+from support.responsiveness import monitored, server_process
 
 from taskplane.server.core.documents import MAX_DOCUMENT_BYTES
 from taskplane.v1 import execution_unit_control_pb2 as unit_pb

@@ -4,7 +4,6 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from builders import NOW, a_checkpoint, a_command, a_task, at
 from google.protobuf import json_format
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
@@ -12,11 +11,12 @@ from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import example, given
 from hypothesis import strategies as st
+from support.builders import NOW, a_checkpoint, a_command, a_task, at
 
 from taskplane.server.core.task import Limits, Progress, Task, TaskStatus, Verb
+from taskplane.server.execution_units.waiting import Waiting, WaitingReason
 from taskplane.server.rpc.messages import progress_message, seconds_message, task_message
 from taskplane.server.services.view import TaskView
-from taskplane.server.units.waiting import Waiting, WaitingReason
 from taskplane.v1 import task_pb2
 
 MOMENTS = st.datetimes(timezones=st.just(UTC) | st.just(timezone(timedelta(hours=5, minutes=30))))

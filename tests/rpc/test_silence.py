@@ -13,8 +13,8 @@ from rpc.server import ServerUnderTest, Wire, eventually, status_name
 from rpc.tasks import create, paused, running
 
 from taskplane.server.core.errors import DatabaseUnavailable
+from taskplane.server.execution_units import leases, report_pipeline
 from taskplane.server.store.writing import WriteTransaction
-from taskplane.server.units import leases, report_line
 from taskplane.v1 import execution_unit_control_pb2 as unit_pb
 from taskplane.v1 import task_pb2
 from taskplane.v1 import task_service_pb2 as pb
@@ -78,7 +78,7 @@ async def test_a_silent_unit_loses_its_task_to_another_from_the_last_checkpoint(
 async def test_a_unit_that_the_server_does_not_read_in_an_outage_is_not_taken_for_silent(
     wire: Wire, unit: RawUnit, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(report_line, "MAX_UNACKNOWLEDGED", 2)
+    monkeypatch.setattr(report_pipeline, "MAX_UNACKNOWLEDGED", 2)
     start = await running(wire, unit, max_retries=0)
     silent = await connect("silent")
     with monkeypatch.context() as outage:

@@ -12,7 +12,7 @@ from rpc.refusals import Refusal, refusal_of
 from rpc.server import PATIENCE_SECONDS, ServerUnderTest, Wire, watching
 from rpc.tasks import running
 
-from taskplane.server.units.leases import CHECK_SECONDS
+from taskplane.server.execution_units.leases import CHECK_SECONDS
 from taskplane.v1 import task_service_pb2 as pb
 
 # A call that is made, and whose body has not come yet.

@@ -349,13 +349,13 @@ async def test_a_watch_that_is_not_read_is_cut(wire: Wire, narrow: Wire, monkeyp
     await wire.tasks.BatchCreateTasks(pb.BatchCreateTasksRequest(tasks=[spec(labels=labels)] * 200))
     call = narrow.tasks.WatchTasks(pb.WatchTasksRequest())
     cut = asyncio.Event()
-    cut_follower = watch_hub.Follower.cut
+    cut_follower = watch_hub.Subscriber.cut
 
-    def note(follower: watch_hub.Follower, error: TaskplaneError) -> None:
+    def note(follower: watch_hub.Subscriber, error: TaskplaneError) -> None:
         cut_follower(follower, error)
         cut.set()
 
-    monkeypatch.setattr(watch_hub.Follower, "cut", note)
+    monkeypatch.setattr(watch_hub.Subscriber, "cut", note)
     await asyncio.wait_for(cut.wait(), PATIENCE_SECONDS)
 
     async def read_on() -> None:

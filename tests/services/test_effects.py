@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from builders import NOW, a_command, a_task
+from support.builders import NOW, a_command, a_task
 
 from taskplane.server.core.errors import CommandRejected, IllegalTransition
 from taskplane.server.core.task import TaskStatus, Verb

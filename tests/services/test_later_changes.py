@@ -1,16 +1,16 @@
 """What a verb hears while it waits for its effect."""
 
-from builders import a_task
+from support.builders import a_task
 
 from taskplane.server.core.clock import monotonic
 from taskplane.server.services.task_service import _later_changes
-from taskplane.server.tasks.batch import Committed
+from taskplane.server.tasks.unit_of_work import CommittedEvent
 from taskplane.server.tasks.watch import WatchHub
 
 
 async def test_what_is_there_when_the_time_is_over_counts_all_the_same() -> None:
     hub, task = WatchHub(), a_task(id=1, revision=2)
     with hub.follow([1]) as follower:
-        hub.publish([Committed(a_task(id=1, revision=revision)) for revision in (1, 2, 3, 4)])
+        hub.publish([CommittedEvent(a_task(id=1, revision=revision)) for revision in (1, 2, 3, 4)])
         later = [event.task.revision async for event in _later_changes(follower, task, monotonic() - 1.0)]
     assert later == [3, 4]

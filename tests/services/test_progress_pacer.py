@@ -3,12 +3,12 @@
 from dataclasses import replace
 
 import pytest
-from builders import NOW, a_task
+from support.builders import NOW, a_task
 
 from taskplane.server.core.task import Progress, TaskStatus, Transition
 from taskplane.server.services import pacing
 from taskplane.server.services.pacing import ProgressPacer
-from taskplane.server.tasks.batch import Committed
+from taskplane.server.tasks.unit_of_work import CommittedEvent
 from taskplane.server.tasks.watch import Progressed
 
 
@@ -77,8 +77,8 @@ def test_progress_from_before_a_change_of_status_is_not_told_after_it(clock: Clo
     pacer.take([progress(0.2)])
     task = a_task(TaskStatus.PAUSED)
     transition = Transition(task.id, TaskStatus.RUNNING, TaskStatus.PAUSED, NOW, "alice", "", 1)
-    pacer.changed(Committed(task))
+    pacer.changed(CommittedEvent(task))
     assert pacer.seconds_to_next(15) == pytest.approx(1)  # still held back: the status is as before
-    pacer.changed(Committed(replace(task, revision=7), transition))
+    pacer.changed(CommittedEvent(replace(task, revision=7), transition))
     clock.now += 1
     assert pacer.due() == []

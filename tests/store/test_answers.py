@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from os import urandom
 
 import pytest
-from builders import NOW, a_task, at
 from conftest import SERVERS
 from sqlalchemy import Engine, text
-from stored import in_transaction, insert, update
+from support.builders import NOW, a_task, at
+from support.stored import in_transaction, insert, update
 
 from taskplane.server.store.answers import Refusal, StoredRequest
 from taskplane.server.store.store import Store

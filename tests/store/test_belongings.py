@@ -3,12 +3,12 @@
 from dataclasses import replace
 
 import pytest
-from builders import a_checkpoint, a_task, at
 from sqlalchemy import Engine, func, select
 from sqlalchemy.exc import IntegrityError
-from stored import in_transaction, insert
+from support.builders import a_checkpoint, a_task, at
+from support.stored import in_transaction, insert
 
-from taskplane.server.core.ledger import CommandState, LedgerEntry
+from taskplane.server.core.command_log import CommandLogEntry, CommandState
 from taskplane.server.core.task import Checkpoint, TaskStatus, Transition, Verb
 from taskplane.server.store import schema
 from taskplane.server.store.driver_errors import AlreadyStored
@@ -18,7 +18,7 @@ from taskplane.server.store.writing import WriteTransaction
 CREATED = Transition(1, None, TaskStatus.PENDING, at(1), "alice 🦆", "because; 'quoted' \\", attempt=0, revision=1)
 DISPATCHED = Transition(1, TaskStatus.PENDING, TaskStatus.RUNNING, at(2), "taskplane", "", attempt=1, revision=5)
 OF_ANOTHER = replace(CREATED, task_id=2, revision=3)
-ENTRY = LedgerEntry("command-1", 1, 1, Verb.PAUSE, CommandState.ISSUED, "alice", "because", issued_at=at(1))
+ENTRY = CommandLogEntry("command-1", 1, 1, Verb.PAUSE, CommandState.ISSUED, "alice", "because", issued_at=at(1))
 
 
 async def checkpoints(store: Store, *pairs: tuple[int, Checkpoint], keep: int = 3) -> None:
@@ -33,7 +33,7 @@ async def history(store: Store, *transitions: Transition) -> None:
     await in_transaction(store, lambda transaction: transaction.insert_transitions(transitions))
 
 
-async def commands(store: Store, *entries: LedgerEntry) -> None:
+async def commands(store: Store, *entries: CommandLogEntry) -> None:
     await in_transaction(store, lambda transaction: transaction.save_commands(entries))
 
 

@@ -4,21 +4,21 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
-from builders import NOW, TASK_TYPE, a_task, at
 from conftest import SERVERS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine, text
-from stored import in_transaction, insert
+from support.builders import NOW, TASK_TYPE, a_task, at
+from support.stored import in_transaction, insert
 
-from taskplane.server.core.backlog import Queued, turn_of
-from taskplane.server.core.delays import Due
+from taskplane.server.core.delayed_tasks import DelayedTask
 from taskplane.server.core.task import Task, TaskStatus
+from taskplane.server.core.task_queue import QueuedTask, queue_key_of
 from taskplane.server.store.database import Database
 from taskplane.server.store.id_blocks import IdBlocks
-from taskplane.server.store.recent import RecentTasks
+from taskplane.server.store.pending_transactions import TransactionStart
 from taskplane.server.store.store import Store
-from taskplane.server.store.transactions import Begin
+from taskplane.server.store.task_cache import TaskCache
 from taskplane.server.store.writing import WriteTransaction
 
 # SQLite locks the whole database and takes values of any length: nothing to see there.
@@ -61,10 +61,10 @@ async def test_delayed_tasks_come_in_the_order_in_which_their_delays_end(store: 
         queued(6, not_before=at(-1)),
         a_task(id=7, not_before=at(15)),
     )
-    page = await store.delayed_tasks(Due(NOW, 0), 3)
+    page = await store.delayed_tasks(DelayedTask(NOW, 0), 3)
     assert [(when, each.task_id) for when, each in page] == [(at(10), 3), (at(10), 5), (at(20), 4)]
     assert page[0][1].kind == ("VIDEO", frozenset({("gpu", "yes")}))
-    rest = await store.delayed_tasks(Due(at(10), 4), 9)
+    rest = await store.delayed_tasks(DelayedTask(at(10), 4), 9)
     assert [each.task_id for _, each in rest] == [5, 4, 2]
 
 
@@ -87,7 +87,7 @@ async def test_the_claim_tells_whose_turn_it_is_and_what_it_asks_for(store: Stor
     ]
     await insert(store, *tasks)
     found = await in_transaction(store, lambda each: each.lock_queued([TASK_TYPE, "VIDEO"], NOW, 10))
-    assert found == [Queued.of(task) for task in tasks]
+    assert found == [QueuedTask.of(task) for task in tasks]
 
 
 queues = st.lists(
@@ -104,15 +104,15 @@ async def test_the_first_and_those_behind_any_are_the_same_whatever_their_status
         queued(number, seconds, status, priority=priority)
         for number, (status, priority, seconds) in enumerate(waiting, 1)
     ]
-    in_order = sorted(map(Queued.of, tasks))
-    firsts: list[list[Queued]] = []
-    others: list[list[Queued]] = []
+    in_order = sorted(map(QueuedTask.of, tasks))
+    firsts: list[list[QueuedTask]] = []
+    others: list[list[QueuedTask]] = []
 
     def look(transaction: WriteTransaction) -> None:
         transaction.insert_tasks(tasks)
-        transaction._outbox.send()
+        transaction._buffer.send()
         firsts[:] = (transaction.lock_queued([TASK_TYPE], NOW, limit) for limit in range(len(tasks) + 2))
-        others[:] = (transaction.lock_queued([TASK_TYPE], NOW, 100, each.turn) for each in in_order)
+        others[:] = (transaction.lock_queued([TASK_TYPE], NOW, 100, each.queue_key) for each in in_order)
         raise Undone  # each example has an empty table
 
     with pytest.raises(Undone):
@@ -126,7 +126,7 @@ class Undone(Exception):
 
 
 def lock(connection: Connection, *task_ids: int) -> None:
-    WriteTransaction(Begin(connection), IdBlocks(), RecentTasks()).load_tasks(task_ids)
+    WriteTransaction(TransactionStart(connection), IdBlocks(), TaskCache()).load_tasks(task_ids)
 
 
 @on_servers
@@ -143,9 +143,9 @@ async def test_a_claim_locks_no_more_than_it_returns(store: Store, engine: Engin
     """With a sort it would lock every row that it reads, and the other servers would find nothing."""
     await insert(store, *(queued(number, number, priority=number % 3) for number in range(1, 201)))
     with engine.connect() as other:
-        transaction = WriteTransaction(Begin(other), IdBlocks(), RecentTasks())
+        transaction = WriteTransaction(TransactionStart(other), IdBlocks(), TaskCache())
         mine = transaction.lock_queued([TASK_TYPE], NOW, 5)
-        mine += transaction.lock_queued([TASK_TYPE], NOW, 5, turn_of(queued(100, 100, priority=1)))
+        mine += transaction.lock_queued([TASK_TYPE], NOW, 5, queue_key_of(queued(100, 100, priority=1)))
         theirs = await claimed(store, limit=200)
     assert len(theirs) == 190
     assert not {each.task_id for each in mine} & set(theirs)

@@ -5,8 +5,8 @@ from datetime import datetime
 from typing import NoReturn
 
 import pytest
-from builders import at
-from stored import in_transaction
+from support.builders import at
+from support.stored import in_transaction
 
 from taskplane.server.core.errors import DatabaseUnavailable
 from taskplane.server.store.database import Database

@@ -3,8 +3,8 @@
 from datetime import timedelta
 
 import pytest
-from builders import NOW, a_task, at
-from stored import insert
+from support.builders import NOW, a_task, at
+from support.stored import insert
 
 from taskplane.server.core.task import Limits, TaskStatus
 from taskplane.server.store.store import Store

@@ -6,16 +6,16 @@ from functools import partial
 from typing import Any
 
 import pytest
-from builders import PATIENCE_SECONDS, a_task
 from sqlalchemy import Connection
 from sqlalchemy.util import await_only
-from stored import before_commit, insert
+from support.builders import PATIENCE_SECONDS, a_task
+from support.stored import before_commit, insert
 
 from taskplane.server.core.errors import DatabaseUnavailable
 from taskplane.server.store import writer
 from taskplane.server.store.database import Database
+from taskplane.server.store.pending_transactions import PendingTransaction
 from taskplane.server.store.store import Store
-from taskplane.server.store.transactions import UnderWay
 from taskplane.server.store.tries import CommitLost, WriterFailed
 from taskplane.server.store.writing import WriteTransaction
 
@@ -24,12 +24,12 @@ def fail(*_: object) -> None:
     raise ZeroDivisionError("a mistake of ours")
 
 
-async def is_told(under_way: UnderWay[Any]) -> None:
+async def is_told(under_way: PendingTransaction[Any]) -> None:
     """Take that a transaction is unavailable, and that nobody waits for it."""
     async with asyncio.timeout(PATIENCE_SECONDS):
         with pytest.raises(DatabaseUnavailable):
             await under_way.durable()
-        under_way.told()
+        under_way.published()
         await under_way.decided.wait()
         await under_way.next_may_stand
 

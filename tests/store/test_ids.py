@@ -3,8 +3,8 @@
 from itertools import pairwise
 
 import pytest
-from builders import a_task
-from stored import in_transaction, insert
+from support.builders import a_task
+from support.stored import in_transaction, insert
 
 from taskplane.server.store.database import Database
 from taskplane.server.store.store import Store

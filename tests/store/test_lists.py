@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 
 import pytest
-from builders import a_task, at
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine
-from stored import insert
+from support.builders import a_task, at
+from support.stored import insert
 
 from taskplane.server.core.task import Task, TaskStatus
 from taskplane.server.store import reading

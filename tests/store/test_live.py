@@ -4,8 +4,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from builders import a_command, a_task, at
-from stored import insert
+from support.builders import a_command, a_task, at
+from support.stored import insert
 
 from taskplane.server.core.task import Progress, Task, TaskStatus, Verb
 from taskplane.server.store.live_rows import LiveRow

@@ -12,11 +12,11 @@ from threading import Event
 from typing import Any
 
 import pytest
-from builders import NOW, PATIENCE_SECONDS, a_task
 from conftest import SERVERS
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.util import await_only
-from stored import before_commit, in_transaction, insert, kill
+from support.builders import NOW, PATIENCE_SECONDS, a_task
+from support.stored import before_commit, in_transaction, insert, kill
 
 from taskplane.server.core.errors import Code, DatabaseUnavailable
 from taskplane.server.store.answers import StoredRequest
@@ -140,7 +140,7 @@ async def test_readers_do_not_wait_for_the_writer(store: Store) -> None:
 
     def hold(transaction: WriteTransaction) -> None:
         transaction.insert_tasks([a_task(id=2)])
-        transaction._outbox.send()
+        transaction._buffer.send()
         has_written.set()
         await_only(asyncio.wait_for(may_end.wait(), PATIENCE_SECONDS))
 
@@ -277,12 +277,12 @@ async def test_what_a_lost_connection_is_still_doing_is_ended_before_it_is_done_
 
     with engine.begin() as theirs:
         theirs.execute(text("SELECT id FROM tasks WHERE id = 1000000 FOR UPDATE"))
-        under_way = store.begin(write)
+        pending = store.begin(write)
         async with asyncio.timeout(PATIENCE_SECONDS):
             while not await database.read(lambda connection: connection.scalar(waiting)):  # noqa: ASYNC110  (no event)
                 await asyncio.sleep(0.01)
         sessions[0]._writer.transport.abort()
         await asyncio.sleep(0.2)  # time enough to look, and to do it again
-    await under_way.durable()
-    under_way.told()
+    await pending.durable()
+    pending.published()
     assert await store.count_tasks(TaskFilter()) == 2

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 import pytest
-from builders import a_task
 from conftest import SERVERS
-from stored import in_transaction, insert
+from support.builders import a_task
+from support.stored import in_transaction, insert
 
 from taskplane.server.store.driver_errors import AlreadyStored
-from taskplane.server.store.outbox import MOST_CHARACTERS
+from taskplane.server.store.statement_buffer import MOST_CHARACTERS
 from taskplane.server.store.store import Store
 from taskplane.server.store.writing import WriteTransaction
 

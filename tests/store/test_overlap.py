@@ -6,18 +6,18 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 import pytest
-from builders import PATIENCE_SECONDS, TASK_TYPE, a_task, at
 from conftest import SERVERS
 from sqlalchemy import Engine
 from sqlalchemy.util import await_only
-from stored import before_commit, in_transaction, insert, kill
+from support.builders import PATIENCE_SECONDS, TASK_TYPE, a_task, at
+from support.stored import before_commit, in_transaction, insert, kill
 
 from taskplane.server.core.task import Progress, TaskStatus
 from taskplane.server.store.database import Database
 from taskplane.server.store.driver_errors import AlreadyStored
 from taskplane.server.store.live_rows import LiveRow
+from taskplane.server.store.pending_transactions import PendingTransaction
 from taskplane.server.store.store import Store
-from taskplane.server.store.transactions import UnderWay
 from taskplane.server.store.writing import WriteTransaction
 
 pytestmark = pytest.mark.parametrize("database", SERVERS, indirect=True)
@@ -26,10 +26,10 @@ Act = Callable[[WriteTransaction], None]
 
 
 @asynccontextmanager
-async def on_its_way(store: Store, decide: Act, then: Act = lambda _: None) -> AsyncIterator[UnderWay[None]]:
+async def on_its_way(store: Store, decide: Act, then: Act = lambda _: None) -> AsyncIterator[PendingTransaction[None]]:
     """Begin a transaction and hold it before its COMMIT as long as the context lasts; `then` may act on it.
 
-    Its owner has to say `told`.
+    Its owner has to say `published`.
     """
     has_come, may_go = asyncio.Event(), asyncio.Event()
 
@@ -93,7 +93,7 @@ async def test_if_the_first_fails_both_are_undone_and_done_over_in_order(store: 
     async with on_its_way(store, Noting(notes, 1), partial(kill, engine)) as first:
         later = store.begin(second)
         await is_set(second.has_decided)
-    first.told()
+    first.published()
     await later.durable()
     assert notes == ["1 decided", "2 decided", "2 undone", "1 undone", "1 decided", "2 decided"]
     assert [await store.get_task(task_id) for task_id in (1, 2)] == [a_task(id=1), a_task(id=2)]
@@ -110,7 +110,7 @@ async def test_after_a_failure_the_next_one_is_not_decided_before_all_have_heard
         await is_set(second.has_decided)
     await settle()
     notes.append("1 told")
-    first.told()
+    first.published()
     await later.durable()
     assert notes == [
         *("1 decided", "2 decided", "2 undone", "1 undone"),
@@ -125,7 +125,7 @@ async def test_a_first_that_fails_for_good_does_not_take_the_next_one_along(stor
     second = store.begin(lambda transaction: transaction.insert_tasks([a_task(id=2)]))
     with pytest.raises(AlreadyStored):
         await first.durable()
-    first.told()
+    first.published()
     await second.durable()
     assert await store.get_task(2) == a_task(id=2)
 
@@ -134,12 +134,12 @@ async def test_a_row_that_the_first_adds_is_not_added_twice(store: Store) -> Non
     tries: list[bool] = []
 
     def again(transaction: WriteTransaction) -> None:
-        tries.append(transaction.is_again)
-        transaction.insert_tasks([] if transaction.is_again else [a_task(id=1)])
+        tries.append(transaction.is_retry)
+        transaction.insert_tasks([] if transaction.is_retry else [a_task(id=1)])
 
     async with on_its_way(store, lambda transaction: transaction.insert_tasks([a_task(id=1)])) as first:
         later = store.begin(again)
-    first.told()
+    first.published()
     await later.durable()
     assert tries == [False, True]
 
@@ -157,7 +157,7 @@ async def test_a_task_that_the_first_changes_is_not_looked_at_before_all_have_he
     await settle()
     assert first.is_over
     assert not found.is_over
-    first.told()
+    first.published()
     assert await found.durable() == after
 
 
@@ -166,7 +166,7 @@ async def test_the_queue_is_not_looked_at_before_all_have_heard(store: Store) ->
         found = store.begin(lambda transaction: transaction.lock_queued([TASK_TYPE], at(3600), 10))
     await settle()
     assert not found.is_over, "it would be passed over"
-    first.told()
+    first.published()
     assert [each.task_id for each in await found.durable()] == [1]
 
 
@@ -184,7 +184,7 @@ async def test_other_writes_come_after_what_was_decided_before(store: Store) -> 
         await settle()
         assert not news.done()
     await news
-    first.told()
+    first.published()
     assert (await in_transaction(store, lambda transaction: transaction.load_tasks([1])))[1].progress == progress
 
 
@@ -203,7 +203,7 @@ async def test_numbers_never_repeat_when_the_transaction_that_fetched_them_fails
     async with on_its_way(store, lambda transaction: given.append(take(transaction)), partial(kill, engine)) as first:
         later = store.begin(take)
         await settle()
-    first.told()
+    first.published()
     last = await later.durable()
     assert last == max(given)
     other = Store(database)

@@ -8,13 +8,13 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from builders import NOW, PATIENCE_SECONDS, a_task, a_unit
 from conftest import SERVERS, execute
 from sqlalchemy import Engine, insert, make_url, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.util import await_only
-from stored import in_transaction, update
-from stored import insert as insert_tasks
+from support.builders import NOW, PATIENCE_SECONDS, a_task, a_unit
+from support.stored import in_transaction, update
+from support.stored import insert as insert_tasks
 
 from taskplane.server.core.errors import DatabaseUnavailable
 from taskplane.server.core.task import Progress, TaskStatus
@@ -160,8 +160,8 @@ async def test_row_locks_of_a_frozen_server_go_with_the_take_over(older: Databas
         transaction.lock_running_on("none")
         transaction.load_tasks([1])
         transaction.insert_tasks([a_task(id=2)])
-        transaction._outbox.execute("UPDATE owners SET address = 'frozen'")
-        transaction._outbox.send()
+        transaction._buffer.execute("UPDATE owners SET address = 'frozen'")
+        transaction._buffer.send()
         has_locked.set()
         await_only(asyncio.wait_for(may_go_on.wait(), PATIENCE_SECONDS))
 

@@ -5,9 +5,9 @@ import threading
 from collections.abc import Callable, Sequence
 
 import pytest
-from builders import a_task
 from sqlalchemy import Connection, text
-from stored import insert
+from support.builders import a_task
+from support.stored import insert
 
 from taskplane.server.core.errors import ReadTooLong, TooManyReads
 from taskplane.server.store import database as database_module

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 import pytest
-from builders import a_task, at
-from stored import in_transaction, insert
+from support.builders import a_task, at
+from support.stored import in_transaction, insert
 
 from taskplane.server.core.task import Task, TaskStatus, Transition
 from taskplane.server.store import statistics

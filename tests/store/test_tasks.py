@@ -6,10 +6,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from builders import NOW, a_command, a_task, at
 from conftest import SERVERS
 from sqlalchemy.exc import DBAPIError
-from stored import in_transaction, insert, update
+from support.builders import NOW, a_command, a_task, at
+from support.stored import in_transaction, insert, update
 
 from taskplane.server.core.task import Checkpoint, Limits, Progress, Task, TaskStatus, Verb
 from taskplane.server.store.store import Store

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from builders import a_unit, at
-from stored import stored_unit
+from support.builders import a_unit, at
+from support.stored import stored_unit
 
 from taskplane.server.core.unit import DrainOrder, TaskTypeSupport, Unit, UnitStatus
 from taskplane.server.store.store import Store

@@ -1,9 +1,9 @@
 """Tasks with large documents: lists find them on every database, and end before they take too much memory."""
 
 import pytest
-from builders import a_task
 from sqlalchemy import Connection, text
-from stored import insert
+from support.builders import a_task
+from support.stored import insert
 
 from taskplane.server.core.errors import DatabaseUnavailable
 from taskplane.server.store.database import Database

@@ -5,15 +5,15 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from deeds import AT_ONCE
-from writer import ClaimingStates, CountingStore
+from support.actions import AT_ONCE
+from support.writer import ClaimingStates, CountingStore
 
 from taskplane.server.core.placement import Slots
 from taskplane.server.store.database import Database
 from taskplane.server.store.migrate import migrate
-from taskplane.server.tasks.batch import Committed
 from taskplane.server.tasks.group_commit import GroupCommit
-from taskplane.server.tasks.live import LiveAttempts
+from taskplane.server.tasks.progress_cache import ProgressCache
+from taskplane.server.tasks.unit_of_work import CommittedEvent
 
 
 @pytest.fixture
@@ -31,12 +31,12 @@ async def store(url: str) -> AsyncIterator[CountingStore]:
 
 
 @pytest.fixture
-def live(store: CountingStore) -> LiveAttempts:
-    return LiveAttempts(store)
+def progress_cache(store: CountingStore) -> ProgressCache:
+    return ProgressCache(store)
 
 
 @pytest.fixture
-def told() -> list[Committed]:
+def told() -> list[CommittedEvent]:
     """What listeners have heard, in order."""
     return []
 
@@ -48,9 +48,9 @@ def slots() -> Slots:
 
 @pytest.fixture
 async def commits(
-    store: CountingStore, live: LiveAttempts, slots: Slots, told: list[Committed]
+    store: CountingStore, progress_cache: ProgressCache, slots: Slots, told: list[CommittedEvent]
 ) -> AsyncIterator[GroupCommit]:
-    commits = GroupCommit(store, live, slots)
+    commits = GroupCommit(store, progress_cache, slots)
     commits.listeners.append(told.extend)
     running = asyncio.create_task(commits.run())
     yield commits

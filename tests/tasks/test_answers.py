@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Mapping
 
 import pytest
-from builders import PATIENCE_SECONDS
-from writer import CountingStore
+from support.builders import PATIENCE_SECONDS
+from support.writer import CountingStore
 
 from taskplane.server.core.errors import DatabaseUnavailable
 from taskplane.server.store.database import Database

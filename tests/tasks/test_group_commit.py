@@ -8,22 +8,22 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from builders import ALICE, PATIENCE_SECONDS, a_spec, assert_is_path
-from deeds import do
-from stored import before_commit
-from writer import CountingStore, HeldCommit
+from support.actions import do
+from support.builders import ALICE, PATIENCE_SECONDS, a_spec, assert_is_path
+from support.stored import before_commit
+from support.writer import CountingStore, HeldCommit
 
-from taskplane.server.core.change import Change
+from taskplane.server.core.effect import Effect
 from taskplane.server.core.errors import DatabaseUnavailable, IllegalTransition, ServerStopping, TaskNotFound
 from taskplane.server.core.placement import Slots
 from taskplane.server.core.task import Task, TaskStatus, Verb
 from taskplane.server.store.writing import WriteTransaction
 from taskplane.server.tasks import group_commit
-from taskplane.server.tasks.batch import Batch, Committed, Proposal
 from taskplane.server.tasks.group_commit import GroupCommit
-from taskplane.server.tasks.live import LiveAttempts
-from taskplane.server.tasks.proposals import ChangeTask, CreateTasks
+from taskplane.server.tasks.mutations import ChangeTask, CreateTasks
+from taskplane.server.tasks.progress_cache import ProgressCache
 from taskplane.server.tasks.state_manager import TaskStateManager
+from taskplane.server.tasks.unit_of_work import CommittedEvent, Mutation, UnitOfWork
 
 CREATE = CreateTasks([a_spec()], ALICE)
 
@@ -35,7 +35,7 @@ class Mistake:
     def task_ids(self) -> Iterable[int]:
         return ()
 
-    def decide(self, batch: Batch) -> None:
+    def decide(self, batch: UnitOfWork) -> None:
         raise ZeroDivisionError("a mistake of ours")
 
 
@@ -44,8 +44,8 @@ def verb(verb: Verb, task_id: int) -> ChangeTask:
 
 
 def set_priority(task_id: int, priority: Any) -> ChangeTask:
-    def change(task: Task, now: datetime) -> Change:
-        return Change(task).edit(now=now, priority=priority)
+    def change(task: Task, now: datetime) -> Effect:
+        return Effect(task).edit(now=now, priority=priority)
 
     return ChangeTask(task_id, change)
 
@@ -89,8 +89,8 @@ async def test_a_transaction_has_a_limit(
 async def test_one_proposals_error_is_its_own(commits: GroupCommit, store: CountingStore, ids: list[int]) -> None:
     transactions = store.transactions
     async with HeldCommit(commits):
-        proposals = [verb(Verb.START, ids[0]), verb(Verb.PAUSE, ids[1]), verb(Verb.START, 99), verb(Verb.START, ids[2])]
-        answers = [commits.submit(proposal) for proposal in proposals]
+        mutations = [verb(Verb.START, ids[0]), verb(Verb.PAUSE, ids[1]), verb(Verb.START, 99), verb(Verb.START, ids[2])]
+        answers = [commits.submit(mutation) for mutation in mutations]
     first, refused, missing, last = await asyncio.gather(*answers, return_exceptions=True)
     assert isinstance(refused, IllegalTransition)
     assert isinstance(missing, TaskNotFound)
@@ -109,10 +109,10 @@ async def test_one_that_spoils_the_transaction_fails_alone(
     is_value: bool,
 ) -> None:
     caplog.set_level(logging.CRITICAL)
-    spoiler: Proposal[Any] = set_priority(ids[1], 2**70) if is_value else Mistake()
-    proposals = [set_priority(ids[0], 1), spoiler, set_priority(ids[0], 2), set_priority(ids[2], 3)]
+    spoiler: Mutation[Any] = set_priority(ids[1], 2**70) if is_value else Mistake()
+    mutations = [set_priority(ids[0], 1), spoiler, set_priority(ids[0], 2), set_priority(ids[2], 3)]
     async with HeldCommit(commits):
-        answers = [commits.submit(proposal) for proposal in proposals]
+        answers = [commits.submit(mutation) for mutation in mutations]
     one, error, two, three = await asyncio.gather(*answers, return_exceptions=True)
     assert isinstance(error, ZeroDivisionError | OverflowError)
     assert [getattr(answer, "priority", answer) for answer in (one, two, three)] == [1, 2, 3]
@@ -134,9 +134,9 @@ async def test_proposals_are_decided_in_the_order_of_their_submission(commits: G
     seen: list[int] = []
 
     def noting(number: int) -> ChangeTask:
-        def change(task: Task, now: datetime) -> Change:
+        def change(task: Task, now: datetime) -> Effect:
             seen.append(task.priority)
-            return Change(task).edit(now=now, priority=number)
+            return Effect(task).edit(now=now, priority=number)
 
         return ChangeTask(ids[0], change)
 
@@ -208,7 +208,7 @@ async def test_who_goes_away_does_not_undo_what_was_decided(
 
 
 async def test_listeners_hear_everything_in_order_before_any_caller_is_answered(
-    commits: GroupCommit, told: list[Committed]
+    commits: GroupCommit, told: list[CommittedEvent]
 ) -> None:
     when_answered: list[int] = []
     async with HeldCommit(commits):
@@ -222,7 +222,7 @@ async def test_listeners_hear_everything_in_order_before_any_caller_is_answered(
 
 
 async def test_listeners_do_not_hear_of_what_failed(
-    commits: GroupCommit, store: CountingStore, told: list[Committed], ids: list[int]
+    commits: GroupCommit, store: CountingStore, told: list[CommittedEvent], ids: list[int]
 ) -> None:
     told.clear()
     store.next_error = DatabaseUnavailable()
@@ -236,9 +236,9 @@ async def test_listeners_do_not_hear_of_what_failed(
 async def test_when_the_writer_fails_all_who_wait_hear_of_it_and_stop_does_not_hang(
     store: CountingStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    commits = GroupCommit(store, LiveAttempts(store), Slots())
+    commits = GroupCommit(store, ProgressCache(store), Slots())
     running = asyncio.create_task(commits.run())
-    monkeypatch.setattr(Batch, "write", lambda _: 1 // 0)
+    monkeypatch.setattr(UnitOfWork, "write", lambda _: 1 // 0)
     monkeypatch.setattr(Slots, "undo", lambda *_: 1 // 0)
     async with asyncio.timeout(PATIENCE_SECONDS):
         for _ in range(2):
@@ -249,7 +249,7 @@ async def test_when_the_writer_fails_all_who_wait_hear_of_it_and_stop_does_not_h
 
 
 async def test_stop_makes_durable_what_was_proposed_and_refuses_what_comes_later(store: CountingStore) -> None:
-    commits = GroupCommit(store, LiveAttempts(store), Slots())
+    commits = GroupCommit(store, ProgressCache(store), Slots())
     running = asyncio.create_task(commits.run())
     async with HeldCommit(commits):
         answers = [commits.submit(CREATE) for _ in range(20)]
@@ -263,7 +263,7 @@ async def test_stop_makes_durable_what_was_proposed_and_refuses_what_comes_later
 
 
 async def test_stop_of_an_idle_writer_ends_it(store: CountingStore) -> None:
-    commits = GroupCommit(store, LiveAttempts(store), Slots())
+    commits = GroupCommit(store, ProgressCache(store), Slots())
     running = asyncio.create_task(commits.run())
     await commits.submit(CREATE)
     commits.stop()

@@ -3,10 +3,10 @@
 import asyncio
 
 import pytest
-from builders import PATIENCE_SECONDS
 from sqlalchemy import Connection
 from sqlalchemy.util import await_only
-from writer import CountingStore
+from support.builders import PATIENCE_SECONDS
+from support.writer import CountingStore
 
 from taskplane.server.store.ownership import read_owner
 from taskplane.server.tasks import lease_keeper

@@ -4,16 +4,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from builders import ALICE, a_spec, an_offer
 from conftest import SERVERS
 from sqlalchemy import create_engine, text
-from writer import ClaimingStates, CountingStore, HeldCommit
+from support.builders import ALICE, a_spec, an_offer
+from support.writer import ClaimingStates, CountingStore, HeldCommit
 
-from taskplane.server.core.change import Change
+from taskplane.server.core.effect import Effect
 from taskplane.server.core.errors import DatabaseRefused
 from taskplane.server.core.task import Task, TaskStatus
 from taskplane.server.tasks.group_commit import GroupCommit
-from taskplane.server.tasks.proposals import ChangeTask, CreateTasks
+from taskplane.server.tasks.mutations import ChangeTask, CreateTasks
 
 # SQLite locks the whole database.
 pytestmark = pytest.mark.parametrize("database_url", SERVERS, indirect=True)
@@ -34,7 +34,7 @@ def locked(url: str, task: Task) -> Iterator[None]:
 
 
 def set_priority(task: Task, priority: int) -> ChangeTask:
-    return ChangeTask(task.id, lambda task, now: Change(task).edit(now=now, priority=priority))
+    return ChangeTask(task.id, lambda task, now: Effect(task).edit(now=now, priority=priority))
 
 
 async def test_what_comes_with_a_change_of_a_locked_task_is_done_without_it(

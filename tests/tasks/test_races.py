@@ -12,22 +12,22 @@ from datetime import datetime
 from itertools import product
 
 import pytest
-from builders import ALICE, OTHER_UNIT_ID, TASK_TYPE, UNIT_ID, a_spec, an_offer, assert_is_path, speaker_of
-from deeds import REPORTS, do
-from writer import ClaimingStates, CountingStore, HeldCommit
+from support.actions import REPORTS, do
+from support.builders import ALICE, OTHER_UNIT_ID, TASK_TYPE, UNIT_ID, a_spec, an_offer, assert_is_path, speaker_of
+from support.writer import ClaimingStates, CountingStore, HeldCommit
 
-from taskplane.server.core.change import Change
+from taskplane.server.core.effect import Effect
 from taskplane.server.core.errors import IllegalTransition, StaleAttempt
 from taskplane.server.core.placement import Offer
 from taskplane.server.core.task import FINAL, Task, TaskStatus, Transition, Verb
 from taskplane.server.tasks import group_commit
 from taskplane.server.tasks.group_commit import GroupCommit
-from taskplane.server.tasks.proposals import ChangeTask
+from taskplane.server.tasks.mutations import ChangeTask
 
 PENDING, RUNNING, SUCCESS, FAILED, PAUSED, CANCELLED = TaskStatus
 CLIENTS = 20
 
-Deed = Callable[[Task, datetime], Change]
+Deed = Callable[[Task, datetime], Effect]
 
 
 @pytest.fixture

@@ -12,22 +12,22 @@ from functools import partial
 
 import pymysql
 import pytest
-from builders import ALICE, TASK_TYPE, a_spec, an_offer, speaker_of
-from deeds import REPORTS, Report, do
 from sqlalchemy.exc import DBAPIError
-from writer import ClaimingStates, CountingStore
+from support.actions import REPORTS, Report, do
+from support.builders import ALICE, TASK_TYPE, a_spec, an_offer, speaker_of
+from support.writer import ClaimingStates, CountingStore
 
-from taskplane.server.core.change import Change
+from taskplane.server.core.effect import Effect
 from taskplane.server.core.errors import TaskplaneError
-from taskplane.server.core.fence import Speaker
+from taskplane.server.core.fence import AttemptRef
 from taskplane.server.core.placement import Slots
 from taskplane.server.core.task import Task, TaskStatus, Verb
+from taskplane.server.execution_units.registry import Registry
 from taskplane.server.store.tries import CommitLost
 from taskplane.server.store.writing import WriteTransaction
 from taskplane.server.tasks import group_commit
-from taskplane.server.tasks.batch import Committed
 from taskplane.server.tasks.group_commit import GroupCommit
-from taskplane.server.units.registry import Registry
+from taskplane.server.tasks.unit_of_work import CommittedEvent
 
 UNITS = {"unit-a": 2, "unit-b": 3, "unit-c": 4}
 TASKS = 24
@@ -98,8 +98,8 @@ async def client(seed: int, states: ClaimingStates, store: CountingStore) -> Non
                 await states.change(task.id, partial(do, verb))
 
 
-def _reported(report: Report, speaker: Speaker, task: Task, now: datetime) -> Change:
-    return report(task, speaker, now)
+def _reported(report: Report, sender: AttemptRef, task: Task, now: datetime) -> Effect:
+    return report(task, sender, now)
 
 
 async def test_slots_are_those_of_the_table(  # noqa: PLR0913, PLR0917  (what the server is made of)
@@ -107,7 +107,7 @@ async def test_slots_are_those_of_the_table(  # noqa: PLR0913, PLR0917  (what th
     commits: GroupCommit,
     store: CountingStore,
     registry: Registry,
-    told: list[Committed],
+    told: list[CommittedEvent],
     faults: Faults,
 ) -> None:
     commits.listeners.append(registry.follow)
@@ -127,7 +127,7 @@ async def test_slots_are_those_of_the_table(  # noqa: PLR0913, PLR0917  (what th
     assert len(faults.count) == 3, "each fault came"
 
 
-def assert_heard_in_order(told: list[Committed], running: dict[int, Task]) -> None:
+def assert_heard_in_order(told: list[CommittedEvent], running: dict[int, Task]) -> None:
     """Listeners heard of each revision once, in order, and last what the table says."""
     revisions = [each.task.revision for each in told]
     assert revisions == sorted(set(revisions))

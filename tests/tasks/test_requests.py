@@ -4,11 +4,11 @@ import asyncio
 from datetime import datetime
 
 import pytest
-from builders import ALICE, a_spec
-from deeds import do
-from writer import CountingStore, HeldCommit
+from support.actions import do
+from support.builders import ALICE, a_spec
+from support.writer import CountingStore, HeldCommit
 
-from taskplane.server.core.change import Change
+from taskplane.server.core.effect import Effect
 from taskplane.server.core.errors import (
     DatabaseUnavailable,
     IllegalTransition,
@@ -17,11 +17,11 @@ from taskplane.server.core.errors import (
     TaskplaneError,
 )
 from taskplane.server.core.task import Task, TaskStatus, Verb
-from taskplane.server.tasks.batch import Committed
 from taskplane.server.tasks.group_commit import GroupCommit
-from taskplane.server.tasks.proposals import ChangeTask, CreateTasks, DeleteTask
+from taskplane.server.tasks.mutations import ChangeTask, CreateTasks, DeleteTask
 from taskplane.server.tasks.requests import Replayed, Request
 from taskplane.server.tasks.state_manager import AlreadyAnswered, TaskStateManager
+from taskplane.server.tasks.unit_of_work import CommittedEvent
 
 CREATE = Request("request-1", "CreateTask", "a" * 64)
 CANCEL = Request("request-2", "CancelTask", "b" * 64)
@@ -38,7 +38,9 @@ async def task(states: TaskStateManager) -> Task:
     return task
 
 
-async def test_a_repeated_create_creates_nothing(states: TaskStateManager, told: list[Committed], task: Task) -> None:
+async def test_a_repeated_create_creates_nothing(
+    states: TaskStateManager, told: list[CommittedEvent], task: Task
+) -> None:
     told.clear()
     assert await states.create([a_spec()], ALICE, CREATE) == [task]
     assert told == []
@@ -146,7 +148,7 @@ async def test_a_repeated_bulk_call_is_told_what_the_first_was_told_of_each_task
     bulk = Request("request-9", "BatchControlTasks", "e" * 64)
     await states.change(refused.id, lambda each, now: do(Verb.CANCEL, each, now))
 
-    def pause(task: Task, now: datetime) -> Change:
+    def pause(task: Task, now: datetime) -> Effect:
         return do(Verb.RESTART if task.id == refused.id else Verb.PAUSE, task, now)
 
     changes = dict.fromkeys((going.id, refused.id, gone.id, 999), pause)

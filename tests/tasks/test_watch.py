@@ -5,13 +5,13 @@ from collections import deque
 from collections.abc import Sequence
 
 import pytest
-from builders import NOW, PATIENCE_SECONDS, TASK_TYPE, a_task
+from support.builders import NOW, PATIENCE_SECONDS, TASK_TYPE, a_task
 
 from taskplane.server.core.errors import ServerStopping, SlowReader
 from taskplane.server.core.task import Progress
 from taskplane.server.tasks import watch
-from taskplane.server.tasks.batch import Committed
-from taskplane.server.tasks.watch import Follower, Progressed, WatchHub
+from taskplane.server.tasks.unit_of_work import CommittedEvent
+from taskplane.server.tasks.watch import Progressed, Subscriber, WatchHub
 
 AT_ONCE = 0.0
 
@@ -21,19 +21,19 @@ def hub() -> WatchHub:
     return WatchHub()
 
 
-def changes(*revisions: int, task_id: int = 1) -> list[Committed]:
-    return [Committed(a_task(id=task_id, revision=revision)) for revision in revisions]
+def changes(*revisions: int, task_id: int = 1) -> list[CommittedEvent]:
+    return [CommittedEvent(a_task(id=task_id, revision=revision)) for revision in revisions]
 
 
 def progress(fraction: float, task_id: int = 1) -> Progressed:
     return Progressed(task_id, TASK_TYPE, 1, Progress(fraction, "", NOW))
 
 
-def revisions(taken: Sequence[Committed]) -> list[int]:
+def revisions(taken: Sequence[CommittedEvent]) -> list[int]:
     return [event.task.revision for event in taken]
 
 
-async def heard(follower: Follower) -> list[int]:
+async def heard(follower: Subscriber) -> list[int]:
     """Return the revisions that the follower has, one by one, without waiting for more."""
     found = []
     while event := await follower.next_change(AT_ONCE):
@@ -59,7 +59,7 @@ async def test_a_follower_hears_of_its_tasks_alone_and_one_without_ids_of_all(hu
 
 
 async def test_a_follower_hears_what_matches(hub: WatchHub) -> None:
-    with hub.follow([1], lambda event: isinstance(event, Committed) and event.task.revision > 1) as follower:
+    with hub.follow([1], lambda event: isinstance(event, CommittedEvent) and event.task.revision > 1) as follower:
         hub.publish(changes(1, 2))
         hub.publish_progress(progress(0.5))
         assert await heard(follower) == [2]
@@ -166,8 +166,8 @@ async def test_a_watcher_is_cut_before_its_turn(hub: WatchHub, monkeypatch: pyte
             await slow.arrival(PATIENCE_SECONDS)
 
 
-def large(revision: int) -> Committed:
-    return Committed(a_task(id=revision, revision=revision, config={"text": "x" * 1_000_000}))
+def large(revision: int) -> CommittedEvent:
+    return CommittedEvent(a_task(id=revision, revision=revision, config={"text": "x" * 1_000_000}))
 
 
 async def test_a_watch_is_cut_by_the_bytes_that_it_leaves_unread(hub: WatchHub) -> None:

@@ -6,7 +6,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from taskplane.gateway.callers import Callers
 from taskplane.gateway.errors import answer
 from taskplane.server.core.errors import TooManyConnections
-from taskplane.server.core.rounds import Rounds
+from taskplane.server.core.loop_budget import LoopBudget
 
 # How many requests begin in one round of the event loop; each takes about a millisecond until it waits for something.
 AT_ONCE = 4
@@ -21,7 +21,7 @@ class Admission:
     def __init__(self, app: ASGIApp, callers: Callers) -> None:
         self._app = app
         self._callers = callers
-        self._rounds = Rounds(AT_ONCE)
+        self._loop_budget = LoopBudget(AT_ONCE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer /healthz here; hand on what else there is room for."""
@@ -33,7 +33,7 @@ class Admission:
             await answer(TooManyConnections(), {"connection": "close"})(scope, receive, send)
             return
         else:
-            await self._rounds.turn()
+            await self._loop_budget.turn()
         await self._app(scope, receive, send)
 
 

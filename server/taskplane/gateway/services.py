@@ -7,12 +7,12 @@ from typing import Annotated
 from fastapi import Depends
 from starlette.requests import Request
 
+from taskplane.server.execution_units.callbacks import Callbacks
+from taskplane.server.execution_units.http_units import HttpUnits
+from taskplane.server.execution_units.manager import ExecutionUnitManager
 from taskplane.server.services.task_service import TaskService
 from taskplane.server.services.watching import WatchService
 from taskplane.server.tasks.answers import Answers
-from taskplane.server.units.callbacks import Callbacks
-from taskplane.server.units.http_units import HttpUnits
-from taskplane.server.units.manager import ExecutionUnitManager
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,10 +26,10 @@ from taskplane.server.core.clock import monotonic
 from taskplane.server.core.documents import MAX_DOCUMENT_BYTES
 from taskplane.server.core.errors import FieldViolation, InvalidFields
 from taskplane.server.core.task import NO_LIMITS, Limits, TaskStatus
-from taskplane.server.core.verbs import Ask
+from taskplane.server.core.verbs import CallContext
 from taskplane.server.services.pages import TaskQuery
 from taskplane.server.store.reading import TaskFilter
-from taskplane.server.tasks.proposals import TaskSpec
+from taskplane.server.tasks.mutations import TaskSpec
 
 MAX_PRIORITY = 1000
 MAX_RETRIES = 1000
@@ -73,9 +73,9 @@ class Asking(Schema):
         Field(description="Makes the call idempotent: a repeat with the same id and body gets the first answer."),
     ] = ""
 
-    def ask(self) -> Ask:
+    def ask(self) -> CallContext:
         """Return it as the core has it."""
-        return Ask(self.actor or "client", self.reason, getattr(self, "revision", 0))
+        return CallContext(self.actor or "client", self.reason, getattr(self, "revision", 0))
 
 
 _EXAMPLE: dict[str, Any] = {

@@ -27,7 +27,7 @@ from taskplane.gateway.task_requests import (
 from taskplane.server.core.documents import is_large
 from taskplane.server.core.errors import FieldViolation, InvalidFields
 from taskplane.server.core.off_loop import off_loop
-from taskplane.server.core.verbs import Ask
+from taskplane.server.core.verbs import CallContext
 from taskplane.server.services.view import TaskView
 from taskplane.server.store.reading import MAX_ROWS_BYTES
 from taskplane.server.tasks.requests import Request as RequestKey
@@ -35,7 +35,7 @@ from taskplane.server.tasks.state_manager import AlreadyAnswered
 
 router = APIRouter(prefix="/api/tasks", tags=["tasks"], route_class=StrictRoute, dependencies=[Depends(check_query)])
 
-_Verb = Callable[[int, Ask, RequestKey | None, float | None], Awaitable[TaskView]]
+_Verb = Callable[[int, CallContext, RequestKey | None, float | None], Awaitable[TaskView]]
 _BODY = (408, 413, 415)
 _VERB = errors(404, 409, 412, 504, *_BODY)
 

@@ -9,7 +9,7 @@ from taskplane.gateway.schema import Moment, Schema
 from taskplane.gateway.task_answers import TaskAnswer
 from taskplane.gateway.unit_requests import SupportedTaskType, UnitStatusName
 from taskplane.server.core.unit import Unit
-from taskplane.server.units.manager import Intervals
+from taskplane.server.execution_units.manager import Intervals
 
 
 class UnitAnswer(Schema):

@@ -20,6 +20,18 @@ from taskplane.server.core.endpoint import Endpoints
 from taskplane.server.core.errors import ServerStopping, TaskplaneError
 from taskplane.server.core.retry import RetryPolicy
 from taskplane.server.descriptors import connection_budget
+from taskplane.server.execution_units.assignment_check import CHECK_SECONDS, AssignmentCheck
+from taskplane.server.execution_units.callbacks import Callbacks
+from taskplane.server.execution_units.delivery import Delivery
+from taskplane.server.execution_units.dispatch_loop import DispatchLoop
+from taskplane.server.execution_units.http_units import HttpUnits
+from taskplane.server.execution_units.known_unit import KnownUnit
+from taskplane.server.execution_units.leases import Leases
+from taskplane.server.execution_units.listening_clock import ListeningClock
+from taskplane.server.execution_units.manager import ExecutionUnitManager, Intervals
+from taskplane.server.execution_units.registry import Registry
+from taskplane.server.execution_units.report_handler import ReportHandler
+from taskplane.server.execution_units.unit_listener import UnitListener
 from taskplane.server.observability import logs
 from taskplane.server.rpc.operations_service import OperationsServicer
 from taskplane.server.rpc.server import RpcServer
@@ -38,22 +50,10 @@ from taskplane.server.store.tries import WriterFailed
 from taskplane.server.tasks.answers import Answers
 from taskplane.server.tasks.group_commit import GroupCommit
 from taskplane.server.tasks.lease_keeper import LeaseKeeper
-from taskplane.server.tasks.live import LiveAttempts
 from taskplane.server.tasks.maintenance import Maintenance, repeat
+from taskplane.server.tasks.progress_cache import ProgressCache
 from taskplane.server.tasks.state_manager import TaskStateManager
 from taskplane.server.tasks.watch import WatchHub
-from taskplane.server.units.assignment_check import CHECK_SECONDS, AssignmentCheck
-from taskplane.server.units.attention import Attention
-from taskplane.server.units.callbacks import Callbacks
-from taskplane.server.units.delivery import Delivery
-from taskplane.server.units.dispatch_loop import DispatchLoop
-from taskplane.server.units.http_units import HttpUnits
-from taskplane.server.units.known_unit import KnownUnit
-from taskplane.server.units.leases import Leases
-from taskplane.server.units.manager import ExecutionUnitManager, Intervals
-from taskplane.server.units.registry import Registry
-from taskplane.server.units.reporting import ReportDesk
-from taskplane.server.units.unit_listener import UnitListener
 
 log = logging.getLogger("taskplane.server")
 
@@ -74,7 +74,7 @@ class Server:
         self._config = config
         self._database = Database(config.database_url)
         self._store = Store(self._database)
-        self._live = LiveAttempts(self._store)
+        self._progress_cache = ProgressCache(self._store)
         self._answers = Answers(self._store)
         self._hub = WatchHub()
         self._background: list[asyncio.Task[None]] = []
@@ -107,8 +107,8 @@ class Server:
             # 4. Read, and build all on that.
             self._hub.revision = await self._store.latest_revision()
             registry = Registry(await self._store.all_units(), await self._store.running_tasks())
-            registry.slots.looks.backlog.add_types(await self._store.task_types())
-            self._commits = GroupCommit(self._store, self._live, registry.slots)
+            registry.slots.scan.task_queue.add_types(await self._store.task_types())
+            self._commits = GroupCommit(self._store, self._progress_cache, registry.slots)
             self._states = TaskStateManager(self._commits, RetryPolicy())
             self._build_units(registry)
             servicers = self._build_faces(registry)
@@ -128,8 +128,8 @@ class Server:
         intervals = Intervals(self._config.heartbeat_seconds, self._config.lease_seconds)
         self._units = ExecutionUnitManager(self._store, self._states, registry, intervals)
         self._dispatch_loop = DispatchLoop(self._states, self._store, registry)
-        self._desk = ReportDesk(self._states, self._live, self._hub, registry)
-        self._http_units = self._drive_units_over_http(registry, self._desk)
+        self._report_handler = ReportHandler(self._states, self._progress_cache, self._hub, registry)
+        self._http_units = self._drive_units_over_http(registry, self._report_handler)
         # The registry hears first, since the others look things up in it.
         self._commits.listeners += [
             registry.follow,
@@ -144,10 +144,12 @@ class Server:
         time_limits = CommandTimeLimits(
             timedelta(seconds=self._config.pause_seconds), timedelta(seconds=self._config.cancel_seconds)
         )
-        tasks = TaskService(self._store, self._states, registry, self._live, self._hub, time_limits=time_limits)
+        tasks = TaskService(
+            self._store, self._states, registry, self._progress_cache, self._hub, time_limits=time_limits
+        )
         batches = BatchControl(self._store, self._states, VerbChanges(registry, time_limits))
         self._watches = watches = WatchService(self._store, tasks, self._hub, self._config.max_watches)
-        callbacks = Callbacks(self._store, registry, self._http_units, self._desk)
+        callbacks = Callbacks(self._store, registry, self._http_units, self._report_handler)
         if not self._config.no_http:
             services = Services(
                 tasks=tasks,
@@ -166,14 +168,14 @@ class Server:
         return (
             TaskServicer(tasks, batches, watches, self._answers),
             UnitControlServicer(
-                self._units, self._desk, self._http_units, callbacks, is_stopping=lambda: self._is_stopping
+                self._units, self._report_handler, self._http_units, callbacks, is_stopping=lambda: self._is_stopping
             ),
             OperationsServicer(self._units, StatisticsService(self._store, self._units)),
         )
 
     def _run_loops(self, registry: Registry) -> None:
         retention = timedelta(days=self._config.retention_days) if self._config.retention_days else None
-        attention = Attention(registry, self._config.lease_seconds)
+        attention = ListeningClock(registry, self._config.lease_seconds)
         maintenance = Maintenance(self._states, self._store, retention, attention)
         self._committing = self._run(self._commits.run())
         self._taking_away = self._run(Leases(self._states, registry, self._config.lease_seconds, attention).run())
@@ -181,7 +183,7 @@ class Server:
             attention.run(),
             self._until_database_fails(),
             LeaseKeeper(self._database, lambda outage: self._rpc.show_ready(is_ready=not outage)).run(),
-            self._live.run(),
+            self._progress_cache.run(),
             self._answers.run(),
             self._dispatch_loop.run(),
             self._dispatch_loop.run_delays(),
@@ -255,9 +257,9 @@ class Server:
         reason = str(error).partition("\n")[0]  # SQLAlchemy adds a link to its own pages
         return CannotStart(f"database {masked(self._config.database_url)}: {reason}")
 
-    def _drive_units_over_http(self, registry: Registry, desk: ReportDesk) -> HttpUnits:
+    def _drive_units_over_http(self, registry: Registry, report_handler: ReportHandler) -> HttpUnits:
         def listen(unit: KnownUnit) -> UnitListener:
-            return UnitListener(unit, registry, self._units, desk, self._states)
+            return UnitListener(unit, registry, self._units, report_handler, self._states)
 
         endpoints = Endpoints(self._config.allowed_endpoints)
         # An answer renews the lease: a unit that sends no heartbeats has these only.
@@ -287,7 +289,7 @@ class Server:
 
     async def _store_last_news(self) -> None:
         try:
-            await self._live.close()
+            await self._progress_cache.close()
             await self._answers.flush()
             await self._units.save_heartbeats()
             await self._store.give_back_ids()

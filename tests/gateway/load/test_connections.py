@@ -11,8 +11,8 @@ import grpc
 import pytest
 from gateway.rest import Rest
 from gateway.running import RunningServer
-from responsiveness import _ask_http, monitored, server_process
 from rpc.server import PATIENCE_SECONDS
+from support.responsiveness import _ask_http, monitored, server_process
 
 from taskplane.gateway import connections
 from taskplane.server.descriptors import share

@@ -5,9 +5,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import grpc
-from responsiveness import monitored, server_process
 from rpc.server import PATIENCE_SECONDS
 from rpc.tasks import spec
+from support.responsiveness import monitored, server_process
 
 from taskplane.client import Client
 from taskplane.v1 import task_service_pb2 as pb

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from responsiveness import ServerProcess, monitored, server_process
+from support.responsiveness import ServerProcess, monitored, server_process
 
 from taskplane.gateway.schema import DOCUMENT_BODY_BYTES
 

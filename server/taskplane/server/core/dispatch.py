@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from taskplane.server.core.change import SERVER, UNQUEUED, Change
+from taskplane.server.core.effect import SERVER, UNQUEUED, Effect
 from taskplane.server.core.placement import Placement
 from taskplane.server.core.task import Checkpoint, Task, TaskStatus
 
@@ -17,10 +17,10 @@ class Dispatch:
     held_attempt: int | None = None
 
 
-def dispatched(placement: Placement, now: datetime, chosen: Checkpoint | None = None) -> Change:
+def dispatched(placement: Placement, now: datetime, chosen: Checkpoint | None = None) -> Effect:
     """PENDING or PAUSED → RUNNING under a new attempt, which may go on from a checkpoint that was chosen for it."""
     task, unit = placement.task, placement.offer
-    return Change(task).move(
+    return Effect(task).move(
         TaskStatus.RUNNING,
         now=now,
         by=task.queued_by or SERVER,
@@ -38,10 +38,10 @@ def dispatched(placement: Placement, now: datetime, chosen: Checkpoint | None = 
     )
 
 
-def without_checkpoint(task: Task, now: datetime) -> Change:
+def without_checkpoint(task: Task, now: datetime) -> Effect:
     """Take a task out of the queue whose checkpoint is gone: to begin anew would lose work without a word."""
     why = "the checkpoint that it was to go on from is not in the table any more; choose another"
-    return Change(task).edit(now=now, error_message=why, note=why, **UNQUEUED)
+    return Effect(task).edit(now=now, error_message=why, note=why, **UNQUEUED)
 
 
 def _goes_on(placement: Placement) -> bool:

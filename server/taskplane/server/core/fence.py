@@ -11,7 +11,7 @@ from taskplane.server.core.task import Task, TaskStatus
 
 
 @dataclass(frozen=True, slots=True)
-class Speaker:
+class AttemptRef:
     """In whose name something is reported: a unit and an attempt."""
 
     unit_id: str
@@ -23,11 +23,11 @@ class Speaker:
         return f"unit:{self.unit_id}"
 
 
-def drop_reason(task: Task | None, speaker: Speaker) -> DropReason | None:
+def drop_reason(task: Task | None, sender: AttemptRef) -> DropReason | None:
     """Tell why the speaker has no say any more, or None if it has."""
     if task is None:
         return DropReason.DELETED
-    if task.attempt != speaker.attempt or task.execution_unit_id != speaker.unit_id:
+    if task.attempt != sender.attempt or task.execution_unit_id != sender.unit_id:
         return DropReason.SUPERSEDED
     match task.status:
         case TaskStatus.RUNNING | TaskStatus.PAUSED:
@@ -40,14 +40,14 @@ def drop_reason(task: Task | None, speaker: Speaker) -> DropReason | None:
             return DropReason.SUPERSEDED
 
 
-def fence(task: Task, speaker: Speaker) -> None:
+def fence(task: Task, sender: AttemptRef) -> None:
     """Raise StaleAttempt if the speaker has no say any more."""
-    if reason := drop_reason(task, speaker):
-        raise StaleAttempt(task.id, speaker.attempt, reason)
+    if reason := drop_reason(task, sender):
+        raise StaleAttempt(task.id, sender.attempt, reason)
 
 
-def fence_running(task: Task, speaker: Speaker) -> None:
+def fence_running(task: Task, sender: AttemptRef) -> None:
     """Raise StaleAttempt also if the attempt does not run any more: what is said of a PAUSED one comes too late."""
-    fence(task, speaker)
+    fence(task, sender)
     if task.status is not TaskStatus.RUNNING:
-        raise StaleAttempt(task.id, speaker.attempt, DropReason.SUPERSEDED)
+        raise StaleAttempt(task.id, sender.attempt, DropReason.SUPERSEDED)

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from taskplane.server.core.change import Change
 from taskplane.server.core.command import Command, Verdict, VerdictAction, control_command
 from taskplane.server.core.dispatch import Dispatch
-from taskplane.server.core.fence import Speaker, drop_reason
+from taskplane.server.core.effect import Effect
+from taskplane.server.core.fence import AttemptRef, drop_reason
 from taskplane.server.core.reports import lost, not_begun
 from taskplane.server.core.retry import RetryPolicy
 from taskplane.server.core.task import PendingCommand, Task, TaskStatus
@@ -31,7 +31,7 @@ class Reconciliation:
     is_new_process: bool = False
     verdicts: list[Verdict] = field(default_factory=list)
     # What is to be stored, and what is to be sent again.
-    changes: list[Change] = field(default_factory=list)
+    changes: list[Effect] = field(default_factory=list)
     dispatches: list[Dispatch] = field(default_factory=list)
     commands: list[Command] = field(default_factory=list)
 
@@ -52,7 +52,7 @@ class Reconciliation:
     def _verdict(self, task: Task | None, held: HeldAttempt) -> Verdict:
         if task and task.execution_unit_id == self.unit_id and _awaits_resume(task, held):
             return Verdict(held.task_id, held.attempt, VerdictAction.PAUSE)
-        reason = drop_reason(task, Speaker(self.unit_id, held.attempt))
+        reason = drop_reason(task, AttemptRef(self.unit_id, held.attempt))
         if reason:
             return Verdict(held.task_id, held.attempt, VerdictAction.DROP, reason)
         # Of an attempt that has ended there is nothing to hold: the report of its end is wanted.
@@ -64,12 +64,12 @@ class Reconciliation:
         if (task.id, task.attempt) not in held:
             match task.status:
                 case TaskStatus.RUNNING if task.accepted_at:
-                    speaker = Speaker(self.unit_id, task.attempt)
-                    self.changes.append(lost(task, speaker, self.now, why=GONE, policy=self.policy))
+                    sender = AttemptRef(self.unit_id, task.attempt)
+                    self.changes.append(lost(task, sender, self.now, why=GONE, policy=self.policy))
                     return
                 case TaskStatus.RUNNING if self.is_new_process:
-                    speaker = Speaker(self.unit_id, task.attempt)
-                    self.changes.append(not_begun(task, speaker, self.now, why=ANOTHER_PROCESS))
+                    sender = AttemptRef(self.unit_id, task.attempt)
+                    self.changes.append(not_begun(task, sender, self.now, why=ANOTHER_PROCESS))
                     return
                 case TaskStatus.RUNNING:
                     before = held.get((task.id, task.attempt - 1))
@@ -82,7 +82,7 @@ class Reconciliation:
                     return
         elif task.status is TaskStatus.RUNNING and task.accepted_at is None:
             # It has it, so it has accepted it; a server that was killed may have forgotten.
-            self.changes.append(Change(task).edit(now=self.now, accepted_at=self.now))
+            self.changes.append(Effect(task).edit(now=self.now, accepted_at=self.now))
         if task.pending_command and not task.is_final:
             self.commands.append(control_command(task, task.pending_command))
 
@@ -107,7 +107,7 @@ def _awaits_resume(task: Task, held: HeldAttempt) -> bool:
     )
 
 
-def _cancelled_unheld(task: Task, pending: PendingCommand, now: datetime) -> Change:
+def _cancelled_unheld(task: Task, pending: PendingCommand, now: datetime) -> Effect:
     """Finish a cancel that waited for a unit that no longer holds the task."""
     reason = pending.reason or "cancelled"
-    return Change(task).cancel(now=now, by=pending.actor, reason=reason)
+    return Effect(task).cancel(now=now, by=pending.actor, reason=reason)

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
 
-from taskplane.server.core.change import SERVER, Change
+from taskplane.server.core.effect import SERVER, Effect
 from taskplane.server.core.reports import as_was_asked, retried
 from taskplane.server.core.retry import RetryPolicy
 from taskplane.server.core.task import NO_LIMITS, PendingCommand, Task, TaskStatus, Verb
@@ -28,7 +28,7 @@ class Expiry(StrEnum):
 
 
 class Listening(Protocol):
-    """When the server could hear units; see units.attention."""
+    """When the server could hear units; see execution_units.listening_clock."""
 
     def silent_since(self, task: Task) -> datetime:
         """Return from when on a RUNNING task's silence counts."""
@@ -52,7 +52,7 @@ def expired(
     *,
     wall_now: datetime | None = None,
     listening: "Listening | None" = None,
-) -> Change:
+) -> Effect:
     """Apply the first limit that has expired. Changes nothing if none has.
 
     A deadline is a point in time that a user has named: it counts on the wall clock, all else on the server's own.
@@ -60,11 +60,11 @@ def expired(
     if listening and task.limits.stall_timeout and task.status is TaskStatus.RUNNING:
         task = task.but(silent_since=listening.silent_since(task))
     if listening and (postponed := _postponed(task, listening)):
-        return Change(task).edit(now=now, pending_command=postponed)
+        return Effect(task).edit(now=now, pending_command=postponed)
     clocks = {Expiry.DEADLINE: wall_now or now}
     due = [(when, expiry) for expiry, when in _expiries(task) if when <= clocks.get(expiry, now)]
     if not due:
-        return Change(task)
+        return Effect(task)
     return _applied(task, min(due)[1], now, policy)
 
 
@@ -79,7 +79,7 @@ def _postponed(task: Task, listening: Listening) -> PendingCommand | None:
     return replace(pending, deadline=heard_again + (pending.deadline - pending.since))
 
 
-def _applied(task: Task, expiry: Expiry, now: datetime, policy: RetryPolicy) -> Change:
+def _applied(task: Task, expiry: Expiry, now: datetime, policy: RetryPolicy) -> Effect:
     match expiry:
         case Expiry.PAUSE_DEADLINE:
             return _overdue(task, now)
@@ -93,7 +93,7 @@ def _applied(task: Task, expiry: Expiry, now: datetime, policy: RetryPolicy) -> 
             return _failed(task, now, expiry)
         case _:
             # The table knows no way from PENDING or PAUSED to FAILED: what never ran is cancelled.
-            return Change(task).cancel(now=now, by=SERVER, reason=expiry, taken_from_unit=True)
+            return Effect(task).cancel(now=now, by=SERVER, reason=expiry, taken_from_unit=True)
 
 
 def _expiries(task: Task) -> Iterator[tuple[Expiry, datetime]]:
@@ -128,29 +128,29 @@ def last_sign_of_work(task: Task) -> datetime:
     return max(signs)
 
 
-def _overdue(task: Task, now: datetime) -> Change:
+def _overdue(task: Task, now: datetime) -> Effect:
     """Say so, once, and leave the command pending."""
     if task.pending_command is None:
-        return Change(task)
+        return Effect(task)
     pending = replace(task.pending_command, deadline=None)
-    return Change(task).edit(now=now, pending_command=pending, note=Expiry.PAUSE_DEADLINE)
+    return Effect(task).edit(now=now, pending_command=pending, note=Expiry.PAUSE_DEADLINE)
 
 
-def _forced_cancel(task: Task, now: datetime) -> Change:
+def _forced_cancel(task: Task, now: datetime) -> Effect:
     by = task.pending_command.actor if task.pending_command else SERVER
     asked = task.pending_command.reason if task.pending_command else ""
     reason = "; ".join(part for part in (asked, Expiry.CANCEL_DEADLINE) if part)
-    return Change(task).cancel(now=now, by=by, reason=reason, taken_from_unit=True)
+    return Effect(task).cancel(now=now, by=by, reason=reason, taken_from_unit=True)
 
 
-def _stalled(task: Task, now: datetime, policy: RetryPolicy) -> Change:
+def _stalled(task: Task, now: datetime, policy: RetryPolicy) -> Effect:
     """Treat it as lost: a pending pause or cancel has its effect, else another attempt may do better."""
     why = f"{Expiry.STALL} for {_seconds(task.limits.stall_timeout)} s"
     return as_was_asked(task, now, why) or retried(_failed(task, now, why), now, policy, None)
 
 
-def _failed(task: Task, now: datetime, why: str) -> Change:
-    return Change(task).move(
+def _failed(task: Task, now: datetime, why: str) -> Effect:
+    return Effect(task).move(
         TaskStatus.FAILED,
         now=now,
         by=SERVER,

@@ -11,10 +11,10 @@ from datetime import datetime
 from sortedcontainers import SortedList
 
 from taskplane.server.core.assignments import Assignment, Assignments
-from taskplane.server.core.backlog import Kind, kind_of
 from taskplane.server.core.free_slots import FreeSlots
-from taskplane.server.core.looks import Looks
+from taskplane.server.core.queue_scan import QueueScan
 from taskplane.server.core.task import Task, TaskStatus
+from taskplane.server.core.task_queue import Kind, kind_of
 
 # Kinds of task for which the units that suit are kept in order. Labels are made up by clients, without an end.
 MAX_QUEUES = 10_000
@@ -93,7 +93,7 @@ class Slots:
         # Units that have refused their last start, have not answered it, or have handed back what they accepted.
         self._suspects: set[str] = set()
         self._free = FreeSlots()
-        self.looks = Looks(self._free)
+        self.scan = QueueScan(self._free)
         # For each kind of task that was placed: the units with free slots that suit it.
         self._queues: dict[Kind, SortedList[Rank]] = {}
 
@@ -103,7 +103,7 @@ class Slots:
         place = self._places[offer.unit_id] = _Place(offer)
         place.queues += [queue for kind, queue in self._queues.items() if offer.suits(kind)]
         self._show(place)
-        self.looks.opened(place.offer.task_types, place.offer.labels)
+        self.scan.opened(place.offer.task_types, place.offer.labels)
 
     def withdraw(self, unit_id: str) -> None:
         """Remove a unit that takes no work any more; what runs there stays."""
@@ -146,7 +146,7 @@ class Slots:
         """Take back what a transaction took, and what it freed; what it knew of the backlog may not be so."""
         self.give_back(taken)
         self.assignments.undo([], freed)
-        self.looks.again()
+        self.scan.reset()
 
     def problems(self) -> list[str]:
         """Tell in what the order of units disagrees with the assignments. There is nothing unless the code is wrong."""
@@ -182,7 +182,7 @@ class Slots:
             self._hide(place)
             self._show(place)
             if place.load < before:
-                self.looks.opened(place.offer.task_types, place.offer.labels)
+                self.scan.opened(place.offer.task_types, place.offer.labels)
 
     def _show(self, place: _Place) -> None:
         """Let a unit be found by its free slots: the smallest share in use first, suspects last."""

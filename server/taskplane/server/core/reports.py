@@ -6,8 +6,8 @@ changes nothing.
 
 from datetime import datetime, timedelta
 
-from taskplane.server.core.change import SERVER, Change
-from taskplane.server.core.fence import Speaker, fence, fence_running
+from taskplane.server.core.effect import SERVER, Effect
+from taskplane.server.core.fence import AttemptRef, fence, fence_running
 from taskplane.server.core.retry import RetryPolicy
 from taskplane.server.core.task import Checkpoint, Json, PendingCommand, Progress, Task, TaskStatus, Verb
 from taskplane.server.core.unit import DrainOrder
@@ -18,38 +18,38 @@ from taskplane.server.core.unit_report import Failure, RejectReason
 REJECTED_START_DELAY = timedelta(seconds=1)
 
 
-def checkpointed(task: Task, speaker: Speaker, now: datetime, *, checkpoint: Checkpoint) -> Change:
+def checkpointed(task: Task, sender: AttemptRef, now: datetime, *, checkpoint: Checkpoint) -> Effect:
     """Keep a checkpoint.
 
     One without its own number that arrives after the pause may be older than that of the pause, and is ignored.
     """
-    fence(task, speaker)
-    has_one = task.checkpoint is not None and task.checkpoint.attempt == speaker.attempt
+    fence(task, sender)
+    has_one = task.checkpoint is not None and task.checkpoint.attempt == sender.attempt
     if task.status is TaskStatus.PAUSED and has_one and not checkpoint.number:
-        return Change(task)
-    stored = Change(task).store(checkpoint)
+        return Effect(task)
+    stored = Effect(task).store(checkpoint)
     return stored.edit(now=now) if stored.checkpoint else stored
 
 
 def paused(  # noqa: PLR0913  (whose, when, what, and what its type can do)
     task: Task,
-    speaker: Speaker,
+    sender: AttemptRef,
     now: datetime,
     *,
     checkpoint: Checkpoint | None,
     progress: Progress | None,
     can_checkpoint: bool = False,
-) -> Change:
+) -> Effect:
     """RUNNING → PAUSED, with the checkpoint in the same change. `can_checkpoint`: tasks of its type make some."""
-    fence(task, speaker)
+    fence(task, sender)
     if task.status is TaskStatus.PAUSED:
-        return Change(task)
+        return Effect(task)
     by_itself = "paused by the unit"
     if _pending(task) is Verb.CANCEL:
         by_itself = "paused by the unit, before it heard of the cancel; a pause that was asked for has expired by that"
-    by, reason = _who_asked(task, Verb.PAUSE, speaker.name, by_itself)
-    change = Change(task).store(checkpoint)
-    warning = unsaved_work(change.task, speaker.attempt, progress) if can_checkpoint else ""
+    by, reason = _who_asked(task, Verb.PAUSE, sender.name, by_itself)
+    change = Effect(task).store(checkpoint)
+    warning = unsaved_work(change.task, sender.attempt, progress) if can_checkpoint else ""
     return change.move(
         TaskStatus.PAUSED,
         now=now,
@@ -62,7 +62,7 @@ def paused(  # noqa: PLR0913  (whose, when, what, and what its type can do)
 
 def released(  # noqa: PLR0913  (whose, when, what, and who has asked for it)
     task: Task,
-    speaker: Speaker,
+    sender: AttemptRef,
     now: datetime,
     *,
     checkpoint: Checkpoint | None,
@@ -70,24 +70,24 @@ def released(  # noqa: PLR0913  (whose, when, what, and who has asked for it)
     drain: DrainOrder | None = None,
     can_checkpoint: bool = False,
     stays: bool = False,
-) -> Change:
+) -> Effect:
     """RUNNING → PAUSED and queued again, since the unit leaves; no retry is counted.
 
     A unit that stays may give back whatever it is given, so the task waits then as after a refused start.
     If a pause was asked for, the task stays PAUSED; if a cancel was, it is CANCELLED. One that is PAUSED stays so.
     """
-    fence(task, speaker)
-    change = Change(task).store(checkpoint)
+    fence(task, sender)
+    change = Effect(task).store(checkpoint)
     if task.status is TaskStatus.PAUSED and task.pending_command is None:
         # A checkpoint without a number of its own may be one that is said again.
         is_new = checkpoint is not None and checkpoint.number and change.checkpoint
-        return change.edit(now=now) if is_new else Change(task)
+        return change.edit(now=now) if is_new else Effect(task)
     if task.status is TaskStatus.RUNNING:
-        by, why = _who_asked(task, Verb.PAUSE, speaker.name, "")
+        by, why = _who_asked(task, Verb.PAUSE, sender.name, "")
         if drain and _pending(task) is not Verb.PAUSE:
-            by, why = drain.actor or speaker.name, drain.reason or "drained"
+            by, why = drain.actor or sender.name, drain.reason or "drained"
         given_back = f"given back: {message}" if message else "given back by the unit"
-        warning = unsaved_work(change.task, speaker.attempt) if can_checkpoint else ""
+        warning = unsaved_work(change.task, sender.attempt) if can_checkpoint else ""
         reason = "; ".join(filter(None, (why, given_back, warning)))
         pending = _unless(task, Verb.PAUSE)
         change = change.move(TaskStatus.PAUSED, now=now, by=by, reason=reason, pending_command=pending)
@@ -112,26 +112,26 @@ def unsaved_work(task: Task, attempt: int, progress: Progress | None = None) -> 
     return f"attempt {attempt} made no checkpoint: another unit would begin {begin}"
 
 
-def succeeded(task: Task, speaker: Speaker, now: datetime, *, result: Json | None) -> Change:
+def succeeded(task: Task, sender: AttemptRef, now: datetime, *, result: Json | None) -> Effect:
     """RUNNING → SUCCESS. If the task became PAUSED out of the unit's reach, the result is kept until it is resumed."""
-    fence(task, speaker)
+    fence(task, sender)
     if task.status is TaskStatus.PAUSED and task.pending_command is None:
         if task.result is not None:
-            return Change(task)
-        change = Change(task).edit(now=now, result=result if result is not None else {})
+            return Effect(task)
+        change = Effect(task).edit(now=now, result=result if result is not None else {})
         return change.resume_finished(now=now) if task.queued_at else change
-    fence_running(task, speaker)
-    return Change(task).finish(now=now, by=speaker.name, reason="done", result=result)
+    fence_running(task, sender)
+    return Effect(task).finish(now=now, by=sender.name, reason="done", result=result)
 
 
-def failed(task: Task, speaker: Speaker, now: datetime, *, failure: Failure, policy: RetryPolicy) -> Change:
+def failed(task: Task, sender: AttemptRef, now: datetime, *, failure: Failure, policy: RetryPolicy) -> Effect:
     """RUNNING → FAILED, and on to PENDING if a retry is left and may help."""
-    fence_running(task, speaker)
-    change = Change(task).store(failure.checkpoint)
+    fence_running(task, sender)
+    change = Effect(task).store(failure.checkpoint)
     change = change.move(
         TaskStatus.FAILED,
         now=now,
-        by=speaker.name,
+        by=sender.name,
         reason=failure.message,
         error_message=failure.message,
         result=failure.result,
@@ -142,87 +142,87 @@ def failed(task: Task, speaker: Speaker, now: datetime, *, failure: Failure, pol
     return retried(change, now, policy, failure.retry_delay)
 
 
-def cancelled(task: Task, speaker: Speaker, now: datetime, *, message: str) -> Change:
+def cancelled(task: Task, sender: AttemptRef, now: datetime, *, message: str) -> Effect:
     """RUNNING or PAUSED → CANCELLED."""
-    fence(task, speaker)
-    by, reason = _who_asked(task, Verb.CANCEL, speaker.name, "cancelled by the unit")
+    fence(task, sender)
+    by, reason = _who_asked(task, Verb.CANCEL, sender.name, "cancelled by the unit")
     reason = f"{reason}; {message}" if message else reason
-    return Change(task).cancel(now=now, by=by, reason=reason)
+    return Effect(task).cancel(now=now, by=by, reason=reason)
 
 
-def start_rejected(task: Task, speaker: Speaker, now: datetime, *, message: str) -> Change:
+def start_rejected(task: Task, sender: AttemptRef, now: datetime, *, message: str) -> Effect:
     """RUNNING → FAILED → PENDING: the unit did not take the attempt on. No retry is counted."""
-    fence_running(task, speaker)
-    return _given_up(task, now, by=speaker.name, why=f"the unit refused: {message}", queued_as="refused by a unit")
+    fence_running(task, sender)
+    return _given_up(task, now, by=sender.name, why=f"the unit refused: {message}", queued_as="refused by a unit")
 
 
 def command_rejected(  # noqa: PLR0913  (all that a refusal says)
-    task: Task, speaker: Speaker, now: datetime, *, command_id: str, reason: RejectReason, message: str
-) -> Change:
+    task: Task, sender: AttemptRef, now: datetime, *, command_id: str, reason: RejectReason, message: str
+) -> Effect:
     """Take back a pending pause that the unit refused; the task goes on as before.
 
     A cancel has its effect at once if the unit does not hold the task any more. Else it stays pending, and is forced at
     its deadline, whatever the unit thinks of it.
     """
-    fence(task, speaker)
+    fence(task, sender)
     if task.pending_command is None or task.pending_command.command_id != command_id:
-        return Change(task)
+        return Effect(task)
     if task.pending_command.verb is Verb.PAUSE:
-        return Change(task).edit(now=now, pending_command=None, note=message or "refused by the unit")
+        return Effect(task).edit(now=now, pending_command=None, note=message or "refused by the unit")
     if reason == "UNKNOWN_ATTEMPT":
         by, asked = _who_asked(task, Verb.CANCEL, SERVER, "")
-        return Change(task).cancel(now=now, by=by, reason=f"{asked}; no unit holds it any more", taken_from_unit=True)
-    return Change(task)
+        return Effect(task).cancel(now=now, by=by, reason=f"{asked}; no unit holds it any more", taken_from_unit=True)
+    return Effect(task)
 
 
-def not_accepted(task: Task, speaker: Speaker, now: datetime, *, seconds: float) -> Change:
+def not_accepted(task: Task, sender: AttemptRef, now: datetime, *, seconds: float) -> Effect:
     """RUNNING → FAILED → PENDING: the unit has not answered the start. No retry is counted; the unit must drop it."""
-    fence_running(task, speaker)
+    fence_running(task, sender)
     if task.accepted_at:
-        return Change(task)
-    why = f"{speaker.name} did not accept it within {seconds:g} s"
+        return Effect(task)
+    why = f"{sender.name} did not accept it within {seconds:g} s"
     return _given_up(task, now, by=SERVER, why=why, queued_as="not accepted by a unit")
 
 
-def not_begun(task: Task, speaker: Speaker, now: datetime, *, why: str) -> Change:
+def not_begun(task: Task, sender: AttemptRef, now: datetime, *, why: str) -> Effect:
     """RUNNING → FAILED → PENDING: the process that was sent the start is gone, and never accepted it.
 
     It may have begun all the same, so the start is not sent again: an attempt is executed once. No retry is counted.
     """
-    fence_running(task, speaker)
+    fence_running(task, sender)
     why = f"{why}, without having accepted it"
     return _given_up(task, now, by=SERVER, why=why, queued_as="not begun")
 
 
-def lost(task: Task, speaker: Speaker, now: datetime, *, why: str, policy: RetryPolicy) -> Change:
+def lost(task: Task, sender: AttemptRef, now: datetime, *, why: str, policy: RetryPolicy) -> Effect:
     """RUNNING → FAILED: the attempt is gone with its unit; and on to PENDING if a retry is left.
 
     What was asked for holds: a pending cancel makes it CANCELLED, a pending pause PAUSED at the last checkpoint.
     """
-    fence_running(task, speaker)
+    fence_running(task, sender)
     if settled := as_was_asked(task, now, why):
         return settled
-    moved = Change(task).move(
+    moved = Effect(task).move(
         TaskStatus.FAILED, now=now, by=SERVER, reason=why, error_message=why, taken_from_unit=True
     )
     return retried(moved, now, policy, None)
 
 
-def as_was_asked(task: Task, now: datetime, why: str) -> Change | None:
+def as_was_asked(task: Task, now: datetime, why: str) -> Effect | None:
     """Give a pending pause or cancel its effect, now that no unit stands in its way; None if there is none."""
     pending = task.pending_command
     if pending is None:
         return None
     to = TaskStatus.CANCELLED if pending.verb is Verb.CANCEL else TaskStatus.PAUSED
     reason = f"{pending.reason or f'{pending.verb.lower()} requested'}; {why}"
-    return Change(task).move(to, now=now, by=pending.actor, reason=reason, pending_command=None, taken_from_unit=True)
+    return Effect(task).move(to, now=now, by=pending.actor, reason=reason, pending_command=None, taken_from_unit=True)
 
 
-def _given_up(task: Task, now: datetime, *, by: str, why: str, queued_as: str) -> Change:
+def _given_up(task: Task, now: datetime, *, by: str, why: str, queued_as: str) -> Effect:
     """Take an attempt away that has not begun, as far as anybody knows; what was asked for holds, as in `lost`."""
     if settled := as_was_asked(task, now, why):
         return settled
-    change = Change(task).move(TaskStatus.FAILED, now=now, by=by, reason=why, taken_from_unit=by == SERVER)
+    change = Effect(task).move(TaskStatus.FAILED, now=now, by=by, reason=why, taken_from_unit=by == SERVER)
     return change.move(
         TaskStatus.PENDING,
         now=now,
@@ -236,7 +236,7 @@ def _given_up(task: Task, now: datetime, *, by: str, why: str, queued_as: str) -
     )
 
 
-def retried(change: Change, now: datetime, policy: RetryPolicy, delay: timedelta | None) -> Change:
+def retried(change: Effect, now: datetime, policy: RetryPolicy, delay: timedelta | None) -> Effect:
     """Add FAILED → PENDING to a change that ends in FAILED, if a retry is left; `delay` overrules the policy."""
     task = change.task
     if task.retry_count >= task.max_retries:

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from taskplane.server.core.change import UNQUEUED, Change
+from taskplane.server.core.effect import UNQUEUED, Effect
 from taskplane.server.core.errors import IllegalTransition, StaleRevision, TaskNotFinal, UnitCannotPause
 from taskplane.server.core.task import Checkpoint, Limits, PendingCommand, Task, TaskStatus, Verb, illegal
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class CallContext:
     """Who asks, why, and under which condition (0: none)."""
 
     actor: str = "client"
@@ -22,20 +22,20 @@ class Ask:
     expected_revision: int = 0
 
 
-def check_revision(task: Task, ask: Ask) -> None:
+def check_revision(task: Task, caller: CallContext) -> None:
     """Raise StaleRevision if the caller's condition does not hold."""
-    if ask.expected_revision and ask.expected_revision != task.revision:
-        raise StaleRevision(task.id, ask.expected_revision, task.revision)
+    if caller.expected_revision and caller.expected_revision != task.revision:
+        raise StaleRevision(task.id, caller.expected_revision, task.revision)
 
 
-def start(task: Task, ask: Ask, now: datetime) -> Change:
+def start(task: Task, caller: CallContext, now: datetime) -> Effect:
     """Queue a PENDING task."""
-    check_revision(task, ask)
+    check_revision(task, caller)
     match task.status:
         case TaskStatus.PENDING if not task.queued_at:
-            return Change(task).edit(now=now, queued_at=now, queued_by=ask.actor, queued_reason=ask.reason)
+            return Effect(task).edit(now=now, queued_at=now, queued_by=caller.actor, queued_reason=caller.reason)
         case TaskStatus.PENDING | TaskStatus.RUNNING:
-            return Change(task)
+            return Effect(task)
         case _:
             raise illegal(task, TaskStatus.RUNNING, "start")
 
@@ -47,102 +47,108 @@ class NewCommand:
     command_id: str
     time_limit: timedelta
 
-    def pending(self, verb: Verb, ask: Ask, now: datetime) -> PendingCommand:
+    def pending(self, verb: Verb, caller: CallContext, now: datetime) -> PendingCommand:
         """Return it as it is recorded."""
         return PendingCommand(
-            verb, self.command_id, now, deadline=now + self.time_limit, actor=ask.actor, reason=ask.reason
+            verb, self.command_id, now, deadline=now + self.time_limit, actor=caller.actor, reason=caller.reason
         )
 
 
-def pause(task: Task, ask: Ask, now: datetime, *, command: NewCommand, can_pause: Callable[[Task], bool]) -> Change:
+def pause(
+    task: Task, caller: CallContext, now: datetime, *, command: NewCommand, can_pause: Callable[[Task], bool]
+) -> Effect:
     """Record a pause of a RUNNING task; withdraw the resume of one that is PAUSED and queued."""
-    check_revision(task, ask)
+    check_revision(task, caller)
     _refuse_while_cancelling(task, TaskStatus.PAUSED, "pause")
     match task.status:
         case TaskStatus.PAUSED if task.queued_at:
-            return Change(task).edit(now=now, **UNQUEUED)
+            return Effect(task).edit(now=now, **UNQUEUED)
         case TaskStatus.PAUSED:
-            return Change(task)
+            return Effect(task)
         case TaskStatus.RUNNING if task.pending_command:
-            return Change(task)
+            return Effect(task)
         case TaskStatus.RUNNING:
             if not can_pause(task):
                 raise UnitCannotPause(task.id, task.execution_unit_id or "", task.task_type)
-            return Change(task).edit(now=now, pending_command=command.pending(Verb.PAUSE, ask, now))
+            return Effect(task).edit(now=now, pending_command=command.pending(Verb.PAUSE, caller, now))
         case _:
             raise illegal(task, TaskStatus.PAUSED, "pause")
 
 
-def resume(task: Task, ask: Ask, now: datetime, *, command_id: str, checkpoint: Checkpoint | None = None) -> Change:
+def resume(
+    task: Task, caller: CallContext, now: datetime, *, command_id: str, checkpoint: Checkpoint | None = None
+) -> Effect:
     """Queue a PAUSED task to go on, from memory or its newest checkpoint, or from the one given.
 
     One that is queued already only takes on another choice of a checkpoint. One whose unit has finished it while it was
     PAUSED is SUCCESS at once, unless a checkpoint is given.
     """
     chosen = checkpoint.number if checkpoint else None
-    check_revision(task, ask)
+    check_revision(task, caller)
     _refuse_while_cancelling(task, TaskStatus.RUNNING, "resume")
     match task.status:
         case TaskStatus.PAUSED if not task.queued_at:
             is_finished = task.result is not None and chosen is None
-            queued = Change(task).edit(
+            queued = Effect(task).edit(
                 now=now,
                 queued_at=now,
-                queued_by=ask.actor,
-                queued_reason=ask.reason,
+                queued_by=caller.actor,
+                queued_reason=caller.reason,
                 queued_command_id=command_id,
                 queued_checkpoint_number=chosen,
                 result=task.result if is_finished else None,
             )
             return queued.resume_finished(now=now) if is_finished else queued
         case TaskStatus.PAUSED if chosen and chosen != task.queued_checkpoint_number:
-            return Change(task).edit(now=now, queued_checkpoint_number=chosen)
+            return Effect(task).edit(now=now, queued_checkpoint_number=chosen)
         case TaskStatus.PAUSED:
-            return Change(task)
+            return Effect(task)
         case TaskStatus.RUNNING if not task.pending_command:
-            return Change(task)
+            return Effect(task)
         case TaskStatus.RUNNING:
             raise _under_way(task, TaskStatus.RUNNING, "resume", "pause")
         case _:
             raise illegal(task, TaskStatus.RUNNING, "resume")
 
 
-def cancel(task: Task, ask: Ask, now: datetime, *, command: NewCommand, is_held: Callable[[Task], bool]) -> Change:
+def cancel(
+    task: Task, caller: CallContext, now: datetime, *, command: NewCommand, is_held: Callable[[Task], bool]
+) -> Effect:
     """Cancel at once what no unit holds; record a cancel for what one does, in place of a pending pause."""
-    check_revision(task, ask)
+    check_revision(task, caller)
     match task.status:
         case TaskStatus.CANCELLED:
-            return Change(task)
+            return Effect(task)
         case TaskStatus.RUNNING | TaskStatus.PAUSED if _is_cancelling(task):
-            return Change(task)
+            return Effect(task)
         case TaskStatus.RUNNING:
-            return _record_cancel(task, ask, now, command)
+            return _record_cancel(task, caller, now, command)
         case TaskStatus.PAUSED if is_held(task):
-            return _record_cancel(task, ask, now, command)
+            return _record_cancel(task, caller, now, command)
         case TaskStatus.PENDING | TaskStatus.PAUSED:
-            return Change(task).cancel(now=now, by=ask.actor, reason=ask.reason or "cancelled")
+            return Effect(task).cancel(now=now, by=caller.actor, reason=caller.reason or "cancelled")
         case _:
             raise illegal(task, TaskStatus.CANCELLED, "cancel")
 
 
-def restart(task: Task, ask: Ask, now: datetime, *, checkpoint: Checkpoint | None = None) -> Change:
+def restart(task: Task, caller: CallContext, now: datetime, *, checkpoint: Checkpoint | None = None) -> Effect:
     """Put a FAILED or CANCELLED task back, queued, to run from scratch or from the checkpoint given.
 
     The attempt and the numbers of checkpoints go on counting.
     """
-    check_revision(task, ask)
+    check_revision(task, caller)
     if task.status is TaskStatus.PENDING and task.queued_at:
-        return Change(task)
+        return Effect(task)
     if task.status not in {TaskStatus.FAILED, TaskStatus.CANCELLED}:
         raise illegal(task, TaskStatus.PENDING, "restart")
-    moved = Change(task).move(
+    moved = Effect(task).move(
         TaskStatus.PENDING,
         now=now,
-        by=ask.actor,
-        reason=ask.reason or "restarted",
+        by=caller.actor,
+        reason=caller.reason or "restarted",
         queued_at=now,
-        queued_by=ask.actor,
-        queued_reason=ask.reason,
+        queued_by=caller.actor,
+        queued_reason=caller.reason,
         started_at=None,
         error_message=None,
         retry_count=0,
@@ -165,9 +171,9 @@ class Update:
     limits: Callable[[Limits], Limits] | None = None
 
 
-def update(task: Task, ask: Ask, now: datetime, *, new: Update) -> Change:
+def update(task: Task, caller: CallContext, now: datetime, *, new: Update) -> Effect:
     """Change what may change while a task is live."""
-    check_revision(task, ask)
+    check_revision(task, caller)
     if task.is_final:
         raise IllegalTransition(
             f"cannot change task {task.id}: it is {task.status}, which is final; restart it first",
@@ -177,19 +183,19 @@ def update(task: Task, ask: Ask, now: datetime, *, new: Update) -> Change:
     changes: dict[str, Any] = {name: value for name in plain if (value := getattr(new, name)) is not None}
     if new.limits:
         changes["limits"] = new.limits(task.limits)
-    return Change(task).edit(now=now, **changes)
+    return Effect(task).edit(now=now, **changes)
 
 
-def check_deletable(task: Task, ask: Ask) -> None:
+def check_deletable(task: Task, caller: CallContext) -> None:
     """Raise TaskNotFinal unless the task may be deleted."""
-    check_revision(task, ask)
+    check_revision(task, caller)
     if not task.is_final:
         raise TaskNotFinal(task.id, task.status)
 
 
-def _record_cancel(task: Task, ask: Ask, now: datetime, command: NewCommand) -> Change:
-    pending = command.pending(Verb.CANCEL, ask, now)
-    return Change(task).edit(now=now, pending_command=pending, **UNQUEUED)
+def _record_cancel(task: Task, caller: CallContext, now: datetime, command: NewCommand) -> Effect:
+    pending = command.pending(Verb.CANCEL, caller, now)
+    return Effect(task).edit(now=now, pending_command=pending, **UNQUEUED)
 
 
 def _is_cancelling(task: Task) -> bool:

@@ -15,7 +15,7 @@ from taskplane.server.observability.transition_lines import (
     plain_line,
     transitions_record,
 )
-from taskplane.server.tasks.batch import Committed
+from taskplane.server.tasks.unit_of_work import CommittedEvent
 
 log = logging.getLogger(LOGGER)
 
@@ -58,7 +58,7 @@ def _by(*renderers: structlog.types.Processor) -> logging.Formatter:
     )
 
 
-def log_transitions(committed: Sequence[Committed]) -> None:
+def log_transitions(committed: Sequence[CommittedEvent]) -> None:
     """Tell of each change of status. A listener of the group commit."""
     if log.isEnabledFor(logging.INFO) and (told := [each for each in committed if each.transition]):
         log.handle(transitions_record(told))

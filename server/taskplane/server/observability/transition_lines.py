@@ -13,7 +13,7 @@ from typing import Any
 
 from taskplane.server.core.task import Transition
 from taskplane.server.observability.control_characters import QUOTED, escaped
-from taskplane.server.tasks.batch import Committed
+from taskplane.server.tasks.unit_of_work import CommittedEvent
 
 LOGGER = "taskplane.transitions"
 
@@ -21,7 +21,7 @@ LOGGER = "taskplane.transitions"
 Line = Callable[[Transition, str | None, str], str]
 
 
-def transitions_record(committed: Sequence[Committed]) -> logging.LogRecord:
+def transitions_record(committed: Sequence[CommittedEvent]) -> logging.LogRecord:
     """Return the one record of all transitions of a commit, which only TransitionFormatter can tell one by one."""
     record = logging.LogRecord(LOGGER, logging.INFO, "", 0, "%d transitions", (len(committed),), None)
     record.__dict__["committed"] = committed
@@ -38,7 +38,7 @@ class TransitionFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return a record's line or lines."""
-        committed: Sequence[Committed] | None = record.__dict__.get("committed")
+        committed: Sequence[CommittedEvent] | None = record.__dict__.get("committed")
         if committed is None:
             return self._others.format(record)
         at = datetime.fromtimestamp(record.created, UTC).isoformat().replace("+00:00", "Z")

@@ -22,8 +22,8 @@ from taskplane.server.core.errors import (
     TaskplaneError,
     shortened,
 )
-from taskplane.server.rpc.crowding import Crowded, check_fields
 from taskplane.server.rpc.deadlines import call_seconds
+from taskplane.server.rpc.field_counts import TooManyFields, check_fields
 from taskplane.server.rpc.sizes import CROWDED_BYTES, max_request_bytes, max_request_fields
 
 log = logging.getLogger(__name__)
@@ -86,7 +86,7 @@ def _decoder(decode: Callable[[bytes], Any], method: str) -> Callable[[bytes], A
             return decode(message)
         except DecodeError:
             return InvalidFields(_UNDECODABLE)
-        except Crowded:
+        except TooManyFields:
             return InvalidFields(_CROWDED)
 
     return decode_or_refuse

@@ -7,9 +7,9 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import code_pb2
 
+from taskplane.server.core.command_log import CommandLogEntry, CommandState
 from taskplane.server.core.documents import MAX_UNIT_CONFIG_BYTES, is_large, wire_bytes
 from taskplane.server.core.errors import TaskplaneError
-from taskplane.server.core.ledger import CommandState, LedgerEntry
 from taskplane.server.core.task import (
     NO_LIMITS,
     Checkpoint,
@@ -23,6 +23,7 @@ from taskplane.server.core.task import (
     Verb,
 )
 from taskplane.server.core.unit import Unit, UnitStatus
+from taskplane.server.execution_units.waiting import WaitingReason
 from taskplane.server.rpc.structs import fill_struct, struct_of
 from taskplane.server.services.view import TaskView
 from taskplane.server.services.watch_events import (
@@ -33,9 +34,8 @@ from taskplane.server.services.watch_events import (
     SnapshotComplete,
     WatchEvent,
 )
-from taskplane.server.tasks.batch import Committed
+from taskplane.server.tasks.unit_of_work import CommittedEvent
 from taskplane.server.tasks.watch import Progressed
-from taskplane.server.units.waiting import WaitingReason
 from taskplane.v1 import execution_unit_pb2, task_pb2, task_service_pb2
 
 # What a task's message may have, so that what is around it fits too. Documents within today's bounds never have more.
@@ -187,7 +187,7 @@ def transition_message(transition: Transition) -> task_pb2.TaskTransition:
     )
 
 
-def command_message(entry: LedgerEntry) -> task_service_pb2.TaskCommand:
+def command_message(entry: CommandLogEntry) -> task_service_pb2.TaskCommand:
     """Return an entry of the ledger of commands."""
     return task_service_pb2.TaskCommand(
         command_id=entry.command_id,
@@ -283,7 +283,7 @@ def _watch_message(event: WatchEvent) -> task_service_pb2.WatchTasksResponse:
     return message
 
 
-def _add_change(message: task_service_pb2.WatchTasksResponse, change: Committed, view: TaskView) -> None:
+def _add_change(message: task_service_pb2.WatchTasksResponse, change: CommittedEvent, view: TaskView) -> None:
     if change.transition:
         message.transition.transition.CopyFrom(transition_message(change.transition))
         message.transition.task.CopyFrom(task_message(view))

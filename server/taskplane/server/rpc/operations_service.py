@@ -8,6 +8,7 @@ import grpc
 from google.protobuf.duration_pb2 import Duration
 
 from taskplane.server.core.unit import MAX_UNIT_ID, DrainOrder
+from taskplane.server.execution_units.manager import ExecutionUnitManager
 from taskplane.server.rpc.deadlines import read_seconds, wait_seconds
 from taskplane.server.rpc.fitting import as_many_as_fit
 from taskplane.server.rpc.messages import unit_message
@@ -16,7 +17,6 @@ from taskplane.server.rpc.unit_messages import unit_statuses
 from taskplane.server.rpc.validation import Checker
 from taskplane.server.services.pages import page_token, read_text_page_token
 from taskplane.server.services.statistics import StatisticsService
-from taskplane.server.units.manager import ExecutionUnitManager
 from taskplane.v1 import operations_service_pb2 as pb
 from taskplane.v1 import operations_service_pb2_grpc as pb_grpc
 

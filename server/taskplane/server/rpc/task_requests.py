@@ -9,13 +9,13 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from taskplane.server.core.task import NO_LIMITS, Json, Limits, TaskStatus
 from taskplane.server.core.unit import MAX_UNIT_ID
-from taskplane.server.core.verbs import Ask, Update
+from taskplane.server.core.verbs import CallContext, Update
 from taskplane.server.rpc.validation import Checker
 from taskplane.server.services.batch_control import BatchOrder, BatchVerb
 from taskplane.server.services.pages import TaskQuery
 from taskplane.server.services.watch_events import WatchQuery
 from taskplane.server.store.reading import TaskFilter
-from taskplane.server.tasks.proposals import TaskSpec
+from taskplane.server.tasks.mutations import TaskSpec
 from taskplane.server.tasks.requests import Request
 from taskplane.v1 import task_pb2
 from taskplane.v1 import task_service_pb2 as pb
@@ -55,14 +55,14 @@ MutatingRequest = (
 )
 
 
-def ask(check: Checker, context: pb.RequestContext) -> Ask:
+def caller(check: Checker, context: pb.RequestContext) -> CallContext:
     """Read who asks."""
     check.identifier("context.request_id", context.request_id, at_most=64)
     actor = check.text("context.actor", context.actor, at_most=255)
     reason = check.text("context.reason", context.reason, at_most=1000)
     if context.expected_revision < 0:
         check.refuse("context.expected_revision", f"is {context.expected_revision}; must not be negative")
-    return Ask(actor or "client", reason, context.expected_revision)
+    return CallContext(actor or "client", reason, context.expected_revision)
 
 
 def idempotency(request: MutatingRequest) -> Request | None:
@@ -74,18 +74,18 @@ def idempotency(request: MutatingRequest) -> Request | None:
     return Request(request_id, request.DESCRIPTOR.name.removesuffix("Request"), body.hexdigest())
 
 
-def creation(request: pb.CreateTaskRequest) -> tuple[TaskSpec, Ask]:
+def creation(request: pb.CreateTaskRequest) -> tuple[TaskSpec, CallContext]:
     """Read what a new task is to be, and who asks. Raises InvalidFields."""
     check = Checker()
-    task, who = spec(check, "task", request.task), ask(check, request.context)
+    task, who = spec(check, "task", request.task), caller(check, request.context)
     check.done()
     return task, who
 
 
-def batch_creation(request: pb.BatchCreateTasksRequest) -> tuple[list[TaskSpec], Ask]:
+def batch_creation(request: pb.BatchCreateTasksRequest) -> tuple[list[TaskSpec], CallContext]:
     """Read what new tasks are to be, and who asks. Raises InvalidFields."""
     check = Checker()
-    tasks, who = batch(check, request), ask(check, request.context)
+    tasks, who = batch(check, request), caller(check, request.context)
     check.done()
     return tasks, who
 

@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 
 from taskplane.server.core.off_loop import off_loop
 from taskplane.server.core.task import Checkpoint
-from taskplane.server.core.verbs import Ask
+from taskplane.server.core.verbs import CallContext
 from taskplane.server.rpc import task_requests as read
 from taskplane.server.rpc.conversion import read_request, told_page, told_task
 from taskplane.server.rpc.deadlines import read_seconds, wait_until
@@ -42,7 +42,7 @@ from taskplane.v1 import task_service_pb2_grpc as pb_grpc
 Context = grpc.aio.ServicerContext[Any, Any]
 
 _Response = TypeVar("_Response", bound=Message)
-_Verb = Callable[[int, Ask, Request | None, float | None], Awaitable[TaskView]]
+_Verb = Callable[[int, CallContext, Request | None, float | None], Awaitable[TaskView]]
 
 
 class TaskServicer(pb_grpc.TaskServiceServicer):
@@ -55,10 +55,10 @@ class TaskServicer(pb_grpc.TaskServiceServicer):
         self._answers = answers
 
     async def CreateTask(self, request: pb.CreateTaskRequest, context: Context) -> pb.CreateTaskResponse:
-        spec, ask = await read_request(request, read.creation, request)
+        spec, caller = await read_request(request, read.creation, request)
 
         async def create(key: Request | None) -> pb.CreateTaskResponse:
-            (view,) = await self._tasks.create([spec], ask, key)
+            (view,) = await self._tasks.create([spec], caller, key)
             return pb.CreateTaskResponse(task=await told_task(view))
 
         return await self._once(request, create, pb.CreateTaskResponse)
@@ -66,10 +66,10 @@ class TaskServicer(pb_grpc.TaskServiceServicer):
     async def BatchCreateTasks(
         self, request: pb.BatchCreateTasksRequest, context: Context
     ) -> pb.BatchCreateTasksResponse:
-        specs, ask = await read_request(request, read.batch_creation, request)
+        specs, caller = await read_request(request, read.batch_creation, request)
 
         async def create(key: Request | None) -> pb.BatchCreateTasksResponse:
-            views = await self._tasks.create(specs, ask, key)
+            views = await self._tasks.create(specs, caller, key)
             return await read_request(request, created_batch, views)
 
         return await self._once(request, create, pb.BatchCreateTasksResponse)
@@ -112,11 +112,11 @@ class TaskServicer(pb_grpc.TaskServiceServicer):
 
     async def DeleteTask(self, request: pb.DeleteTaskRequest, context: Context) -> pb.DeleteTaskResponse:
         check = Checker()
-        task_id, ask = check.task_id("task_id", request.task_id), read.ask(check, request.context)
+        task_id, caller = check.task_id("task_id", request.task_id), read.caller(check, request.context)
         check.done()
 
         async def delete(key: Request | None) -> pb.DeleteTaskResponse:
-            await self._tasks.delete(task_id, ask, key)
+            await self._tasks.delete(task_id, caller, key)
             return pb.DeleteTaskResponse()
 
         return await self._once(request, delete, pb.DeleteTaskResponse)
@@ -156,12 +156,12 @@ class TaskServicer(pb_grpc.TaskServiceServicer):
 
     async def UpdateTask(self, request: pb.UpdateTaskRequest, context: Context) -> pb.UpdateTaskResponse:
         check = Checker()
-        task_id, ask = check.task_id("task_id", request.task_id), read.ask(check, request.context)
+        task_id, caller = check.task_id("task_id", request.task_id), read.caller(check, request.context)
         new = read.update(check, request)
         check.done()
 
         async def update(key: Request | None) -> pb.UpdateTaskResponse:
-            return pb.UpdateTaskResponse(task=await told_task(await self._tasks.update(task_id, ask, key, new)))
+            return pb.UpdateTaskResponse(task=await told_task(await self._tasks.update(task_id, caller, key, new)))
 
         return await self._once(request, update, pb.UpdateTaskResponse)
 
@@ -169,12 +169,12 @@ class TaskServicer(pb_grpc.TaskServiceServicer):
         self, request: pb.BatchControlTasksRequest, context: Context
     ) -> pb.BatchControlTasksResponse:
         check = Checker()
-        order, ask = read.batch_order(check, request), read.ask(check, request.context)
+        order, caller = read.batch_order(check, request), read.caller(check, request.context)
         check.done()
         order = replace(order, seconds=read_seconds(context))
 
         async def control(key: Request | None) -> pb.BatchControlTasksResponse:
-            errors = await self._batches.control(order, ask, key)
+            errors = await self._batches.control(order, caller, key)
             return pb.BatchControlTasksResponse(results=[batch_result_message(*each) for each in errors.items()])
 
         if order.validate_only:
@@ -198,12 +198,12 @@ class TaskServicer(pb_grpc.TaskServiceServicer):
     ) -> _Response:
         """Make a call of a verb; `check` is what has looked at the verb's own fields."""
         check = check or Checker()
-        task_id, ask = check.task_id("task_id", request.task_id), read.ask(check, request.context)
+        task_id, caller = check.task_id("task_id", request.task_id), read.caller(check, request.context)
         check.done()
         until = None if request.no_wait else wait_until(context)
 
         async def call(key: Request | None) -> _Response:
-            view = await verb(task_id, ask, key, until)
+            view = await verb(task_id, caller, key, until)
             return response_type(task=await told_task(view, with_checkpoint_data=True))
 
         return await self._once(request, call, response_type)

@@ -22,22 +22,22 @@ from taskplane.server.core.errors import (
     ServerStopping,
     TaskplaneError,
 )
+from taskplane.server.core.loop_budget import LoopBudget
 from taskplane.server.core.off_loop import off_loop
-from taskplane.server.core.rounds import Rounds
 from taskplane.server.core.unit_report import Failed, Failure, Report
+from taskplane.server.execution_units.callbacks import Callbacks
+from taskplane.server.execution_units.http_units import HttpUnits
+from taskplane.server.execution_units.links.stream import RejectedReport, StreamLink
+from taskplane.server.execution_units.manager import ExecutionUnitManager
+from taskplane.server.execution_units.report_handler import ReportHandler
+from taskplane.server.execution_units.report_pipeline import ReportPipeline
+from taskplane.server.execution_units.session import Session
 from taskplane.server.rpc.conversion import is_heavy_start, read_request, start_problem
 from taskplane.server.rpc.messages import seconds_message, status_of, unit_message
 from taskplane.server.rpc.unit_messages import MAX_CAPACITY, read_hello, server_messages, verdict_message
 from taskplane.server.rpc.unit_reports import MAX_REPORTS, described, read_report
 from taskplane.server.rpc.unit_requests import read_heartbeat, read_registration, read_unit_id
 from taskplane.server.rpc.validation import Checker
-from taskplane.server.units.callbacks import Callbacks
-from taskplane.server.units.http_units import HttpUnits
-from taskplane.server.units.links.stream import RejectedReport, StreamLink
-from taskplane.server.units.manager import ExecutionUnitManager
-from taskplane.server.units.report_line import ReportLine
-from taskplane.server.units.reporting import ReportDesk
-from taskplane.server.units.session import Session
 from taskplane.v1 import execution_unit_control_pb2 as pb
 from taskplane.v1 import execution_unit_control_pb2_grpc as pb_grpc
 
@@ -66,18 +66,18 @@ class UnitControlServicer(pb_grpc.ExecutionUnitControlServicer):
     def __init__(
         self,
         units: ExecutionUnitManager,
-        desk: ReportDesk,
+        report_handler: ReportHandler,
         http_units: HttpUnits,
         callbacks: Callbacks,
         *,
         is_stopping: Callable[[], bool],
     ) -> None:
         self._units = units
-        self._desk = desk
+        self._report_handler = report_handler
         self._http_units = http_units
         self._callbacks = callbacks
         self._is_stopping = is_stopping
-        self._rounds = Rounds(REPORTS_AT_ONCE)
+        self._loop_budget = LoopBudget(REPORTS_AT_ONCE)
 
     async def Connect(  # type: ignore[override]  # the stub knows generators only; a coroutine cleans up at once
         self, request_iterator: AsyncIterator[pb.UnitMessage], context: Context
@@ -116,7 +116,7 @@ class UnitControlServicer(pb_grpc.ExecutionUnitControlServicer):
     async def _converse(
         self, session: Session, link: StreamLink, messages: AsyncIterator[pb.UnitMessage], context: Context
     ) -> None:
-        line = ReportLine(session, link, self._desk)
+        line = ReportPipeline(session, link, self._report_handler)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(_write(link, context, partial(self._can_be_sent, session)))
@@ -132,7 +132,7 @@ class UnitControlServicer(pb_grpc.ExecutionUnitControlServicer):
             line.close()
 
     async def _read(
-        self, session: Session, link: StreamLink, line: ReportLine, messages: AsyncIterator[pb.UnitMessage]
+        self, session: Session, link: StreamLink, line: ReportPipeline, messages: AsyncIterator[pb.UnitMessage]
     ) -> NoReturn:
         async for message in messages:
             self._units.heard_from(session)
@@ -153,7 +153,9 @@ class UnitControlServicer(pb_grpc.ExecutionUnitControlServicer):
                     pass  # a body that this server does not know yet; it has renewed the lease
         raise _StreamEnded
 
-    async def _take_reports(self, session: Session, line: ReportLine, link: StreamLink, message: pb.Reports) -> None:
+    async def _take_reports(
+        self, session: Session, line: ReportPipeline, link: StreamLink, message: pb.Reports
+    ) -> None:
         check = Checker()
         check.few("reports", message.reports, at_most=MAX_REPORTS)
         check.done()
@@ -161,7 +163,7 @@ class UnitControlServicer(pb_grpc.ExecutionUnitControlServicer):
         may_be_large = message.ByteSize() > LARGE_BYTES
         for index, each in enumerate(message.reports):
             if index % _REPORTS_IN_A_TURN == 0:
-                await self._rounds.turn(min(_REPORTS_IN_A_TURN, len(message.reports) - index))
+                await self._loop_budget.turn(min(_REPORTS_IN_A_TURN, len(message.reports) - index))
             line.check_sequence(each.sequence)
             if not line.has_room:
                 await line.room()
@@ -185,7 +187,7 @@ class UnitControlServicer(pb_grpc.ExecutionUnitControlServicer):
         if problem:
             session.answered(command.command_id)
             failed = Failed(Failure(problem, not_retryable=True))
-            await self._desk.settle(session, Report(0, *command.key, "", utc_now(), failed))
+            await self._report_handler.settle(session, Report(0, *command.key, "", utc_now(), failed))
         return problem is None
 
     def _change_capacity(self, session: Session, capacity: int) -> None:

@@ -16,10 +16,10 @@ from taskplane.server.core.command import (
 from taskplane.server.core.dispatch import Dispatch
 from taskplane.server.core.errors import DropReason, ProtocolVersionUnsupported
 from taskplane.server.core.unit import MAX_TASK_TYPES, AttemptState, HeldAttempt, Hello, TaskTypeSupport
+from taskplane.server.execution_units.links.stream import NO_TASK, Outgoing, RejectedReport
 from taskplane.server.rpc.messages import checkpoint_message, seconds_message
 from taskplane.server.rpc.structs import fill_struct
 from taskplane.server.rpc.validation import Checker
-from taskplane.server.units.links.stream import NO_TASK, Outgoing, RejectedReport
 from taskplane.v1 import execution_unit_control_pb2 as pb
 from taskplane.v1 import execution_unit_pb2
 

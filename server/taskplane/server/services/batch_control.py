@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from taskplane.server.core.change import Change
 from taskplane.server.core.clock import utc_now
+from taskplane.server.core.effect import Effect
 from taskplane.server.core.errors import TaskNotFound, TaskplaneError, TooManyTasks
 from taskplane.server.core.task import Task
-from taskplane.server.core.verbs import Ask, check_deletable
+from taskplane.server.core.verbs import CallContext, check_deletable
 from taskplane.server.services.verb_changes import VerbChanges, timed
 from taskplane.server.store.reading import TaskFilter
 from taskplane.server.store.store import Store
@@ -51,7 +51,7 @@ class BatchControl:
         self._changes = changes
 
     async def control(
-        self, order: BatchOrder, ask: Ask, request: Request | None
+        self, order: BatchOrder, caller: CallContext, request: Request | None
     ) -> Mapping[int, TaskplaneError | None]:
         """Apply the verb to each task by itself. Returns the error of each, None where there is none, in order of id.
 
@@ -64,7 +64,7 @@ class BatchControl:
         except TooManyTasks as error:
             errors = await self._states.refuse(error, request)
         else:
-            changes = {task_id: self._change(order.verb, ask) for task_id in sorted(task_ids)}
+            changes = {task_id: self._change(order.verb, caller) for task_id in sorted(task_ids)}
             errors = await (self._foresee(changes) if order.validate_only else self._states.control(changes, request))
         return dict(sorted(errors.items()))
 
@@ -77,23 +77,23 @@ class BatchControl:
             raise TooManyTasks(order.max_tasks)
         return found
 
-    def _change(self, verb: BatchVerb, ask: Ask) -> Callable[[Task, datetime], Change | None]:
+    def _change(self, verb: BatchVerb, caller: CallContext) -> Callable[[Task, datetime], Effect | None]:
         match verb:
             case BatchVerb.START:
-                return timed(self._changes.start(ask))
+                return timed(self._changes.start(caller))
             case BatchVerb.PAUSE:
-                return timed(self._changes.pause(ask))
+                return timed(self._changes.pause(caller))
             case BatchVerb.RESUME:
-                return timed(self._changes.resume(ask))
+                return timed(self._changes.resume(caller))
             case BatchVerb.CANCEL:
-                return timed(self._changes.cancel(ask))
+                return timed(self._changes.cancel(caller))
             case BatchVerb.RESTART:
-                return timed(self._changes.restart(ask))
+                return timed(self._changes.restart(caller))
             case BatchVerb.DELETE:
-                return _deletion(ask)
+                return _deletion(caller)
 
     async def _foresee(
-        self, changes: Mapping[int, Callable[[Task, datetime], Change | None]]
+        self, changes: Mapping[int, Callable[[Task, datetime], Effect | None]]
     ) -> Mapping[int, TaskplaneError | None]:
         """Return what the tasks as they are now would be told."""
         now = utc_now()
@@ -105,15 +105,15 @@ class BatchControl:
         return foreseen
 
 
-def _deletion(ask: Ask) -> Callable[[Task, datetime], None]:
+def _deletion(caller: CallContext) -> Callable[[Task, datetime], None]:
     def delete(task: Task, now: datetime) -> None:
-        check_deletable(task, ask)
+        check_deletable(task, caller)
 
     return delete
 
 
 def _foreseen(
-    task_id: int, task: Task | None, change: Callable[[Task, datetime], Change | None], now: datetime
+    task_id: int, task: Task | None, change: Callable[[Task, datetime], Effect | None], now: datetime
 ) -> TaskplaneError | None:
     try:
         if task is None:

@@ -4,8 +4,8 @@ Each function looks at a task as it was just committed: True ends the wait, Fals
 effect cannot come any more.
 """
 
+from taskplane.server.core.command_log import CommandLogEntry, CommandState
 from taskplane.server.core.errors import CommandRejected, IllegalTransition
-from taskplane.server.core.ledger import CommandState, LedgerEntry
 from taskplane.server.core.task import Task, TaskStatus, Verb
 
 
@@ -30,7 +30,7 @@ def is_dispatched(task: Task, note: str = "") -> bool:
     return task.queued_at is None
 
 
-def check_not_lost(entry: LedgerEntry, task: Task) -> None:
+def check_not_lost(entry: CommandLogEntry, task: Task) -> None:
     """Raise what became of a command if it has had no effect and never will."""
     metadata = {"task_id": str(task.id), "from": task.status, "verb": entry.verb}
     if entry.state is CommandState.REJECTED:

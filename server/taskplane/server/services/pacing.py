@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterable
 
-from taskplane.server.tasks.batch import Committed
+from taskplane.server.tasks.unit_of_work import CommittedEvent
 from taskplane.server.tasks.watch import Progressed
 
 
@@ -19,7 +19,7 @@ class ProgressPacer:
         """Add progress that has come."""
         self._waiting.update((each.task_id, each) for each in progress)
 
-    def changed(self, change: Committed) -> None:
+    def changed(self, change: CommittedEvent) -> None:
         """Drop the progress from before a change of status: it is no news any more."""
         if change.transition or change.deleted:
             self._waiting.pop(change.task.id, None)

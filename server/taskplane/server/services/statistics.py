@@ -6,9 +6,9 @@ from datetime import datetime, timedelta
 
 from taskplane.server.core.clock import utc_now
 from taskplane.server.core.unit import Unit, UnitStatus
+from taskplane.server.execution_units.manager import ExecutionUnitManager
 from taskplane.server.store.statistics import TaskStatistics
 from taskplane.server.store.store import Store
-from taskplane.server.units.manager import ExecutionUnitManager
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,9 @@ from datetime import datetime
 from functools import partial
 
 from taskplane.server.core import verbs
-from taskplane.server.core.change import Change
 from taskplane.server.core.clock import monotonic, utc_now
+from taskplane.server.core.command_log import CommandLogEntry, CommandState
+from taskplane.server.core.effect import Effect
 from taskplane.server.core.errors import (
     CommandPending,
     CommandRejected,
@@ -19,9 +20,10 @@ from taskplane.server.core.errors import (
     InvalidFields,
     TaskNotFound,
 )
-from taskplane.server.core.ledger import CommandState, LedgerEntry
 from taskplane.server.core.task import Checkpoint, Task, Transition
-from taskplane.server.core.verbs import Ask, Update
+from taskplane.server.core.verbs import CallContext, Update
+from taskplane.server.execution_units.registry import Registry
+from taskplane.server.execution_units.waiting import WaitingReason
 from taskplane.server.services.effects import check_not_lost, is_cancelled, is_dispatched, is_paused
 from taskplane.server.services.pages import (
     NOT_OURS,
@@ -34,18 +36,17 @@ from taskplane.server.services.pages import (
 from taskplane.server.services.verb_changes import CommandTimeLimits, VerbChanges, timed
 from taskplane.server.services.view import TaskView
 from taskplane.server.store.store import Store
-from taskplane.server.tasks.batch import Committed
-from taskplane.server.tasks.live import LiveAttempts
-from taskplane.server.tasks.proposals import TaskSpec
+from taskplane.server.tasks.mutations import TaskSpec
+from taskplane.server.tasks.progress_cache import ProgressCache
 from taskplane.server.tasks.requests import Request
 from taskplane.server.tasks.state_manager import TaskStateManager
-from taskplane.server.tasks.watch import Follower, WatchHub
-from taskplane.server.units.registry import Registry
-from taskplane.server.units.waiting import WaitingReason
+from taskplane.server.tasks.unit_of_work import CommittedEvent
+from taskplane.server.tasks.watch import Subscriber, WatchHub
 
 log = logging.getLogger(__name__)
 
-Effect = Callable[[Task, str], bool]
+# Whether the effect of a command, given by its id, holds for a task.
+EffectTest = Callable[[Task, str], bool]
 
 
 class TaskService:
@@ -60,7 +61,7 @@ class TaskService:
         store: Store,
         states: TaskStateManager,
         registry: Registry,
-        live: LiveAttempts,
+        progress_cache: ProgressCache,
         watch: WatchHub,
         *,
         time_limits: CommandTimeLimits,
@@ -68,46 +69,62 @@ class TaskService:
         self._store = store
         self._states = states
         self._registry = registry
-        self._live = live
+        self._progress_cache = progress_cache
         self._watch = watch
         self._changes = VerbChanges(registry, time_limits)
 
-    async def create(self, specs: Sequence[TaskSpec], ask: Ask, request: Request | None) -> list[TaskView]:
+    async def create(self, specs: Sequence[TaskSpec], caller: CallContext, request: Request | None) -> list[TaskView]:
         """Create tasks, all or none. Does not wait for a unit."""
-        return [self.view(task) for task in await self._states.create(specs, ask, request)]
+        return [self.view(task) for task in await self._states.create(specs, caller, request)]
 
-    async def start(self, task_id: int, ask: Ask, request: Request | None, wait_until: float | None) -> TaskView:
+    async def start(
+        self, task_id: int, caller: CallContext, request: Request | None, wait_until: float | None
+    ) -> TaskView:
         """Queue a PENDING task, and wait while a free slot is there for it."""
-        return await self._queue(task_id, self._changes.start(ask), request, wait_until)
+        return await self._queue(task_id, self._changes.start(caller), request, wait_until)
 
-    async def pause(self, task_id: int, ask: Ask, request: Request | None, wait_until: float | None) -> TaskView:
+    async def pause(
+        self, task_id: int, caller: CallContext, request: Request | None, wait_until: float | None
+    ) -> TaskView:
         """Pause a RUNNING task, and wait for the unit's checkpoint."""
-        return await self._command(task_id, self._changes.pause(ask), request, wait_until, is_paused)
+        return await self._command(task_id, self._changes.pause(caller), request, wait_until, is_paused)
 
     async def resume(
-        self, task_id: int, ask: Ask, request: Request | None, wait_until: float | None, checkpoint_number: int = 0
+        self,
+        task_id: int,
+        caller: CallContext,
+        request: Request | None,
+        wait_until: float | None,
+        checkpoint_number: int = 0,
     ) -> TaskView:
         """Queue a PAUSED task to go on, from a chosen checkpoint if a number is given; waits as `start` does."""
-        return await self._queue(task_id, self._changes.resume(ask), request, wait_until, checkpoint_number)
+        return await self._queue(task_id, self._changes.resume(caller), request, wait_until, checkpoint_number)
 
-    async def cancel(self, task_id: int, ask: Ask, request: Request | None, wait_until: float | None) -> TaskView:
+    async def cancel(
+        self, task_id: int, caller: CallContext, request: Request | None, wait_until: float | None
+    ) -> TaskView:
         """Cancel a task, and wait for the unit to have cleaned up."""
-        return await self._command(task_id, self._changes.cancel(ask), request, wait_until, is_cancelled)
+        return await self._command(task_id, self._changes.cancel(caller), request, wait_until, is_cancelled)
 
     async def restart(
-        self, task_id: int, ask: Ask, request: Request | None, wait_until: float | None, checkpoint_number: int = 0
+        self,
+        task_id: int,
+        caller: CallContext,
+        request: Request | None,
+        wait_until: float | None,
+        checkpoint_number: int = 0,
     ) -> TaskView:
         """Queue a FAILED or CANCELLED task afresh, or from a chosen checkpoint; waits as `start` does."""
-        return await self._queue(task_id, self._changes.restart(ask), request, wait_until, checkpoint_number)
+        return await self._queue(task_id, self._changes.restart(caller), request, wait_until, checkpoint_number)
 
-    async def update(self, task_id: int, ask: Ask, request: Request | None, new: Update) -> TaskView:
+    async def update(self, task_id: int, caller: CallContext, request: Request | None, new: Update) -> TaskView:
         """Change priority, retries, labels or limits of a live task."""
-        change = partial(verbs.update, ask=ask, new=new)
+        change = partial(verbs.update, caller=caller, new=new)
         return self.view(await self._states.change(task_id, timed(change), request))
 
-    async def delete(self, task_id: int, ask: Ask, request: Request | None) -> None:
+    async def delete(self, task_id: int, caller: CallContext, request: Request | None) -> None:
         """Delete a finished task with its history."""
-        await self._states.delete(task_id, ask, request)
+        await self._states.delete(task_id, caller, request)
 
     async def get(self, task_id: int) -> TaskView:
         """Return a task with the data of its newest checkpoint."""
@@ -142,11 +159,11 @@ class TaskService:
         is_last = len(found) <= page_size
         return Page(found[:page_size], is_last, fingerprint, lambda count: found[count - 1].revision)
 
-    async def commands(self, task_id: int, page_size: int, token: str) -> Page[LedgerEntry]:
+    async def commands(self, task_id: int, page_size: int, token: str) -> Page[CommandLogEntry]:
         """Return a page of a task's commands, newest first. Raises TaskNotFound."""
         fingerprint = f"commands:{task_id}"
         before = _command_key(read_text_page_token(token, fingerprint))
-        task = self._live.overlay(await self._existing(task_id))
+        task = self._progress_cache.overlay(await self._existing(task_id))
         found = await self._store.list_commands(task_id, before=before, limit=page_size + 1)
         items = [_with_acceptance(entry, task) for entry in found[:page_size]]
         return Page(items, len(found) <= page_size, fingerprint, lambda count: _text_key(items[count - 1]))
@@ -166,31 +183,33 @@ class TaskService:
     def view(self, task: Task) -> TaskView:
         """Return a task as callers see it now."""
         now = utc_now()
-        task = self._live.overlay(task)
+        task = self._progress_cache.overlay(task)
         return TaskView(task, self._registry.waiting(task, now), now)
 
     async def _queue(
         self,
         task_id: int,
-        change: Callable[..., Change],
+        change: Callable[..., Effect],
         request: Request | None,
         wait_until: float | None,
         checkpoint_number: int = 0,
     ) -> TaskView:
-        with self._follow(task_id) as follower:
+        with self._follow(task_id) as subscriber:
             if checkpoint_number:
                 chosen = partial(_from_checkpoint, change)
                 task = await self._states.change_from_checkpoint(task_id, checkpoint_number, chosen, request)
             else:
                 task = await self._states.change(task_id, timed(change), request)
             if wait_until is not None:
-                task = await self._while_about_to_run(follower, task, wait_until)
+                task = await self._while_about_to_run(subscriber, task, wait_until)
             return self.view(task)
 
-    async def _while_about_to_run(self, follower: Follower, task: Task, wait_until: float) -> Task:
-        async with aclosing(_later_changes(follower, task, wait_until)) as changes:
+    async def _while_about_to_run(self, subscriber: Subscriber, task: Task, wait_until: float) -> Task:
+        async with aclosing(_later_changes(subscriber, task, wait_until)) as changes:
             # A dispatch that was committed together with the verb has taken the slot already.
-            while not is_dispatched(task) and (follower.has_change_after(task.revision) or self._is_about_to_run(task)):
+            while not is_dispatched(task) and (
+                subscriber.has_change_after(task.revision) or self._is_about_to_run(task)
+            ):
                 event = await anext(changes, None)
                 if event is None:
                     break
@@ -200,18 +219,18 @@ class TaskService:
     async def _command(
         self,
         task_id: int,
-        change: Callable[..., Change],
+        change: Callable[..., Effect],
         request: Request | None,
         wait_until: float | None,
-        effect: Effect,
+        effect: EffectTest,
     ) -> TaskView:
-        with self._follow(task_id) as follower:
+        with self._follow(task_id) as subscriber:
             task, repeated = await self._states.command(task_id, timed(change), request)
             try:
                 if repeated is not None and await self._is_applied(task, repeated):
                     task = await self._existing(task_id)
                 elif wait_until is not None and not effect(task, ""):
-                    task = await self._until(follower, effect, task, wait_until)
+                    task = await self._until(subscriber, effect, task, wait_until)
             except (CommandRejected, IllegalTransition):
                 if request:
                     await self._forget(request)
@@ -233,8 +252,8 @@ class TaskService:
         except DatabaseUnavailable as error:
             log.debug("request %s is not forgotten: %s", request.request_id, error.message)
 
-    async def _until(self, follower: Follower, effect: Effect, task: Task, wait_until: float) -> Task:
-        async with aclosing(_later_changes(follower, task, wait_until)) as changes:
+    async def _until(self, subscriber: Subscriber, effect: EffectTest, task: Task, wait_until: float) -> Task:
+        async with aclosing(_later_changes(subscriber, task, wait_until)) as changes:
             async for event in changes:
                 if event.deleted:
                     raise TaskNotFound(task.id)
@@ -247,8 +266,8 @@ class TaskService:
             metadata={"task_id": str(task.id)},
         )
 
-    def _follow(self, task_id: int) -> AbstractContextManager[Follower]:
-        return self._watch.follow([task_id], lambda event: isinstance(event, Committed))
+    def _follow(self, task_id: int) -> AbstractContextManager[Subscriber]:
+        return self._watch.follow([task_id], lambda event: isinstance(event, CommittedEvent))
 
     def _is_about_to_run(self, task: Task) -> bool:
         waiting = self._registry.waiting(task, utc_now())
@@ -268,7 +287,7 @@ class TaskService:
         return task.but(checkpoint=checkpoint or task.checkpoint)
 
 
-def _text_key(entry: LedgerEntry) -> str:
+def _text_key(entry: CommandLogEntry) -> str:
     """Return the place of a command in the list, as a page token holds it."""
     return f"{entry.issued_at.isoformat()} {entry.command_id}"
 
@@ -284,7 +303,7 @@ def _command_key(text: str) -> tuple[datetime, str] | None:
         raise InvalidFields(FieldViolation("page_token", NOT_OURS)) from error
 
 
-def _with_acceptance(entry: LedgerEntry, task: Task) -> LedgerEntry:
+def _with_acceptance(entry: CommandLogEntry, task: Task) -> CommandLogEntry:
     """That the unit has accepted a command is live news, stored when it is settled."""
     pending = task.pending_command
     if pending is None or pending.command_id != entry.command_id or not pending.accepted_at:
@@ -292,13 +311,13 @@ def _with_acceptance(entry: LedgerEntry, task: Task) -> LedgerEntry:
     return replace(entry, state=CommandState.ACCEPTED, accepted_at=pending.accepted_at)
 
 
-async def _later_changes(follower: Follower, task: Task, wait_until: float) -> AsyncGenerator[Committed]:
+async def _later_changes(subscriber: Subscriber, task: Task, wait_until: float) -> AsyncGenerator[CommittedEvent]:
     """Yield the changes after the task as it is given, until the time is over; those that are there already always."""
-    while event := await follower.next_change(max(0.0, wait_until - monotonic())):
+    while event := await subscriber.next_change(max(0.0, wait_until - monotonic())):
         # What was committed between following and the verb is older than its answer.
         if event.task.revision > task.revision:
             yield event
 
 
-def _from_checkpoint(change: Callable[..., Change], task: Task, now: datetime, checkpoint: Checkpoint) -> Change:
+def _from_checkpoint(change: Callable[..., Effect], task: Task, now: datetime, checkpoint: Checkpoint) -> Effect:
     return change(task, now=now, checkpoint=checkpoint)

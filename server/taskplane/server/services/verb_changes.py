@@ -11,10 +11,10 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from taskplane.server.core import verbs
-from taskplane.server.core.change import Change
+from taskplane.server.core.effect import Effect
 from taskplane.server.core.task import Task
-from taskplane.server.core.verbs import Ask, NewCommand
-from taskplane.server.units.registry import Registry
+from taskplane.server.core.verbs import CallContext, NewCommand
+from taskplane.server.execution_units.registry import Registry
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,29 +32,29 @@ class VerbChanges:
         self._registry = registry
         self._time_limits = time_limits
 
-    def start(self, ask: Ask) -> Callable[..., Change]:
+    def start(self, caller: CallContext) -> Callable[..., Effect]:
         """Return what queues a PENDING task."""
-        return partial(verbs.start, ask=ask)
+        return partial(verbs.start, caller=caller)
 
-    def pause(self, ask: Ask) -> Callable[..., Change]:
+    def pause(self, caller: CallContext) -> Callable[..., Effect]:
         """Return what records a pause of a RUNNING task."""
         command = NewCommand(uuid.uuid4().hex, self._time_limits.pause)
-        return partial(verbs.pause, ask=ask, command=command, can_pause=self._registry.can_pause)
+        return partial(verbs.pause, caller=caller, command=command, can_pause=self._registry.can_pause)
 
-    def resume(self, ask: Ask) -> Callable[..., Change]:
+    def resume(self, caller: CallContext) -> Callable[..., Effect]:
         """Return what queues a PAUSED task to go on."""
-        return partial(verbs.resume, ask=ask, command_id=uuid.uuid4().hex)
+        return partial(verbs.resume, caller=caller, command_id=uuid.uuid4().hex)
 
-    def cancel(self, ask: Ask) -> Callable[..., Change]:
+    def cancel(self, caller: CallContext) -> Callable[..., Effect]:
         """Return what cancels a task, or records a cancel of one that a unit holds."""
         command = NewCommand(uuid.uuid4().hex, self._time_limits.cancel)
-        return partial(verbs.cancel, ask=ask, command=command, is_held=self._registry.is_held)
+        return partial(verbs.cancel, caller=caller, command=command, is_held=self._registry.is_held)
 
-    def restart(self, ask: Ask) -> Callable[..., Change]:
+    def restart(self, caller: CallContext) -> Callable[..., Effect]:
         """Return what queues a FAILED or CANCELLED task afresh."""
-        return partial(verbs.restart, ask=ask)
+        return partial(verbs.restart, caller=caller)
 
 
-def timed(change: Callable[..., Change]) -> Callable[[Task, datetime], Change]:
+def timed(change: Callable[..., Effect]) -> Callable[[Task, datetime], Effect]:
     """Return a change as the state manager takes it."""
     return lambda task, now: change(task, now=now)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from taskplane.server.core.task import Task
-from taskplane.server.units.waiting import Waiting
+from taskplane.server.execution_units.waiting import Waiting
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from taskplane.server.core.documents import is_large
 from taskplane.server.core.off_loop import off_loop
 from taskplane.server.core.task import TaskStatus
 from taskplane.server.services.view import TaskView
-from taskplane.server.tasks.batch import Committed
+from taskplane.server.tasks.unit_of_work import CommittedEvent
 from taskplane.server.tasks.watch import Progressed
 
 R = TypeVar("R")
@@ -71,7 +71,7 @@ class Changed:
     Compared by identity: many watchers are told the same one.
     """
 
-    change: Committed
+    change: CommittedEvent
     view: TaskView
     rendered: Rendered = field(default_factory=Rendered)
 
@@ -112,13 +112,13 @@ def _is_heavy(view: TaskView) -> bool:
     return is_large(view.task.config) or is_large(view.task.result)
 
 
-def matcher(query: WatchQuery) -> Callable[[Committed | Progressed], bool] | None:
+def matcher(query: WatchQuery) -> Callable[[CommittedEvent | Progressed], bool] | None:
     """Return what tells whether an event is asked for; None if each is."""
     types, statuses = frozenset(query.task_types), frozenset(query.statuses)
     if not types and not statuses:
         return None if query.include_progress else _is_committed
 
-    def is_asked_for(event: Committed | Progressed) -> bool:
+    def is_asked_for(event: CommittedEvent | Progressed) -> bool:
         if isinstance(event, Progressed):
             # Only a RUNNING task has any.
             is_of_status = not statuses or TaskStatus.RUNNING in statuses
@@ -128,12 +128,12 @@ def matcher(query: WatchQuery) -> Callable[[Committed | Progressed], bool] | Non
     return is_asked_for
 
 
-def touches(statuses: frozenset[TaskStatus], change: Committed) -> bool:
+def touches(statuses: frozenset[TaskStatus], change: CommittedEvent) -> bool:
     """Whether a change is one of a task in these statuses, or into or out of one. Deletions always are."""
     was = change.transition.from_status if change.transition else None
     now = change.transition.to_status if change.transition else change.task.status
     return change.deleted or now in statuses or was in statuses
 
 
-def _is_committed(event: Committed | Progressed) -> bool:
-    return isinstance(event, Committed)
+def _is_committed(event: CommittedEvent | Progressed) -> bool:
+    return isinstance(event, CommittedEvent)

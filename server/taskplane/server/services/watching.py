@@ -24,9 +24,9 @@ from taskplane.server.services.watch_events import (
 from taskplane.server.store.deletions import Deletion
 from taskplane.server.store.reading import TaskFilter
 from taskplane.server.store.store import Store
-from taskplane.server.tasks.batch import Committed
-from taskplane.server.tasks.turns import MESSAGES_AT_ONCE
-from taskplane.server.tasks.watch import Follower, WatchHub
+from taskplane.server.tasks.fair_scheduler import MESSAGES_AT_ONCE
+from taskplane.server.tasks.unit_of_work import CommittedEvent
+from taskplane.server.tasks.watch import Subscriber, WatchHub
 from taskplane.server.tasks.weights import weight_of
 
 KEEP_ALIVE_SECONDS = 15.0
@@ -126,7 +126,7 @@ class WatchService:
             raise TaskNotFound(missing[0])
 
     async def _snapshot(
-        self, query: WatchQuery, follower: Follower, position: "_Position"
+        self, query: WatchQuery, follower: Subscriber, position: "_Position"
     ) -> AsyncGenerator[WatchEvent]:
         if query.with_snapshot:
             async for held in self._snapshots.pages(query, self._snapshots.begun):
@@ -140,7 +140,7 @@ class WatchService:
                 # Nothing but the part that is being written is kept for a reader that does not read.
                 follower.on_cut = parts.clear
                 while parts:
-                    await self._hub.turns.turn(_PART_MESSAGES if parts[0].rendered.is_made else MESSAGES_AT_ONCE)
+                    await self._hub.scheduler.turn(_PART_MESSAGES if parts[0].rendered.is_made else MESSAGES_AT_ONCE)
                     follower.check()
                     yield WatchEvent(0, parts.popleft())
                     follower.check()
@@ -153,7 +153,7 @@ class WatchService:
                 if each.task_id not in tasks:
                     break
                 if count % _PART == 0:
-                    await self._hub.turns.turn(_PART)
+                    await self._hub.scheduler.turn(_PART)
                 if event := self._replayed(each, tasks[each.task_id], query):
                     yield WatchEvent(each.revision, event)
                 after = each.revision
@@ -177,13 +177,13 @@ class WatchService:
             return Deleted(missed.task_id) if _is_asked_for(query, missed.task_type) else None
         if task is None or not _is_asked_for(query, task.task_type):
             return None
-        change = Committed(task, missed)
+        change = CommittedEvent(task, missed)
         if query.statuses and not touches(frozenset(query.statuses), change):
             return None
         return Changed(change, self._tasks.view(task))
 
     async def _live(
-        self, follower: Follower, pacer: "ProgressPacer", position: "_Position"
+        self, follower: Subscriber, pacer: "ProgressPacer", position: "_Position"
     ) -> AsyncGenerator[WatchEvent]:
         silent_since = time.monotonic()
         while True:
@@ -209,7 +209,7 @@ class WatchService:
                 silent_since = time.monotonic()
                 yield WatchEvent(revision, KeepAlive())
 
-    def _told(self, change: Committed) -> Changed | Deleted:
+    def _told(self, change: CommittedEvent) -> Changed | Deleted:
         """Return the same object to every watcher, so that it is made, and turned into a message, only once."""
         if change.deleted:
             return Deleted(change.task.id)
@@ -240,7 +240,7 @@ class _Position:
         if task.revision > self.begin:
             self._later[task.id] = task.revision
 
-    def is_new(self, change: Committed) -> bool:
+    def is_new(self, change: CommittedEvent) -> bool:
         return change.task.revision > self._later.get(change.task.id, self.begin)
 
 

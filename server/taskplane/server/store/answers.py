@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, select
 
 from taskplane.server.store import schema
-from taskplane.server.store.outbox import pieces
+from taskplane.server.store.statement_buffer import pieces
 
 # Below that, it costs more than it saves.
 _WORTH_COMPRESSING = 2048

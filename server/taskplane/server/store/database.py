@@ -18,9 +18,9 @@ from sqlalchemy import Connection
 from taskplane.server.store.engine import make_engine, make_writing_engine, renew_sessions
 from taskplane.server.store.outages import Outage, Source
 from taskplane.server.store.ownership import Ownership, renew_lease
+from taskplane.server.store.pending_transactions import PendingTransaction, Transaction, TransactionStart
 from taskplane.server.store.readers import ReadPool
 from taskplane.server.store.taking_over import take_over
-from taskplane.server.store.transactions import Begin, Transaction, UnderWay
 from taskplane.server.store.writer import Writer
 
 # Each thread is a MySQL connection. The server's own reads are few, and short.
@@ -63,7 +63,7 @@ class Database:
         self._scans = ReadPool(self.reading_engine, self.reading, "scans", _SCAN_THREADS, _SCANS_WAITING)
         self._watches = ReadPool(self.reading_engine, self.reading, "watches", _WATCH_THREADS)
 
-    def begin(self, start: Callable[[Begin], X], decide: Callable[[X], T]) -> UnderWay[T]:
+    def begin(self, start: Callable[[TransactionStart], X], decide: Callable[[X], T]) -> PendingTransaction[T]:
         """Begin a transaction: `decide` works on what `start` returns. It may overlap with the one before; see Writer.
 
         Both run on the event loop, and again from the start if the try has failed for a reason that may be over the
@@ -76,10 +76,10 @@ class Database:
 
         They may be executed twice, even if they were committed, and must bear that.
         """
-        under_way = self._writer.begin_alone(
+        pending = self._writer.begin_alone(
             _Statements, lambda transaction: statements(transaction.begin.connection), source
         )
-        return await under_way.durable()
+        return await pending.durable()
 
     async def write_beside(self, statements: Callable[[Connection], T]) -> T:
         """Do what `write` does without keeping other transactions waiting: for rows that none of them changes."""
@@ -159,7 +159,7 @@ class Database:
 class _Statements:
     """A transaction of statements that may be executed twice."""
 
-    begin: Begin
+    begin: TransactionStart
     touched: AbstractSet[int] = frozenset()
 
     def commit(self) -> None:

@@ -15,7 +15,7 @@ _UTF8 = "CHARACTER SET utf8mb4"
 
 
 class LiveRow(NamedTuple):
-    """The latest of one attempt; see tasks.live. None leaves a column as it is."""
+    """The latest of one attempt; see tasks.progress_cache. None leaves a column as it is."""
 
     task_id: int
     attempt: int

@@ -7,8 +7,8 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from taskplane.server.core.backlog import FRONT, Queued, Turn, turn
-from taskplane.server.core.delays import Due
+from taskplane.server.core.delayed_tasks import DelayedTask
+from taskplane.server.core.task_queue import FRONT, QueuedTask, QueueKey, queue_key
 from taskplane.server.store.records import time_text
 
 # None is converted by the driver: thousands are read, and a text is the fastest way to a time.
@@ -20,10 +20,10 @@ def queued_tasks(  # noqa: PLR0913  (filter and window of one query)
     task_types: Collection[str],
     now: datetime,
     limit: int,
-    after: Turn = FRONT,
+    after: QueueKey = FRONT,
     *,
     locks: bool = False,
-) -> list[Queued]:
+) -> list[QueuedTask]:
     """Return the first behind `after` that are queued and due of these types, in order.
 
     If it `locks`, they are locked, and those that others have locked are left out.
@@ -44,7 +44,7 @@ def queued_tasks(  # noqa: PLR0913  (filter and window of one query)
     return [_queued(row) for row in connection.exec_driver_sql(query, (*position, *task_types, time_text(now)))]
 
 
-def delayed_tasks(connection: Connection, first: Due, limit: int) -> list[tuple[datetime, Queued]]:
+def delayed_tasks(connection: Connection, first: DelayedTask, limit: int) -> list[tuple[datetime, QueuedTask]]:
     """Return the first queued tasks whose delay ends at `first` or later, in order, each with the end of its delay.
 
     It reads the whole queue: delays come and go too often for an index of their own, and this is done rarely.
@@ -61,7 +61,7 @@ def delayed_tasks(connection: Connection, first: Due, limit: int) -> list[tuple[
     return [(_time(not_before), _queued(row)) for *row, not_before in rows]
 
 
-def _behind(after: Turn, mark: str) -> tuple[str, tuple[Any, ...]]:
+def _behind(after: QueueKey, mark: str) -> tuple[str, tuple[Any, ...]]:
     """Return the condition for what is behind a turn, as ranges of the index, and what its marks stand for."""
     priority, queued_at, task_id = -after[0], time_text(after[1]), after[2]
     condition = (
@@ -71,10 +71,10 @@ def _behind(after: Turn, mark: str) -> tuple[str, tuple[Any, ...]]:
     return condition, (priority, priority, queued_at, priority, queued_at, task_id)
 
 
-def _queued(row: Sequence[Any]) -> Queued:
+def _queued(row: Sequence[Any]) -> QueuedTask:
     task_id, task_type, priority, queued_at, labels = row
-    whose = turn(priority, _time(queued_at), task_id)
-    return Queued(whose, task_type, frozenset(json.loads(labels).items()) if labels else frozenset())
+    whose = queue_key(priority, _time(queued_at), task_id)
+    return QueuedTask(whose, task_type, frozenset(json.loads(labels).items()) if labels else frozenset())
 
 
 def _time(text: str) -> datetime:

@@ -163,8 +163,8 @@ def _translating(outage: Outage) -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        told = translated(error)
-        if isinstance(told, DatabaseUnavailable):
+        published = translated(error)
+        if isinstance(published, DatabaseUnavailable):
             outage.failed(Source.READ, error)
-        raise told from error
+        raise published from error
     outage.succeeded(Source.READ)

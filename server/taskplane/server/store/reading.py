@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, LargeBinary, Select, and_, cast, func, literal, not_, or_, select
 
-from taskplane.server.core.ledger import LedgerEntry
+from taskplane.server.core.command_log import CommandLogEntry
 from taskplane.server.core.task import Checkpoint, Task, TaskStatus, Transition
 from taskplane.server.core.unit import Unit
 from taskplane.server.store import schema
@@ -160,7 +160,7 @@ def get_checkpoint(connection: Connection, task_id: int, number: int) -> Checkpo
 
 def list_commands(
     connection: Connection, task_id: int, *, before: tuple[datetime, str] | None, limit: int
-) -> list[LedgerEntry]:
+) -> list[CommandLogEntry]:
     """Return a task's commands, newest first, older than the one that was issued at a time and has an id."""
     table = schema.task_commands
     key = table.c.issued_at, table.c.command_id
@@ -173,7 +173,7 @@ def list_commands(
     return [command_of(row) for row in connection.execute(query)]
 
 
-def get_command(connection: Connection, command_id: str) -> LedgerEntry | None:
+def get_command(connection: Connection, command_id: str) -> CommandLogEntry | None:
     """Return a command by its id."""
     table = schema.task_commands
     row = connection.execute(select(table).where(table.c.command_id == command_id)).one_or_none()

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import JSON, Column, DateTime, Row, String, literal_column
 
-from taskplane.server.core.ledger import CommandState, LedgerEntry
+from taskplane.server.core.command_log import CommandLogEntry, CommandState
 from taskplane.server.core.limits import next_expiry
 from taskplane.server.core.task import (
     Checkpoint,
@@ -318,9 +318,9 @@ def checkpoint_of(row: Row[Any]) -> Checkpoint:
     return Checkpoint(row.number, row.attempt, _known(row.created_at), row.data or {})
 
 
-def command_of(row: Row[Any]) -> LedgerEntry:
+def command_of(row: Row[Any]) -> CommandLogEntry:
     """Build an entry of the ledger from a row of `task_commands`."""
-    return LedgerEntry(
+    return CommandLogEntry(
         command_id=row.command_id,
         task_id=row.task_id,
         attempt=row.attempt,
@@ -335,7 +335,7 @@ def command_of(row: Row[Any]) -> LedgerEntry:
     )
 
 
-def command_values(entry: LedgerEntry) -> tuple[Any, ...]:
+def command_values(entry: CommandLogEntry) -> tuple[Any, ...]:
     """Spread an entry over the columns of `task_commands`, as plain driver values."""
     return (
         entry.command_id,

@@ -7,10 +7,10 @@ from typing import TypeVar
 
 from sqlalchemy import Connection, delete, select
 
-from taskplane.server.core.backlog import Queued
-from taskplane.server.core.delays import Due
-from taskplane.server.core.ledger import LedgerEntry
+from taskplane.server.core.command_log import CommandLogEntry
+from taskplane.server.core.delayed_tasks import DelayedTask
 from taskplane.server.core.task import Checkpoint, Task, Transition
+from taskplane.server.core.task_queue import QueuedTask
 from taskplane.server.core.unit import Unit
 from taskplane.server.store import deletions, reading, schema
 from taskplane.server.store.answers import packed, save_answers
@@ -19,12 +19,12 @@ from taskplane.server.store.deletions import Deletion
 from taskplane.server.store.heartbeats import save_heartbeats
 from taskplane.server.store.id_blocks import IdBlocks
 from taskplane.server.store.live_rows import LiveRow, save_live
+from taskplane.server.store.pending_transactions import PendingTransaction
 from taskplane.server.store.queue import delayed_tasks
 from taskplane.server.store.reading import TaskFilter, TaskRows
-from taskplane.server.store.recent import RecentTasks
 from taskplane.server.store.records import naive, unit_values
 from taskplane.server.store.statistics import TaskStatistics, task_statistics
-from taskplane.server.store.transactions import UnderWay
+from taskplane.server.store.task_cache import TaskCache
 from taskplane.server.store.writing import WriteTransaction
 
 T = TypeVar("T")
@@ -39,13 +39,13 @@ class Store:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._ids = IdBlocks()
-        self._recent = RecentTasks()
+        self._task_cache = TaskCache()
         # Units are stored one after the other, so that what was seen first is not stored last.
         self._units = asyncio.Lock()
 
-    def begin(self, decide: Callable[[WriteTransaction], T]) -> UnderWay[T]:
+    def begin(self, decide: Callable[[WriteTransaction], T]) -> PendingTransaction[T]:
         """Begin a transaction in which `decide` says what is to be written. See Database.begin."""
-        return self._database.begin(lambda begin: WriteTransaction(begin, self._ids, self._recent), decide)
+        return self._database.begin(lambda begin: WriteTransaction(begin, self._ids, self._task_cache), decide)
 
     async def give_back_ids(self) -> None:
         """Leave the numbers in hand to the next server. Call it when nothing is begun any more."""
@@ -61,7 +61,7 @@ class Store:
         """Store what is new of running attempts; never a status."""
 
         def save(connection: Connection) -> None:
-            self._recent.forget(row.task_id for row in rows)
+            self._task_cache.evict(row.task_id for row in rows)
             save_live(connection, rows)
 
         if rows:
@@ -173,13 +173,13 @@ class Store:
 
     async def list_commands(
         self, task_id: int, *, before: tuple[datetime, str] | None, limit: int
-    ) -> list[LedgerEntry]:
+    ) -> list[CommandLogEntry]:
         """Return a task's commands, newest first, before the one with this time and id. Raises TooManyReads."""
         return await self._database.read_rows(
             lambda connection: reading.list_commands(connection, task_id, before=before, limit=limit)
         )
 
-    async def get_command(self, command_id: str) -> LedgerEntry | None:
+    async def get_command(self, command_id: str) -> CommandLogEntry | None:
         """Return a command by its id. Raises TooManyReads."""
         return await self._database.read_rows(lambda connection: reading.get_command(connection, command_id))
 
@@ -225,7 +225,7 @@ class Store:
         """Return the types of all tasks in the table."""
         return await self._database.read(reading.task_types)
 
-    async def delayed_tasks(self, first: Due, limit: int) -> list[tuple[datetime, Queued]]:
+    async def delayed_tasks(self, first: DelayedTask, limit: int) -> list[tuple[datetime, QueuedTask]]:
         """Return the first queued tasks whose delay ends at `first` or later, in order, with the end of each delay."""
         return await self._database.read(lambda connection: delayed_tasks(connection, first, limit))
 

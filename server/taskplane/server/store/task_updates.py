@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from taskplane.server.core.task import Task
-from taskplane.server.store.outbox import literal, pieces
+from taskplane.server.store.statement_buffer import literal, pieces
 
 # A CASE looks at its branches one after the other: with more of them each row costs more.
 MOST_ROWS = 100

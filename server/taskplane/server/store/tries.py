@@ -10,13 +10,13 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.util import greenlet_spawn
 
-from taskplane.server.store.transactions import Begin, Transaction, UnderWay
+from taskplane.server.store.pending_transactions import PendingTransaction, Transaction, TransactionStart
 from taskplane.server.store.writer_connection import SILENT_SECONDS, connection_lock, end_sessions
 
 log = logging.getLogger(__name__)
 
 
-class Lost(Exception):
+class ConnectionLost(Exception):
     """The connection is lost, in the middle of a transaction."""
 
 
@@ -49,12 +49,14 @@ class Try:
         self._connection: Connection | None = None
         self._transaction: Transaction | None = None
 
-    def decide(self, engine: Engine, job: UnderWay[Any], last: UnderWay[Any] | None, *, is_again: bool) -> None:
+    def decide(
+        self, engine: Engine, job: PendingTransaction[Any], last: PendingTransaction[Any] | None, *, is_retry: bool
+    ) -> None:
         """Begin, lock, read and decide."""
         self._connection = connection = engine.connect()
         self._connection_lock = connection_lock(connection)
         connection.begin()
-        self._transaction = job.start(Begin(connection, last, is_again))
+        self._transaction = job.start(TransactionStart(connection, last, is_retry))
         self.result = job.decide(self._transaction)
         job.touched = self._transaction.touched
 
@@ -116,7 +118,7 @@ async def roll_back(tried: Try) -> None:
     with sure_to_work():
         try:
             await in_time(tried.roll_back)
-        except Lost as error:
+        except ConnectionLost as error:
             log.info("a transaction is left to the database: %r", error)
 
 
@@ -126,4 +128,4 @@ async def in_time(work: Callable[[], None]) -> None:
         async with asyncio.timeout(SILENT_SECONDS):
             await greenlet_spawn(work)
     except TimeoutError as error:
-        raise Lost from error
+        raise ConnectionLost from error

@@ -29,8 +29,8 @@ from taskplane.server.store.driver_errors import (
 )
 from taskplane.server.store.outages import Outage, Source
 from taskplane.server.store.ownership import TakenOver
-from taskplane.server.store.transactions import Begin, LastFailed, Transaction, UnderWay
-from taskplane.server.store.tries import CommitLost, Lost, Try, WriterFailed, in_time, roll_back, sure_to_work
+from taskplane.server.store.pending_transactions import LastFailed, PendingTransaction, Transaction, TransactionStart
+from taskplane.server.store.tries import CommitLost, ConnectionLost, Try, WriterFailed, in_time, roll_back, sure_to_work
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class Writer:
         self._overlaps = engine.dialect.name != "sqlite"
         # Whose turn it is to decide. Who waits for it gets it in the order in which they came.
         self._turn = asyncio.Lock()
-        self._last: UnderWay[Any] | None = None
+        self._last: PendingTransaction[Any] | None = None
         # One write beside the transactions at a time, and the renewal of the lease, which waits for none of them.
         self._beside = {source: asyncio.Lock() for source in (Source.WRITE, Source.LEASE)}
         # How many transactions were done over.
@@ -67,17 +67,17 @@ class Writer:
         self._failure: BaseException | None = None
         self._has_failed = asyncio.Event()
 
-    def begin(self, start: Callable[[Begin], X], decide: Callable[[X], T]) -> UnderWay[T]:
+    def begin(self, start: Callable[[TransactionStart], X], decide: Callable[[X], T]) -> PendingTransaction[T]:
         """Begin a transaction, decided as soon as the one before is. It goes on even if nobody waits for it."""
-        job = UnderWay(start, decide)
+        job = PendingTransaction(start, decide)
         self._spawn(self._run(job), job)
         return job
 
     def begin_alone(
-        self, start: Callable[[Begin], X], decide: Callable[[X], T], source: Source = Source.WRITE
-    ) -> UnderWay[T]:
+        self, start: Callable[[TransactionStart], X], decide: Callable[[X], T], source: Source = Source.WRITE
+    ) -> PendingTransaction[T]:
         """Begin a transaction that overlaps with no other, and changes nothing that others may have in mind."""
-        job = UnderWay(start, decide)
+        job = PendingTransaction(start, decide)
         self._spawn(self._run_alone(job, source), job)
         return job
 
@@ -115,12 +115,12 @@ class Writer:
         await self._has_failed.wait()
         raise WriterFailed from self._failure
 
-    def _spawn(self, running: Coroutine[Any, Any, None], job: UnderWay[Any]) -> None:
+    def _spawn(self, running: Coroutine[Any, Any, None], job: PendingTransaction[Any]) -> None:
         task = asyncio.create_task(self._supervise(running, job))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
-    async def _supervise(self, running: Coroutine[Any, Any, None], job: UnderWay[Any]) -> None:
+    async def _supervise(self, running: Coroutine[Any, Any, None], job: PendingTransaction[Any]) -> None:
         try:
             await running
         except (Exception, WriterFailed) as error:  # noqa: BLE001  (who waits for the writer to fail hears of it)
@@ -146,10 +146,10 @@ class Writer:
         if isinstance(error, DBAPIError):
             if source is Source.LEASE or isinstance(translated(error), DatabaseUnavailable):
                 self._outage.failed(source, error)
-        elif isinstance(error, Lost | CommitLost):
+        elif isinstance(error, ConnectionLost | CommitLost):
             self._outage.failed(source, str(error.__cause__ or "") or "the connection was lost")
 
-    async def _run(self, job: UnderWay[Any]) -> None:
+    async def _run(self, job: PendingTransaction[Any]) -> None:
         async with self._turn:
             last = job.last = self._last
             self._last = job
@@ -161,16 +161,16 @@ class Writer:
         if ahead:
             await self._send(job, ahead)
 
-    async def _run_alone(self, job: UnderWay[Any], source: Source) -> None:
+    async def _run_alone(self, job: PendingTransaction[Any], source: Source) -> None:
         async with self._turn:
             await self._redo_if_undone(self._last)
             await self._run_to_the_end(job, source=source)
 
-    async def _decided_ahead(self, job: UnderWay[Any], last: UnderWay[Any] | None) -> Try | None:
+    async def _decided_ahead(self, job: PendingTransaction[Any], last: PendingTransaction[Any] | None) -> Try | None:
         """Decide while the last one is on its way, and wait for that. None if it is to be done over, after it."""
         if last:
             self._check()
-            await last.predecessor_told()
+            await last.predecessor_published()
             if last.has_been_undone:
                 return None
         try:
@@ -184,7 +184,7 @@ class Writer:
             return None
         return ahead
 
-    async def _send(self, job: UnderWay[Any], ahead: Try) -> None:
+    async def _send(self, job: PendingTransaction[Any], ahead: Try) -> None:
         """Commit, and if that fails, do it over, unless the next one, which was undone for that, has seen to it."""
         try:
             await self._commit(ahead)
@@ -198,7 +198,7 @@ class Writer:
             job.next_may_stand.set_result(True)
             self._succeed(job, ahead.result)
 
-    def _succeed(self, job: UnderWay[Any], result: Any, source: Source = Source.WRITE) -> None:
+    def _succeed(self, job: PendingTransaction[Any], result: Any, source: Source = Source.WRITE) -> None:
         if job.touched or source is Source.LEASE:
             self._outage.succeeded(source)
         job.succeed(result)
@@ -212,30 +212,30 @@ class Writer:
             reason = error.orig if isinstance(error, DBAPIError) else error
             log.log(level, "a transaction is done over, number %d since the start: %r", self._redone, reason)
 
-    async def _redo_if_undone(self, job: UnderWay[Any] | None) -> None:
+    async def _redo_if_undone(self, job: PendingTransaction[Any] | None) -> None:
         """Wait for a transaction, and do it over if it has failed. What was decided after it must be undone before."""
         if job is None or await job.next_may_stand or job.undo_failed is None:
             return
         job.undo_failed()
         job.undo_failed = None
         if not job.is_over:
-            await self._run_to_the_end(job, is_again=True)
+            await self._run_to_the_end(job, is_retry=True)
 
     async def _run_to_the_end(
-        self, job: UnderWay[Any], *, is_again: bool = False, source: Source = Source.WRITE
+        self, job: PendingTransaction[Any], *, is_retry: bool = False, source: Source = Source.WRITE
     ) -> None:
         """Decide and commit until it is durable, or until there is no sense in another try.
 
         Nothing is decided before all have heard of the transaction before: they might take what this one gives up.
         """
         self._check()
-        await job.predecessor_told()
+        await job.predecessor_published()
         give_up_at = time.monotonic() + _RETRY_SECONDS
         for tries in itertools.count(1):
             try:
-                result = await self._try_once(job, is_again=is_again)
+                result = await self._try_once(job, is_retry=is_retry)
             except Exception as error:  # noqa: BLE001  (who waits hears of it)
-                may_mend = _another_try_may_mend(error, is_first=not is_again)
+                may_mend = _another_try_may_mend(error, is_first=not is_retry)
                 if not may_mend or time.monotonic() > give_up_at:
                     self._note_failure(error, source)
                     job.fail(_as_told(error))
@@ -244,14 +244,14 @@ class Writer:
             else:
                 self._succeed(job, result, source)
                 break
-            is_again = True
+            is_retry = True
             # Two writers that met once should not meet again in step.
             await asyncio.sleep(random.uniform(0, min(0.5, 0.01 * 2**tries)))  # noqa: S311  (keeps no secret)
         if not job.next_may_stand.done():
             job.next_may_stand.set_result(True)
 
-    async def _try_once(self, job: UnderWay[Any], *, is_again: bool) -> Any:
-        decided = await self._decide(job, is_again=is_again)
+    async def _try_once(self, job: PendingTransaction[Any], *, is_retry: bool) -> Any:
+        decided = await self._decide(job, is_retry=is_retry)
         try:
             await self._commit(decided)
         except Exception:
@@ -259,11 +259,13 @@ class Writer:
             raise
         return decided.result
 
-    async def _decide(self, job: UnderWay[Any], last: UnderWay[Any] | None = None, *, is_again: bool = False) -> Try:
+    async def _decide(
+        self, job: PendingTransaction[Any], last: PendingTransaction[Any] | None = None, *, is_retry: bool = False
+    ) -> Try:
         self._check()
         decided = Try()
         try:
-            await in_time(lambda: decided.decide(self._engine, job, last, is_again=is_again))
+            await in_time(lambda: decided.decide(self._engine, job, last, is_retry=is_retry))
         except BaseException as error:
             await roll_back(decided)
             decided.undo()
@@ -281,7 +283,7 @@ class Writer:
             await roll_back(decided)
             if self._is_taken_over(error):
                 raise WriterFailed from error
-            if not isinstance(error, Lost | CommitLost):
+            if not isinstance(error, ConnectionLost | CommitLost):
                 raise
             log.warning("the connection broke before COMMIT was answered; looking whether the transaction is there")
             with sure_to_work():
@@ -308,10 +310,10 @@ def _another_try_may_mend(error: Exception, *, is_first: bool) -> bool:
     if isinstance(error, DBAPIError):
         once = is_duplicate(error) or is_unexpected(error) or is_locked(error)
         return is_first if once else may_be_tried_again(error)
-    return isinstance(error, Lost | CommitLost)
+    return isinstance(error, ConnectionLost | CommitLost)
 
 
 def _as_told(error: Exception) -> Exception:
     if isinstance(error, DBAPIError):
         return translated(error)
-    return DatabaseUnavailable() if isinstance(error, Lost | CommitLost) else error
+    return DatabaseUnavailable() if isinstance(error, ConnectionLost | CommitLost) else error

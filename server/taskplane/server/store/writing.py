@@ -12,17 +12,16 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, select, tuple_
 
-from taskplane.server.core.backlog import FRONT, Queued, Turn
-from taskplane.server.core.ledger import LedgerEntry
+from taskplane.server.core.command_log import CommandLogEntry
 from taskplane.server.core.task import FINAL, Checkpoint, Task, TaskStatus, Transition
+from taskplane.server.core.task_queue import FRONT, QueuedTask, QueueKey
 from taskplane.server.store import schema
 from taskplane.server.store.answers import StoredRequest, stored_requests
 from taskplane.server.store.deletions import Deletion, note_purge
 from taskplane.server.store.id_blocks import IdBlocks
-from taskplane.server.store.outbox import Outbox
+from taskplane.server.store.pending_transactions import TransactionStart
 from taskplane.server.store.queue import queued_tasks
 from taskplane.server.store.reading import get_checkpoint
-from taskplane.server.store.recent import RecentTasks
 from taskplane.server.store.records import (
     TASK_DOCUMENT,
     changed_values,
@@ -35,8 +34,9 @@ from taskplane.server.store.records import (
     task_row,
     time_text,
 )
+from taskplane.server.store.statement_buffer import StatementBuffer
+from taskplane.server.store.task_cache import TaskCache
 from taskplane.server.store.task_updates import check_unchanged, updates
-from taskplane.server.store.transactions import Begin
 
 
 class WriteTransaction:
@@ -46,18 +46,18 @@ class WriteTransaction:
     next try locks them all.
     """
 
-    def __init__(self, begin: Begin, ids: IdBlocks, recent: RecentTasks) -> None:
+    def __init__(self, begin: TransactionStart, ids: IdBlocks, task_cache: TaskCache) -> None:
         self._connection = connection = begin.connection
         self._last = begin.last
         # Whether an earlier try has failed, perhaps because a new row was there already, or one was not as known.
-        self.is_again = begin.is_again
+        self.is_retry = begin.is_retry
         # What takes back what was done beside the database, if the transaction fails.
         self.undoing: list[Callable[[], None]] = []
         self._ids = ids
         self._ids_in_hand = ids.in_hand()
-        self._recent = recent
+        self._task_cache = task_cache
         self._is_sqlite = connection.dialect.name == "sqlite"
-        self._outbox = Outbox(connection)
+        self._buffer = StatementBuffer(connection)
         # The tasks that it has looked at, as they are in the table.
         self._loaded: dict[int, Task] = {}
         # Those of them that are not locked, until they are checked.
@@ -109,12 +109,14 @@ class WriteTransaction:
             marks = ", ".join("?" * len(ids))
             query = f"SELECT id, revision FROM tasks WHERE id IN ({marks})"  # noqa: S608  (marks)
             return self._as_loaded(self._connection.exec_driver_sql(query, tuple(ids)))
-        known = {} if self.is_again else {task_id: task for task_id in ids if (task := self._recent.get(task_id))}
+        known = {} if self.is_retry else {task_id: task for task_id in ids if (task := self._task_cache.get(task_id))}
         self._loaded.update(known)
         self._to_check.update(known)
         return known | self._lock_and_read([task_id for task_id in ids if task_id not in known])
 
-    def lock_queued(self, task_types: Collection[str], now: datetime, limit: int, after: Turn = FRONT) -> list[Queued]:
+    def lock_queued(
+        self, task_types: Collection[str], now: datetime, limit: int, after: QueueKey = FRONT
+    ) -> list[QueuedTask]:
         """Return the first behind `after` that are queued and due of these types, but what others have locked."""
         self._wait_for_last()
         return queued_tasks(self._connection, task_types, now, limit, after, locks=True)
@@ -139,7 +141,7 @@ class WriteTransaction:
     def insert_tasks(self, tasks: Sequence[Task]) -> None:
         """Store new tasks."""
         self._note(tasks)
-        self._outbox.insert("tasks", *new_rows(tasks))
+        self._buffer.insert("tasks", *new_rows(tasks))
 
     def update_tasks(self, tasks: Sequence[Task]) -> None:
         """Store what has changed of the tasks, which must be locked."""
@@ -162,18 +164,18 @@ class WriteTransaction:
             )
         else:
             for statement in updates(columns, rows):
-                self._outbox.execute(statement)
+                self._buffer.execute(statement)
 
     def delete_tasks(self, task_ids: Iterable[int]) -> None:
         """Delete tasks; history and checkpoints go with them."""
         if ids := list(task_ids):
             self._check(self._to_check.intersection(ids))
             self._deleted += ids
-            self._outbox.execute(f"DELETE FROM tasks WHERE id IN ({', '.join(map(str, ids))})")  # noqa: S608  (numbers of ours)
+            self._buffer.execute(f"DELETE FROM tasks WHERE id IN ({', '.join(map(str, ids))})")  # noqa: S608  (numbers of ours)
 
     def insert_deletions(self, deletions: Sequence[Deletion], now: datetime) -> None:
         """Remember that tasks were deleted."""
-        self._outbox.insert(
+        self._buffer.insert(
             "deleted_tasks",
             ("revision", "task_id", "task_type", "deleted_at"),
             [(each.revision, each.task_id, each.task_type, time_text(now)) for each in deletions],
@@ -181,7 +183,7 @@ class WriteTransaction:
 
     def insert_transitions(self, transitions: Sequence[Transition]) -> None:
         """Add rows to the history."""
-        self._outbox.insert(
+        self._buffer.insert(
             "task_status_history",
             ("id", "task_id", "from_status", "to_status", "changed_at", "changed_by", "reason", "attempt"),
             [
@@ -201,7 +203,7 @@ class WriteTransaction:
 
     def insert_checkpoints(self, checkpoints: Sequence[tuple[int, Checkpoint]]) -> None:
         """Store checkpoints, given with their task ids."""
-        self._outbox.insert(
+        self._buffer.insert(
             "task_checkpoints",
             ("task_id", "number", "attempt", "data", "created_at"),
             [
@@ -214,7 +216,7 @@ class WriteTransaction:
         """Return one checkpoint of a task, if it is kept."""
         return get_checkpoint(self._connection, task_id, number)
 
-    def save_commands(self, entries: Sequence[LedgerEntry]) -> None:
+    def save_commands(self, entries: Sequence[CommandLogEntry]) -> None:
         """Write entries of the ledger, new or in place of an earlier one with the same id."""
         # The last one counts; within one statement a row may be named only once.
         rows = [command_values(entry) for entry in {entry.command_id: entry for entry in entries}.values()]
@@ -222,10 +224,10 @@ class WriteTransaction:
         settled = ("state", "accepted_at", "settled_at", "message")
         if self._is_sqlite:
             changes = ", ".join(f"{name} = excluded.{name}" for name in settled)
-            self._outbox.insert("task_commands", columns, rows, f"ON CONFLICT (command_id) DO UPDATE SET {changes}")
+            self._buffer.insert("task_commands", columns, rows, f"ON CONFLICT (command_id) DO UPDATE SET {changes}")
         else:
             changes = ", ".join(f"{name} = VALUES({name})" for name in settled)
-            self._outbox.insert("task_commands", columns, rows, f"ON DUPLICATE KEY UPDATE {changes}")
+            self._buffer.insert("task_commands", columns, rows, f"ON DUPLICATE KEY UPDATE {changes}")
 
     def lock_finished(self, before: datetime, limit: int) -> list[Task]:
         """Return final tasks that were completed before a time.
@@ -257,7 +259,7 @@ class WriteTransaction:
                 f"SELECT number FROM (SELECT number FROM task_checkpoints WHERE task_id = {task_id} "  # noqa: S608  (numbers of ours)
                 f"ORDER BY number DESC LIMIT 1 OFFSET {keep - 1}) AS kept"
             )
-            self._outbox.execute(
+            self._buffer.execute(
                 f"DELETE FROM task_checkpoints WHERE task_id = {task_id} AND number < ({oldest_kept})"  # noqa: S608  (ditto)
             )
 
@@ -272,7 +274,7 @@ class WriteTransaction:
         """Remember answered request ids."""
         if requests:
             self._request_id = requests[0].request_id
-        self._outbox.insert(
+        self._buffer.insert(
             "task_requests",
             ("request_id", "method", "fingerprint", "task_ids", "command_id", "created_at"),
             [
@@ -291,11 +293,11 @@ class WriteTransaction:
     def commit(self) -> None:
         """Send what was written, with COMMIT."""
         self._check(set(self._to_check))
-        self._outbox.commit()
+        self._buffer.commit()
 
     def keep(self) -> None:
         """Keep what it has written in mind: it is durable."""
-        self._recent.wrote(self._written.values())
+        self._task_cache.put(self._written.values())
 
     def undo(self) -> None:
         """Take back what it did beside the database: it has failed."""
@@ -306,13 +308,13 @@ class WriteTransaction:
     def _wait_for_last(self) -> None:
         """Wait until nothing is new in the transaction before, if that is still on its way."""
         if self._last:
-            self._last.wait_until_told()
+            self._last.wait_until_published()
             self._last = None
 
     def _check(self, task_ids: Collection[int]) -> None:
         """Let the transaction fail if one of these tasks is not as it is taken to be."""
         if task_ids:
-            self._outbox.execute(check_unchanged([self._loaded[task_id] for task_id in task_ids]))
+            self._buffer.execute(check_unchanged([self._loaded[task_id] for task_id in task_ids]))
             self._to_check.difference_update(task_ids)
 
     def _note(self, tasks: Sequence[Task]) -> None:
@@ -322,7 +324,7 @@ class WriteTransaction:
 
     def _as_loaded(self, rows: Iterable[Any]) -> dict[int, Task]:
         """Return the tasks of locked rows, given as (id, revision): what is as it was written last is not read."""
-        known = {task_id: self._recent.find(task_id, revision) for task_id, revision in rows}
+        known = {task_id: self._task_cache.find(task_id, revision) for task_id, revision in rows}
         found = {task_id: task for task_id, task in known.items() if task}
         self._loaded.update(found)
         return found | self._lock_and_read([task_id for task_id in known if task_id not in found])

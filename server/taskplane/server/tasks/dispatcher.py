@@ -10,13 +10,13 @@ from functools import partial
 from heapq import merge
 
 from taskplane.server.core.assignments import Assignment
-from taskplane.server.core.backlog import BACK, Queued, Turn, turn_of
 from taskplane.server.core.clock import utc_now
 from taskplane.server.core.dispatch import without_checkpoint
 from taskplane.server.core.placement import Placement, Slots, is_due
 from taskplane.server.core.task import Task, TaskStatus
+from taskplane.server.core.task_queue import BACK, QueuedTask, QueueKey, queue_key_of
 from taskplane.server.store.writing import WriteTransaction
-from taskplane.server.tasks.batch import Batch
+from taskplane.server.tasks.unit_of_work import UnitOfWork
 
 log = logging.getLogger(__name__)
 
@@ -28,8 +28,8 @@ MOST_LOOKED_AT = 5_000
 class Dispatcher:
     """Gives out slots in one transaction. If that fails, so that nobody got any, the slots are as before."""
 
-    def __init__(self, batch: Batch, transaction: WriteTransaction, slots: Slots) -> None:
-        self._batch = batch
+    def __init__(self, work: UnitOfWork, transaction: WriteTransaction, slots: Slots) -> None:
+        self._work = work
         self._transaction = transaction
         self._slots = slots
 
@@ -53,50 +53,50 @@ class Dispatcher:
 
         All that was decided before is durable then, so a difference is a defect, and ends here.
         """
-        for unit_id, running in self._batch.running_on.items():
+        for unit_id, running in self._work.running_on.items():
             for difference in self._slots.assignments.correct(unit_id, running):
                 log.warning("corrected the slots of unit %s: %s", unit_id, difference)
 
     def _free(self, freed: list[Assignment]) -> None:
-        for task_id in self._batch.changed:
-            if self._batch.tasks[task_id].status is not TaskStatus.RUNNING:
+        for task_id in self._work.changed:
+            if self._work.tasks[task_id].status is not TaskStatus.RUNNING:
                 assignment = self._slots.assignments.free(task_id)
                 if assignment:
                     freed.append(assignment)
 
     def _take(self, taken: list[Placement]) -> None:
-        mine = sorted(self._due(self._batch.tasks), key=turn_of)
-        for task in merge(mine, self._backlog(self._slots.looks.begin()), key=turn_of):
+        mine = sorted(self._due(self._work.tasks), key=queue_key_of)
+        for task in merge(mine, self._queued_tasks(self._slots.scan.start()), key=queue_key_of):
             if placement := self._slots.take(task):
                 taken.append(placement)
             else:
-                self._slots.looks.backlog.put(Queued.of(task))
+                self._slots.scan.task_queue.put(QueuedTask.of(task))
 
     def _dispatch(self, placements: Sequence[Placement]) -> None:
-        checkpoints = self._batch.newest_checkpoints(each.task for each in placements)
+        checkpoints = self._work.newest_checkpoints(each.task for each in placements)
         for placement in placements:
             if placement.task.next_checkpoint_number and placement.task.id not in checkpoints:
                 self._slots.give_back([placement])
-                self._batch.put(without_checkpoint(placement.task, self._batch.now))
+                self._work.put(without_checkpoint(placement.task, self._work.now))
             else:
-                self._batch.dispatch(placement, checkpoints.get(placement.task.id))
+                self._work.dispatch(placement, checkpoints.get(placement.task.id))
 
     def _remember_the_rest(self) -> None:
-        ids = self._batch.created | self._batch.changed
+        ids = self._work.created | self._work.changed
         due = self._due(ids)
         for task in due:
-            self._slots.looks.backlog.put(Queued.of(task))
+            self._slots.scan.task_queue.put(QueuedTask.of(task))
         for task_id in ids.difference(task.id for task in due):
-            self._slots.looks.backlog.discard(task_id)
+            self._slots.scan.task_queue.discard(task_id)
 
-    def _backlog(self, task_types: Collection[str]) -> Iterator[Task]:
+    def _queued_tasks(self, task_types: Collection[str]) -> Iterator[Task]:
         """Return what else waits for these types and may have room, in order, as long as there are slots.
 
         The table is read once at the most: what lies further behind is looked at by the next transaction.
         """
-        backlog, after, left, may_read = self._slots.looks.backlog, None, MOST_LOOKED_AT, True
+        task_queue, after, left, may_read = self._slots.scan.task_queue, None, MOST_LOOKED_AT, True
         while count := min(self._slots.free(task_types), LARGEST_PAGE, left):
-            queued, end = backlog.page(task_types, after, count, self._slots.may_have_room)
+            queued, end = task_queue.page(task_types, after, count, self._slots.may_have_room)
             yield from self._still_due(queued)
             after, left = queued[-1] if queued else after, left - len(queued)
             if len(queued) == count or not self._slots.free(task_types):
@@ -108,20 +108,20 @@ class Dispatcher:
             self._read_on(task_types, end)
             may_read = False
         if self._slots.free(task_types):
-            self._slots.looks.go_on(task_types)
+            self._slots.scan.continue_later(task_types)
 
-    def _still_due(self, queued: Sequence[Queued]) -> Iterator[Task]:
-        others = [each.task_id for each in queued if each.task_id not in self._batch.tasks]
-        self._batch.load(others)
+    def _still_due(self, queued: Sequence[QueuedTask]) -> Iterator[Task]:
+        others = [each.task_id for each in queued if each.task_id not in self._work.tasks]
+        self._work.load(others)
         due = self._due(others)
         for task_id in set(others).difference(task.id for task in due):
-            self._slots.looks.backlog.discard(task_id)
+            self._slots.scan.task_queue.discard(task_id)
         yield from due
 
-    def _read_on(self, task_types: Collection[str], after: Turn) -> None:
-        age = self._slots.looks.backlog.age
-        found = self._transaction.lock_queued(task_types, self._batch.now, LARGEST_PAGE, after)
-        self._slots.looks.backlog.learn(task_types, after, found, is_whole=len(found) < LARGEST_PAGE, age=age)
+    def _read_on(self, task_types: Collection[str], after: QueueKey) -> None:
+        age = self._slots.scan.task_queue.age
+        found = self._transaction.lock_queued(task_types, self._work.now, LARGEST_PAGE, after)
+        self._slots.scan.task_queue.learn(task_types, after, found, is_whole=len(found) < LARGEST_PAGE, age=age)
 
     def _due(self, task_ids: Iterable[int]) -> list[Task]:
         """Return those of the tasks that wait for nothing but a slot.
@@ -130,4 +130,4 @@ class Dispatcher:
         offered only once at the end of its delay.
         """
         now = utc_now()
-        return [task for task_id in task_ids if (task := self._batch.find(task_id)) and is_due(task, now)]
+        return [task for task_id in task_ids if (task := self._work.find(task_id)) and is_due(task, now)]

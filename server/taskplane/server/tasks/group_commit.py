@@ -15,13 +15,13 @@ from taskplane.server.core.clock import utc_now
 from taskplane.server.core.errors import DatabaseRefused, DatabaseUnavailable, ServerStopping, TaskplaneError
 from taskplane.server.core.placement import Slots
 from taskplane.server.core.task import Task
+from taskplane.server.store.pending_transactions import PendingTransaction
 from taskplane.server.store.store import Store
-from taskplane.server.store.transactions import UnderWay
 from taskplane.server.store.writing import WriteTransaction
-from taskplane.server.tasks.batch import Batch, Committed, Proposal
 from taskplane.server.tasks.dispatcher import Dispatcher
-from taskplane.server.tasks.live import LiveAttempts
+from taskplane.server.tasks.progress_cache import ProgressCache
 from taskplane.server.tasks.requests import AnsweredRequests, Replayed, Request
+from taskplane.server.tasks.unit_of_work import CommittedEvent, Mutation, UnitOfWork
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ WORTH_AN_OVERLAP = 64
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
-    proposal: Proposal[Any]
+    mutation: Mutation[Any]
     request: Request | None
     tasks: int
     answer: asyncio.Future[Any]
@@ -47,7 +47,7 @@ class _Waiting:
 class _Outcome:
     # For each proposal its answer, or the error it raised.
     answers: list[Any]
-    committed: list[Committed]
+    committed: list[CommittedEvent]
 
 
 class GroupCommit:
@@ -56,26 +56,26 @@ class GroupCommit:
     `listeners` hear of every durable change, in order, before any caller is answered.
     """
 
-    def __init__(self, store: Store, live: LiveAttempts, slots: Slots) -> None:
+    def __init__(self, store: Store, progress_cache: ProgressCache, slots: Slots) -> None:
         self._store = store
-        self._live = live
+        self._progress_cache = progress_cache
         self._slots = slots
         self._inbox: deque[_Waiting] = deque()
         self._tasks_waiting = 0
         self._room = ROOM
         self._wake = asyncio.Event()
         self._stopping = False
-        self.listeners: list[Callable[[Sequence[Committed]], None]] = []
+        self.listeners: list[Callable[[Sequence[CommittedEvent]], None]] = []
 
     @overload
-    def submit(self, proposal: Proposal[T], request: None = None, *, tasks: int = 1) -> "asyncio.Future[T]": ...
+    def submit(self, mutation: Mutation[T], request: None = None, *, tasks: int = 1) -> "asyncio.Future[T]": ...
 
     @overload
     def submit(
-        self, proposal: Proposal[T], request: Request | None, *, tasks: int = 1
+        self, mutation: Mutation[T], request: Request | None, *, tasks: int = 1
     ) -> "asyncio.Future[T | Replayed]": ...
 
-    def submit(self, proposal: Proposal[T], request: Request | None = None, *, tasks: int = 1) -> "asyncio.Future[Any]":
+    def submit(self, mutation: Mutation[T], request: Request | None = None, *, tasks: int = 1) -> "asyncio.Future[Any]":
         """Hand a proposal over, which is about so many tasks; the future answers when it is durable, or with the error.
 
         Proposals are decided in the order of their submission, but for those of a transaction that one of them has
@@ -88,7 +88,7 @@ class GroupCommit:
         else:
             if len(self._inbox) >= self._room:
                 self._make_room()
-            self._inbox.append(_Waiting(proposal, request, tasks, answer))
+            self._inbox.append(_Waiting(mutation, request, tasks, answer))
             self._tasks_waiting += tasks
             self._wake.set()
         return answer
@@ -110,9 +110,9 @@ class GroupCommit:
                 group = self._next_group()
                 if not group:
                     break
-                under_way = self._begin(group)
-                finishing = asyncio.create_task(self._finish(group, under_way))
-                await under_way.decided.wait()
+                pending = self._begin(group)
+                finishing = asyncio.create_task(self._finish(group, pending))
+                await pending.decided.wait()
                 if last:
                     await last  # it is durable; two are under way at the most
                 last = finishing
@@ -136,21 +136,21 @@ class GroupCommit:
         self._tasks_waiting = sum(each.tasks for each in self._inbox)
         self._room = max(ROOM, 2 * len(self._inbox))
 
-    def _begin(self, group: list[_Waiting]) -> UnderWay[_Outcome]:
+    def _begin(self, group: list[_Waiting]) -> PendingTransaction[_Outcome]:
         return self._store.begin(lambda transaction: self._decide(transaction, group))
 
-    async def _finish(self, group: list[_Waiting], under_way: UnderWay[_Outcome]) -> None:
+    async def _finish(self, group: list[_Waiting], pending: PendingTransaction[_Outcome]) -> None:
         """Wait until a transaction is durable, and tell."""
         try:
-            outcome = await under_way.durable()
+            outcome = await pending.durable()
         except Exception as error:  # noqa: BLE001  (those who wait hear of it)
-            under_way.told()
+            pending.published()
             await self._failed(group, error)
         else:
             try:
                 self._tell(group, outcome)
             finally:
-                under_way.told()
+                pending.published()
 
     async def _failed(self, group: list[_Waiting], error: Exception) -> None:
         is_away = isinstance(error, DatabaseUnavailable) and not isinstance(error, DatabaseRefused)
@@ -160,29 +160,29 @@ class GroupCommit:
                 await self._finish([each], self._begin([each]))
             return
         if not isinstance(error, DatabaseUnavailable):
-            log.error("a proposal failed: %r", group[0].proposal, exc_info=error)
+            log.error("a proposal failed: %r", group[0].mutation, exc_info=error)
         for each in group:
             if not each.answer.done():
                 each.answer.set_exception(error)
 
     def _decide(self, transaction: WriteTransaction, group: list[_Waiting]) -> _Outcome:
         """Decide all proposals of a group, in order, give free slots to what waits, and write."""
-        batch = Batch(transaction, self._live, utc_now())
+        work = UnitOfWork(transaction, self._progress_cache, utc_now())
         requests = AnsweredRequests(transaction)
         # Every request is taken for new, unless that has failed.
-        ids = [each.request.request_id for each in group if each.request] if transaction.is_again else []
-        named = {task_id for each in group for task_id in each.proposal.task_ids()}
-        batch.load(named | requests.look_up(ids))
-        answers = [requests.answer(each.proposal, each.request, batch) for each in group]
-        Dispatcher(batch, transaction, self._slots).fill_slots()
-        batch.write()
-        requests.write(batch.now)
-        return _Outcome([_as_dispatched(each, batch.dispatched) for each in answers], batch.committed)
+        ids = [each.request.request_id for each in group if each.request] if transaction.is_retry else []
+        named = {task_id for each in group for task_id in each.mutation.task_ids()}
+        work.load(named | requests.look_up(ids))
+        answers = [requests.answer(each.mutation, each.request, work) for each in group]
+        Dispatcher(work, transaction, self._slots).fill_slots()
+        work.write()
+        requests.write(work.now)
+        return _Outcome([_as_dispatched(each, work.dispatched) for each in answers], work.committed)
 
     def _tell(self, group: list[_Waiting], outcome: _Outcome) -> None:
         for committed in outcome.committed:
             if committed.transition or committed.deleted:
-                self._live.forget(committed.task.id)
+                self._progress_cache.forget(committed.task.id)
         for listener in self.listeners:
             listener(outcome.committed)
         for each, answer in zip(group, outcome.answers, strict=True):

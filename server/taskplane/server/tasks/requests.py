@@ -13,7 +13,7 @@ from taskplane.server.core.errors import RequestIdReused, TaskplaneError
 from taskplane.server.core.task import Task
 from taskplane.server.store.answers import Refusal, StoredRequest
 from taskplane.server.store.writing import WriteTransaction
-from taskplane.server.tasks.batch import Batch, Proposal
+from taskplane.server.tasks.unit_of_work import Mutation, UnitOfWork
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,21 +59,21 @@ class AnsweredRequests:
         self._known.update(found)
         return {task_id for each in found.values() for task_id in each.task_ids}
 
-    def answer(self, proposal: Proposal[Any], request: Request | None, batch: Batch) -> Any:
+    def answer(self, mutation: Mutation[Any], request: Request | None, work: UnitOfWork) -> Any:
         """Let a proposal decide, unless its request was answered before. Returns its answer, or the error it raised."""
-        before = len(batch.committed)
+        before = len(work.committed)
         try:
-            if request and (replayed := self._replay(request, batch)):
+            if request and (replayed := self._replay(request, work)):
                 return replayed
-            answer = proposal.decide(batch)
+            answer = mutation.decide(work)
         except RequestIdReused as error:
             return error
         except TaskplaneError as error:
-            return self._repeated(request, batch) or error
+            return self._repeated(request, work) or error
         if request:
-            changed = [each.task.id for each in batch.committed[before:]]
+            changed = [each.task.id for each in work.committed[before:]]
             pending = answer.pending_command if isinstance(answer, Task) else None
-            task_ids = tuple(dict.fromkeys([*proposal.task_ids(), *changed]))
+            task_ids = tuple(dict.fromkeys([*mutation.task_ids(), *changed]))
             self._remember(request, task_ids, pending.command_id if pending else "", _refusals_of(answer))
         return answer
 
@@ -81,25 +81,25 @@ class AnsweredRequests:
         """Write the requests that were answered for the first time."""
         self._transaction.insert_requests(self._new, now)
 
-    def _repeated(self, request: Request | None, batch: Batch) -> Replayed | RequestIdReused | None:
+    def _repeated(self, request: Request | None, work: UnitOfWork) -> Replayed | RequestIdReused | None:
         """Look whether a call that is refused is a repeat, which is refused only because the first had its effect."""
         if request is None:
             return None
-        batch.load(self.look_up([request.request_id]))
+        work.load(self.look_up([request.request_id]))
         try:
-            return self._replay(request, batch)
+            return self._replay(request, work)
         except RequestIdReused as error:
             return error
 
-    def _replay(self, request: Request, batch: Batch) -> Replayed | None:
+    def _replay(self, request: Request, work: UnitOfWork) -> Replayed | None:
         """Return the answer if the request was answered before; RequestIdReused if it was another request."""
         stored = self._known.get(request.request_id)
         if stored is None:
             return None
         if (stored.method, stored.fingerprint) != (request.method, request.fingerprint):
             raise RequestIdReused(request.request_id, stored.method)
-        tasks = [task for task_id in stored.task_ids if (task := batch.find(task_id))]
-        gone = tuple(task_id for task_id in stored.task_ids if batch.find(task_id) is None)
+        tasks = [task for task_id in stored.task_ids if (task := work.find(task_id))]
+        gone = tuple(task_id for task_id in stored.task_ids if work.find(task_id) is None)
         return Replayed(tasks, stored.command_id, stored.answer, gone, stored.refusals)
 
     def _remember(

@@ -5,15 +5,15 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TypeVar
 
-from taskplane.server.core.change import Change
+from taskplane.server.core.effect import Effect
 from taskplane.server.core.errors import RepeatedRefusal, TaskNotFound, TaskplaneError
 from taskplane.server.core.limits import Listening
 from taskplane.server.core.retry import RetryPolicy
 from taskplane.server.core.task import Checkpoint, Task
 from taskplane.server.core.unit import HeldAttempt
-from taskplane.server.core.verbs import Ask
+from taskplane.server.core.verbs import CallContext
 from taskplane.server.tasks.group_commit import GroupCommit
-from taskplane.server.tasks.proposals import (
+from taskplane.server.tasks.mutations import (
     ChangeFromCheckpoint,
     ChangeTask,
     CheckUnit,
@@ -25,9 +25,9 @@ from taskplane.server.tasks.proposals import (
     LeaveUnit,
     LoseAttempts,
     PurgeTasks,
+    ReconciledUnit,
     ReconcileUnit,
     Refuse,
-    Settled,
     TaskSpec,
 )
 from taskplane.server.tasks.requests import Replayed, Request
@@ -56,9 +56,11 @@ class TaskStateManager:
         self._commits = commits
         self.retry_policy = retry_policy
 
-    async def create(self, specs: Sequence[TaskSpec], ask: Ask, request: Request | None = None) -> list[Task]:
+    async def create(
+        self, specs: Sequence[TaskSpec], caller: CallContext, request: Request | None = None
+    ) -> list[Task]:
         """Create tasks, all or none, in the order given. A repeat raises TaskNotFound if one was deleted meanwhile."""
-        answer = _unless_answered(await self._commits.submit(CreateTasks(specs, ask), request, tasks=len(specs)))
+        answer = _unless_answered(await self._commits.submit(CreateTasks(specs, caller), request, tasks=len(specs)))
         if not isinstance(answer, Replayed):
             return answer
         if answer.gone:
@@ -66,7 +68,7 @@ class TaskStateManager:
         return answer.tasks
 
     async def change(
-        self, task_id: int, change: Callable[[Task, datetime], Change], request: Request | None = None
+        self, task_id: int, change: Callable[[Task, datetime], Effect], request: Request | None = None
     ) -> Task:
         """Apply a verb of `core.verbs` or a report of `core.reports` to a task.
 
@@ -75,7 +77,7 @@ class TaskStateManager:
         return _the_task(task_id, await self._commits.submit(ChangeTask(task_id, change), request))
 
     async def command(
-        self, task_id: int, change: Callable[[Task, datetime], Change], request: Request | None
+        self, task_id: int, change: Callable[[Task, datetime], Effect], request: Request | None
     ) -> tuple[Task, str | None]:
         """Apply a verb as `change` does. For a repeat, the id is returned too of the command that the first call gave.
 
@@ -84,7 +86,7 @@ class TaskStateManager:
         answer = await self._commits.submit(ChangeTask(task_id, change), request)
         return _the_task(task_id, answer), answer.command_id if isinstance(answer, Replayed) else None
 
-    def propose(self, task_id: int, change: Callable[[Task, datetime], Change]) -> "asyncio.Future[Task]":
+    def propose(self, task_id: int, change: Callable[[Task, datetime], Effect]) -> "asyncio.Future[Task]":
         """Apply a change as `change` does, for callers that do not wait; changes are decided in the order of calls."""
         return self._commits.submit(ChangeTask(task_id, change))
 
@@ -92,7 +94,7 @@ class TaskStateManager:
         self,
         task_id: int,
         number: int,
-        change: Callable[[Task, datetime, Checkpoint], Change],
+        change: Callable[[Task, datetime, Checkpoint], Effect],
         request: Request | None = None,
     ) -> Task:
         """Apply a verb that goes on from a chosen checkpoint. Raises InvalidFields if it is not kept."""
@@ -100,7 +102,7 @@ class TaskStateManager:
         return _the_task(task_id, answer)
 
     async def control(
-        self, changes: Mapping[int, Callable[[Task, datetime], Change | None]], request: Request | None = None
+        self, changes: Mapping[int, Callable[[Task, datetime], Effect | None]], request: Request | None = None
     ) -> Mapping[int, TaskplaneError | None]:
         """Change tasks by id, or delete those whose change is None, in one transaction, each by itself.
 
@@ -140,9 +142,9 @@ class TaskStateManager:
         """Delete up to `limit` tasks that were finished before a time. Returns how many."""
         return await self._commits.submit(PurgeTasks(completed_before, limit))
 
-    async def delete(self, task_id: int, ask: Ask, request: Request | None = None) -> None:
+    async def delete(self, task_id: int, caller: CallContext, request: Request | None = None) -> None:
         """Delete a finished task."""
-        _unless_answered(await self._commits.submit(DeleteTask(task_id, ask), request))
+        _unless_answered(await self._commits.submit(DeleteTask(task_id, caller), request))
 
     async def fill_slots(self, due: Sequence[int] = ()) -> None:
         """Give free slots to queued tasks, those that are named among them; listeners hear who got what."""
@@ -150,7 +152,7 @@ class TaskStateManager:
 
     async def reconcile(
         self, unit_id: str, inventory: Sequence[HeldAttempt] | None, *, is_new_process: bool
-    ) -> Settled:
+    ) -> ReconciledUnit:
         """Settle what a connecting unit holds; see core.inventory. None: what it was last known to hold."""
         reconcile = ReconcileUnit(unit_id, inventory, is_new_process, self.retry_policy)
         return await self._commits.submit(reconcile, tasks=1 + len(inventory or ()))

@@ -13,8 +13,8 @@ from typing import Any
 
 from taskplane.server.core.errors import ServerStopping, SlowReader, TaskplaneError
 from taskplane.server.core.task import Progress
-from taskplane.server.tasks.batch import Committed
-from taskplane.server.tasks.turns import MESSAGE_BYTES, Turns
+from taskplane.server.tasks.fair_scheduler import MESSAGE_BYTES, FairScheduler
+from taskplane.server.tasks.unit_of_work import CommittedEvent
 from taskplane.server.tasks.weights import weight_of
 
 # A follower that is this many changes behind is cut.
@@ -65,26 +65,26 @@ class WatchMemory:
             self.bytes -= held.bytes
 
 
-class Follower:
+class Subscriber:
     """One reader's queue. Changes come in order and whole; progress only as its latest value for each task.
 
-    With `turns`, what it is offered is there to take when its turn has come. With `memory`, it holds WATCH_BYTES at
+    With `scheduler`, what it is offered is there to take when its turn has come. With `memory`, it holds WATCH_BYTES at
     most.
     """
 
     __slots__ = (
-        *("_awaits_turn", "_changes", "_error", "_matches", "_memory", "_progress", "_telling", "_turns", "_wake"),
+        *("_awaits_turn", "_changes", "_error", "_matches", "_memory", "_progress", "_telling", "_scheduler", "_wake"),
         *("bytes", "on_cut"),
     )
 
     def __init__(
         self,
-        matches: Callable[[Committed | Progressed], bool] | None = None,
-        turns: Turns | None = None,
+        matches: Callable[[CommittedEvent | Progressed], bool] | None = None,
+        scheduler: FairScheduler | None = None,
         memory: WatchMemory | None = None,
     ) -> None:
         self._matches = matches
-        self._turns = turns
+        self._scheduler = scheduler
         self._memory = memory
         self._awaits_turn = False
         self._changes: deque[Held] = deque()
@@ -98,7 +98,7 @@ class Follower:
         # Drops what the reader has taken and not told.
         self.on_cut: Callable[[], None] | None = None
 
-    def offer(self, event: Committed | Progressed, held: Held) -> None:
+    def offer(self, event: CommittedEvent | Progressed, held: Held) -> None:
         """Queue an event if it matches; `held` is the same for all that it is offered to."""
         # A thousand of these are between a verb's commit and its answer.
         if self._error or (self._matches and not self._matches(event)):
@@ -110,11 +110,11 @@ class Follower:
         else:
             self.cut(SlowReader("the watch was not read quickly enough; go on with after_revision"))
             return
-        if self._turns is None:
+        if self._scheduler is None:
             self._wake.set()
         elif not self._awaits_turn:
             self._awaits_turn = True
-            self._turns.wait(self)
+            self._scheduler.wait(self)
 
     def tell(self, held: Held) -> None:
         """Hold something in place of what was told before. Raises what cut the follower."""
@@ -179,7 +179,7 @@ class Follower:
         """Whether a change is queued that came later than the revision."""
         return any(held.what.task.revision > revision for held in self._changes)
 
-    async def next_change(self, timeout_seconds: float) -> Committed | None:
+    async def next_change(self, timeout_seconds: float) -> CommittedEvent | None:
         """Return the next change, or None after `timeout_seconds` without one. Raises what cut the follower."""
         try:
             async with asyncio.timeout(timeout_seconds):
@@ -189,7 +189,7 @@ class Follower:
             return None
         held = self._changes.popleft()
         self._release([held])
-        change: Committed = held.what
+        change: CommittedEvent = held.what
         return change
 
     async def arrival(self, timeout_seconds: float) -> None:
@@ -202,7 +202,7 @@ class Follower:
         except TimeoutError:
             return
 
-    def take(self) -> tuple[deque[Committed], list[Progressed]]:
+    def take(self) -> tuple[deque[CommittedEvent], list[Progressed]]:
         """Return all that is there. It is held until `arrival` is waited for again."""
         self._telling += self._changes
         changes, progress = deque(held.what for held in self._changes), list(self._progress.values())
@@ -221,15 +221,15 @@ class WatchHub:
     """Hands every durable change, and live progress, to those who follow."""
 
     def __init__(self) -> None:
-        self.turns = Turns()
+        self.scheduler = FairScheduler()
         self.memory = WatchMemory()
-        self._of_task: dict[int, set[Follower]] = defaultdict(set)
-        self._of_all: set[Follower] = set()
+        self._of_task: dict[int, set[Subscriber]] = defaultdict(set)
+        self._of_all: set[Subscriber] = set()
         self._is_stopping = False
         # The last revision that was made public.
         self.revision = 0
 
-    def publish(self, committed: Sequence[Committed]) -> None:
+    def publish(self, committed: Sequence[CommittedEvent]) -> None:
         """Tell of durable changes."""
         for event in committed:
             self.revision = event.task.revision
@@ -261,27 +261,27 @@ class WatchHub:
 
     @contextmanager
     def follow(
-        self, task_ids: Iterable[int], matches: Callable[[Committed | Progressed], bool] | None = None
-    ) -> Iterator[Follower]:
+        self, task_ids: Iterable[int], matches: Callable[[CommittedEvent | Progressed], bool] | None = None
+    ) -> Iterator[Subscriber]:
         """Follow some tasks, or all if no ids are given, until the context ends, for a verb: news are there at once.
 
         Without `matches`, all that happens to them is heard. Raises ServerStopping once the hub is stopped.
         """
-        self.turns.verbs_under_way += 1
+        self.scheduler.verbs_under_way += 1
         try:
-            with self._following(Follower(matches), task_ids) as follower:
+            with self._following(Subscriber(matches), task_ids) as follower:
                 yield follower
         finally:
-            self.turns.verbs_under_way -= 1
+            self.scheduler.verbs_under_way -= 1
 
     def watch(
-        self, task_ids: Iterable[int], matches: Callable[[Committed | Progressed], bool] | None = None
-    ) -> AbstractContextManager[Follower]:
+        self, task_ids: Iterable[int], matches: Callable[[CommittedEvent | Progressed], bool] | None = None
+    ) -> AbstractContextManager[Subscriber]:
         """Follow as `follow` does, for a watcher: news are there to take when its turn has come."""
-        return self._following(Follower(matches, self.turns, self.memory), task_ids)
+        return self._following(Subscriber(matches, self.scheduler, self.memory), task_ids)
 
     @contextmanager
-    def _following(self, follower: Follower, task_ids: Iterable[int]) -> Iterator[Follower]:
+    def _following(self, follower: Subscriber, task_ids: Iterable[int]) -> Iterator[Subscriber]:
         if self._is_stopping:
             raise ServerStopping
         # By id, so that a thousand followers of one task cost the others nothing.
@@ -299,10 +299,10 @@ class WatchHub:
                 if not self._of_task.get(task_id, True):
                     del self._of_task[task_id]
 
-    def _followers(self) -> set[Follower]:
+    def _followers(self) -> set[Subscriber]:
         return self._of_all.union(*self._of_task.values())
 
-    def _offer(self, task_id: int, event: Committed | Progressed) -> None:
+    def _offer(self, task_id: int, event: CommittedEvent | Progressed) -> None:
         held = Held(event, -1)
         for follower in self._of_task.get(task_id, ()):
             follower.offer(event, held)

@@ -1,0 +1,54 @@
+"""Compares the assignments in memory with the RUNNING tasks of the table from time to time, and repairs differences.
+
+There are none unless the server has a defect: then a slot would be lost, or a task would run for no unit, until the
+unit's next welcome. The check finds that earlier. It also lets the queue be read from the table again, so that no
+queued task is left out forever.
+"""
+
+import logging
+
+from taskplane.server.core.assignments import Assignment
+from taskplane.server.execution_units.registry import Registry
+from taskplane.server.store.store import Store
+from taskplane.server.tasks.state_manager import TaskStateManager
+
+log = logging.getLogger(__name__)
+
+# How often to compare. A difference is repaired when it was there twice.
+CHECK_SECONDS = 30.0
+UNKNOWN_UNIT = "unit lost: it is not known"
+
+# A unit, and one attempt of a task there.
+Place = tuple[str, int, int]
+
+
+class AssignmentCheck:
+    """Finds what differs for longer than transactions are on their way."""
+
+    def __init__(self, states: TaskStateManager, store: Store, registry: Registry) -> None:
+        self._states = states
+        self._store = store
+        self._registry = registry
+        self._differed: set[Place] = set()
+
+    async def check(self) -> None:
+        """Compare once. What differed the last time too is corrected by a transaction, which reads the table."""
+        table = {(unit_id, task_id, attempt) for task_id, attempt, unit_id in await self._store.running_attempts()}
+        unknown = {place for place in table if self._registry.find(place[0]) is None}
+        assignments = self._registry.slots.assignments
+        in_slots = {_place(each) for each in assignments.all() if each.has_slot}
+        running = {_place(each) for each in assignments.all() if each.is_running}
+        differs = (table ^ in_slots) | (running - table) | unknown
+        stays, self._differed = differs & self._differed, differs
+        for unit_id in {place[0] for place in stays}:
+            if self._registry.find(unit_id):
+                await self._states.check_unit(unit_id)
+            else:
+                log.warning("tasks run on unit %s, which is not known; they are taken away", unit_id)
+                await self._states.leave(unit_id, UNKNOWN_UNIT)
+        self._registry.slots.scan.reset()
+        self._registry.may_offer_more.set()
+
+
+def _place(assignment: Assignment) -> Place:
+    return assignment.unit_id, assignment.task_id, assignment.attempt

@@ -1,0 +1,108 @@
+"""What units without a stream report by calls: the callback of the HTTP gateway, and ReportTaskStatus."""
+
+from dataclasses import dataclass, replace
+
+from taskplane.server.core.clock import utc_now
+from taskplane.server.core.command import Verdict, VerdictAction, start_id
+from taskplane.server.core.errors import DropReason, FieldViolation, InvalidFields, NeverDispatched, TaskNotFound
+from taskplane.server.core.fence import AttemptRef, drop_reason
+from taskplane.server.core.outcome import Outcome
+from taskplane.server.core.task import Task, TaskStatus
+from taskplane.server.core.unit_report import Accepted, Cancelled, Failed, Report, ReportKind, Succeeded
+from taskplane.server.execution_units.http_units import HttpUnits
+from taskplane.server.execution_units.links.http import HttpLink
+from taskplane.server.execution_units.registry import Registry
+from taskplane.server.execution_units.report_handler import ReportHandler
+from taskplane.server.execution_units.session import Session
+from taskplane.server.execution_units.unit_listener import given_back, reports_of
+from taskplane.server.store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class CallAnswer:
+    """What a unit is told: the verdict on the attempt that it spoke for, and the task as it now is.
+
+    DROP: what it said changed nothing. Saying again how the attempt has ended is no reason for it.
+    """
+
+    verdict: Verdict
+    task: Task
+
+
+class Callbacks:
+    """Takes calls. All methods answer when what was said is durable.
+
+    They raise TaskNotFound, UnitNotFound, UnitHasStream, UnitDrained, InvalidFields and DatabaseUnavailable.
+    """
+
+    def __init__(self, store: Store, registry: Registry, units: HttpUnits, report_handler: ReportHandler) -> None:
+        self._store = store
+        self._registry = registry
+        self._units = units
+        self._report_handler = report_handler
+
+    async def tell(self, task_id: int, outcome: Outcome, *, unit_id: str = "") -> CallAnswer:
+        """Take how an attempt is.
+
+        Without an attempt the task's current one is meant, without a unit the one that has the task. Raises
+        NeverDispatched if no unit ever had it.
+        """
+        task = await self._task(task_id)
+        if not task.attempt:
+            raise NeverDispatched(task_id)
+        attempt = task.attempt if outcome.attempt is None else outcome.attempt
+        session = await self._units.session_of(unit_id or task.execution_unit_id or "")
+        try:
+            reports = reports_of(session, (task_id, attempt), outcome)
+        except ValueError as error:
+            raise InvalidFields(FieldViolation("progress", str(error))) from error
+        return await self._settle(session, (task_id, attempt), reports)
+
+    async def report(self, unit_id: str, report: Report) -> CallAnswer:
+        """Take one report."""
+        await self._task(report.task_id)
+        session = await self._units.session_of(unit_id)
+        report = replace(report, kind=given_back(session, report.kind))
+        return await self._settle(session, (report.task_id, report.attempt), [report])
+
+    async def _settle(self, session: Session, key: tuple[int, int], reports: list[Report]) -> CallAnswer:
+        await self._accept(session, key)
+        if isinstance(session.link, HttpLink):
+            session.link.heard_of(key)
+        drop = None
+        for report in reports:
+            drop = await self._report_handler.settle(session, report) or drop
+        task = await self._task(key[0])
+        if all(isinstance(report.kind, Accepted) for report in reports):
+            # Nothing that the fence was asked about, but a question: whether the attempt is still the unit's.
+            drop = drop or drop_reason(task, AttemptRef(session.unit_id, key[1]))
+        if drop and any(_has_ended_so(task, session, report) for report in reports):
+            drop = None
+        return CallAnswer(_verdict(task, key, drop), task)
+
+    async def _accept(self, session: Session, key: tuple[int, int]) -> None:
+        """Whoever speaks for an attempt has accepted it, even if it has not answered the request yet."""
+        unit = self._registry.find(session.unit_id)
+        running = unit.running.get(key[0]) if unit else None
+        if running and running.attempt == key[1] and not running.accepted:
+            await self._report_handler.settle(session, Report(0, *key, start_id(*key), utc_now(), Accepted()))
+
+    async def _task(self, task_id: int) -> Task:
+        task = await self._store.get_task(task_id)
+        if task is None:
+            raise TaskNotFound(task_id)
+        return task
+
+
+def _verdict(task: Task, key: tuple[int, int], drop: DropReason | None) -> Verdict:
+    if drop:
+        return Verdict(*key, VerdictAction.DROP, drop)
+    return Verdict(*key, VerdictAction.PAUSE if task.status is TaskStatus.PAUSED else VerdictAction.KEEP)
+
+
+def _has_ended_so(task: Task, session: Session, report: Report) -> bool:
+    """Whether the report only repeats how its attempt has ended."""
+    ended = {Succeeded: TaskStatus.SUCCESS, Failed: TaskStatus.FAILED, Cancelled: TaskStatus.CANCELLED}
+    kind: type[ReportKind] = type(report.kind)
+    is_its_own = (task.execution_unit_id, task.attempt) == (session.unit_id, report.attempt)
+    return is_its_own and ended.get(kind) is task.status

@@ -1,0 +1,196 @@
+"""The units that are driven over HTTP: their registrations, their links, and their signs of life."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+
+from taskplane.server.core.clock import utc_now
+from taskplane.server.core.endpoint import Endpoints
+from taskplane.server.core.errors import (
+    FieldViolation,
+    InvalidFields,
+    ServerStopping,
+    TaskplaneError,
+    UnitDrained,
+    UnitHasStream,
+    UnitNotFound,
+)
+from taskplane.server.core.unit import Registration, Unit
+from taskplane.server.execution_units.identity import ConnectingProcess
+from taskplane.server.execution_units.known_unit import KnownUnit
+from taskplane.server.execution_units.links.http import HttpLink
+from taskplane.server.execution_units.links.http_client import NoAnswer, UnitClient
+from taskplane.server.execution_units.links.http_polling import SIGN_OF_LIFE
+from taskplane.server.execution_units.links.listener import Listener
+from taskplane.server.execution_units.manager import ExecutionUnitManager, new_unit_id
+from taskplane.server.execution_units.registry import Registry
+from taskplane.server.execution_units.session import Session
+
+log = logging.getLogger(__name__)
+
+# Units that are taken on at a time when the server starts: one after the other, thousands would take minutes.
+STARTED_TOGETHER = 200
+
+
+class HttpUnits:
+    """Holds a session for each registered unit that is not lost. `start`, then `stop`; both once.
+
+    `listen` makes the listener of a unit's link.
+    """
+
+    def __init__(
+        self,
+        manager: ExecutionUnitManager,
+        registry: Registry,
+        listen: Callable[[KnownUnit], Listener],
+        endpoints: Endpoints,
+        poll_seconds: float,
+    ) -> None:
+        self._manager = manager
+        self._registry = registry
+        self._listen = listen
+        self._endpoints = endpoints
+        self._poll_seconds = poll_seconds
+        self._conversations: set[asyncio.Task[None]] = set()
+        self._is_stopping = False
+
+    async def start(self) -> None:
+        """Go on with all units that were registered before and are not drained, many at a time.
+
+        Each gets work once it has been heard from.
+        """
+        registered = [unit for unit in self._registry.all() if unit.record.endpoint and not unit.is_drained]
+        for begin in range(0, len(registered), STARTED_TOGETHER):
+            group = registered[begin : begin + STARTED_TOGETHER]
+            for session in await asyncio.gather(*(self._connect(unit.record) for unit in group)):
+                session.mark(is_answering=False)
+
+    async def stop(self) -> None:
+        """Make no new links, and wait until those are ended which the manager has told to."""
+        self._is_stopping = True
+        if self._conversations:
+            await asyncio.wait(self._conversations)
+
+    async def register(self, registration: Registration) -> Unit:
+        """Register a unit, or its new values: it is known by its id, without one by its type and name.
+
+        What it was last known to hold is asked about at once, and lost if the unit does not know it any more. One that
+        was drained is back with it. Raises InvalidFields, UnitIdTaken and DatabaseUnavailable.
+        """
+        if problem := self._endpoints.problem(registration.endpoint):
+            raise InvalidFields(FieldViolation("endpoint", problem))
+        unit_id = registration.unit_id
+        if known := self._known(registration):
+            unit_id = known.record.id
+            await self._manager.identities.admit(unit_id, ConnectingProcess(endpoint=registration.endpoint))
+        record = _record(registration, unit_id, self._registry.find(unit_id))
+        await self._connect(record)
+        return self._manager.unit(record.id)
+
+    async def heartbeat(self, unit_id: str, capacity: int | None) -> Unit:
+        """Renew a unit's lease; one that was lost is taken on again, one that was drained stays away.
+
+        Raises UnitNotFound and UnitHasStream.
+        """
+        with suppress(UnitDrained):
+            session = await self.session_of(unit_id)
+            if capacity is not None:
+                self._manager.change_capacity(session, capacity)
+        return self._manager.unit(unit_id)
+
+    async def session_of(self, unit_id: str) -> Session:
+        """Return the session of a unit that has just been heard from, a new one if it had none.
+
+        Raises UnitNotFound, UnitHasStream and UnitDrained.
+        """
+        unit = self._registry.find(unit_id)
+        if unit is None:
+            raise UnitNotFound(unit_id)
+        if not unit.record.endpoint:
+            raise UnitHasStream(unit_id)
+        if unit.is_drained:
+            raise UnitDrained(f"unit {unit_id!r} was drained; register it again")
+        session = unit.session or await self._connect(unit.record)
+        self._manager.heard_from(session)
+        return session
+
+    async def look_for_lost(self) -> None:
+        """Look, once a lease and for ever, whether units that were lost are back, for those without heartbeats."""
+        while True:
+            await asyncio.sleep(self._manager.intervals.lease)
+            lost = [unit for unit in self._registry.all() if unit.record.endpoint and unit.session is None]
+            for unit in lost:
+                if not unit.is_drained and await _shows_life(unit):
+                    await self._take_back(unit)
+
+    async def _take_back(self, unit: KnownUnit) -> None:
+        try:
+            await self.session_of(unit.record.id)
+        except TaskplaneError as error:
+            log.warning("unit %s is back, but cannot be taken on: %s", unit.record.id, error.message)
+
+    def _known(self, registration: Registration) -> KnownUnit | None:
+        if registration.unit_id:
+            return self._registry.find(registration.unit_id)
+        wanted = (registration.unit_type, registration.unit_name)
+        same = (unit for unit in self._registry.all() if (unit.record.unit_type, unit.record.unit_name) == wanted)
+        return next((unit for unit in same if unit.record.endpoint), None)
+
+    async def _connect(self, record: Unit) -> Session:
+        if self._is_stopping:
+            raise ServerStopping
+        listener = self._listen(self._registry.add(record))
+        link = HttpLink(UnitClient(record.endpoint or ""), listener, self._poll_seconds)
+        session = await self._manager.take_on(record, link, inventory=None)
+        conversation = asyncio.get_running_loop().create_task(self._converse(session, link))
+        self._conversations.add(conversation)
+        conversation.add_done_callback(self._conversations.discard)
+        return session
+
+    async def _converse(self, session: Session, link: HttpLink) -> None:
+        try:
+            await link.run()
+        except Exception:
+            # A fault of ours in one link is not the end of the others; the unit's next heartbeat makes a new one.
+            log.exception("the link to unit %s has failed", session.unit_id)
+        finally:
+            await self._part(session, link)
+
+    async def _part(self, session: Session, link: HttpLink) -> None:
+        try:
+            if isinstance(link.error, UnitDrained):
+                await self._manager.goodbye(session, "drained")
+        except TaskplaneError as error:
+            log.warning("unit %s: what it still has is lost with its lease: %s", session.unit_id, error.message)
+        finally:
+            await self._manager.disconnect(session)
+
+
+def _record(registration: Registration, unit_id: str, known: KnownUnit | None) -> Unit:
+    now = utc_now()
+    before = known.record if known else None
+    return Unit(
+        id=unit_id or new_unit_id(registration.unit_name),
+        unit_type=registration.unit_type,
+        unit_name=registration.unit_name,
+        capacity=registration.capacity,
+        endpoint=registration.endpoint,
+        config=registration.config,
+        last_heartbeat=now,
+        created_at=before.created_at if before else now,
+        updated_at=now,
+        task_types=registration.accepted_task_types(),
+        labels=registration.labels,
+        # A drain that is under way goes on.
+        drain=known.record.drain if known and not known.is_drained else None,
+    )
+
+
+async def _shows_life(unit: KnownUnit) -> bool:
+    try:
+        async with UnitClient(unit.record.endpoint or "") as client:
+            await client.ask(SIGN_OF_LIFE)
+    except NoAnswer:
+        return False
+    return True

@@ -1,0 +1,113 @@
+"""The right to a unit's id: a process that still answers keeps the id, whoever else asks for it."""
+
+import asyncio
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from taskplane.server.core.clock import monotonic
+from taskplane.server.core.errors import UnitIdTaken
+from taskplane.server.execution_units.known_unit import KnownUnit
+from taskplane.server.execution_units.registry import Registry
+from taskplane.server.execution_units.session import Session
+
+# A process that is asked for a sign of life has this long to give one, in seconds.
+ANSWER_SECONDS = 2.0
+# How often to check whether it has, in seconds.
+CHECK_SECONDS = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectingProcess:
+    """A process that asks for a unit's id: known by its boot id, or by the endpoint at which it listens."""
+
+    boot_id: str = ""
+    endpoint: str = ""
+
+    def is_process_of(self, unit: KnownUnit, session: Session) -> bool:
+        """Whether the session is an earlier one of the same process.
+
+        One process listens at one host and port, so that a new path there is no other process.
+        """
+        if self.boot_id:
+            return self.boot_id == session.boot_id
+        return bool(unit.record.endpoint) and _origin(self.endpoint) == _origin(unit.record.endpoint or "")
+
+
+class Identities:
+    """Admits processes to the ids of units."""
+
+    def __init__(self, registry: Registry, lease_seconds: float) -> None:
+        self._registry = registry
+        self._lease_seconds = lease_seconds
+
+    async def admit(self, unit_id: str, newcomer: ConnectingProcess) -> None:
+        """Return as soon as the newcomer may have the id, which it must take before anything else is awaited.
+
+        The process that has the id is asked for a sign of life, and loses the id if it gives none. Of several
+        newcomers, those that come later ask the first. Raises UnitIdTaken.
+        """
+        if unit := self._registry.find(unit_id):
+            await self._wait_for_return(unit, newcomer)
+        while (unit := self._registry.find(unit_id)) and (session := unit.session):
+            if newcomer.is_process_of(unit, session):
+                return
+            has_stream = not unit.record.endpoint
+            if (newcomer.endpoint and has_stream) or await _gives_sign_of_life(unit, session):
+                raise _taken(unit, session)
+            if unit.session is session:
+                return
+        if unit and newcomer.endpoint:
+            self._check_absence(unit)
+
+    def _check_absence(self, unit: KnownUnit) -> None:
+        """Raise UnitIdTaken if a unit with a stream is only out of reach, and may come back within its lease."""
+        silent = monotonic() - unit.heard_at
+        may_return = bool(unit.running) or not unit.has_left
+        if may_return and not unit.record.endpoint and silent <= self._lease_seconds:
+            raise UnitIdTaken(
+                f"unit id {unit.record.id!r} is that of a unit with a stream, whose lease is not over; "
+                "register under an id of your own",
+                metadata={"unit_id": unit.record.id, "boot_id": unit.record.boot_id},
+            )
+
+    async def _wait_for_return(self, unit: KnownUnit, newcomer: ConnectingProcess) -> None:
+        """Let the process that a server's start has cut off come back first, if tasks are with it."""
+        is_cut_off = unit.session is None and unit.last_heartbeat is None and bool(unit.running)
+        if is_cut_off and unit.record.boot_id and newcomer.boot_id != unit.record.boot_id:
+            for _ in range(round(ANSWER_SECONDS / CHECK_SECONDS)):
+                if unit.session:
+                    return
+                await asyncio.sleep(CHECK_SECONDS)
+
+
+async def _gives_sign_of_life(unit: KnownUnit, session: Session) -> bool:
+    """Ask the process behind a session, and return whether it has said anything since.
+
+    Time is counted in turns of the loop: while the server itself stands still, nobody can answer.
+    """
+    while not session.welcomed and unit.session is session:  # noqa: ASYNC110  (many things end it, and it is rare)
+        await asyncio.sleep(CHECK_SECONDS)  # the process has just said hello, and it is for the server to answer
+    heard_before = unit.last_heartbeat  # not `heard_at`, which also moves when silence is forgiven
+    session.link.ask_for_sign_of_life()
+    for _ in range(round(ANSWER_SECONDS / CHECK_SECONDS)):
+        if unit.session is not session or unit.last_heartbeat is not heard_before:
+            break
+        await asyncio.sleep(CHECK_SECONDS)
+    return unit.session is session and unit.last_heartbeat is not heard_before
+
+
+def _taken(unit: KnownUnit, session: Session) -> UnitIdTaken:
+    process = f"process {session.boot_id}" if session.boot_id else "a process"
+    peer = session.link.peer or "an unknown address"
+    since = session.since.isoformat(timespec="seconds")
+    return UnitIdTaken(
+        f"unit id {unit.record.id!r} is taken: {process} at {peer} has had it since {since}, and still answers; "
+        "stop that process, or use an id of your own",
+        metadata={"unit_id": unit.record.id, "boot_id": session.boot_id, "peer": peer, "since": since},
+    )
+
+
+def _origin(endpoint: str) -> tuple[str, str | None, int | None]:
+    url = urlsplit(endpoint)
+    port = url.port or {"http": 80, "https": 443}.get(url.scheme)
+    return url.scheme, url.hostname, port

@@ -1,0 +1,99 @@
+"""Leases: a unit that has been silent for a lease loses its tasks, and a start that is not accepted goes to another.
+
+A pause or cancel that is not answered is sent again. All times are the server's own monotonic clock. Every unit counts
+as heard from when the server starts, so that none is taken for silent for one lease after that.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Iterator
+
+from taskplane.server.core import reports
+from taskplane.server.core.clock import monotonic
+from taskplane.server.core.errors import DatabaseUnavailable, LeaseExpired, StaleAttempt, TaskNotFound
+from taskplane.server.core.fence import AttemptRef
+from taskplane.server.execution_units.known_unit import KnownUnit
+from taskplane.server.execution_units.listening_clock import ListeningClock
+from taskplane.server.execution_units.registry import Registry
+from taskplane.server.tasks.state_manager import TaskStateManager
+
+log = logging.getLogger(__name__)
+
+# How often leases are looked at; a lost unit is noticed this much later at the most.
+CHECK_SECONDS = 0.5
+# How long a unit may take to accept a start; a pause or cancel that is not answered for so long is sent again.
+ACCEPT_SECONDS = 5.0
+
+
+class Leases:
+    """Takes tasks away from units that are silent, or do not accept them."""
+
+    def __init__(
+        self,
+        states: TaskStateManager,
+        registry: Registry,
+        lease_seconds: float,
+        attention: ListeningClock | None = None,
+    ) -> None:
+        self._states = states
+        self._registry = registry
+        self._lease_seconds = lease_seconds
+        self._attention = attention or ListeningClock(registry, lease_seconds)
+
+    async def run(self) -> None:
+        """Check for ever. While the database is away nothing can be taken, and is taken later."""
+        while True:
+            await asyncio.sleep(CHECK_SECONDS)
+            try:
+                await self.check()
+            except DatabaseUnavailable as error:
+                log.debug("leases cannot be settled: %s", error.message)
+
+    async def check(self) -> None:
+        """Settle every unit that is silent, and every start that is not accepted.
+
+        All are proposed at once, so that a thousand units that are lost together need a few transactions.
+        """
+        self._attention.look()
+        now = monotonic()
+        taken: list[Awaitable[None]] = []
+        for unit in self._registry.all():
+            if now - unit.heard_at > self._lease_seconds:
+                taken += self._lose(unit)
+            elif unit.session:
+                unit.session.send_again(now - ACCEPT_SECONDS)
+                taken += self._take_unaccepted(unit, now)
+        for outcome in await asyncio.gather(*taken, return_exceptions=True):
+            if outcome:
+                raise outcome
+
+    def _lose(self, unit: KnownUnit) -> Iterator[Awaitable[None]]:
+        if unit.session:
+            log.warning("unit %s is silent for its lease of %g s", unit.record.id, self._lease_seconds)
+            unit.session.mark(is_answering=False)  # so that it does not get back at once what it loses
+            unit.session.link.end(LeaseExpired(unit.record.id, self._lease_seconds))
+        if unit.running:
+            attempts = {task_id: each.attempt for task_id, each in unit.running.items()}
+            why = f"unit lost: not heard from for {self._lease_seconds:g} s"
+            yield self._states.lose(unit.record.id, attempts, why)
+
+    def _take_unaccepted(self, unit: KnownUnit, now: float) -> Iterator[Awaitable[None]]:
+        for task_id, each in unit.running.items():
+            if each.accepted or now - each.since <= ACCEPT_SECONDS:
+                continue
+            if unit.session and unit.session.link.may_have_begun((task_id, each.attempt)):
+                continue
+            log.warning("unit %s has not accepted attempt %s of task %s", unit.record.id, each.attempt, task_id)
+            if unit.session:
+                unit.session.mark(is_answering=False)
+            self._registry.slots.mark_suspect(unit.record.id)
+            yield self._take(unit.record.id, task_id, each.attempt)
+
+    async def _take(self, unit_id: str, task_id: int, attempt: int) -> None:
+        sender = AttemptRef(unit_id, attempt)
+        try:
+            await self._states.change(
+                task_id, lambda task, now: reports.not_accepted(task, sender, now, seconds=ACCEPT_SECONDS)
+            )
+        except (StaleAttempt, TaskNotFound):
+            log.info("attempt %s of task %s is over already", attempt, task_id)

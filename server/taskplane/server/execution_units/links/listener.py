@@ -1,0 +1,40 @@
+"""Who hears what an HTTP link brings back from its unit."""
+
+from collections.abc import Collection
+from typing import Protocol
+
+from taskplane.server.core.command import Command
+from taskplane.server.core.outcome import Outcome
+from taskplane.server.core.unit_report import Accepted, Rejected
+from taskplane.server.execution_units.links.poll_schedule import Key
+
+
+class Listener(Protocol):
+    """What a link tells of its unit, and what it must know to go on asking."""
+
+    def heard(self) -> None:
+        """Called when the unit has answered, whatever it was: that renews its lease."""
+
+    def unanswered(self) -> None:
+        """Called when it has not answered: it gets nothing new until it is heard from."""
+
+    def is_silent(self) -> bool:
+        """Whether nothing was heard for longer than a heartbeat takes."""
+
+    def lease_seconds(self) -> float:
+        """Return how long a silent unit keeps its tasks."""
+
+    def running(self) -> Collection[Key]:
+        """Return the attempts at work, those too that it has not accepted yet."""
+
+    def accepted(self) -> Collection[Key]:
+        """Return the attempts that it has accepted, at work or paused."""
+
+    async def answered(self, command: Command, kind: Accepted | Rejected) -> None:
+        """Take the answer to a command."""
+
+    async def told(self, key: Key, outcome: Outcome) -> None:
+        """Take what the unit says of an attempt."""
+
+    async def lost(self, key: Key) -> None:
+        """Called when the unit does not know an attempt that it should hold."""

@@ -1,0 +1,313 @@
+"""The ExecutionUnitManager: takes units on, lets them go, and drains them."""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from taskplane.server.core.clock import monotonic, utc_now
+from taskplane.server.core.command import Command, Verdict, VerdictAction, Welcome, drop_command
+from taskplane.server.core.errors import (
+    CommandPending,
+    DatabaseUnavailable,
+    DropReason,
+    ServerStopping,
+    SessionSuperseded,
+    UnitInUse,
+    UnitNotFound,
+)
+from taskplane.server.core.unit import DrainOrder, HeldAttempt, Hello, Unit
+from taskplane.server.execution_units.identity import ConnectingProcess, Identities
+from taskplane.server.execution_units.known_unit import KnownUnit
+from taskplane.server.execution_units.links import Link
+from taskplane.server.execution_units.registry import Registry
+from taskplane.server.execution_units.session import Session
+from taskplane.server.store.store import Store
+from taskplane.server.tasks.mutations import ReconciledUnit
+from taskplane.server.tasks.state_manager import TaskStateManager
+
+log = logging.getLogger(__name__)
+
+# How often to check whether a unit that is drained has gone.
+DRAIN_CHECK_SECONDS = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Intervals:
+    """How often a unit is to be heard, and how long it may be silent, in seconds."""
+
+    heartbeat: float = 5.0
+    lease: float = 30.0
+
+
+class ExecutionUnitManager:
+    """The sessions of all units: how they begin and end, and what operators ask of them."""
+
+    def __init__(self, store: Store, states: TaskStateManager, registry: Registry, intervals: Intervals) -> None:
+        self._store = store
+        self._states = states
+        self._registry = registry
+        self.intervals = intervals
+        self.identities = Identities(registry, intervals.lease)
+
+    async def connect(self, hello: Hello, link: Link) -> Session:
+        """Take a unit with a stream on, as `take_on` does. Raises UnitIdTaken too."""
+        unit_id = hello.unit_id or new_unit_id(hello.unit_name)
+        await self.identities.admit(unit_id, ConnectingProcess(boot_id=hello.boot_id))
+        known = self._registry.find(unit_id)
+        return await self.take_on(_record(hello, unit_id, known), link, hello.inventory, hello.boot_id)
+
+    async def take_on(
+        self, record: Unit, link: Link, inventory: Sequence[HeldAttempt] | None, boot_id: str = ""
+    ) -> Session:
+        """Connect a unit: supersede its older session, settle its inventory, welcome it.
+
+        For a process that has the right to the unit's id: see `identities`.
+        Without an inventory it holds what it was last known to hold. Raises SessionSuperseded if a newer session of
+        the same unit comes meanwhile, and DatabaseUnavailable; then it is not connected.
+        """
+        unit, session = self._attach(record, boot_id, link)
+        try:
+            await self._introduce(unit, session, inventory)
+        except BaseException:
+            if unit.session is session:
+                self._registry.disconnected(unit)
+            raise
+        log.info("unit %s connected, session %s, boot %s", record.id, session.session_id, boot_id or "not told")
+        return session
+
+    async def _introduce(self, unit: KnownUnit, session: Session, inventory: Sequence[HeldAttempt] | None) -> None:
+        is_new_process = unit.record.boot_id != session.boot_id
+        asked_before = unit.record.drain
+        settled = await self._states.reconcile(session.unit_id, inventory, is_new_process=is_new_process)
+        if unit.session is not session:
+            raise _superseded(session.unit_id)
+        # At once: what was settled is not so for long.
+        self._welcome(unit, session, settled)
+        drain = unit.record.drain
+        if is_new_process and drain is asked_before:
+            drain = None  # it was asked of the process before; what was asked meanwhile is for this one
+        if drain:
+            self._ask_to_drain(session, drain)
+        # Only now: should the server die before, the next one must know too that this is another process. And before
+        # it is given anything new.
+        unit.record = replace(unit.record, boot_id=session.boot_id, drain=drain)
+        await self._store.save_units([unit.view()])
+        session.mark(welcomed=True)
+
+    def _welcome(self, unit: KnownUnit, session: Session, settled: ReconciledUnit) -> None:
+        superseded: list[Command] = []
+        for verdict in settled.verdicts:
+            match verdict.action:
+                case VerdictAction.PAUSE if self._runs_elsewhere(unit, verdict):
+                    # Resumed in the transaction of the verdict, which had no holder to take the task from yet.
+                    superseded.append(drop_command(verdict.task_id, verdict.attempt, DropReason.SUPERSEDED))
+                case VerdictAction.PAUSE:
+                    self._registry.hold(unit, verdict.task_id, verdict.attempt)
+                case VerdictAction.KEEP if unit.runs(verdict.task_id, verdict.attempt):
+                    unit.running[verdict.task_id].accepted = True
+        heartbeat, lease = self.intervals.heartbeat, self.intervals.lease
+        session.link.welcome(Welcome(session.unit_id, session.session_id, heartbeat, lease, tuple(settled.verdicts)))
+        session.deliver([*map(unit.dispatch_command, settled.dispatches), *settled.commands, *superseded])
+
+    def _runs_elsewhere(self, unit: KnownUnit, verdict: Verdict) -> bool:
+        """Whether the attempt after that of the verdict was given to another unit."""
+        following = self._registry.slots.assignments.find(verdict.task_id, verdict.attempt + 1)
+        return following is not None and following.unit_id != unit.record.id
+
+    async def disconnect(self, session: Session) -> None:
+        """End a session whose stream has ended. Without a goodbye the unit keeps its tasks.
+
+        Does nothing about a session that was superseded: the unit is connected by its newer one.
+        """
+        unit = self._registry.find(session.unit_id)
+        if unit is None or unit.session is not session:
+            return
+        self._registry.disconnected(unit)
+        log.info("unit %s disconnected, session %s", session.unit_id, session.session_id)
+        try:
+            await self._store.save_units([unit.view()])
+        except DatabaseUnavailable as error:
+            log.debug("unit %s is not stored as OFFLINE: %s", session.unit_id, error.message)
+
+    async def goodbye(self, session: Session, reason: str) -> None:
+        """Let a unit leave: the attempts that it still has are lost at once.
+
+        With that it has done what a drain asked for. Only one that is driven over HTTP stays drained.
+        """
+        session.mark(draining=True)
+        unit = self._registry.find(session.unit_id)
+        if unit is None or unit.session is not session:
+            return
+        unit.has_left = True
+        if not unit.record.endpoint:
+            unit.record = replace(unit.record, drain=None)  # stored when its stream ends
+        # By its slots, as not all that it was given may have been told.
+        if self._registry.slots.load(session.unit_id):
+            await self._states.leave(session.unit_id, f"unit left: {reason}" if reason else "unit left")
+
+    async def drain(self, unit_id: str, drain: DrainOrder, wait_seconds: float) -> Unit:
+        """Ask a unit to give its tasks back and leave; it gets nothing new. Waits for it to be gone.
+
+        If the same process comes back, also to the next server, it is asked again, or for the first time if it was out
+        of reach. Raises UnitNotFound, DatabaseUnavailable, and CommandPending if it has not left within `wait_seconds`
+        (0: does not wait). One that is not connected and has no task has left.
+        """
+        asked_at = asyncio.get_running_loop().time()
+        unit = self._registry.find(unit_id)
+        if unit is None:
+            raise UnitNotFound(unit_id)
+        await self._store_drain(unit, drain)
+        if not unit.is_gone:
+            # Unless it has left meanwhile, or somebody else has asked.
+            if unit.session and unit.record.drain is drain:
+                self._ask_to_drain(unit.session, drain)
+            if wait_seconds:
+                await _gone(unit, asked_at, wait_seconds)
+        return unit.view()
+
+    async def _store_drain(self, unit: KnownUnit, drain: DrainOrder) -> None:
+        before = unit.record.drain
+        # First, so that what else is stored of the unit meanwhile does not take it back.
+        unit.record = replace(unit.record, drain=drain)
+        try:
+            await self._store.save_units([unit.view()])
+        except BaseException:
+            if unit.record.drain is drain:
+                unit.record = replace(unit.record, drain=before)
+            raise
+
+    def _ask_to_drain(self, session: Session, drain: DrainOrder) -> None:
+        session.mark(draining=True)
+        session.link.ask_to_drain(drain)
+
+    def change_capacity(self, session: Session, capacity: int) -> None:
+        """Change how many slots the unit has."""
+        if unit := self._registry.find(session.unit_id):
+            self._registry.add(replace(unit.record, capacity=capacity, updated_at=utc_now()))
+
+    def heard_from(self, session: Session) -> None:
+        """Renew the lease of a unit that has sent a message."""
+        if not session.is_answering:
+            session.mark(is_answering=True)
+        unit = self._registry.find(session.unit_id)
+        if unit and unit.session is session:
+            unit.heard_at = monotonic()
+            unit.last_heartbeat = utc_now()
+
+    def units(self) -> list[Unit]:
+        """Return all units as they are, by id."""
+        return [unit.view() for unit in self._registry.all()]
+
+    def unit(self, unit_id: str) -> Unit:
+        """Return a unit as it is. Raises UnitNotFound."""
+        if unit := self._registry.find(unit_id):
+            return unit.view()
+        raise UnitNotFound(unit_id)
+
+    async def delete_unit(self, unit_id: str) -> None:
+        """Forget a unit without RUNNING tasks; one with a stream must be OFFLINE. Raises UnitNotFound, UnitInUse."""
+        unit = self._registry.find(unit_id)
+        if unit is None:
+            raise UnitNotFound(unit_id)
+        self._check_unused(unit)
+        if unit.session:
+            unit.session.link.end(UnitNotFound(unit_id))
+            self._registry.disconnected(unit)
+        await self._store.delete_unit(unit_id)
+        if unit.session:
+            await self._store.save_units([unit.view()])
+            raise _in_use(unit, "it has connected meanwhile")
+        self._registry.remove(unit_id)
+
+    async def forget_absent(self, unseen_since: datetime) -> None:
+        """Forget the units with a stream that have not been connected since then, and have no RUNNING task.
+
+        Who comes back is taken on as before. Those that are driven over HTTP were registered, and stay.
+        """
+        for unit in self._registry.all():
+            if unit.is_gone and not unit.record.endpoint and unit.last_seen < unseen_since:
+                # It may have come back, or have been forgotten, while another one was.
+                with suppress(UnitInUse, UnitNotFound):
+                    await self.delete_unit(unit.record.id)
+
+    def _check_unused(self, unit: KnownUnit) -> None:
+        if unit.session and not unit.record.endpoint:
+            raise _in_use(unit, "it is connected")
+        # Its slots, as not all that it was given may have been told.
+        if in_use := self._registry.slots.load(unit.record.id):
+            raise _in_use(unit, f"{in_use} of its slots are in use")
+
+    async def save_heartbeats(self) -> None:
+        """Store the connected units as they are, and of the others those that have changed: lost ones above all."""
+        units = [unit for unit in self._registry.all() if unit.session or not unit.is_stored]
+        views = [unit.view() for unit in units]
+        await self._store.save_heartbeats(views)
+        for unit, view in zip(units, views, strict=True):
+            unit.stored = view.status, view.current_load
+
+    def end_all(self) -> None:
+        """End every session: the server stops, and the units will come back."""
+        for unit in self._registry.all():
+            if unit.session:
+                unit.session.link.end(ServerStopping())
+
+    def _attach(self, record: Unit, boot_id: str, link: Link) -> tuple[KnownUnit, Session]:
+        known = self._registry.find(record.id)
+        if known and known.session:
+            log.info("unit %s: session %s is superseded", record.id, known.session.session_id)
+            known.session.link.end(_superseded(record.id))
+            self._registry.disconnected(known)
+        unit = self._registry.add(record)
+        unit.has_left = False
+        session = Session(secrets.token_hex(8), record.id, boot_id, link)
+        self._registry.connected(unit, session)
+        return unit, session
+
+
+async def _gone(unit: KnownUnit, asked_at: float, wait_seconds: float) -> None:
+    try:
+        async with asyncio.timeout_at(asked_at + wait_seconds):
+            while not unit.is_gone:  # noqa: ASYNC110  (many things lead to it, and nobody is in a hurry)
+                await asyncio.sleep(DRAIN_CHECK_SECONDS)
+    except TimeoutError:
+        raise CommandPending(
+            f"unit {unit.record.id!r} has not left within {wait_seconds:g} s; it goes on draining",
+            metadata={"unit_id": unit.record.id},
+        ) from None
+
+
+def new_unit_id(unit_name: str) -> str:
+    """Make up a lasting id for a unit that has none."""
+    return f"{unit_name.strip().replace('/', '-')[:200]}-{secrets.token_hex(4)}"
+
+
+def _in_use(unit: KnownUnit, why: str) -> UnitInUse:
+    return UnitInUse(f"unit {unit.record.id!r} cannot be deleted: {why}", metadata={"unit_id": unit.record.id})
+
+
+def _superseded(unit_id: str) -> SessionSuperseded:
+    return SessionSuperseded(f"a newer session of unit {unit_id!r} has connected", metadata={"unit_id": unit_id})
+
+
+def _record(hello: Hello, unit_id: str, known: KnownUnit | None) -> Unit:
+    now = utc_now()
+    before = known.record if known else None
+    return Unit(
+        id=unit_id,
+        unit_type=hello.unit_type,
+        unit_name=hello.unit_name,
+        capacity=hello.capacity,
+        config=before.config if before else {},
+        last_heartbeat=now,
+        created_at=before.created_at if before else now,
+        updated_at=now,
+        task_types=hello.task_types,
+        labels=hello.labels,
+        sdk=hello.sdk,
+        boot_id=before.boot_id if before else hello.boot_id,
+        drain=before.drain if before else None,
+    )

@@ -1,0 +1,150 @@
+"""All units that are known: their records, their sessions, and why a task finds no slot at any of them.
+
+The database is the truth about tasks. What runs where is in core.assignments, which
+is brought up to date here by every commit.
+"""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from functools import partial
+
+from taskplane.server.core.clock import monotonic, utc_now
+from taskplane.server.core.placement import MAX_QUEUES, Slots
+from taskplane.server.core.task import Task, TaskStatus
+from taskplane.server.core.task_queue import Kind, kind_of
+from taskplane.server.core.unit import Unit, UnitStatus
+from taskplane.server.execution_units.known_unit import KnownUnit
+from taskplane.server.execution_units.session import Session
+from taskplane.server.execution_units.waiting import Waiting, WaitingReason, why_not
+from taskplane.server.tasks.unit_of_work import CommittedEvent
+
+
+class Registry:
+    """The known units by id."""
+
+    def __init__(self, units: Iterable[Unit] = (), running: Iterable[Task] = ()) -> None:
+        self.slots = Slots()
+        # Set when there may be more to offer than before: somebody who looks for slots should look again.
+        self.may_offer_more = asyncio.Event()
+        self._assignments = self.slots.assignments
+        self._units = {
+            unit.id: KnownUnit(unit, self._assignments.of(unit.id), has_left=unit.status is UnitStatus.OFFLINE)
+            for unit in units
+        }
+        # Why a kind of task finds no room, until a unit comes, goes or changes.
+        self._reasons: dict[Kind, Waiting] = {}
+        for task in running:
+            self._assignments.started(task)
+
+    def find(self, unit_id: str | None) -> KnownUnit | None:
+        """Return a unit if it is known."""
+        return self._units.get(unit_id or "")
+
+    def add(self, record: Unit) -> KnownUnit:
+        """Add a unit, or replace its record."""
+        known = self._units.get(record.id)
+        if known is None:
+            known = self._units[record.id] = KnownUnit(record, self._assignments.of(record.id))
+        known.record = record
+        self._look_at(known)
+        return known
+
+    def remove(self, unit_id: str) -> None:
+        """Forget a unit."""
+        if unit := self._units.pop(unit_id, None):
+            self.disconnected(unit)
+            self.slots.clear_suspect(unit_id)
+            self._assignments.forget_unit(unit_id)
+
+    def connected(self, unit: KnownUnit, session: Session) -> None:
+        """Give a unit a session, whose changes are followed from now on."""
+        unit.session = session
+        unit.heard_at = monotonic()
+        unit.connected_at = utc_now()
+        for each in unit.running.values():
+            each.since = unit.heard_at  # what it has not accepted it will be sent again
+        session.on_change = partial(self._look_at, unit)
+        self._look_at(unit)
+
+    def disconnected(self, unit: KnownUnit) -> None:
+        """Take its session from a unit, and with it what it holds paused in memory."""
+        unit.session = None
+        self._look_at(unit)
+        for task_id in [*unit.assignments.held]:
+            self._assignments.let_go(task_id)
+
+    def all(self) -> list[KnownUnit]:
+        """Return all units, by id."""
+        return [self._units[unit_id] for unit_id in sorted(self._units)]
+
+    def follow(self, committed: Sequence[CommittedEvent]) -> None:
+        """Keep up with durable changes."""
+        for event in committed:
+            task = event.task
+            if event.transition and task.status is TaskStatus.RUNNING:
+                self._assignments.started(task)
+            elif event.transition or event.deleted:
+                stays_held = task.status is TaskStatus.PAUSED and not event.deleted
+                self._assignments.ended(task.id, task.attempt, stays_held=stays_held)
+
+    def withhold_slot(self, unit_id: str, seconds: float) -> None:
+        """Give one slot of a unit to no task for some time."""
+        self._assignments.withhold(unit_id, 1)
+
+        def give_back() -> None:
+            self._assignments.withhold(unit_id, -1)
+            self.may_offer_more.set()
+
+        asyncio.get_running_loop().call_later(seconds, give_back)
+
+    def hold(self, unit: KnownUnit, task_id: int, attempt: int) -> None:
+        """Note that a unit holds an attempt paused in memory."""
+        self._assignments.hold(task_id, attempt, unit.record.id)
+
+    def release(self, task_id: int) -> tuple[KnownUnit, int] | None:
+        """Note that no unit holds the task any more. Returns which unit held which attempt."""
+        held = self._assignments.let_go(task_id)
+        holder = self.find(held.unit_id) if held else None
+        return (holder, held.attempt) if held and holder else None
+
+    def release_if(self, task_id: int, unit_id: str, attempt: int) -> None:
+        """Note that a unit does not hold this attempt any more, if it did."""
+        unit = self.find(unit_id)
+        if unit and unit.holds(task_id, attempt):
+            self.release(task_id)
+
+    def can_pause(self, task: Task) -> bool:
+        """Whether the task's unit said that it can pause this type."""
+        unit = self.find(task.execution_unit_id)
+        return unit is not None and unit.record.can_pause(task.task_type)
+
+    def is_held(self, task: Task) -> bool:
+        """Whether the task's unit is connected and holds its attempt paused in memory."""
+        unit = self.find(task.execution_unit_id)
+        return unit is not None and unit.session is not None and unit.holds(task.id, task.attempt)
+
+    def waiting(self, task: Task, now: datetime) -> Waiting | None:
+        """Tell why a queued task does not run, or None if it does not want to."""
+        if task.queued_at is None:
+            return None
+        if task.not_before and task.not_before > now:
+            when = task.not_before.isoformat(timespec="milliseconds")
+            return Waiting(WaitingReason.RETRY_BACKOFF, f"next try not before {when}")
+        if self.slots.has_room(task):
+            return Waiting(WaitingReason.DISPATCHING, "about to be dispatched")
+        kind = kind_of(task)
+        if len(self._reasons) > MAX_QUEUES:
+            self._reasons.clear()
+        if kind not in self._reasons:
+            self._reasons[kind] = why_not(task, self._units.values())
+        return self._reasons[kind]
+
+    def _look_at(self, unit: KnownUnit) -> None:
+        """Pass on to the slots what has changed about a unit."""
+        self._reasons.clear()
+        if offer := unit.offer():
+            self.slots.offer(offer)
+            self.may_offer_more.set()
+        else:
+            self.slots.withdraw(unit.record.id)

@@ -1,0 +1,301 @@
+"""What becomes of a unit's reports: most are proposed to the state manager, the frequent and small are kept live."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import datetime
+from functools import partial
+
+from taskplane.server.core import reports
+from taskplane.server.core.command import drop_command, start_id
+from taskplane.server.core.effect import Effect
+from taskplane.server.core.errors import DatabaseUnavailable, DropReason, StaleAttempt, TaskNotFound
+from taskplane.server.core.fence import AttemptRef, fence
+from taskplane.server.core.task import Progress, Task
+from taskplane.server.core.unit_report import (
+    Accepted,
+    Cancelled,
+    CheckpointMade,
+    Failed,
+    Paused,
+    ProgressMade,
+    Rejected,
+    Released,
+    Report,
+    Succeeded,
+)
+from taskplane.server.execution_units.links.stream import NO_TASK
+from taskplane.server.execution_units.registry import Registry
+from taskplane.server.execution_units.session import Session
+from taskplane.server.tasks.progress_cache import ProgressCache
+from taskplane.server.tasks.state_manager import TaskStateManager
+from taskplane.server.tasks.watch import Progressed, WatchHub
+
+log = logging.getLogger(__name__)
+
+# How soon a report is proposed again that the database could not take.
+RETRY_SECONDS = 0.5
+
+
+class ReportHandler:
+    """Settles reports: memory is updated first (`hear`); what is to be durable is then proposed, as often as needed.
+
+    Reports of the same task are decided in the order in which they were proposed; see GroupCommit.submit.
+    """
+
+    def __init__(
+        self, states: TaskStateManager, progress_cache: ProgressCache, watch: WatchHub, registry: Registry
+    ) -> None:
+        self._states = states
+        self._progress_cache = progress_cache
+        self._watch = watch
+        self._registry = registry
+
+    async def settle(self, session: Session, report: Report) -> DropReason | None:
+        """Return when what was reported is durable, or of no consequence.
+
+        While the database is away, the report waits here. A unit that speaks for an attempt that is over is told to
+        drop it; why is returned too.
+        """
+        if self.hear(session, report):
+            return None
+        while True:
+            proposed = self.propose(session, report)
+            # What a unit has said counts, whatever becomes of who has heard it; nobody else asks for an error then.
+            proposed.add_done_callback(_overlook)
+            try:
+                await asyncio.shield(proposed)
+            except DatabaseUnavailable as error:
+                log.debug("report %s of unit %s waits: %s", report.sequence, session.unit_id, error.message)
+                await asyncio.sleep(RETRY_SECONDS)
+            except (StaleAttempt, TaskNotFound) as error:
+                return self.refused(session, report, error)
+            else:
+                return None
+
+    def hear(self, session: Session, report: Report) -> bool:
+        """Take what is true of this moment, and kept in memory. Returns whether that was all."""
+        if report.task_id == NO_TASK:
+            return True  # the answer to a question for a sign of life, which it has given by arriving
+        match report.kind:
+            case Accepted():
+                return self._accepted(session, report)
+            case ProgressMade(progress):
+                self._has_evidently_begun(session, report)
+                return self._progressed(session, report, progress)
+            case Rejected():
+                self._rejected(session, report, report.kind)
+            case CheckpointMade():
+                self._has_evidently_begun(session, report)
+            case Paused():
+                self._has_evidently_begun(session, report)
+                session.attempt_paused(report.key)
+                self._paused(session, report)
+            case Released():
+                self._released(session, report)
+                session.attempt_ended(report.key)
+            case Succeeded():
+                # One that is over is not held any more, even if its task is PAUSED.
+                self._registry.release_if(report.task_id, session.unit_id, report.attempt)
+                session.attempt_ended(report.key)
+            case Failed() | Cancelled():
+                session.attempt_ended(report.key)
+        return False
+
+    def propose(self, session: Session, report: Report) -> "asyncio.Future[Task]":
+        """Propose what a report changes. The future is done when that is durable, or with the error."""
+        future = self._states.propose(report.task_id, self._change(session, report))
+        if isinstance(report.kind, Paused | Released) and report.kind.checkpoint is None:
+            future.add_done_callback(partial(self._warn_of_unsaved_work, session.unit_id, report))
+        return future
+
+    def refused(self, session: Session, report: Report, error: BaseException) -> DropReason:
+        """Tell a unit that speaks for an attempt that is over to drop it, and return why. Raises any other error."""
+        match error:
+            case StaleAttempt():
+                return self._drop(session, report, error.drop)
+            case TaskNotFound():
+                return self._drop(session, report, DropReason.DELETED)
+            case _:
+                raise error
+
+    def forgive(self, session: Session, seconds: float) -> None:
+        """Count so much less time as silence of the unit, since nothing that it said was read."""
+        unit = self._registry.find(session.unit_id)
+        if unit and unit.session is session:
+            unit.forgive(seconds)
+
+    def _change(  # noqa: PLR0911  (one a kind)
+        self, session: Session, report: Report
+    ) -> Callable[[Task, datetime], Effect]:
+        sender = AttemptRef(session.unit_id, report.attempt)
+        match report.kind:
+            case CheckpointMade(made):
+                return lambda task, now: reports.checkpointed(task, sender, now, checkpoint=made)
+            case Paused(checkpoint, progress):
+                return lambda task, now: reports.paused(
+                    task,
+                    sender,
+                    now,
+                    checkpoint=checkpoint,
+                    progress=progress,
+                    can_checkpoint=self._can_checkpoint(sender.unit_id, task.task_type),
+                )
+            case Succeeded(result):
+                return lambda task, now: reports.succeeded(task, sender, now, result=result)
+            case Failed(failure):
+                policy = self._states.retry_policy
+                return lambda task, now: reports.failed(task, sender, now, failure=failure, policy=policy)
+            case Cancelled(message):
+                return lambda task, now: reports.cancelled(task, sender, now, message=message)
+            case Released(checkpoint, message):
+                unit = self._registry.find(sender.unit_id)
+                drain = unit.record.drain if unit else None
+                stays = not session.draining
+                return lambda task, now: reports.released(
+                    task,
+                    sender,
+                    now,
+                    checkpoint=checkpoint,
+                    message=message,
+                    drain=drain,
+                    stays=stays,
+                    can_checkpoint=self._can_checkpoint(sender.unit_id, task.task_type),
+                )
+            case Rejected() as rejected if _is_start(report):
+                return lambda task, now: reports.start_rejected(task, sender, now, message=_text(rejected))
+            case Rejected() as rejected:
+                return lambda task, now: reports.command_rejected(
+                    task,
+                    sender,
+                    now,
+                    command_id=report.command_id,
+                    reason=rejected.reason,
+                    message=_text(rejected),
+                )
+            case Accepted() | ProgressMade():
+                return lambda task, _now: _fenced(task, sender)
+
+    def _can_checkpoint(self, unit_id: str, task_type: str) -> bool:
+        unit = self._registry.find(unit_id)
+        return unit is not None and unit.record.can_checkpoint(task_type)
+
+    def _warn_of_unsaved_work(self, unit_id: str, report: Report, settled: "asyncio.Future[Task]") -> None:
+        if settled.cancelled() or settled.exception():
+            return
+        task = settled.result()
+        progress = report.kind.progress if isinstance(report.kind, Paused) else None
+        warning = reports.unsaved_work(task, report.attempt, progress)
+        if warning and self._can_checkpoint(unit_id, task.task_type):
+            log.warning("task %s stopped on unit %s: %s", task.id, unit_id, warning)
+
+    def _paused(self, session: Session, report: Report) -> None:
+        # The unit holds it from now on, whatever becomes of the task; so a resume right after finds its way back. A
+        # late word of an older attempt says nothing about the one that is held.
+        unit = self._registry.find(session.unit_id)
+        if unit and unit.runs(report.task_id, report.attempt):
+            self._registry.hold(unit, report.task_id, report.attempt)
+
+    def _released(self, session: Session, report: Report) -> None:
+        self._registry.release_if(report.task_id, session.unit_id, report.attempt)
+        if not session.draining and not session.is_asked_to_stop(report.key):
+            self._does_not_take_on(session, report)
+
+    def _accepted(self, session: Session, report: Report) -> bool:
+        session.answered(report.command_id)
+        unit = self._registry.find(session.unit_id)
+        if unit is None:
+            return True
+        if _is_start(report):
+            # If it does not run here, the fence is asked, so that the unit hears that it must not.
+            return self._begins(session, report)
+        if unit.runs(report.task_id, report.attempt) or unit.holds(report.task_id, report.attempt):
+            self._progress_cache.command_accepted(report.task_id, report.attempt, report.command_id, report.received_at)
+        return True
+
+    def _begins(self, session: Session, report: Report) -> bool:
+        """Note that a unit has accepted an attempt. Returns whether it runs there at all."""
+        unit = self._registry.find(session.unit_id)
+        if unit is None or not unit.runs(report.task_id, report.attempt):
+            return False
+        unit.running[report.task_id].accepted = True
+        self._registry.slots.clear_suspect(session.unit_id)
+        # A unit that is driven over HTTP has no inventory to say so after a restart of the server.
+        has_inventory = not unit.record.endpoint
+        self._progress_cache.accepted(report.task_id, report.attempt, report.received_at, may_wait=has_inventory)
+        return True
+
+    def _has_evidently_begun(self, session: Session, report: Report) -> None:
+        """Take work on an attempt for the answer to its start, if that has not come."""
+        unit = self._registry.find(session.unit_id)
+        running = unit.running.get(report.task_id) if unit else None
+        if running and running.attempt == report.attempt and not running.accepted:
+            session.answered(start_id(*report.key))
+            self._begins(session, report)
+
+    def _does_not_take_on(self, session: Session, report: Report) -> None:
+        """Give a unit that does not take on what it was given less for a moment, and other units the first choice.
+
+        Else it would be sent one task of the backlog after the other, as fast as it gives them back.
+        """
+        unit = self._registry.find(session.unit_id)
+        if unit and unit.runs(report.task_id, report.attempt):
+            self._registry.withhold_slot(session.unit_id, reports.REJECTED_START_DELAY.total_seconds())
+            self._registry.slots.mark_suspect(session.unit_id)
+
+    def _progressed(self, session: Session, report: Report, progress: Progress) -> bool:
+        unit = self._registry.find(session.unit_id)
+        running = unit.running.get(report.task_id) if unit else None
+        if running is None or running.attempt != report.attempt:
+            # Not known to run here: the fence is asked, so that the unit hears why.
+            return False
+        self._progress_cache.progressed(report.task_id, report.attempt, progress)
+        self._watch.publish_progress(Progressed(report.task_id, running.task_type, report.attempt, progress))
+        return True
+
+    def _rejected(self, session: Session, report: Report, rejected: Rejected) -> None:
+        sent = session.answered(report.command_id)
+        if sent and sent.held_attempt is not None:
+            # It goes on from its checkpoint, if not here, so what the unit holds is not needed any more.
+            session.deliver([drop_command(report.task_id, sent.held_attempt, DropReason.SUPERSEDED)])
+        if _is_start(report):
+            self._does_not_take_on(session, report)
+        log.warning(
+            "unit %s rejected %s of task %s: %s", session.unit_id, report.command_id, report.task_id, _text(rejected)
+        )
+
+    def _drop(self, session: Session, report: Report, reason: DropReason) -> DropReason:
+        self._registry.release_if(report.task_id, session.unit_id, report.attempt)
+        if _holds_its_attempt(report):
+            session.deliver([drop_command(report.task_id, report.attempt, reason)])
+        return reason
+
+
+def _is_start(report: Report) -> bool:
+    """Whether it answers the command that begins its attempt."""
+    return report.command_id == start_id(report.task_id, report.attempt)
+
+
+def _holds_its_attempt(report: Report) -> bool:
+    """Whether it tells that the unit has the attempt: an answer to a command does so only if a start is accepted."""
+    match report.kind:
+        case Accepted():
+            return _is_start(report)
+        case Rejected():
+            return False
+        case _:
+            return True
+
+
+def _text(rejected: Rejected) -> str:
+    return f"{rejected.reason}: {rejected.message}" if rejected.message else rejected.reason
+
+
+def _fenced(task: Task, sender: AttemptRef) -> Effect:
+    fence(task, sender)
+    return Effect(task)
+
+
+def _overlook(proposed: "asyncio.Future[Task]") -> None:
+    if not proposed.cancelled():
+        proposed.exception()  # asked for, so that it is not logged

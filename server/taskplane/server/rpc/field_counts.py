@@ -1,0 +1,60 @@
+"""The number of fields in a large message, counted on its bytes: decoding them all is what costs time and memory."""
+
+from google.protobuf.descriptor import Descriptor
+
+# Contents of documents are bounded by their bytes, and have no fields of ours.
+_DOCUMENT = "google.protobuf.Struct"
+# The bit that says that a further byte of the number follows.
+_MORE = 0x80
+
+
+class TooManyFields(Exception):
+    """The message has more fields than it may have."""
+
+
+def check_fields(message: bytes, kind: Descriptor, at_most: int, levels: int) -> None:
+    """Raise Crowded if a message has more fields, with those of the messages so many levels in it.
+
+    A document counts as one. What cannot be read is for the decoder to say.
+    """
+    try:
+        _left(message, (0, len(message)), kind, at_most, levels)
+    except IndexError:
+        return
+
+
+def _left(message: bytes, part: tuple[int, int], kind: Descriptor, room: int, levels: int) -> int:
+    at, end = part
+    while at < end:
+        room -= 1
+        if room < 0:
+            raise TooManyFields
+        tag, at = _varint(message, at)
+        match tag & 7:  # the wire type: a number, 8 bytes, something with its length, 4 bytes
+            case 0:
+                _, at = _varint(message, at)
+            case 1:
+                at += 8
+            case 2:
+                length, at = _varint(message, at)
+                field = kind.fields_by_number.get(tag >> 3) if levels else None
+                inner = field.message_type if field else None
+                if inner and inner.full_name != _DOCUMENT:
+                    room = _left(message, (at, min(at + length, end)), inner, room, levels - 1)
+                at += length
+            case 5:
+                at += 4
+            case _:
+                raise IndexError
+    return room
+
+
+def _varint(message: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while (byte := message[at]) & _MORE:
+        if shift > 63:  # noqa: PLR2004  (no number of the wire has more bits)
+            raise IndexError
+        value |= (byte & ~_MORE) << shift
+        shift += 7
+        at += 1
+    return value | byte << shift, at + 1

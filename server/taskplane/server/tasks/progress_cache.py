@@ -1,0 +1,121 @@
+"""What is known of running attempts but not yet in the database: progress, and that commands were accepted.
+
+Such news is frequent and not worth a transaction each. It is kept here, shown at once to whoever reads a task, written
+with the task's next change, and otherwise once a second for all tasks together.
+"""
+
+import asyncio
+import logging
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from taskplane.server.core.errors import DatabaseUnavailable
+from taskplane.server.core.task import Progress, Task
+from taskplane.server.store.live_rows import LiveRow
+from taskplane.server.store.store import Store
+
+log = logging.getLogger(__name__)
+
+FLUSH_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class CachedProgress:
+    """The latest of one attempt; None is "nothing new"."""
+
+    attempt: int
+    progress: Progress | None = None
+    accepted_at: datetime | None = None
+    # The command that was accepted, and when.
+    command_id: str = ""
+    command_accepted_at: datetime | None = None
+
+
+class ProgressCache:
+    """The latest of each running attempt, by task id."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._progress_cache: dict[int, CachedProgress] = {}
+        self._dirty: set[int] = set()
+        # Of these only that they were accepted is new, since the last flush: most are over before the next.
+        self._accepted: set[int] = set()
+
+    def progressed(self, task_id: int, attempt: int, progress: Progress) -> None:
+        """Take progress of an attempt."""
+        self._put(task_id, replace(self._of(task_id, attempt), progress=progress))
+
+    def accepted(self, task_id: int, attempt: int, at: datetime, *, may_wait: bool = True) -> None:
+        """Note that the unit accepted the attempt; it `may_wait` for the flush after next if the unit knows it too."""
+        self._progress_cache[task_id] = replace(self._of(task_id, attempt), accepted_at=at)
+        (self._accepted if may_wait else self._dirty).add(task_id)
+
+    def command_accepted(self, task_id: int, attempt: int, command_id: str, at: datetime) -> None:
+        """Note that the unit accepted a pause or cancel."""
+        self._put(task_id, replace(self._of(task_id, attempt), command_id=command_id, command_accepted_at=at))
+
+    def overlay(self, task: Task) -> Task:
+        """Return the task with the latest of its current attempt."""
+        progress_cache = self._progress_cache.get(task.id)
+        if progress_cache is None or progress_cache.attempt != task.attempt or task.is_final:
+            return task
+        pending = task.pending_command
+        if pending and pending.command_id == progress_cache.command_id and progress_cache.command_accepted_at:
+            pending = replace(pending, accepted_at=progress_cache.command_accepted_at)
+        return task.but(
+            progress=progress_cache.progress or task.progress,
+            accepted_at=progress_cache.accepted_at or task.accepted_at,
+            pending_command=pending,
+        )
+
+    def forget(self, task_id: int) -> None:
+        """Drop what is known: the attempt is over, and its last change has taken everything along."""
+        self._progress_cache.pop(task_id, None)
+        self._dirty.discard(task_id)
+        self._accepted.discard(task_id)
+
+    async def close(self) -> None:
+        """Write all that is new."""
+        self._dirty |= self._accepted
+        await self.flush()
+
+    async def flush(self) -> None:
+        """Write what is new since the last flush, and what was only accepted before that one.
+
+        What is taken meanwhile waits for the next.
+        """
+        rows = [self._row(task_id, self._progress_cache[task_id]) for task_id in self._dirty]
+        taken, self._dirty, self._accepted = self._dirty, self._accepted, set()
+        try:
+            await self._store.save_live(rows)
+        except BaseException:
+            self._dirty |= taken & self._progress_cache.keys()
+            raise
+
+    async def run(self) -> None:
+        """Flush once a second, for ever. While the database is away, news gathers."""
+        while True:
+            await asyncio.sleep(FLUSH_SECONDS)
+            try:
+                await self.flush()
+            except DatabaseUnavailable as error:
+                log.debug("progress is not written: %s", error.message)
+
+    def _of(self, task_id: int, attempt: int) -> CachedProgress:
+        progress_cache = self._progress_cache.get(task_id)
+        return progress_cache if progress_cache and progress_cache.attempt == attempt else CachedProgress(attempt)
+
+    def _put(self, task_id: int, progress_cache: CachedProgress) -> None:
+        self._progress_cache[task_id] = progress_cache
+        self._dirty.add(task_id)
+
+    @staticmethod
+    def _row(task_id: int, progress_cache: CachedProgress) -> LiveRow:
+        return LiveRow(
+            task_id,
+            progress_cache.attempt,
+            progress_cache.progress,
+            progress_cache.accepted_at,
+            progress_cache.command_id,
+            progress_cache.command_accepted_at,
+        )

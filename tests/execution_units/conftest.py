@@ -1,0 +1,115 @@
+"""The server without its faces: store, state manager, units and dispatch loop, wired as the server wires them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from support.actions import AT_ONCE
+from support.connected_unit import ConnectedUnit, a_hello
+
+from taskplane.server.core.command import Welcome
+from taskplane.server.execution_units import identity
+from taskplane.server.execution_units.delivery import Delivery
+from taskplane.server.execution_units.dispatch_loop import DispatchLoop
+from taskplane.server.execution_units.links.stream import StreamLink
+from taskplane.server.execution_units.manager import ExecutionUnitManager, Intervals
+from taskplane.server.execution_units.registry import Registry
+from taskplane.server.execution_units.report_handler import ReportHandler
+from taskplane.server.execution_units.session import Session
+from taskplane.server.store.database import Database
+from taskplane.server.store.migrate import migrate
+from taskplane.server.store.store import Store
+from taskplane.server.tasks.group_commit import GroupCommit
+from taskplane.server.tasks.progress_cache import ProgressCache
+from taskplane.server.tasks.state_manager import TaskStateManager
+from taskplane.server.tasks.watch import WatchHub
+
+Connect = Callable[..., Awaitable[ConnectedUnit]]
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    database = Database(f"sqlite:///{tmp_path / 'taskplane.db'}")
+    migrate(database.engine)
+    yield Store(database)
+    await database.close()
+
+
+@pytest.fixture(autouse=True)
+def _nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every process that is connected under the id of another take its place at once."""
+    monkeypatch.setattr(identity, "ANSWER_SECONDS", 0.0)
+
+
+@pytest.fixture
+def registry() -> Registry:
+    return Registry()
+
+
+@pytest.fixture
+def progress_cache(store: Store) -> ProgressCache:
+    return ProgressCache(store)
+
+
+@pytest.fixture
+async def commits(store: Store, progress_cache: ProgressCache, registry: Registry) -> AsyncIterator[GroupCommit]:
+    commits = GroupCommit(store, progress_cache, registry.slots)
+    running = asyncio.create_task(commits.run())
+    yield commits
+    commits.stop()
+    await running
+
+
+@pytest.fixture
+def states(commits: GroupCommit) -> TaskStateManager:
+    return TaskStateManager(commits, AT_ONCE)
+
+
+@pytest.fixture
+def units(store: Store, states: TaskStateManager, registry: Registry, commits: GroupCommit) -> ExecutionUnitManager:
+    units = ExecutionUnitManager(store, states, registry, Intervals())
+    commits.listeners += [registry.follow, Delivery(registry).follow]
+    return units
+
+
+@pytest.fixture
+async def dispatch_loop(
+    states: TaskStateManager, store: Store, registry: Registry, commits: GroupCommit
+) -> AsyncIterator[DispatchLoop]:
+    """The dispatch loop, at work."""
+    dispatch_loop = DispatchLoop(states, store, registry)
+    commits.listeners.append(dispatch_loop.follow)
+    running = asyncio.gather(dispatch_loop.run(), dispatch_loop.run_delays())
+    yield dispatch_loop
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+@pytest.fixture
+def report_handler(states: TaskStateManager, progress_cache: ProgressCache, registry: Registry) -> ReportHandler:
+    return ReportHandler(states, progress_cache, WatchHub(), registry)
+
+
+@pytest.fixture
+def connect(units: ExecutionUnitManager, report_handler: ReportHandler, dispatch_loop: DispatchLoop) -> Connect:
+    """Connect a unit with one slot, unless told otherwise, to a server whose dispatch loop is at work."""
+
+    async def connect(unit_id: str = "unit-1", **hello: object) -> ConnectedUnit:
+        return await ConnectedUnit.connect(units, report_handler, a_hello(unit_id, **hello))
+
+    return connect
+
+
+@pytest.fixture
+async def link() -> StreamLink:
+    """The stream of a unit that has heard its welcome."""
+    link = StreamLink()
+    link.welcome(Welcome("unit-1", "session-1", 5.0, 30.0, ()))
+    await link.next()
+    return link
+
+
+@pytest.fixture
+def session(link: StreamLink) -> Session:
+    return Session("session-1", "unit-1", "boot-1", link)

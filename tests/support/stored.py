@@ -1,0 +1,69 @@
+"""Tasks put into a store by hand, past the state manager, and connections cut: for tests of what lies below."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import pytest
+from sqlalchemy import Engine, text
+
+from taskplane.server.core.task import Task
+from taskplane.server.core.unit import Unit
+from taskplane.server.store.store import Store
+from taskplane.server.store.writing import WriteTransaction
+
+T = TypeVar("T")
+
+
+async def in_transaction(store: Store, decide: Callable[[WriteTransaction], T]) -> T:
+    """Begin a transaction and wait until it is durable."""
+    pending = store.begin(decide)
+    try:
+        return await pending.durable()
+    finally:
+        pending.published()
+
+
+async def stored_unit(store: Store, unit_id: str) -> Unit | None:
+    """Return a unit as it was last stored."""
+    return next((unit for unit in await store.all_units() if unit.id == unit_id), None)
+
+
+async def insert(store: Store, *tasks: Task) -> None:
+    """Store new tasks, in one transaction."""
+    await in_transaction(store, lambda transaction: transaction.insert_tasks(tasks))
+
+
+async def update(store: Store, *tasks: Task) -> None:
+    """Lock tasks and store them as they are given, in one transaction."""
+
+    def work(transaction: WriteTransaction) -> None:
+        transaction.load_tasks(task.id for task in tasks)
+        transaction.update_tasks(tasks)
+
+    await in_transaction(store, work)
+
+
+@contextmanager
+def before_commit(act: Callable[[WriteTransaction], None]) -> Iterator[None]:
+    """Do something right before the next transaction of tasks is sent with its COMMIT; it runs in the same greenlet."""
+    commit = WriteTransaction.commit
+    came: list[WriteTransaction] = []
+
+    def act_and_commit(transaction: WriteTransaction) -> None:
+        if not came:
+            came.append(transaction)
+            act(transaction)
+        commit(transaction)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(WriteTransaction, "commit", act_and_commit)
+        yield
+    assert came
+
+
+def kill(engine: Engine, transaction: WriteTransaction) -> None:
+    """Cut a transaction's connection at the database's end, as a restart or a firewall does."""
+    number = transaction._connection.exec_driver_sql("SELECT CONNECTION_ID()").scalar_one()
+    with engine.connect() as killer:
+        killer.execute(text(f"KILL CONNECTION {number}"))

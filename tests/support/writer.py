@@ -1,0 +1,89 @@
+"""The server's writer under observation: its transactions counted, failed, or held open so that proposals gather."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
+
+from sqlalchemy.util import await_only
+from support.builders import PATIENCE_SECONDS
+
+from taskplane.server.core.dispatch import Dispatch
+from taskplane.server.core.placement import Offer, Slots
+from taskplane.server.core.retry import RetryPolicy
+from taskplane.server.store.database import Database
+from taskplane.server.store.pending_transactions import PendingTransaction
+from taskplane.server.store.store import Store
+from taskplane.server.store.writing import WriteTransaction
+from taskplane.server.tasks.group_commit import GroupCommit
+from taskplane.server.tasks.state_manager import TaskStateManager
+from taskplane.server.tasks.unit_of_work import CommittedEvent, UnitOfWork
+
+T = TypeVar("T")
+
+
+class CountingStore(Store):
+    """A store that counts its transactions, and can be made to fail the next one."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self.transactions = 0
+        self.next_error: Exception | None = None
+
+    def begin(self, decide: Callable[[WriteTransaction], T]) -> PendingTransaction[T]:
+        """Begin a transaction as the store does, or one that raises the error."""
+        self.transactions += 1
+        error, self.next_error = self.next_error, None
+
+        def fail(_: WriteTransaction) -> T:
+            raise error or AssertionError
+
+        return super().begin(fail if error else decide)
+
+
+class ClaimingStates(TaskStateManager):
+    """A state manager with units that are there for the moment of a claim only, and hold nothing after it."""
+
+    def __init__(self, commits: GroupCommit, retry_policy: RetryPolicy, slots: Slots) -> None:
+        super().__init__(commits, retry_policy)
+        self.slots = slots
+        self._published: list[CommittedEvent] = []
+        commits.listeners.append(self._published.extend)
+
+    async def claim(self, offers: Sequence[Offer]) -> list[Dispatch]:
+        """Let units take from the queue what they have room for."""
+        self._published.clear()
+        for offer in offers:
+            self.slots.offer(offer)
+        await self.fill_slots()
+        for offer in offers:
+            self.slots.withdraw(offer.unit_id)
+        dispatches = [each.dispatch for each in self._published if each.dispatch]
+        for each in dispatches:
+            self.slots.assignments.ended(each.task.id, each.task.attempt, stays_held=False)
+        return dispatches
+
+
+class HeldCommit:
+    """Holds a transaction open as long as the context lasts; what is submitted meanwhile gathers behind it."""
+
+    def __init__(self, commits: GroupCommit) -> None:
+        self._commits = commits
+        self._has_begun = asyncio.Event()
+        self._may_end = asyncio.Event()
+
+    def task_ids(self) -> Iterable[int]:
+        """No tasks: it is a proposal that changes nothing."""
+        return ()
+
+    def decide(self, batch: UnitOfWork) -> None:
+        """Wait for the end of the context, as a transaction waits for the database."""
+        self._has_begun.set()
+        await_only(asyncio.wait_for(self._may_end.wait(), PATIENCE_SECONDS))
+
+    async def __aenter__(self) -> None:
+        self._answer = self._commits.submit(self)
+        await asyncio.wait_for(self._has_begun.wait(), PATIENCE_SECONDS)
+
+    async def __aexit__(self, *_: object) -> None:
+        self._may_end.set()
+        await self._answer

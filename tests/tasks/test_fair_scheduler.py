@@ -1,0 +1,91 @@
+"""Turns: watchers go on a few at a time, behind verbs, and yet hear everything."""
+
+import asyncio
+from contextlib import AbstractContextManager, ExitStack
+
+import pytest
+from support.builders import PATIENCE_SECONDS, a_task
+
+from taskplane.server.tasks import fair_scheduler
+from taskplane.server.tasks.unit_of_work import CommittedEvent
+from taskplane.server.tasks.watch import Subscriber, WatchHub
+
+
+@pytest.fixture
+def hub() -> WatchHub:
+    return WatchHub()
+
+
+def changes(revision: int, task_id: int = 1) -> list[CommittedEvent]:
+    return [CommittedEvent(a_task(id=task_id, revision=revision))]
+
+
+async def told(follower: Subscriber, timeout_seconds: float) -> tuple[int, ...]:
+    """Return the revisions that the follower may take within the time."""
+    await follower.arrival(timeout_seconds)
+    return tuple(event.task.revision for event in follower.take()[0])
+
+
+async def test_watchers_take_turns_and_let_others_go_between(hub: WatchHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fair_scheduler, "MESSAGES_AT_ONCE", 1)
+    order: list[str] = []
+
+    async def read(name: str, following: AbstractContextManager[Subscriber]) -> None:
+        with following as follower:
+            is_there.release()
+            await follower.next_change(PATIENCE_SECONDS)
+            order.append(name)
+
+    is_there = asyncio.Semaphore(0)
+    readers = [asyncio.create_task(read(f"watcher {number}", hub.watch([1]))) for number in range(5)]
+    readers.append(asyncio.create_task(read("verb", hub.follow([1]))))
+    for _ in readers:
+        await is_there.acquire()
+    hub.publish(changes(1))
+    await asyncio.gather(*readers)
+    assert sorted(order) == ["verb", *(f"watcher {number}" for number in range(5))]
+    assert "verb" in order[:2]
+
+
+async def test_many_watchers_wait_for_a_verb_and_a_few_do_not(hub: WatchHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fair_scheduler, "MESSAGES_AT_ONCE", 1)
+    monkeypatch.setattr(fair_scheduler, "REST_BEHIND_VERBS_SECONDS", 3600.0)
+    with ExitStack() as stack:
+        watchers = [stack.enter_context(hub.watch([each])) for each in (1, 1, 2)]
+        waiting = [asyncio.create_task(follower.arrival(PATIENCE_SECONDS)) for follower in watchers]
+        stack.enter_context(hub.follow([3]))
+        await asyncio.sleep(0)  # all have begun to wait
+        hub.publish(changes(1, task_id=2))
+        await asyncio.wait_for(waiting.pop(), PATIENCE_SECONDS)
+        hub.publish(changes(2))
+        _, resting = await asyncio.wait(waiting, timeout=0.03)
+        assert len(resting) == 2
+        for each in resting:
+            each.cancel()
+
+
+async def test_what_gathers_until_the_turn_comes_is_told_whole_and_in_order(
+    hub: WatchHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fair_scheduler, "MESSAGES_AT_ONCE", 1)
+    with ExitStack() as stack:
+        watchers = [stack.enter_context(hub.watch([1])) for _ in range(20)]
+        for revision in range(1, 6):
+            hub.publish(changes(revision))
+            await asyncio.sleep(0)
+        for follower in watchers:
+            heard_revisions: list[int] = []
+            while len(heard_revisions) < 5:
+                heard_revisions += await told(follower, PATIENCE_SECONDS)
+            assert heard_revisions == [1, 2, 3, 4, 5]
+
+
+async def test_who_has_waited_long_waits_no_more_for_verbs(hub: WatchHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fair_scheduler, "MESSAGES_AT_ONCE", 1)
+    monkeypatch.setattr(fair_scheduler, "PATIENT_FOR_SECONDS", 1e-9)
+    monkeypatch.setattr(fair_scheduler, "REST_BEHIND_VERBS_SECONDS", 3600.0)
+    with ExitStack() as stack:
+        watchers = [stack.enter_context(hub.watch([1])) for _ in range(20)]
+        stack.enter_context(hub.follow([1]))
+        hub.publish(changes(1))
+        assert [await told(follower, PATIENCE_SECONDS) for follower in watchers] == [(1,)] * 20
