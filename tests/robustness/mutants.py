@@ -86,7 +86,7 @@ MUTANTS = (
     Mutant(
         "request-not-stored",
         "The idempotency record of a call is not stored.",
-        (Edit(f"{_TASKS}/group_commit.py", "requests.write(batch.now)", "pass"),),
+        (Edit(f"{_TASKS}/group_commit.py", "requests.write(work.now)", "pass"),),
         breaks=("requests_take_effect_once", "created_tasks_are_there_once", "repeats_are_answered_as_the_first"),
     ),
     Mutant(
@@ -165,7 +165,7 @@ MUTANTS = (
                 "        try:\n            job.succeed(decided.result)\n            await self._commit(decided)\n",
             ),
             Edit(
-                f"{_STORE}/transactions.py",
+                f"{_STORE}/pending_transactions.py",
                 "self._result.set_result(result)",
                 "self._result.done() or self._result.set_result(result)",
             ),
@@ -197,7 +197,7 @@ MUTANTS = (
         "A change of status to PENDING is stored without its row of the history.",
         (
             Edit(
-                f"{_TASKS}/batch.py",
+                f"{_TASKS}/unit_of_work.py",
                 "[each for each in transitions if each.task_id not in self._deleted]",
                 "[each for each in transitions if each.to_status != 'PENDING' or each.from_status is None]",
             ),
@@ -227,7 +227,7 @@ MUTANTS = (
         "A change of anything but the status leaves the revision as it was.",
         (
             Edit(
-                f"{_TASKS}/batch.py",
+                f"{_TASKS}/unit_of_work.py",
                 "task = step.task.but(revision=revision)",
                 "task = step.task.but(revision=revision) if step.transition else step.task",
             ),
@@ -237,7 +237,7 @@ MUTANTS = (
     Mutant(
         "priority-ignored",
         "The queue does not look at priorities.",
-        (Edit(f"{_CORE}/backlog.py", "return -priority, queued_at, task_id", "return 0, queued_at, task_id"),),
+        (Edit(f"{_CORE}/task_queue.py", "return -priority, queued_at, task_id", "return 0, queued_at, task_id"),),
         breaks=("higher_priorities_go_first",),
     ),
     Mutant(
@@ -258,8 +258,8 @@ MUTANTS = (
         (
             Edit(
                 f"{_TASKS}/dispatcher.py",
-                "if self._batch.tasks[task_id].status is not TaskStatus.RUNNING:",
-                "if self._batch.tasks[task_id].status not in {TaskStatus.RUNNING, TaskStatus.PAUSED}:",
+                "if self._work.tasks[task_id].status is not TaskStatus.RUNNING:",
+                "if self._work.tasks[task_id].status not in {TaskStatus.RUNNING, TaskStatus.PAUSED}:",
             ),
             Edit(
                 f"{_UNITS_OF_SERVER}/registry.py",
@@ -279,8 +279,8 @@ MUTANTS = (
                 'is_newer = f"COALESCE({source}progress_at >= tasks.progress_at, {source}progress_at IS NOT NULL)"',
                 'is_newer = "1 = 1"',
             ),
-            Edit(f"{_TASKS}/live.py", "        self._dirty.discard(task_id)\n", ""),
-            Edit(f"{_TASKS}/live.py", "self._progress_cache.pop(task_id, None)", "pass"),
+            Edit(f"{_TASKS}/progress_cache.py", "        self._dirty.discard(task_id)\n", ""),
+            Edit(f"{_TASKS}/progress_cache.py", "self._progress_cache.pop(task_id, None)", "pass"),
         ),
         breaks=("progress_is_not_older_than_the_status",),
     ),
@@ -289,7 +289,7 @@ MUTANTS = (
         "That a task was deleted is not kept for watches that are away.",
         (
             Edit(
-                f"{_TASKS}/batch.py",
+                f"{_TASKS}/unit_of_work.py",
                 "self._transaction.insert_deletions(self._deletions, self.now)",
                 "pass",
             ),
@@ -324,7 +324,7 @@ MUTANTS = (
         "Reports are acknowledged before they are durable.",
         (
             Edit(
-                f"{_UNITS_OF_SERVER}/report_line.py",
+                f"{_UNITS_OF_SERVER}/report_pipeline.py",
                 "        elif not self._stands.is_set():\n",
                 "        elif not self._stands.is_set():\n            self._link.acknowledge(report.sequence)\n",
             ),
@@ -348,7 +348,13 @@ MUTANTS = (
     Mutant(
         "rest-forgets-who-asks",
         "The REST API does not pass on the caller's name.",
-        (Edit(f"{_GATEWAY}/task_requests.py", 'return Ask(self.actor or "client",', 'return Ask("client",'),),
+        (
+            Edit(
+                f"{_GATEWAY}/task_requests.py",
+                'return CallContext(self.actor or "client",',
+                'return CallContext("client",',
+            ),
+        ),
         breaks=("the_history_names_who_asked",),
     ),
     Mutant(
