@@ -1,4 +1,4 @@
-"""One attempt, and the place where a verb takes hold of it."""
+"""One attempt: the state that its executor and the server's commands share."""
 
 import logging
 import threading
@@ -8,11 +8,11 @@ from enum import IntEnum
 from typing import Any
 
 from taskplane.unit.errors import Interrupted, TaskCancelled, TaskDropped, TaskReleased
-from taskplane.unit.journal import Journal
+from taskplane.unit.latest_reports import LatestReports
 from taskplane.unit.lease import Lease
-from taskplane.unit.postbox import Postbox
+from taskplane.unit.report_queue import ReportQueue
 from taskplane.unit.reports import AttemptKey, json_struct
-from taskplane.unit.stopping import PATIENCE_SECONDS, Patience, SafePoints
+from taskplane.unit.safe_points import SAFE_POINT_TIMEOUT_SECONDS, SafePoints, SafePointTimeout
 from taskplane.v1.execution_unit_control_pb2 import (
     AttemptState,
     AttemptStatusReport,
@@ -26,15 +26,15 @@ from taskplane.v1.execution_unit_control_pb2 import (
 
 logger = logging.getLogger("taskplane.unit")
 
-# What a paused executor waits on; done when the pause is over, for whatever reason.
-Hold = Future[None]
+# A paused executor waits on its gate. The gate opens (the future is done) when the pause ends, for any reason.
+PauseGate = Future[None]
 Data = Mapping[str, Any]
 
 
-class Demand(IntEnum):
-    """What is asked of an attempt. A greater one replaces a lesser, until it has been raised into the executor."""
+class StopSignal(IntEnum):
+    """The request to stop that an attempt has received. A greater one replaces a lesser one."""
 
-    NOTHING = 0
+    NONE = 0
     FENCE = 1
     PAUSE = 2
     RELEASE = 3
@@ -42,75 +42,76 @@ class Demand(IntEnum):
     DROP = 5
 
 
-_INTERRUPTIONS: dict[Demand, type[Interrupted]] = {
-    Demand.RELEASE: TaskReleased,
-    Demand.CANCEL: TaskCancelled,
-    Demand.DROP: TaskDropped,
+_INTERRUPTIONS: dict[StopSignal, type[Interrupted]] = {
+    StopSignal.RELEASE: TaskReleased,
+    StopSignal.CANCEL: TaskCancelled,
+    StopSignal.DROP: TaskDropped,
 }
-# These need the point from which to go on.
-_WITH_CHECKPOINT = (Demand.FENCE, Demand.PAUSE, Demand.RELEASE)
-# These wait for a safe point that the executor has named; anything else takes hold at every call.
-_PATIENT = (Demand.PAUSE, Demand.RELEASE)
+# Another attempt may continue after these, from a checkpoint.
+_WITH_CHECKPOINT = (StopSignal.FENCE, StopSignal.PAUSE, StopSignal.RELEASE)
+# These wait for a safe point; the others stop the executor at any call.
+_NEED_SAFE_POINT = (StopSignal.PAUSE, StopSignal.RELEASE)
 
 
 class Attempt:
-    """What the unit knows of one attempt, from its start to its end. Thread-safe.
+    """The state of one attempt, from its start to its end. Thread-safe.
 
-    A verb, from the session's thread, only leaves a demand. The executor meets it at its next safe point, in its own
-    thread or on the event loop: a pause hands it a `Hold` to wait on, anything stronger is raised.
+    A command, on the connection's thread, only sets the stop signal. The executor handles the signal at its next safe
+    point, in its own thread or on the event loop: for a pause the executor waits on a `PauseGate`, any stronger signal
+    is raised as an interruption.
 
-    A report without a checkpoint is a safe point for the fence, for cancel and for drop. A pause and a drain pass over
-    it, as nothing is there from which another attempt could continue; see `stopping`.
+    A report without a checkpoint (a plain report) is a safe point for the fence, cancel and drop only. Pause and drain
+    pass over it, because another attempt could not continue from there; see `safe_points`.
     """
 
-    def __init__(  # noqa: PLR0913 - all that an attempt has to do with
+    def __init__(  # noqa: PLR0913 - the collaborators of an attempt
         self,
         key: AttemptKey,
         order: StartOrder,
-        postbox: Postbox,
+        report_queue: ReportQueue,
         slots: threading.Semaphore,
         lease: Lease,
         *,
         safe_points: SafePoints,
     ) -> None:
-        """Takes over one slot of `slots`, which the caller has acquired."""
+        """Own one slot of `slots`, which the caller has acquired."""
         self.order = order
-        # Reentrant and open to callers: looking at the state and asking for something must be one step.
+        # Reentrant and public: callers must read the state and signal a stop in one step.
         self.lock = threading.RLock()
-        # What was raised into the executor. It decides how the attempt ends.
+        # The interruption that was raised into the executor; the attempt's outcome follows from it.
         self.interruption: type[Interrupted] | None = None
-        # Called after each change of the demand, from any thread, under the lock.
-        self.on_demand: Callable[[], object] = lambda: None
-        # The executor has methods to meet demands; what it calls in between are not safe points.
-        self.is_steered = False
+        # Called after each change of the stop signal, from any thread, under the lock.
+        self.on_signal: Callable[[], object] = lambda: None
+        # The executor handles stop signals in methods of its own; its reports are no safe points.
+        self.is_class_based = False
         # The executor has called `report`.
         self.reports_for_itself = False
-        # Nothing may be reported in its name any more.
-        self.is_silent = False
+        # No further report may be sent for this attempt.
+        self.is_muted = False
         self._key = key
-        self._postbox = postbox
+        self._report_queue = report_queue
         self._slots = slots
         self._lease = lease
         self._has_slot = True
         self._state = AttemptState.ATTEMPT_STATE_RUNNING
-        self._journal = Journal(order.last_checkpoint_number)
-        self._hold: Hold | None = None
-        # What was asked for. The fence is apart: it also holds what waits for a safe point to pause.
-        self._asked = Demand.NOTHING
+        self._latest = LatestReports(order.last_checkpoint_number)
+        self._gate: PauseGate | None = None
+        # The fence is a flag of its own, since a pause may wait for a safe point while the fence holds the attempt.
+        self._signal = StopSignal.NONE
         self._is_fenced = False
         self._safe_points = safe_points
-        # The executor's last call was a report without a checkpoint.
-        self._is_at_bare_report = False
-        self._patience = Patience()
+        # The executor's last call was a plain report.
+        self._is_at_plain_report = False
+        self._safe_point_timeout = SafePointTimeout()
         if order.HasField("checkpoint"):
-            safe_points.name()
+            safe_points.mark_known()
 
     def __str__(self) -> str:
         return f"task_id={self._key.task_id} attempt={self._key.attempt}"
 
     @property
     def key(self) -> AttemptKey:
-        """Names the attempt, until a resume gives it another number."""
+        """Task id and attempt number; a resume changes the number."""
         return self._key
 
     @property
@@ -119,199 +120,231 @@ class Attempt:
         return self._state
 
     @property
-    def demand(self) -> Demand:
-        """What is asked of the attempt, and not undone."""
-        return max(self._asked, Demand.FENCE if self._is_fenced else Demand.NOTHING)
+    def stop_signal(self) -> StopSignal:
+        """The strongest signal that is neither handled nor withdrawn."""
+        return max(self._signal, StopSignal.FENCE if self._is_fenced else StopSignal.NONE)
 
-    # What the executor calls.
+    # Called by the executor.
 
     def report(
         self, progress: float | None, message: str | None, checkpoint: Data | Callable[[], Data] | None
-    ) -> Hold | None:
-        """Sends what is given, and returns what to wait on if the attempt pauses here.
+    ) -> PauseGate | None:
+        """Send the given values; return the gate to wait on if the attempt pauses here.
 
-        A callable checkpoint is called only for that. Raises TypeError or ValueError for what cannot be reported, and
-        the interruption if there is one.
+        A callable checkpoint is called only for a pause or a release. Raises TypeError or ValueError for values that
+        cannot be reported, and the interruption if there is one.
         """
-        for_safe_point = checkpoint if callable(checkpoint) else None
+        on_stop = checkpoint if callable(checkpoint) else None
         data = None if checkpoint is None or callable(checkpoint) else json_struct(checkpoint, "checkpoint")
         with self.lock:
             self.raise_interruption()
-            self._arrive(is_bare=checkpoint is None)
+            self._note_call(is_plain=checkpoint is None)
             if progress is not None or message is not None:
-                self._post_unless_stopping(Report(progress=self._journal.note_progress(progress, message)))
+                self._post_unless_stopping(Report(progress=self._latest.note_progress(progress, message)))
             if data is not None:
-                self._post_unless_stopping(Report(checkpoint=self._journal.note_checkpoint(data)))
-            if for_safe_point is None:
-                return self._look(None)
-        return self._look(for_safe_point)
+                self._post_unless_stopping(Report(checkpoint=self._latest.note_checkpoint(data)))
+            if on_stop is None:
+                return self._check_signal(None)
+        return self._check_signal(on_stop)
 
-    def safe_point(self, checkpoint: Data | Callable[[], Data] | None) -> Hold | None:
-        """Lets a demand take hold. The checkpoint is used, or a callable called, only if it is to be reported now."""
+    def safe_point(self, checkpoint: Data | Callable[[], Data] | None) -> PauseGate | None:
+        """Handle a stop signal. The checkpoint is used, or a callable called, only if the attempt stops here."""
         with self.lock:
-            self._arrive(is_bare=False)
-        return self._look(checkpoint)
+            self._note_call(is_plain=False)
+        return self._check_signal(checkpoint)
 
-    def _arrive(self, *, is_bare: bool) -> None:
-        self._is_at_bare_report = is_bare and not self.is_steered
-        if not is_bare and not self.is_steered:
-            self._safe_points.name()
+    def _note_call(self, *, is_plain: bool) -> None:
+        self._is_at_plain_report = is_plain and not self.is_class_based
+        if not is_plain and not self.is_class_based:
+            self._safe_points.mark_known()
 
-    def _look(self, checkpoint: Data | Callable[[], Data] | None) -> Hold | None:
-        if self.is_steered:
+    def _check_signal(self, checkpoint: Data | Callable[[], Data] | None) -> PauseGate | None:
+        if self.is_class_based:
             self.raise_interruption()
             return None
-        self._fence_in_time()
-        # Looked at once: a demand that comes from here on waits for the next safe point, as it may need a checkpoint.
-        demand = self.demand
-        if demand == Demand.NOTHING:
+        self._fence_if_lease_is_over()
+        # Read once: a later signal waits for the next safe point, because it may need a checkpoint.
+        signal = self.stop_signal
+        if signal == StopSignal.NONE:
             return None
-        if callable(checkpoint):  # the executor's code, so it runs outside the lock
-            checkpoint = checkpoint() if demand in _WITH_CHECKPOINT else None
-        return self.meet_demand(checkpoint)
+        if callable(checkpoint):  # user code, so it runs outside the lock
+            checkpoint = checkpoint() if signal in _WITH_CHECKPOINT else None
+        return self.handle_signal(checkpoint)
 
-    def meet_demand(self, checkpoint: Data | None) -> Hold | None:
-        """Pauses here (returns the hold), is interrupted here (raises), or goes on (returns None)."""
+    def handle_signal(self, checkpoint: Data | None) -> PauseGate | None:
+        """Pause (return the gate), raise the interruption, or let the executor continue (return None)."""
         with self.lock:
             self.raise_interruption()
-            if checkpoint is not None and self.demand in _WITH_CHECKPOINT:
-                self._journal.note_checkpoint(json_struct(checkpoint, "checkpoint"))
-            if self._asked != Demand.NOTHING and self._may_stop_here():
-                self._warn_of_a_bare_stop()
-                if self._asked == Demand.PAUSE:
+            if checkpoint is not None and self.stop_signal in _WITH_CHECKPOINT:
+                self._latest.note_checkpoint(json_struct(checkpoint, "checkpoint"))
+            if self._signal != StopSignal.NONE and self._may_stop_here():
+                self._warn_of_lost_work()
+                if self._signal == StopSignal.PAUSE:
                     return self._pause()
                 self.interrupt()
                 self.raise_interruption()
-            return self._rest() if self._is_fenced else None
+            return self._close_gate() if self._is_fenced else None
+
+    def _pause(self) -> PauseGate:
+        gate = self._close_gate()
+        # From here on only a resume opens the gate, not the end of the fence.
+        self._is_fenced = False
+        self._release_slot()
+        self.post(Report(paused=self.paused_report()))
+        return gate
 
     def _may_stop_here(self) -> bool:
         is_paused = self._state == AttemptState.ATTEMPT_STATE_PAUSED and not self._is_fenced
-        if is_paused or not self._is_bare_stop():
+        if is_paused or not self._would_lose_work():
             return True
-        if not self._patience.is_over:
+        if not self._safe_point_timeout.has_expired:
             return False
-        if self._safe_points.are_named and self._patience.may_warn():
+        if self._safe_points.are_known and self._safe_point_timeout.is_first_warning():
             logger.warning(
                 "%s: %s still waits for a safe point; a report without a checkpoint is none for %s",
                 self,
-                self._asked.name.lower(),
+                self._signal.name.lower(),
                 self.order.task_type,
             )
-        return not self._safe_points.are_named
+        return not self._safe_points.are_known
 
-    def _is_bare_stop(self) -> bool:
-        return self._is_at_bare_report and self._asked in _PATIENT and not self._safe_points.are_everywhere
+    def _would_lose_work(self) -> bool:
+        return self._is_at_plain_report and self._signal in _NEED_SAFE_POINT and not self._safe_points.are_everywhere
 
-    def _warn_of_a_bare_stop(self) -> None:
-        if self._is_bare_stop() and self._patience.may_warn():
+    def _warn_of_lost_work(self) -> None:
+        if self._would_lose_work() and self._safe_point_timeout.is_first_warning():
             logger.warning(
                 "%s: %s takes hold at a report without a checkpoint, since %s has shown no safe point: on another unit "
                 "the task would begin from the start. Give `report` a checkpoint, call `safe_point`, or register the "
                 "type with can_checkpoint=False",
                 self,
-                self._asked.name.lower(),
+                self._signal.name.lower(),
                 self.order.task_type,
             )
 
     def interrupt(self) -> None:
-        """Makes the demand the attempt's end, whatever else is asked from now on."""
+        """Fix the interruption by the current signal; later signals do not change it."""
         with self.lock:
-            self.interruption = self.interruption or _INTERRUPTIONS[self._asked]
+            self.interruption = self.interruption or _INTERRUPTIONS[self._signal]
 
     def raise_interruption(self) -> None:
-        """Raises what interrupted the attempt, if anything did: an executor cannot work on past it."""
+        """Raise the interruption if there is one: the executor cannot work on after it."""
         if self.interruption is not None:
             raise self.interruption
 
     def number_checkpoint(self, checkpoint: Data) -> CheckpointReport:
-        """Makes a checkpoint that rides in another report."""
+        """Return a new checkpoint that becomes part of another report."""
         with self.lock:
-            return self._journal.note_checkpoint(json_struct(checkpoint, "checkpoint"))
+            return self._latest.note_checkpoint(json_struct(checkpoint, "checkpoint"))
 
-    def end(self, ending: Report) -> bool:
-        """The executor has ended. Frees the slot first, so that the answer to the report finds it free.
+    def end(self, outcome: Report) -> bool:
+        """Record the end of the executor, and return whether the outcome is reported.
 
-        Returns whether the ending was reported.
+        The slot is released before the report is sent, so that the server's next start finds the slot free.
         """
         with self.lock:
             self._state = AttemptState.ATTEMPT_STATE_ENDED
-            self._give_slot_back()
-            self.post(ending)
-            return not self.is_silent
+            self._release_slot()
+            self.post(outcome)
+            return not self.is_muted
 
-    # What the session calls.
+    # Called by the connection.
 
-    def ask(self, demand: Demand, patience_seconds: float = PATIENCE_SECONDS) -> None:
-        """Leaves a demand for the next safe point, and wakes the executor if it rests at one.
+    def signal(self, signal: StopSignal, safe_point_timeout_seconds: float = SAFE_POINT_TIMEOUT_SECONDS) -> None:
+        """Set the stop signal for the next safe point; handle it at once if the executor waits at one.
 
-        `patience_seconds` is how long it may wait for a safe point of a type that has shown none.
+        `safe_point_timeout_seconds` bounds the wait for a safe point of a type that has shown none.
         """
         with self.lock:
-            self._asked = max(self._asked, demand)
-            if self._asked in _PATIENT:
-                self._patience.begin(patience_seconds)
-            if self._hold is not None and self._may_stop_here():
-                if self._asked == Demand.PAUSE:
+            self._signal = max(self._signal, signal)
+            if self._signal in _NEED_SAFE_POINT:
+                self._safe_point_timeout.start(safe_point_timeout_seconds)
+            if self._gate is not None and self._may_stop_here():
+                if self._signal == StopSignal.PAUSE:
                     self._pause()
                 else:
-                    self._end_hold()
-            self.on_demand()
+                    self._open_gate()
+            self.on_signal()
 
     def fence(self) -> None:
-        """Lets the attempt rest at its next call, in its slot and unreported: the lease is over."""
+        """Hold the attempt at its next call, with its slot and without a report, since the lease is over."""
         with self.lock:
             if self._state == AttemptState.ATTEMPT_STATE_RUNNING:
                 self._is_fenced = True
-                self.on_demand()
+                self.on_signal()
 
-    def _fence_in_time(self) -> None:
-        """Does what the fence's thread will do: when the process was suspended, that may come later than this."""
+    def _fence_if_lease_is_over(self) -> None:
+        """Fence before the self-fence's thread does: after a suspend of the process, that thread may run late."""
         if self._lease.is_over():
             self.fence()
             if not self._lease.is_over():
-                self.unfence()  # renewed in between, and nobody else would end it
+                self.unfence()  # renewed in between, and no other caller would lift the fence
 
     @property
     def is_fenced(self) -> bool:
-        """Whether it rests, or is to rest, for want of a lease only: to the server it is RUNNING."""
+        """Whether the attempt is held, or will be, only because the lease is over. The server has it as RUNNING."""
         return self._is_fenced
 
     def unfence(self) -> None:
-        """Lets the attempt go on where it rests, or meet there what was asked of it meanwhile."""
+        """Lift the fence; a signal that arrived meanwhile is handled where the executor waits."""
         with self.lock:
             if self._is_fenced:
                 self._is_fenced = False
-                self._patience.begin_again()
-                if self._hold is not None:
+                self._safe_point_timeout.restart()
+                if self._gate is not None:
                     self._state = AttemptState.ATTEMPT_STATE_RUNNING
-                    self._end_hold()
-                self.on_demand()
+                    self._open_gate()
+                self.on_signal()
 
-    def regain_slot(self) -> bool:
-        """Prepares a resume: takes a slot again, or undoes a pause that has not taken hold. False: no slot is free."""
+    def reacquire_slot(self) -> bool:
+        """Prepare a resume: take a slot again, or withdraw a pause that is not handled yet. False: no slot is free."""
         with self.lock:
             self._has_slot = self._has_slot or self._slots.acquire(blocking=False)
             if self._has_slot:
-                self._asked = Demand.NOTHING
-                self._patience.end()
+                self._signal = StopSignal.NONE
+                self._safe_point_timeout.stop()
             return self._has_slot
 
     def resume(self, attempt: int, last_checkpoint_number: int) -> None:
-        """Goes on under a new attempt number, with the slot that was regained."""
+        """Continue under a new attempt number, in the slot of `reacquire_slot`."""
         with self.lock:
             self._key = self._key._replace(attempt=attempt)
-            self._journal.continue_from(last_checkpoint_number)
+            self._latest.continue_from(last_checkpoint_number)
             self._state = AttemptState.ATTEMPT_STATE_RUNNING
-            self._end_hold()
-            self.on_demand()
+            self._open_gate()
+            self.on_signal()
 
-    def silence(self) -> None:
-        """Lets nothing further be reported."""
+    def mute(self) -> None:
+        """Stop all reports of this attempt."""
         with self.lock:
-            self.is_silent = True
+            self.is_muted = True
+
+    # Reports.
+
+    def post(self, report: Report) -> None:
+        """Queue a report under the attempt's key, unless the attempt is muted."""
+        with self.lock:
+            if not self.is_muted:
+                report.task_id, report.attempt = self._key
+                self._report_queue.put(report)
+
+    def _post_unless_stopping(self, report: Report) -> None:
+        # A report just before a pause or a release becomes part of the paused or released report.
+        if self.is_class_based or self._signal == StopSignal.NONE or not self._may_stop_here():
+            self.post(report)
+
+    def post_status(self, command_id: str) -> None:
+        """Answer a get_status command."""
+        with self.lock:
+            status = AttemptStatusReport(
+                state=self._state,
+                progress=self._latest.progress,
+                checkpoint_number=self._newest_checkpoint_number(),
+            )
+            self.post(Report(command_id=command_id, attempt_status=status))
 
     def held(self) -> HeldAttempt:
-        """The attempt's entry in the unit's inventory."""
+        """Return the attempt's entry in the unit's inventory."""
         with self.lock:
             return HeldAttempt(
                 task_id=self._key.task_id,
@@ -320,67 +353,32 @@ class Attempt:
                 checkpoint_number=self._newest_checkpoint_number(),
             )
 
-    # What both post.
-
-    def post(self, report: Report) -> None:
-        """Reports in the attempt's name, unless it is silent."""
+    def paused_report(self) -> PausedReport:
+        """Return the latest progress and the latest checkpoint of this attempt."""
         with self.lock:
-            if not self.is_silent:
-                report.task_id, report.attempt = self._key
-                self._postbox.post(report)
+            return PausedReport(checkpoint=self._latest.checkpoint, progress=self._latest.progress)
 
-    def post_status(self, command_id: str) -> None:
-        """Answers a get_status command."""
-        with self.lock:
-            status = AttemptStatusReport(
-                state=self._state,
-                progress=self._journal.progress,
-                checkpoint_number=self._newest_checkpoint_number(),
-            )
-            self.post(Report(command_id=command_id, attempt_status=status))
+    def released_report(self, message: str) -> Report:
+        """Return the outcome of an attempt that the unit releases."""
+        return Report(released=ReleasedReport(checkpoint=self._latest.checkpoint, message=message))
 
-    def standing(self) -> PausedReport:
-        """How far the attempt is, and the newest checkpoint that it has made."""
-        with self.lock:
-            return PausedReport(checkpoint=self._journal.checkpoint, progress=self._journal.progress)
+    def _newest_checkpoint_number(self) -> int:
+        made = self._latest.checkpoint
+        return self.order.checkpoint.number if made is None else made.number
 
-    def released(self, message: str) -> Report:
-        """The ending of an attempt that is given back."""
-        return Report(released=ReleasedReport(checkpoint=self._journal.checkpoint, message=message))
-
-    def _pause(self) -> Hold:
-        hold = self._rest()
-        # From here on a resume lets it go on, and nothing else.
-        self._is_fenced = False
-        self._give_slot_back()
-        self._post_paused()
-        return hold
-
-    def _rest(self) -> Hold:
-        if self._hold is None:
-            self._hold = Hold()
-            self._hold.set_running_or_notify_cancel()  # so that no waiter can cancel it
+    def _close_gate(self) -> PauseGate:
+        if self._gate is None:
+            self._gate = PauseGate()
+            self._gate.set_running_or_notify_cancel()  # so that no waiter can cancel it
             self._state = AttemptState.ATTEMPT_STATE_PAUSED
-        return self._hold
+        return self._gate
 
-    def _end_hold(self) -> None:
-        if self._hold is not None:
-            self._hold.set_result(None)
-            self._hold = None
+    def _open_gate(self) -> None:
+        if self._gate is not None:
+            self._gate.set_result(None)
+            self._gate = None
 
-    def _post_paused(self) -> None:
-        self.post(Report(paused=self.standing()))
-
-    def _post_unless_stopping(self, report: Report) -> None:
-        # What is noted just before a pause or a release takes hold rides in the report on that.
-        if self.is_steered or self._asked == Demand.NOTHING or not self._may_stop_here():
-            self.post(report)
-
-    def _give_slot_back(self) -> None:
+    def _release_slot(self) -> None:
         if self._has_slot:
             self._has_slot = False
             self._slots.release()
-
-    def _newest_checkpoint_number(self) -> int:
-        made = self._journal.checkpoint
-        return self.order.checkpoint.number if made is None else made.number

@@ -1,7 +1,7 @@
-"""Methods of a class-based executor: which ones a class must have, and how each of them is called.
+"""Methods of a class-based executor: the required ones, and the accepted signatures.
 
-A method may be written for one attempt, as `pause(self)`, or for a task id, as `pause(self, task_id)`. The id is passed
-as a string if the parameter is annotated with `str`. An executor that is no class has one form, `work(task, config)`.
+A method is declared for one attempt, as `pause(self)`, or with a task id, as `pause(self, task_id)`. The id is a
+string if the parameter is annotated with `str`. Coroutines and functions have one form, `work(task, config)`.
 """
 
 import inspect
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 _TASK_ID_NAMES = ("task_id", "taskId", "taskid", "id")
-# Either name will do.
+# Accepted names of one method.
 _GET_STATUS = ("get_status", "getStatus")
 _ALWAYS_NEEDED = ("start", "cancel")
 _NEEDED_TO_PAUSE = ("pause", "resume")
@@ -20,19 +20,19 @@ _START_FORMS = "start(self, task, config) or start(self, task_id, config), and `
 
 @dataclass(frozen=True)
 class _Form:
-    """How one method wants to be called."""
+    """The parameters of one method."""
 
     name: str
     takes_task_id: bool = False
-    wants_text: bool = False
+    as_string: bool = False
     takes_checkpoint: bool = False
 
     def arguments(self, task_id: int) -> tuple[Any, ...]:
-        return (str(task_id) if self.wants_text else task_id,) if self.takes_task_id else ()
+        return (str(task_id) if self.as_string else task_id,) if self.takes_task_id else ()
 
 
 class ClassMethods:
-    """The methods of one class. Raises TypeError if one is missing or cannot be called in any known form."""
+    """The methods of one class. Raises TypeError if one is missing or has none of the accepted signatures."""
 
     def __init__(self, executor_class: type[Any], *, can_pause: bool) -> None:
         self._forms = _forms(executor_class, can_pause=can_pause)
@@ -46,7 +46,7 @@ class ClassMethods:
     def bind_start(
         self, instance: Any, task: Any, task_id: int, config: Any, checkpoint: Mapping[str, Any] | None
     ) -> Callable[[], Any]:
-        """Return a call of `start`; `task` is what it gets if it does not take the task's id."""
+        """Return a call of `start`, with the context `task` unless the method takes the task's id."""
         form = self._forms["start"]
         more = {"checkpoint": checkpoint} if form.takes_checkpoint else {}
         return _Call(instance.start, (*(form.arguments(task_id) or (task,)), config), more)
@@ -54,7 +54,7 @@ class ClassMethods:
 
 @dataclass(frozen=True)
 class _Call:
-    """A call that can be asked whether it is a coroutine's."""
+    """A bound call that keeps its method, for `is_coroutine`."""
 
     method: Callable[..., Any]
     arguments: tuple[Any, ...]
@@ -65,12 +65,12 @@ class _Call:
 
 
 def is_coroutine(call: Callable[[], Any]) -> bool:
-    """Whether a bound call is of a coroutine function."""
+    """Return whether a bound call calls a coroutine function."""
     return inspect.iscoroutinefunction(call.method if isinstance(call, _Call) else call)
 
 
 def check_function(code: Any) -> None:
-    """Raise TypeError for what cannot be called as an executor that is no class."""
+    """Raise TypeError for code that cannot be called as `work(task, config)`."""
     name = getattr(code, "__qualname__", repr(code))
     if not callable(code):
         raise TypeError(f"{name}: must be a coroutine function, a function or a class (not an instance of one)")
@@ -106,18 +106,18 @@ def _start_form(executor_class: type[Any], name: str) -> _Form:
     more = {"checkpoint": None} if takes_checkpoint else {}
     if not _can_be_called(signature, None, None, **more):
         raise TypeError(f"{executor_class.__name__}.start{signature}: must be {_START_FORMS}")
-    return _Form(name, takes_task_id, _wants_text(first), takes_checkpoint)
+    return _Form(name, takes_task_id, _is_string(first), takes_checkpoint)
 
 
 def _control_form(executor_class: type[Any], name: str) -> _Form:
     signature = _signature(executor_class, name)
     first = next(iter(signature.parameters.values()), None)
-    # A parameter that may be left out is the task's id only if it is called so.
+    # An optional parameter is the task's id only if its name says so.
     if _can_be_called(signature) and not (first is not None and first.name in _TASK_ID_NAMES):
         return _Form(name)
     if not _can_be_called(signature, None):
         raise TypeError(f"{executor_class.__name__}.{name}{signature}: must be {name}(self) or {name}(self, task_id)")
-    return _Form(name, takes_task_id=True, wants_text=_wants_text(first))
+    return _Form(name, takes_task_id=True, as_string=_is_string(first))
 
 
 def _signature(executor_class: type[Any], name: str) -> inspect.Signature:
@@ -144,5 +144,5 @@ def _can_be_called(signature: inspect.Signature, *arguments: Any, **more: Any) -
     return True
 
 
-def _wants_text(parameter: inspect.Parameter | None) -> bool:
+def _is_string(parameter: inspect.Parameter | None) -> bool:
     return parameter is not None and parameter.annotation in (str, "str")

@@ -1,4 +1,4 @@
-"""A task's config, made into what its executor asks for."""
+"""Conversion of a task's config to the type that its executor declares."""
 
 import dataclasses
 import types
@@ -8,15 +8,15 @@ from typing import Any, Literal, Union
 
 from taskplane.unit.errors import TaskFailed
 
-# A dataclass, a pydantic model class, or anything else that makes an object of a dict.
+# A dataclass, a pydantic model class, or any callable that converts a dict.
 ConfigReader = Callable[..., Any]
 
 
 def read_config(reader: ConfigReader | None, config: dict[str, Any]) -> Any:
-    """Returns `reader`'s object, or the dict itself without a reader.
+    """Return the object that `reader` makes of the config; without a reader, the dict itself.
 
-    A config that it refuses (TypeError, ValueError and so pydantic's ValidationError, KeyError) is a TaskFailed that
-    names the fields and is not retryable: the config will not change.
+    Raises TaskFailed, not retryable, with the names of the wrong fields if the reader raises TypeError, ValueError
+    (as pydantic's ValidationError is) or KeyError.
     """
     if reader is None:
         return config
@@ -29,7 +29,7 @@ def read_config(reader: ConfigReader | None, config: dict[str, Any]) -> Any:
 
 
 def _read(reader: ConfigReader, config: dict[str, Any]) -> Any:
-    # Told by its method, so that the SDK does not need pydantic.
+    # Recognised by its method, so that the SDK does not need pydantic.
     if callable(validate := getattr(reader, "model_validate", None)):
         return validate(config)
     if isinstance(reader, type) and dataclasses.is_dataclass(reader):
@@ -39,7 +39,7 @@ def _read(reader: ConfigReader, config: dict[str, Any]) -> Any:
 
 
 def _describe(error: Exception) -> str:
-    """Lines up what pydantic found, one phrase a field; any other error speaks for itself."""
+    """Join pydantic's errors, one phrase for each field; return any other error as text."""
     if not callable(errors := getattr(error, "errors", None)):
         return str(error)
     return "; ".join(f"{'.'.join(map(str, found['loc'])) or 'config'}: {found['msg']}" for found in errors())
@@ -64,7 +64,7 @@ def _is_required(field: dataclasses.Field[Any]) -> bool:
 
 
 def _fits(value: object, hint: Any) -> bool:
-    """Whether a JSON value can stand for the annotation; what JSON cannot say is left to the dataclass itself."""
+    """Return whether a JSON value fits the annotation; other annotations are left to the dataclass."""
     origin = typing.get_origin(hint) or hint
     if origin in (Union, types.UnionType):
         return any(_fits(value, choice) for choice in typing.get_args(hint))

@@ -1,4 +1,4 @@
-"""What interrupts an executor, what an executor fails with, and what ends a unit."""
+"""Exceptions of the SDK: failures, interruptions, and the rejection of a unit."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -6,11 +6,11 @@ from typing import Any
 
 
 class TaskFailed(Exception):
-    """Raised by an executor to fail the task in its own words.
+    """Raised by an executor to fail the task with a message of its own.
 
-    `retryable`: a further attempt may help; any other exception counts as retryable. `retry_delay` (seconds or a
-    timedelta) asks for no retry before that, and counts only if the failure is retryable. `checkpoint` is from where
-    a retry goes on; without it the last reported one counts.
+    `retryable`: another attempt may succeed; every other exception counts as retryable. `retry_delay` (seconds or a
+    timedelta) is the least delay of a retry. A retry continues from `checkpoint` (a JSON object); the default is the
+    last reported checkpoint.
     """
 
     def __init__(
@@ -29,25 +29,25 @@ class TaskFailed(Exception):
 
 
 class Interrupted(BaseException):
-    """Base of all that is raised at a safe point to end an attempt before it is done.
+    """Base class of the exceptions that end an attempt at a safe point, before its work is done.
 
-    A BaseException, so that `except Exception` around a step of the work does not swallow it. An executor that
-    catches it must raise it again: once raised, it decides how the attempt ends, and every later `report` and
-    `safe_point` raises it again.
+    A BaseException, so that `except Exception` around a step of the work does not swallow it. An executor that catches
+    an interruption must raise it again. The first interruption decides the attempt's outcome, and every later `report`
+    and `safe_point` raises it again.
     """
 
 
 class TaskCancelled(Interrupted):
-    """The task is cancelled, or gone: remove what was begun."""
+    """The task is cancelled or deleted: remove unfinished results."""
 
 
 class TaskReleased(Interrupted):
-    """The unit leaves and gives the attempt back: keep all that the checkpoint refers to, another attempt goes on."""
+    """The unit drains and releases the attempt: keep everything that the checkpoint refers to for the next attempt."""
 
 
 class TaskDropped(Interrupted):
-    """The attempt is no longer this unit's: stop, and touch nothing that the checkpoint or the result refers to."""
+    """The unit has lost the attempt: stop, and touch nothing that the checkpoint or the result refers to."""
 
 
 class UnitRejected(Exception):
-    """The server refuses this unit, and coming back would not help. The message names the fields to mend."""
+    """The server refuses this unit, and a reconnect would not help. The message names the wrong fields."""

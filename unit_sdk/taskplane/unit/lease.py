@@ -1,58 +1,60 @@
-"""The unit's own view of its lease: how long the server certainly takes it for alive."""
+"""The unit's view of its lease: a lower bound of how long the server considers the unit alive."""
 
 import math
 import threading
 import time
 from collections.abc import Callable
 
-# If Welcome does not say.
+# Used until Welcome names other values.
 HEARTBEAT_SECONDS = 5.0
 LEASE_SECONDS = 30.0
-# The unit stops this part of the lease before the server gives its tasks away: clocks drift, and executors reach
-# their next safe point only after a while.
+# A heartbeat is sent after this part of the interval, so that the answer arrives within the interval.
+HEARTBEAT_FRACTION = 0.8
+# The part of the lease before whose end the unit stops its attempts: clocks drift, and executors reach their next safe
+# point only after some time.
 _MARGIN = 0.2
-# The server takes a start back that is not answered for so long.
+# The server revokes a start that is not answered for so many seconds.
 ACCEPT_SECONDS = 5.0
 
 
 def now() -> float:
-    """Seconds on a clock that goes on while the machine is suspended, where there is one."""
+    """Return seconds on a clock that also runs while the machine is suspended, where the system has one."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 class Lease:
-    """Counts from when a message was *sent* that the server is known to have received. Thread-safe.
+    """The time until which attempts may run. Thread-safe.
 
-    So it ends before the server's own count does, which begins when the message arrives. There is none before the
-    first Welcome.
+    The lease counts from when a message was *sent* that the server has received, so it ends before the server's own
+    count, which starts when the message arrives. There is no lease before the first Welcome.
     """
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._renewed_at: float | None = None
         self._duration = LEASE_SECONDS
-        # What `wait_for_change` returned last, and whether the lease has been found over since.
+        # The last result of `wait_for_change`, and whether the lease was found over since.
         self._was_valid = True
         self._has_lapsed = False
 
     @property
     def duration(self) -> float | None:
-        """How many seconds a lease lasts at the server; None before the first Welcome."""
+        """Seconds of a lease at the server; None before the first Welcome."""
         with self._changed:
             return None if self._renewed_at is None else self._duration
 
     def renew(self, sent_at: float, duration: float | None = None) -> None:
-        """A message that was sent at `sent_at` has arrived; Welcome also says how long leases are."""
+        """Renew the lease by a message that was sent at `sent_at`; Welcome also names the duration."""
         with self._changed:
             self._duration = duration or self._duration
             self._renewed_at = max(sent_at, self._renewed_at or sent_at)
             self._changed.notify_all()
 
     def extend(self, sent_at: float) -> bool:
-        """Renews a lease that is not over, and returns whether it was not.
+        """Renew a lease that is not over; return False if it is over.
 
-        When it is over, the server may have given attempts away, and hearing the unit again brings none of them back:
-        only `renew` begins another lease, after the server has said what became of each attempt.
+        After its end the server may have given attempts to other units. Only `renew` starts another lease, after the
+        server has sent a verdict on each attempt.
         """
         with self._changed:
             is_over = self._seconds_left() <= 0
@@ -61,20 +63,20 @@ class Lease:
             return not is_over
 
     def end(self) -> None:
-        """The server has given away what the unit holds: another process has the unit's id. `renew` begins anew."""
+        """End the lease: another process has the unit's id, and the server has given the attempts away."""
         with self._changed:
             if self._renewed_at is not None:
                 self._renewed_at = -math.inf
                 self._changed.notify_all()
 
     def is_fresh(self) -> bool:
-        """Whether the unit was in touch so lately that a start which it reads now cannot have been taken back."""
+        """Return whether the last contact is so recent that the server cannot have revoked a start received now."""
         with self._changed:
             age = 0.0 if self._renewed_at is None else now() - self._renewed_at
             return age < min(ACCEPT_SECONDS, self._duration * (1 - _MARGIN))
 
     def is_over(self) -> bool:
-        """Whether attempts must be held now. `wait_for_change` tells of it too, even if it is renewed right after."""
+        """Return whether attempts must be held now; `wait_for_change` then returns False, even after a renewal."""
         with self._changed:
             if self._was_valid and self._seconds_left() <= 0:
                 self._has_lapsed = True
@@ -82,7 +84,7 @@ class Lease:
             return not self._is_valid()
 
     def wait_for_change(self, until: Callable[[], bool]) -> bool:
-        """Waits until the lease begins or ceases to be valid, or `until()`; returns whether it is valid."""
+        """Wait until the lease starts or ends, or `until()` is true; return whether the lease is valid."""
         with self._changed:
             while not until() and self._is_valid() == self._was_valid:
                 self._changed.wait(self._seconds_left() if self._was_valid else None)
@@ -91,7 +93,7 @@ class Lease:
             return self._was_valid
 
     def wake(self) -> None:
-        """Makes whoever waits look again."""
+        """Make a waiting `wait_for_change` call its `until` again."""
         with self._changed:
             self._changed.notify_all()
 
@@ -99,15 +101,15 @@ class Lease:
         return self._seconds_left() > 0 and not self._has_lapsed
 
     def _seconds_left(self) -> float:
-        """How long attempts may go on; not above 0 when they must be held."""
+        """Return the seconds for which attempts may run; 0 or less when they must be held."""
         renewed_at = now() if self._renewed_at is None else self._renewed_at
         return renewed_at + self._duration * (1 - _MARGIN) - now()
 
 
-class Proof:
-    """Which messages of one session the server has received, and so how long the lease is. Thread-safe.
+class LeaseTracker:
+    """Renews the lease by the acknowledgements of one session. Thread-safe.
 
-    Only the latest message of each kind is remembered: an answer to an earlier one proves less, and is passed over.
+    Remembers only the latest message of each kind; acknowledgements of earlier ones prove less and are ignored.
     """
 
     def __init__(self, lease: Lease) -> None:
@@ -118,24 +120,24 @@ class Proof:
         self._reports: tuple[int, float] | None = None
         self._hello_at = now()
 
-    def heartbeat(self) -> int:
-        """Numbers a heartbeat that goes out now."""
+    def heartbeat_sent(self) -> int:
+        """Return the number for a heartbeat that is sent now."""
         with self._lock:
             self._heartbeats += 1
             self._heartbeat_at = now()
             return self._heartbeats
 
-    def reports(self, last_sequence: int) -> None:
-        """Reports up to this sequence go out now."""
+    def reports_sent(self, last_sequence: int) -> None:
+        """Record that reports up to this sequence are sent now."""
         with self._lock:
             self._reports = (last_sequence, now())
 
     def welcomed(self, lease_seconds: float) -> None:
-        """Hello was answered."""
+        """Renew the lease by Hello, which is answered."""
         self._lease.renew(self._hello_at, lease_seconds)
 
     def acknowledged(self, sequence: int, heartbeat: int) -> None:
-        """Takes what an Ack proves."""
+        """Renew the lease by the messages that an Ack covers."""
         with self._lock:
             if self._reports and sequence >= self._reports[0]:
                 self._lease.renew(self._reports[1])

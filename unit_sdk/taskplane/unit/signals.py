@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT end a unit in good order, a second one at once."""
+"""Signal handling: the first SIGTERM or SIGINT drains the unit, a second one kills the process."""
 
 import asyncio
 import signal
@@ -11,9 +11,9 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 @contextmanager
 def stop_on_signals(stop: Callable[[], None]) -> Iterator[None]:
-    """Calls `stop` on the event loop at the first signal; the second one kills the process, busy loop or not.
+    """Call `stop` on the event loop at the first signal; let the second one kill the process, even in a busy loop.
 
-    Does nothing outside of the main thread, where Python does not handle signals.
+    Has no effect outside the main thread, where Python handles no signals.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

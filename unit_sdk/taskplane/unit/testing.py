@@ -1,4 +1,4 @@
-"""A server that a test scripts, to try out a unit without taskplane.
+"""A scripted server, for tests of a unit without taskplane.
 
     with ScriptedServer() as server:
         unit = Unit(name="counter-1", type="COUNTER", server=server.address)
@@ -9,9 +9,9 @@
         session.expect("accepted")
         report = session.expect("succeeded")
 
-It is a real gRPC server on a free port of 127.0.0.1. Whatever is waited for must come within TIMEOUT_SECONDS, else an
-AssertionError says what came instead. Nothing is acknowledged unless the test calls `acknowledge`; a unit sends no more
-than 500 reports that are not.
+The scripted server is a real gRPC server on a free port of 127.0.0.1. Every wait ends after TIMEOUT_SECONDS with an
+AssertionError that lists the received reports. Reports are acknowledged only by `acknowledge`; a unit sends at most 500
+unacknowledged reports.
 """
 
 import itertools
@@ -29,7 +29,7 @@ from google.rpc.status_pb2 import Status
 from grpc_status import rpc_status
 
 from taskplane.protocol.channel import MAX_MESSAGE_BYTES
-from taskplane.unit.structs import to_struct
+from taskplane.protocol.structs import to_struct
 from taskplane.v1.execution_unit_control_pb2 import (
     Ack,
     CancelOrder,
@@ -56,7 +56,7 @@ TIMEOUT_SECONDS = 20.0
 _OPTIONS = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    # A port that is in use is an error, not shared.
+    # A port that is in use raises an error instead of being shared.
     ("grpc.so_reuseport", 0),
 )
 
@@ -75,7 +75,7 @@ ReportKind = Literal[
 
 
 class ScriptedServer:
-    """The server's end of ExecutionUnitControl. Listens while its context is entered."""
+    """The server's end of ExecutionUnitControl. Listens inside its `with` block."""
 
     def __init__(self) -> None:
         self._sessions: queue.Queue[ScriptedSession] = queue.Queue()
@@ -91,11 +91,11 @@ class ScriptedServer:
 
     @property
     def address(self) -> str:
-        """HOST:PORT. Stays the same over `go_away` and `listen`."""
+        """HOST:PORT; unchanged by `go_away` and `listen`."""
         return f"127.0.0.1:{self._port}"
 
     def listen(self) -> None:
-        """Takes connections; after `go_away`, on the same port."""
+        """Accept connections; after `go_away`, on the same port."""
         server = self._server = grpc.server(ThreadPoolExecutor(), options=_OPTIONS)
         connect = grpc.stream_stream_rpc_method_handler(
             self._connect,
@@ -108,13 +108,13 @@ class ScriptedServer:
         server.start()
 
     def go_away(self) -> None:
-        """Breaks all connections and stops to listen, as a server that dies."""
+        """Break all connections and stop listening, like a server that is killed."""
         if self._server is not None:
             self._server.stop(grace=None).wait(TIMEOUT_SECONDS)
             self._server = None
 
     def session(self) -> "ScriptedSession":
-        """Waits for the next stream that a unit opens, and for its Hello."""
+        """Wait for the next stream of a unit, with its Hello, and return the session."""
         try:
             return self._sessions.get(timeout=TIMEOUT_SECONDS)
         except queue.Empty:
@@ -140,14 +140,14 @@ class ScriptedSession:
 
     def __init__(self, hello: Hello, peer: str) -> None:
         self.hello = hello
-        # The unit's end of the connection, as gRPC names it.
+        # The unit's address, in gRPC's form.
         self.peer = peer
         # All reports of the session so far, in order.
         self.reports: list[Report] = []
-        # How many reports came in each message.
+        # The number of reports in each message.
         self.batches: list[int] = []
         self.heartbeats = 0
-        # Heartbeats are answered, as the server does; turned off, it is as if they did not arrive.
+        # False: heartbeats are not acknowledged, as if they were lost.
         self.answers_heartbeats = True
         self._acknowledged = 0
         self._unread: list[Report] = []
@@ -156,7 +156,7 @@ class ScriptedSession:
         self._to_send: queue.Queue[ServerMessage | Status | None] = queue.Queue()
         self._numbers = itertools.count(1)
 
-    # What the server says.
+    # Messages of the server.
 
     def welcome(
         self,
@@ -166,7 +166,7 @@ class ScriptedSession:
         lease_seconds: float = 30.0,
         verdicts: Iterable[Verdict] = (),
     ) -> None:
-        """Takes the unit on."""
+        """Send Welcome."""
         welcome = Welcome(
             unit_id=unit_id,
             session_id="session",
@@ -187,7 +187,7 @@ class ScriptedSession:
         last_checkpoint_number: int = 0,
         command_id: str | None = None,
     ) -> str:
-        """Begins an attempt. A checkpoint has the number `last_checkpoint_number`. Returns the command's id."""
+        """Start an attempt and return the command's id. A checkpoint gets the number `last_checkpoint_number`."""
         order = StartOrder(
             task_type=task_type,
             task_name=f"task {task_id}",
@@ -201,7 +201,7 @@ class ScriptedSession:
         return self.command(Command(task_id=task_id, attempt=attempt, start=order), command_id)
 
     def pause(self, task_id: int, attempt: int, *, command_id: str | None = None) -> str:
-        """Pauses an attempt."""
+        """Pause an attempt and return the command's id."""
         return self.command(Command(task_id=task_id, attempt=attempt, pause=PauseOrder()), command_id)
 
     def resume(
@@ -213,48 +213,48 @@ class ScriptedSession:
         last_checkpoint_number: int = 0,
         command_id: str | None = None,
     ) -> str:
-        """Lets a held attempt go on as `attempt`."""
+        """Resume the held attempt under the number `attempt` and return the command's id."""
         order = ResumeOrder(held_attempt=held_attempt, last_checkpoint_number=last_checkpoint_number)
         return self.command(Command(task_id=task_id, attempt=attempt, resume=order), command_id)
 
     def cancel(self, task_id: int, attempt: int, *, command_id: str | None = None) -> str:
-        """Cancels an attempt."""
+        """Cancel an attempt and return the command's id."""
         return self.command(Command(task_id=task_id, attempt=attempt, cancel=CancelOrder()), command_id)
 
     def drop(self, task_id: int, attempt: int, reason: DropReason.ValueType) -> str:
-        """Takes an attempt away."""
+        """Drop an attempt and return the command's id."""
         return self.command(Command(task_id=task_id, attempt=attempt, drop=DropOrder(reason=reason)), None)
 
     def get_status(self, task_id: int, attempt: int) -> str:
-        """Asks how an attempt is."""
+        """Ask for an attempt's status and return the command's id."""
         return self.command(Command(task_id=task_id, attempt=attempt, get_status=GetStatusOrder()), None)
 
     def command(self, command: Command, command_id: str | None) -> str:
-        """Sends any command, under an id of its own if it is given none."""
+        """Send any command and return its id; None stands for a new id."""
         command.command_id = command_id or f"command-{id(self)}-{next(self._numbers)}"
         self.send(ServerMessage(commands=Commands(commands=[command])))
         return command.command_id
 
     def acknowledge(self, sequence: int | None = None) -> None:
-        """Makes everything up to `sequence` durable, by default all that has come."""
+        """Acknowledge the reports up to `sequence`, by default all received ones."""
         with self._changed:
             newest = self.reports[-1].sequence if self.reports else 0
             self._acknowledged = newest if sequence is None else sequence
             self.send(ServerMessage(ack=Ack(sequence=self._acknowledged)))
 
     def drain(self, timeout_seconds: float | None = None) -> None:
-        """Asks the unit to leave."""
+        """Send DrainRequest."""
         timeout = None if timeout_seconds is None else _duration(timeout_seconds)
         self.send(ServerMessage(drain=DrainRequest(timeout=timeout)))
 
     def send(self, message: ServerMessage) -> None:
-        """Sends anything."""
+        """Send any message."""
         self._to_send.put(message)
 
     def fail(
         self, code: grpc.StatusCode, text: str, *, reason: str = "", fields: Mapping[str, str] | None = None
     ) -> None:
-        """Ends the stream with an error as the server makes them."""
+        """End the stream with an error of the server's form."""
         violations = [
             BadRequest.FieldViolation(field=name, description=problem) for name, problem in (fields or {}).items()
         ]
@@ -265,13 +265,13 @@ class ScriptedSession:
         self._to_send.put(Status(code=code.value[0], message=text, details=packed))
 
     def close(self) -> None:
-        """Ends the stream without an error."""
+        """End the stream without an error."""
         self._to_send.put(None)
 
-    # What the unit says.
+    # Messages of the unit.
 
     def expect(self, kind: ReportKind, *, task_id: int | None = None, command_id: str | None = None) -> Report:
-        """Waits for a report of this kind that was not returned before, and returns the oldest."""
+        """Wait for a report of this kind, and return the oldest one that was not returned before."""
         found: list[Report] = []
 
         def find() -> bool:
@@ -290,23 +290,23 @@ class ScriptedSession:
         return found[0]
 
     def expect_heartbeats(self, count: int) -> None:
-        """Waits until so many have come in this session."""
+        """Wait until `count` heartbeats were received in this session."""
         self._wait(lambda: self.heartbeats >= count, f"{count} heartbeats")
 
     def expect_draining(self) -> None:
-        """Waits until the unit says that it is about to leave."""
+        """Wait for Draining."""
         self._wait(lambda: "draining" in self._said, "Draining")
 
     def expect_goodbye(self) -> None:
-        """Waits until the unit says goodbye."""
+        """Wait for Goodbye."""
         self._wait(lambda: "goodbye" in self._said, "Goodbye")
 
     def expect_end(self) -> None:
-        """Waits until nothing more can come from the unit: it has closed its side, or the connection broke."""
+        """Wait until the unit has closed its side or the connection broke."""
         self._wait(lambda: "end" in self._said, "the end of the stream")
 
     def kinds(self, task_id: int) -> list[str | None]:
-        """The kinds of all reports about a task so far, in order."""
+        """Return the kinds of all received reports of a task, in order."""
         with self._changed:
             return [report.WhichOneof("kind") for report in self.reports if report.task_id == task_id]
 
@@ -321,7 +321,7 @@ class ScriptedSession:
             for message in messages:
                 self._hear(message)
         except grpc.RpcError:
-            pass  # how gRPC tells a servicer that the connection broke
+            pass  # the connection broke
         with self._changed:
             self._said.add("end")
             self._changed.notify_all()

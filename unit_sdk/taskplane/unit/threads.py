@@ -1,4 +1,4 @@
-"""Plain functions on threads of their own."""
+"""Plain functions in threads of their own."""
 
 import asyncio
 import contextvars
@@ -12,10 +12,10 @@ R = TypeVar("R")
 
 
 async def in_thread(name: str, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Runs a function in a new thread and returns or raises what it does.
+    """Run a function in a new thread; return its result or raise its exception.
 
-    Not asyncio.to_thread: its pool has few threads, which paused tasks would use up, and a process cannot leave while
-    one of them is stuck. Cancelling the caller does not stop the function.
+    Replaces asyncio.to_thread, whose small pool would be used up by paused tasks, and whose stuck threads keep the
+    process from exiting. Cancelling the caller does not stop the function.
     """
     outcome: Future[R] = Future()
     ended: Future[None] = Future()
@@ -24,12 +24,12 @@ async def in_thread(name: str, function: Callable[P, R], *args: P.args, **kwargs
     def work() -> None:
         try:
             outcome.set_result(context.run(function, *args, **kwargs))
-        except BaseException as error:  # noqa: BLE001 - handed to the caller, whatever it is
+        except BaseException as error:  # noqa: BLE001 - raised in the caller
             outcome.set_exception(error)
         ended.set_result(None)
 
     ended.set_running_or_notify_cancel()
     threading.Thread(target=work, name=name, daemon=True).start()
     await asyncio.wrap_future(ended)
-    # Not raised through an asyncio future, which refuses StopIteration.
+    # Raised here, since an asyncio future refuses StopIteration.
     return outcome.result()

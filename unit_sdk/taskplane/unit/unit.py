@@ -1,4 +1,4 @@
-"""The unit: what it is, what it runs, and running it."""
+"""`Unit`: the declaration of a unit, and the ways to run it."""
 
 import asyncio
 import inspect
@@ -13,11 +13,11 @@ from typing import Any, TypeVar
 from taskplane.unit.class_methods import ClassMethods, check_function
 from taskplane.unit.config import ConfigReader
 from taskplane.unit.executors import TaskType
-from taskplane.unit.http.link import HttpLink, Site
-from taskplane.unit.life import Life, MakeLink
-from taskplane.unit.link import Link
+from taskplane.unit.http.connection import HttpAddresses, HttpConnection
+from taskplane.unit.runtime import ConnectionFactory, UnitRuntime
+from taskplane.unit.safe_points import SafePoints
 from taskplane.unit.signals import stop_on_signals
-from taskplane.unit.stopping import SafePoints
+from taskplane.unit.stream.connection import StreamConnection
 from taskplane.v1.execution_unit_control_pb2 import Hello
 from taskplane.v1.execution_unit_pb2 import TaskTypeSupport
 
@@ -31,13 +31,14 @@ C = TypeVar("C", bound=Callable[..., Any])
 class Unit:
     """A process that runs tasks for a taskplane server.
 
-    `server` is HOST:PORT; without it the environment's TASKPLANE_SERVER counts, else 127.0.0.1:50051. `capacity` is
-    how many tasks run at once; a paused task takes no slot. With an `id` of its own a unit keeps its tasks over a
-    restart of its process; without one the server gives it one for its lifetime. `drain_seconds` bounds how long it
-    takes to leave. Wrong values are found by the server, and `run` raises UnitRejected with their names.
+    `server` is HOST:PORT; the default is the environment's TASKPLANE_SERVER, else 127.0.0.1:50051. `capacity` is the
+    number of tasks that run at once; a paused task takes no slot. With an `id`, a unit keeps its tasks over a restart
+    of its process; without one, the server assigns an id for the lifetime of the process. `labels` can be required by
+    tasks. `drain_seconds` bounds the time of `stop`. The server checks the values: `run` raises UnitRejected, which
+    names the wrong ones.
     """
 
-    def __init__(  # noqa: PLR0913 - what a unit is
+    def __init__(  # noqa: PLR0913 - the properties of a unit
         self,
         *,
         name: str,
@@ -62,7 +63,7 @@ class Unit:
         self._drain_seconds = drain_seconds
         self._task_types: dict[str, TaskType] = {}
         self._lock = threading.Lock()
-        self._life: Life | None = None
+        self._runtime: UnitRuntime | None = None
         self._is_stopped = False
 
     def task(
@@ -73,13 +74,16 @@ class Unit:
         can_pause: bool = True,
         can_checkpoint: bool | None = None,
     ) -> Callable[[C], C]:
-        """Registers the decorated coroutine, function or class as what runs tasks of a type.
+        """Register the decorated coroutine, function or class as the executor of a task type.
 
-        `config` makes an object of the task's config: a dataclass, a pydantic model, or any callable that takes the
-        dict. What it refuses fails the task without a retry. `can_pause=False`: PauseTask is refused for this type.
-        `can_checkpoint=False`: it always begins from the start, and stops at any report. `can_checkpoint=True`: pause
-        and drain take hold only at a checkpoint or at `safe_point`. Without a word on it the server is told True, and a
-        report without a checkpoint stops only an executor that shows no safe point for 5 s after it was asked to stop.
+        `config` converts the task's config: a dataclass, a pydantic model, or any callable that takes the dict. A
+        config that it refuses fails the task without a retry. `can_pause=False`: PauseTask is refused for this type.
+        `can_checkpoint=False`: the task always begins from the start, and any report may stop it.
+        `can_checkpoint=True`: pause and drain stop it only at a checkpoint or at `safe_point`. By default the server
+        is told True, and a report without a checkpoint stops the executor only if it has shown no safe point for 5 s
+        after the request to stop.
+
+        Raises ValueError if the type has an executor, and TypeError for code that cannot be called as one.
         """
         if task_type in self._task_types:
             raise ValueError(f"there is an executor for {task_type} already")
@@ -102,52 +106,55 @@ class Unit:
         return register
 
     def run(self) -> None:
-        """Runs until `stop`, SIGTERM, SIGINT or an operator's drain; a second signal ends the process at once.
+        """Run until `stop`, SIGTERM, SIGINT or an operator's drain; a second signal ends the process at once.
 
-        Raises UnitRejected if the server refuses the unit. While another process has its id, the unit waits for that.
+        While another process has the unit's id, the unit waits. Raises UnitRejected if the server refuses the unit, and
+        ValueError if the unit has no task type.
         """
-        asyncio.run(self._run_with_signals(partial(Link, self._server)))
+        asyncio.run(self._run_with_signals(partial(StreamConnection, self._server)))
 
     async def run_async(self) -> None:
-        """As `run`, in a loop that runs already. Signals are left to whoever owns the loop: call `stop`."""
-        await self._live(partial(Link, self._server))
+        """Run like `run`, in the running event loop. Signals are left to the owner of the loop, who calls `stop`."""
+        await self._run(partial(StreamConnection, self._server))
 
     def serve_http(
         self, port: int, host: str = "127.0.0.1", *, server: str | None = None, endpoint: str | None = None
     ) -> None:
-        """As `run`, but driven over HTTP: listens at host and port (0 picks one), registers there, and calls back.
+        """Run like `run`, as an HTTP unit: listen at host and port (0 picks one), register, and call back.
 
-        `server` is the base URL of the server's REST API; without it the environment's TASK_MANAGER_URL counts, else
-        http://127.0.0.1:3000. `endpoint` is the URL by which the server reaches the unit, if it is not where it
-        listens. Raises UnitRejected, and OSError if the port is taken.
+        `server` is the base URL of the server's REST API; the default is the environment's TASK_MANAGER_URL, else
+        http://127.0.0.1:3000. `endpoint` is the URL by which the server reaches the unit; the default is made from host
+        and port. Raises UnitRejected, and OSError if the port is in use.
         """
-        site = Site(server or os.environ.get("TASK_MANAGER_URL") or _DEFAULT_HTTP_SERVER, host, port, endpoint)
-        asyncio.run(self._run_with_signals(partial(HttpLink, site)))
+        addresses = HttpAddresses(
+            server or os.environ.get("TASK_MANAGER_URL") or _DEFAULT_HTTP_SERVER, host, port, endpoint
+        )
+        asyncio.run(self._run_with_signals(partial(HttpConnection, addresses)))
 
     def stop(self) -> None:
-        """Drains: gives attempts back at their next safe point, then `run` returns. From any thread, at any time."""
+        """Drain: release attempts at their next safe point, then let `run` return. From any thread, at any time."""
         with self._lock:
             self._is_stopped = True
-            if self._life is not None:
-                self._life.leave(self._drain_seconds)
+            if self._runtime is not None:
+                self._runtime.drain(self._drain_seconds)
 
-    async def _run_with_signals(self, make_link: MakeLink) -> None:
+    async def _run_with_signals(self, make_connection: ConnectionFactory) -> None:
         with stop_on_signals(self.stop):
-            await self._live(make_link)
+            await self._run(make_connection)
 
-    async def _live(self, make_link: MakeLink) -> None:
+    async def _run(self, make_connection: ConnectionFactory) -> None:
         if not self._task_types:
             raise ValueError("the unit runs no task type: decorate an executor with @unit.task(...)")
-        life = Life(make_link, self._hello(), self._task_types, self._drain_seconds)
+        runtime = UnitRuntime(make_connection, self._hello(), self._task_types, self._drain_seconds)
         with self._lock:
-            self._life = life
+            self._runtime = runtime
             if self._is_stopped:
-                life.leave(self._drain_seconds)
+                runtime.drain(self._drain_seconds)
         try:
-            await life.live()
+            await runtime.run()
         finally:
             with self._lock:
-                self._life = None
+                self._runtime = None
 
     def _hello(self) -> Hello:
         support = [

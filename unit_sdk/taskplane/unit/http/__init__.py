@@ -1,1 +1,1 @@
-"""A unit that is driven over HTTP: the same executors, another way to the server."""
+"""An HTTP unit: the same executors, with HTTP in both directions instead of the stream."""

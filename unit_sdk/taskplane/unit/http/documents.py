@@ -1,4 +1,4 @@
-"""JSON documents of the HTTP interface, and what they are in the unit's own words."""
+"""JSON documents of the HTTP protocol, converted to and from commands and reports."""
 
 import itertools
 from collections.abc import Mapping
@@ -6,12 +6,11 @@ from typing import Any
 
 from google.protobuf.struct_pb2 import Struct
 
+from taskplane.protocol.structs import to_dict, to_struct
 from taskplane.unit.attempt import Attempt
-from taskplane.unit.structs import from_struct, to_struct
 from taskplane.v1.execution_unit_control_pb2 import (
     AttemptState,
     CancelOrder,
-    CheckpointReport,
     Command,
     FailedReport,
     Hello,
@@ -29,12 +28,12 @@ Document = dict[str, Any]
 _command_numbers = itertools.count(1)
 
 
-class BadRequest(ValueError):
-    """What the server asks for is not in the form that was agreed."""
+class InvalidRequest(ValueError):
+    """A request of the server that does not have the form of the protocol."""
 
 
 def registration(hello: Hello, endpoint: str) -> Document:
-    """Introduces the unit."""
+    """Return the body of a registration."""
     return {
         **({"unitId": hello.unit_id} if hello.unit_id else {}),
         "unitType": hello.unit_type,
@@ -50,8 +49,8 @@ def registration(hello: Hello, endpoint: str) -> Document:
 
 
 def command(route: str, task_id: int, attempt: int, body: Mapping[str, Any]) -> Command:
-    """The command that a request stands for. Raises BadRequest."""
-    # Each request is a command of its own: a repeat of it is harmless, and is answered by how things are then.
+    """Return the command of a request. Raises InvalidRequest."""
+    # Each request is a new command: repeats are harmless, and are answered by the state at that time.
     order = Command(command_id=f"{route}-{next(_command_numbers)}", task_id=task_id, attempt=attempt)
     match route:
         case "execute":
@@ -59,70 +58,71 @@ def command(route: str, task_id: int, attempt: int, body: Mapping[str, Any]) -> 
         case "pause":
             order.pause.CopyFrom(PauseOrder())
         case "resume":
-            last = whole(body, "lastCheckpointNumber", 0)
-            order.resume.CopyFrom(ResumeOrder(held_attempt=whole(body, "heldAttempt"), last_checkpoint_number=last))
+            last = integer(body, "lastCheckpointNumber", 0)
+            order.resume.CopyFrom(ResumeOrder(held_attempt=integer(body, "heldAttempt"), last_checkpoint_number=last))
         case _:
             order.cancel.CopyFrom(CancelOrder())
     return order
 
 
-def whole(body: Mapping[str, Any], name: str, otherwise: int | None = None) -> int:
-    """A number of the body; `otherwise` if it is not there. Raises BadRequest."""
-    value = body.get(name, otherwise)
+def integer(body: Mapping[str, Any], name: str, default: int | None = None) -> int:
+    """Return an integer field of the body. Raises InvalidRequest, also if the field is missing without a default."""
+    value = body.get(name, default)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 31:
-        raise BadRequest(f"{name}: must be a whole number, not {value!r}")
+        raise InvalidRequest(f"{name}: must be a whole number, not {value!r}")
     return value
 
 
 def callback(report: Report) -> Document | None:
-    """What the server is told of a report; None for what is only said in answers."""
+    """Return the body that reports to the server; None for reports that are only sent as responses."""
     match report.WhichOneof("kind"):
         case "progress":
-            said = _progress(report.progress) | {"status": "RUNNING"}
+            body = _progress(report.progress) | {"status": "RUNNING"}
         case "checkpoint":
-            said = {"status": "RUNNING", "checkpoint": from_struct(report.checkpoint.data)}
+            body = {"status": "RUNNING", "checkpoint": to_dict(report.checkpoint.data)}
         case "paused":
-            said = paused(report.paused)
+            body = paused(report.paused)
         case "succeeded":
-            said = {"status": "SUCCESS", "result": _data(report.succeeded, "result", report.succeeded.result)}
+            result = report.succeeded.result if report.succeeded.HasField("result") else None
+            body = {"status": "SUCCESS", "result": None if result is None else to_dict(result)}
         case "failed":
-            said = _failed(report.failed)
+            body = _failed(report.failed)
         case "cancelled":
-            said = {"status": "CANCELLED", "message": report.cancelled.message}
+            body = {"status": "CANCELLED", "message": report.cancelled.message}
         case "released":
-            said = {"status": "PAUSED", "released": True, "message": report.released.message}
-            said |= _checkpoint(report.released)
+            body = {"status": "PAUSED", "released": True, "message": report.released.message}
+            body |= _checkpoint(report.released)
         case _:
             return None
-    return said | {"attempt": report.attempt}
+    return body | {"attempt": report.attempt}
 
 
 def status(attempt: Attempt) -> Document:
-    """How an attempt is, when the server asks. One that rests for want of a lease only is still at work."""
-    standing = attempt.standing()
-    rests = attempt.state == AttemptState.ATTEMPT_STATE_PAUSED and not attempt.is_fenced
-    said = paused(standing) if rests else {"status": "RUNNING"} | _progress_of(standing)
-    return said | {"attempt": attempt.key.attempt}
+    """Return the body of a status response. An attempt that only the fence holds is RUNNING."""
+    latest = attempt.paused_report()
+    is_paused = attempt.state == AttemptState.ATTEMPT_STATE_PAUSED and not attempt.is_fenced
+    body = paused(latest) if is_paused else {"status": "RUNNING"} | _progress_of(latest)
+    return body | {"attempt": attempt.key.attempt}
 
 
-def paused(standing: PausedReport) -> Document:
-    """A pause, with its checkpoint."""
-    return {"status": "PAUSED"} | _progress_of(standing) | _checkpoint(standing)
+def paused(report: PausedReport) -> Document:
+    """Return the body of a pause, with its checkpoint."""
+    return {"status": "PAUSED"} | _progress_of(report) | _checkpoint(report)
 
 
 def _start(body: Mapping[str, Any]) -> StartOrder:
     task_type = body.get("taskType")
     if not isinstance(task_type, str):
-        raise BadRequest(f"taskType: must be a text, not {task_type!r}")
+        raise InvalidRequest(f"taskType: must be a text, not {task_type!r}")
     config, checkpoint = body.get("config"), body.get("checkpoint")
     return StartOrder(
         task_type=task_type,
         task_name=str(body.get("taskName", "")),
         config=_struct({} if config is None else config, "config"),
         checkpoint=None if checkpoint is None else TaskCheckpoint(data=_struct(checkpoint, "checkpoint")),
-        last_checkpoint_number=whole(body, "lastCheckpointNumber", 0),
-        retry_count=whole(body, "retryCount", 0),
-        max_retries=whole(body, "maxRetries", 0),
+        last_checkpoint_number=integer(body, "lastCheckpointNumber", 0),
+        retry_count=integer(body, "retryCount", 0),
+        max_retries=integer(body, "maxRetries", 0),
     )
 
 
@@ -130,22 +130,22 @@ def _struct(value: Any, name: str) -> Struct:
     try:
         return to_struct(value, name)
     except (TypeError, ValueError) as error:
-        raise BadRequest(str(error)) from error
+        raise InvalidRequest(str(error)) from error
 
 
 def _failed(report: FailedReport) -> Document:
-    said: Document = {
+    body: Document = {
         "status": "FAILED",
         "errorMessage": report.message,
         "retryable": not report.not_retryable,
     }
     if report.HasField("retry_delay"):
-        said["retryDelaySeconds"] = report.retry_delay.ToMilliseconds() / 1000
-    return said | _checkpoint(report)
+        body["retryDelaySeconds"] = report.retry_delay.ToMilliseconds() / 1000
+    return body | _checkpoint(report)
 
 
-def _progress_of(standing: PausedReport) -> Document:
-    return _progress(standing.progress) if standing.HasField("progress") else {}
+def _progress_of(report: PausedReport) -> Document:
+    return _progress(report.progress) if report.HasField("progress") else {}
 
 
 def _progress(report: ProgressReport) -> Document:
@@ -153,9 +153,4 @@ def _progress(report: ProgressReport) -> Document:
 
 
 def _checkpoint(report: Any) -> Document:
-    made: CheckpointReport = report.checkpoint
-    return {"checkpoint": from_struct(made.data)} if report.HasField("checkpoint") else {}
-
-
-def _data(report: Any, name: str, value: Struct) -> Document | None:
-    return from_struct(value) if report.HasField(name) else None
+    return {"checkpoint": to_dict(report.checkpoint.data)} if report.HasField("checkpoint") else {}

@@ -1,4 +1,4 @@
-"""Calls to the server's REST API, on the standard library."""
+"""A client of the server's REST API, on the standard library."""
 
 import json
 import urllib.error
@@ -7,16 +7,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+# Of one call.
 _TIMEOUT_SECONDS = 10.0
 
 
-class Unreachable(Exception):
-    """The server cannot be reached, or cannot serve the call now: what was to be said is said again later."""
+class ServerUnreachable(Exception):
+    """The server cannot be reached, or cannot serve the call now: the call must be repeated later."""
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What the server has answered, which is no 5xx."""
+class RestResponse:
+    """A response of the server with a status below 500."""
 
     status: int
     document: Mapping[str, Any]
@@ -28,7 +29,7 @@ class Answer:
 
     @property
     def error(self) -> Mapping[str, Any]:
-        """The error, as the server's answers have it; empty if there is none."""
+        """The error object of the body; empty if there is none."""
         error = self.document.get("error")
         return error if isinstance(error, Mapping) else {}
 
@@ -38,32 +39,32 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
         return None
 
 
-class Rest:
-    """Calls below one base URL, such as http://127.0.0.1:3000. Thread-safe. Proxies are not asked."""
+class RestClient:
+    """Calls below one base URL, such as http://127.0.0.1:3000, without proxies and redirects. Thread-safe."""
 
     def __init__(self, server: str) -> None:
         self._server = server.rstrip("/")
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirects)
 
-    def post(self, path: str, body: Mapping[str, Any]) -> Answer:
-        """Calls once. Raises Unreachable."""
+    def post(self, path: str, body: Mapping[str, Any]) -> RestResponse:
+        """Post a JSON body once. Raises ServerUnreachable, also for 5xx and 429."""
         request = urllib.request.Request(  # noqa: S310 - the user of the unit names the server
             self._server + path, json.dumps(body).encode(), {"Content-Type": "application/json"}
         )
         try:
             with self._opener.open(request, timeout=_TIMEOUT_SECONDS) as response:
-                return Answer(response.status, _document(response.read()))
+                return RestResponse(response.status, _document(response.read()))
         except urllib.error.HTTPError as error:
             with error:
-                return _unless_unavailable(Answer(error.code, _document(error.read())))
+                return _unless_unavailable(RestResponse(error.code, _document(error.read())))
         except OSError as error:
-            raise Unreachable(f"{self._server}: {error}") from error
+            raise ServerUnreachable(f"{self._server}: {error}") from error
 
 
-def _unless_unavailable(answer: Answer) -> Answer:
-    if answer.status >= 500 or answer.status == 429:  # noqa: PLR2004 - 5xx, and too many requests
-        raise Unreachable(f"HTTP {answer.status}: {answer.error.get('message', '')}")
-    return answer
+def _unless_unavailable(response: RestResponse) -> RestResponse:
+    if response.status >= 500 or response.status == 429:  # noqa: PLR2004 - 5xx, and too many requests
+        raise ServerUnreachable(f"HTTP {response.status}: {response.error.get('message', '')}")
+    return response
 
 
 def _document(body: bytes) -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-"""The report on an attempt's end, by what its executor returned or raised."""
+"""The final report of an attempt, from the value or the exception of its executor."""
 
 import asyncio
 import logging
@@ -7,18 +7,18 @@ from typing import Any
 
 from taskplane.unit.attempt import Attempt
 from taskplane.unit.errors import Interrupted, TaskFailed, TaskReleased
-from taskplane.unit.reports import cut, json_struct
+from taskplane.unit.reports import json_struct, truncate
 from taskplane.v1.execution_unit_control_pb2 import CancelledReport, FailedReport, Report, SucceededReport
 
 logger = logging.getLogger("taskplane.unit")
 
-# The contract cuts an error here, and the history keeps so much of a reason.
+# Characters that the server stores of an error, and of a reason in the history.
 _ERROR_LENGTH = 10_000
 _REASON_LENGTH = 1000
 
 
 def succeeded(result: Mapping[str, Any] | None) -> Report:
-    """The attempt is done. A result that the task cannot hold is a TaskFailed: the next attempt would end the same."""
+    """Return the report of a success. Raises TaskFailed for a result that cannot be stored: a retry would not help."""
     try:
         return Report(succeeded=SucceededReport(result=None if result is None else json_struct(result, "result")))
     except (TypeError, ValueError) as error:
@@ -26,16 +26,16 @@ def succeeded(result: Mapping[str, Any] | None) -> Report:
 
 
 def failed(attempt: Attempt, error: BaseException) -> Report:
-    """The attempt failed: in the executor's own words if it raised TaskFailed, else so that it may be tried again."""
+    """Return the report of a failure: as TaskFailed says, and retryable for any other exception."""
     if not isinstance(error, TaskFailed):
         logger.warning("%s: the executor raised", attempt, exc_info=error)
-        return Report(failed=FailedReport(message=cut(_describe(error), _ERROR_LENGTH)))
+        return Report(failed=FailedReport(message=truncate(_describe(error), _ERROR_LENGTH)))
     try:
         checkpoint = None if error.checkpoint is None else attempt.number_checkpoint(error.checkpoint)
     except (TypeError, ValueError) as bad_checkpoint:
         return failed(attempt, bad_checkpoint)
     report = FailedReport(
-        message=cut(error.message, _ERROR_LENGTH), not_retryable=not error.retryable, checkpoint=checkpoint
+        message=truncate(error.message, _ERROR_LENGTH), not_retryable=not error.retryable, checkpoint=checkpoint
     )
     if error.retry_delay is not None:
         report.retry_delay.FromTimedelta(error.retry_delay)
@@ -43,16 +43,16 @@ def failed(attempt: Attempt, error: BaseException) -> Report:
 
 
 def interrupted(attempt: Attempt, error: BaseException | None) -> Report:
-    """The attempt ended as it was told to, whatever the executor made of the interruption.
+    """Return the report of an interrupted attempt: released or cancelled, whatever the executor raised.
 
-    The report on a dropped one is never sent, so it does not matter which it is.
+    A dropped attempt is muted, so the kind of its report has no effect.
     """
     message = ""
     if error is not None and not _is_interruption(error):
         logger.warning("%s: the executor raised while it was interrupted", attempt, exc_info=error)
-        message = cut(f"clean-up failed: {_describe(error)}", _REASON_LENGTH)
+        message = truncate(f"clean-up failed: {_describe(error)}", _REASON_LENGTH)
     if attempt.interruption is TaskReleased:
-        return attempt.released(message)
+        return attempt.released_report(message)
     return Report(cancelled=CancelledReport(message=message))
 
 
@@ -62,6 +62,6 @@ def _describe(error: BaseException) -> str:
 
 def _is_interruption(error: BaseException) -> bool:
     kinds = (Interrupted, asyncio.CancelledError)
-    if isinstance(error, BaseExceptionGroup):  # a task group passes it on in one
+    if isinstance(error, BaseExceptionGroup):  # a task group wraps the interruption
         return error.split(kinds)[1] is None
     return isinstance(error, kinds)

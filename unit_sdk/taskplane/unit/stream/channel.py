@@ -1,4 +1,4 @@
-"""The gRPC connection to the server: its options, and what its errors mean."""
+"""The gRPC channel of a unit: its options, and the meaning of its errors."""
 
 import grpc
 
@@ -9,21 +9,21 @@ from taskplane.unit.errors import UnitRejected
 
 _OPTIONS = (
     *CHANNEL_OPTIONS,
-    # A new channel shall be a new connection, without the backoff that the old one had come to.
+    # A new channel must open a new connection, without the backoff of the old one.
     ("grpc.use_local_subchannel_pool", 1),
 )
 
-# Coming back would not help: a person must change something.
+# A reconnect would not help: a person must change something.
 _FATAL = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION)
 
 
 def open_channel(server: str) -> grpc.Channel:
-    """Opens a channel to HOST:PORT; it connects when it is first used."""
+    """Open a channel to HOST:PORT, which connects at its first use."""
     return grpc.insecure_channel(server, options=_OPTIONS)
 
 
 def fatal_error(error: grpc.RpcError) -> UnitRejected | None:
-    """What ends the unit, if this status does; None after a break, from which it comes back."""
+    """Return the error that ends the unit; None if the unit can reconnect."""
     code, text = error.code(), error.details() or ""
     if code in _FATAL:
         return UnitRejected(f"the server refuses this unit: {code.name}: {_with_fields(text, error)}")
@@ -31,7 +31,7 @@ def fatal_error(error: grpc.RpcError) -> UnitRejected | None:
 
 
 def is_id_taken(error: grpc.RpcError) -> bool:
-    """Whether another process has the unit's id: it answers, or has taken over from this one, which was silent."""
+    """Return whether another process has the unit's id, alive or as the successor of this silent process."""
     code = error.code()
     is_superseded = code == grpc.StatusCode.ABORTED and details_of(error).reason == Reason.SESSION_SUPERSEDED
     return is_superseded or code == grpc.StatusCode.ALREADY_EXISTS

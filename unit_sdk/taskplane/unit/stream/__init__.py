@@ -1,0 +1,1 @@
+"""A unit's connection over a gRPC stream."""
