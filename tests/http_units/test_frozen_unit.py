@@ -11,7 +11,7 @@ from http_units.calls import Calls
 from rpc.server import PATIENCE_SECONDS, ServerUnderTest
 
 from taskplane.unit import SyncTaskContext, TaskDropped, Unit, lease
-from taskplane.unit.http import link
+from taskplane.unit.http import connection
 
 # Far longer than the lease.
 FROZEN_SECONDS = 600.0
@@ -40,7 +40,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(lease, "now", clock)
-    monkeypatch.setattr(link, "now", clock)
+    monkeypatch.setattr(connection, "now", clock)
     return clock
 
 

@@ -18,7 +18,7 @@ from robustness.journal import Journal
 from robustness.records import Begun, Call, Ended, Lie, Step
 from robustness.unit_journal import acked
 
-from taskplane.unit.structs import from_struct, to_struct
+from taskplane.protocol.structs import to_dict, to_struct
 from taskplane.v1.execution_unit_control_pb2 import (
     CancelledReport,
     CheckpointReport,
@@ -136,7 +136,7 @@ class Liar:
             self._end(session, Report(task_id=task, attempt=attempt, failed=FailedReport(message="broken off")))
             return
         self._begun.add((task, attempt))
-        done = int(from_struct(order.checkpoint.data)["step"]) if order.HasField("checkpoint") else 0
+        done = int(to_dict(order.checkpoint.data)["step"]) if order.HasField("checkpoint") else 0
         self._executions += 1
         execution, now = f"{NAME}-{self._executions}", time.monotonic()
         self._journal.write(Begun(execution, NAME, task, attempt, now, done or None, order.retry_count))

@@ -374,13 +374,17 @@ MUTANTS = (
     Mutant(
         "sdk-forgets-what-was-not-acknowledged",
         "The SDK does not send again what was not acknowledged.",
-        (Edit(f"{_SDK}/outbox.py", "self._unsent = self._sent | self._unsent", "pass"),),
+        (Edit(f"{_SDK}/report_queue.py", "self._unsent = self._sent | self._unsent", "pass"),),
         (*_BREAKS, "stop_server"),
     ),
     Mutant(
         "sdk-does-not-pause",
         "The SDK accepts a pause and goes on.",
-        (Edit(f"{_SDK}/commands.py", "return partial(attempt.ask, Demand.PAUSE)", "return lambda: None"),),
+        (
+            Edit(
+                f"{_SDK}/command_handler.py", "return partial(attempt.signal, StopSignal.PAUSE)", "return lambda: None"
+            ),
+        ),
         breaks=("obeyed_commands_stop_the_attempt",),
     ),
     Mutant(

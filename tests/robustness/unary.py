@@ -6,12 +6,12 @@ from typing import Any, TypeVar
 
 import grpc
 
-from taskplane.unit.channel import open_channel
+from taskplane.unit.http.connection import HttpAddresses, HttpConnection
 from taskplane.unit.http.documents import callback
-from taskplane.unit.http.link import HttpLink, Site
-from taskplane.unit.http.rest import Unreachable
+from taskplane.unit.http.rest_client import ServerUnreachable
 from taskplane.unit.lease import now
 from taskplane.unit.reports import key_of
+from taskplane.unit.stream.channel import open_channel
 from taskplane.v1.execution_unit_control_pb2 import (
     HeartbeatRequest,
     ProgressReport,
@@ -39,11 +39,11 @@ _PASSING = (
 T = TypeVar("T")
 
 
-class UnaryLink(HttpLink):
+class UnaryLink(HttpConnection):
     """The SDK's link over HTTP, with other words for what the unit says."""
 
     def __init__(self, server: str, port: int, *args: Any, **options: Any) -> None:
-        super().__init__(Site("http://unused", "127.0.0.1", port), *args, **options)
+        super().__init__(HttpAddresses("http://unused", "127.0.0.1", port), *args, **options)
         self._stub = ExecutionUnitControlStub(open_channel(server))
 
     def _register(self) -> float:
@@ -64,8 +64,8 @@ class UnaryLink(HttpLink):
         return response.lease_duration.ToMilliseconds() / 1000
 
     def _heartbeat(self) -> bool:
-        capacity = 0 if self._draining else self._introduction.capacity
-        self._draining_unsaid = False
+        capacity = 0 if self._is_draining else self._introduction.capacity
+        self._must_announce_drain = False
         request = HeartbeatRequest(unit_id=self._introduction.unit_id, capacity=capacity)
         try:
             response = _called(lambda: self._stub.Heartbeat(request, timeout=_CALL_SECONDS))
@@ -77,20 +77,20 @@ class UnaryLink(HttpLink):
             self._on_drain(None)
         return True
 
-    def _say(self, report: Report) -> None:
+    def _send_report(self, report: Report) -> None:
         if callback(report) is None:
             return  # answered by the response to the server's request
         sent_at = now()
         verdict = self._report(report)
         if verdict.action == VerdictAction.VERDICT_ACTION_DROP:
-            self._workload.drop(key_of(report), verdict.drop_reason)
+            self._registry.drop(key_of(report), verdict.drop_reason)
         self._lease.extend(sent_at)
 
-    def _call_back(self, task_id: int, said: dict[str, Any]) -> Verdict:
+    def _post_status(self, task_id: int, said: dict[str, Any]) -> Verdict:
         """Asks what becomes of an attempt, by telling its progress again."""
         report = Report(task_id=task_id, attempt=said["attempt"], progress=ProgressReport())
-        if (held := self._workload.find(key_of(report))) is not None:
-            report.progress.CopyFrom(held.standing().progress)
+        if (held := self._registry.find(key_of(report))) is not None:
+            report.progress.CopyFrom(held.paused_report().progress)
         return self._report(report)
 
     def _report(self, report: Report) -> Verdict:
@@ -111,5 +111,5 @@ def _called(call: Callable[[], T]) -> T:
         return call()
     except grpc.RpcError as error:
         if error.code() in _PASSING:
-            raise Unreachable(f"{error.code().name}: {error.details()}") from error
+            raise ServerUnreachable(f"{error.code().name}: {error.details()}") from error
         raise

@@ -12,10 +12,10 @@ from typing import Any
 from robustness.journal import Journal
 from robustness.records import Acked, Heard, Obeyed
 
-from taskplane.unit.commands import Commands
+from taskplane.protocol.structs import to_dict
+from taskplane.unit.command_handler import CommandHandler
 from taskplane.unit.lease import Lease
-from taskplane.unit.postbox import Postbox
-from taskplane.unit.structs import from_struct
+from taskplane.unit.report_queue import ReportQueue
 from taskplane.v1.execution_unit_control_pb2 import CheckpointReport, Command, Report
 
 _DURABLE = frozenset({"checkpoint", "paused", "succeeded", "failed", "cancelled", "released"})
@@ -34,9 +34,9 @@ def note_what_is_said(unit: str, journal: Journal, *, counts: bool) -> None:
             if record := acked(unit, report, at):
                 journal.write(record if counts else replace(record, number=0))
 
-    _after(Postbox, "acknowledge", lambda _self, reports, _args: note_acked(reports))
+    _after(ReportQueue, "acknowledge", lambda _self, reports, _args: note_acked(reports))
     _after(Lease, "renew", lambda _self, _none, args: _note_heard(unit, journal, *args))
-    _after(Commands, "obey", lambda self, _none, args: _note_obeyed(unit, self, args[0], journal))
+    _after(CommandHandler, "handle", lambda self, _none, args: _note_obeyed(unit, self, args[0], journal))
 
 
 def process_name(unit: str) -> str:
@@ -52,7 +52,7 @@ def acked(unit: str, report: Report, at: float) -> Acked | None:
     checkpoint = _checkpoint(report, kind)
     if checkpoint is None:
         return Acked(unit, report.task_id, report.attempt, kind, at)
-    step = int(from_struct(checkpoint.data).get("step", -1))
+    step = int(to_dict(checkpoint.data).get("step", -1))
     return Acked(unit, report.task_id, report.attempt, kind, at, checkpoint.number, step)
 
 
@@ -71,10 +71,10 @@ def _note_heard(unit: str, journal: Journal, sent: float, lease_seconds: float |
     journal.write(Heard(unit, sent - offset, time.monotonic(), process_name(unit), is_welcome))
 
 
-def _note_obeyed(unit: str, commands: Commands, command: Command, journal: Journal) -> None:
+def _note_obeyed(unit: str, commands: CommandHandler, command: Command, journal: Journal) -> None:
     order = command.WhichOneof("order") or ""
     if order in _CONTROLS:
-        is_accepted = commands.answer(command).HasField("accepted")
+        is_accepted = commands.response(command).HasField("accepted")
         key = command.task_id, command.attempt
         journal.write(Obeyed(unit, command.command_id, *key, order, is_accepted, time.monotonic()))
 

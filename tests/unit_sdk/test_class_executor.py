@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from taskplane.protocol.structs import to_dict
 from taskplane.unit import SyncTaskContext, TaskCancelled, TaskContext, Unit, class_executor
-from taskplane.unit.structs import from_struct
 from taskplane.unit.testing import ScriptedServer, ScriptedSession
 from taskplane.v1.execution_unit_control_pb2 import AttemptState, DropReason, RejectReason
 
@@ -106,10 +106,10 @@ def test_pause_and_resume_go_to_the_instance(unit: Unit, connect: Connect, calls
     calls.may_finish.set()
     succeeded = session.expect("succeeded")
 
-    assert (paused.checkpoint.number, from_struct(paused.checkpoint.data)) == (5, {"row": 1})
+    assert (paused.checkpoint.number, to_dict(paused.checkpoint.data)) == (5, {"row": 1})
     assert paused.progress.message == "working"
     assert succeeded.attempt == 2
-    assert from_struct(succeeded.succeeded.result) == {"calls": ["pause", "resume"]}
+    assert to_dict(succeeded.succeeded.result) == {"calls": ["pause", "resume"]}
 
 
 @both_kinds
@@ -150,7 +150,7 @@ def test_status_is_asked_of_the_instance(unit: Unit, connect: Connect, calls: Ca
 
     assert status.state == AttemptState.ATTEMPT_STATE_RUNNING
     assert status.checkpoint_number == 1
-    assert from_struct(session.expect("checkpoint").checkpoint.data) == {"row": 2}
+    assert to_dict(session.expect("checkpoint").checkpoint.data) == {"row": 2}
 
 
 def test_a_status_that_cannot_be_had_is_the_last_known(unit: Unit, connect: Connect, calls: Calls) -> None:
@@ -183,7 +183,7 @@ def test_a_drained_instance_is_paused_and_given_back(
     session.acknowledge()
     session.expect_goodbye()
 
-    assert from_struct(released.checkpoint.data) == {"row": 1}
+    assert to_dict(released.checkpoint.data) == {"row": 1}
     assert calls.names == ["pause"]
 
 
@@ -200,7 +200,7 @@ def test_a_dropped_instance_is_paused_and_nothing_is_cleaned_up(
     assert calls.paused.wait(20)
     calls.may_finish.set()
 
-    assert from_struct(session.expect("succeeded").succeeded.result) == {"calls": ["pause"]}
+    assert to_dict(session.expect("succeeded").succeeded.result) == {"calls": ["pause"]}
 
 
 def test_start_that_reports_after_a_cancel_is_interrupted(unit: Unit, connect: Connect) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from taskplane.protocol.structs import to_dict
 from taskplane.unit import SyncTaskContext, Unit, class_executor
-from taskplane.unit.structs import from_struct
 from taskplane.unit.testing import ScriptedServer, ScriptedSession
 from taskplane.v1.execution_unit_control_pb2 import AttemptState, DropReason
 
@@ -111,7 +111,7 @@ def test_every_method_gets_the_id_of_the_task(unit: Unit, connect: Connect, cont
     session.expect("cancelled")
 
     # What `pause` does not return, `get_status` knows.
-    assert from_struct(paused.checkpoint.data) == {"row": 1}
+    assert to_dict(paused.checkpoint.data) == {"row": 1}
     assert (status.state, status.progress.message) == (AttemptState.ATTEMPT_STATE_RUNNING, "asked")
     assert controls.calls == [
         ("start", TASK_ID, {"a": 1}, {"row": 0}),
@@ -128,7 +128,7 @@ def test_what_start_returns_is_the_result(unit: Unit, connect: Connect, controls
     session.start(TASK_ID, 1, "WORK")
     controls.may_finish.set()
 
-    assert from_struct(session.expect("succeeded").succeeded.result) == {"rows": 1}
+    assert to_dict(session.expect("succeeded").succeeded.result) == {"rows": 1}
 
 
 @both_kinds
@@ -142,7 +142,7 @@ def test_a_drained_instance_is_given_back_with_its_checkpoint(
     session.expect("progress")
     unit.stop()
 
-    assert from_struct(session.expect("released").released.checkpoint.data) == {"row": 1}
+    assert to_dict(session.expect("released").released.checkpoint.data) == {"row": 1}
     session.acknowledge()
     session.expect_goodbye()
     controls.may_finish.set()
@@ -163,7 +163,7 @@ def test_the_progress_of_a_start_that_does_not_report_is_asked_for_and_told_when
     session.expect("succeeded")
 
     assert (first.fraction, first.message, second.fraction) == (0.1, "asked", 0.2)
-    assert from_struct(checkpoint.data) == {"row": 1}
+    assert to_dict(checkpoint.data) == {"row": 1}
     assert session.kinds(TASK_ID).count("progress") == 2
 
 

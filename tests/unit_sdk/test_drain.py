@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
+from taskplane.protocol.structs import to_dict
 from taskplane.unit import SyncTaskContext, TaskContext, TaskReleased, Unit
-from taskplane.unit.outbox import WINDOW
-from taskplane.unit.session import Session
-from taskplane.unit.structs import from_struct
+from taskplane.unit.report_queue import WINDOW_SIZE
+from taskplane.unit.stream.session import StreamSession
 from taskplane.unit.testing import ScriptedServer
 from taskplane.v1.execution_unit_control_pb2 import RejectReason
 
@@ -66,7 +66,7 @@ def test_a_unit_that_stops_gives_back_what_runs_and_says_goodbye(unit: Unit, ser
     assert running.error is None
     assert worker.ended_by == [TaskReleased]
     assert released.checkpoint.number == 4
-    assert from_struct(released.checkpoint.data)["row"] > 0
+    assert to_dict(released.checkpoint.data)["row"] > 0
 
 
 def test_what_is_paused_is_let_go_without_a_word(unit: Unit, server: ScriptedServer, run: Run) -> None:
@@ -192,24 +192,24 @@ def test_goodbye_comes_after_all_that_waits_to_be_sent(
 ) -> None:
     unit = Unit(name="talkative", type="TEST", server=server.address, drain_seconds=0.05)
     is_leaving, unblock = threading.Event(), threading.Event()
-    leave = Session.leave
+    say_goodbye = StreamSession.say_goodbye
 
-    def leave_and_tell(session: Session) -> None:
-        leave(session)
+    def say_goodbye_and_notify(session: StreamSession) -> None:
+        say_goodbye(session)
         is_leaving.set()
 
     @unit.task("TALKS")
     def talks(task: SyncTaskContext, config: dict[str, Any]) -> None:
-        for row in range(WINDOW + 10):
+        for row in range(WINDOW_SIZE + 10):
             task.report(checkpoint={"row": row})
         unblock.wait()
 
-    monkeypatch.setattr(Session, "leave", leave_and_tell)
+    monkeypatch.setattr(StreamSession, "say_goodbye", say_goodbye_and_notify)
     running = run(unit)
     session = server.session()
     session.welcome(heartbeat_seconds=0.01)
     session.start(1, 1, "TALKS")
-    for _ in range(WINDOW - 1):
+    for _ in range(WINDOW_SIZE - 1):
         session.expect("checkpoint")
     unit.stop()
     assert is_leaving.wait(20)
@@ -219,7 +219,7 @@ def test_goodbye_comes_after_all_that_waits_to_be_sent(
     unblock.set()
     running.join()
 
-    assert session.kinds(1).count("checkpoint") == WINDOW + 10
+    assert session.kinds(1).count("checkpoint") == WINDOW_SIZE + 10
 
 
 def test_a_unit_can_leave_without_ever_having_been_connected(unit: Unit, server: ScriptedServer, run: Run) -> None:

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from taskplane.unit import SyncTaskContext, TaskDropped, TaskReleased, Unit, lease
-from taskplane.unit.lease import Lease, Proof
+from taskplane.unit.attempt_registry import AttemptRegistry
+from taskplane.unit.lease import Lease, LeaseTracker
 from taskplane.unit.testing import ScriptedServer, ScriptedSession
-from taskplane.unit.workload import Workload
 from taskplane.v1.execution_unit_control_pb2 import AttemptState, DropReason, Verdict, VerdictAction
 
 TIMEOUT_SECONDS = 20.0
@@ -39,9 +39,9 @@ def is_valid(a_lease: Lease) -> bool:
 
 def test_a_lease_counts_from_when_the_message_was_sent_that_renewed_it(clock: Clock) -> None:
     unit_lease = Lease()
-    proof = Proof(unit_lease)
+    tracker = LeaseTracker(unit_lease)
     clock.time += 5
-    proof.welcomed(30.0)  # in answer to a Hello that was sent 5 s ago
+    tracker.welcomed(30.0)  # in answer to a Hello that was sent 5 s ago
     clock.time += 18.9
     assert is_valid(unit_lease)
     clock.time += 0.2  # 24.1 s after the Hello: the lease less its margin is over
@@ -50,28 +50,28 @@ def test_a_lease_counts_from_when_the_message_was_sent_that_renewed_it(clock: Cl
 
 def test_a_heartbeat_renews_the_lease_only_when_it_is_the_one_that_is_echoed(clock: Clock) -> None:
     unit_lease = Lease()
-    proof = Proof(unit_lease)
-    proof.welcomed(30.0)
-    first = proof.heartbeat()
+    tracker = LeaseTracker(unit_lease)
+    tracker.welcomed(30.0)
+    first = tracker.heartbeat_sent()
     clock.time += 20
-    second = proof.heartbeat()
-    proof.acknowledged(0, first)
+    second = tracker.heartbeat_sent()
+    tracker.acknowledged(0, first)
     clock.time += 5
     assert not is_valid(unit_lease)
-    proof.acknowledged(0, second)
+    tracker.acknowledged(0, second)
     assert is_valid(unit_lease)
 
 
 def test_reports_renew_the_lease_when_the_last_of_them_is_acknowledged(clock: Clock) -> None:
     unit_lease = Lease()
-    proof = Proof(unit_lease)
-    proof.welcomed(30.0)
+    tracker = LeaseTracker(unit_lease)
+    tracker.welcomed(30.0)
     clock.time += 20
-    proof.reports(7)
+    tracker.reports_sent(7)
     clock.time += 5
-    proof.acknowledged(6, 0)
+    tracker.acknowledged(6, 0)
     assert not is_valid(unit_lease)
-    proof.acknowledged(7, 0)
+    tracker.acknowledged(7, 0)
     assert is_valid(unit_lease)
 
 
@@ -79,11 +79,11 @@ def test_a_lease_that_the_server_has_ended_begins_anew_with_the_next_welcome(clo
     unit_lease = Lease()
     unit_lease.end()
     assert is_valid(unit_lease), "there was none yet"
-    Proof(unit_lease).welcomed(30.0)
+    LeaseTracker(unit_lease).welcomed(30.0)
     unit_lease.end()
     assert not is_valid(unit_lease)
     assert not unit_lease.is_fresh()
-    Proof(unit_lease).welcomed(30.0)
+    LeaseTracker(unit_lease).welcomed(30.0)
     assert is_valid(unit_lease)
 
 
@@ -114,7 +114,7 @@ def test_an_extension_counts_from_when_the_message_was_sent(clock: Clock) -> Non
 def test_a_lease_that_was_not_renewed_lately_is_not_fresh_long_before_it_ends(clock: Clock) -> None:
     unit_lease = Lease()
     assert unit_lease.is_fresh()
-    Proof(unit_lease).welcomed(30.0)
+    LeaseTracker(unit_lease).welcomed(30.0)
     clock.time += 4.9
     assert unit_lease.is_fresh()
     clock.time += 0.2
@@ -233,14 +233,14 @@ def test_a_start_that_is_read_after_a_long_sleep_is_refused(
 
 def test_a_lease_that_was_found_over_is_told_as_lost_and_then_as_won_back(clock: Clock) -> None:
     unit_lease = Lease()
-    proof = Proof(unit_lease)
-    proof.welcomed(30.0)
+    tracker = LeaseTracker(unit_lease)
+    tracker.welcomed(30.0)
     assert is_valid(unit_lease)
-    heartbeat = proof.heartbeat()
+    heartbeat = tracker.heartbeat_sent()
     clock.time += 25
     assert unit_lease.is_over()
     clock.time -= 20  # renewed before anybody was told
-    proof.acknowledged(0, heartbeat)
+    tracker.acknowledged(0, heartbeat)
     assert unit_lease.is_over()
     assert not is_valid(unit_lease)
     assert is_valid(unit_lease)
@@ -251,7 +251,7 @@ def test_a_safe_point_holds_without_a_lease_though_the_fence_is_late(
     server: ScriptedServer, unit: Unit, run: Callable[[Unit], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As after SIGSTOP for longer than the lease: every thread goes on at once, and the executor may be the first."""
-    monkeypatch.setattr(Workload, "fence", lambda workload: None)
+    monkeypatch.setattr(AttemptRegistry, "fence", lambda workload: None)
     worker = Worker(unit)
     run(unit)
     session = server.session()

@@ -5,12 +5,12 @@ from typing import Any
 
 from unit_sdk.steps import Connect, Steps, both_kinds
 
+from taskplane.protocol.structs import to_dict
 from taskplane.unit import (
     SyncTaskContext,
     TaskContext,
     Unit,
 )
-from taskplane.unit.structs import from_struct
 from taskplane.unit.testing import ScriptedServer
 from taskplane.v1.execution_unit_control_pb2 import RejectReason
 
@@ -25,7 +25,7 @@ def test_a_pause_is_accepted_and_then_answered_with_the_checkpoint(unit: Unit, c
     paused = session.expect("paused").paused
 
     assert session.kinds(1) == ["accepted", "accepted", "paused"]
-    assert (paused.checkpoint.number, from_struct(paused.checkpoint.data)) == (5, {"step": 1})
+    assert (paused.checkpoint.number, to_dict(paused.checkpoint.data)) == (5, {"step": 1})
 
 
 @both_kinds
@@ -45,7 +45,7 @@ def test_a_paused_attempt_goes_on_under_a_new_number_where_it_stood(unit: Unit, 
 
     assert paused.attempt == 2
     assert succeeded.attempt == 3
-    assert from_struct(succeeded.succeeded.result)["steps"] <= 2
+    assert to_dict(succeeded.succeeded.result)["steps"] <= 2
     assert set(steps.attempts) <= {1, 2, 3}
 
 
@@ -87,7 +87,7 @@ def test_a_report_that_meets_a_pause_is_told_once_in_the_paused_report(unit: Uni
     go.set()
 
     paused = session.expect("paused").paused
-    assert (paused.progress.fraction, from_struct(paused.checkpoint.data)) == (0.25, {"row": 1})
+    assert (paused.progress.fraction, to_dict(paused.checkpoint.data)) == (0.25, {"row": 1})
     assert session.kinds(1) == ["accepted", "accepted", "paused"]
 
 

@@ -10,9 +10,10 @@ import pytest
 from unit_sdk.conftest import TIMEOUT_SECONDS
 from unit_sdk.worker import Worker
 
-from taskplane.unit import TaskDropped, Unit, UnitRejected, backoff, session
+from taskplane.unit import TaskDropped, Unit, UnitRejected, backoff
 from taskplane.unit.attempt import Attempt
-from taskplane.unit.commands import Commands
+from taskplane.unit.command_handler import CommandHandler
+from taskplane.unit.stream import session as stream_session
 from taskplane.unit.testing import ScriptedServer
 from taskplane.v1.execution_unit_control_pb2 import AttemptState, ServerMessage, Verdict, VerdictAction
 
@@ -27,7 +28,7 @@ def worker(unit: Unit) -> Worker:
 def test_a_connection_without_a_welcome_is_replaced(
     unit: Unit, worker: Worker, server: ScriptedServer, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session, "HELLO_SECONDS", 0.05)
+    monkeypatch.setattr(stream_session, "HELLO_SECONDS", 0.05)
     run(unit)
 
     assert server.session().peer != server.session().peer
@@ -210,7 +211,7 @@ def test_after_any_other_error_the_unit_comes_back(
 
 
 @pytest.mark.usefixtures("worker")
-@pytest.mark.parametrize("place", [(Commands, "obey"), (Attempt, "end")])
+@pytest.mark.parametrize("place", [(CommandHandler, "handle"), (Attempt, "end")])
 def test_a_fault_in_the_sdk_ends_the_unit_instead_of_hiding(
     unit: Unit, server: ScriptedServer, run: Run, monkeypatch: pytest.MonkeyPatch, place: tuple[type, str]
 ) -> None:

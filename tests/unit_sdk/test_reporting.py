@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from taskplane.protocol.structs import to_dict
 from taskplane.unit import SyncTaskContext, TaskContext, Unit
-from taskplane.unit.structs import from_struct
 from taskplane.unit.testing import ScriptedSession
 
 Connect = Callable[[Unit], ScriptedSession]
@@ -24,7 +24,7 @@ def test_progress_message_and_checkpoint_are_sent(unit: Unit, connect: Connect) 
     progress = session.expect("progress").progress
     assert (progress.fraction, progress.message) == (0.5, "half")
     checkpoint = session.expect("checkpoint").checkpoint
-    assert (checkpoint.number, from_struct(checkpoint.data)) == (8, {"row": 5})
+    assert (checkpoint.number, to_dict(checkpoint.data)) == (8, {"row": 5})
 
 
 def test_what_is_not_given_stays_as_it_was(unit: Unit, connect: Connect) -> None:
@@ -92,15 +92,16 @@ def test_what_cannot_be_reported_is_an_error_in_the_executor(
     assert session.kinds(1) == ["accepted", "failed"]
 
 
-def test_a_sum_that_rounding_makes_more_than_one_is_one(unit: Unit, connect: Connect) -> None:
+@pytest.mark.parametrize(("given", "sent"), [(1.0000000000000002, 1.0), (1.0005, 1.0), (-0.0005, 0.0)])
+def test_a_fraction_just_beyond_its_bounds_is_clamped(unit: Unit, connect: Connect, given: float, sent: float) -> None:
     @unit.task("WORK")
     async def work(task: TaskContext, config: dict[str, Any]) -> None:
-        await task.report(1.0000000000000002)
+        await task.report(given)
 
     session = connect(unit)
     session.start(1, 1, "WORK")
 
-    assert session.expect("progress").progress.fraction == 1.0
+    assert session.expect("progress").progress.fraction == sent
 
 
 def test_the_largest_checkpoint_arrives(unit: Unit, connect: Connect) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from unit_sdk.steps import Connect, both_kinds
 
-from taskplane.unit import SyncTaskContext, TaskCancelled, TaskContext, TaskDropped, TaskReleased, Unit, stopping
-from taskplane.unit.structs import from_struct
+from taskplane.protocol.structs import to_dict
+from taskplane.unit import SyncTaskContext, TaskCancelled, TaskContext, TaskDropped, TaskReleased, Unit, safe_points
 from taskplane.unit.testing import ScriptedServer, ScriptedSession
 from taskplane.v1.execution_unit_control_pb2 import AttemptState, DropReason, Verdict, VerdictAction
 
@@ -58,8 +58,8 @@ def ask(session: ScriptedSession, verb: Callable[..., str], *args: Any) -> None:
 
 
 @pytest.fixture
-def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stopping, "PATIENCE_SECONDS", 0.0)
+def no_safe_point_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(safe_points, "SAFE_POINT_TIMEOUT_SECONDS", 0.0)
 
 
 @both_kinds
@@ -73,13 +73,13 @@ def test_a_pause_passes_over_a_report_and_takes_hold_where_there_is_a_checkpoint
     rows.go.release()
 
     paused = session.expect("paused").paused
-    assert from_struct(paused.checkpoint.data) == {"row": 1}
+    assert to_dict(paused.checkpoint.data) == {"row": 1}
     assert paused.progress.message == "row 1"
 
     ask(session, lambda: session.resume(1, 2, held_attempt=1))
     ask(session, session.pause, 1, 2)
     rows.go.release()
-    assert from_struct(session.expect("paused").paused.checkpoint.data) == {"row": 2}
+    assert to_dict(session.expect("paused").paused.checkpoint.data) == {"row": 2}
     session.cancel(1, 2)
     session.expect("cancelled")
 
@@ -110,7 +110,7 @@ def test_a_drain_gives_back_what_has_a_checkpoint(server: ScriptedServer, connec
     session.expect_draining()
     rows.go.release()
 
-    assert from_struct(session.expect("released").released.checkpoint.data) == {"row": 2}
+    assert to_dict(session.expect("released").released.checkpoint.data) == {"row": 2}
     session.acknowledge()
     session.expect_goodbye()
     assert rows.ended_by is TaskReleased
@@ -169,7 +169,7 @@ def test_the_fence_holds_at_a_report_and_a_pause_takes_hold_where_there_is_a_che
     work.may_go_to_safe_point.set()
     session.welcome(verdicts=[Verdict(task_id=1, attempt=1, action=VerdictAction.VERDICT_ACTION_PAUSE)])
 
-    assert from_struct(session.expect("paused").paused.checkpoint.data) == {"row": 1}
+    assert to_dict(session.expect("paused").paused.checkpoint.data) == {"row": 1}
     session.resume(1, 2, held_attempt=1)
     session.expect("succeeded")
 
@@ -183,7 +183,7 @@ def test_a_pause_outlives_the_fence(unit: Unit, server: ScriptedServer, run: Cal
     session.expect("progress")  # the first may be older than the rest
     work.may_go_to_safe_point.set()
 
-    assert from_struct(session.expect("paused").paused.checkpoint.data) == {"row": 1}
+    assert to_dict(session.expect("paused").paused.checkpoint.data) == {"row": 1}
 
 
 def test_a_drain_outlives_the_fence(server: ScriptedServer, run: Callable[[Unit], object]) -> None:
@@ -196,12 +196,12 @@ def test_a_drain_outlives_the_fence(server: ScriptedServer, run: Callable[[Unit]
     session.expect_draining()
     work.may_go_to_safe_point.set()
 
-    assert from_struct(session.expect("released").released.checkpoint.data) == {"row": 1}
+    assert to_dict(session.expect("released").released.checkpoint.data) == {"row": 1}
     session.acknowledge()
     session.expect_goodbye()
 
 
-@pytest.mark.usefixtures("no_patience")
+@pytest.mark.usefixtures("no_safe_point_timeout")
 @both_kinds
 def test_an_executor_without_safe_points_is_paused_at_a_report_after_a_while(
     unit: Unit, connect: Connect, kind: str, caplog: pytest.LogCaptureFixture
@@ -223,7 +223,7 @@ def test_an_executor_without_safe_points_is_paused_at_a_report_after_a_while(
     session.expect("cancelled")
 
 
-@pytest.mark.usefixtures("no_patience")
+@pytest.mark.usefixtures("no_safe_point_timeout")
 def test_a_type_that_has_shown_a_safe_point_is_never_paused_at_a_report(
     unit: Unit, connect: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:

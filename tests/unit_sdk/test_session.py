@@ -9,7 +9,7 @@ import pytest
 from unit_sdk.worker import Worker
 
 from taskplane.unit import SyncTaskContext, TaskCancelled, TaskContext, TaskDropped, Unit
-from taskplane.unit.outbox import WINDOW
+from taskplane.unit.report_queue import WINDOW_SIZE
 from taskplane.unit.testing import ScriptedServer, ScriptedSession
 from taskplane.v1.execution_unit_control_pb2 import AttemptState, DropReason, HeldAttempt, Verdict, VerdictAction
 from taskplane.v1.execution_unit_pb2 import TaskTypeSupport
@@ -101,26 +101,26 @@ def test_heartbeats_pass_while_more_reports_wait_than_may_be_under_way(
 ) -> None:
     @unit.task("TALKS")
     def talks(task: SyncTaskContext, config: dict[str, Any]) -> None:
-        for row in range(2 * WINDOW):
+        for row in range(2 * WINDOW_SIZE):
             task.report(checkpoint={"row": row})
 
     run(unit)
     connected = server.session()
     connected.welcome(heartbeat_seconds=0.01)
     connected.start(1, 1, "TALKS")
-    for _ in range(WINDOW - 1):  # the first report is the answer to the start
+    for _ in range(WINDOW_SIZE - 1):  # the first report is the answer to the start
         connected.expect("checkpoint")
     connected.expect_heartbeats(connected.heartbeats + 3)
-    assert len(connected.reports) == WINDOW
+    assert len(connected.reports) == WINDOW_SIZE
     connected.acknowledge()
-    for _ in range(WINDOW):
+    for _ in range(WINDOW_SIZE):
         connected.expect("checkpoint")
     connected.acknowledge()
     connected.expect("succeeded")
 
     numbers = [report.checkpoint.number for report in connected.reports if report.HasField("checkpoint")]
-    assert numbers == list(range(1, 2 * WINDOW + 1))
-    assert [report.sequence for report in connected.reports] == list(range(1, 2 * WINDOW + 3))
+    assert numbers == list(range(1, 2 * WINDOW_SIZE + 1))
+    assert [report.sequence for report in connected.reports] == list(range(1, 2 * WINDOW_SIZE + 3))
 
 
 def test_reports_are_sent_again_from_1_until_they_are_acknowledged(

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from taskplane.unit import session
 from taskplane.unit.lease import Lease
-from taskplane.unit.postbox import Postbox
-from taskplane.unit.session import Session
+from taskplane.unit.report_queue import ReportQueue
+from taskplane.unit.stream import session
+from taskplane.unit.stream.session import StreamSession
 from taskplane.v1.execution_unit_control_pb2 import Hello
 
 
@@ -32,10 +32,10 @@ class StuckCall:
 def test_a_stream_that_does_not_end_is_left_behind(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    for name in ("HELLO_SECONDS", "_CUT_SECONDS"):
+    for name in ("HELLO_SECONDS", "_ABORT_SECONDS"):
         monkeypatch.setattr(session, name, 0.05)
     stuck: Any = StuckCall()
-    connection = Session("127.0.0.1:1", Hello(), Postbox(), Lease(), lambda _: None)
+    connection = StreamSession("127.0.0.1:1", Hello(), ReportQueue(), Lease(), lambda _: None)
     connection._call.cancel()
     connection._call = stuck
     connection.run()

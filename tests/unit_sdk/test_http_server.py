@@ -6,18 +6,18 @@ from http.server import BaseHTTPRequestHandler
 
 import pytest
 
-from taskplane.unit.http.face import Listener
+from taskplane.unit.http.api import UnitHttpServer
 
 CALLER = ("127.0.0.1", 50000)
 
 
 @pytest.fixture
-def listener() -> Iterator[Listener]:
-    with Listener(("127.0.0.1", 0), BaseHTTPRequestHandler) as listener:
+def listener() -> Iterator[UnitHttpServer]:
+    with UnitHttpServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as listener:
         yield listener
 
 
-def fail(listener: Listener, error: Exception) -> None:
+def fail(listener: UnitHttpServer, error: Exception) -> None:
     try:
         raise error
     except type(error):
@@ -25,7 +25,7 @@ def fail(listener: Listener, error: Exception) -> None:
 
 
 def test_a_caller_that_goes_before_it_is_answered_is_no_error(
-    listener: Listener, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+    listener: UnitHttpServer, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with caplog.at_level(logging.DEBUG, "taskplane.unit"):
         fail(listener, BrokenPipeError("gone"))
@@ -34,7 +34,7 @@ def test_a_caller_that_goes_before_it_is_answered_is_no_error(
 
 
 def test_any_other_error_of_a_request_is_logged_with_its_traceback(
-    listener: Listener, caplog: pytest.LogCaptureFixture
+    listener: UnitHttpServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     fail(listener, ValueError("odd"))
     assert [record.levelname for record in caplog.records] == ["ERROR"]

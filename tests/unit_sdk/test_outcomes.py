@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from taskplane.protocol.structs import to_dict
 from taskplane.unit import SyncTaskContext, TaskCancelled, TaskContext, TaskFailed, Unit
-from taskplane.unit.structs import from_struct
 from taskplane.unit.testing import ScriptedSession
 from taskplane.v1.execution_unit_control_pb2 import FailedReport
 
@@ -42,7 +42,7 @@ def test_what_a_coroutine_returns_is_the_result(unit: Unit, connect: Connect) ->
     session = connect(unit)
     session.start(7, 3, "WORK", {"a": 1})
 
-    result = from_struct(session.expect("succeeded").succeeded.result)
+    result = to_dict(session.expect("succeeded").succeeded.result)
     assert result == {"config": {"a": 1}, "task": 7, "attempt": 3, "name": "task 7"}
 
 
@@ -54,7 +54,7 @@ def test_what_a_function_returns_is_the_result(unit: Unit, connect: Connect) -> 
     session = connect(unit)
     session.start(7, 3, "WORK", checkpoint={"row": 5}, last_checkpoint_number=2)
 
-    result = from_struct(session.expect("succeeded").succeeded.result)
+    result = to_dict(session.expect("succeeded").succeeded.result)
     assert result == {"thread": "task_id=7 attempt=3", "from": {"row": 5}, "max": 3}
 
 
@@ -112,7 +112,7 @@ def test_task_failed_speaks_for_itself(unit: Unit, connect: Connect) -> None:
     assert failure.message == "disk full"
     assert not failure.not_retryable
     assert failure.retry_delay.seconds == 90
-    assert (failure.checkpoint.number, from_struct(failure.checkpoint.data)) == (1, {"row": 9})
+    assert (failure.checkpoint.number, to_dict(failure.checkpoint.data)) == (1, {"row": 9})
 
 
 def test_task_failed_is_not_retryable_unless_it_says_so(unit: Unit, connect: Connect) -> None:

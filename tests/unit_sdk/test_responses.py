@@ -9,7 +9,7 @@ from taskplane.unit import (
     SyncTaskContext,
     TaskContext,
     Unit,
-    commands,
+    command_handler,
 )
 from taskplane.unit.testing import ScriptedServer
 from taskplane.v1.execution_unit_control_pb2 import AttemptState, Command, RejectReason
@@ -98,7 +98,7 @@ def test_an_attempt_is_begun_once_whatever_the_command_is_called(unit: Unit, con
 
 
 def test_only_so_many_answers_are_remembered(unit: Unit, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commands, "_REMEMBERED", 2)
+    monkeypatch.setattr(command_handler, "_REMEMBERED", 2)
     Steps(unit)
     session = connect(unit)
     session.pause(1, 1, command_id="early")
