@@ -1,4 +1,4 @@
-# One image for everything that taskplane runs: `serve` by default, `unit run …` for the ready-made units, `task …`.
+# One image for everything that taskplane runs: `serve` by default, `unit run …` for the built-in units, `task …`.
 
 FROM python:3.13-slim AS build
 WORKDIR /source

@@ -64,7 +64,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
         sys.modules.pop(name, None)
 
 
-def test_a_ready_made_unit_introduces_itself_as_told(unit_server: ScriptedServer, tmp_path: Path) -> None:
+def test_a_built_in_unit_introduces_itself_as_told(unit_server: ScriptedServer, tmp_path: Path) -> None:
     options = ("--id", "u1", "--name", "data-1", "--capacity", "0", "--label", "zone=b")
     with unit_process(unit_server, "data-processing", *options, folder=tmp_path):
         hello = unit_server.session().hello
@@ -87,7 +87,7 @@ def test_sigterm_drains_a_unit_and_is_no_failure(unit_server: ScriptedServer, tm
     assert "Traceback" not in errors
 
 
-def test_a_ready_made_unit_needs_no_option(unit_server: ScriptedServer, tmp_path: Path) -> None:
+def test_a_built_in_unit_needs_no_option(unit_server: ScriptedServer, tmp_path: Path) -> None:
     with unit_process(unit_server, "data-processing", folder=tmp_path):
         hello = unit_server.session().hello
     assert (hello.unit_id, hello.unit_name, hello.capacity) == ("", "data-processing", 1)
@@ -124,7 +124,7 @@ def test_a_unit_that_the_server_refuses_is_one_line(unit_server: ScriptedServer,
         (("own.py:not_a_unit",), "has no taskplane.unit.Unit that is called 'not_a_unit'"),
         (("missing.py:unit",), "there is no file missing.py"),
         (("no_such_module:unit",), "there is no module no_such_module"),
-        (("own.py:unit", "--capacity", "2"), "are for ready-made units"),
+        (("own.py:unit", "--capacity", "2"), "are for built-in units"),
         (("data-processing", "--label", "zone"), "--label wants key=value"),
         (("data-processing", "--capacity", "-1"), "greater than or equal to 0"),
     ],

@@ -1,4 +1,4 @@
-"""`taskplane unit run --http`: the ready-made unit as a process, driven over HTTP."""
+"""`taskplane unit run --http`: a built-in unit as a process, driven over HTTP."""
 
 import asyncio
 import json

@@ -399,7 +399,7 @@ async def test_data_processing_gives_the_same_output_over_http(
     source, target = tmp_path / "users.csv", tmp_path / "users.json"
     lines = [f"{number},{'closed' if number == 50 else 'open'}\n" for number in range(1, 101)]
     source.write_text("id,gate\n" + "".join(lines))
-    spec = units.ready_made("data-processing")
+    spec = units.built_in_unit("data-processing")
     unit = Unit(name="data-processor-1", type=spec.unit_type)
     spec.register(unit)
     serve(unit)

@@ -14,7 +14,7 @@ from typing_extensions import Buffer
 
 from taskplane.unit import TaskFailed
 from taskplane.units.data_processing import DataProcessingConfig
-from taskplane.units.data_processing.output import Output
+from taskplane.units.data_processing.output_files import OutputFiles
 from taskplane.units.data_processing.part_file import PartFile
 
 
@@ -123,7 +123,7 @@ def test_a_full_disk_is_worth_another_try_even_at_the_start(
     def fail(_path: Path, _mode: str, **_how: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    output = Output(DataProcessingConfig.model_validate(config), 17)
+    output = OutputFiles(DataProcessingConfig.model_validate(config), 17)
     monkeypatch.setattr(Path, "open", fail)
     with pytest.raises(TaskFailed, match=f"outputPath: {target}: No space") as failure:
         output.open()

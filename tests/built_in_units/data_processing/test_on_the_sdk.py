@@ -49,7 +49,7 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
 def session(gate: Gate) -> Iterator[ScriptedSession]:
     """A unit that is connected and has been welcomed."""
     with ScriptedServer() as server, ThreadPoolExecutor() as threads:
-        spec = units.ready_made("data-processing")
+        spec = units.built_in_unit("data-processing")
         unit = Unit(name="data-processor-1", type=spec.unit_type, server=server.address)
         spec.register(unit)
         running = threads.submit(lambda: asyncio.run(unit.run_async()))

@@ -82,7 +82,7 @@ def test_other_delimiters_and_encodings() -> None:
 
 
 def test_a_batch_ends_when_it_holds_enough_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader, "LARGEST_BATCH_BYTES", 10)
+    monkeypatch.setattr(reader, "MAX_BATCH_BYTES", 10)
     rows = CsvReader(io.BytesIO(b"a\n" + b"123\n" * 5))
     assert [len(batch) for batch in iter(lambda: rows.read(100), [])] == [3, 2]
 

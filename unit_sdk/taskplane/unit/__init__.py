@@ -1,4 +1,4 @@
-"""Write an execution unit: a process that runs tasks for a taskplane server.
+"""The unit SDK: write an execution unit, a process that runs tasks for a taskplane server.
 
     from taskplane.unit import TaskContext, Unit
 
@@ -12,16 +12,17 @@
 
     unit.run()
 
-Pause takes hold where there is something to go on from: at a `report` with a checkpoint, and at `safe_point`. A
-paused task waits there. Cancel takes hold at every `report`: it raises TaskCancelled, so clean up in
-`except TaskCancelled` and raise it again. Clean up there and not in `finally`: a unit that shuts down raises
-TaskReleased and one that lost the attempt TaskDropped, and then another attempt goes on from what the checkpoint
-refers to. Plain functions do the same without `await`, each in a thread of its own; a class
-brings start, pause, resume, cancel and get_status. A coroutine that is cancelled far from any safe point gets
-asyncio.CancelledError in whatever it awaits, 5 s later; a function in a thread cannot be interrupted at all.
+Pause and drain stop the work at a safe point: a `report` with a checkpoint, or `safe_point`. A paused task waits there.
+Cancel takes effect at every `report` and raises TaskCancelled. Clean up in `except TaskCancelled`, and raise the
+exception again. Do not clean up in `finally`: after TaskReleased (the unit drains) and TaskDropped (the unit has lost
+the attempt), another attempt continues from the files of the checkpoint.
 
-The connection lives on threads of its own: code that blocks keeps its tasks. Logs go to "taskplane.unit".
-`taskplane.unit.testing` has a server that a test can script.
+Plain functions do the same without `await`, each in its thread. A class has the methods start, pause, resume, cancel
+and get_status. A cancelled coroutine that reaches no safe point within 5 s gets asyncio.CancelledError from its current
+await; a function in a thread cannot be interrupted.
+
+The connection has its own threads, so blocking code does not lose the lease. Logs go to the logger "taskplane.unit".
+`taskplane.unit.testing` has a scripted server for tests.
 """
 
 from taskplane.unit.context import SyncTaskContext, TaskContext

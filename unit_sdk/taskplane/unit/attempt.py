@@ -82,7 +82,7 @@ class Attempt:
         self.interruption: type[Interrupted] | None = None
         # Called after each change of the stop signal, from any thread, under the lock.
         self.on_signal: Callable[[], object] = lambda: None
-        # The executor handles stop signals in methods of its own; its reports are no safe points.
+        # The executor has methods for stop signals; its reports are no safe points.
         self.is_class_based = False
         # The executor has called `report`.
         self.reports_for_itself = False
@@ -96,7 +96,7 @@ class Attempt:
         self._state = AttemptState.ATTEMPT_STATE_RUNNING
         self._latest = LatestReports(order.last_checkpoint_number)
         self._gate: PauseGate | None = None
-        # The fence is a flag of its own, since a pause may wait for a safe point while the fence holds the attempt.
+        # The fence is a separate flag, since a pause may wait for a safe point while the fence holds the attempt.
         self._signal = StopSignal.NONE
         self._is_fenced = False
         self._safe_points = safe_points
@@ -286,7 +286,7 @@ class Attempt:
         return self._is_fenced
 
     def unfence(self) -> None:
-        """Lift the fence; a signal that arrived meanwhile is handled where the executor waits."""
+        """Lift the fence. A stronger signal that arrived in between is handled where the executor waits."""
         with self.lock:
             if self._is_fenced:
                 self._is_fenced = False

@@ -21,7 +21,7 @@ STATUS_SECONDS = 2.0
 
 
 class ClassExecutor:
-    """Runs one attempt with an instance of its own: `start` does the work, and the other methods control it.
+    """Runs one attempt with an instance of the class: `start` does the work, the other methods control `start`.
 
     `pause` returns after the work has stopped, with a checkpoint or None; `resume` lets the work continue. If `pause`
     returns None, the checkpoint of `get_status` counts. `cancel` makes `start` end, and cleans up. When an attempt is

@@ -14,7 +14,7 @@ from taskplane.unit.reports import AttemptKey, accepted, key_of, rejected
 from taskplane.unit.runner import Runner
 from taskplane.v1.execution_unit_control_pb2 import AttemptState, Command, RejectReason, Report
 
-# Commands. The server resends one until it is answered, for seconds; so many commands take minutes at least.
+# Number of responses that are kept. The server resends an unanswered command for seconds; 10,000 commands take minutes.
 _REMEMBERED = 10_000
 
 Execution = Callable[[], None]

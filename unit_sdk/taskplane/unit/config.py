@@ -13,7 +13,7 @@ ConfigReader = Callable[..., Any]
 
 
 def read_config(reader: ConfigReader | None, config: dict[str, Any]) -> Any:
-    """Return the object that `reader` makes of the config; without a reader, the dict itself.
+    """Return the config as converted by `reader`; without a reader, the dict itself.
 
     Raises TaskFailed, not retryable, with the names of the wrong fields if the reader raises TypeError, ValueError
     (as pydantic's ValidationError is) or KeyError.

@@ -36,7 +36,7 @@ class _TaskInfo:
 
 
 class TaskContext(_TaskInfo):
-    """The API for coroutines. Only the coroutine that runs the task may call it, one call at a time."""
+    """The API for coroutines. Calls must come one at a time, from the coroutine that runs the task."""
 
     async def report(
         self, progress: float | None = None, message: str | None = None, checkpoint: CheckpointSource | None = None

@@ -6,7 +6,7 @@ from typing import Any
 
 
 class TaskFailed(Exception):
-    """Raised by an executor to fail the task with a message of its own.
+    """Raised by an executor to fail the task with a message.
 
     `retryable`: another attempt may succeed; every other exception counts as retryable. `retry_delay` (seconds or a
     timedelta) is the least delay of a retry. A retry continues from `checkpoint` (a JSON object); the default is the

@@ -44,7 +44,7 @@ class Executor(Protocol):
 
 
 class FunctionExecutor:
-    """Runs a plain function in a thread of its own. Only a safe point can stop the function."""
+    """Runs a plain function in a new thread. Only a safe point can stop the function."""
 
     def __init__(self, function: Callable[..., Any], attempt: Attempt) -> None:
         self._function = function

@@ -30,5 +30,5 @@ class LatestReports:
         return self.checkpoint
 
     def continue_from(self, last_checkpoint_number: int) -> None:
-        """Number the next checkpoint above `last_checkpoint_number`; no number is used twice."""
+        """Continue the numbers of checkpoints above `last_checkpoint_number`; no number is used twice."""
         self.checkpoint_number = max(self.checkpoint_number, last_checkpoint_number)

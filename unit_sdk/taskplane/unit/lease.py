@@ -13,7 +13,7 @@ HEARTBEAT_FRACTION = 0.8
 # The part of the lease before whose end the unit stops its attempts: clocks drift, and executors reach their next safe
 # point only after some time.
 _MARGIN = 0.2
-# The server revokes a start that is not answered for so many seconds.
+# Seconds after which the server revokes a start without a response.
 ACCEPT_SECONDS = 5.0
 
 

@@ -43,7 +43,7 @@ def failed(attempt: Attempt, error: BaseException) -> Report:
 
 
 def interrupted(attempt: Attempt, error: BaseException | None) -> Report:
-    """Return the report of an interrupted attempt: released or cancelled, whatever the executor raised.
+    """Return the report of an interrupted attempt: released or cancelled, also if the executor raised another error.
 
     A dropped attempt is muted, so the kind of its report has no effect.
     """

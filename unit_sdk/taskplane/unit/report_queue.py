@@ -133,7 +133,7 @@ class SendWindow:
         self._unsent[position] = report
 
     def take(self) -> list[Report]:
-        """Number and return the next reports: as many as the window and one message have room for."""
+        """Take the next reports and number them: as many as the window and one message have room for."""
         taken: list[Report] = []
         message_bytes = 0
         while self.can_send:

@@ -10,10 +10,10 @@ logger = logging.getLogger("taskplane.unit")
 
 
 class SelfFence:
-    """Holds every attempt when the lease is over, and lets them continue when it is renewed. Has a thread of its own.
+    """Holds every attempt when the lease is over, and lets attempts continue after a renewal. Runs in a thread.
 
-    An executor without `pause` and without safe points cannot be held. The verdicts of a Welcome are applied before
-    the lease is renewed, so an attempt that another unit received meanwhile never continues here.
+    An executor without `pause` and without safe points cannot be held. The verdicts of a Welcome are applied before the
+    lease is renewed, so an attempt that was given to another unit never continues here.
     """
 
     def __init__(self, lease: Lease, registry: AttemptRegistry) -> None:

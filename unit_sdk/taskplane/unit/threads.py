@@ -1,4 +1,4 @@
-"""Plain functions in threads of their own."""
+"""Plain functions in new threads."""
 
 import asyncio
 import contextvars

@@ -77,13 +77,13 @@ class Unit:
         """Register the decorated coroutine, function or class as the executor of a task type.
 
         `config` converts the task's config: a dataclass, a pydantic model, or any callable that takes the dict. A
-        config that it refuses fails the task without a retry. `can_pause=False`: PauseTask is refused for this type.
-        `can_checkpoint=False`: the task always begins from the start, and any report may stop it.
-        `can_checkpoint=True`: pause and drain stop it only at a checkpoint or at `safe_point`. By default the server
-        is told True, and a report without a checkpoint stops the executor only if it has shown no safe point for 5 s
-        after the request to stop.
+        config that `config` refuses fails the task without a retry. `can_pause=False`: PauseTask is refused for this
+        type. `can_checkpoint=False`: the task always begins from the start, and any report may stop the work.
+        `can_checkpoint=True`: pause and drain stop the work only at a checkpoint or at `safe_point`. By default the
+        server sees True, and a report without a checkpoint stops the executor only if the type has shown no safe point
+        for 5 s after the request to stop.
 
-        Raises ValueError if the type has an executor, and TypeError for code that cannot be called as one.
+        Raises ValueError if the type has an executor, and TypeError for code with an unknown signature.
         """
         if task_type in self._task_types:
             raise ValueError(f"there is an executor for {task_type} already")

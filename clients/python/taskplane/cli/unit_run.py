@@ -1,4 +1,4 @@
-"""`taskplane unit run`: a ready-made unit, or a unit of the user's own."""
+"""`taskplane unit run`: a built-in unit, or a unit of the user's own."""
 
 import importlib
 import importlib.util
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class UnitOptions(TypedDict):
-    """What the command line tells a ready-made unit about itself."""
+    """What the command line tells a built-in unit about itself."""
 
     id: str | None
     name: str
@@ -37,7 +37,7 @@ def add_to(app: typer.Typer) -> None:
 def run(  # noqa: PLR0913  an option for each field
     settings: Settings,
     what: Annotated[
-        str, typer.Argument(metavar="NAME", help="A ready-made unit, or FILE.py:VARIABLE or MODULE:VARIABLE.")
+        str, typer.Argument(metavar="NAME", help="A built-in unit, or FILE.py:VARIABLE or MODULE:VARIABLE.")
     ],
     *,
     unit_id: Annotated[
@@ -65,9 +65,9 @@ def run(  # noqa: PLR0913  an option for each field
     os.environ[SERVER_VARIABLE] = settings.server  # a Unit that is not told a server asks there
     if ":" in what:
         if any(given is not None for given in (unit_id, name, capacity, label)):
-            raise typer.BadParameter("--id, --name, --capacity and --label are for ready-made units")
+            raise typer.BadParameter("--id, --name, --capacity and --label are for built-in units")
         raise typer.Exit(_run(_own_unit(what), http, http_server))
-    unit = _ready_made_unit(
+    unit = _built_in_unit(
         what,
         id=unit_id,
         name=name or what,
@@ -91,13 +91,13 @@ def _run(unit: "Unit", http: int | None, http_server: str | None) -> ExitCode:
     return ExitCode.OK
 
 
-def _ready_made_unit(what: str, **about: Unpack[UnitOptions]) -> "Unit":
+def _built_in_unit(what: str, **about: Unpack[UnitOptions]) -> "Unit":
     from taskplane import units  # noqa: PLC0415  likewise
     from taskplane.unit import Unit  # noqa: PLC0415  likewise
 
     if what not in units.NAMES:
-        raise typer.BadParameter(f"no ready-made unit is called {what!r}; there are: {', '.join(units.NAMES)}")
-    spec = units.ready_made(what)
+        raise typer.BadParameter(f"no built-in unit is called {what!r}; there are: {', '.join(units.NAMES)}")
+    spec = units.built_in_unit(what)
     unit = Unit(type=spec.unit_type, **about)
     try:
         spec.register(unit)

@@ -32,7 +32,7 @@ HttpResponse = tuple[HTTPStatus, Document]
 
 
 class UnitApi:
-    """Serves the server's requests, each on a thread of its own.
+    """Serves the server's requests, each in a thread.
 
     The port is bound by the constructor; requests wait until `open`.
     """

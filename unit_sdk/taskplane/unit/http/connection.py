@@ -49,7 +49,7 @@ class _IdTaken(Exception):
 
 
 class HttpConnection:
-    """The HTTP counterpart of `StreamConnection`: posts the queued reports, on a thread of its own.
+    """The HTTP counterpart of `StreamConnection`: a thread that posts the queued reports.
 
     `on_drain` is called after an operator has drained the unit; `on_failure` with the error that ends the unit.
     """
@@ -135,7 +135,7 @@ class HttpConnection:
         self._registry.apply_verdicts(
             [self._verdict(each.task_id, each.attempt) for each in self._registry.inventory()]
         )
-        # Renewed after the verdicts: an attempt that another unit received meanwhile must not continue.
+        # Renewed after the verdicts: an attempt that was given to another unit must not continue.
         self._lease.renew(sent_at, lease_seconds)
 
     def _send_reports(self, session: int) -> None:
@@ -209,7 +209,7 @@ class HttpConnection:
         self._lease.extend(sent_at)
 
     def _verdict(self, task_id: int, attempt: int) -> Verdict:
-        if self._registry.find(AttemptKey(task_id, attempt)) is None:  # it has ended meanwhile
+        if self._registry.find(AttemptKey(task_id, attempt)) is None:  # the attempt has ended
             return Verdict(task_id=task_id, attempt=attempt, action=VerdictAction.VERDICT_ACTION_KEEP)
         return self._post_status(task_id, {"status": "RUNNING", "attempt": attempt})
 

@@ -24,7 +24,7 @@ _CLOSE_SECONDS = 5.0
 
 
 class StreamConnection:
-    """The unit's side of the stream protocol, on a thread of its own.
+    """The unit's side of the stream protocol, in a thread.
 
     `on_drain` is called with the seconds that an operator's drain grants, None for no bound; `on_failure` with the
     error that ends the unit, after which nothing more is sent. Both are called on the connection's threads.

@@ -39,8 +39,8 @@ _ABORT_SECONDS = 5.0
 class StreamSession:
     """Sends Hello, then every queued report, and passes the server's messages to `receive`.
 
-    Has a channel of its own and three threads: the caller of `run` watches for a dead connection, one thread reads, and
-    one of gRPC's sends. So neither a blocking executor nor a stuck connection stops the other parts.
+    Each session has a channel and three threads: the caller of `run` watches for a dead connection, one thread reads,
+    and one of gRPC's sends. So neither a blocking executor nor a stuck connection stops the other parts.
     """
 
     def __init__(
@@ -138,7 +138,7 @@ class StreamSession:
         self._lease_seconds = welcome.lease_duration.ToMilliseconds() / 1000 or LEASE_SECONDS
 
     def _outgoing(self, session: int) -> Iterator[UnitMessage]:
-        """Yield the messages to gRPC, which asks for the next one when the last is sent: reports gather meanwhile."""
+        """Yield the messages to gRPC, which takes the next one after the last is sent; reports gather in between."""
         yield UnitMessage(hello=self._hello)
         self._may_send.wait()
         # Often enough to know that every received start is fresh, even if the server asks for fewer heartbeats.

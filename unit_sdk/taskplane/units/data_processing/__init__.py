@@ -1,4 +1,4 @@
-"""The data processing unit: CSV files are checked, cleaned and converted to JSON."""
+"""The data processing unit: validates CSV files and converts them to JSON."""
 
 from taskplane.unit import Unit
 from taskplane.units.data_processing.config import DataProcessingConfig
@@ -11,5 +11,5 @@ TASK_TYPE = "DATA_PROCESSING"
 
 
 def register(unit: Unit) -> None:
-    """Let `unit` run DATA_PROCESSING tasks."""
+    """Register the executor of DATA_PROCESSING tasks."""
     unit.task(TASK_TYPE, config=DataProcessingConfig)(process)

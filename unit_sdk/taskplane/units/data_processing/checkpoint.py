@@ -1,4 +1,4 @@
-"""From where a task goes on."""
+"""The checkpoint of a conversion."""
 
 from typing import Annotated, Any, Self
 
@@ -7,44 +7,44 @@ from pydantic.alias_generators import to_camel
 
 from taskplane.unit import TaskFailed
 
-Count = Annotated[int, Field(ge=0)]
+NonNegative = Annotated[int, Field(ge=0)]
 
 
 class InputIdentity(BaseModel):
-    """What shows that an input is the same file as before."""
+    """Values by which a later attempt recognises an unchanged input file."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True)
 
-    size: Count
-    modified_ns: str  # nanoseconds since 1970 do not fit into a JSON number
+    size: NonNegative
+    modified_ns: str  # nanoseconds since 1970, a string because a JSON number cannot hold them
     head_sha256: str
 
 
-class Checkpoint(BaseModel):
-    """A place between two rows of the input, and how long the part files are there."""
+class ConversionCheckpoint(BaseModel):
+    """A place between two rows of the input, with the lengths of the part files at this place."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True)
 
     input: InputIdentity
-    offset: Count
-    """Where the next row begins in the input."""
-    row: Count
-    """Rows before it."""
-    written: Count
-    """Those of them that are in the output."""
-    rejected: Count
-    """Those that are in the rejects."""
-    output_bytes: Count
-    rejects_bytes: Count
+    offset: NonNegative
+    """The byte of the input where the next row begins."""
+    row: NonNegative
+    """Rows of the input before this place."""
+    written: NonNegative
+    """Rows in the output."""
+    rejected: NonNegative
+    """Rows in the rejects."""
+    output_bytes: NonNegative
+    rejects_bytes: NonNegative
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Self:
-        """Read what `to_json` gave; TaskFailed if it is something else."""
+        """Parse a checkpoint of `to_json`. Raises TaskFailed for any other data."""
         try:
             return cls.model_validate(data)
         except ValidationError as error:
             raise TaskFailed(f"the checkpoint is not one of this unit: {error}", retryable=False) from error
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as JSON."""
+        """Return the checkpoint as a JSON object."""
         return self.model_dump(by_alias=True)

@@ -1,21 +1,21 @@
-"""The work itself: rows in, rows and rejects out, a batch at a time."""
+"""The conversion of CSV rows to JSON rows and rejects, batch by batch."""
 
 from typing import Any
 
-from taskplane.units.data_processing.checkpoint import Checkpoint
+from taskplane.units.data_processing.checkpoint import ConversionCheckpoint
 from taskplane.units.data_processing.config import DataProcessingConfig
 from taskplane.units.data_processing.input_file import InputFile
 from taskplane.units.data_processing.layout import layout_for, rejected_line, row_encoder
-from taskplane.units.data_processing.output import Output
+from taskplane.units.data_processing.output_files import OutputFiles
 from taskplane.units.data_processing.reader import CsvReader
 from taskplane.units.data_processing.row_check import RowCheck
 
 
 class Conversion:
-    """One attempt's way through the input. Between two calls it stands between two rows, in all three files."""
+    """The progress of one attempt through the input. Between two calls, all three files end between two rows."""
 
-    def __init__(self, config: DataProcessingConfig, source: InputFile, output: Output) -> None:
-        """Stand before the first row. NotCsvError, MissingColumnError: the header will not do."""
+    def __init__(self, config: DataProcessingConfig, source: InputFile, output: OutputFiles) -> None:
+        """Start before the first row. Raises NotCsvError or MissingColumnError for a bad header."""
         self._config = config
         self._source = source
         self._output = output
@@ -26,11 +26,12 @@ class Conversion:
         self._written = 0
         self._rejected = 0
 
-    def go_to(self, checkpoint: Checkpoint | None) -> None:
-        """Go on from `checkpoint`, or from scratch: without one, or when the part files it counts on are gone.
+    def go_to(self, checkpoint: ConversionCheckpoint | None) -> None:
+        """Continue from `checkpoint`; begin from the start without one, or if its part files are missing.
 
-        They are gone if the task ends up on a machine with other disks, or if the process died between publishing
-        them and saying so. The rows are the same again, so nothing is lost but time. An open `output` is needed.
+        Part files are missing if the task moved to a machine with other disks, or if the process died between
+        publishing the files and reporting the result. The same rows are written again, so only time is lost. `output`
+        must be open.
         """
         if checkpoint:
             self._source.require_same(checkpoint.input)
@@ -41,7 +42,7 @@ class Conversion:
             self._output.cut(0, 0)
 
     def convert_batch(self) -> bool:
-        """Convert the next rows, up to the end of a batch or where a checkpoint is due; False if there are none."""
+        """Convert rows up to the end of a batch or the next checkpoint; return False at the end of the input."""
         first = self._reader.row + 1
         rows = self._reader.read(min(self._config.batch_size, self._rows_to_checkpoint()))
         self._source.require_unchanged()
@@ -57,21 +58,21 @@ class Conversion:
 
     @property
     def checkpoint_is_due(self) -> bool:
-        """Whether a checkpoint should be stored here."""
+        """Whether a checkpoint must be stored here."""
         return self._reader.row % self._config.checkpoint_interval == 0
 
     @property
     def progress(self) -> float:
-        """How much of the input has been read, 0 to 1."""
+        """The fraction of the input that has been read, 0 to 1."""
         return self._reader.offset / self._source.size
 
     def __str__(self) -> str:
         return f"{self._reader.row:,} rows, {self._written:,} written, {self._rejected:,} rejected"
 
     def checkpoint(self) -> dict[str, Any]:
-        """Make everything so far durable and return from where to go on."""
+        """Make all written rows durable, and return the checkpoint."""
         self._output.sync()
-        return Checkpoint(
+        return ConversionCheckpoint(
             input=self._source.identity,
             offset=self._reader.offset,
             row=self._reader.row,
@@ -82,7 +83,7 @@ class Conversion:
         ).to_json()
 
     def finish(self) -> dict[str, Any]:
-        """Put the files in their places and return the task's result."""
+        """Publish the files and return the task's result."""
         self._output.rows.append(self._layout.end(empty=not self._written))
         self._output.publish()
         return {

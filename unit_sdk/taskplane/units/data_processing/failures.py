@@ -1,4 +1,4 @@
-"""Failures of a task in words that name the config field and the file."""
+"""Task failures that name the config field and the file."""
 
 import errno
 from collections.abc import Iterator
@@ -7,18 +7,18 @@ from pathlib import Path
 
 from taskplane.unit import TaskFailed
 
-# Somebody can make room without touching the task.
+# These end without a change of the task, once the disk has space.
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 
 
 def file_failure(field: str, path: Path, problem: str, *, retryable: bool = False) -> TaskFailed:
-    """Return the failure that says what the `problem` with the file of a config field is."""
+    """Return a failure with the `problem` of a config field's file."""
     return TaskFailed(f"{field}: {path}: {problem}", retryable=retryable)
 
 
 @contextmanager
 def os_errors_as_failures(field: str, path: Path, *, retryable: bool = False) -> Iterator[None]:
-    """Turn an OSError inside into a failure that names the file; for want of space it is always retryable."""
+    """Convert an OSError of the block to a failure that names the file. A full disk is always retryable."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The input, and that it stays the same from the first row to the last, over pauses and restarts of the unit."""
+"""The input file, with checks that it stays unchanged over pauses and restarts of the unit."""
 
 import hashlib
 import os
@@ -14,10 +14,10 @@ HEAD_BYTES = 64 * 1024
 
 
 class InputFile:
-    """An open CSV file; use it as a context manager. Every failure of it names inputPath, and none is retryable."""
+    """An open CSV file, as a context manager. Every failure names inputPath and is not retryable."""
 
     def __init__(self, path: Path) -> None:
-        """Open `path`, which must be a regular file (a pipe could not be read again after a pause)."""
+        """Open a regular file; a pipe could not be read again after a pause."""
         self._path = path
         with os_errors_as_failures("inputPath", path):
             self._stat = path.stat()
@@ -35,16 +35,16 @@ class InputFile:
 
     @property
     def size(self) -> int:
-        """Bytes of the file."""
+        """The size in bytes."""
         return self._stat.st_size
 
     def require_same(self, before: InputIdentity) -> None:
-        """Fail if this is not the file that an earlier attempt read."""
+        """Raise TaskFailed unless an earlier attempt read the same file."""
         if self.identity != before:
             raise self._changed()
 
     def require_unchanged(self) -> None:
-        """Fail if the file was written to, replaced or removed since it was opened."""
+        """Raise TaskFailed if the file was written, replaced or removed after it was opened."""
         with os_errors_as_failures("inputPath", self._path):
             now = self._path.stat()
         if not os.path.samestat(now, self._stat) or self._version(now) != self._version(self._stat):

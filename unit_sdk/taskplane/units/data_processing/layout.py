@@ -1,4 +1,4 @@
-"""How good rows and rejected ones are written."""
+"""The formats of good rows and of rejected ones."""
 
 import json
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Layout:
-    """What stands around the rows of a file of JSON objects, and what such a file is called."""
+    """The text around the rows in a file of JSON objects, and the name of the format."""
 
     name: str
     opening: str
@@ -18,13 +18,13 @@ class Layout:
     empty: str
 
     def join(self, rows: list[str], *, first: bool) -> bytes:
-        """Return `rows` as they follow what was written before; `first`: nothing was."""
+        """Return rows as the continuation of the file; `first`: no row was written before."""
         if not rows:
             return b""
         return ((self.opening if first else self.between) + self.between.join(rows)).encode()
 
     def end(self, *, empty: bool) -> bytes:
-        """Return what ends the file; `empty`: it has no row."""
+        """Return the end of the file; `empty`: the file has no row."""
         return (self.empty if empty else self.closing).encode()
 
 
@@ -33,18 +33,18 @@ _LINES = Layout("jsonl", opening="", between="\n", closing="\n", empty="")
 
 
 def layout_for(path: Path) -> Layout:
-    """Return the layout that the ending of `path` asks for: `.jsonl` a line for each row, `.json` or none an array."""
+    """Return the format for a path: lines for `.jsonl`, else one array."""
     return _LINES if path.suffix.lower() == ".jsonl" else _ARRAY
 
 
 def row_encoder(header: tuple[str, ...]) -> Callable[[list[str]], str]:
-    """Return what writes a row's values as a JSON object under the names of `header`; every value is a string."""
-    # A third of the time of json.dumps, which would look at every name and every type again in each row.
+    """Return a function that encodes a row as a JSON object under the names of `header`, with string values."""
+    # Takes a third of the time of json.dumps, which examines each name and each type in every row.
     names = (encode_basestring(name).replace("%", "%%") for name in header)
     template = "{" + ", ".join(f"{name}: %s" for name in names) + "}"
     return lambda values: template % tuple(map(encode_basestring, values))
 
 
 def rejected_line(row: int, reason: str, values: list[str]) -> bytes:
-    """Return the line that tells why a row was rejected."""
+    """Return the line of the rejects file for one row."""
     return (json.dumps({"row": row, "reason": reason, "values": values}, ensure_ascii=False) + "\n").encode()

@@ -1,4 +1,4 @@
-"""A file that is written beside its place, under another name, until it is whole."""
+"""A file that is written under another name until it is complete."""
 
 import fcntl
 import os
@@ -11,14 +11,14 @@ from taskplane.units.data_processing.failures import file_failure, os_errors_as_
 
 
 class PartFile:
-    """The beginning of the file `target`, as `.<name>.<task id>.part` in the same folder.
+    """The unfinished file `target`, as `.<name>.<task id>.part` in the same folder.
 
-    It outlives the process that writes it, so that another one can go on. `length` is what this process knows to be
-    in it. Failures name the config field of the target.
+    A part file outlives its process, so that another process can continue it. `length` is the number of bytes that this
+    process has written or found. Failures name the config field of the target.
     """
 
     def __init__(self, field: str, target: Path, task_id: int) -> None:
-        """Touch nothing yet."""
+        """Prepare the path without touching the disk."""
         self.length = 0
         self._field = field
         self._target = target
@@ -26,14 +26,14 @@ class PartFile:
         self._opened: FileIO | None = None
 
     def open(self) -> None:
-        """Open it with what is in it; a new one is empty. It is not this process's to write to before `lock`."""
+        """Open the file with its contents, or create it. Writing requires `lock`."""
         with self._failing(retryable=False):
             self._opened = self._path.open("ab", buffering=0)
             self.length = os.fstat(self._file.fileno()).st_size
         self.sync_folder()
 
     def close(self) -> None:
-        """Let go of it, and of the lock; it stays. Harmless if it is not open."""
+        """Close and unlock the file, which remains on disk. Harmless if the file is not open."""
         if self._opened:
             self._opened.close()
 
@@ -44,7 +44,7 @@ class PartFile:
         return self._opened
 
     def lock(self) -> None:
-        """Keep other processes of this machine out; retryable failure if one is in."""
+        """Lock the file against other processes of this machine. Raises a retryable TaskFailed if one has it."""
         with self._failing():
             try:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -52,11 +52,11 @@ class PartFile:
                 raise self._disputed() from error
 
     def unlock(self) -> None:
-        """Let others in."""
+        """Unlock the file."""
         fcntl.flock(self._file, fcntl.LOCK_UN)
 
     def require_untouched(self) -> None:
-        """Raise a retryable failure if another process wrote to it, or put another file in its place."""
+        """Raise a retryable TaskFailed if another process has written or replaced the file."""
         with self._failing():
             mine = os.fstat(self._file.fileno())
             is_there = self._path.exists() and os.path.samestat(self._path.stat(), mine)
@@ -64,7 +64,7 @@ class PartFile:
             raise self._disputed()
 
     def cut(self, length: int) -> None:
-        """Forget what comes after `length`."""
+        """Truncate the file to `length` bytes."""
         with self._failing():
             self._file.truncate(length)
         self.length = length
@@ -78,29 +78,29 @@ class PartFile:
         self.length += len(data)
 
     def sync(self) -> None:
-        """Return when all that was written will survive a loss of power."""
+        """Write the file to the disk, so that it survives a power failure."""
         with self._failing():
             os.fsync(self._file.fileno())
 
     def publish(self) -> None:
-        """Put it in its place, whatever was there."""
+        """Move the file to its target, and replace an older target."""
         with self._failing():
             self._path.replace(self._target)
 
     def retract(self) -> None:
-        """Leave nothing, neither the part nor an older target."""
+        """Remove the part file and an older target."""
         self.discard()
         with self._failing():
             self._target.unlink(missing_ok=True)
 
     def discard(self) -> None:
-        """Remove the part, if there is one."""
+        """Remove the part file if there is one."""
         with self._failing(retryable=False):
             if os.path.lexists(self._path):
                 self._path.unlink()
 
     def sync_folder(self) -> None:
-        """Return when the names in its folder will survive a loss of power."""
+        """Write the folder to the disk, so that its file names survive a power failure."""
         with self._failing():
             folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
             try:

@@ -1,4 +1,4 @@
-"""Reads CSV (RFC 4180, as the csv module takes it) and knows to the byte where each batch of rows begins."""
+"""A CSV reader (RFC 4180, as the csv module reads it) that knows the byte where each batch of rows begins."""
 
 import codecs
 import csv
@@ -6,23 +6,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
-LONGEST_LINE_BYTES = 1 << 20  # what has no end of line for so long is no CSV, and must not fill the memory
-LARGEST_BATCH_BYTES = 4 << 20  # of input: bounds the memory of a batch whatever its number of rows
+MAX_LINE_BYTES = 1 << 20  # bytes; a longer line is not CSV, and must not fill the memory
+MAX_BATCH_BYTES = 4 << 20  # bytes of input; bounds the memory of a batch with any number of rows
 
 
 class NotCsvError(Exception):
-    """The input cannot be read as CSV; the text says where and why."""
+    """The input cannot be read as CSV. The message says where and why."""
 
 
 class CsvReader:
-    """The rows of a CSV file, from its beginning or from any place where a row begins.
+    """The rows of a CSV file, from any place where a row begins.
 
-    `header` has the names of the columns. `row` is the number of rows read: they count from 1, without the header and
-    without empty lines, which are skipped. `offset` is where the next row begins.
+    `header` holds the column names. `row` is the number of rows read: rows count from 1, without the header and without
+    empty lines, which are skipped. `offset` is the byte where the next row begins.
     """
 
     def __init__(self, file: BinaryIO, *, delimiter: str = ",", encoding: str = "utf-8") -> None:
-        """Read the header of `file`, which stands at its beginning; NotCsvError if there is none."""
+        """Read the header of `file`, which must be at its beginning. Raises NotCsvError without a header."""
         self._lines = _Lines(file, encoding)
         self._delimiter = delimiter
         self.row = -1  # the header is row 0
@@ -31,22 +31,22 @@ class CsvReader:
 
     @property
     def offset(self) -> int:
-        """Bytes of the file that have been read."""
+        """The number of bytes read."""
         return self._lines.offset
 
     def go_to(self, offset: int, row: int) -> None:
-        """Go on at `offset`, after `row` rows; both as a reader of the same content had them."""
+        """Continue at `offset` after `row` rows, both as reported by a reader of the same content."""
         self._lines.seek(offset)
         self.row = row
         self._rows = self._read_rows()
 
     def read(self, most_rows: int) -> list[list[str]]:
-        """Return the values of the next rows, up to `most_rows`; fewer if they are long, none at the end of the file.
+        """Return the values of at most `most_rows` rows; fewer if rows are long, none at the end of the file.
 
-        NotCsvError: what comes next is no CSV. Nothing can be read after that.
+        Raises NotCsvError, after which the reader cannot be used.
         """
         rows: list[list[str]] = []
-        end = self.offset + LARGEST_BATCH_BYTES
+        end = self.offset + MAX_BATCH_BYTES
         for values in self._rows:
             rows.append(values)
             if len(rows) == most_rows or self._lines.offset >= end:
@@ -65,7 +65,7 @@ class CsvReader:
     def _read_rows(self) -> Iterator[list[str]]:
         self._row_begin = self.offset
         with self._errors_name_the_row():
-            # csv.reader takes the lines of one record before it returns it, so each yield is between two rows.
+            # csv.reader reads the lines of one record before it returns the record, so each yield is between two rows.
             for values in csv.reader(self._lines, delimiter=self._delimiter):
                 if self._lines.ended:
                     raise csv.Error("a quote is opened and never closed")
@@ -80,12 +80,15 @@ class CsvReader:
             yield
         except csv.Error as error:
             row = f"row {self.row + 1}" if self.row >= 0 else "the header"
-            problem = str(error).partition(" - ")[0]  # after the dash comes advice to the programmer
+            problem = str(error).partition(" - ")[0]  # the rest is advice to the programmer
             raise NotCsvError(f"{row}, which begins at byte {self._row_begin}: {problem}") from error
 
 
 class _Lines:
-    """Decoded lines of a file; `offset` is the end of the last one, `ended` whether one after the last was wanted."""
+    """The decoded lines of a file.
+
+    `offset` is the end of the last line; `ended` is True after a line beyond the last one was requested.
+    """
 
     def __init__(self, file: BinaryIO, encoding: str) -> None:
         self._file = file
@@ -93,7 +96,7 @@ class _Lines:
         self.ended = False
         self.offset = 0
         if codecs.lookup(encoding).name in {"utf-8", "utf-8-sig"}:
-            self._encoding = "utf-8"  # utf-8-sig would take a mark from the beginning of every line
+            self._encoding = "utf-8"  # utf-8-sig would strip a mark from every line
             self._skip_byte_order_mark()
 
     def _skip_byte_order_mark(self) -> None:
@@ -109,7 +112,7 @@ class _Lines:
         return self
 
     def __next__(self) -> str:
-        line = self._file.readline(LONGEST_LINE_BYTES + 1)
+        line = self._file.readline(MAX_LINE_BYTES + 1)
         if not line:
             self.ended = True
             raise StopIteration
@@ -120,10 +123,8 @@ class _Lines:
     def _decode(self, line: bytes) -> str:
         if b"\0" in line:
             raise NotCsvError(f"is not text: byte {self.offset + line.index(0)} is NUL")
-        if len(line) > LONGEST_LINE_BYTES:
-            raise NotCsvError(
-                f"has a line of more than {LONGEST_LINE_BYTES:,} bytes, which begins at byte {self.offset}"
-            )
+        if len(line) > MAX_LINE_BYTES:
+            raise NotCsvError(f"has a line of more than {MAX_LINE_BYTES:,} bytes, which begins at byte {self.offset}")
         try:
             return line.decode(self._encoding)
         except UnicodeDecodeError as error:

@@ -1,10 +1,10 @@
-"""Tells good rows from bad ones."""
+"""The validation of rows."""
 
 from taskplane.units.data_processing.rules import Check, RuleOptions, make_check
 
 
 class MissingColumnError(Exception):
-    """A rule has no column to be applied to."""
+    """A rule has no column."""
 
     def __init__(self, index: int, rule: str, header: tuple[str, ...]) -> None:
         super().__init__(
@@ -13,10 +13,10 @@ class MissingColumnError(Exception):
 
 
 class RowCheck:
-    """The rules of a task, bound to the columns of its input."""
+    """The rules of a task, applied to the columns of its input."""
 
     def __init__(self, header: tuple[str, ...], rules: tuple[str, ...], options: RuleOptions) -> None:
-        """Bind each rule to the columns of its name, whatever their case; MissingColumnError if there is none."""
+        """Apply each rule to the columns of its name, in any case. Raises MissingColumnError without one."""
         self._header = header
         self._checks: list[tuple[int, Check]] = []
         for index, rule in enumerate(rules):
@@ -27,7 +27,7 @@ class RowCheck:
             self._checks += [(column, check) for column in columns]
 
     def fault(self, values: list[str]) -> str | None:
-        """Return what is wrong with a row, all of it; None if it is good."""
+        """Return all faults of a row as one text; None for a good row."""
         if len(values) != len(self._header):
             return f"has {len(values)} fields, the header has {len(self._header)}"
         faults = [

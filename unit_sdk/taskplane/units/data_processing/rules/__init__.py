@@ -1,6 +1,6 @@
 """Validation rules by name.
 
-To add one, write a module here like `email.py` and import it below. Outside of taskplane, decorate a function with
+To add a rule, write a module like `email.py` and import it below. Outside of taskplane, decorate a function with
 `@rule(name)` before the unit runs.
 """
 

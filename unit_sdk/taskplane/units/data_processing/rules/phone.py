@@ -1,8 +1,8 @@
-"""The rule `phone`: a number that its country's numbering plan allows, as the library phonenumbers sees it.
+"""The rule `phone`: a number within its country's numbering plan, as the library phonenumbers checks it.
 
-Written internationally (`+49 30 901820`, punctuation is free), or nationally if the task's `phoneRegion` says of
-which country numbers without + are. The plan's prefixes and lengths are checked (`is_valid_number`); whether
-anybody has that number is not asked.
+Numbers are international (`+49 30 901820`, with any punctuation), or national if the task's `phoneRegion` names the
+country of numbers without +. Prefixes and lengths of the plan are checked (`is_valid_number`), not whether the number
+is in use.
 """
 
 import re
@@ -26,7 +26,7 @@ _PUNCTUATION = str.maketrans("", "", "+ ().-")
 
 @adjustable_rule("phone")
 def phone(options: RuleOptions) -> Check:
-    """Make the check: national numbers are read as of `options.phone_region`, and refused if that is None."""
+    """Return the check: national numbers belong to `options.phone_region`, and are refused if that is None."""
 
     def check(value: str) -> str | None:
         if _PLAIN.fullmatch(value) and _is_valid_plain(value):
@@ -37,8 +37,8 @@ def phone(options: RuleOptions) -> Check:
 
 
 def _is_valid_plain(value: str) -> bool:
-    # parse() takes twice as long as is_valid_number(). For +, a country code and digits that do not begin with a
-    # national prefix, all it does is to part the two. False only means that the library has to look at the value.
+    # parse() takes twice as long as is_valid_number(). For +, a country code and digits without a national prefix,
+    # parse() only separates the two. False means that the library must examine the value.
     digits = value.translate(_PUNCTUATION)
     for length in (1, 2, 3):
         prefix = _national_prefix(digits[:length])
@@ -49,9 +49,9 @@ def _is_valid_plain(value: str) -> bool:
     return False
 
 
-@cache  # by digits of a country code: a thousand entries at most
+@cache  # by country code: at most a thousand entries
 def _national_prefix(code: str) -> re.Pattern[str] | None:
-    """Match what may stand before a national number of `code`, or a 0, which int() would lose; None: no such code."""
+    """Return a pattern of a country's national prefixes and of 0, which int() would lose; None without such a code."""
     regions = phonenumbers.COUNTRY_CODE_TO_REGION_CODE.get(int(code))
     if regions is None:
         return None

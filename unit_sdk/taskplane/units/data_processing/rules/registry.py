@@ -1,15 +1,15 @@
-"""Which rules there are."""
+"""The registry of validation rules."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-# Says what is wrong with a value, for people; None if nothing is.
+# Returns the fault of a value as text; None for a good value.
 Check = Callable[[str], str | None]
 
 
 @dataclass(frozen=True)
 class RuleOptions:
-    """What the task's config says to rules that can be adjusted."""
+    """Options in the task's config for adjustable rules."""
 
     phone_region: str | None = None
 
@@ -18,9 +18,9 @@ _makers: dict[str, Callable[[RuleOptions], Check]] = {}
 
 
 def rule(name: str) -> Callable[[Check], Check]:
-    """Make the decorated check known as the rule `name`; it is applied to the column of that name.
+    """Register the decorated check as the rule `name`, for the column of that name.
 
-    A check gets a value as it stands in the file, and is called for each row: keep it fast and free of state.
+    A check gets a value as it stands in the file. A check runs for each row, so it must be fast and stateless.
     """
 
     def register(check: Check) -> Check:
@@ -31,7 +31,7 @@ def rule(name: str) -> Callable[[Check], Check]:
 
 
 def adjustable_rule(name: str) -> Callable[[Callable[[RuleOptions], Check]], Callable[[RuleOptions], Check]]:
-    """Like `rule`, for a function that makes the check out of the task's options."""
+    """Register the decorated function, which makes a check from the task's options, as the rule `name`."""
 
     def register(maker: Callable[[RuleOptions], Check]) -> Callable[[RuleOptions], Check]:
         if name in _makers:
@@ -43,10 +43,10 @@ def adjustable_rule(name: str) -> Callable[[Callable[[RuleOptions], Check]], Cal
 
 
 def known_rules() -> list[str]:
-    """Return the names of all rules, sorted."""
+    """Return the sorted names of all rules."""
     return sorted(_makers)
 
 
 def make_check(name: str, options: RuleOptions) -> Check:
-    """Return the check of the rule `name`, adjusted to `options`; KeyError if there is no such rule."""
+    """Return the check of a rule for the options. Raises KeyError for an unknown name."""
     return _makers[name](options)

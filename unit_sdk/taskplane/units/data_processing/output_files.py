@@ -1,4 +1,4 @@
-"""The two files that a task makes: the rows and the rejects."""
+"""The two files that a task writes: rows and rejects."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,29 +9,29 @@ from taskplane.units.data_processing.failures import file_failure, os_errors_as_
 from taskplane.units.data_processing.part_file import PartFile
 
 
-class Output:
-    """The part files of a task; both grow together, and become the output and the rejects at the end.
+class OutputFiles:
+    """The part files of a task. Both grow together, and become the output and the rejects at the end.
 
-    While rows are written, the part of the output is locked: a process that was given up for dead and comes back
-    cannot write beside its successor.
+    While rows are written, the part file of the output is locked: a process that was considered dead and comes back
+    cannot write at the same time as its successor.
     """
 
     def __init__(self, config: DataProcessingConfig, task_id: int) -> None:
-        """Touch nothing yet."""
+        """Prepare the paths without touching the disk."""
         self._config = config
         self.rows = PartFile("outputPath", config.output_path, task_id)
         self.rejects = PartFile("rejectsPath", config.rejects, task_id)
 
     def open(self) -> None:
-        """Open and lock the parts, with what an earlier attempt left in them, or make them."""
+        """Open and lock the part files, with the contents of an earlier attempt if there are any."""
         _check_target("outputPath", self._config.output_path, self._config.input_path)
         _check_target("rejectsPath", self._config.rejects, self._config.input_path)
         for part in self._parts:
             part.open()
-        self._take()
+        self._lock_and_check()
 
     def cut(self, output_bytes: int, rejects_bytes: int) -> bool:
-        """Go back to a checkpoint's lengths. False, and nothing is done, if the parts do not hold so much."""
+        """Truncate both files to a checkpoint's lengths. Return False, unchanged, if the files are shorter."""
         if self.rows.length < output_bytes or self.rejects.length < rejects_bytes:
             return False
         self.rows.cut(output_bytes)
@@ -39,22 +39,22 @@ class Output:
         return True
 
     @contextmanager
-    def at_rest(self) -> Iterator[None]:
-        """Inside, the task may be paused for long, and another process may take over: the parts are not locked.
+    def unlocked(self) -> Iterator[None]:
+        """Unlock the files inside the block, where the task may pause and another process may take over.
 
-        At the end it is a retryable failure if that has happened.
+        Raises a retryable TaskFailed at the end of the block if another process has taken over.
         """
         self.rows.unlock()
         yield
-        self._take()
+        self._lock_and_check()
 
     def sync(self) -> None:
-        """Make everything so far survive a loss of power."""
+        """Write everything to the disk, so that it survives a power failure."""
         for part in self._parts:
             part.sync()
 
     def publish(self) -> None:
-        """Put both files in their places; the output last, so that it stands for the end of the work.
+        """Move both files to their places; the output last, since its presence means that the work is complete.
 
         Without rejects there is no rejects file, and an older one is removed.
         """
@@ -68,12 +68,12 @@ class Output:
             part.sync_folder()
 
     def discard(self) -> None:
-        """Remove the parts."""
+        """Remove the part files."""
         for part in self._parts:
             part.discard()
 
     def close(self) -> None:
-        """Let go of the parts, which stay."""
+        """Close the part files, which remain on disk."""
         for part in self._parts:
             part.close()
 
@@ -81,7 +81,7 @@ class Output:
     def _parts(self) -> tuple[PartFile, PartFile]:
         return self.rows, self.rejects
 
-    def _take(self) -> None:
+    def _lock_and_check(self) -> None:
         self.rows.lock()
         for part in self._parts:
             part.require_untouched()
