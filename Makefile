@@ -65,6 +65,10 @@ format: dev ## Format code and protos, and mend what the linter can mend
 protos: dev ## Regenerate the Python code and stubs from protos/
 	scripts/generate_protos.sh protos
 
+.PHONY: sync-client
+sync-client: dev ## Generate the synchronous Python client from the asyncio client
+	$(BIN)/python scripts/generate_sync_client.py
+
 .PHONY: lock
 lock: dev ## Pin requirements/ from pyproject.toml [ARGS=--upgrade]
 	scripts/lock.sh $(ARGS)

@@ -19,6 +19,7 @@ check shell shellcheck .ci/run scripts/*.sh
 check "proto style" buf lint protos
 check "proto format" buf format -d --exit-code protos
 check "generated protos" scripts/check_protos.sh
+check "synchronous client" python scripts/generate_sync_client.py --check
 
 if [ ${#failed[@]} -gt 0 ]; then
   printf '\nFAILED: %s\n' "${failed[@]}" >&2

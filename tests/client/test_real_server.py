@@ -6,7 +6,7 @@ from threading import Event
 
 import grpc
 import pytest
-from client.conftest import because, trailing_metadata
+from client.conftest import because, in_background, trailing_metadata
 
 from taskplane.client import (
     Client,
@@ -15,6 +15,7 @@ from taskplane.client import (
     RetryPolicy,
     UnavailableError,
     UnimplementedError,
+    WaitTimeoutError,
     to_struct,
 )
 from taskplane.v1.task_pb2 import Task
@@ -41,6 +42,7 @@ class Script(TaskServiceServicer):
     def __init__(self, port: int) -> None:
         self.over = Event()
         self.watched_after: list[int | None] = []
+        self.watching = Event()
         self.watch_ended = Event()
         self._server = grpc.server(ThreadPoolExecutor(4))
         add_TaskServiceServicer_to_server(self, self._server)
@@ -73,6 +75,7 @@ class Script(TaskServiceServicer):
             yield WatchTasksResponse(revision=request.after_revision + 1, transition=TransitionEvent())
         else:
             yield WatchTasksResponse(revision=5, snapshot_complete=SnapshotComplete())
+        self.watching.set()
         self.over.wait()
 
 
@@ -128,6 +131,23 @@ def test_the_time_of_a_call_runs_out(start_server: StartServer) -> None:
         pytest.raises(DeadlineExceededError),
     ):
         client.get_task(8, timeout=0.05)
+
+
+def test_a_wait_runs_out_of_time_and_ends_its_watch(start_server: StartServer) -> None:
+    script = start_server()
+    with connect(script) as client:
+        with pytest.raises(WaitTimeoutError, match=r"task 7 did not reach the status within 0\.2 s"):
+            client.wait(7, timeout=0.2)
+        assert script.watch_ended.wait(20)
+
+
+def test_a_wait_runs_out_of_time_while_the_server_is_away(start_server: StartServer) -> None:
+    script = start_server()
+    with connect(script) as client:
+        waiting = in_background(client.wait, 7, timeout=2)
+        assert script.watching.wait(20)
+        script.stop()
+        assert isinstance(waiting.exception(20), WaitTimeoutError)
 
 
 def test_a_server_that_is_not_there_is_told_soon() -> None:

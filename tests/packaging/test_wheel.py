@@ -32,6 +32,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[zipfile.ZipFile]
         "taskplane/unit/__init__.py",
         "taskplane/units/data_processing/__init__.py",
         "taskplane/client/client.py",
+        "taskplane/client/sync/tasks.py",
         "taskplane/cli/__main__.py",
     ],
 )

@@ -1,28 +1,16 @@
 """The options that choose tasks, for the commands that list them or control many."""
 
 from collections.abc import Sequence
-from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 from taskplane.cli.values import parse_pairs
+from taskplane.client import TaskStatus
 from taskplane.client.messages import FilterOptions
 
-
-class Status(StrEnum):
-    """The statuses by their short names, for --status and its completion."""
-
-    PENDING = "PENDING"
-    RUNNING = "RUNNING"
-    SUCCESS = "SUCCESS"
-    FAILED = "FAILED"
-    PAUSED = "PAUSED"
-    CANCELLED = "CANCELLED"
-
-
 Statuses = Annotated[
-    list[Status] | None, typer.Option("--status", case_sensitive=False, help="In one of these statuses.")
+    list[TaskStatus] | None, typer.Option("--status", case_sensitive=False, help="In one of these statuses.")
 ]
 TaskTypes = Annotated[list[str] | None, typer.Option("--type", help="Of one of these types.")]
 UnitId = Annotated[str, typer.Option("--unit", metavar="UNIT_ID", help="Assigned to, or last run by, this unit.")]
@@ -34,7 +22,7 @@ Labels = Annotated[list[str] | None, typer.Option("--label", metavar="KEY=VALUE"
 
 def restrictions(  # noqa: PLR0913  one for each option
     *,
-    statuses: Sequence[Status] | None,
+    statuses: Sequence[TaskStatus] | None,
     task_types: Sequence[str] | None,
     unit_id: str,
     min_priority: int | None,
@@ -44,7 +32,7 @@ def restrictions(  # noqa: PLR0913  one for each option
 ) -> FilterOptions:
     """What the options say."""
     return {
-        "statuses": [each.value for each in statuses or []],
+        "statuses": statuses or [],
         "task_types": task_types or [],
         "execution_unit_id": unit_id,
         "min_priority": min_priority,

@@ -1,6 +1,5 @@
 """`taskplane unit list|get`."""
 
-from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -11,16 +10,8 @@ from taskplane.cli.settings import Output, Settings, takes_settings
 from taskplane.cli.sheet import unit_sheet
 from taskplane.cli.tables import show, unit_table
 from taskplane.cli.tasks import tell_of_more
-from taskplane.client.operations import UnitFilterOptions
-from taskplane.v1.execution_unit_pb2 import ExecutionUnitStatus
-
-
-class UnitStatus(StrEnum):
-    """The statuses by their short names, for --status and its completion."""
-
-    AVAILABLE = "AVAILABLE"
-    BUSY = "BUSY"
-    OFFLINE = "OFFLINE"
+from taskplane.client import UnitStatus
+from taskplane.client.messages import UnitFilterOptions
 
 
 def add_to(app: typer.Typer) -> None:
@@ -43,7 +34,7 @@ def list_(  # noqa: PLR0913  an option for each restriction
 ) -> None:
     """List units by id. When there are more, stderr says how to go on."""
     restrictions: UnitFilterOptions = {
-        "statuses": [ExecutionUnitStatus.Value(f"EXECUTION_UNIT_STATUS_{each}") for each in status or []],
+        "statuses": status or [],
         "unit_type": unit_type,
         "task_type": task_type,
     }

@@ -1,14 +1,16 @@
-"""The client of taskplane: creates tasks, controls them, watches them, and tells about units.
+"""The client of taskplane: tasks, their control, watches, units and statistics.
 
     with Client("127.0.0.1:50051") as client:
-        task = client.create_task("DATA_PROCESSING", "users", {"inputPath": "users.csv"}, start=True)
-        client.pause_task(task.id, reason="the disk is full")
+        task = client.run("DATA_PROCESSING", "users", {"inputPath": "users.csv"}, timeout=600)
+        print(to_dict(task.result))
 
-Needs grpcio and protobuf only. What calls return are the messages of `taskplane.v1`, what they raise is in `errors`.
+Needs grpcio, protobuf and googleapis-common-protos. Calls return the messages of `taskplane.v1`, take and compare
+statuses and verbs as enums of strings (`enums`), and raise the errors in `errors`.
 """
 
 from taskplane.client.client import Client
 from taskplane.client.convert import to_dict, to_struct
+from taskplane.client.enums import FINAL_STATUSES, TaskStatus, UnitStatus, Verb, status_of
 from taskplane.client.errors import (
     AbortedError,
     AlreadyExistsError,
@@ -23,16 +25,20 @@ from taskplane.client.errors import (
     ResourceExhaustedError,
     SlowReaderError,
     StaleRevisionError,
+    TaskCancelledError,
+    TaskFailedError,
     TaskplaneError,
     UnavailableError,
     UnimplementedError,
     UnitCannotPauseError,
+    WaitTimeoutError,
 )
 from taskplane.client.messages import task_filter, task_spec
 from taskplane.client.retry import RetryPolicy
 from taskplane.protocol.errors import FieldViolation
 
 __all__ = [
+    "FINAL_STATUSES",
     "AbortedError",
     "AlreadyExistsError",
     "Client",
@@ -49,10 +55,17 @@ __all__ = [
     "RetryPolicy",
     "SlowReaderError",
     "StaleRevisionError",
+    "TaskCancelledError",
+    "TaskFailedError",
+    "TaskStatus",
     "TaskplaneError",
     "UnavailableError",
     "UnimplementedError",
     "UnitCannotPauseError",
+    "UnitStatus",
+    "Verb",
+    "WaitTimeoutError",
+    "status_of",
     "task_filter",
     "task_spec",
     "to_dict",

@@ -28,6 +28,7 @@ import grpc
 from taskplane.protocol.documents import DocumentError
 from taskplane.protocol.error_details import details_of
 from taskplane.protocol.errors import FieldViolation, Reason
+from taskplane.v1.task_pb2 import Task
 
 
 @dataclass(eq=False)
@@ -111,6 +112,18 @@ class CommandPendingError(DeadlineExceededError):
     """The command is recorded and takes effect later: see the task's `pending_command`."""
 
 
+class WaitTimeoutError(DeadlineExceededError):
+    """The task did not reach the wanted status in time; it continues."""
+
+    def __init__(self, task_id: int, timeout: float) -> None:
+        super().__init__(
+            grpc.StatusCode.DEADLINE_EXCEEDED,
+            "WAIT_TIMEOUT",
+            f"task {task_id} did not reach the status within {timeout:g} s",
+            metadata={"task_id": str(task_id)},
+        )
+
+
 class ResourceExhaustedError(TaskplaneError):
     """The server has too much to do, or was asked for too much."""
 
@@ -125,6 +138,22 @@ class UnavailableError(TaskplaneError):
 
 class UnimplementedError(TaskplaneError):
     """This server does not know the call."""
+
+
+class TaskFailedError(TaskplaneError):
+    """The task that `Client.run` waited for ended with FAILED. `task` is the task."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(grpc.StatusCode.ABORTED, "TASK_FAILED", f"task {task.id} failed: {task.error_message}")
+        self.task = task
+
+
+class TaskCancelledError(TaskplaneError):
+    """The task that `Client.run` waited for ended with CANCELLED. `task` is the task."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(grpc.StatusCode.CANCELLED, "TASK_CANCELLED", f"task {task.id} was cancelled")
+        self.task = task
 
 
 BY_CODE: Mapping[grpc.StatusCode, type[TaskplaneError]] = {

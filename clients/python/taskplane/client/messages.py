@@ -1,4 +1,4 @@
-"""Request messages from keyword arguments."""
+"""Request messages, built from keyword arguments."""
 
 import uuid
 from collections.abc import Iterable, Mapping
@@ -6,12 +6,21 @@ from datetime import datetime
 from typing import TypedDict, Unpack
 
 from taskplane.client.convert import to_struct, to_timestamp
-from taskplane.v1.task_pb2 import TaskLimits, TaskStatus
-from taskplane.v1.task_service_pb2 import RequestContext, TaskFilter, TaskSpec
+from taskplane.client.enums import AnyTaskStatus, AnyUnitStatus, task_status_number, unit_status_number
+from taskplane.v1.operations_service_pb2 import ListUnitsRequest
+from taskplane.v1.task_pb2 import TaskLimits
+from taskplane.v1.task_service_pb2 import (
+    TASK_ORDER_NEWEST_FIRST,
+    TASK_ORDER_OLDEST_FIRST,
+    ListTasksRequest,
+    RequestContext,
+    TaskFilter,
+    TaskSpec,
+)
 
 
 class ContextOptions(TypedDict, total=False):
-    """Who asks, why, and under which condition: see RequestContext in task_service.proto."""
+    """The caller, the reason and the conditions of a change: see RequestContext in task_service.proto."""
 
     actor: str
     reason: str
@@ -20,7 +29,7 @@ class ContextOptions(TypedDict, total=False):
 
 
 class SpecOptions(TypedDict, total=False):
-    """What a task may be told besides its type, name and config: see TaskSpec in task_service.proto."""
+    """The optional fields of a new task: see TaskSpec in task_service.proto."""
 
     priority: int
     max_retries: int | None
@@ -31,7 +40,7 @@ class SpecOptions(TypedDict, total=False):
 
 
 class RestOfFilterOptions(TypedDict, total=False):
-    """All of FilterOptions that goes into a TaskFilter as it is."""
+    """The part of FilterOptions that a TaskFilter takes unchanged."""
 
     task_types: Iterable[str]
     execution_unit_id: str
@@ -42,15 +51,15 @@ class RestOfFilterOptions(TypedDict, total=False):
 
 
 class FilterOptions(RestOfFilterOptions, total=False):
-    """Which tasks: see TaskFilter in task_service.proto. A status may be given by its short name, as "RUNNING"."""
+    """Restrictions on tasks: see TaskFilter in task_service.proto. A status is a TaskStatus or its name, "RUNNING"."""
 
-    statuses: Iterable[TaskStatus.ValueType | str]
+    statuses: Iterable[AnyTaskStatus]
     created_from: datetime | None
     created_before: datetime | None
 
 
 class UpdateOptions(TypedDict, total=False):
-    """What can be changed of a live task; what is not given stays."""
+    """The fields of a live task that can change. Fields that are not given stay."""
 
     priority: int
     max_retries: int
@@ -60,7 +69,7 @@ class UpdateOptions(TypedDict, total=False):
 
 
 def request_context(**options: Unpack[ContextOptions]) -> RequestContext:
-    """The context of a call that changes something; it always has a request id, so that it can be repeated."""
+    """Return the context of a change. A request id is generated unless given, so that the call can be repeated."""
     context = RequestContext(**options)
     context.request_id = context.request_id or uuid.uuid4().hex
     return context
@@ -72,26 +81,52 @@ def task_spec(
     config: dict[str, object] | None = None,
     **options: Unpack[SpecOptions],
 ) -> TaskSpec:
-    """A task to be, for `Client.batch_create_tasks`. Raises NotJsonError for a config that is not JSON."""
+    """Return a new task for `Client.batch_create_tasks`. Raises NotJsonError if `config` is not JSON."""
     return TaskSpec(task_type=task_type, task_name=task_name, config=to_struct(config or {}), **options)
 
 
 def task_filter(
     *,
-    statuses: Iterable[TaskStatus.ValueType | str] = (),
+    statuses: Iterable[AnyTaskStatus] = (),
     created_from: datetime | None = None,
     created_before: datetime | None = None,
     **options: Unpack[RestOfFilterOptions],
 ) -> TaskFilter:
-    """Chooses tasks. Fields restrict together; values of one field are alternatives."""
+    """Return a filter of tasks. All fields must match; the values of one field are alternatives.
+
+    Raises ValueError for an unknown status.
+    """
     return TaskFilter(
-        statuses=[task_status(status) for status in statuses],
+        statuses=[task_status_number(status) for status in statuses],
         created_from=to_timestamp(created_from),
         created_before=to_timestamp(created_before),
         **options,
     )
 
 
-def task_status(status: TaskStatus.ValueType | str) -> TaskStatus.ValueType:
-    """The status of that short name. Raises ValueError for a name that is none."""
-    return TaskStatus.Value(f"TASK_STATUS_{status}") if isinstance(status, str) else status
+def list_request(restrictions: FilterOptions, *, page_size: int, oldest_first: bool) -> ListTasksRequest:
+    """Return the request of a list's first page."""
+    return ListTasksRequest(
+        filter=task_filter(**restrictions),
+        page_size=page_size,
+        order=TASK_ORDER_OLDEST_FIRST if oldest_first else TASK_ORDER_NEWEST_FIRST,
+    )
+
+
+class UnitFilterOptions(TypedDict, total=False):
+    """Restrictions on units: see ListUnitsRequest in operations_service.proto."""
+
+    statuses: Iterable[AnyUnitStatus]
+    unit_type: str
+    task_type: str
+
+
+def units_request(restrictions: UnitFilterOptions, page_size: int, page_token: str) -> ListUnitsRequest:
+    """Return the request of a page of units. Raises ValueError for an unknown status."""
+    return ListUnitsRequest(
+        statuses=[unit_status_number(each) for each in restrictions.get("statuses", ())],
+        unit_type=restrictions.get("unit_type", ""),
+        task_type=restrictions.get("task_type", ""),
+        page_size=page_size,
+        page_token=page_token,
+    )

@@ -1,17 +1,20 @@
-"""When a call that failed is made again, and after how long."""
+"""The repeat of failed calls: whether, and after how long."""
 
 from dataclasses import dataclass
 
 from taskplane.client.errors import TaskplaneError, UnavailableError
 from taskplane.protocol.backoff import full_jitter
 
+# For a call with all its repeats, unless the client or the call has another.
+DEFAULT_TIMEOUT_SECONDS = 10.0
+
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """Exponential backoff with full jitter: a random time between 0 and a bound that doubles each time.
+    """Exponential backoff with full jitter: a random wait between 0 and a bound that doubles with each failure.
 
-    `attempts` counts the first call too. The defaults give a server that restarts about a second, and tell a caller
-    whose server is away no later than that.
+    `attempts` includes the first call. With the defaults, a call survives a restart of the server for about a second,
+    and a caller learns after the same time that a server is away.
     """
 
     attempts: int = 5
@@ -19,14 +22,17 @@ class RetryPolicy:
     last_bound_seconds: float = 5.0
 
     def pause_seconds(self, failures: int, error: TaskplaneError) -> float:
-        """How long to wait after so many failures in a row; not less than the server asks for."""
+        """Return the wait after `failures` in a row; the server's retry delay is its minimum."""
         return (error.retry_delay or 0) + full_jitter(failures, self.first_bound_seconds, self.last_bound_seconds)
 
     def allows(self, failures: int, error: TaskplaneError, *, idempotent: bool) -> bool:
-        """Whether to call again, after so many failures in a row, is safe and may help.
+        """Return whether another call is safe and may help, after `failures` in a row.
 
-        Without a connection nobody knows whether the call has been carried out, so that only an idempotent one is
-        repeated. An answer with a retry delay is the server's own: nothing was done.
+        After a lost connection the outcome of a call is unknown, so only an idempotent call is repeated. An error with
+        a retry delay comes from the server: nothing was done.
         """
         is_safe = idempotent or error.retry_delay is not None
         return failures < self.attempts and isinstance(error, UnavailableError) and is_safe
+
+
+DEFAULT_RETRY = RetryPolicy()

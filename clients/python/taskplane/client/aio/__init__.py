@@ -1,7 +1,10 @@
-"""The client for asyncio: the same calls, errors and messages as `taskplane.client`, to be awaited.
+"""The client for asyncio: the calls, errors and messages of `taskplane.client`, awaited.
 
-async with AsyncClient("127.0.0.1:50051", coalesce=True) as client:
-tasks = await asyncio.gather(*(client.create_task("CONVERT", path, start=True) for path in paths))
+    async with AsyncClient("127.0.0.1:50051", coalesce=True) as client:
+        tasks = await asyncio.gather(*(client.create_task("CONVERT", path, start=True) for path in paths))
+
+The synchronous client is generated from this package, except `client` and `coalescing`: run `make sync-client` after a
+change.
 """
 
 from taskplane.client.aio.client import AsyncClient

@@ -1,22 +1,26 @@
-"""How a call is made: as `taskplane.client.calls`, awaited."""
+"""One call: its deadline, its repeats, its errors."""
 
-import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
+from typing import TypeVar
 
 import grpc
 
-from taskplane.client.calls import AnyPage, Request, Response
+from taskplane.client.aio.transport import Channel, FetchPage, UnaryCall, sleep
 from taskplane.client.errors import translate
+from taskplane.client.paging import AnyPage
 from taskplane.client.retry import RetryPolicy
 from taskplane.v1.operations_service_pb2_grpc import OperationsServiceStub
 from taskplane.v1.task_service_pb2_grpc import TaskServiceStub
 
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+
 
 class AsyncCalls:
-    """What every part of the client stands on: the stubs, and `_call`."""
+    """The stubs, and `_call`: the base of every part of the client."""
 
-    def __init__(self, channel: grpc.aio.Channel, timeout: float, retry: RetryPolicy) -> None:
+    def __init__(self, channel: Channel, timeout: float, retry: RetryPolicy) -> None:
         self._tasks = TaskServiceStub(channel)
         self._operations = OperationsServiceStub(channel)
         self._timeout = timeout
@@ -24,33 +28,33 @@ class AsyncCalls:
 
     async def _call(
         self,
-        method: "grpc.aio.UnaryUnaryMultiCallable[Request, Response]",  # generic in its stubs only
+        method: "UnaryCall[Request, Response]",
         request: Request,
         timeout: float | None,
         *,
         idempotent: bool = True,
     ) -> Response:
-        """Calls until there is an answer that is not worth another try; `timeout` (seconds) bounds the whole.
+        """Call until the response comes or no repeat is allowed; `timeout` (seconds) bounds all tries together.
 
-        Every call that changes a task is idempotent by its request id.
+        Calls that change a task are idempotent by their request id.
         """
         deadline = time.monotonic() + (self._timeout if timeout is None else timeout)
         failures = 0
         while True:
             try:
                 return await method(request, timeout=max(0.0, deadline - time.monotonic()))
-            except grpc.aio.AioRpcError as error:
+            except grpc.RpcError as error:
                 failures += 1
                 failure = translate(error)
                 pause = self._retry.pause_seconds(failures, failure)
                 out_of_time = time.monotonic() + pause >= deadline
                 if out_of_time or not self._retry.allows(failures, failure, idempotent=idempotent):
                     raise failure from error
-            await asyncio.sleep(pause)
+            await sleep(pause)
 
 
-async def all_pages(fetch: Callable[[str], Awaitable[AnyPage]]) -> AsyncIterator[AnyPage]:
-    """Every page, fetched when it is asked for."""
+async def all_pages(fetch: FetchPage[AnyPage]) -> AsyncIterator[AnyPage]:
+    """Iterate over the pages of a list; each is fetched when the iterator reaches it."""
     token = ""
     while True:
         page = await fetch(token)

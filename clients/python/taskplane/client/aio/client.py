@@ -1,52 +1,49 @@
-"""The asyncio client: one channel, and a method for each call."""
+"""The asyncio client: the base client, and the coalescing of creates."""
 
-from types import TracebackType
-from typing import Self
+from collections.abc import Sequence
 
-import grpc
-
-from taskplane.client.aio.control import AsyncControlCalls
-from taskplane.client.aio.history import AsyncHistoryCalls
-from taskplane.client.aio.operations import AsyncOperationsCalls
-from taskplane.client.aio.tasks import AsyncTaskCalls
-from taskplane.client.aio.watch import AsyncWatchCalls
-from taskplane.client.channel import open_aio_channel
-from taskplane.client.client import DEFAULT_RETRY, DEFAULT_TIMEOUT_SECONDS
-from taskplane.client.retry import RetryPolicy
+from taskplane.client.aio.base import AsyncBaseClient
+from taskplane.client.aio.coalescing import MAX_BYTES, BatchContext, Coalescer
+from taskplane.client.aio.transport import Channel
+from taskplane.client.retry import DEFAULT_RETRY, DEFAULT_TIMEOUT_SECONDS, RetryPolicy
+from taskplane.v1.task_pb2 import Task
+from taskplane.v1.task_service_pb2 import TaskSpec
 
 
-class AsyncClient(AsyncTaskCalls, AsyncControlCalls, AsyncHistoryCalls, AsyncWatchCalls, AsyncOperationsCalls):
-    """Speaks to one server, within one event loop. An async context manager.
+class AsyncClient(AsyncBaseClient):
+    """A client of one server, within one event loop; an async context manager.
 
     Arguments, timeouts, repeats and errors are those of `taskplane.client.Client`. With `coalesce`, creates that are
-    asked for while others are under way travel together, which is several times quicker; see `create_task`.
+    requested while others are in progress travel together, which is several times faster. A create with a `request_id`
+    or a `timeout` travels alone.
     """
 
     def __init__(
         self,
         server: str | None = None,
         *,
-        channel: grpc.aio.Channel | None = None,
+        channel: Channel | None = None,
         timeout: float = DEFAULT_TIMEOUT_SECONDS,
         retry: RetryPolicy = DEFAULT_RETRY,
         coalesce: bool = False,
     ) -> None:
-        """`server` is HOST:PORT; None: $TASKPLANE_SERVER, else 127.0.0.1:50051. `channel` serves instead (TLS)."""
-        self._channel = channel or open_aio_channel(server)
-        super().__init__(self._channel, timeout, retry, coalesce=coalesce)
+        """See `taskplane.client.Client`; the default of `timeout` is 10 s."""
+        super().__init__(server, channel=channel, timeout=timeout, retry=retry)
+        self._coalescer = Coalescer(self._create_batch) if coalesce else None
 
     async def close(self) -> None:
-        """Waits for gathered creates, then ends the channel, a given one too, and every call and watch under way."""
-        await self._finish_creates()
-        await self._channel.close()
+        """Wait for coalesced creates, then close the channel, and with it every call and watch in progress."""
+        if self._coalescer:
+            await self._coalescer.finish()
+        await super().close()
 
-    async def __aenter__(self) -> Self:
-        return self
+    async def _create(self, spec: TaskSpec, actor: str, reason: str, request_id: str, timeout: float | None) -> Task:
+        if self._coalescer and not request_id and timeout is None:
+            return await self._coalescer.create(spec, BatchContext(actor, reason))
+        return await super()._create(spec, actor, reason, request_id, timeout)
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.close()
+    async def _create_batch(self, specs: Sequence[TaskSpec], context: BatchContext) -> list[Task]:
+        if specs[0].ByteSize() > MAX_BYTES:
+            # The only one of its batch. The response to a batch would lack its config.
+            return [await super()._create(specs[0], context.actor, context.reason, "", None)]
+        return await self.batch_create_tasks(specs, actor=context.actor, reason=context.reason)

@@ -1,6 +1,6 @@
-"""Creates that are asked for while a batch is under way travel together in the next one.
+"""Coalescing of creates: all that are requested while a batch is in progress travel in the next batch.
 
-There is no timer: a lone create goes out at once, and the busier the client, the larger the batches.
+There is no timer: a single create is sent at once, and a busier client sends larger batches.
 """
 
 import asyncio
@@ -12,15 +12,15 @@ from taskplane.client.errors import InvalidArgumentError, TaskplaneError
 from taskplane.v1.task_pb2 import Task
 from taskplane.v1.task_service_pb2 import TaskSpec
 
-# The server takes no more tasks at once.
+# The server's limit for a batch.
 MAX_TASKS = 1000
-# Far below the greatest message, as the answer is longer than the request. A larger task goes alone.
+# Far below the largest message, as the response is longer than the request. A larger task is sent alone.
 MAX_BYTES = 2 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Asker:
-    """Who asks and why; a batch has one."""
+class BatchContext:
+    """The caller and the reason, which all creates of a batch share."""
 
     actor: str
     reason: str
@@ -29,31 +29,31 @@ class Asker:
 @dataclass(frozen=True, slots=True)
 class _Create:
     spec: TaskSpec
-    asker: Asker
-    answer: "asyncio.Future[Task]"
+    context: BatchContext
+    response: "asyncio.Future[Task]"
 
 
 class Coalescer:
-    """Gathers creates and sends them by `create_batch`, one batch at a time, in the order in which they were asked for.
+    """Collects creates and sends them by `create_batch`, one batch at a time, in the order of the requests.
 
-    A batch is all or none, so when the server finds fault with one, each task is sent alone and fails alone.
+    A batch is all or none: when the server refuses one as invalid, each task is sent alone and fails alone.
     """
 
-    def __init__(self, create_batch: Callable[[Sequence[TaskSpec], Asker], Awaitable[Sequence[Task]]]) -> None:
+    def __init__(self, create_batch: Callable[[Sequence[TaskSpec], BatchContext], Awaitable[Sequence[Task]]]) -> None:
         self._create_batch = create_batch
         self._waiting: deque[_Create] = deque()
         self._sending: asyncio.Task[None] | None = None
 
-    async def create(self, spec: TaskSpec, asker: Asker) -> Task:
-        """Returns the task when it is durable. A caller that is cancelled may have created it all the same."""
-        create = _Create(spec, asker, asyncio.get_running_loop().create_future())
+    async def create(self, spec: TaskSpec, context: BatchContext) -> Task:
+        """Return the task when it is durable. A caller that is cancelled may have created the task nevertheless."""
+        create = _Create(spec, context, asyncio.get_running_loop().create_future())
         self._waiting.append(create)
         if self._sending is None or self._sending.done():
             self._sending = asyncio.create_task(self._send_all())
-        return await create.answer
+        return await create.response
 
     async def finish(self) -> None:
-        """Waits until everything that was asked for is answered."""
+        """Wait until every create has ended."""
         if self._sending:
             await self._sending
 
@@ -62,9 +62,9 @@ class Coalescer:
             await self._send(self._next_batch())
 
     def _next_batch(self) -> list[_Create]:
-        asker, size = self._waiting[0].asker, 0
+        context, size = self._waiting[0].context, 0
         batch: list[_Create] = []
-        while self._waiting and len(batch) < MAX_TASKS and self._waiting[0].asker == asker:
+        while self._waiting and len(batch) < MAX_TASKS and self._waiting[0].context == context:
             size += self._waiting[0].spec.ByteSize()
             if batch and size > MAX_BYTES:
                 break
@@ -73,7 +73,7 @@ class Coalescer:
 
     async def _send(self, batch: list[_Create]) -> None:
         try:
-            tasks = await self._create_batch([each.spec for each in batch], batch[0].asker)
+            tasks = await self._create_batch([each.spec for each in batch], batch[0].context)
         except InvalidArgumentError as error:
             if len(batch) == 1:
                 _fail(batch, error)
@@ -83,11 +83,11 @@ class Coalescer:
             _fail(batch, error)
         else:
             for each, task in zip(batch, tasks, strict=True):
-                if not each.answer.done():
-                    each.answer.set_result(task)
+                if not each.response.done():
+                    each.response.set_result(task)
 
 
 def _fail(batch: list[_Create], error: TaskplaneError) -> None:
     for each in batch:
-        if not each.answer.done():
-            each.answer.set_exception(error)
+        if not each.response.done():
+            each.response.set_exception(error)

@@ -1,15 +1,20 @@
-"""The verbs; see `taskplane.client.control`."""
+"""The verbs. Each waits until its effect holds, for `timeout` seconds at most, and returns the task after the effect.
+
+With `wait=False` a verb returns as soon as it is durably recorded. CommandPendingError: the time ran out; the command
+stays pending and takes effect later. A verb whose effect already holds changes nothing and succeeds.
+IllegalTransitionError: the task's status does not allow the verb.
+"""
 
 from collections.abc import Iterable
 from typing import Unpack
 
 from taskplane.client.aio.calls import AsyncCalls
+from taskplane.client.enums import AnyVerb, verb_number
 from taskplane.client.messages import ContextOptions, request_context
 from taskplane.v1.task_pb2 import Task
 from taskplane.v1.task_service_pb2 import (
     BatchControlResult,
     BatchControlTasksRequest,
-    BatchVerb,
     CancelTaskRequest,
     DeleteTaskRequest,
     PauseTaskRequest,
@@ -21,7 +26,7 @@ from taskplane.v1.task_service_pb2 import (
 
 
 class AsyncControlCalls(AsyncCalls):
-    """The part of AsyncClient for the verbs."""
+    """The verbs."""
 
     async def start_task(
         self,
@@ -31,9 +36,10 @@ class AsyncControlCalls(AsyncCalls):
         timeout: float | None = None,
         **context: Unpack[ContextOptions],
     ) -> Task:
-        """Queues a PENDING task and waits for RUNNING, unless no unit can take it: see its `waiting_reason`."""
+        """Queue a PENDING task and wait for RUNNING, unless no unit can take the task: see its `waiting_reason`."""
         request = StartTaskRequest(task_id=task_id, context=request_context(**context), no_wait=not wait)
-        return (await self._call(self._tasks.StartTask, request, timeout)).task
+        response = await self._call(self._tasks.StartTask, request, timeout)
+        return response.task
 
     async def pause_task(
         self,
@@ -43,9 +49,13 @@ class AsyncControlCalls(AsyncCalls):
         timeout: float | None = None,
         **context: Unpack[ContextOptions],
     ) -> Task:
-        """Pauses a RUNNING task at its next safe point; on return its checkpoint is durable."""
+        """Pause a RUNNING task at its next safe point; on return its checkpoint is durable.
+
+        UnitCannotPauseError: the unit does not pause tasks of this type.
+        """
         request = PauseTaskRequest(task_id=task_id, context=request_context(**context), no_wait=not wait)
-        return (await self._call(self._tasks.PauseTask, request, timeout)).task
+        response = await self._call(self._tasks.PauseTask, request, timeout)
+        return response.task
 
     async def resume_task(
         self,
@@ -56,14 +66,15 @@ class AsyncControlCalls(AsyncCalls):
         timeout: float | None = None,
         **context: Unpack[ContextOptions],
     ) -> Task:
-        """Queues a PAUSED task to go on, from its newest checkpoint (0) or the one given; waits as `start_task`."""
+        """Queue a PAUSED task to resume from a checkpoint (0: the newest); wait as `start_task` does."""
         request = ResumeTaskRequest(
             task_id=task_id,
             context=request_context(**context),
             no_wait=not wait,
             checkpoint_number=checkpoint_number,
         )
-        return (await self._call(self._tasks.ResumeTask, request, timeout)).task
+        response = await self._call(self._tasks.ResumeTask, request, timeout)
+        return response.task
 
     async def cancel_task(
         self,
@@ -73,9 +84,10 @@ class AsyncControlCalls(AsyncCalls):
         timeout: float | None = None,
         **context: Unpack[ContextOptions],
     ) -> Task:
-        """Cancels a PENDING, RUNNING or PAUSED task; a unit that holds it cleans up first."""
+        """Cancel a PENDING, RUNNING or PAUSED task; a unit that holds the task cleans up first."""
         request = CancelTaskRequest(task_id=task_id, context=request_context(**context), no_wait=not wait)
-        return (await self._call(self._tasks.CancelTask, request, timeout)).task
+        response = await self._call(self._tasks.CancelTask, request, timeout)
+        return response.task
 
     async def restart_task(
         self,
@@ -86,14 +98,15 @@ class AsyncControlCalls(AsyncCalls):
         timeout: float | None = None,
         **context: Unpack[ContextOptions],
     ) -> Task:
-        """Queues a FAILED or CANCELLED task afresh, from scratch (0) or a checkpoint; waits as `start_task`."""
+        """Queue a FAILED or CANCELLED task again, from scratch (0) or a checkpoint; wait as `start_task` does."""
         request = RestartTaskRequest(
             task_id=task_id,
             context=request_context(**context),
             no_wait=not wait,
             checkpoint_number=checkpoint_number,
         )
-        return (await self._call(self._tasks.RestartTask, request, timeout)).task
+        response = await self._call(self._tasks.RestartTask, request, timeout)
+        return response.task
 
     async def delete_task(
         self,
@@ -102,13 +115,13 @@ class AsyncControlCalls(AsyncCalls):
         timeout: float | None = None,
         **context: Unpack[ContextOptions],
     ) -> None:
-        """Deletes a SUCCESS, FAILED or CANCELLED task with its history and checkpoints."""
+        """Delete a SUCCESS, FAILED or CANCELLED task with its history and checkpoints."""
         request = DeleteTaskRequest(task_id=task_id, context=request_context(**context))
         await self._call(self._tasks.DeleteTask, request, timeout)
 
     async def batch_control_tasks(
         self,
-        verb: BatchVerb.ValueType,
+        verb: AnyVerb,
         tasks: Iterable[int] | TaskFilter,
         *,
         max_tasks: int = 0,
@@ -116,13 +129,14 @@ class AsyncControlCalls(AsyncCalls):
         timeout: float | None = None,
         **context: Unpack[ContextOptions],
     ) -> list[BatchControlResult]:
-        """One verb on many tasks, by ids (up to 1000) or by `task_filter(...)`; effects are not waited for.
+        """Apply one verb to many tasks, by ids (up to 1000) or by `task_filter(...)`, without waiting for effects.
 
-        One task's error is its own, told in its result (`code` 0 is OK). ResourceExhaustedError: the filter chooses
-        more than `max_tasks` (0: 1000), and nothing was done. `validate_only` tells what would become of each.
+        `verb` is a Verb, its name, or protobuf's BatchVerb. Each result has the task's own error (`code` 0 is OK).
+        `validate_only` only returns the results that the call would have. ResourceExhaustedError: the filter matches
+        more than `max_tasks` (0: 1000), and nothing was done.
         """
         request = BatchControlTasksRequest(
-            verb=verb,
+            verb=verb_number(verb),
             max_tasks=max_tasks,
             validate_only=validate_only,
             context=request_context(**context),
@@ -131,4 +145,5 @@ class AsyncControlCalls(AsyncCalls):
             request.filter.CopyFrom(tasks)
         else:
             request.task_ids.extend(tasks)
-        return list((await self._call(self._tasks.BatchControlTasks, request, timeout)).results)
+        response = await self._call(self._tasks.BatchControlTasks, request, timeout)
+        return list(response.results)

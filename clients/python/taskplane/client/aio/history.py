@@ -1,4 +1,4 @@
-"""What became of a task; see `taskplane.client.history`."""
+"""The past of a task: its transitions, checkpoints and commands."""
 
 from collections.abc import AsyncIterator
 
@@ -15,7 +15,7 @@ from taskplane.v1.task_service_pb2 import (
 
 
 class AsyncHistoryCalls(AsyncCalls):
-    """The part of AsyncClient for a task's past."""
+    """Calls for the past of a task."""
 
     async def list_task_transitions(
         self,
@@ -24,7 +24,7 @@ class AsyncHistoryCalls(AsyncCalls):
         page_size: int = 0,
         timeout: float | None = None,
     ) -> AsyncIterator[TaskTransition]:
-        """The task's whole history, oldest first; `timeout` is for each page."""
+        """Iterate over the task's changes of status, oldest first; `timeout` is for each page."""
 
         async def fetch(token: str) -> ListTaskTransitionsResponse:
             return await self.list_task_transitions_page(
@@ -43,19 +43,20 @@ class AsyncHistoryCalls(AsyncCalls):
         page_token: str = "",
         timeout: float | None = None,
     ) -> ListTaskTransitionsResponse:
-        """One page of the history, oldest first."""
+        """Return one page of the changes of status, oldest first."""
         request = ListTaskTransitionsRequest(task_id=task_id, page_size=page_size, page_token=page_token)
         return await self._call(self._tasks.ListTaskTransitions, request, timeout)
 
     async def list_task_checkpoints(
         self, task_id: int, *, number: int = 0, timeout: float | None = None
     ) -> list[TaskCheckpoint]:
-        """The checkpoints that are kept, newest first, or only the one of that number.
+        """Return the stored checkpoints, newest first, or only the checkpoint of this number.
 
-        If they are large, only the newest come with their data; another's is had by its number.
+        Of large checkpoints only the newest have their data; the data of an older checkpoint is returned by number.
         """
         request = ListTaskCheckpointsRequest(task_id=task_id, number=number)
-        return list((await self._call(self._tasks.ListTaskCheckpoints, request, timeout)).checkpoints)
+        response = await self._call(self._tasks.ListTaskCheckpoints, request, timeout)
+        return list(response.checkpoints)
 
     async def list_task_commands(
         self,
@@ -64,7 +65,7 @@ class AsyncHistoryCalls(AsyncCalls):
         page_size: int = 0,
         timeout: float | None = None,
     ) -> AsyncIterator[TaskCommand]:
-        """Every pause, resume and cancel command of the task, newest first; `timeout` is for each page."""
+        """Iterate over the pause, resume and cancel commands of the task, newest first; `timeout` is for each page."""
 
         async def fetch(token: str) -> ListTaskCommandsResponse:
             return await self.list_task_commands_page(task_id, page_size=page_size, page_token=token, timeout=timeout)
@@ -81,6 +82,6 @@ class AsyncHistoryCalls(AsyncCalls):
         page_token: str = "",
         timeout: float | None = None,
     ) -> ListTaskCommandsResponse:
-        """One page of the commands, newest first."""
+        """Return one page of the commands, newest first."""
         request = ListTaskCommandsRequest(task_id=task_id, page_size=page_size, page_token=page_token)
         return await self._call(self._tasks.ListTaskCommands, request, timeout)

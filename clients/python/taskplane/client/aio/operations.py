@@ -1,4 +1,4 @@
-"""Units and figures, for operators; see `taskplane.client.operations`."""
+"""Units and statistics, for operators."""
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -6,7 +6,7 @@ from typing import Unpack
 
 from taskplane.client.aio.calls import AsyncCalls, all_pages
 from taskplane.client.convert import to_duration
-from taskplane.client.operations import UnitFilterOptions
+from taskplane.client.messages import UnitFilterOptions, units_request
 from taskplane.v1.execution_unit_pb2 import ExecutionUnit
 from taskplane.v1.operations_service_pb2 import (
     DeleteUnitRequest,
@@ -14,13 +14,12 @@ from taskplane.v1.operations_service_pb2 import (
     GetStatisticsRequest,
     GetStatisticsResponse,
     GetUnitRequest,
-    ListUnitsRequest,
     ListUnitsResponse,
 )
 
 
 class AsyncOperationsCalls(AsyncCalls):
-    """The part of AsyncClient for operators."""
+    """Calls for operators."""
 
     async def list_units(
         self,
@@ -29,7 +28,7 @@ class AsyncOperationsCalls(AsyncCalls):
         timeout: float | None = None,
         **restrictions: Unpack[UnitFilterOptions],
     ) -> AsyncIterator[ExecutionUnit]:
-        """Every unit that the restrictions choose, by id; `timeout` is for each page."""
+        """Iterate over the units that match the restrictions, by id; `timeout` is for each page."""
 
         async def fetch(token: str) -> ListUnitsResponse:
             return await self.list_units_page(page_size=page_size, page_token=token, timeout=timeout, **restrictions)
@@ -46,13 +45,14 @@ class AsyncOperationsCalls(AsyncCalls):
         timeout: float | None = None,
         **restrictions: Unpack[UnitFilterOptions],
     ) -> ListUnitsResponse:
-        """One page. `page_token` is the `next_page_token` of the page before, of the same restrictions."""
-        request = ListUnitsRequest(page_size=page_size, page_token=page_token, **restrictions)
+        """Return one page. `page_token` is the `next_page_token` of the page before, with the same restrictions."""
+        request = units_request(restrictions, page_size, page_token)
         return await self._call(self._operations.ListUnits, request, timeout)
 
     async def get_unit(self, unit_id: str, *, timeout: float | None = None) -> ExecutionUnit:
-        """The unit as it is."""
-        return (await self._call(self._operations.GetUnit, GetUnitRequest(unit_id=unit_id), timeout)).unit
+        """Return the unit. NotFoundError: there is no such unit."""
+        response = await self._call(self._operations.GetUnit, GetUnitRequest(unit_id=unit_id), timeout)
+        return response.unit
 
     async def drain_unit(  # noqa: PLR0913  the fields of the request
         self,
@@ -64,7 +64,10 @@ class AsyncOperationsCalls(AsyncCalls):
         reason: str = "",
         timeout: float | None = None,
     ) -> ExecutionUnit:
-        """Empties a unit: its tasks are paused and go on elsewhere, then it leaves, `within` that time if given."""
+        """Drain a unit: its tasks are paused and resume elsewhere, then the unit leaves.
+
+        `within` bounds the drain; tasks that the unit still runs then are taken from it.
+        """
         request = DrainUnitRequest(
             unit_id=unit_id,
             timeout=to_duration(within),
@@ -72,10 +75,11 @@ class AsyncOperationsCalls(AsyncCalls):
             reason=reason,
             no_wait=not wait,
         )
-        return (await self._call(self._operations.DrainUnit, request, timeout)).unit
+        response = await self._call(self._operations.DrainUnit, request, timeout)
+        return response.unit
 
     async def delete_unit(self, unit_id: str, *, timeout: float | None = None) -> None:
-        """Forgets an OFFLINE unit. Not repeated when the connection breaks: a second try would be NOT_FOUND."""
+        """Delete the record of an OFFLINE unit. Not repeated after a broken connection: a repeat would be NOT_FOUND."""
         request = DeleteUnitRequest(unit_id=unit_id)
         await self._call(self._operations.DeleteUnit, request, timeout, idempotent=False)
 
@@ -86,6 +90,6 @@ class AsyncOperationsCalls(AsyncCalls):
         task_type: str = "",
         timeout: float | None = None,
     ) -> GetStatisticsResponse:
-        """Counts of tasks and units now, and rates over the `window` up to now (an hour if not given)."""
+        """Return counts of tasks and units now, and rates over the `window` up to now (default: an hour)."""
         request = GetStatisticsRequest(window=to_duration(window), task_type=task_type)
         return await self._call(self._operations.GetStatistics, request, timeout)

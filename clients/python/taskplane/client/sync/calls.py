@@ -1,13 +1,16 @@
-"""How a call is made: its deadline, its repeats, its errors."""
+# Generated from ../aio/calls.py by `make sync-client`. Do not edit.
+"""One call: its deadline, its repeats, its errors."""
 
 import time
-from collections.abc import Callable, Iterator
-from typing import Protocol, TypeVar
+from collections.abc import Iterator
+from typing import TypeVar
 
 import grpc
 
 from taskplane.client.errors import translate
+from taskplane.client.paging import AnyPage
 from taskplane.client.retry import RetryPolicy
+from taskplane.client.sync.transport import Channel, FetchPage, UnaryCall, sleep
 from taskplane.v1.operations_service_pb2_grpc import OperationsServiceStub
 from taskplane.v1.task_service_pb2_grpc import TaskServiceStub
 
@@ -15,21 +18,10 @@ Request = TypeVar("Request")
 Response = TypeVar("Response")
 
 
-class Page(Protocol):
-    """A list's answer."""
-
-    @property
-    def next_page_token(self) -> str:
-        """Gives the next page; empty on the last one."""
-
-
-AnyPage = TypeVar("AnyPage", bound=Page)
-
-
 class Calls:
-    """What every part of the client stands on: the stubs, and `_call`."""
+    """The stubs, and `_call`: the base of every part of the client."""
 
-    def __init__(self, channel: grpc.Channel, timeout: float, retry: RetryPolicy) -> None:
+    def __init__(self, channel: Channel, timeout: float, retry: RetryPolicy) -> None:
         self._tasks = TaskServiceStub(channel)
         self._operations = OperationsServiceStub(channel)
         self._timeout = timeout
@@ -37,15 +29,15 @@ class Calls:
 
     def _call(
         self,
-        method: "grpc.UnaryUnaryMultiCallable[Request, Response]",  # generic in its stubs only
+        method: "UnaryCall[Request, Response]",
         request: Request,
         timeout: float | None,
         *,
         idempotent: bool = True,
     ) -> Response:
-        """Calls until there is an answer that is not worth another try; `timeout` (seconds) bounds the whole.
+        """Call until the response comes or no repeat is allowed; `timeout` (seconds) bounds all tries together.
 
-        Every call that changes a task is idempotent by its request id.
+        Calls that change a task are idempotent by their request id.
         """
         deadline = time.monotonic() + (self._timeout if timeout is None else timeout)
         failures = 0
@@ -59,11 +51,11 @@ class Calls:
                 out_of_time = time.monotonic() + pause >= deadline
                 if out_of_time or not self._retry.allows(failures, failure, idempotent=idempotent):
                     raise failure from error
-            time.sleep(pause)
+            sleep(pause)
 
 
-def all_pages(fetch: Callable[[str], AnyPage]) -> Iterator[AnyPage]:
-    """Every page, fetched when it is asked for."""
+def all_pages(fetch: FetchPage[AnyPage]) -> Iterator[AnyPage]:
+    """Iterate over the pages of a list; each is fetched when the iterator reaches it."""
     token = ""
     while True:
         page = fetch(token)

@@ -1,20 +1,21 @@
-"""The verbs. Each waits until its effect holds, as long as `timeout` says, and returns the task as it then is.
+# Generated from ../aio/control.py by `make sync-client`. Do not edit.
+"""The verbs. Each waits until its effect holds, for `timeout` seconds at most, and returns the task after the effect.
 
-With `wait=False` a verb returns as soon as it is durably recorded. When the time runs out, CommandPendingError says
-that the command stays pending and takes effect later. A verb whose effect already holds changes nothing and succeeds;
-one that the task's status does not allow raises IllegalTransitionError.
+With `wait=False` a verb returns as soon as it is durably recorded. CommandPendingError: the time ran out; the command
+stays pending and takes effect later. A verb whose effect already holds changes nothing and succeeds.
+IllegalTransitionError: the task's status does not allow the verb.
 """
 
 from collections.abc import Iterable
 from typing import Unpack
 
-from taskplane.client.calls import Calls
+from taskplane.client.enums import AnyVerb, verb_number
 from taskplane.client.messages import ContextOptions, request_context
+from taskplane.client.sync.calls import Calls
 from taskplane.v1.task_pb2 import Task
 from taskplane.v1.task_service_pb2 import (
     BatchControlResult,
     BatchControlTasksRequest,
-    BatchVerb,
     CancelTaskRequest,
     DeleteTaskRequest,
     PauseTaskRequest,
@@ -26,7 +27,7 @@ from taskplane.v1.task_service_pb2 import (
 
 
 class ControlCalls(Calls):
-    """The part of Client for the verbs."""
+    """The verbs."""
 
     def start_task(
         self,
@@ -36,9 +37,10 @@ class ControlCalls(Calls):
         timeout: float | None = None,
         **context: Unpack[ContextOptions],
     ) -> Task:
-        """Queues a PENDING task and waits for RUNNING, unless no unit can take it: see its `waiting_reason`."""
+        """Queue a PENDING task and wait for RUNNING, unless no unit can take the task: see its `waiting_reason`."""
         request = StartTaskRequest(task_id=task_id, context=request_context(**context), no_wait=not wait)
-        return self._call(self._tasks.StartTask, request, timeout).task
+        response = self._call(self._tasks.StartTask, request, timeout)
+        return response.task
 
     def pause_task(
         self,
@@ -48,9 +50,13 @@ class ControlCalls(Calls):
         timeout: float | None = None,
         **context: Unpack[ContextOptions],
     ) -> Task:
-        """Pauses a RUNNING task at its next safe point; on return its checkpoint is durable."""
+        """Pause a RUNNING task at its next safe point; on return its checkpoint is durable.
+
+        UnitCannotPauseError: the unit does not pause tasks of this type.
+        """
         request = PauseTaskRequest(task_id=task_id, context=request_context(**context), no_wait=not wait)
-        return self._call(self._tasks.PauseTask, request, timeout).task
+        response = self._call(self._tasks.PauseTask, request, timeout)
+        return response.task
 
     def resume_task(
         self,
@@ -61,14 +67,15 @@ class ControlCalls(Calls):
         timeout: float | None = None,
         **context: Unpack[ContextOptions],
     ) -> Task:
-        """Queues a PAUSED task to go on, from its newest checkpoint (0) or the one given; waits as `start_task`."""
+        """Queue a PAUSED task to resume from a checkpoint (0: the newest); wait as `start_task` does."""
         request = ResumeTaskRequest(
             task_id=task_id,
             context=request_context(**context),
             no_wait=not wait,
             checkpoint_number=checkpoint_number,
         )
-        return self._call(self._tasks.ResumeTask, request, timeout).task
+        response = self._call(self._tasks.ResumeTask, request, timeout)
+        return response.task
 
     def cancel_task(
         self,
@@ -78,9 +85,10 @@ class ControlCalls(Calls):
         timeout: float | None = None,
         **context: Unpack[ContextOptions],
     ) -> Task:
-        """Cancels a PENDING, RUNNING or PAUSED task; a unit that holds it cleans up first."""
+        """Cancel a PENDING, RUNNING or PAUSED task; a unit that holds the task cleans up first."""
         request = CancelTaskRequest(task_id=task_id, context=request_context(**context), no_wait=not wait)
-        return self._call(self._tasks.CancelTask, request, timeout).task
+        response = self._call(self._tasks.CancelTask, request, timeout)
+        return response.task
 
     def restart_task(
         self,
@@ -91,14 +99,15 @@ class ControlCalls(Calls):
         timeout: float | None = None,
         **context: Unpack[ContextOptions],
     ) -> Task:
-        """Queues a FAILED or CANCELLED task afresh, from scratch (0) or a checkpoint; waits as `start_task`."""
+        """Queue a FAILED or CANCELLED task again, from scratch (0) or a checkpoint; wait as `start_task` does."""
         request = RestartTaskRequest(
             task_id=task_id,
             context=request_context(**context),
             no_wait=not wait,
             checkpoint_number=checkpoint_number,
         )
-        return self._call(self._tasks.RestartTask, request, timeout).task
+        response = self._call(self._tasks.RestartTask, request, timeout)
+        return response.task
 
     def delete_task(
         self,
@@ -107,13 +116,13 @@ class ControlCalls(Calls):
         timeout: float | None = None,
         **context: Unpack[ContextOptions],
     ) -> None:
-        """Deletes a SUCCESS, FAILED or CANCELLED task with its history and checkpoints."""
+        """Delete a SUCCESS, FAILED or CANCELLED task with its history and checkpoints."""
         request = DeleteTaskRequest(task_id=task_id, context=request_context(**context))
         self._call(self._tasks.DeleteTask, request, timeout)
 
     def batch_control_tasks(
         self,
-        verb: BatchVerb.ValueType,
+        verb: AnyVerb,
         tasks: Iterable[int] | TaskFilter,
         *,
         max_tasks: int = 0,
@@ -121,13 +130,14 @@ class ControlCalls(Calls):
         timeout: float | None = None,
         **context: Unpack[ContextOptions],
     ) -> list[BatchControlResult]:
-        """One verb on many tasks, by ids (up to 1000) or by `task_filter(...)`; effects are not waited for.
+        """Apply one verb to many tasks, by ids (up to 1000) or by `task_filter(...)`, without waiting for effects.
 
-        One task's error is its own, told in its result (`code` 0 is OK). ResourceExhaustedError: the filter chooses
-        more than `max_tasks` (0: 1000), and nothing was done. `validate_only` tells what would become of each.
+        `verb` is a Verb, its name, or protobuf's BatchVerb. Each result has the task's own error (`code` 0 is OK).
+        `validate_only` only returns the results that the call would have. ResourceExhaustedError: the filter matches
+        more than `max_tasks` (0: 1000), and nothing was done.
         """
         request = BatchControlTasksRequest(
-            verb=verb,
+            verb=verb_number(verb),
             max_tasks=max_tasks,
             validate_only=validate_only,
             context=request_context(**context),
@@ -136,4 +146,5 @@ class ControlCalls(Calls):
             request.filter.CopyFrom(tasks)
         else:
             request.task_ids.extend(tasks)
-        return list(self._call(self._tasks.BatchControlTasks, request, timeout).results)
+        response = self._call(self._tasks.BatchControlTasks, request, timeout)
+        return list(response.results)

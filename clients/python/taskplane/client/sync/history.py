@@ -1,8 +1,9 @@
-"""What became of a task: its transitions, checkpoints and commands."""
+# Generated from ../aio/history.py by `make sync-client`. Do not edit.
+"""The past of a task: its transitions, checkpoints and commands."""
 
 from collections.abc import Iterator
 
-from taskplane.client.calls import Calls, all_pages
+from taskplane.client.sync.calls import Calls, all_pages
 from taskplane.v1.task_pb2 import TaskCheckpoint, TaskTransition
 from taskplane.v1.task_service_pb2 import (
     ListTaskCheckpointsRequest,
@@ -15,7 +16,7 @@ from taskplane.v1.task_service_pb2 import (
 
 
 class HistoryCalls(Calls):
-    """The part of Client for a task's past."""
+    """Calls for the past of a task."""
 
     def list_task_transitions(
         self,
@@ -24,13 +25,14 @@ class HistoryCalls(Calls):
         page_size: int = 0,
         timeout: float | None = None,
     ) -> Iterator[TaskTransition]:
-        """The task's whole history, oldest first; `timeout` is for each page."""
+        """Iterate over the task's changes of status, oldest first; `timeout` is for each page."""
 
         def fetch(token: str) -> ListTaskTransitionsResponse:
             return self.list_task_transitions_page(task_id, page_size=page_size, page_token=token, timeout=timeout)
 
         for page in all_pages(fetch):
-            yield from page.transitions
+            for transition in page.transitions:
+                yield transition
 
     def list_task_transitions_page(
         self,
@@ -40,19 +42,20 @@ class HistoryCalls(Calls):
         page_token: str = "",
         timeout: float | None = None,
     ) -> ListTaskTransitionsResponse:
-        """One page of the history, oldest first."""
+        """Return one page of the changes of status, oldest first."""
         request = ListTaskTransitionsRequest(task_id=task_id, page_size=page_size, page_token=page_token)
         return self._call(self._tasks.ListTaskTransitions, request, timeout)
 
     def list_task_checkpoints(
         self, task_id: int, *, number: int = 0, timeout: float | None = None
     ) -> list[TaskCheckpoint]:
-        """The checkpoints that are kept, newest first, or only the one of that number.
+        """Return the stored checkpoints, newest first, or only the checkpoint of this number.
 
-        If they are large, only the newest come with their data; another's is had by its number.
+        Of large checkpoints only the newest have their data; the data of an older checkpoint is returned by number.
         """
         request = ListTaskCheckpointsRequest(task_id=task_id, number=number)
-        return list(self._call(self._tasks.ListTaskCheckpoints, request, timeout).checkpoints)
+        response = self._call(self._tasks.ListTaskCheckpoints, request, timeout)
+        return list(response.checkpoints)
 
     def list_task_commands(
         self,
@@ -61,13 +64,14 @@ class HistoryCalls(Calls):
         page_size: int = 0,
         timeout: float | None = None,
     ) -> Iterator[TaskCommand]:
-        """Every pause, resume and cancel command of the task, newest first; `timeout` is for each page."""
+        """Iterate over the pause, resume and cancel commands of the task, newest first; `timeout` is for each page."""
 
         def fetch(token: str) -> ListTaskCommandsResponse:
             return self.list_task_commands_page(task_id, page_size=page_size, page_token=token, timeout=timeout)
 
         for page in all_pages(fetch):
-            yield from page.commands
+            for command in page.commands:
+                yield command
 
     def list_task_commands_page(
         self,
@@ -77,6 +81,6 @@ class HistoryCalls(Calls):
         page_token: str = "",
         timeout: float | None = None,
     ) -> ListTaskCommandsResponse:
-        """One page of the commands, newest first."""
+        """Return one page of the commands, newest first."""
         request = ListTaskCommandsRequest(task_id=task_id, page_size=page_size, page_token=page_token)
         return self._call(self._tasks.ListTaskCommands, request, timeout)

@@ -1,33 +1,26 @@
-"""Units and figures, for operators."""
+# Generated from ../aio/operations.py by `make sync-client`. Do not edit.
+"""Units and statistics, for operators."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
-from typing import TypedDict, Unpack
+from typing import Unpack
 
-from taskplane.client.calls import Calls, all_pages
 from taskplane.client.convert import to_duration
-from taskplane.v1.execution_unit_pb2 import ExecutionUnit, ExecutionUnitStatus
+from taskplane.client.messages import UnitFilterOptions, units_request
+from taskplane.client.sync.calls import Calls, all_pages
+from taskplane.v1.execution_unit_pb2 import ExecutionUnit
 from taskplane.v1.operations_service_pb2 import (
     DeleteUnitRequest,
     DrainUnitRequest,
     GetStatisticsRequest,
     GetStatisticsResponse,
     GetUnitRequest,
-    ListUnitsRequest,
     ListUnitsResponse,
 )
 
 
-class UnitFilterOptions(TypedDict, total=False):
-    """Which units: see ListUnitsRequest in operations_service.proto."""
-
-    statuses: Iterable[ExecutionUnitStatus.ValueType]
-    unit_type: str
-    task_type: str
-
-
 class OperationsCalls(Calls):
-    """The part of Client for operators."""
+    """Calls for operators."""
 
     def list_units(
         self,
@@ -36,13 +29,14 @@ class OperationsCalls(Calls):
         timeout: float | None = None,
         **restrictions: Unpack[UnitFilterOptions],
     ) -> Iterator[ExecutionUnit]:
-        """Every unit that the restrictions choose, by id; `timeout` is for each page."""
+        """Iterate over the units that match the restrictions, by id; `timeout` is for each page."""
 
         def fetch(token: str) -> ListUnitsResponse:
             return self.list_units_page(page_size=page_size, page_token=token, timeout=timeout, **restrictions)
 
         for page in all_pages(fetch):
-            yield from page.units
+            for unit in page.units:
+                yield unit
 
     def list_units_page(
         self,
@@ -52,13 +46,14 @@ class OperationsCalls(Calls):
         timeout: float | None = None,
         **restrictions: Unpack[UnitFilterOptions],
     ) -> ListUnitsResponse:
-        """One page. `page_token` is the `next_page_token` of the page before, of the same restrictions."""
-        request = ListUnitsRequest(page_size=page_size, page_token=page_token, **restrictions)
+        """Return one page. `page_token` is the `next_page_token` of the page before, with the same restrictions."""
+        request = units_request(restrictions, page_size, page_token)
         return self._call(self._operations.ListUnits, request, timeout)
 
     def get_unit(self, unit_id: str, *, timeout: float | None = None) -> ExecutionUnit:
-        """The unit as it is."""
-        return self._call(self._operations.GetUnit, GetUnitRequest(unit_id=unit_id), timeout).unit
+        """Return the unit. NotFoundError: there is no such unit."""
+        response = self._call(self._operations.GetUnit, GetUnitRequest(unit_id=unit_id), timeout)
+        return response.unit
 
     def drain_unit(  # noqa: PLR0913  the fields of the request
         self,
@@ -70,7 +65,10 @@ class OperationsCalls(Calls):
         reason: str = "",
         timeout: float | None = None,
     ) -> ExecutionUnit:
-        """Empties a unit: its tasks are paused and go on elsewhere, then it leaves, `within` that time if given."""
+        """Drain a unit: its tasks are paused and resume elsewhere, then the unit leaves.
+
+        `within` bounds the drain; tasks that the unit still runs then are taken from it.
+        """
         request = DrainUnitRequest(
             unit_id=unit_id,
             timeout=to_duration(within),
@@ -78,10 +76,11 @@ class OperationsCalls(Calls):
             reason=reason,
             no_wait=not wait,
         )
-        return self._call(self._operations.DrainUnit, request, timeout).unit
+        response = self._call(self._operations.DrainUnit, request, timeout)
+        return response.unit
 
     def delete_unit(self, unit_id: str, *, timeout: float | None = None) -> None:
-        """Forgets an OFFLINE unit. Not repeated when the connection breaks: a second try would be NOT_FOUND."""
+        """Delete the record of an OFFLINE unit. Not repeated after a broken connection: a repeat would be NOT_FOUND."""
         request = DeleteUnitRequest(unit_id=unit_id)
         self._call(self._operations.DeleteUnit, request, timeout, idempotent=False)
 
@@ -92,6 +91,6 @@ class OperationsCalls(Calls):
         task_type: str = "",
         timeout: float | None = None,
     ) -> GetStatisticsResponse:
-        """Counts of tasks and units now, and rates over the `window` up to now (an hour if not given)."""
+        """Return counts of tasks and units now, and rates over the `window` up to now (default: an hour)."""
         request = GetStatisticsRequest(window=to_duration(window), task_type=task_type)
         return self._call(self._operations.GetStatistics, request, timeout)
