@@ -5,7 +5,7 @@ from rpc.raw_unit import RawUnit
 from rpc.server import Wire
 from rpc.tasks import paused, running, task_in
 
-from taskplane.server.tasks import answers
+from taskplane.server.idempotency import responses
 
 # What differs between two looks at one task.
 MOVING = {"activeSeconds": 0, "pausedSeconds": 0}
@@ -125,7 +125,7 @@ async def test_a_repeat_with_the_same_request_id_gets_the_first_answer(rest: Res
 async def test_a_repeat_whose_answer_was_too_long_to_keep_is_404_after_a_delete(
     rest: Rest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(answers, "MAX_ANSWER_BYTES", 1000)
+    monkeypatch.setattr(responses, "MAX_RESPONSE_BYTES", 1000)
     body = {"taskName": "large", "taskType": "WORK", "config": {"x": "x" * 1000}, "requestId": "r-1"}
     path = f"/api/tasks/{(await rest.post('/api/tasks', body)).body['id']}"
     await rest.post(f"{path}/cancel")

@@ -38,6 +38,7 @@ class Mutant:
 
 _CORE = "server/taskplane/server/core"
 _TASKS = "server/taskplane/server/tasks"
+_IDEMPOTENCY = "server/taskplane/server/idempotency"
 _STORE = "server/taskplane/server/store"
 _UNITS_OF_SERVER = "server/taskplane/server/execution_units"
 _SERVICES = "server/taskplane/server/services"
@@ -86,7 +87,7 @@ MUTANTS = (
     Mutant(
         "request-not-stored",
         "The idempotency record of a call is not stored.",
-        (Edit(f"{_TASKS}/group_commit.py", "requests.write(work.now)", "pass"),),
+        (Edit(f"{_TASKS}/group_commit.py", "calls.write(work.now)", "pass"),),
         breaks=("requests_take_effect_once", "created_tasks_are_there_once", "repeats_are_answered_as_the_first"),
     ),
     Mutant(
@@ -94,9 +95,9 @@ MUTANTS = (
         "The answer of a call is not stored, so that a late repeat is told how the task is now.",
         (
             Edit(
-                f"{_TASKS}/answers.py",
-                "for request_id, (_, answer) in taken.items()})",
-                "for request_id, (_, answer) in ()})",
+                f"{_IDEMPOTENCY}/responses.py",
+                "for request_id, (_, response) in flushed.items()})",
+                "for request_id, (_, response) in ()})",
             ),
         ),
         breaks=("repeats_are_answered_as_the_first",),
@@ -339,8 +340,8 @@ MUTANTS = (
         (
             Edit(
                 f"{_GATEWAY}/once.py",
-                "    return Request(asking.request_id,",
-                "    return None\n    return Request(asking.request_id,",
+                "    return IdempotencyKey(asking.request_id,",
+                "    return None\n    return IdempotencyKey(asking.request_id,",
             ),
         ),
         breaks=("requests_take_effect_once", "created_tasks_are_there_once"),

@@ -13,7 +13,7 @@ from rpc.refusals import refusal_of
 from rpc.server import ServerUnderTest, Wire, status_name
 from rpc.tasks import create, paused, running, spec, task_in
 
-from taskplane.server.tasks import answers
+from taskplane.server.idempotency import responses
 from taskplane.v1 import execution_unit_control_pb2 as unit_pb
 from taskplane.v1 import execution_unit_pb2, task_pb2
 from taskplane.v1 import task_service_pb2 as pb
@@ -227,7 +227,7 @@ async def test_a_repeat_is_about_the_tasks_of_the_first_whatever_its_filter_choo
 async def test_a_repeat_whose_answer_was_not_kept_tells_what_the_first_call_told(
     more: int, wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(answers, "MAX_ANSWER_BYTES", -1)
+    monkeypatch.setattr(responses, "MAX_RESPONSE_BYTES", -1)
     gone, there = await create_many(wire, 2)
     cancel: dict[str, Any] = {"filter": PENDING_WORK, "max_tasks": 3, "context": ONCE}
     await control(wire, "CANCEL", **cancel)

@@ -11,7 +11,7 @@ from rpc.refusals import refusal_of
 from rpc.server import ServerUnderTest, Wire, status_name
 from rpc.tasks import create, running, spec, task_in
 
-from taskplane.server.tasks import answers
+from taskplane.server.idempotency import responses
 from taskplane.v1 import execution_unit_control_pb2 as unit_pb
 from taskplane.v1 import task_service_pb2 as pb
 
@@ -48,7 +48,7 @@ async def test_a_repeated_batch_is_made_once(wire: Wire) -> None:
 async def test_a_repeated_create_whose_answer_was_too_long_to_keep_is_not_found_after_a_delete(
     wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(answers, "MAX_ANSWER_BYTES", 1000)
+    monkeypatch.setattr(responses, "MAX_RESPONSE_BYTES", 1000)
     large = spec(config=struct({"text": "x" * 1000}))
     alone = pb.CreateTaskRequest(task=large, context=ONCE)
     batch = pb.BatchCreateTasksRequest(tasks=[spec(), large], context=pb.RequestContext(request_id="4712"))

@@ -19,8 +19,8 @@ from support.builders import NOW, PATIENCE_SECONDS, a_task
 from support.stored import before_commit, in_transaction, insert, kill
 
 from taskplane.server.core.errors import Code, DatabaseUnavailable
-from taskplane.server.store.answers import StoredRequest
 from taskplane.server.store.database import Database
+from taskplane.server.store.keyed_calls import KeyedCall
 from taskplane.server.store.reading import TaskFilter
 from taskplane.server.store.store import Store
 from taskplane.server.store.writing import WriteTransaction
@@ -251,11 +251,11 @@ async def test_a_connection_that_breaks_in_commit_is_resolved_by_reading_back(
 @on_servers
 async def test_a_request_id_is_not_forgotten_when_the_connection_breaks(store: Store, engine: Engine) -> None:
     """Nor if the request has changed nothing: repeated later it could."""
-    request = StoredRequest("request-1", "PauseTask", "a" * 64, (1,))
+    call = KeyedCall("request-1", "PauseTask", "a" * 64, (1,))
     with before_commit(partial(kill, engine)):
-        await in_transaction(store, lambda transaction: transaction.insert_requests([request], NOW))
-    stored = await in_transaction(store, lambda transaction: transaction.requests([request.request_id]))
-    assert stored == {request.request_id: request}
+        await in_transaction(store, lambda transaction: transaction.insert_keyed_calls([call], NOW))
+    stored = await in_transaction(store, lambda transaction: transaction.keyed_calls([call.request_id]))
+    assert stored == {call.request_id: call}
 
 
 @on_servers

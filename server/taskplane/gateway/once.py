@@ -7,19 +7,18 @@ from typing import TypeVar
 
 from taskplane.gateway.schema import Schema
 from taskplane.gateway.task_requests import Asking
-from taskplane.server.tasks.answers import Answers
-from taskplane.server.tasks.requests import Request
-from taskplane.server.tasks.state_manager import AlreadyAnswered
+from taskplane.server.idempotency.keys import IdempotencyKey
+from taskplane.server.idempotency.responses import StoredResponses
 
 A = TypeVar("A", bound=Schema)
 
 
-def idempotency(method: str, target: int | str, asking: Asking) -> Request | None:
+def idempotency_key(method: str, target: int | str, asking: Asking) -> IdempotencyKey | None:
     """Return the key of a call to a method of something, or None if the caller gave no requestId."""
     if not asking.request_id:
         return None
     body = json.dumps([target, asking.model_dump(mode="json")], sort_keys=True)
-    return Request(asking.request_id, f"HTTP {method}", hashlib.sha256(body.encode()).hexdigest())
+    return IdempotencyKey(asking.request_id, f"HTTP {method}", hashlib.sha256(body.encode()).hexdigest())
 
 
 class Kept(bytes):
@@ -28,15 +27,12 @@ class Kept(bytes):
     __slots__ = ()
 
 
-async def once(answers: Answers, key: Request | None, call: Callable[[Request | None], Awaitable[A]]) -> A | Kept:
+async def once(
+    responses: StoredResponses, key: IdempotencyKey | None, call: Callable[[IdempotencyKey | None], Awaitable[A]]
+) -> A | Kept:
     """Make a call; if it is a repeat of an answered one, return the first answer."""
-    if key is None:
-        return await call(None)
-    if kept := answers.find(key):
-        return Kept(kept)
-    try:
-        answer = await call(key)
-    except AlreadyAnswered as first:
-        return Kept(first.answer)
-    answers.keep(key, answer.model_dump_json(by_alias=True).encode())
-    return answer
+    return await responses.call(key, call, _serialized, Kept)
+
+
+def _serialized(response: Schema | Kept) -> bytes:
+    return response if isinstance(response, Kept) else response.model_dump_json(by_alias=True).encode()

@@ -10,9 +10,9 @@ from starlette.requests import Request
 from taskplane.server.execution_units.callbacks import Callbacks
 from taskplane.server.execution_units.http_units import HttpUnits
 from taskplane.server.execution_units.manager import ExecutionUnitManager
+from taskplane.server.idempotency.responses import StoredResponses
 from taskplane.server.services.task_service import TaskService
 from taskplane.server.services.watching import WatchService
-from taskplane.server.tasks.answers import Answers
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Services:
     units: ExecutionUnitManager
     http_units: HttpUnits
     callbacks: Callbacks
-    answers: Answers
+    responses: StoredResponses
     is_stopping: Callable[[], bool]
     outage: Callable[[], str]
 

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from taskplane.gateway.bodies import StrictRoute
 from taskplane.gateway.leaving import while_connected
-from taskplane.gateway.once import Kept, idempotency, once
+from taskplane.gateway.once import Kept, idempotency_key, once
 from taskplane.gateway.openapi import errors
 from taskplane.gateway.parameters import TaskId, check_query
 from taskplane.gateway.services import Services, Using
@@ -28,14 +28,13 @@ from taskplane.server.core.documents import is_large
 from taskplane.server.core.errors import FieldViolation, InvalidFields
 from taskplane.server.core.off_loop import off_loop
 from taskplane.server.core.verbs import CallContext
+from taskplane.server.idempotency.keys import IdempotencyKey
 from taskplane.server.services.view import TaskView
 from taskplane.server.store.reading import MAX_ROWS_BYTES
-from taskplane.server.tasks.requests import Request as RequestKey
-from taskplane.server.tasks.state_manager import AlreadyAnswered
 
 router = APIRouter(prefix="/api/tasks", tags=["tasks"], route_class=StrictRoute, dependencies=[Depends(check_query)])
 
-_Verb = Callable[[int, CallContext, RequestKey | None, float | None], Awaitable[TaskView]]
+_Verb = Callable[[int, CallContext, IdempotencyKey | None, float | None], Awaitable[TaskView]]
 _BODY = (408, 413, 415)
 _VERB = errors(404, 409, 412, 504, *_BODY)
 
@@ -51,16 +50,16 @@ _VERB = errors(404, 409, 412, 504, *_BODY)
 async def create_task(using: Using, body: NewTask, response: Response) -> TaskAnswer | Kept:
     """Create a task in PENDING, queued at once if `start` is true. Answers when it is durable."""
 
-    async def create(key: RequestKey | None) -> TaskAnswer:
+    async def create(key: IdempotencyKey | None) -> TaskAnswer:
         (view,) = await using.tasks.create([body.spec()], body.ask(), key)
         return TaskAnswer.of(view)
 
     key = (
-        await off_loop(idempotency, "CreateTask", "", body)
+        await off_loop(idempotency_key, "CreateTask", "", body)
         if is_large(body.config)
-        else idempotency("CreateTask", "", body)
+        else idempotency_key("CreateTask", "", body)
     )
-    task = await once(using.answers, key, create)
+    task = await once(using.responses, key, create)
     task_id = json.loads(task)["id"] if isinstance(task, Kept) else task.id
     response.headers["location"] = f"{router.prefix}/{task_id}"
     return task
@@ -89,15 +88,12 @@ async def get_task(using: Using, task_id: TaskId) -> TaskAnswer:
 @router.delete("/{taskId}", status_code=204, summary="Delete a task", responses=errors(404, 409, 412))
 async def delete_task(using: Using, task_id: TaskId, query: Annotated[DeletionQuery, Query()]) -> None:
     """Delete a task that is SUCCESS, FAILED or CANCELLED, with its history and checkpoints."""
-    key = idempotency("DeleteTask", task_id, query)
-    if key and using.answers.find(key) is not None:
-        return
-    try:
+
+    async def delete(key: IdempotencyKey | None) -> None:
         await using.tasks.delete(task_id, query.ask(), key)
-    except AlreadyAnswered:
-        return
-    if key:
-        using.answers.keep(key, b"")
+
+    key = idempotency_key("DeleteTask", task_id, query)
+    await using.responses.call(key, delete, lambda _: b"", lambda _: None)
 
 
 @router.post("/{taskId}/start", response_model=TaskAnswer, summary="Start a task", responses=_VERB)
@@ -149,8 +145,8 @@ async def list_checkpoints(using: Using, task_id: TaskId) -> CheckpointListAnswe
 async def _control(using: Services, method: str, verb: _Verb, task_id: int, body: Control) -> TaskAnswer | Kept:
     until = body.wait_until()
 
-    async def call(key: RequestKey | None) -> TaskAnswer:
+    async def call(key: IdempotencyKey | None) -> TaskAnswer:
         view = await verb(task_id, body.ask(), key, until)
         return TaskAnswer.of(view, with_checkpoint_data=True)
 
-    return await once(using.answers, idempotency(method, task_id, body), call)
+    return await once(using.responses, idempotency_key(method, task_id, body), call)

@@ -32,6 +32,7 @@ from taskplane.server.execution_units.manager import ExecutionUnitManager, Inter
 from taskplane.server.execution_units.registry import Registry
 from taskplane.server.execution_units.report_handler import ReportHandler
 from taskplane.server.execution_units.unit_listener import UnitListener
+from taskplane.server.idempotency.responses import StoredResponses
 from taskplane.server.observability import logs
 from taskplane.server.rpc.operations_service import OperationsServicer
 from taskplane.server.rpc.server import RpcServer
@@ -47,7 +48,6 @@ from taskplane.server.store.migrate import migrate, missing_migrations
 from taskplane.server.store.ownership import TakenOver
 from taskplane.server.store.store import Store
 from taskplane.server.store.tries import WriterFailed
-from taskplane.server.tasks.answers import Answers
 from taskplane.server.tasks.group_commit import GroupCommit
 from taskplane.server.tasks.lease_keeper import LeaseKeeper
 from taskplane.server.tasks.maintenance import Maintenance, repeat
@@ -75,7 +75,7 @@ class Server:
         self._database = Database(config.database_url)
         self._store = Store(self._database)
         self._progress_cache = ProgressCache(self._store)
-        self._answers = Answers(self._store)
+        self._responses = StoredResponses(self._store)
         self._hub = WatchHub()
         self._background: list[asyncio.Task[None]] = []
         # Set when a part that must run for ever has failed.
@@ -157,7 +157,7 @@ class Server:
                 units=self._units,
                 http_units=self._http_units,
                 callbacks=callbacks,
-                answers=self._answers,
+                responses=self._responses,
                 is_stopping=lambda: self._is_stopping,
                 outage=lambda: self._database.outage,
             )
@@ -166,7 +166,7 @@ class Server:
             )
             self._http = HttpServer(services, callers, self._budget.http)
         return (
-            TaskServicer(tasks, batches, watches, self._answers),
+            TaskServicer(tasks, batches, watches, self._responses),
             UnitControlServicer(
                 self._units, self._report_handler, self._http_units, callbacks, is_stopping=lambda: self._is_stopping
             ),
@@ -184,7 +184,7 @@ class Server:
             self._until_database_fails(),
             LeaseKeeper(self._database, lambda outage: self._rpc.show_ready(is_ready=not outage)).run(),
             self._progress_cache.run(),
-            self._answers.run(),
+            self._responses.run(),
             self._dispatch_loop.run(),
             self._dispatch_loop.run_delays(),
             self._http_units.look_for_lost(),
@@ -290,7 +290,7 @@ class Server:
     async def _store_last_news(self) -> None:
         try:
             await self._progress_cache.close()
-            await self._answers.flush()
+            await self._responses.flush()
             await self._units.save_heartbeats()
             await self._store.give_back_ids()
         except TaskplaneError as error:

@@ -10,13 +10,13 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from taskplane.server.core.task import NO_LIMITS, Json, Limits, TaskStatus
 from taskplane.server.core.unit import MAX_UNIT_ID
 from taskplane.server.core.verbs import CallContext, Update
+from taskplane.server.idempotency.keys import IdempotencyKey
 from taskplane.server.rpc.validation import Checker
 from taskplane.server.services.batch_control import BatchOrder, BatchVerb
 from taskplane.server.services.pages import TaskQuery
 from taskplane.server.services.watch_events import WatchQuery
 from taskplane.server.store.reading import TaskFilter
 from taskplane.server.tasks.mutations import TaskSpec
-from taskplane.server.tasks.requests import Request
 from taskplane.v1 import task_pb2
 from taskplane.v1 import task_service_pb2 as pb
 
@@ -65,13 +65,13 @@ def caller(check: Checker, context: pb.RequestContext) -> CallContext:
     return CallContext(actor or "client", reason, context.expected_revision)
 
 
-def idempotency(request: MutatingRequest) -> Request | None:
+def idempotency_key(request: MutatingRequest) -> IdempotencyKey | None:
     """Return the idempotency key of a call, or None if the caller gave none."""
     request_id = request.context.request_id
     if not request_id:
         return None
     body = hashlib.sha256(request.SerializeToString(deterministic=True))
-    return Request(request_id, request.DESCRIPTOR.name.removesuffix("Request"), body.hexdigest())
+    return IdempotencyKey(request_id, request.DESCRIPTOR.name.removesuffix("Request"), body.hexdigest())
 
 
 def creation(request: pb.CreateTaskRequest) -> tuple[TaskSpec, CallContext]:

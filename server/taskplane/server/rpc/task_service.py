@@ -13,6 +13,8 @@ from google.protobuf.message import Message
 from taskplane.server.core.off_loop import off_loop
 from taskplane.server.core.task import Checkpoint
 from taskplane.server.core.verbs import CallContext
+from taskplane.server.idempotency.keys import IdempotencyKey
+from taskplane.server.idempotency.responses import StoredResponses
 from taskplane.server.rpc import task_requests as read
 from taskplane.server.rpc.conversion import read_request, told_page, told_task
 from taskplane.server.rpc.deadlines import read_seconds, wait_until
@@ -32,9 +34,6 @@ from taskplane.server.services.view import TaskView
 from taskplane.server.services.watch_events import rendered
 from taskplane.server.services.watching import WatchService
 from taskplane.server.store.reading import COUNT_CAP
-from taskplane.server.tasks.answers import Answers
-from taskplane.server.tasks.requests import Request
-from taskplane.server.tasks.state_manager import AlreadyAnswered
 from taskplane.v1 import task_pb2
 from taskplane.v1 import task_service_pb2 as pb
 from taskplane.v1 import task_service_pb2_grpc as pb_grpc
@@ -42,22 +41,24 @@ from taskplane.v1 import task_service_pb2_grpc as pb_grpc
 Context = grpc.aio.ServicerContext[Any, Any]
 
 _Response = TypeVar("_Response", bound=Message)
-_Verb = Callable[[int, CallContext, Request | None, float | None], Awaitable[TaskView]]
+_Verb = Callable[[int, CallContext, IdempotencyKey | None, float | None], Awaitable[TaskView]]
 
 
 class TaskServicer(pb_grpc.TaskServiceServicer):
     """Converts, calls, converts back."""
 
-    def __init__(self, tasks: TaskService, batches: BatchControl, watches: WatchService, answers: Answers) -> None:
+    def __init__(
+        self, tasks: TaskService, batches: BatchControl, watches: WatchService, responses: StoredResponses
+    ) -> None:
         self._tasks = tasks
         self._batches = batches
         self._watches = watches
-        self._answers = answers
+        self._responses = responses
 
     async def CreateTask(self, request: pb.CreateTaskRequest, context: Context) -> pb.CreateTaskResponse:
         spec, caller = await read_request(request, read.creation, request)
 
-        async def create(key: Request | None) -> pb.CreateTaskResponse:
+        async def create(key: IdempotencyKey | None) -> pb.CreateTaskResponse:
             (view,) = await self._tasks.create([spec], caller, key)
             return pb.CreateTaskResponse(task=await told_task(view))
 
@@ -68,7 +69,7 @@ class TaskServicer(pb_grpc.TaskServiceServicer):
     ) -> pb.BatchCreateTasksResponse:
         specs, caller = await read_request(request, read.batch_creation, request)
 
-        async def create(key: Request | None) -> pb.BatchCreateTasksResponse:
+        async def create(key: IdempotencyKey | None) -> pb.BatchCreateTasksResponse:
             views = await self._tasks.create(specs, caller, key)
             return await read_request(request, created_batch, views)
 
@@ -115,7 +116,7 @@ class TaskServicer(pb_grpc.TaskServiceServicer):
         task_id, caller = check.task_id("task_id", request.task_id), read.caller(check, request.context)
         check.done()
 
-        async def delete(key: Request | None) -> pb.DeleteTaskResponse:
+        async def delete(key: IdempotencyKey | None) -> pb.DeleteTaskResponse:
             await self._tasks.delete(task_id, caller, key)
             return pb.DeleteTaskResponse()
 
@@ -160,7 +161,7 @@ class TaskServicer(pb_grpc.TaskServiceServicer):
         new = read.update(check, request)
         check.done()
 
-        async def update(key: Request | None) -> pb.UpdateTaskResponse:
+        async def update(key: IdempotencyKey | None) -> pb.UpdateTaskResponse:
             return pb.UpdateTaskResponse(task=await told_task(await self._tasks.update(task_id, caller, key, new)))
 
         return await self._once(request, update, pb.UpdateTaskResponse)
@@ -173,7 +174,7 @@ class TaskServicer(pb_grpc.TaskServiceServicer):
         check.done()
         order = replace(order, seconds=read_seconds(context))
 
-        async def control(key: Request | None) -> pb.BatchControlTasksResponse:
+        async def control(key: IdempotencyKey | None) -> pb.BatchControlTasksResponse:
             errors = await self._batches.control(order, caller, key)
             return pb.BatchControlTasksResponse(results=[batch_result_message(*each) for each in errors.items()])
 
@@ -202,7 +203,7 @@ class TaskServicer(pb_grpc.TaskServiceServicer):
         check.done()
         until = None if request.no_wait else wait_until(context)
 
-        async def call(key: Request | None) -> _Response:
+        async def call(key: IdempotencyKey | None) -> _Response:
             view = await verb(task_id, caller, key, until)
             return response_type(task=await told_task(view, with_checkpoint_data=True))
 
@@ -211,21 +212,12 @@ class TaskServicer(pb_grpc.TaskServiceServicer):
     async def _once(
         self,
         request: read.MutatingRequest,
-        call: Callable[[Request | None], Awaitable[_Response]],
+        call: Callable[[IdempotencyKey | None], Awaitable[_Response]],
         response_type: type[_Response],
     ) -> _Response:
-        """Make a call; if it is a repeat of an answered one, do nothing and return the first answer."""
-        key = read.idempotency(request)
-        if key is None:
-            return await call(None)
-        if answer := self._answers.find(key):
-            return response_type.FromString(answer)
-        try:
-            response = await call(key)
-        except AlreadyAnswered as first:
-            return response_type.FromString(first.answer)
-        self._answers.keep(key, response.SerializeToString())
-        return response
+        """Make a call, or return the first response to it if it is a repeat."""
+        key = read.idempotency_key(request)
+        return await self._responses.call(key, call, _serialized, response_type.FromString)
 
 
 def add_to_server(servicer: TaskServicer, server: Any) -> None:
@@ -239,6 +231,10 @@ def add_to_server(servicer: TaskServicer, server: Any) -> None:
     # The last handler that is registered for a method serves it.
     service = pb.DESCRIPTOR.services_by_name["TaskService"].full_name
     server.add_registered_method_handlers(service, {"WatchTasks": watch})
+
+
+def _serialized(response: Message) -> bytes:
+    return response.SerializeToString()
 
 
 def _page(request: pb.ListTaskTransitionsRequest | pb.ListTaskCommandsRequest) -> tuple[int, int, str]:

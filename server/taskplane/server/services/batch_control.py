@@ -10,10 +10,10 @@ from taskplane.server.core.effect import Effect
 from taskplane.server.core.errors import TaskNotFound, TaskplaneError, TooManyTasks
 from taskplane.server.core.task import Task
 from taskplane.server.core.verbs import CallContext, check_deletable
+from taskplane.server.idempotency.keys import IdempotencyKey
 from taskplane.server.services.verb_changes import VerbChanges, timed
 from taskplane.server.store.reading import TaskFilter
 from taskplane.server.store.store import Store
-from taskplane.server.tasks.requests import Request
 from taskplane.server.tasks.state_manager import TaskStateManager
 
 
@@ -51,21 +51,21 @@ class BatchControl:
         self._changes = changes
 
     async def control(
-        self, order: BatchOrder, caller: CallContext, request: Request | None
+        self, order: BatchOrder, caller: CallContext, key: IdempotencyKey | None
     ) -> Mapping[int, TaskplaneError | None]:
         """Apply the verb to each task by itself. Returns the error of each, None where there is none, in order of id.
 
-        Raises TooManyTasks if the filter chooses too many, ReadTooLong if it takes too long, and AlreadyAnswered as the
-        state manager does. A repeat is found out in its turn: whatever the filter chooses by now, even too many, it is
+        Raises TooManyTasks if the filter chooses too many, ReadTooLong if it takes too long, and ResponseStored for a
+        repeat. A repeat is found out in its turn: whatever the filter chooses by now, even too many, it is
         about the tasks of the first.
         """
         try:
             task_ids = await self._chosen(order)
         except TooManyTasks as error:
-            errors = await self._states.refuse(error, request)
+            errors = await self._states.refuse(error, key)
         else:
             changes = {task_id: self._change(order.verb, caller) for task_id in sorted(task_ids)}
-            errors = await (self._foresee(changes) if order.validate_only else self._states.control(changes, request))
+            errors = await (self._foresee(changes) if order.validate_only else self._states.control(changes, key))
         return dict(sorted(errors.items()))
 
     async def _chosen(self, order: BatchOrder) -> list[int]:

@@ -24,6 +24,7 @@ from taskplane.server.core.task import Checkpoint, Task, Transition
 from taskplane.server.core.verbs import CallContext, Update
 from taskplane.server.execution_units.registry import Registry
 from taskplane.server.execution_units.waiting import WaitingReason
+from taskplane.server.idempotency.keys import IdempotencyKey
 from taskplane.server.services.effects import check_not_lost, is_cancelled, is_dispatched, is_paused
 from taskplane.server.services.pages import (
     NOT_OURS,
@@ -38,7 +39,6 @@ from taskplane.server.services.view import TaskView
 from taskplane.server.store.store import Store
 from taskplane.server.tasks.mutations import TaskSpec
 from taskplane.server.tasks.progress_cache import ProgressCache
-from taskplane.server.tasks.requests import Request
 from taskplane.server.tasks.state_manager import TaskStateManager
 from taskplane.server.tasks.unit_of_work import CommittedEvent
 from taskplane.server.tasks.watch import Subscriber, WatchHub
@@ -73,58 +73,60 @@ class TaskService:
         self._watch = watch
         self._changes = VerbChanges(registry, time_limits)
 
-    async def create(self, specs: Sequence[TaskSpec], caller: CallContext, request: Request | None) -> list[TaskView]:
+    async def create(
+        self, specs: Sequence[TaskSpec], caller: CallContext, key: IdempotencyKey | None
+    ) -> list[TaskView]:
         """Create tasks, all or none. Does not wait for a unit."""
-        return [self.view(task) for task in await self._states.create(specs, caller, request)]
+        return [self.view(task) for task in await self._states.create(specs, caller, key)]
 
     async def start(
-        self, task_id: int, caller: CallContext, request: Request | None, wait_until: float | None
+        self, task_id: int, caller: CallContext, key: IdempotencyKey | None, wait_until: float | None
     ) -> TaskView:
         """Queue a PENDING task, and wait while a free slot is there for it."""
-        return await self._queue(task_id, self._changes.start(caller), request, wait_until)
+        return await self._queue(task_id, self._changes.start(caller), key, wait_until)
 
     async def pause(
-        self, task_id: int, caller: CallContext, request: Request | None, wait_until: float | None
+        self, task_id: int, caller: CallContext, key: IdempotencyKey | None, wait_until: float | None
     ) -> TaskView:
         """Pause a RUNNING task, and wait for the unit's checkpoint."""
-        return await self._command(task_id, self._changes.pause(caller), request, wait_until, is_paused)
+        return await self._command(task_id, self._changes.pause(caller), key, wait_until, is_paused)
 
     async def resume(
         self,
         task_id: int,
         caller: CallContext,
-        request: Request | None,
+        key: IdempotencyKey | None,
         wait_until: float | None,
         checkpoint_number: int = 0,
     ) -> TaskView:
         """Queue a PAUSED task to go on, from a chosen checkpoint if a number is given; waits as `start` does."""
-        return await self._queue(task_id, self._changes.resume(caller), request, wait_until, checkpoint_number)
+        return await self._queue(task_id, self._changes.resume(caller), key, wait_until, checkpoint_number)
 
     async def cancel(
-        self, task_id: int, caller: CallContext, request: Request | None, wait_until: float | None
+        self, task_id: int, caller: CallContext, key: IdempotencyKey | None, wait_until: float | None
     ) -> TaskView:
         """Cancel a task, and wait for the unit to have cleaned up."""
-        return await self._command(task_id, self._changes.cancel(caller), request, wait_until, is_cancelled)
+        return await self._command(task_id, self._changes.cancel(caller), key, wait_until, is_cancelled)
 
     async def restart(
         self,
         task_id: int,
         caller: CallContext,
-        request: Request | None,
+        key: IdempotencyKey | None,
         wait_until: float | None,
         checkpoint_number: int = 0,
     ) -> TaskView:
         """Queue a FAILED or CANCELLED task afresh, or from a chosen checkpoint; waits as `start` does."""
-        return await self._queue(task_id, self._changes.restart(caller), request, wait_until, checkpoint_number)
+        return await self._queue(task_id, self._changes.restart(caller), key, wait_until, checkpoint_number)
 
-    async def update(self, task_id: int, caller: CallContext, request: Request | None, new: Update) -> TaskView:
+    async def update(self, task_id: int, caller: CallContext, key: IdempotencyKey | None, new: Update) -> TaskView:
         """Change priority, retries, labels or limits of a live task."""
         change = partial(verbs.update, caller=caller, new=new)
-        return self.view(await self._states.change(task_id, timed(change), request))
+        return self.view(await self._states.change(task_id, timed(change), key))
 
-    async def delete(self, task_id: int, caller: CallContext, request: Request | None) -> None:
+    async def delete(self, task_id: int, caller: CallContext, key: IdempotencyKey | None) -> None:
         """Delete a finished task with its history."""
-        await self._states.delete(task_id, caller, request)
+        await self._states.delete(task_id, caller, key)
 
     async def get(self, task_id: int) -> TaskView:
         """Return a task with the data of its newest checkpoint."""
@@ -190,16 +192,16 @@ class TaskService:
         self,
         task_id: int,
         change: Callable[..., Effect],
-        request: Request | None,
+        key: IdempotencyKey | None,
         wait_until: float | None,
         checkpoint_number: int = 0,
     ) -> TaskView:
         with self._follow(task_id) as subscriber:
             if checkpoint_number:
                 chosen = partial(_from_checkpoint, change)
-                task = await self._states.change_from_checkpoint(task_id, checkpoint_number, chosen, request)
+                task = await self._states.change_from_checkpoint(task_id, checkpoint_number, chosen, key)
             else:
-                task = await self._states.change(task_id, timed(change), request)
+                task = await self._states.change(task_id, timed(change), key)
             if wait_until is not None:
                 task = await self._while_about_to_run(subscriber, task, wait_until)
             return self.view(task)
@@ -220,20 +222,20 @@ class TaskService:
         self,
         task_id: int,
         change: Callable[..., Effect],
-        request: Request | None,
+        key: IdempotencyKey | None,
         wait_until: float | None,
         effect: EffectTest,
     ) -> TaskView:
         with self._follow(task_id) as subscriber:
-            task, repeated = await self._states.command(task_id, timed(change), request)
+            task, repeated = await self._states.command(task_id, timed(change), key)
             try:
                 if repeated is not None and await self._is_applied(task, repeated):
                     task = await self._existing(task_id)
                 elif wait_until is not None and not effect(task, ""):
                     task = await self._until(subscriber, effect, task, wait_until)
             except (CommandRejected, IllegalTransition):
-                if request:
-                    await self._forget(request)
+                if key:
+                    await self._forget(key)
                 raise
             return self.view(await self._with_checkpoint(task))
 
@@ -245,12 +247,12 @@ class TaskService:
         check_not_lost(entry, task)
         return entry.state is CommandState.APPLIED
 
-    async def _forget(self, request: Request) -> None:
-        """Let a request be made again whose command has come to nothing."""
+    async def _forget(self, key: IdempotencyKey) -> None:
+        """Free the key of a call whose command came to nothing, so that the call can be made again."""
         try:
-            await self._store.forget_request(request.request_id)
+            await self._store.forget_call(key.request_id)
         except DatabaseUnavailable as error:
-            log.debug("request %s is not forgotten: %s", request.request_id, error.message)
+            log.debug("request id %s is not forgotten: %s", key.request_id, error.message)
 
     async def _until(self, subscriber: Subscriber, effect: EffectTest, task: Task, wait_until: float) -> Task:
         async with aclosing(_later_changes(subscriber, task, wait_until)) as changes:

@@ -13,11 +13,11 @@ from taskplane.server.core.task import Checkpoint, Task, Transition
 from taskplane.server.core.task_queue import QueuedTask
 from taskplane.server.core.unit import Unit
 from taskplane.server.store import deletions, reading, schema
-from taskplane.server.store.answers import packed, save_answers
 from taskplane.server.store.database import Database
 from taskplane.server.store.deletions import Deletion
 from taskplane.server.store.heartbeats import save_heartbeats
 from taskplane.server.store.id_blocks import IdBlocks
+from taskplane.server.store.keyed_calls import compressed, save_responses
 from taskplane.server.store.live_rows import LiveRow, save_live
 from taskplane.server.store.pending_transactions import PendingTransaction
 from taskplane.server.store.queue import delayed_tasks
@@ -67,11 +67,11 @@ class Store:
         if rows:
             await self._database.write(save)
 
-    async def save_answers(self, answers: Mapping[str, bytes]) -> None:
-        """Store the answers that went out for request ids."""
-        if answers:
-            rows = await asyncio.to_thread(packed, answers)
-            await self._database.write_beside(lambda connection: save_answers(connection, rows))
+    async def save_responses(self, responses: Mapping[str, bytes]) -> None:
+        """Store the responses to calls with idempotency keys, by request id."""
+        if responses:
+            rows = await asyncio.to_thread(compressed, responses)
+            await self._database.write_beside(lambda connection: save_responses(connection, rows))
 
     async def get_task(self, task_id: int) -> Task | None:
         """Return a task; its checkpoint is without data. Raises TooManyReads."""
@@ -244,17 +244,17 @@ class Store:
             async with self._units:
                 await self._database.write_beside(lambda connection: save_heartbeats(connection, units))
 
-    async def forget_requests(self, before: datetime) -> None:
-        """Forget request ids that were answered before a time."""
+    async def forget_calls(self, before: datetime) -> None:
+        """Forget the calls with idempotency keys that were made before a time."""
         table = schema.task_requests
         old = delete(table).where(table.c.created_at < naive(before))
         await self._database.write_beside(lambda connection: connection.execute(old))
 
-    async def forget_request(self, request_id: str) -> None:
-        """Forget a request id that was not answered in the end."""
+    async def forget_call(self, request_id: str) -> None:
+        """Forget a call with an idempotency key, unless its response is stored."""
         table = schema.task_requests
-        unanswered = delete(table).where(table.c.request_id == request_id, table.c.answer.is_(None))
-        await self._database.write_beside(lambda connection: connection.execute(unanswered))
+        without_response = delete(table).where(table.c.request_id == request_id, table.c.answer.is_(None))
+        await self._database.write_beside(lambda connection: connection.execute(without_response))
 
     async def forget_deletions(self, before: datetime) -> None:
         """Forget deletions from before a time, and all up to the newest of them; `purged_revision` is that one then."""

@@ -16,9 +16,9 @@ from taskplane.server.core.command_log import CommandLogEntry
 from taskplane.server.core.task import FINAL, Checkpoint, Task, TaskStatus, Transition
 from taskplane.server.core.task_queue import FRONT, QueuedTask, QueueKey
 from taskplane.server.store import schema
-from taskplane.server.store.answers import StoredRequest, stored_requests
 from taskplane.server.store.deletions import Deletion, note_purge
 from taskplane.server.store.id_blocks import IdBlocks
+from taskplane.server.store.keyed_calls import KeyedCall, find_calls
 from taskplane.server.store.pending_transactions import TransactionStart
 from taskplane.server.store.queue import queued_tasks
 from taskplane.server.store.reading import get_checkpoint
@@ -84,7 +84,7 @@ class WriteTransaction:
         if self._deleted:
             return connection.execute(select(table.c.id).where(table.c.id == self._deleted[0])).first() is None
         if self._request_id:
-            return bool(stored_requests(connection, [self._request_id]))
+            return bool(find_calls(connection, [self._request_id]))
         return self._ids.were_fetched(connection)
 
     def next_task_ids(self, count: int) -> range:
@@ -263,17 +263,17 @@ class WriteTransaction:
                 f"DELETE FROM task_checkpoints WHERE task_id = {task_id} AND number < ({oldest_kept})"  # noqa: S608  (ditto)
             )
 
-    def requests(self, request_ids: Sequence[str]) -> dict[str, StoredRequest]:
-        """Return those of the request ids that were answered before."""
+    def keyed_calls(self, request_ids: Sequence[str]) -> dict[str, KeyedCall]:
+        """Return the recorded calls with these request ids."""
         if not request_ids:
             return {}
         self._wait_for_last()
-        return stored_requests(self._connection, request_ids)
+        return find_calls(self._connection, request_ids)
 
-    def insert_requests(self, requests: Sequence[StoredRequest], now: datetime) -> None:
-        """Remember answered request ids."""
-        if requests:
-            self._request_id = requests[0].request_id
+    def insert_keyed_calls(self, calls: Sequence[KeyedCall], now: datetime) -> None:
+        """Record calls with idempotency keys."""
+        if calls:
+            self._request_id = calls[0].request_id
         self._buffer.insert(
             "task_requests",
             ("request_id", "method", "fingerprint", "task_ids", "command_id", "created_at"),
@@ -286,7 +286,7 @@ class WriteTransaction:
                     each.command_id or None,
                     time_text(now),
                 )
-                for each in requests
+                for each in calls
             ],
         )
 

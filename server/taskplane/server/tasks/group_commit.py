@@ -15,12 +15,13 @@ from taskplane.server.core.clock import utc_now
 from taskplane.server.core.errors import DatabaseRefused, DatabaseUnavailable, ServerStopping, TaskplaneError
 from taskplane.server.core.placement import Slots
 from taskplane.server.core.task import Task
+from taskplane.server.idempotency.calls import KeyedCalls
+from taskplane.server.idempotency.keys import IdempotencyKey, Replay, ResponseStored
 from taskplane.server.store.pending_transactions import PendingTransaction
 from taskplane.server.store.store import Store
 from taskplane.server.store.writing import WriteTransaction
 from taskplane.server.tasks.dispatcher import Dispatcher
 from taskplane.server.tasks.progress_cache import ProgressCache
-from taskplane.server.tasks.requests import AnsweredRequests, Replayed, Request
 from taskplane.server.tasks.unit_of_work import CommittedEvent, Mutation, UnitOfWork
 
 log = logging.getLogger(__name__)
@@ -38,7 +39,7 @@ WORTH_AN_OVERLAP = 64
 @dataclass(frozen=True, slots=True)
 class _Waiting:
     mutation: Mutation[Any]
-    request: Request | None
+    key: IdempotencyKey | None
     tasks: int
     answer: asyncio.Future[Any]
 
@@ -68,19 +69,21 @@ class GroupCommit:
         self.listeners: list[Callable[[Sequence[CommittedEvent]], None]] = []
 
     @overload
-    def submit(self, mutation: Mutation[T], request: None = None, *, tasks: int = 1) -> "asyncio.Future[T]": ...
+    def submit(self, mutation: Mutation[T], key: None = None, *, tasks: int = 1) -> "asyncio.Future[T]": ...
 
     @overload
     def submit(
-        self, mutation: Mutation[T], request: Request | None, *, tasks: int = 1
-    ) -> "asyncio.Future[T | Replayed]": ...
+        self, mutation: Mutation[T], key: IdempotencyKey | None, *, tasks: int = 1
+    ) -> "asyncio.Future[T | Replay]": ...
 
-    def submit(self, mutation: Mutation[T], request: Request | None = None, *, tasks: int = 1) -> "asyncio.Future[Any]":
+    def submit(
+        self, mutation: Mutation[T], key: IdempotencyKey | None = None, *, tasks: int = 1
+    ) -> "asyncio.Future[Any]":
         """Hand a proposal over, which is about so many tasks; the future answers when it is durable, or with the error.
 
         Proposals are decided in the order of their submission, but for those of a transaction that one of them has
         spoiled: they are done over one by one. A proposal whose future is cancelled before its turn is not decided.
-        With a request that was answered before, nothing is done and the answer is Replayed.
+        A repeat of a call with a key decides nothing and returns a Replay, or raises ResponseStored.
         """
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         if self._stopping:
@@ -88,7 +91,7 @@ class GroupCommit:
         else:
             if len(self._inbox) >= self._room:
                 self._make_room()
-            self._inbox.append(_Waiting(mutation, request, tasks, answer))
+            self._inbox.append(_Waiting(mutation, key, tasks, answer))
             self._tasks_waiting += tasks
             self._wake.set()
         return answer
@@ -168,15 +171,15 @@ class GroupCommit:
     def _decide(self, transaction: WriteTransaction, group: list[_Waiting]) -> _Outcome:
         """Decide all proposals of a group, in order, give free slots to what waits, and write."""
         work = UnitOfWork(transaction, self._progress_cache, utc_now())
-        requests = AnsweredRequests(transaction)
-        # Every request is taken for new, unless that has failed.
-        ids = [each.request.request_id for each in group if each.request] if transaction.is_retry else []
+        calls = KeyedCalls(transaction)
+        # Every call is taken for new, until a transaction fails.
+        keys = [each.key for each in group if each.key] if transaction.is_retry else []
         named = {task_id for each in group for task_id in each.mutation.task_ids()}
-        work.load(named | requests.look_up(ids))
-        answers = [requests.answer(each.mutation, each.request, work) for each in group]
+        work.load(named | calls.look_up(keys))
+        answers = [_decided(each, calls, work) for each in group]
         Dispatcher(work, transaction, self._slots).fill_slots()
         work.write()
-        requests.write(work.now)
+        calls.write(work.now)
         return _Outcome([_as_dispatched(each, work.dispatched) for each in answers], work.committed)
 
     def _tell(self, group: list[_Waiting], outcome: _Outcome) -> None:
@@ -188,10 +191,20 @@ class GroupCommit:
         for each, answer in zip(group, outcome.answers, strict=True):
             if each.answer.done():
                 continue  # its caller has gone away; the change holds all the same
-            if isinstance(answer, TaskplaneError):
+            if isinstance(answer, TaskplaneError | ResponseStored):
                 each.answer.set_exception(answer)
             else:
                 each.answer.set_result(answer)
+
+
+def _decided(waiting: _Waiting, calls: KeyedCalls, work: UnitOfWork) -> Any:
+    """Return the result of a mutation, or the error that it raises."""
+    try:
+        if waiting.key:
+            return calls.decide(waiting.key, waiting.mutation, work)
+        return waiting.mutation.decide(work)
+    except (TaskplaneError, ResponseStored) as error:
+        return error
 
 
 def _as_dispatched(answer: Any, dispatched: Mapping[int, Task]) -> Any:

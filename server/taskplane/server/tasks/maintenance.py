@@ -17,8 +17,8 @@ EXPIRE_SECONDS = 0.5
 PURGE_SECONDS = 60.0
 # Small enough that a batch does not hold up what else is to be committed.
 BATCH = 200
-# Request ids are remembered for a day at least.
-REQUESTS_KEPT = timedelta(days=2)
+# The API promises one day for idempotency keys.
+KEYS_KEPT = timedelta(days=2)
 # A watch that comes back within that is told what was deleted meanwhile.
 DELETIONS_KEPT = timedelta(days=2)
 
@@ -61,7 +61,7 @@ class Maintenance:
         if self._retention is not None:
             while await self._states.purge(now - self._retention, BATCH) == BATCH:
                 pass
-        await self._store.forget_requests(now - REQUESTS_KEPT)
+        await self._store.forget_calls(now - KEYS_KEPT)
         await self._store.forget_deletions(now - DELETIONS_KEPT)
 
 

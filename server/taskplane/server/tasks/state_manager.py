@@ -12,6 +12,7 @@ from taskplane.server.core.retry import RetryPolicy
 from taskplane.server.core.task import Checkpoint, Task
 from taskplane.server.core.unit import HeldAttempt
 from taskplane.server.core.verbs import CallContext
+from taskplane.server.idempotency.keys import IdempotencyKey, Replay
 from taskplane.server.tasks.group_commit import GroupCommit
 from taskplane.server.tasks.mutations import (
     ChangeFromCheckpoint,
@@ -30,17 +31,8 @@ from taskplane.server.tasks.mutations import (
     Refuse,
     TaskSpec,
 )
-from taskplane.server.tasks.requests import Replayed, Request
 
 T = TypeVar("T")
-
-
-class AlreadyAnswered(Exception):
-    """The same request was answered before; `answer` is what the caller was told, as its face has kept it."""
-
-    def __init__(self, answer: bytes) -> None:
-        super().__init__("the request was answered before")
-        self.answer = answer
 
 
 class TaskStateManager:
@@ -48,8 +40,8 @@ class TaskStateManager:
 
     Each method returns when the change and its history are committed. It raises what the decision raised
     (IllegalTransition, StaleAttempt, StaleRevision, TaskNotFound, …), RequestIdReused, DatabaseUnavailable or
-    ServerStopping, and then nothing was done. With a `request` that was made before, nothing is done either:
-    AlreadyAnswered has the answer, or the tasks are returned as they are, if there is none yet.
+    ServerStopping, and then nothing was done. A repeat of a call with a `key` changes nothing and returns the
+    tasks as they are now, unless its first response is stored; see taskplane.server.idempotency.
     """
 
     def __init__(self, commits: GroupCommit, retry_policy: RetryPolicy) -> None:
@@ -57,34 +49,34 @@ class TaskStateManager:
         self.retry_policy = retry_policy
 
     async def create(
-        self, specs: Sequence[TaskSpec], caller: CallContext, request: Request | None = None
+        self, specs: Sequence[TaskSpec], caller: CallContext, key: IdempotencyKey | None = None
     ) -> list[Task]:
         """Create tasks, all or none, in the order given. A repeat raises TaskNotFound if one was deleted meanwhile."""
-        answer = _unless_answered(await self._commits.submit(CreateTasks(specs, caller), request, tasks=len(specs)))
-        if not isinstance(answer, Replayed):
+        answer = await self._commits.submit(CreateTasks(specs, caller), key, tasks=len(specs))
+        if not isinstance(answer, Replay):
             return answer
         if answer.gone:
             raise TaskNotFound(answer.gone[0])
         return answer.tasks
 
     async def change(
-        self, task_id: int, change: Callable[[Task, datetime], Effect], request: Request | None = None
+        self, task_id: int, change: Callable[[Task, datetime], Effect], key: IdempotencyKey | None = None
     ) -> Task:
         """Apply a verb of `core.verbs` or a report of `core.reports` to a task.
 
         `change` runs on the locked task, and may run more than once.
         """
-        return _the_task(task_id, await self._commits.submit(ChangeTask(task_id, change), request))
+        return _the_task(task_id, await self._commits.submit(ChangeTask(task_id, change), key))
 
     async def command(
-        self, task_id: int, change: Callable[[Task, datetime], Effect], request: Request | None
+        self, task_id: int, change: Callable[[Task, datetime], Effect], key: IdempotencyKey | None
     ) -> tuple[Task, str | None]:
         """Apply a verb as `change` does. For a repeat, the id is returned too of the command that the first call gave.
 
         It is empty if that gave none, and None for a first call.
         """
-        answer = await self._commits.submit(ChangeTask(task_id, change), request)
-        return _the_task(task_id, answer), answer.command_id if isinstance(answer, Replayed) else None
+        answer = await self._commits.submit(ChangeTask(task_id, change), key)
+        return _the_task(task_id, answer), answer.command_id if isinstance(answer, Replay) else None
 
     def propose(self, task_id: int, change: Callable[[Task, datetime], Effect]) -> "asyncio.Future[Task]":
         """Apply a change as `change` does, for callers that do not wait; changes are decided in the order of calls."""
@@ -95,29 +87,29 @@ class TaskStateManager:
         task_id: int,
         number: int,
         change: Callable[[Task, datetime, Checkpoint], Effect],
-        request: Request | None = None,
+        key: IdempotencyKey | None = None,
     ) -> Task:
         """Apply a verb that goes on from a chosen checkpoint. Raises InvalidFields if it is not kept."""
-        answer = await self._commits.submit(ChangeFromCheckpoint(task_id, number, change), request)
+        answer = await self._commits.submit(ChangeFromCheckpoint(task_id, number, change), key)
         return _the_task(task_id, answer)
 
     async def control(
-        self, changes: Mapping[int, Callable[[Task, datetime], Effect | None]], request: Request | None = None
+        self, changes: Mapping[int, Callable[[Task, datetime], Effect | None]], key: IdempotencyKey | None = None
     ) -> Mapping[int, TaskplaneError | None]:
         """Change tasks by id, or delete those whose change is None, in one transaction, each by itself.
 
         Returns the error of each, or None: what a change raises is told for its task alone. A repeat whose answer is
         not kept is told the same as the first call, since what was refused is stored with the request.
         """
-        return _errors_of(await self._commits.submit(ControlTasks(changes), request, tasks=len(changes)))
+        return _errors_of(await self._commits.submit(ControlTasks(changes), key, tasks=len(changes)))
 
     async def refuse(
-        self, error: TaskplaneError, request: Request | None = None
+        self, error: TaskplaneError, key: IdempotencyKey | None = None
     ) -> Mapping[int, TaskplaneError | None]:
-        """Raise an error, unless the request is a repeat of a `control`, which is answered as `control` answers it."""
-        if request is None:
+        """Raise an error, unless the call is a repeat of a `control`, which is answered as `control` answers it."""
+        if key is None:
             raise error
-        return _errors_of(await self._commits.submit(Refuse(error), request))
+        return _errors_of(await self._commits.submit(Refuse(error), key))
 
     async def lose(self, unit_id: str, attempts: Mapping[int, int], why: str) -> None:
         """Take a unit's attempts (by task id) away from it, in one transaction; those that are over are passed over."""
@@ -142,9 +134,9 @@ class TaskStateManager:
         """Delete up to `limit` tasks that were finished before a time. Returns how many."""
         return await self._commits.submit(PurgeTasks(completed_before, limit))
 
-    async def delete(self, task_id: int, caller: CallContext, request: Request | None = None) -> None:
+    async def delete(self, task_id: int, caller: CallContext, key: IdempotencyKey | None = None) -> None:
         """Delete a finished task."""
-        _unless_answered(await self._commits.submit(DeleteTask(task_id, caller), request))
+        await self._commits.submit(DeleteTask(task_id, caller), key)
 
     async def fill_slots(self, due: Sequence[int] = ()) -> None:
         """Give free slots to queued tasks, those that are named among them; listeners hear who got what."""
@@ -158,25 +150,18 @@ class TaskStateManager:
         return await self._commits.submit(reconcile, tasks=1 + len(inventory or ()))
 
 
-def _the_task(task_id: int, answer: Task | Replayed) -> Task:
-    match _unless_answered(answer):
-        case Replayed(tasks=[task, *_]):
+def _the_task(task_id: int, answer: Task | Replay) -> Task:
+    match answer:
+        case Replay(tasks=[task, *_]):
             return task
-        case Replayed():
+        case Replay():
             raise TaskNotFound(task_id)
         case task:
             return task
 
 
-def _errors_of(answer: Mapping[int, TaskplaneError | None] | Replayed) -> Mapping[int, TaskplaneError | None]:
-    answer = _unless_answered(answer)
-    if not isinstance(answer, Replayed):
+def _errors_of(answer: Mapping[int, TaskplaneError | None] | Replay) -> Mapping[int, TaskplaneError | None]:
+    if not isinstance(answer, Replay):
         return answer
     errors: dict[int, TaskplaneError | None] = dict.fromkeys([*(task.id for task in answer.tasks), *answer.gone])
     return errors | {each.task_id: RepeatedRefusal(each.code, each.reason, each.message) for each in answer.refusals}
-
-
-def _unless_answered(answer: T) -> T:
-    if isinstance(answer, Replayed) and answer.answer is not None:
-        raise AlreadyAnswered(answer.answer)
-    return answer

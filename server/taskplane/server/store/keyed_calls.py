@@ -1,4 +1,4 @@
-"""The rows of request ids that were answered, and the answers as they are kept: long ones compressed."""
+"""The rows of calls with idempotency keys, and their responses as they are stored: long ones compressed."""
 
 import base64
 import json
@@ -11,9 +11,9 @@ from sqlalchemy import Connection, select
 from taskplane.server.store import schema
 from taskplane.server.store.statement_buffer import pieces
 
-# Below that, it costs more than it saves.
-_WORTH_COMPRESSING = 2048
-# An answer is a serialized message, and none begins like this: it would be a field 15.
+# Below this size, compression costs more than it saves.
+_MIN_COMPRESSED_BYTES = 2048
+# Marks a compressed response: no serialized message begins with this byte, which would be a tag of field 15.
 _COMPRESSED = b"z"
 
 _FROM_JSON = (
@@ -24,7 +24,7 @@ _FROM_JSON = (
 
 
 class Refusal(NamedTuple):
-    """What one task of a bulk call was refused with."""
+    """The error of one task in a bulk call."""
 
     task_id: int
     code: str
@@ -32,57 +32,57 @@ class Refusal(NamedTuple):
     message: str
 
 
-class StoredRequest(NamedTuple):
-    """A request_id that was answered: by which method, for which body and which tasks."""
+class KeyedCall(NamedTuple):
+    """A call that was made under an idempotency key: the key, and the tasks that the call was about."""
 
     request_id: str
     method: str
     fingerprint: str
     task_ids: tuple[int, ...]
-    # The command that it waits for; empty if there is none.
+    # The command that the call issued; empty if none.
     command_id: str = ""
-    # The answer as it went out; None if it has not yet, or is too long to keep.
-    answer: bytes | None = None
-    # Of a bulk call: the tasks for which it had no effect.
+    # The first response; None if it is not stored yet, or too long to store.
+    response: bytes | None = None
+    # Of a bulk call: the tasks for which the call had no effect.
     refusals: tuple[Refusal, ...] = ()
 
     def tasks_as_json(self) -> str:
-        """Return which tasks it was for, as it is stored: their ids, and what was refused of them if anything was."""
+        """Return the ids of the tasks as they are stored, with the refusals if there are any."""
         if not self.refusals:
             return json.dumps(self.task_ids)
         return json.dumps({"ids": self.task_ids, "refusals": self.refusals})
 
 
-def stored_requests(connection: Connection, request_ids: Sequence[str]) -> dict[str, StoredRequest]:
-    """Return those of the request ids that were answered before."""
+def find_calls(connection: Connection, request_ids: Sequence[str]) -> dict[str, KeyedCall]:
+    """Return the recorded calls with these request ids."""
     table = schema.task_requests
     rows = connection.execute(select(table).where(table.c.request_id.in_(request_ids)))
     return {
-        row.request_id: StoredRequest(
+        row.request_id: KeyedCall(
             row.request_id,
             row.method,
             row.fingerprint,
             tuple(_ids(row.task_ids)),
             row.command_id or "",
-            _unpacked(row.answer),
+            _decompressed(row.answer),
             _refusals(row.task_ids),
         )
         for row in rows
     }
 
 
-def packed(answers: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Return answers as they are kept, by request id. Megabytes take their time: not for the event loop."""
-    return {request_id: _packed(answer) for request_id, answer in answers.items()}
+def compressed(responses: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Return responses as they are stored, by request id. Slow for megabytes: call it off the event loop."""
+    return {request_id: _compressed(response) for request_id, response in responses.items()}
 
 
-def save_answers(connection: Connection, answers: Mapping[str, bytes]) -> None:
-    """Store the answers that went out for request ids, given as they are kept."""
+def save_responses(connection: Connection, responses: Mapping[str, bytes]) -> None:
+    """Store compressed responses by request id."""
     if connection.dialect.name == "sqlite":
         statement = "UPDATE task_requests SET answer = ? WHERE request_id = ?"
-        connection.exec_driver_sql(statement, [(answer, request_id) for request_id, answer in answers.items()])
+        connection.exec_driver_sql(statement, [(response, request_id) for request_id, response in responses.items()])
     else:
-        rows = ([request_id, base64.b64encode(answer).decode()] for request_id, answer in answers.items())
+        rows = ([request_id, base64.b64encode(response).decode()] for request_id, response in responses.items())
         for piece in pieces(rows, lambda row: len(row[1])):
             connection.exec_driver_sql(_FROM_JSON, (json.dumps(piece),))
 
@@ -95,11 +95,11 @@ def _refusals(tasks: Any) -> tuple[Refusal, ...]:
     return tuple(Refusal(*each) for each in tasks["refusals"]) if isinstance(tasks, dict) else ()
 
 
-def _packed(answer: bytes) -> bytes:
-    return answer if len(answer) < _WORTH_COMPRESSING else _COMPRESSED + zlib.compress(answer, level=1)
+def _compressed(response: bytes) -> bytes:
+    return response if len(response) < _MIN_COMPRESSED_BYTES else _COMPRESSED + zlib.compress(response, level=1)
 
 
-def _unpacked(stored: bytes | None) -> bytes | None:
+def _decompressed(stored: bytes | None) -> bytes | None:
     if stored and stored.startswith(_COMPRESSED):
         return zlib.decompress(stored[len(_COMPRESSED) :])
     return stored

@@ -1,4 +1,4 @@
-"""Request ids: a call that is repeated is done once, and its id serves no other call."""
+"""Idempotency keys: a repeated call has one effect, and its key serves no other call."""
 
 import asyncio
 from datetime import datetime
@@ -17,14 +17,14 @@ from taskplane.server.core.errors import (
     TaskplaneError,
 )
 from taskplane.server.core.task import Task, TaskStatus, Verb
+from taskplane.server.idempotency.keys import IdempotencyKey, Replay, ResponseStored
 from taskplane.server.tasks.group_commit import GroupCommit
 from taskplane.server.tasks.mutations import ChangeTask, CreateTasks, DeleteTask
-from taskplane.server.tasks.requests import Replayed, Request
-from taskplane.server.tasks.state_manager import AlreadyAnswered, TaskStateManager
+from taskplane.server.tasks.state_manager import TaskStateManager
 from taskplane.server.tasks.unit_of_work import CommittedEvent
 
-CREATE = Request("request-1", "CreateTask", "a" * 64)
-CANCEL = Request("request-2", "CancelTask", "b" * 64)
+CREATE = IdempotencyKey("request-1", "CreateTask", "a" * 64)
+CANCEL = IdempotencyKey("request-2", "CancelTask", "b" * 64)
 
 
 def cancel(task: Task) -> ChangeTask:
@@ -33,7 +33,7 @@ def cancel(task: Task) -> ChangeTask:
 
 @pytest.fixture
 async def task(states: TaskStateManager) -> Task:
-    """A task that was created under a request id."""
+    """A task that was created with an idempotency key."""
     (task,) = await states.create([a_spec()], ALICE, CREATE)
     return task
 
@@ -46,22 +46,20 @@ async def test_a_repeated_create_creates_nothing(
     assert told == []
 
 
-async def test_a_repeat_does_nothing_also_after_later_verbs(
+async def test_a_repeat_changes_nothing_also_after_later_verbs(
     states: TaskStateManager, commits: GroupCommit, task: Task
 ) -> None:
     await commits.submit(cancel(task), CANCEL)
     restarted = await states.change(task.id, lambda each, now: do(Verb.RESTART, each, now))
     replayed = await commits.submit(cancel(task), CANCEL)
-    assert replayed == Replayed([restarted])
+    assert replayed == Replay([restarted])
 
 
-async def test_a_repeat_gets_the_answer_that_went_out_the_first_time(
-    states: TaskStateManager, store: CountingStore, task: Task
-) -> None:
-    await store.save_answers({CREATE.request_id: b"as it was"})
-    with pytest.raises(AlreadyAnswered) as answered:
+async def test_a_repeat_gets_the_first_response(states: TaskStateManager, store: CountingStore, task: Task) -> None:
+    await store.save_responses({CREATE.request_id: b"as it was"})
+    with pytest.raises(ResponseStored) as stored:
         await states.create([a_spec()], ALICE, CREATE)
-    assert answered.value.answer == b"as it was"
+    assert stored.value.response == b"as it was"
 
 
 async def test_a_repeat_in_the_same_transaction_is_a_repeat(commits: GroupCommit, store: CountingStore) -> None:
@@ -69,34 +67,34 @@ async def test_a_repeat_in_the_same_transaction_is_a_repeat(commits: GroupCommit
         answers = [commits.submit(CreateTasks([a_spec()], ALICE), CREATE) for _ in range(10)]
     first, *others = await asyncio.gather(*answers)
     assert isinstance(first, list)
-    assert others == [Replayed(first)] * 9
+    assert others == [Replay(first)] * 9
     assert store.transactions == 2
 
 
 @pytest.mark.parametrize(
-    "other", [Request("request-1", "DeleteTask", "a" * 64), Request("request-1", "CreateTask", "c" * 64)]
+    "other", [IdempotencyKey("request-1", "DeleteTask", "a" * 64), IdempotencyKey("request-1", "CreateTask", "c" * 64)]
 )
-async def test_an_id_serves_one_call(
-    states: TaskStateManager, commits: GroupCommit, task: Task, other: Request
+async def test_a_key_serves_one_call(
+    states: TaskStateManager, commits: GroupCommit, task: Task, other: IdempotencyKey
 ) -> None:
     with pytest.raises(RequestIdReused):
         await states.create([a_spec()], ALICE, other)
     async with HeldCommit(commits):
         first = commits.submit(cancel(task), CANCEL)
-        reused = commits.submit(cancel(task), Request(CANCEL.request_id, "StartTask", "b" * 64))
+        reused = commits.submit(cancel(task), IdempotencyKey(CANCEL.request_id, "StartTask", "b" * 64))
     outcomes = await asyncio.gather(first, reused, return_exceptions=True)
     assert isinstance(outcomes[0], Task)
     assert isinstance(outcomes[1], RequestIdReused)
 
 
-async def test_an_id_whose_call_was_refused_is_free_again(states: TaskStateManager, task: Task) -> None:
+async def test_the_key_of_a_refused_call_can_be_used_again(states: TaskStateManager, task: Task) -> None:
     with pytest.raises(IllegalTransition):
         await states.change(task.id, lambda each, now: do(Verb.PAUSE, each, now), CANCEL)
     changed = await states.change(task.id, lambda each, now: do(Verb.CANCEL, each, now), CANCEL)
     assert changed.status is TaskStatus.CANCELLED
 
 
-async def test_an_id_whose_call_was_undone_is_free_again(
+async def test_the_key_of_a_call_that_was_rolled_back_can_be_used_again(
     states: TaskStateManager, commits: GroupCommit, store: CountingStore
 ) -> None:
     store.next_error = DatabaseUnavailable()
@@ -107,10 +105,10 @@ async def test_an_id_whose_call_was_undone_is_free_again(
 
 async def test_a_repeated_delete_is_done_already(states: TaskStateManager, commits: GroupCommit, task: Task) -> None:
     await commits.submit(cancel(task))
-    deletion = Request("request-3", "DeleteTask", "d" * 64)
+    deletion = IdempotencyKey("request-3", "DeleteTask", "d" * 64)
     await states.delete(task.id, ALICE, deletion)
     await states.delete(task.id, ALICE, deletion)
-    assert await commits.submit(DeleteTask(task.id, ALICE), deletion) == Replayed([], gone=(task.id,))
+    assert await commits.submit(DeleteTask(task.id, ALICE), deletion) == Replay([], gone=(task.id,))
     with pytest.raises(TaskNotFound):
         await states.delete(task.id, ALICE)
 
@@ -132,7 +130,7 @@ async def test_a_repeated_create_of_a_task_that_is_gone_is_not_found(
     with pytest.raises(TaskNotFound, match=str(gone.id)):
         await states.create(specs, ALICE, CREATE)
     replayed = await commits.submit(CreateTasks(specs, ALICE), CREATE)
-    assert replayed == Replayed([kept], gone=(gone.id,))
+    assert replayed == Replay([kept], gone=(gone.id,))
 
 
 async def test_a_batch_of_tasks_is_replayed_in_its_order(states: TaskStateManager) -> None:
@@ -142,10 +140,10 @@ async def test_a_batch_of_tasks_is_replayed_in_its_order(states: TaskStateManage
     assert [task.task_name for task in created] == [spec.task_name for spec in specs]
 
 
-async def test_a_repeated_bulk_call_is_told_what_the_first_was_told_of_each_task(states: TaskStateManager) -> None:
-    """Also when all that the first has changed has changed again, and some of it is gone."""
+async def test_a_repeated_bulk_call_gets_the_first_result_of_each_task(states: TaskStateManager) -> None:
+    """Also when every task has changed again since, and one is deleted."""
     going, refused, gone = await states.create([a_spec() for _ in range(3)], ALICE)
-    bulk = Request("request-9", "BatchControlTasks", "e" * 64)
+    bulk = IdempotencyKey("request-9", "BatchControlTasks", "e" * 64)
     await states.change(refused.id, lambda each, now: do(Verb.CANCEL, each, now))
 
     def pause(task: Task, now: datetime) -> Effect:
@@ -163,8 +161,8 @@ async def test_a_repeated_bulk_call_is_told_what_the_first_was_told_of_each_task
     }
 
 
-async def test_a_repeated_bulk_deletion_says_that_all_is_done(states: TaskStateManager, task: Task) -> None:
-    bulk = Request("request-9", "BatchControlTasks", "e" * 64)
+async def test_a_repeated_bulk_deletion_succeeds(states: TaskStateManager, task: Task) -> None:
+    bulk = IdempotencyKey("request-9", "BatchControlTasks", "e" * 64)
     await states.change(task.id, lambda each, now: do(Verb.CANCEL, each, now))
     for _ in range(2):
         assert await states.control({task.id: lambda _task, _now: None}, bulk) == {task.id: None}

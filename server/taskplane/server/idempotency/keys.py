@@ -1,0 +1,38 @@
+"""The idempotency key of a call, and the ways in which a repeat is answered."""
+
+from dataclasses import dataclass
+
+from taskplane.server.core.task import Task
+from taskplane.server.store.keyed_calls import Refusal
+
+
+@dataclass(frozen=True, slots=True)
+class IdempotencyKey:
+    """The request id that a caller chose, with the method and the body that the caller used the id for."""
+
+    request_id: str
+    method: str
+    # SHA-256 of the body, in hex.
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """A repeat whose first response is not stored: `tasks` are the tasks of the first call, as they are now.
+
+    `gone` are the ids of tasks deleted since, `command_id` the command that the first call issued, if any.
+    """
+
+    tasks: list[Task]
+    command_id: str = ""
+    gone: tuple[int, ...] = ()
+    # Of a bulk call: the tasks for which the first call had no effect.
+    refusals: tuple[Refusal, ...] = ()
+
+
+class ResponseStored(Exception):
+    """The call is a repeat, and the serialized response to the first call is stored."""
+
+    def __init__(self, response: bytes) -> None:
+        super().__init__("the call was made before; its response is stored")
+        self.response = response
