@@ -1,7 +1,7 @@
-"""Checks an output of the data processing unit against its input, by other means than the unit's.
+"""Check an output of the data processing unit against its input, with other means than the unit.
 
-Every row of the input must be in the output or in the rejects, once, in order, with its values. Every rejected row must
-be bad and the written ones good, as the libraries for e-mail addresses and phone numbers judge them.
+Every row of the input must be in the output or in the rejects, once, in order, with its values. The libraries for
+e-mail addresses and phone numbers must judge every rejected row as bad, and the written ones as good.
 """
 
 import argparse
@@ -15,17 +15,17 @@ from pathlib import Path
 import phonenumbers
 from email_validator import EmailNotValidError, validate_email
 
-# The libraries take 50 µs a row, so of the written rows, by far the most, they judge one in so many.
+# Rows. The libraries take 50 µs for a row, so only every 20th written row is judged.
 WRITTEN_ROWS_PER_JUDGEMENT = 20
 
 
 class DifferenceError(Exception):
-    """The output is not what the input asks for; the text says where."""
+    """The output does not match the input; the message says where."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """What was counted."""
+    """The counts of a comparison."""
 
     written: int
     rejected: int
@@ -39,7 +39,7 @@ class Report:
 
 
 def count(source: Path, target: Path) -> Report:
-    """Compare `target`, and the rejects beside it, with the CSV file `source`; DifferenceError if they differ."""
+    """Compare `target` and its rejects with the CSV file `source`. Raises DifferenceError."""
     header, *rows = _read_source(source)
     rejects = _read_rejects(target.with_name(f"{target.name}.rejects.jsonl"))
     written = {number: row for number, row in enumerate(rows, start=1) if number not in rejects}
@@ -65,7 +65,7 @@ def _read_output(path: Path) -> list[dict[str, str]]:
 
 
 def _read_rejects(path: Path) -> dict[int, list[str]]:
-    """Return the values by number of row."""
+    """Return the values of the rejected rows, by row number."""
     if not path.exists():
         return {}
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1]]

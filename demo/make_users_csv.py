@@ -1,6 +1,6 @@
-"""Makes a CSV of users for the data processing unit: always the same for the same number of rows and seed.
+"""Make a CSV of users for the data processing unit; the same number of rows and seed give the same file.
 
-About one row in fifty is bad: no valid e-mail address, no valid phone number, or the wrong number of fields.
+About one row in fifty is bad: a bad e-mail address, a bad phone number, or a wrong number of fields.
 """
 
 import argparse
@@ -27,14 +27,14 @@ _NOTES = [
     "naïve ☕",
 ]
 _DOMAINS = ["gmail.com", "mail.example.com", "example.org", "example.co.uk", "post.example.net", "example.de"]
-# Prefixes after which every four digits make a number that its country's numbering plan allows.
+# With any four digits, these prefixes are numbers of their country's numbering plan.
 _PHONES = ["+1 212 555 ", "+49 30 9018 ", "+44 20 7946 ", "+86 138 1234 ", "+33 6 12 34 ", "+81-90-1234-"]
 _BAD_EMAILS = ["", "nobody", "two@@example.com", "space in@example.com", "trailing.@example.com", "user@localhost"]
 _BAD_PHONES = ["", "none", "12345", "+1 212", "+999 123 456 789", "+49 0"]
 
 
 def make_users_csv(path: Path, rows: int = 300_000, seed: int = 2024) -> None:
-    """Write `rows` users, after a header, to `path`."""
+    """Write a header and `rows` users to `path`."""
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
@@ -79,7 +79,7 @@ def _add_fields(user: list[str], rng: random.Random) -> None:
 
 
 def main() -> None:
-    """Read the command line."""
+    """Parse the command line and write the file."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("path", type=Path)
     parser.add_argument("--rows", type=int, default=300_000)

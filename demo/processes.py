@@ -1,4 +1,4 @@
-"""The processes of the demo: the taskplane command as a user would run it, each run with its own log."""
+"""The processes of the demo: `taskplane` commands as users run them, each with a log file."""
 
 import os
 import subprocess
@@ -16,11 +16,11 @@ STOP_SECONDS = 10
 
 
 class DemoError(Exception):
-    """A step of the demo did not do what it should."""
+    """A step of the demo failed."""
 
 
 class Service:
-    """A `taskplane` process that runs beside the demo, from `with` to its end, and must exit with 0."""
+    """A `taskplane` process that runs inside a `with` block, and must exit with 0."""
 
     def __init__(self, name: str, arguments: list[str], folder: Path) -> None:
         self.name = name
@@ -29,7 +29,7 @@ class Service:
 
     def __enter__(self) -> Self:
         with self.log.open("wb") as log:
-            # A session of its own: Ctrl-C is the demo's, which then ends its services in order.
+            # A new session, because Ctrl-C is for the demo, which then stops its services in order.
             self._process = subprocess.Popen(  # noqa: S603  our own command
                 [TASKPLANE, *self._arguments],
                 stdin=subprocess.DEVNULL,
@@ -48,7 +48,7 @@ class Service:
             raise DemoError(f"the {self.name} ended with exit code {exit_code}")
 
     def stop(self) -> int:
-        """Ends it by SIGTERM, or by SIGKILL if it does not obey in time; the exit code."""
+        """Stop the process by SIGTERM, after 10 s by SIGKILL, and return its exit code."""
         self._process.terminate()
         try:
             return self._process.wait(STOP_SECONDS)
@@ -57,7 +57,7 @@ class Service:
             return self._process.wait()
 
     def wait_until(self, is_ready: Callable[[], bool]) -> None:
-        """Returns when `is_ready` says so; DemoError if the process ends before, or takes too long."""
+        """Wait until `is_ready` is true. Raises DemoError if the process ends or takes longer than 20 s."""
         deadline = time.monotonic() + START_SECONDS
         while not is_ready():
             if self._process.poll() is not None:
@@ -67,7 +67,7 @@ class Service:
             time.sleep(0.05)
 
     def logged(self, beginning: str) -> str | None:
-        """The rest of the first line of the log that begins so, or None."""
+        """Return the rest of the first log line with this beginning, or None."""
         lines = self.log.read_text(errors="replace").splitlines(keepends=True)
         return next(
             (
@@ -80,7 +80,7 @@ class Service:
 
 
 def run_to_end(command: list[str | Path], columns: int = 80) -> str:
-    """What the command prints on a screen of so many columns; DemoError with its last words if it fails."""
+    """Return the output of a command on a terminal of `columns`. Raises DemoError, with the output, if it fails."""
     done = subprocess.run(  # noqa: S603  our own commands
         command,
         stdin=subprocess.DEVNULL,

@@ -1,7 +1,7 @@
-"""A CSV is processed by a unit that is paused in the middle, stays paused, is resumed and finishes: `make demo`.
+"""`make demo`: a unit processes a CSV, is paused in the middle, resumed, and finishes.
 
-Everything goes through a server and a unit that run as processes of their own, on free ports, in a folder that is
-removed at the end. Exits with 0 only if every step did what it says.
+Server and unit are processes on free ports, with their files in a temporary folder. Exits with 0 only if every step
+succeeded.
 """
 
 import argparse
@@ -28,7 +28,7 @@ PAUSE_AT = 0.4
 
 def main() -> int:
     options = parse_options()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unwinds, and so ends the services
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unwinds the stack, which stops the services
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="taskplane-demo-") as name:
         folder = Path(name)
@@ -68,7 +68,7 @@ def tell_the_story(folder: Path, source: Path) -> None:
     ) as server:
         server.wait_until(lambda: server.logged("ready grpc=") is not None)
         address = server.logged("ready grpc=") or ""
-        os.environ["TASKPLANE_SERVER"] = address  # where the command and the unit look for it
+        os.environ["TASKPLANE_SERVER"] = address  # read by the command and by the unit
         console.print(f"   listening on {address}")
         with (
             Client(address) as client,
@@ -94,7 +94,7 @@ def control_a_task(client: Client, folder: Path, source: Path) -> None:
 
 
 def config_for(source: Path, target: Path) -> dict[str, object]:
-    """The example of the requirements; a rule needs a column of its name."""
+    """Return the requirements' example, with the rules for which the file has columns."""
     with source.open(encoding="utf-8-sig", errors="replace", newline="") as file:
         columns = {name.strip().lower() for name in next(csv.reader(file), [])}
     return {
@@ -131,7 +131,7 @@ def pause(client: Client, task_id: int) -> None:
 def require_standstill(part: Path) -> None:
     step("Paused means paused: the part file does not grow")
     before = part.stat().st_size
-    time.sleep(1)  # the time in which it would have grown by some megabytes
+    time.sleep(1)  # a running unit writes some megabytes in this time
     after = part.stat().st_size
     console.print(f"   {before:,} bytes now, {after:,} bytes a second later")
     if before != after:

@@ -1,4 +1,4 @@
-"""What the demo shows: its steps, the commands it runs, the task's progress."""
+"""The output of the demo: steps, commands, and the progress of the task."""
 
 import shlex
 import time
@@ -18,7 +18,7 @@ from taskplane.v1.task_service_pb2 import WatchTasksResponse
 
 FINAL = {TaskStatus.TASK_STATUS_SUCCESS, TaskStatus.TASK_STATUS_FAILED, TaskStatus.TASK_STATUS_CANCELLED}
 
-# A healthy unit reports several times a second.
+# Seconds. A healthy unit reports several times a second.
 STALL_SECONDS = 30
 LOG_TAIL_LINES = 15
 
@@ -27,17 +27,17 @@ _step_numbers = count(1)
 
 
 def step(text: str) -> None:
-    """Begins a step of the story."""
+    """Print the heading of a step."""
     console.print(f"\n[bold cyan]{next(_step_numbers)}. {escape(text)}[/]", soft_wrap=True)
 
 
 def conclude(text: str) -> None:
-    """Ends the story well."""
+    """Print the last line of a successful demo."""
     console.print(f"\n[bold green]{escape(text)}[/]", soft_wrap=True)
 
 
 def run_taskplane(*arguments: str) -> str:
-    """Shows a command as a user would type it, runs it, shows what it prints and returns that."""
+    """Print a command as a user would type it, run it, print its output and return the output."""
     console.print(f"   [green]$ taskplane {escape(shlex.join(arguments))}[/]", soft_wrap=True)
     output = run_to_end([TASKPLANE, *arguments], console.width)
     console.print(output.rstrip(), markup=False, soft_wrap=True)
@@ -45,19 +45,19 @@ def run_taskplane(*arguments: str) -> str:
 
 
 def show_json(document: dict[str, object]) -> None:
-    """Shows a document in colours."""
+    """Print a document in colours."""
     console.print_json(data=document)
 
 
 def show_tail(log: Path) -> None:
-    """Shows the last lines of a log."""
+    """Print the last lines of a log."""
     lines = log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:]
     console.print(f"[yellow]--- the end of {log.name}[/]")
     console.print("\n".join(lines), markup=False, soft_wrap=True)
 
 
 def follow(client: Client, task_id: int, stop_at: float | None = None) -> Task:
-    """Shows live progress until the fraction `stop_at` is done or the task is final; the task as it then is."""
+    """Show live progress until the fraction `stop_at` or a final status, and return the task."""
     columns = (TextColumn("   {task.fields[status]:8}"), BarColumn(), TaskProgressColumn())
     with (
         Progress(*columns, TextColumn("{task.description}"), console=console) as progress,
@@ -73,12 +73,12 @@ def follow(client: Client, task_id: int, stop_at: float | None = None) -> Task:
 
 
 def status_name(task: Task) -> str:
-    """The status as people know it, such as RUNNING."""
+    """Return the status without its prefix, such as RUNNING."""
     return TaskStatus.Name(task.status).removeprefix("TASK_STATUS_")
 
 
 def states(client: Client, task_id: int) -> Generator[Task]:
-    """The task after each event of a watch; DemoError when nothing happens for too long."""
+    """Yield the task after each event of a watch. Raises DemoError after 30 s without a change."""
     task = Task()
     moved_at = time.monotonic()
     with closing(client.watch([task_id], include_progress=True, max_progress_per_second=10)) as events:
@@ -87,12 +87,12 @@ def states(client: Client, task_id: int) -> Generator[Task]:
                 moved_at = time.monotonic()
             elif time.monotonic() - moved_at > STALL_SECONDS:
                 raise DemoError(f"nothing happened to the task for {STALL_SECONDS} s")
-            take_over(task, event)
+            apply_event(task, event)
             yield task
 
 
-def take_over(task: Task, event: WatchTasksResponse) -> None:
-    """Writes what an event tells into `task`."""
+def apply_event(task: Task, event: WatchTasksResponse) -> None:
+    """Copy the values of an event into `task`."""
     match event.WhichOneof("event"):
         case "snapshot":
             task.CopyFrom(event.snapshot)
@@ -103,4 +103,4 @@ def take_over(task: Task, event: WatchTasksResponse) -> None:
         case "progress":
             task.progress.CopyFrom(event.progress.progress)
         case _:
-            pass  # nothing about the task itself
+            pass  # an event without a change of the task

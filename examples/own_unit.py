@@ -1,6 +1,6 @@
-"""A unit of one's own: counts, can be paused at every number, and goes on anywhere from its checkpoint.
+"""A counting unit: pausable at every number, and able to continue anywhere from a checkpoint.
 
-Run it with `taskplane unit run examples/own_unit.py:unit`.
+Run the unit with `taskplane unit run examples/own_unit.py:unit`.
 """
 
 import asyncio
@@ -8,17 +8,17 @@ from typing import Any
 
 from taskplane.unit import TaskContext, Unit
 
-# With an id of its own, a unit that is killed and started again is known as the same, and its tasks go on at once.
+# With an id, a restarted unit is recognised, and continues with the same tasks at once.
 unit = Unit(id="counter-1", name="counter-1", type="COUNTER", capacity=4)
 
 
 @unit.task("COUNT")
 async def count(task: TaskContext, config: dict[str, Any]) -> dict[str, Any]:
-    """Counts to `upTo`, ten numbers a second."""
+    """Count to `upTo`, ten numbers a second."""
     counted = task.checkpoint["counted"] if task.checkpoint else 0
     while counted < config["upTo"]:
         await asyncio.sleep(0.1)
         counted += 1
-        # A safe point: pause, cancel and drain take hold here, with this checkpoint.
+        # A safe point: pause, cancel and drain take effect here, with this checkpoint.
         await task.report(counted / config["upTo"], f"counted to {counted}", checkpoint={"counted": counted})
     return {"counted": counted}

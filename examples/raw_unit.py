@@ -1,11 +1,11 @@
-"""An execution unit written from the protos alone: plain gRPC, no SDK.
+"""An execution unit without the SDK, written from the protos alone.
 
     python examples/raw_unit.py 127.0.0.1:50051 counter-1
 
-It takes tasks of type COUNT and counts to `config["to"]`, a step every `config["step_seconds"]`. Numbers in comments
-are those of the list in protos/taskplane/v1/execution_unit_control.proto. To stay short, it rests while it is not
-connected, where a better unit works on until shortly before its lease ends (5), it remembers every command that it has
-answered, and it has no way to leave but to be killed (6).
+The unit takes tasks of type COUNT and counts to `config["to"]`, one step every `config["step_seconds"]`. Numbers in
+comments refer to the list in protos/taskplane/v1/execution_unit_control.proto. For shortness, the unit stops counting
+without a connection, though work could continue until shortly before the end of the lease (5); the unit remembers every
+command forever; and the only way to stop the unit is to kill the process (6).
 """
 
 import queue
@@ -31,7 +31,7 @@ NEEDS_A_PERSON = {
     grpc.StatusCode.FAILED_PRECONDITION,
     grpc.StatusCode.DEADLINE_EXCEEDED,
 }
-# Another process has this unit's id (7): it answers, or has taken over from this process, which was silent.
+# Another process has this unit's id (7), alive or as the successor of this silent process.
 ID_TAKEN = {grpc.StatusCode.ALREADY_EXISTS, grpc.StatusCode.ABORTED}
 Key = tuple[int, int]  # task id, attempt
 Inbox = queue.SimpleQueue[pb.ServerMessage | grpc.RpcError | None]
@@ -39,7 +39,7 @@ Inbox = queue.SimpleQueue[pb.ServerMessage | grpc.RpcError | None]
 
 @dataclass
 class Count:
-    """The work of an attempt."""
+    """The work of one attempt."""
 
     to: int
     step_seconds: float
@@ -49,22 +49,22 @@ class Count:
 
     @property
     def state(self) -> pb.AttemptState.ValueType:
-        """What the unit does with it."""
+        """The state in the unit's inventory."""
         return pb.ATTEMPT_STATE_PAUSED if self.is_paused else pb.ATTEMPT_STATE_RUNNING
 
     @property
     def progress(self) -> pb.ProgressReport:
-        """How far it is."""
+        """The current progress."""
         return pb.ProgressReport(fraction=self.done / self.to, message=f"at {self.done}")
 
     def status(self) -> pb.AttemptStatusReport:
-        """Return how it is."""
+        """Return the response to get_status."""
         return pb.AttemptStatusReport(
             state=self.state, progress=self.progress, checkpoint_number=self.checkpoint_number
         )
 
     def checkpoint(self) -> pb.CheckpointReport:
-        """Return a new checkpoint: from there this process, or another one, can go on."""
+        """Return a new checkpoint for any process to continue from."""
         self.checkpoint_number += 1
         data = Struct()
         data["done"] = self.done
@@ -72,10 +72,10 @@ class Count:
 
 
 class CountingUnit:
-    """All is done by one thread; a second one only reads the stream."""
+    """The unit. One thread does all work; a second thread reads the stream."""
 
     def __init__(self, unit_id: str) -> None:
-        """Know the unit by its lasting id: when it is started again, it still has its tasks."""
+        """Use a lasting id: a restarted unit keeps its tasks."""
         count = TaskTypeSupport(task_type="COUNT", can_pause=True, can_checkpoint=True)
         self.hello = pb.Hello(
             protocol_version=1,
@@ -87,17 +87,17 @@ class CountingUnit:
             task_types=[count],
         )
         self.counts: dict[Key, Count] = {}
-        self.answers: dict[str, dict[str, Any]] = {}  # to every command, since a command may come again (2)
+        self.responses: dict[str, dict[str, Any]] = {}  # by command id, for repeated commands (2)
         self.unacknowledged: list[pb.Report] = []
         self.sequence = 0
-        self.outbox: queue.SimpleQueue[pb.UnitMessage | None] = queue.SimpleQueue()
+        self.outgoing: queue.SimpleQueue[pb.UnitMessage | None] = queue.SimpleQueue()
 
     def run(self, server: str) -> None:
-        """Connect, for ever (5)."""
+        """Connect, and reconnect forever (5)."""
         while True:
             try:
                 with grpc.insecure_channel(server) as channel:
-                    self.converse(ExecutionUnitControlStub(channel))
+                    self.run_session(ExecutionUnitControlStub(channel))
             except grpc.RpcError as error:
                 if error.code() in NEEDS_A_PERSON:
                     sys.exit(f"the server refuses this unit: {error.details()}")
@@ -106,26 +106,26 @@ class CountingUnit:
                     time.sleep(random.uniform(1, 5))  # noqa: S311  (spreads units, hides nothing)
             time.sleep(random.uniform(0, 0.5))  # noqa: S311  (spreads units, hides nothing)
 
-    def converse(self, stub: ExecutionUnitControlStub) -> None:
-        """Hold one session."""
-        self.sequence, self.outbox = 0, queue.SimpleQueue()
+    def run_session(self, stub: ExecutionUnitControlStub) -> None:
+        """Run one session."""
+        self.sequence, self.outgoing = 0, queue.SimpleQueue()
         hello = pb.Hello(inventory=self.inventory())
         hello.MergeFrom(self.hello)
-        self.outbox.put(pb.UnitMessage(hello=hello))  # (1)
+        self.outgoing.put(pb.UnitMessage(hello=hello))  # (1)
         inbox: Inbox = queue.SimpleQueue()
-        stream = stub.Connect(iter(self.outbox.get, None))
+        stream = stub.Connect(iter(self.outgoing.get, None))
         threading.Thread(target=read, args=(stream, inbox), daemon=True).start()
         welcome = inbox.get()
         if isinstance(welcome, pb.ServerMessage):
             self.begin(welcome.welcome)
             heartbeat_seconds = welcome.welcome.heartbeat_interval.ToMilliseconds() / 1000
             welcome = self.work(inbox, heartbeat_seconds)
-        self.outbox.put(None)
+        self.outgoing.put(None)
         if isinstance(welcome, grpc.RpcError):
             raise welcome
 
     def inventory(self) -> Iterator[pb.HeldAttempt]:
-        """Tell of all attempts in hand, and of those that ended without an acknowledgement."""
+        """Yield the held attempts, and the ended attempts without an acknowledgement."""
         for (task_id, attempt), count in self.counts.items():
             number = count.checkpoint_number
             yield pb.HeldAttempt(task_id=task_id, attempt=attempt, state=count.state, checkpoint_number=number)
@@ -133,7 +133,7 @@ class CountingUnit:
             yield pb.HeldAttempt(task_id=task_id, attempt=attempt, state=pb.ATTEMPT_STATE_ENDED)
 
     def begin(self, welcome: pb.Welcome) -> None:
-        """Carry out the verdicts, and send again what was not acknowledged (3)."""
+        """Apply the verdicts, and send unacknowledged reports again (3)."""
         self.hello.unit_id = welcome.unit_id
         verdicts = {key_of(each): each.action for each in welcome.verdicts}
         for key, action in verdicts.items():
@@ -147,7 +147,7 @@ class CountingUnit:
                 self.send(report)
 
     def work(self, inbox: Inbox, heartbeat_seconds: float) -> grpc.RpcError | None:
-        """Obey, and count in between. Returns how the stream ended."""
+        """Handle commands and count in between; return the error of the stream, or None."""
         while True:
             steps = [count.step_seconds for count in self.counts.values() if not count.is_paused]
             try:
@@ -158,15 +158,15 @@ class CountingUnit:
             if not isinstance(message, pb.ServerMessage):
                 return message
             for command in message.commands.commands:
-                self.obey(command)
+                self.handle(command)
             if message.HasField("ack"):
                 self.unacknowledged = [each for each in self.unacknowledged if each.sequence > message.ack.sequence]
 
     def step(self) -> None:
-        """Count one further, or show that the unit is alive (4)."""
+        """Count one step, or send a heartbeat (4)."""
         active = [key for key, count in self.counts.items() if not count.is_paused]
         if not active:
-            self.outbox.put(pb.UnitMessage(heartbeat=pb.UnitHeartbeat()))
+            self.outgoing.put(pb.UnitMessage(heartbeat=pb.UnitHeartbeat()))
         for key in active:
             count = self.counts[key]
             count.done += 1
@@ -179,25 +179,25 @@ class CountingUnit:
             elif count.done % 10 == 0:
                 self.report(key, checkpoint=count.checkpoint())
 
-    def obey(self, command: pb.Command) -> None:
-        """Answer a command, and then carry it out; one that comes again is only answered, as before (2)."""
+    def handle(self, command: pb.Command) -> None:
+        """Respond to a command, then execute the command; a repeated command only gets the same response again (2)."""
         key, order = key_of(command), command.WhichOneof("order")
-        if order == "get_status" and key in self.counts:  # its one answer, with no `accepted` before
+        if order == "get_status" and key in self.counts:  # the only response, without `accepted`
             self.report(key, command_id=command.command_id, attempt_status=self.counts[key].status())
             return
         held = (command.task_id, command.resume.held_attempt) if order == "resume" else key
         is_known = order in {"start", "drop"} or held in self.counts
-        is_new = command.command_id not in self.answers
+        is_new = command.command_id not in self.responses
         if is_new:
-            refusal = pb.CommandRejected(reason=pb.REJECT_REASON_UNKNOWN_ATTEMPT)
-            answer = {"accepted": pb.CommandAccepted()} if is_known else {"rejected": refusal}
-            self.answers[command.command_id] = answer
-        self.report(key, command_id=command.command_id, **self.answers[command.command_id])
+            rejection = pb.CommandRejected(reason=pb.REJECT_REASON_UNKNOWN_ATTEMPT)
+            response = {"accepted": pb.CommandAccepted()} if is_known else {"rejected": rejection}
+            self.responses[command.command_id] = response
+        self.report(key, command_id=command.command_id, **self.responses[command.command_id])
         if is_new and is_known:
-            self.carry_out(command, key, held)
+            self.execute(command, key, held)
 
-    def carry_out(self, command: pb.Command, key: Key, held: Key) -> None:
-        """Do what a new command says; `held` is the attempt that it is about, by the number it had so far."""
+    def execute(self, command: pb.Command, key: Key, held: Key) -> None:
+        """Execute a new command; `held` is the key of the attempt in this unit."""
         match command.WhichOneof("order"):
             case "start":
                 start = command.start
@@ -216,29 +216,29 @@ class CountingUnit:
             case "drop":
                 self.counts.pop(key, None)
             case "get_status":
-                pass  # of an attempt that it does not hold; it has said so
+                pass  # of an unknown attempt: rejected
             case None:
-                pass  # an order that this unit does not know; it has said so
+                pass  # an unknown order: rejected
 
     def report(self, key: Key, **kind: Any) -> None:
-        """Report about an attempt."""
+        """Send a report about an attempt."""
         self.send(pb.Report(task_id=key[0], attempt=key[1], **kind))
 
     def send(self, report: pb.Report) -> None:
-        """Send a report, and keep it until it is acknowledged (3)."""
+        """Send a report, and keep the report until its acknowledgement (3)."""
         self.sequence += 1
         report.sequence = self.sequence
         self.unacknowledged.append(report)
-        self.outbox.put(pb.UnitMessage(reports=pb.Reports(reports=[report])))
+        self.outgoing.put(pb.UnitMessage(reports=pb.Reports(reports=[report])))
 
 
 def key_of(about: pb.Command | pb.Report | pb.Verdict) -> Key:
-    """Return the attempt that a message is about."""
+    """Return the key of a message's attempt."""
     return about.task_id, about.attempt
 
 
 def read(stream: Iterator[pb.ServerMessage], inbox: Inbox) -> None:
-    """Put what the server says into the inbox, and at the end how the stream ended."""
+    """Put the server's messages into the inbox, then the error of the stream, or None."""
     try:
         for message in stream:
             inbox.put(message)

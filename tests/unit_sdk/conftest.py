@@ -23,7 +23,7 @@ def server() -> Iterator[ScriptedServer]:
 
 
 class RunningUnit:
-    """A unit whose `run` is under way in a thread."""
+    """A unit in a thread."""
 
     def __init__(self, unit: Unit) -> None:
         self.unit = unit
@@ -32,7 +32,7 @@ class RunningUnit:
         self._thread.start()
 
     def join(self) -> None:
-        """Waits until `run` has returned, or has raised what is then in `error`."""
+        """Wait until `run` returns or raises; `error` holds the exception."""
         self._thread.join(TIMEOUT_SECONDS)
         assert not self._thread.is_alive()
 
@@ -45,7 +45,7 @@ class RunningUnit:
 
 @pytest.fixture
 def run(server: ScriptedServer) -> Iterator[Callable[[Unit], RunningUnit]]:
-    """Runs units; stops them after the test."""
+    """Return a function to run a unit; stop all units after the test."""
     running: list[RunningUnit] = []
 
     def run(unit: Unit) -> RunningUnit:
@@ -60,13 +60,13 @@ def run(server: ScriptedServer) -> Iterator[Callable[[Unit], RunningUnit]]:
 
 @pytest.fixture
 def unit(server: ScriptedServer) -> Unit:
-    """A unit without executors, that leaves at once: what a test leaves unacknowledged shall not hold it up."""
+    """Return a unit without executors, with a drain too short to wait for unacknowledged reports."""
     return Unit(name="unit under test", type="TEST", capacity=4, server=server.address, drain_seconds=0.1)
 
 
 @pytest.fixture
 def connect(server: ScriptedServer, run: Callable[[Unit], RunningUnit]) -> Callable[[Unit], ScriptedSession]:
-    """Runs a unit and welcomes it."""
+    """Return a function: run a unit, send Welcome, return the session."""
 
     def connect(unit: Unit) -> ScriptedSession:
         run(unit)

@@ -1,4 +1,4 @@
-"""Executors that work step by step until they are let finish."""
+"""Executors for step by step work until a test lets them finish."""
 
 import asyncio
 import threading
@@ -18,7 +18,10 @@ Connect = Callable[[Unit], ScriptedSession]
 
 
 class Steps:
-    """An executor that works until it is let finish, with a safe point at each step, and notes what ended it."""
+    """A coroutine and a function, at work until `may_finish`, with a safe point at each step.
+
+    `ended_by` holds the type of an earlier interruption.
+    """
 
     def __init__(self, unit: Unit, *, can_pause: bool = True) -> None:
         self.may_finish = threading.Event()

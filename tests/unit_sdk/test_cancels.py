@@ -1,4 +1,4 @@
-"""Cancel and drop, met at safe points, and what an executor makes of them."""
+"""Cancel and drop at safe points, and the reactions of executors."""
 
 import asyncio
 import threading

@@ -1,4 +1,4 @@
-"""Executors that are classes: verbs go to their methods."""
+"""Class-based executors: commands call their methods."""
 
 import asyncio
 import threading
@@ -16,7 +16,7 @@ Connect = Callable[[Unit], ScriptedSession]
 
 
 class Calls:
-    """What was called, in order, over all instances."""
+    """The calls of all instances, in order."""
 
     def __init__(self) -> None:
         self.names: list[str] = []
@@ -196,7 +196,7 @@ def test_a_dropped_instance_is_paused_and_nothing_is_cleaned_up(
     session.start(1, 1, "WORK")
     session.expect("progress")
     session.drop(1, 1, DropReason.DROP_REASON_SUPERSEDED)
-    session.start(1, 2, "WORK")  # begins when the dropped one has ended
+    session.start(1, 2, "WORK")  # begins after the end of the dropped attempt
     assert calls.paused.wait(20)
     calls.may_finish.set()
 

@@ -1,4 +1,4 @@
-"""Classes as in the requirements: each method takes the task's id, and `get_status` tells how far the work is."""
+"""Classes in the form of the requirements: methods take the task's id, and `get_status` returns the progress."""
 
 # ruff: noqa: N803 - parameters are called as in the requirements
 
@@ -25,7 +25,7 @@ def _asked_often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Controls:
-    """What a test makes of an executor, and sees of it."""
+    """The switches and the observations of a test's executor."""
 
     def __init__(self) -> None:
         self.calls: Calls = []
@@ -110,7 +110,7 @@ def test_every_method_gets_the_id_of_the_task(unit: Unit, connect: Connect, cont
     session.cancel(TASK_ID, 2)
     session.expect("cancelled")
 
-    # What `pause` does not return, `get_status` knows.
+    # `pause` returns no checkpoint, so `get_status` is called for one.
     assert to_dict(paused.checkpoint.data) == {"row": 1}
     assert (status.state, status.progress.message) == (AttemptState.ATTEMPT_STATE_RUNNING, "asked")
     assert controls.calls == [
@@ -176,7 +176,7 @@ def test_a_start_that_reports_is_not_asked(unit: Unit, connect: Connect) -> None
         async def start(self, task: Any, config: dict[str, Any]) -> None:
             await task.report(0.5, "its own words")
             await asyncio.to_thread(may_finish.wait)
-            # As long as several questions would take.
+            # Long enough for several calls of get_status.
             await asyncio.sleep(20 * class_executor.STATUS_SECONDS)
 
         async def cancel(self) -> None: ...
@@ -263,7 +263,7 @@ def test_a_dropped_instance_is_paused_and_left(unit: Unit, connect: Connect, con
     session.start(TASK_ID, 1, "WORK")
     session.expect("progress")
     session.drop(TASK_ID, 1, DropReason.DROP_REASON_SUPERSEDED)
-    session.start(TASK_ID, 2, "WORK")  # begins when the dropped one has ended
+    session.start(TASK_ID, 2, "WORK")  # begins after the end of the dropped attempt
     session.expect("progress")
     controls.may_finish.set()
     session.expect("succeeded")
@@ -272,15 +272,15 @@ def test_a_dropped_instance_is_paused_and_left(unit: Unit, connect: Connect, con
 
 
 class _Instantiated:
-    """No executor: an instance was made of it."""
+    """An object that is no executor: an instance of a class."""
 
 
 def _without_config(task: Any) -> None:
-    """Lacks a parameter."""
+    """Lack a parameter."""
 
 
 async def _with_more(task: Any, config: Any, more: Any) -> None:
-    """Wants more than there is."""
+    """Require an extra parameter."""
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""How a unit leaves."""
+"""The drain of a unit."""
 
 import asyncio
 import os
@@ -24,12 +24,12 @@ Run = Callable[[Unit], Any]
 
 @pytest.fixture
 def unit(server: ScriptedServer) -> Unit:
-    """A unit that has all the time it needs to leave."""
+    """Return a unit with plenty of time to drain."""
     return Unit(name="leaver", type="TEST", capacity=4, server=server.address, drain_seconds=60)
 
 
 class Worker:
-    """Registers an executor that works until it is interrupted."""
+    """Registers an executor for work until an interruption."""
 
     def __init__(self, unit: Unit) -> None:
         self.ended_by: list[type[BaseException]] = []
@@ -104,7 +104,7 @@ def test_a_draining_unit_takes_on_nothing_new(unit: Unit, server: ScriptedServer
     session.start(2, 1, "LONG")
     refused = session.expect("rejected")
     may_end.set()
-    session.expect("succeeded", task_id=1)  # it could not be given back, and finished instead
+    session.expect("succeeded", task_id=1)  # it could not be released, and finished
     session.acknowledge()
     session.expect_goodbye()
 

@@ -1,4 +1,4 @@
-"""The HTTP server of a unit tells a connection that was broken from a fault of its own."""
+"""The HTTP server of a unit distinguishes a broken connection from an internal fault."""
 
 import logging
 from collections.abc import Iterator

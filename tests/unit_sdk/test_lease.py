@@ -1,4 +1,4 @@
-"""What proves to the unit that it has its lease, and what it does without one."""
+"""Renewals of the lease, and the behaviour of the unit without a lease."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ from taskplane.unit.testing import ScriptedServer, ScriptedSession
 from taskplane.v1.execution_unit_control_pb2 import AttemptState, DropReason, Verdict, VerdictAction
 
 TIMEOUT_SECONDS = 20.0
-# Short enough for a test, long enough for a loaded machine to send three heartbeats.
+# Seconds. Short enough for a test, long enough for a loaded machine to send three heartbeats.
 HEARTBEAT_SECONDS = 0.1
 LEASE_SECONDS = 0.5
 
@@ -41,10 +41,10 @@ def test_a_lease_counts_from_when_the_message_was_sent_that_renewed_it(clock: Cl
     unit_lease = Lease()
     tracker = LeaseTracker(unit_lease)
     clock.time += 5
-    tracker.welcomed(30.0)  # in answer to a Hello that was sent 5 s ago
+    tracker.welcomed(30.0)  # answers a Hello of 5 s ago
     clock.time += 18.9
     assert is_valid(unit_lease)
-    clock.time += 0.2  # 24.1 s after the Hello: the lease less its margin is over
+    clock.time += 0.2  # 24.1 s after the Hello: the lease minus its margin is over
     assert not is_valid(unit_lease)
 
 
@@ -123,7 +123,7 @@ def test_a_lease_that_was_not_renewed_lately_is_not_fresh_long_before_it_ends(cl
 
 
 class Worker:
-    """Counts its safe points, and tells when it rests at one or goes on."""
+    """Works with many safe points, and signals the start and the end."""
 
     def __init__(self, unit: Unit) -> None:
         self.is_at_work = threading.Event()
@@ -148,7 +148,7 @@ class Worker:
 
 
 def held_session(server: ScriptedServer) -> ScriptedSession:
-    """The first session that is opened with the attempt at rest."""
+    """Return the first session with the attempt held."""
     session = server.session()
     while session.hello.inventory[0].state != AttemptState.ATTEMPT_STATE_PAUSED:
         session.close()
@@ -160,7 +160,7 @@ def held_session(server: ScriptedServer) -> ScriptedSession:
 def held(
     server: ScriptedServer, unit: Unit, run: Callable[[Unit], object], caplog: pytest.LogCaptureFixture
 ) -> Iterator[tuple[ScriptedSession, Worker]]:
-    """A unit whose attempt 1 of task 1 is held by the fence, and the next session that it has opened since."""
+    """Return the next session of a unit with attempt 1 of task 1 held by the fence, and the worker."""
     worker = Worker(unit)
     run(unit)
     session = server.session()
@@ -239,7 +239,7 @@ def test_a_lease_that_was_found_over_is_told_as_lost_and_then_as_won_back(clock:
     heartbeat = tracker.heartbeat_sent()
     clock.time += 25
     assert unit_lease.is_over()
-    clock.time -= 20  # renewed before anybody was told
+    clock.time -= 20  # renewed before any waiter ran
     tracker.acknowledged(0, heartbeat)
     assert unit_lease.is_over()
     assert not is_valid(unit_lease)
@@ -250,7 +250,7 @@ def test_a_lease_that_was_found_over_is_told_as_lost_and_then_as_won_back(clock:
 def test_a_safe_point_holds_without_a_lease_though_the_fence_is_late(
     server: ScriptedServer, unit: Unit, run: Callable[[Unit], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As after SIGSTOP for longer than the lease: every thread goes on at once, and the executor may be the first."""
+    """Hold as after SIGSTOP for longer than the lease: all threads continue at once, perhaps the executor first."""
     monkeypatch.setattr(AttemptRegistry, "fence", lambda workload: None)
     worker = Worker(unit)
     run(unit)

@@ -1,4 +1,4 @@
-"""How an attempt ends, by what its executor returns or raises."""
+"""The outcome of an attempt, by the result or the exception of the executor."""
 
 import asyncio
 import sys
@@ -19,7 +19,7 @@ Connect = Callable[[Unit], ScriptedSession]
 
 
 def failure_of(unit: Unit, connect: Connect, code: Callable[..., Any], **options: Any) -> FailedReport:
-    """Runs one attempt that fails."""
+    """Run one failing attempt, and return the report."""
     unit.task("WORK", **options)(code)
     session = connect(unit)
     session.start(1, 1, "WORK")

@@ -1,4 +1,4 @@
-"""Pause and resume, met at safe points."""
+"""Pause and resume at safe points."""
 
 import threading
 from typing import Any

@@ -1,4 +1,4 @@
-"""Connections that are replaced: when, after which wait, and what ends the unit instead."""
+"""Reconnects: reasons, waiting times, and fatal errors."""
 
 import random
 import threading
@@ -57,7 +57,7 @@ def test_whatever_the_server_says_shows_that_it_lives(
     connected.welcome(heartbeat_seconds=0.01, lease_seconds=5.0)
     for beat in range(1, 20):
         connected.expect_heartbeats(beat)
-        connected.send(ServerMessage())  # of a kind that the unit does not know
+        connected.send(ServerMessage())  # an unknown kind of message
 
     connected.start(1, 1, "WORK")
     connected.expect("accepted")
@@ -191,7 +191,7 @@ def test_a_unit_holds_its_work_while_another_process_has_its_id(
     connected.fail(grpc.StatusCode[code], "process b at 10.0.0.1 has had it", reason=reason)
     refused = server.session()
     while refused.hello.inventory[0].state != AttemptState.ATTEMPT_STATE_PAUSED:
-        worker.go[1].release()  # to a safe point, where it is held
+        worker.go[1].release()  # to a safe point, where the fence holds the attempt
         refused.fail(grpc.StatusCode.ALREADY_EXISTS, "process b at 10.0.0.1 has had it", reason="UNIT_ID_TAKEN")
         refused = server.session()
 

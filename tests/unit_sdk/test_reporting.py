@@ -1,4 +1,4 @@
-"""What report and safe_point send, and what they refuse."""
+"""Reports of `report` and `safe_point`, and refused values."""
 
 import threading
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""How commands are answered: once, again as before, or with a refusal."""
+"""Responses to commands: once, repeated, or with a rejection."""
 
 from typing import Any
 

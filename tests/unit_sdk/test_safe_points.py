@@ -1,4 +1,4 @@
-"""Where a pause and a drain take hold: not at a report without a checkpoint, if the executor makes checkpoints."""
+"""Safe points for pause and drain: plain reports are none if the executor makes checkpoints."""
 
 import asyncio
 import logging
@@ -16,11 +16,11 @@ from taskplane.v1.execution_unit_control_pb2 import AttemptState, DropReason, Ve
 
 
 class Rows:
-    """An executor that reports its progress, and then names a safe point: one row each time it is let go on."""
+    """An executor with a progress report before each safe point: one row for each release of `go`."""
 
     def __init__(self, unit: Unit, *, bare: bool = False, can_checkpoint: bool | None = None) -> None:
         self.go = threading.Semaphore(0)
-        # Counts the reports that were passed over.
+        # Counts the reports without a stop.
         self.reported = threading.Semaphore(0)
         self.ended_by: type[BaseException] | None = None
         self._bare = bare
@@ -53,7 +53,7 @@ class Rows:
 
 
 def ask(session: ScriptedSession, verb: Callable[..., str], *args: Any) -> None:
-    """Send a command and wait until the unit has taken it on, so that it is pending from here on."""
+    """Send a command and wait for the acceptance, so the command is pending afterwards."""
     session.expect("accepted", command_id=verb(*args))
 
 
@@ -131,7 +131,7 @@ def test_a_cancel_takes_hold_at_any_report(unit: Unit, connect: Connect, kind: s
 
 
 class Fenced:
-    """An executor that reports without checkpoints until it is let go to its safe point, and a lease that ends."""
+    """An executor with plain reports until `may_go_to_safe_point`, and an expired lease."""
 
     def __init__(self, unit: Unit, server: ScriptedServer) -> None:
         self._server = server
@@ -144,7 +144,7 @@ class Fenced:
         task.safe_point(lambda: {"row": 1})
 
     def next_session(self, *, to_be_paused: bool) -> ScriptedSession:
-        """Begin the work, let the lease end, and return the first session that is opened with the attempt at rest."""
+        """Start the work, let the lease end, and return the first session with the attempt held."""
         session = self._server.session()
         session.welcome(heartbeat_seconds=0.1, lease_seconds=0.5)
         session.start(1, 1, "WORK")
@@ -180,7 +180,7 @@ def test_a_pause_outlives_the_fence(unit: Unit, server: ScriptedServer, run: Cal
     session = work.next_session(to_be_paused=True)
     session.welcome(verdicts=[Verdict(task_id=1, attempt=1, action=VerdictAction.VERDICT_ACTION_KEEP)])
     session.expect("progress")
-    session.expect("progress")  # the first may be older than the rest
+    session.expect("progress")  # the first may be older than the hold
     work.may_go_to_safe_point.set()
 
     assert to_dict(session.expect("paused").paused.checkpoint.data) == {"row": 1}
@@ -274,7 +274,7 @@ def test_a_short_drain_does_not_wait_for_a_safe_point_beyond_half_of_its_time(
     async def work(task: TaskContext, config: dict[str, Any]) -> None:
         while True:
             await task.report(0.5, "bare")
-            await asyncio.sleep(0.01)  # no more than the unit may send unacknowledged
+            await asyncio.sleep(0.01)  # stays within the send window
 
     session = connect(unit)
     session.start(1, 1, "WORK")

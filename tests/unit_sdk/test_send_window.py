@@ -13,7 +13,7 @@ from taskplane.v1.execution_unit_control_pb2 import (
     Report,
 )
 
-# Of the window that is compared with a model: small, so that it is full at times.
+# Reports. Small enough to fill the window of the state machine at times.
 WINDOW = 4
 
 
@@ -154,7 +154,7 @@ def test_a_new_session_begins_with_an_empty_window() -> None:
 
 
 class SendWindowMachine(RuleBasedStateMachine):
-    """The window beside a plain list of all that is not acknowledged."""
+    """A send window, compared with a plain list of the unacknowledged reports."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -108,7 +108,7 @@ def test_heartbeats_pass_while_more_reports_wait_than_may_be_under_way(
     connected = server.session()
     connected.welcome(heartbeat_seconds=0.01)
     connected.start(1, 1, "TALKS")
-    for _ in range(WINDOW_SIZE - 1):  # the first report is the answer to the start
+    for _ in range(WINDOW_SIZE - 1):  # the first report is the response to the start
         connected.expect("checkpoint")
     connected.expect_heartbeats(connected.heartbeats + 3)
     assert len(connected.reports) == WINDOW_SIZE
@@ -254,7 +254,7 @@ def test_a_verdict_of_pause_is_a_pause_without_a_command(
     first.fail(grpc.StatusCode.UNAVAILABLE, "stopping")
     second = server.session()
     second.welcome(verdicts=[Verdict(task_id=1, attempt=1, action=VerdictAction.VERDICT_ACTION_PAUSE)])
-    second.start(2, 1, "OTHER")  # its answer shows that the verdict has been carried out
+    second.start(2, 1, "OTHER")  # the response shows an applied verdict
     second.expect("rejected")
     worker.go[1].release()
 

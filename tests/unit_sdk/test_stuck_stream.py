@@ -1,4 +1,4 @@
-"""A stream that never ends for its reader, whatever is done to it, does not keep the unit from coming back."""
+"""A reader stuck in a dead stream does not prevent a reconnect."""
 
 import threading
 from typing import Any
@@ -13,7 +13,7 @@ from taskplane.v1.execution_unit_control_pb2 import Hello
 
 
 class StuckCall:
-    """A call that has ended by its status, and not for who reads it."""
+    """A dead call with a blocked reader."""
 
     def __init__(self) -> None:
         self.may_end = threading.Event()
@@ -26,7 +26,7 @@ class StuckCall:
         raise StopIteration
 
     def cancel(self) -> None:
-        """Do nothing, as the call is over."""
+        """Do nothing: the call is over."""
 
 
 def test_a_stream_that_does_not_end_is_left_behind(

@@ -1,4 +1,4 @@
-"""An executor that goes on when it is let."""
+"""An executor controlled by a test row by row."""
 
 import threading
 from typing import Any
@@ -7,7 +7,7 @@ from taskplane.unit import SyncTaskContext, Unit
 
 
 class Worker:
-    """Registers an executor that comes to a safe point whenever the test lets it: `go[task_id].release()`."""
+    """Registers an executor with one safe point for each `go[task_id].release()`."""
 
     def __init__(self, unit: Unit) -> None:
         self.go = {task_id: threading.Semaphore(0) for task_id in (1, 2, 3)}
@@ -27,7 +27,7 @@ class Worker:
             raise
 
     def wait(self, task: SyncTaskContext, config: dict[str, Any]) -> None:
-        """Comes to one safe point after another without being let."""
+        """Pass one safe point after another, without `go`."""
         try:
             while not self.has_ended.wait(0.001):
                 task.safe_point()

@@ -37,7 +37,7 @@ def rejects(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def config(source: Path, target: Path) -> dict[str, Any]:
-    """As in the requirements, but with batches so small that a few rows have several safe points."""
+    """Return the requirements' config, with small batches for several safe points within a few rows."""
     return {
         "inputPath": str(source),
         "outputPath": str(target),

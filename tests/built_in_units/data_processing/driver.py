@@ -1,4 +1,4 @@
-"""Stands in for the SDK: pauses, releases, cancels and kills exactly where a test wants it."""
+"""A replacement of the SDK, to pause, release, cancel and kill at a given call."""
 
 import json
 import os
@@ -14,16 +14,16 @@ from taskplane.units.data_processing import DataProcessingConfig, process
 TASK_ID = 17
 
 MakeCheckpoint = Callable[[], dict[str, Any]]
-# What happens at a safe point; it may raise.
+# The action at a safe point. May raise.
 Event = Callable[["ScriptedTask", MakeCheckpoint | None], None]
 
 
 class KilledError(BaseException):
-    """The process is gone: nothing that it does afterwards counts."""
+    """The process is dead: nothing after this error counts."""
 
 
 class ScriptedTask:
-    """A task as its executor sees it; each `report` takes the next of `events`, if there is one."""
+    """A task context for tests: each `report` runs the next event, if any."""
 
     def __init__(self, events: Iterable[Event] = (), checkpoint: dict[str, Any] | None = None) -> None:
         self.task_id = TASK_ID
@@ -50,33 +50,33 @@ class ScriptedTask:
 
 
 def go_on(task: ScriptedTask, make_checkpoint: MakeCheckpoint | None) -> None:
-    """Nothing happens."""
+    """Do nothing."""
 
 
 def pause(task: ScriptedTask, make_checkpoint: MakeCheckpoint | None) -> None:
-    """Paused, and resumed in memory."""
+    """Pause, and resume in memory."""
     if make_checkpoint:
         task.store(make_checkpoint())
 
 
 def release(task: ScriptedTask, make_checkpoint: MakeCheckpoint | None) -> None:
-    """Given back, with its checkpoint."""
+    """Release the attempt with its checkpoint."""
     pause(task, make_checkpoint)
     raise TaskReleased
 
 
 def kill(task: ScriptedTask, make_checkpoint: MakeCheckpoint | None) -> None:
-    """Killed; the last stored checkpoint counts."""
+    """Kill the process; the last stored checkpoint counts."""
     raise KilledError
 
 
 def run(task: ScriptedTask, config: dict[str, Any]) -> dict[str, Any]:
-    """One attempt."""
+    """Run one attempt."""
     return process(cast("SyncTaskContext", task), DataProcessingConfig.model_validate(config))
 
 
 def run_to_the_end(events: Iterable[Event], config: dict[str, Any]) -> dict[str, Any]:
-    """Attempts, each from the checkpoint of the one before, until one succeeds."""
+    """Run attempts until one succeeds, each from the last checkpoint."""
     remaining = iter(events)
     checkpoint: dict[str, Any] | None = None
     while True:
@@ -88,18 +88,18 @@ def run_to_the_end(events: Iterable[Event], config: dict[str, Any]) -> dict[str,
 
 
 def parts_in(folder: Path) -> list[str]:
-    """Names of the part files."""
+    """Return the names of the part files."""
     return sorted(path.name for path in folder.glob(".*.part"))
 
 
 def at(count: int, event: Event) -> Iterator[Event]:
-    """`event` at the call of that number, counting from 1, and nothing at the others."""
+    """Return events with `event` at the given call, counted from 1."""
     yield from [go_on] * (count - 1)
     yield event
 
 
 def python(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a program that may import this module, as a process of its own."""
+    """Run a program in a process; the program may import this module."""
     path = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
     return subprocess.run(  # noqa: S603 — our own interpreter, and a program of our tests
         [sys.executable, "-c", program, *arguments],

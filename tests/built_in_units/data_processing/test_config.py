@@ -1,4 +1,4 @@
-"""What a config may say, and that a refusal names the field."""
+"""Accepted configs, and refusals with the field's name."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""An uninterrupted task: what comes out of it."""
+"""The output of an uninterrupted task."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The demo's CSV, and its count by other means, which checks the unit from outside."""
+"""The demo's CSV and its independent count, which checks the unit from outside."""
 
 import csv
 import subprocess
@@ -25,7 +25,7 @@ def make_users(path: Path) -> None:
 
 @pytest.fixture
 def users(config: dict[str, Any], source: Path) -> dict[str, Any]:
-    """The config of a task over the demo's users."""
+    """Return the config of a task over the demo's users."""
     make_users(source)
     return config | {"batchSize": 1000}
 

@@ -1,4 +1,4 @@
-"""What cannot be done: the failure names the field and the path, leaves nothing behind and is not tried again."""
+"""Failures: named field and path, no file left behind, no retry."""
 
 import errno
 import os
@@ -93,7 +93,7 @@ def test_a_target_that_is_the_input_by_another_name(
 
 
 def test_a_target_in_a_folder_that_takes_no_files(config: dict[str, Any]) -> None:
-    # A folder that refuses even root.
+    # A folder where even root cannot write.
     path = Path("/proc/self/users.json")
     assert failure_of(config | {"outputPath": str(path)}).startswith(f"outputPath: {path}: ")
 
@@ -131,7 +131,7 @@ def test_a_full_disk_is_worth_another_try_even_at_the_start(
 
 
 class Stingy(FileIO):
-    """Takes a byte at a time, as a file on a full disk or a network may."""
+    """A file for one byte at a time, as on a full disk or a network."""
 
     def write(self, data: Buffer, /) -> int:
         return super().write(memoryview(data)[:1]) or 0

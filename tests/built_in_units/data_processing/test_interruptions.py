@@ -1,4 +1,4 @@
-"""Interrupted tasks: the output is the same as without, byte for byte."""
+"""Interrupted tasks: the same output as without interruption, byte for byte."""
 
 import fcntl
 import json
@@ -49,7 +49,7 @@ def outcome(folder: Path) -> dict[str, bytes]:
 
 
 def interrupted(config: dict[str, Any], event: Event, call: int) -> ScriptedTask:
-    """A task whose attempt was ended by `event` at its call of that number."""
+    """Return a task after an attempt with `event` at the given call."""
     task = ScriptedTask(at(call, event))
     with pytest.raises((Interrupted, KilledError)):
         run(task, config)
@@ -134,7 +134,7 @@ def test_a_process_that_dies_while_it_finishes_does_no_harm(  # noqa: PLR0913 â€
 
 @contextmanager
 def dying_after(calls: int, method: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bool]]:
-    """Within, the process dies right after the `calls`th call of that method of a part file."""
+    """Let the process die after the given call of a part file's method, inside the block."""
     genuine = getattr(PartFile, method)
     died: list[bool] = []
     remaining = calls

@@ -1,4 +1,4 @@
-"""However large the input is, little of it is in memory."""
+"""The memory of a task stays small for an input of any size."""
 
 import json
 from pathlib import Path
@@ -26,7 +26,7 @@ print(json.dumps([rows, int(peak[1])]))
 
 
 def run_and_measure(config: dict[str, Any]) -> tuple[Any, int]:
-    """The number of rows, or the failure, and the most memory that it took in bytes."""
+    """Return the number of rows, or the failure, and the peak memory in bytes."""
     measured = python(MEASURED, json.dumps(config))
     assert measured.returncode == 0
     rows, kilobytes = json.loads(measured.stdout)

@@ -1,4 +1,4 @@
-"""The unit as it is shipped, on the SDK, driven by commands over gRPC."""
+"""The shipped unit on the SDK, controlled by commands over gRPC."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ GATED_ROW = 50
 
 
 class Gate:
-    """A rule that holds the work in the middle of a batch, until a test lets it go."""
+    """A rule to block in the middle of a batch until a test opens the gate."""
 
     def __init__(self) -> None:
         self.reached = threading.Event()
@@ -47,7 +47,7 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
 
 @pytest.fixture
 def session(gate: Gate) -> Iterator[ScriptedSession]:
-    """A unit that is connected and has been welcomed."""
+    """Return the session of a connected unit, after Welcome."""
     with ScriptedServer() as server, ThreadPoolExecutor() as threads:
         spec = units.built_in_unit("data-processing")
         unit = Unit(name="data-processor-1", type=spec.unit_type, server=server.address)
@@ -55,7 +55,7 @@ def session(gate: Gate) -> Iterator[ScriptedSession]:
         running = threads.submit(lambda: asyncio.run(unit.run_async()))
         session = server.session()
         session.welcome()
-        # An answer shows that the welcome was heard: only then does the unit take its leave in order.
+        # The response proves a processed Welcome; only then does the unit drain in order.
         session.get_status(TASK_ID, 1)
         session.expect("rejected")
         yield session
@@ -68,7 +68,7 @@ def session(gate: Gate) -> Iterator[ScriptedSession]:
 
 @pytest.fixture
 def gated(config: dict[str, Any], source: Path) -> dict[str, Any]:
-    """The config of a task that stops at the gate in row 50."""
+    """Return the config of a task with a gate in row 50."""
     lines = [f"{number},{'closed' if number == GATED_ROW else 'open'}\n" for number in range(1, ROWS + 1)]
     source.write_text("id,gate\n" + "".join(lines))
     return config | {"validationRules": ["gate"], "batchSize": 10, "checkpointInterval": 30}
@@ -79,7 +79,7 @@ def ids(target: Path) -> list[int]:
 
 
 def pause_at_the_gate(session: ScriptedSession, gate: Gate, config: dict[str, Any]) -> dict[str, Any]:
-    """Start the task, pause it while it is at the gate, and return its checkpoint."""
+    """Start the task, pause it at the gate, and return its checkpoint."""
     session.start(TASK_ID, 1, "DATA_PROCESSING", config)
     assert gate.reached.wait(TIMEOUT_SECONDS)
     session.expect("accepted", command_id=session.pause(TASK_ID, 1))
@@ -116,7 +116,7 @@ def test_a_paused_task_goes_on_from_its_checkpoint_in_a_new_attempt(
     session.start(TASK_ID, 2, "DATA_PROCESSING", gated, checkpoint=checkpoint, last_checkpoint_number=2)
     session.expect("succeeded")
     assert ids(target) == list(range(1, ROWS + 1))
-    assert gate.checks == ROWS  # no row was looked at twice
+    assert gate.checks == ROWS  # no row was checked twice
 
 
 def test_a_unit_that_leaves_gives_the_task_back(

@@ -1,4 +1,4 @@
-"""Reading CSV, and where rows begin."""
+"""The CSV reader, and the offsets of rows."""
 
 import codecs
 import csv
@@ -15,7 +15,7 @@ from taskplane.units.data_processing.reader import CsvReader, NotCsvError
 
 Quoting = Literal[0, 1]  # csv.QUOTE_MINIMAL, csv.QUOTE_ALL
 
-# Every character but surrogates, which no UTF-8 holds, and NUL, which is refused; those that matter more often.
+# Every character except surrogates (not in UTF-8) and NUL (refused); important ones come more often.
 FIELD = st.text(st.sampled_from('a,;"\r\n\té王😀\ufeff ') | st.characters(exclude_characters="\0", codec="utf-8"))
 TABLE = st.integers(1, 4).flatmap(lambda width: st.lists(st.lists(FIELD, min_size=width, max_size=width), max_size=8))
 
@@ -25,7 +25,7 @@ def rows_one_by_one(rows: CsvReader) -> list[list[str]]:
 
 
 def written(table: list[list[str]], quoting: Quoting, line_end: str, *, mark: bool = False) -> tuple[bytes, list[int]]:
-    """The bytes of a CSV file, and where each row of it begins."""
+    """Return the bytes of a CSV file, and the offset of each row."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, quoting=quoting, lineterminator=line_end)
     offsets = []

@@ -1,4 +1,4 @@
-"""The verdicts of the rules are those of their libraries."""
+"""The rules agree with the libraries."""
 
 import phonenumbers
 import pytest
@@ -44,7 +44,7 @@ EMAIL = st.builds("{}@{}".format, LOCAL, DOMAIN)
 @example("a" * 230 + "@xn--bcher-kva.example")
 def test_email_is_what_the_library_says(value: str) -> None:
     assert (email(value) is None) == is_email_to_the_library(value)
-    # And again, now that the domain is known.
+    # Once more, with a known domain.
     assert (email(value) is None) == is_email_to_the_library(value)
 
 
@@ -56,7 +56,7 @@ def test_a_domain_that_is_known_changes_no_verdict(local_parts: list[str], domai
 
 
 def example_numbers() -> list[str]:
-    """The libraries' examples for every region and kind of number, as they are written internationally."""
+    """Return the library's examples for every region and type of number, in international form."""
     kinds = phonenumbers.PhoneNumberType.values()
     numbers = [
         phonenumbers.example_number_for_type(region, kind)
@@ -73,7 +73,7 @@ def example_numbers() -> list[str]:
 def test_phone_is_what_the_library_says_of_every_kind_of_number() -> None:
     numbers = example_numbers()
     assert len(numbers) > 2000
-    # With a national prefix in the middle, which is wrong but often written, and a digit less or more.
+    # With a national prefix in the middle, a common mistake, and one digit less or more.
     variants = [v for n in numbers for v in (n, n.replace(" ", " 0", 1), n.replace(" ", " 1", 1), n[:-1], n + "1")]
     assert [v for v in variants if (phone(v) is None) != is_phone_to_the_library(v)] == []
 

@@ -8,10 +8,9 @@ from enum import IntEnum
 from typing import Any
 
 from taskplane.unit.errors import Interrupted, TaskCancelled, TaskDropped, TaskReleased
-from taskplane.unit.latest_reports import LatestReports
 from taskplane.unit.lease import Lease
 from taskplane.unit.report_queue import ReportQueue
-from taskplane.unit.reports import AttemptKey, json_struct
+from taskplane.unit.reports import AttemptKey, LatestReports, json_struct
 from taskplane.unit.safe_points import SAFE_POINT_TIMEOUT_SECONDS, SafePoints, SafePointTimeout
 from taskplane.v1.execution_unit_control_pb2 import (
     AttemptState,

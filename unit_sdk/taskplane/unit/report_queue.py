@@ -117,7 +117,7 @@ class SendWindow:
 
     @property
     def has_unsent(self) -> bool:
-        """Whether there are unsent reports, with or without room to send them."""
+        """Whether reports are unsent, with or without room to send them."""
         return bool(self._unsent)
 
     @property
@@ -129,7 +129,10 @@ class SendWindow:
         """Append an unsent report."""
         position = next(self._positions)
         if report.HasField("progress"):
-            self._replace_progress(key_of(report), position)
+            key = key_of(report)
+            if (older := self._progress.get(key)) is not None:
+                self._remove(older)
+            self._progress[key] = position
         self._unsent[position] = report
 
     def take(self) -> list[Report]:
@@ -175,11 +178,6 @@ class SendWindow:
     def _has_room(self) -> bool:
         # Counted by sequence: a report that was replaced or discarded after it was sent still occupies the wire.
         return self._sequence - self._acknowledged < self._size
-
-    def _replace_progress(self, key: AttemptKey, position: int) -> None:
-        if (older := self._progress.get(key)) is not None:
-            self._remove(older)
-        self._progress[key] = position
 
     def _remove(self, position: int) -> None:
         report = self._sent.pop(position, None) or self._unsent.pop(position)

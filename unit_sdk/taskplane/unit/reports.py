@@ -1,6 +1,5 @@
-"""Constructors of a unit's reports, with texts and data within the server's limits."""
+"""A unit's reports: their keys, their limits, and the latest ones of an attempt."""
 
-import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -8,6 +7,7 @@ from google.protobuf.struct_pb2 import Struct
 
 from taskplane.protocol.structs import to_struct
 from taskplane.v1.execution_unit_control_pb2 import (
+    CheckpointReport,
     Command,
     CommandAccepted,
     CommandRejected,
@@ -57,13 +57,6 @@ def _response(command: Command, report: Report) -> Report:
     return report
 
 
-def progress_report(fraction: float, message: str) -> ProgressReport:
-    """Return a progress report, with a fraction clamped to 0..1. Raises ValueError above the tolerance, and for NaN."""
-    if math.isnan(fraction) or not -_FRACTION_TOLERANCE <= fraction <= 1 + _FRACTION_TOLERANCE:
-        raise ValueError(f"progress: must be a fraction from 0 to 1, not {fraction}")
-    return ProgressReport(fraction=min(max(fraction, 0.0), 1.0), message=truncate(message, _PROGRESS_LENGTH))
-
-
 def json_struct(data: Mapping[str, Any], name: str) -> Struct:
     """Convert a checkpoint or a result. Raises TypeError or ValueError if the data is not JSON, or too large."""
     struct = to_struct(data, name)
@@ -77,3 +70,37 @@ def json_struct(data: Mapping[str, Any], name: str) -> Struct:
 def truncate(text: str, length: int) -> str:
     """Truncate a text to `length` characters; invalid Unicode, as in odd file names, becomes "?"."""
     return text[:length].encode(errors="replace").decode()
+
+
+class LatestReports:
+    """The latest progress and the latest checkpoint of one attempt, with checkpoint numbers. Not thread-safe."""
+
+    def __init__(self, last_checkpoint_number: int) -> None:
+        self.progress: ProgressReport | None = None
+        # None until the attempt makes one: the server has the checkpoint that the attempt was started from.
+        self.checkpoint: CheckpointReport | None = None
+        self.checkpoint_number = last_checkpoint_number
+
+    def note_progress(self, fraction: float | None, message: str | None) -> ProgressReport:
+        """Store and return the new progress, clamped to 0..1; None keeps the last value.
+
+        Raises ValueError for a fraction beyond the tolerance, and for NaN.
+        """
+        last = self.progress or ProgressReport()
+        fraction = last.fraction if fraction is None else fraction
+        message = last.message if message is None else message
+        if not -_FRACTION_TOLERANCE <= fraction <= 1 + _FRACTION_TOLERANCE:
+            raise ValueError(f"progress: must be a fraction from 0 to 1, not {fraction}")
+        fraction = min(max(fraction, 0.0), 1.0)
+        self.progress = ProgressReport(fraction=fraction, message=truncate(message, _PROGRESS_LENGTH))
+        return self.progress
+
+    def note_checkpoint(self, data: Struct) -> CheckpointReport:
+        """Store and return a new checkpoint under the next number."""
+        self.checkpoint_number += 1
+        self.checkpoint = CheckpointReport(number=self.checkpoint_number, data=data)
+        return self.checkpoint
+
+    def continue_from(self, last_checkpoint_number: int) -> None:
+        """Continue the numbers of checkpoints above `last_checkpoint_number`; no number is used twice."""
+        self.checkpoint_number = max(self.checkpoint_number, last_checkpoint_number)

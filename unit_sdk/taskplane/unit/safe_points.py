@@ -1,23 +1,23 @@
-"""Safe points of task types, and the time that an attempt may take to its first one."""
+"""Safe points of task types, and the timeout for the first one."""
 
 import time
 
-# Seconds that a pause or a drain waits for the first safe point of a task type that has shown none. Half of
-# PauseTask's default timeout, so that the caller still waits when the pause takes effect.
+# Seconds that a pause or a drain waits for the first safe point of a task type without any so far. Half of PauseTask's
+# default timeout: the caller still waits when the pause takes effect.
 SAFE_POINT_TIMEOUT_SECONDS = 5.0
 
 
 class SafePoints:
     """Whether executors of one task type have safe points. Shared by all attempts of the type. Thread-safe.
 
-    An executor shows a safe point by `safe_point`, or by a checkpoint in `report`. From then on, pauses and drains
-    stop the type only there: at a plain report, the work since the last checkpoint would be lost if the task moves.
+    An executor shows a safe point by `safe_point`, or by a checkpoint in `report`. From then on, pauses and drains stop
+    the type only there: a stop at a plain report would lose the work since the last checkpoint.
     """
 
     def __init__(self, *, can_checkpoint: bool | None) -> None:
         """`can_checkpoint` is the declaration of the type, None without one."""
         self.are_known = can_checkpoint is True
-        # A task that always begins from the start loses nothing by where it stops.
+        # A task that always begins from the start can stop anywhere.
         self.are_everywhere = can_checkpoint is False
 
     def mark_known(self) -> None:

@@ -319,7 +319,7 @@ class ScriptedSession:
     def _listen(self, messages: Iterator[UnitMessage]) -> None:
         try:
             for message in messages:
-                self._hear(message)
+                self._record(message)
         except grpc.RpcError:
             pass  # the connection broke
         with self._changed:
@@ -327,21 +327,18 @@ class ScriptedSession:
             self._changed.notify_all()
         self.close()
 
-    def _hear(self, message: UnitMessage) -> None:
+    def _record(self, message: UnitMessage) -> None:
         with self._changed:
             self._said.add(message.WhichOneof("body") or "")
             if message.HasField("heartbeat"):
                 self.heartbeats += 1
-                self._answer_heartbeat(message.heartbeat.number)
+                if self.answers_heartbeats:
+                    self.send(ServerMessage(ack=Ack(sequence=self._acknowledged, heartbeat=message.heartbeat.number)))
             if message.HasField("reports"):
                 self.batches.append(len(message.reports.reports))
                 self.reports.extend(message.reports.reports)
                 self._unread.extend(message.reports.reports)
             self._changed.notify_all()
-
-    def _answer_heartbeat(self, number: int) -> None:
-        if self.answers_heartbeats:
-            self.send(ServerMessage(ack=Ack(sequence=self._acknowledged, heartbeat=number)))
 
     def _outgoing(self) -> Iterator[ServerMessage | Status]:
         while (message := self._to_send.get()) is not None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-# Of one call.
+# The timeout of one call.
 _TIMEOUT_SECONDS = 10.0
 
 

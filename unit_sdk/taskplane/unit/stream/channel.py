@@ -1,4 +1,4 @@
-"""The gRPC channel of a unit: its options, and the meaning of its errors."""
+"""The gRPC channel of a unit: options, and the meaning of errors."""
 
 import grpc
 
@@ -18,12 +18,12 @@ _FATAL = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION)
 
 
 def open_channel(server: str) -> grpc.Channel:
-    """Open a channel to HOST:PORT, which connects at its first use."""
+    """Open a channel to HOST:PORT. The connection is made at the first use."""
     return grpc.insecure_channel(server, options=_OPTIONS)
 
 
 def fatal_error(error: grpc.RpcError) -> UnitRejected | None:
-    """Return the error that ends the unit; None if the unit can reconnect."""
+    """Return the error for a unit that must end; None if the unit can reconnect."""
     code, text = error.code(), error.details() or ""
     if code in _FATAL:
         return UnitRejected(f"the server refuses this unit: {code.name}: {_with_fields(text, error)}")

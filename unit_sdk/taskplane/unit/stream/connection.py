@@ -19,15 +19,15 @@ from taskplane.v1.execution_unit_control_pb2 import Hello, ServerMessage, Welcom
 
 logger = logging.getLogger("taskplane.unit")
 
-# Seconds that the server has to close its side after Goodbye; then the connection is aborted.
+# Seconds for the server to close the stream after Goodbye, before the unit aborts it.
 _CLOSE_SECONDS = 5.0
 
 
 class StreamConnection:
     """The unit's side of the stream protocol, in a thread.
 
-    `on_drain` is called with the seconds that an operator's drain grants, None for no bound; `on_failure` with the
-    error that ends the unit, after which nothing more is sent. Both are called on the connection's threads.
+    `on_drain` is called with the seconds granted by an operator's drain, None for no bound; `on_failure` with the error
+    of a unit that ends, after the last message. Both are called on the connection's threads.
     """
 
     def __init__(  # noqa: PLR0913 - the collaborators of a connection
@@ -85,7 +85,7 @@ class StreamConnection:
         backoff = Backoff(self._lease)
         while not self._is_closing.is_set():
             session = self._session = self._open_session()
-            # `announce_drain` and `close` set their flag before they look for the session, so one side sees the other.
+            # `announce_drain` and `close` set a flag before they look for the session, so either side sees the other.
             if self._is_draining:
                 session.announce_drain()
             if self._is_closing.is_set():
@@ -142,7 +142,7 @@ class StreamConnection:
 
 
 def _run_until_it_breaks(session: StreamSession) -> grpc.RpcError | None:
-    """Return the error that ended the session, None if the server ended it; raise an error that ends the unit."""
+    """Return the error at the end of the session, None if the server ended it. Raises errors that end the unit."""
     try:
         session.run()
     except grpc.RpcError as error:

@@ -27,10 +27,10 @@ class Conversion:
         self._rejected = 0
 
     def go_to(self, checkpoint: ConversionCheckpoint | None) -> None:
-        """Continue from `checkpoint`; begin from the start without one, or if its part files are missing.
+        """Continue from `checkpoint`; begin from the start without one, or if the part files are missing.
 
         Part files are missing if the task moved to a machine with other disks, or if the process died between
-        publishing the files and reporting the result. The same rows are written again, so only time is lost. `output`
+        publishing the files and reporting the result. The same rows are written again, and only time is lost. `output`
         must be open.
         """
         if checkpoint:

@@ -1,4 +1,4 @@
-"""A file that is written under another name until it is complete."""
+"""A file under another name until it is complete."""
 
 import fcntl
 import os
@@ -13,8 +13,8 @@ from taskplane.units.data_processing.failures import file_failure, os_errors_as_
 class PartFile:
     """The unfinished file `target`, as `.<name>.<task id>.part` in the same folder.
 
-    A part file outlives its process, so that another process can continue it. `length` is the number of bytes that this
-    process has written or found. Failures name the config field of the target.
+    A part file outlives the process, so another process can continue the file. `length` is the number of bytes found or
+    written by this process. Failures name the config field of the target.
     """
 
     def __init__(self, field: str, target: Path, task_id: int) -> None:
@@ -26,14 +26,14 @@ class PartFile:
         self._opened: FileIO | None = None
 
     def open(self) -> None:
-        """Open the file with its contents, or create it. Writing requires `lock`."""
+        """Open the file with the contents of earlier attempts, or create an empty one. Writing requires `lock`."""
         with self._failing(retryable=False):
             self._opened = self._path.open("ab", buffering=0)
             self.length = os.fstat(self._file.fileno()).st_size
         self.sync_folder()
 
     def close(self) -> None:
-        """Close and unlock the file, which remains on disk. Harmless if the file is not open."""
+        """Close and unlock the file, without removing it. Harmless if the file is not open."""
         if self._opened:
             self._opened.close()
 
@@ -44,7 +44,7 @@ class PartFile:
         return self._opened
 
     def lock(self) -> None:
-        """Lock the file against other processes of this machine. Raises a retryable TaskFailed if one has it."""
+        """Lock the file against other processes of this machine. Raises a retryable TaskFailed if locked."""
         with self._failing():
             try:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -78,7 +78,7 @@ class PartFile:
         self.length += len(data)
 
     def sync(self) -> None:
-        """Write the file to the disk, so that it survives a power failure."""
+        """Write the file to the disk, safe from a power failure."""
         with self._failing():
             os.fsync(self._file.fileno())
 
@@ -100,7 +100,7 @@ class PartFile:
                 self._path.unlink()
 
     def sync_folder(self) -> None:
-        """Write the folder to the disk, so that its file names survive a power failure."""
+        """Write the folder's file names to the disk, safe from a power failure."""
         with self._failing():
             folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
             try:
