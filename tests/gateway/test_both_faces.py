@@ -10,10 +10,7 @@ from rpc.raw_unit import RawUnit, hello
 from rpc.refusals import refusal_of
 from rpc.server import Wire
 
-from taskplane.gateway import schema, strict_json, task_requests, unit_requests
 from taskplane.server.core import documents
-from taskplane.server.rpc import task_requests as rpc_requests
-from taskplane.server.rpc import unit_messages, validation
 from taskplane.v1 import execution_unit_control_pb2 as unit_pb
 from taskplane.v1 import task_pb2
 from taskplane.v1 import task_service_pb2 as pb
@@ -97,14 +94,3 @@ async def test_the_id_that_is_made_of_a_name_is_taken_by_all(rest: Rest, wire: W
     await stream.say(hello=hello(registered.body["id"]))
     assert (await stream.welcomed()).unit_id == registered.body["id"]
     await stream.break_off()
-
-
-def test_both_draw_the_same_bounds() -> None:
-    assert strict_json.MAX_DEPTH == documents.MAX_NESTING + 1
-    assert strict_json.MAX_KEY_BYTES == documents.MAX_KEY_BYTES
-    assert schema.MAX_LABELS == validation.MAX_LABELS
-    assert schema.MAX_DURATION_SECONDS == validation.MAX_DURATION_SECONDS
-    assert task_requests.MAX_PRIORITY == rpc_requests.MAX_PRIORITY
-    assert task_requests.MAX_RETRIES == rpc_requests.MAX_RETRIES
-    assert unit_requests.MAX_CAPACITY == unit_messages.MAX_CAPACITY
-    assert task_requests.NewTask(task_name="n", task_type="T").max_retries == rpc_requests.DEFAULT_RETRIES

@@ -1,6 +1,7 @@
 import pytest
 
-from taskplane.gateway.strict_json import MAX_DEPTH, MAX_KEY_BYTES, NotStrictJson, parse
+from taskplane.gateway.strict_json import MAX_DEPTH, NotStrictJson, parse
+from taskplane.server.core.documents import MAX_KEY_BYTES
 
 
 def nested(levels: int) -> bytes:

@@ -20,6 +20,15 @@ from pydantic.alias_generators import to_camel
 
 from taskplane.server.core.names import LABEL_KEY, LABEL_KEY_MEANING, TASK_TYPE, TASK_TYPE_MEANING
 from taskplane.server.core.unit import MAX_UNIT_ID
+from taskplane.server.rpc.bounds import (
+    MAX_ACTOR,
+    MAX_DURATION_SECONDS,
+    MAX_LABEL_VALUE,
+    MAX_LABELS,
+    MAX_NAME,
+    MAX_REASON,
+    MAX_REQUEST_ID,
+)
 from taskplane.server.services.pages import NOT_OURS, is_page_token
 
 # A body that holds no document, and one that does, in whatever way it is spaced and escaped.
@@ -28,9 +37,6 @@ DOCUMENT_BODY_BYTES = 3 * 512 * 1024
 # Fields of one object of a body; none of ours has half as many.
 MAX_FIELDS = 50
 NO_OBJECT = 'must be a JSON object; put any other value into one, such as {"value": [1, 2]}'
-# The bounds are those that taskplane.v1 documents; a test holds both faces to the same.
-MAX_LABELS = 32
-MAX_DURATION_SECONDS = 10 * 366 * 24 * 3600
 # What every reader of JSON keeps exactly.
 MAX_NUMBER = 2**53 - 1
 # "T" and "Z" may be small in RFC 3339.
@@ -138,15 +144,15 @@ PATTERN_MEANINGS = {
     _TASK_TYPE: TASK_TYPE_MEANING,
     _LABEL_KEY: LABEL_KEY_MEANING,
 }
-Name = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=_NAME)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=MAX_NAME, pattern=_NAME)]
 UnitId = Annotated[Name, StringConstraints(max_length=MAX_UNIT_ID)]
 TaskType = Annotated[str, StringConstraints(pattern=_TASK_TYPE)]
-Actor = Annotated[str, StringConstraints(max_length=255, pattern=NO_NUL)]
-Reason = Annotated[str, StringConstraints(max_length=1000, pattern=NO_NUL)]
+Actor = Annotated[str, StringConstraints(max_length=MAX_ACTOR, pattern=NO_NUL)]
+Reason = Annotated[str, StringConstraints(max_length=MAX_REASON, pattern=NO_NUL)]
 PageToken = Annotated[str, StringConstraints(min_length=1, max_length=1000), AfterValidator(_check_page_token)]
-RequestId = Annotated[str, StringConstraints(max_length=64, pattern=_IDENTIFIER)]
+RequestId = Annotated[str, StringConstraints(max_length=MAX_REQUEST_ID, pattern=_IDENTIFIER)]
 _LabelKey = Annotated[str, StringConstraints(pattern=_LABEL_KEY)]
-_LabelValue = Annotated[str, StringConstraints(max_length=255, pattern=NO_NUL)]
+_LabelValue = Annotated[str, StringConstraints(max_length=MAX_LABEL_VALUE, pattern=NO_NUL)]
 Labels = Annotated[
     dict[_LabelKey, _LabelValue],
     BeforeValidator(_check_few_labels),
@@ -155,7 +161,7 @@ Labels = Annotated[
             "type": "object",
             "maxProperties": MAX_LABELS,
             "propertyNames": {"pattern": _LABEL_KEY},
-            "additionalProperties": {"type": "string", "maxLength": 255, "pattern": NO_NUL},
+            "additionalProperties": {"type": "string", "maxLength": MAX_LABEL_VALUE, "pattern": NO_NUL},
             "examples": [{"team": "data"}],
         }
     ),

@@ -5,10 +5,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-# The body's own level, and the 24 that taskplane.v1 takes in a config: what is deeper could not be told over gRPC.
-MAX_DEPTH = 25
-# MySQL keeps no longer key.
-MAX_KEY_BYTES = 65_535
+from taskplane.server.core.documents import MAX_KEY_BYTES, MAX_NESTING
+
+# The body's own level and those of a document in it.
+MAX_DEPTH = MAX_NESTING + 1
 # The whole numbers that databases keep exactly in JSON; greater ones are doubles, as in gRPC.
 _EXACT = 2**63
 # No double has more digits before its point.

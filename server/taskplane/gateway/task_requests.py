@@ -27,13 +27,19 @@ from taskplane.server.core.documents import MAX_DOCUMENT_BYTES
 from taskplane.server.core.errors import FieldViolation, InvalidFields
 from taskplane.server.core.task import NO_LIMITS, Limits, TaskStatus
 from taskplane.server.core.verbs import CallContext
+from taskplane.server.rpc.bounds import (
+    DEFAULT_HISTORY_PAGE,
+    DEFAULT_PAGE,
+    DEFAULT_RETRIES,
+    MAX_PAGE,
+    MAX_PRIORITY,
+    MAX_RETRIES,
+)
+from taskplane.server.rpc.deadlines import DEFAULT_WAIT_SECONDS
 from taskplane.server.services.pages import TaskQuery
 from taskplane.server.store.reading import TaskFilter
 from taskplane.server.tasks.mutations import TaskSpec
 
-MAX_PRIORITY = 1000
-MAX_RETRIES = 1000
-DEFAULT_WAIT_SECONDS = 10.0
 MAX_WAIT_SECONDS = 60.0
 # Pages that are numbered make the database read all that is before them; deeper ones are had by token.
 MAX_NUMBERED_ROWS = 10_000
@@ -100,7 +106,7 @@ class NewTask(Asking):
     config: Annotated[
         JsonObject | None, Field(description="Handed to the unit as it is; up to 768 KiB as a Struct.")
     ] = None
-    max_retries: Annotated[int, Field(ge=0, le=MAX_RETRIES, description="Automatic retries.")] = 3
+    max_retries: Annotated[int, Field(ge=0, le=MAX_RETRIES, description="Automatic retries.")] = DEFAULT_RETRIES
     start: Annotated[bool, Field(description="Queue it at once.")] = False
     labels: Annotated[Labels, Field(description="Your own marks.")] = Field(default_factory=dict)
     unit_labels: Annotated[Labels, Field(description="Labels that a unit must have to get the task.")] = Field(
@@ -192,7 +198,7 @@ class TaskListQuery(Schema):
         Annotated[int, Field(ge=1, le=MAX_NUMBERED_ROWS), Digits] | None,
         Field(description="From 1, up to row 10,000; deeper pages are had by pageToken."),
     ] = None
-    limit: Annotated[int, Field(ge=1, le=1000, description="How many at most."), Digits] = 50
+    limit: Annotated[int, Field(ge=1, le=MAX_PAGE, description="How many at most."), Digits] = DEFAULT_PAGE
     sort: Annotated[Literal["createdAt", "-createdAt"], Field(description="Newest first unless told otherwise.")] = (
         "-createdAt"
     )
@@ -227,7 +233,7 @@ class TaskListQuery(Schema):
 class PageQuery(Schema):
     """Which page of a list that has no numbered pages."""
 
-    limit: Annotated[int, Field(ge=1, le=1000, description="How many at most."), Digits] = 100
+    limit: Annotated[int, Field(ge=1, le=MAX_PAGE, description="How many at most."), Digits] = DEFAULT_HISTORY_PAGE
     page_token: Annotated[
         PageToken | None,
         Field(description="nextPageToken of the page before."),

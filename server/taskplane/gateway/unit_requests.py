@@ -18,13 +18,14 @@ from taskplane.gateway.schema import (
     TaskType,
     UnitId,
 )
-from taskplane.gateway.task_requests import DEFAULT_WAIT_SECONDS, Wait
+from taskplane.gateway.task_requests import Wait
 from taskplane.server.core.documents import MAX_DOCUMENT_BYTES, MAX_UNIT_CONFIG_BYTES
 from taskplane.server.core.outcome import Outcome, rounded_fraction
 from taskplane.server.core.task import TaskStatus
 from taskplane.server.core.unit import MAX_TASK_TYPES, Registration, TaskTypeSupport, Unit, unit_id_problem
+from taskplane.server.rpc.bounds import DEFAULT_PAGE, MAX_CAPACITY, MAX_PAGE, MAX_UNIT_TYPE
+from taskplane.server.rpc.deadlines import DEFAULT_WAIT_SECONDS
 
-MAX_CAPACITY = 10_000
 # A config of 64 KiB and a thousand task types, in whatever way they are spaced.
 UNIT_BODY_BYTES = 512 * 1024
 
@@ -50,7 +51,7 @@ def _check_unit_id(value: str) -> str:
 
 UnitStatusName = Literal["AVAILABLE", "BUSY", "OFFLINE"]
 OwnUnitId = Annotated[UnitId, AfterValidator(_check_unit_id)]
-UnitType = Annotated[Name, StringConstraints(max_length=100)]
+UnitType = Annotated[Name, StringConstraints(max_length=MAX_UNIT_TYPE)]
 Capacity = Annotated[int, Field(ge=0, le=MAX_CAPACITY, description="How many tasks it runs at once.")]
 
 
@@ -224,7 +225,7 @@ class UnitListQuery(Schema):
     unit_type: UnitType | None = None
     task_type: TaskType | None = None
     page: Annotated[int, Field(ge=1, le=10_000), Digits] = 1
-    limit: Annotated[int, Field(ge=1, le=1000, description="How many at most."), Digits] = 50
+    limit: Annotated[int, Field(ge=1, le=MAX_PAGE, description="How many at most."), Digits] = DEFAULT_PAGE
 
     def matches(self, unit: Unit) -> bool:
         """Whether a unit is among those that are asked for."""

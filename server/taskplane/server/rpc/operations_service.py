@@ -9,6 +9,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from taskplane.server.core.unit import MAX_UNIT_ID, DrainOrder
 from taskplane.server.execution_units.manager import ExecutionUnitManager
+from taskplane.server.rpc.bounds import DEFAULT_PAGE, MAX_ACTOR, MAX_REASON, MAX_UNIT_TYPE
 from taskplane.server.rpc.deadlines import read_seconds, wait_seconds
 from taskplane.server.rpc.fitting import as_many_as_fit
 from taskplane.server.rpc.messages import unit_message
@@ -35,9 +36,9 @@ class OperationsServicer(pb_grpc.OperationsServiceServicer):
 
     async def ListUnits(self, request: pb.ListUnitsRequest, context: Context) -> pb.ListUnitsResponse:
         check = Checker()
-        page_size = check.page_size("page_size", request.page_size, default=50)
+        page_size = check.page_size("page_size", request.page_size, default=DEFAULT_PAGE)
         statuses = unit_statuses(check, request.statuses)
-        unit_type = check.text("unit_type", request.unit_type, at_most=100)
+        unit_type = check.text("unit_type", request.unit_type, at_most=MAX_UNIT_TYPE)
         task_type = check.task_type("task_type", request.task_type) if request.task_type else ""
         token = check.page_token("page_token", request.page_token)
         check.done()
@@ -67,8 +68,8 @@ class OperationsServicer(pb_grpc.OperationsServiceServicer):
         check = Checker()
         unit_id = check.text("unit_id", request.unit_id, at_least=1, at_most=MAX_UNIT_ID)
         timeout = check.duration(request, "timeout", "timeout")
-        actor = check.text("actor", request.actor, at_most=255)
-        reason = check.text("reason", request.reason, at_most=1000)
+        actor = check.text("actor", request.actor, at_most=MAX_ACTOR)
+        reason = check.text("reason", request.reason, at_most=MAX_REASON)
         check.done()
         wait = 0.0 if request.no_wait else wait_seconds(context)
         drain = DrainOrder(timeout.total_seconds() if timeout else None, actor, reason)

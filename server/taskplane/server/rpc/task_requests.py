@@ -11,6 +11,25 @@ from taskplane.server.core.task import NO_LIMITS, Json, Limits, TaskStatus
 from taskplane.server.core.unit import MAX_UNIT_ID
 from taskplane.server.core.verbs import CallContext, Update
 from taskplane.server.idempotency.keys import IdempotencyKey
+from taskplane.server.rpc.bounds import (
+    DEFAULT_HISTORY_PAGE,
+    DEFAULT_PAGE,
+    DEFAULT_PROGRESS_RATE,
+    DEFAULT_RETRIES,
+    MAX_ACTOR,
+    MAX_BATCH,
+    MAX_CHECKPOINT_NUMBER,
+    MAX_FILTER_TYPES,
+    MAX_MASK_PATHS,
+    MAX_NAME,
+    MAX_PRIORITY,
+    MAX_PROGRESS_RATE,
+    MAX_REASON,
+    MAX_REQUEST_ID,
+    MAX_RETRIES,
+    MAX_STATUSES,
+    MAX_WATCHED,
+)
 from taskplane.server.rpc.validation import Checker
 from taskplane.server.services.batch_control import BatchOrder, BatchVerb
 from taskplane.server.services.pages import TaskQuery
@@ -19,16 +38,6 @@ from taskplane.server.store.reading import TaskFilter
 from taskplane.server.tasks.mutations import TaskSpec
 from taskplane.v1 import task_pb2
 from taskplane.v1 import task_service_pb2 as pb
-
-MAX_PRIORITY = 1000
-MAX_RETRIES = 1000
-DEFAULT_RETRIES = 3
-MAX_BATCH = 1000
-MAX_WATCHED = 1000
-# More than there are of either, as a filter may name one twice.
-MAX_STATUSES = 16
-MAX_FILTER_TYPES = 100
-MAX_MASK_PATHS = 32
 
 _NO_TIME = Timestamp()
 _STATUSES = {
@@ -57,9 +66,9 @@ MutatingRequest = (
 
 def caller(check: Checker, context: pb.RequestContext) -> CallContext:
     """Read who asks."""
-    check.identifier("context.request_id", context.request_id, at_most=64)
-    actor = check.text("context.actor", context.actor, at_most=255)
-    reason = check.text("context.reason", context.reason, at_most=1000)
+    check.identifier("context.request_id", context.request_id, at_most=MAX_REQUEST_ID)
+    actor = check.text("context.actor", context.actor, at_most=MAX_ACTOR)
+    reason = check.text("context.reason", context.reason, at_most=MAX_REASON)
     if context.expected_revision < 0:
         check.refuse("context.expected_revision", f"is {context.expected_revision}; must not be negative")
     return CallContext(actor or "client", reason, context.expected_revision)
@@ -90,9 +99,60 @@ def batch_creation(request: pb.BatchCreateTasksRequest) -> tuple[list[TaskSpec],
     return tasks, who
 
 
+def verb(request: VerbRequest) -> tuple[int, CallContext, int]:
+    """Read a verb: the task, the caller, and the checkpoint to continue from (0: none chosen). Raises InvalidFields."""
+    check = Checker()
+    number = 0
+    if isinstance(request, pb.ResumeTaskRequest | pb.RestartTaskRequest):
+        number = _checkpoint_number(check, "checkpoint_number", request.checkpoint_number)
+    task_id, who = check.task_id("task_id", request.task_id), caller(check, request.context)
+    check.done()
+    return task_id, who, number
+
+
+def deletion(request: pb.DeleteTaskRequest) -> tuple[int, CallContext]:
+    """Read a deletion: the task and the caller. Raises InvalidFields."""
+    check = Checker()
+    task_id, who = check.task_id("task_id", request.task_id), caller(check, request.context)
+    check.done()
+    return task_id, who
+
+
+def task_id(request: pb.GetTaskRequest) -> int:
+    """Read the task of a request that has nothing else. Raises InvalidFields."""
+    check = Checker()
+    found = check.task_id("task_id", request.task_id)
+    check.done()
+    return found
+
+
+def page(request: pb.ListTaskTransitionsRequest | pb.ListTaskCommandsRequest) -> tuple[int, int, str]:
+    """Read a page of a task's records: the task, the page's size, its token. Raises InvalidFields."""
+    check = Checker()
+    found = (
+        check.task_id("task_id", request.task_id),
+        check.page_size("page_size", request.page_size, default=DEFAULT_HISTORY_PAGE),
+        check.page_token("page_token", request.page_token),
+    )
+    check.done()
+    return found
+
+
+def checkpoints(request: pb.ListTaskCheckpointsRequest) -> tuple[int, int]:
+    """Read a list of checkpoints: the task, and the number of a single checkpoint or 0. Raises InvalidFields."""
+    check = Checker()
+    found = check.task_id("task_id", request.task_id), _checkpoint_number(check, "number", request.number)
+    check.done()
+    return found
+
+
+def _checkpoint_number(check: Checker, name: str, value: int) -> int:
+    return check.number(name, value, at_least=0, at_most=MAX_CHECKPOINT_NUMBER)
+
+
 def spec(check: Checker, name: str, message: pb.TaskSpec) -> TaskSpec:
     """Read what a task is to be; `name` is the path of the field that holds it."""
-    check.text(f"{name}.task_name", message.task_name, at_least=1, at_most=255)
+    check.text(f"{name}.task_name", message.task_name, at_least=1, at_most=MAX_NAME)
     check.task_type(f"{name}.task_type", message.task_type)
     config = check.json(f"{name}.config", message.config)
     return spec_values(check, message, name, config)
@@ -125,8 +185,16 @@ def limits(check: Checker, name: str, message: task_pb2.TaskLimits) -> Limits:
     )
 
 
-def update(check: Checker, request: pb.UpdateTaskRequest) -> Update:
-    """Read which fields are to change, and their new values."""
+def update(request: pb.UpdateTaskRequest) -> tuple[int, CallContext, Update]:
+    """Read an update: the task, the caller, and the new values of the masked fields. Raises InvalidFields."""
+    check = Checker()
+    task_id, who = check.task_id("task_id", request.task_id), caller(check, request.context)
+    new = _new_values(check, request)
+    check.done()
+    return task_id, who, new
+
+
+def _new_values(check: Checker, request: pb.UpdateTaskRequest) -> Update:
     plain = {"priority", "max_retries", "labels", "unit_labels"}
     limit_names = [field.name for field in fields(Limits)]
     known = sorted({*plain, "limits", *(f"limits.{name}" for name in limit_names)})
@@ -151,8 +219,15 @@ def batch(check: Checker, request: pb.BatchCreateTasksRequest) -> list[TaskSpec]
     return [spec(check, path, each) for path, each in check.elements("tasks", request.tasks)]
 
 
-def batch_order(check: Checker, request: pb.BatchControlTasksRequest) -> BatchOrder:
-    """Read what is to be done to which tasks."""
+def batch_control(request: pb.BatchControlTasksRequest) -> tuple[BatchOrder, CallContext]:
+    """Read a verb for many tasks, and the caller. Raises InvalidFields."""
+    check = Checker()
+    order, who = _batch_order(check, request), caller(check, request.context)
+    check.done()
+    return order, who
+
+
+def _batch_order(check: Checker, request: pb.BatchControlTasksRequest) -> BatchOrder:
     if request.verb not in _BATCH_VERBS:
         check.refuse("verb", f"{request.verb} is not a BatchVerb" if request.verb else "is required")
     if request.context.expected_revision > 0:
@@ -185,7 +260,7 @@ def _batch_ids(check: Checker, request: pb.BatchControlTasksRequest) -> tuple[in
 def query(request: pb.ListTasksRequest) -> TaskQuery:
     """Read a list request. Raises InvalidFields."""
     check = Checker()
-    page_size = check.page_size("page_size", request.page_size, default=50)
+    page_size = check.page_size("page_size", request.page_size, default=DEFAULT_PAGE)
     if request.order not in pb.TaskOrder.values():
         check.refuse("order", f"{request.order} is not a TaskOrder")
     result = TaskQuery(
@@ -209,8 +284,8 @@ def watch(request: pb.WatchTasksRequest) -> WatchQuery:
     if request.after_revision < 0:
         check.refuse("after_revision", f"is {request.after_revision}; must not be negative")
     statuses = _watched_statuses(check, request.statuses)
-    rate = request.max_progress_per_second or 2
-    check.number("max_progress_per_second", rate, at_least=1, at_most=100)
+    rate = request.max_progress_per_second or DEFAULT_PROGRESS_RATE
+    check.number("max_progress_per_second", rate, at_least=1, at_most=MAX_PROGRESS_RATE)
     check.done()
     return WatchQuery(
         task_ids=tuple(request.task_ids),
@@ -242,7 +317,7 @@ def _filter(check: Checker, message: pb.TaskFilter) -> TaskFilter:
         max_priority=message.max_priority if message.HasField("max_priority") else None,
         created_from=check.time(message, "created_from", "filter.created_from"),
         created_before=check.time(message, "created_before", "filter.created_before"),
-        name_contains=check.text("filter.name_contains", message.name_contains, at_most=255),
+        name_contains=check.text("filter.name_contains", message.name_contains, at_most=MAX_NAME),
         labels=check.labels("filter.labels", message.labels),
     )
 

@@ -26,7 +26,6 @@ from taskplane.server.rpc.messages import (
     transition_message,
     watch_messages,
 )
-from taskplane.server.rpc.validation import Checker
 from taskplane.server.services.batch_control import BatchControl
 from taskplane.server.services.stalls import WRITE_SECONDS, StallGuard
 from taskplane.server.services.task_service import TaskService
@@ -76,7 +75,7 @@ class TaskServicer(pb_grpc.TaskServiceServicer):
         return await self._once(request, create, pb.BatchCreateTasksResponse)
 
     async def GetTask(self, request: pb.GetTaskRequest, context: Context) -> pb.GetTaskResponse:
-        view = await self._tasks.get(_task_id(request))
+        view = await self._tasks.get(read.task_id(request))
         return pb.GetTaskResponse(task=await told_task(view, with_checkpoint_data=True))
 
     async def ListTasks(self, request: pb.ListTasksRequest, context: Context) -> pb.ListTasksResponse:
@@ -97,24 +96,18 @@ class TaskServicer(pb_grpc.TaskServiceServicer):
         return await self._verb(self._tasks.pause, request, context, pb.PauseTaskResponse)
 
     async def ResumeTask(self, request: pb.ResumeTaskRequest, context: Context) -> pb.ResumeTaskResponse:
-        check = Checker()
-        number = _checkpoint_number(check, "checkpoint_number", request.checkpoint_number)
-        resume = partial(self._tasks.resume, checkpoint_number=number)
-        return await self._verb(resume, request, context, pb.ResumeTaskResponse, check)
+        resume = partial(self._tasks.resume, checkpoint_number=request.checkpoint_number)
+        return await self._verb(resume, request, context, pb.ResumeTaskResponse)
 
     async def CancelTask(self, request: pb.CancelTaskRequest, context: Context) -> pb.CancelTaskResponse:
         return await self._verb(self._tasks.cancel, request, context, pb.CancelTaskResponse)
 
     async def RestartTask(self, request: pb.RestartTaskRequest, context: Context) -> pb.RestartTaskResponse:
-        check = Checker()
-        number = _checkpoint_number(check, "checkpoint_number", request.checkpoint_number)
-        restart = partial(self._tasks.restart, checkpoint_number=number)
-        return await self._verb(restart, request, context, pb.RestartTaskResponse, check)
+        restart = partial(self._tasks.restart, checkpoint_number=request.checkpoint_number)
+        return await self._verb(restart, request, context, pb.RestartTaskResponse)
 
     async def DeleteTask(self, request: pb.DeleteTaskRequest, context: Context) -> pb.DeleteTaskResponse:
-        check = Checker()
-        task_id, caller = check.task_id("task_id", request.task_id), read.caller(check, request.context)
-        check.done()
+        task_id, caller = read.deletion(request)
 
         async def delete(key: IdempotencyKey | None) -> pb.DeleteTaskResponse:
             await self._tasks.delete(task_id, caller, key)
@@ -139,7 +132,7 @@ class TaskServicer(pb_grpc.TaskServiceServicer):
     async def ListTaskTransitions(
         self, request: pb.ListTaskTransitionsRequest, context: Context
     ) -> pb.ListTaskTransitionsResponse:
-        page = await self._tasks.transitions(*_page(request))
+        page = await self._tasks.transitions(*read.page(request))
         transitions = as_many_as_fit(transition_message(each) for each in page.items)
         return pb.ListTaskTransitionsResponse(
             transitions=transitions, next_page_token=page.token_after(len(transitions))
@@ -148,18 +141,13 @@ class TaskServicer(pb_grpc.TaskServiceServicer):
     async def ListTaskCheckpoints(
         self, request: pb.ListTaskCheckpointsRequest, context: Context
     ) -> pb.ListTaskCheckpointsResponse:
-        check = Checker()
-        task_id, number = check.task_id("task_id", request.task_id), _checkpoint_number(check, "number", request.number)
-        check.done()
+        task_id, number = read.checkpoints(request)
         found = await self._tasks.checkpoints(task_id, number)
         checkpoints = await off_loop(_checkpoint_messages, found, has_number=bool(number))
         return pb.ListTaskCheckpointsResponse(checkpoints=checkpoints)
 
     async def UpdateTask(self, request: pb.UpdateTaskRequest, context: Context) -> pb.UpdateTaskResponse:
-        check = Checker()
-        task_id, caller = check.task_id("task_id", request.task_id), read.caller(check, request.context)
-        new = read.update(check, request)
-        check.done()
+        task_id, caller, new = read.update(request)
 
         async def update(key: IdempotencyKey | None) -> pb.UpdateTaskResponse:
             return pb.UpdateTaskResponse(task=await told_task(await self._tasks.update(task_id, caller, key, new)))
@@ -169,9 +157,7 @@ class TaskServicer(pb_grpc.TaskServiceServicer):
     async def BatchControlTasks(
         self, request: pb.BatchControlTasksRequest, context: Context
     ) -> pb.BatchControlTasksResponse:
-        check = Checker()
-        order, caller = read.batch_order(check, request), read.caller(check, request.context)
-        check.done()
+        order, caller = read.batch_control(request)
         order = replace(order, seconds=read_seconds(context))
 
         async def control(key: IdempotencyKey | None) -> pb.BatchControlTasksResponse:
@@ -185,7 +171,7 @@ class TaskServicer(pb_grpc.TaskServiceServicer):
     async def ListTaskCommands(
         self, request: pb.ListTaskCommandsRequest, context: Context
     ) -> pb.ListTaskCommandsResponse:
-        page = await self._tasks.commands(*_page(request))
+        page = await self._tasks.commands(*read.page(request))
         commands = as_many_as_fit(command_message(each) for each in page.items)
         return pb.ListTaskCommandsResponse(commands=commands, next_page_token=page.token_after(len(commands)))
 
@@ -195,12 +181,8 @@ class TaskServicer(pb_grpc.TaskServiceServicer):
         request: read.VerbRequest,
         context: Context,
         response_type: type[_Response],
-        check: Checker | None = None,
     ) -> _Response:
-        """Make a call of a verb; `check` is what has looked at the verb's own fields."""
-        check = check or Checker()
-        task_id, caller = check.task_id("task_id", request.task_id), read.caller(check, request.context)
-        check.done()
+        task_id, caller, _ = read.verb(request)
         until = None if request.no_wait else wait_until(context)
 
         async def call(key: IdempotencyKey | None) -> _Response:
@@ -237,27 +219,7 @@ def _serialized(response: Message) -> bytes:
     return response.SerializeToString()
 
 
-def _page(request: pb.ListTaskTransitionsRequest | pb.ListTaskCommandsRequest) -> tuple[int, int, str]:
-    check = Checker()
-    task_id = check.task_id("task_id", request.task_id)
-    page_size = check.page_size("page_size", request.page_size, default=100)
-    token = check.page_token("page_token", request.page_token)
-    check.done()
-    return task_id, page_size, token
-
-
 def _checkpoint_messages(found: Sequence[Checkpoint], *, has_number: bool) -> list[task_pb2.TaskCheckpoint]:
     if has_number:
         return [checkpoint_message(each, with_data=True) for each in found]
     return fitting_checkpoints(found)
-
-
-def _task_id(request: pb.GetTaskRequest) -> int:
-    check = Checker()
-    task_id = check.task_id("task_id", request.task_id)
-    check.done()
-    return task_id
-
-
-def _checkpoint_number(check: Checker, name: str, value: int) -> int:
-    return check.number(name, value, at_least=0, at_most=2**62)

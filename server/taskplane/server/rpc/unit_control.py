@@ -32,9 +32,10 @@ from taskplane.server.execution_units.manager import ExecutionUnitManager
 from taskplane.server.execution_units.report_handler import ReportHandler
 from taskplane.server.execution_units.report_pipeline import ReportPipeline
 from taskplane.server.execution_units.session import Session
+from taskplane.server.rpc.bounds import MAX_CAPACITY
 from taskplane.server.rpc.conversion import is_heavy_start, read_request, start_problem
 from taskplane.server.rpc.messages import seconds_message, status_of, unit_message
-from taskplane.server.rpc.unit_messages import MAX_CAPACITY, read_hello, server_messages, verdict_message
+from taskplane.server.rpc.unit_messages import read_hello, server_messages, verdict_message
 from taskplane.server.rpc.unit_reports import MAX_REPORTS, described, read_report
 from taskplane.server.rpc.unit_requests import read_heartbeat, read_registration, read_unit_id
 from taskplane.server.rpc.validation import Checker

@@ -17,6 +17,7 @@ from taskplane.server.core.dispatch import Dispatch
 from taskplane.server.core.errors import DropReason, ProtocolVersionUnsupported
 from taskplane.server.core.unit import MAX_TASK_TYPES, AttemptState, HeldAttempt, Hello, TaskTypeSupport
 from taskplane.server.execution_units.links.stream import NO_TASK, Outgoing, RejectedReport
+from taskplane.server.rpc.bounds import MAX_CAPACITY, MAX_NAME, MAX_STATUSES, MAX_UNIT_TYPE
 from taskplane.server.rpc.messages import checkpoint_message, seconds_message
 from taskplane.server.rpc.structs import fill_struct
 from taskplane.server.rpc.validation import Checker
@@ -24,9 +25,6 @@ from taskplane.v1 import execution_unit_control_pb2 as pb
 from taskplane.v1 import execution_unit_pb2
 
 PROTOCOL_VERSION = 1
-MAX_CAPACITY = 10_000
-# Statuses in a filter of units: more than there are, as it may name one twice.
-MAX_STATUSES = 16
 # Commands that do not fit go into a further message. A start with a large config and checkpoint has one for itself:
 # receivers take 4 MiB if nothing is said, and one message too large would end the stream, again on every session.
 FULL_MESSAGE_BYTES = 1024 * 1024
@@ -53,8 +51,8 @@ def read_hello(message: pb.Hello) -> Hello:
     hello = Hello(
         unit_id=check.unit_id("hello.unit_id", message.unit_id),
         boot_id=check.text("hello.boot_id", message.boot_id, at_least=1, at_most=64),
-        unit_type=check.text("hello.unit_type", message.unit_type, at_least=1, at_most=100),
-        unit_name=check.text("hello.unit_name", message.unit_name, at_least=1, at_most=255),
+        unit_type=check.text("hello.unit_type", message.unit_type, at_least=1, at_most=MAX_UNIT_TYPE),
+        unit_name=check.text("hello.unit_name", message.unit_name, at_least=1, at_most=MAX_NAME),
         capacity=check.number("hello.capacity", message.capacity, at_least=0, at_most=MAX_CAPACITY),
         task_types=read_task_types(check, "hello.task_types", message.task_types),
         labels=check.labels("hello.labels", message.labels),

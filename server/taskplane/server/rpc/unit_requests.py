@@ -4,7 +4,8 @@ from taskplane.server.core.documents import MAX_UNIT_CONFIG_BYTES
 from taskplane.server.core.endpoint import Endpoints
 from taskplane.server.core.errors import InvalidFields
 from taskplane.server.core.unit import MAX_UNIT_ID, Registration
-from taskplane.server.rpc.unit_messages import MAX_CAPACITY, read_task_types
+from taskplane.server.rpc.bounds import MAX_CAPACITY, MAX_NAME, MAX_UNIT_TYPE
+from taskplane.server.rpc.unit_messages import read_task_types
 from taskplane.server.rpc.validation import Checker
 from taskplane.v1 import execution_unit_control_pb2 as pb
 
@@ -15,8 +16,8 @@ def read_registration(message: pb.RegisterUnitRequest) -> Registration:
     capacity = message.capacity if message.HasField("capacity") else 1
     registration = Registration(
         unit_id=check.unit_id("unit_id", message.unit_id),
-        unit_type=check.text("unit_type", message.unit_type, at_least=1, at_most=100),
-        unit_name=check.text("unit_name", message.unit_name, at_least=1, at_most=255),
+        unit_type=check.text("unit_type", message.unit_type, at_least=1, at_most=MAX_UNIT_TYPE),
+        unit_name=check.text("unit_name", message.unit_name, at_least=1, at_most=MAX_NAME),
         capacity=check.number("capacity", capacity, at_least=0, at_most=MAX_CAPACITY),
         endpoint=_endpoint(check, message.endpoint),
         config=check.json("config", message.config, at_most=MAX_UNIT_CONFIG_BYTES),

@@ -16,14 +16,12 @@ from taskplane.server.core.errors import MAX_VIOLATIONS, FieldViolation, Invalid
 from taskplane.server.core.names import LABEL_KEY, LABEL_KEY_MEANING, task_type_problem
 from taskplane.server.core.task import Json
 from taskplane.server.core.unit import MAX_UNIT_ID, unit_id_problem
+from taskplane.server.rpc.bounds import MAX_DURATION_SECONDS, MAX_LABEL_VALUE, MAX_LABELS, MAX_PAGE
 from taskplane.server.rpc.structs import json_of
 from taskplane.server.services.pages import NOT_OURS, is_page_token
 
 T = TypeVar("T")
 
-MAX_LABELS = 32
-# Ten years: more than any task, and far from where times overflow.
-MAX_DURATION_SECONDS = 10 * 366 * 24 * 3600
 _NANOS = 1_000_000_000
 _LABEL_KEY = re.compile(LABEL_KEY)
 
@@ -118,7 +116,7 @@ class Checker:
         for key, each in value.items():
             if not _LABEL_KEY.fullmatch(key):
                 self.refuse(f"{name}[{key[:80]!r}]", LABEL_KEY_MEANING)
-            self.text(f"{name}[{key[:80]!r}]", each, at_most=255)
+            self.text(f"{name}[{key[:80]!r}]", each, at_most=MAX_LABEL_VALUE)
         return dict(value)
 
     def json(self, name: str, value: Struct, *, at_most: int = MAX_DOCUMENT_BYTES) -> Json:
@@ -129,7 +127,7 @@ class Checker:
             self.refuse(name, str(error))
             return {}
 
-    def page_size(self, name: str, value: int, *, default: int, at_most: int = 1000) -> int:
+    def page_size(self, name: str, value: int, *, default: int, at_most: int = MAX_PAGE) -> int:
         """Check a page size: 0 is the default, more than the most is the most."""
         if value < 0:
             self.refuse(name, f"is {value}; must not be negative")
