@@ -65,11 +65,11 @@ def test_a_paused_attempt_that_is_held_takes_no_slot_and_stays_until_it_is_let_g
     assignments.free(1)
     assignments.ended(1, 1, stays_held=True)
     assert (state_of(assignments), assignments.of("a").load) == (AssignmentState.HELD, 0)
-    held = assignments.let_go(1)
+    held = assignments.release(1)
     assert held
     assert held.attempt == 1
     assert state_of(assignments) is None
-    assert assignments.let_go(1) is None
+    assert assignments.release(1) is None
 
 
 def test_the_table_corrects_whatever_the_map_says_of_a_unit() -> None:
@@ -186,7 +186,7 @@ class WriterAndListeners(RuleBasedStateMachine):
 
     @rule(task_id=st.integers(1, 6))
     def memory_is_lost(self, task_id: int) -> None:
-        self.slots.assignments.let_go(task_id)
+        self.slots.assignments.release(task_id)
 
     @rule(unit_id=st.sampled_from([*UNITS]), by=st.sampled_from([1, -1]))
     def withhold(self, unit_id: str, by: int) -> None:

@@ -155,7 +155,7 @@ def test_only_who_holds_the_newest_attempt_and_checkpoint_goes_on_from_memory() 
     assert placed(slots, newest) == [Placement(newest, holder, held_attempt=4)]
     for task in (older, anew, paused(attempt=5)):
         assert placed(slots, task) == [Placement(task, holder)]
-    slots.assignments.let_go(1)
+    slots.assignments.release(1)
     assert placed(slots, newest) == [Placement(newest, holder)]
 
 

@@ -9,7 +9,7 @@ from support.actions import AT_ONCE
 from support.connected_unit import ConnectedUnit, a_hello
 
 from taskplane.server.core.command import Welcome
-from taskplane.server.execution_units import identity
+from taskplane.server.execution_units import unit_ids
 from taskplane.server.execution_units.delivery import Delivery
 from taskplane.server.execution_units.dispatch_loop import DispatchLoop
 from taskplane.server.execution_units.links.stream import StreamLink
@@ -39,7 +39,7 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
 @pytest.fixture(autouse=True)
 def _nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every process that is connected under the id of another take its place at once."""
-    monkeypatch.setattr(identity, "ANSWER_SECONDS", 0.0)
+    monkeypatch.setattr(unit_ids, "ANSWER_SECONDS", 0.0)
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def states(commits: GroupCommit) -> TaskStateManager:
 @pytest.fixture
 def units(store: Store, states: TaskStateManager, registry: Registry, commits: GroupCommit) -> ExecutionUnitManager:
     units = ExecutionUnitManager(store, states, registry, Intervals())
-    commits.listeners += [registry.follow, Delivery(registry).follow]
+    commits.listeners += [registry.on_commit, Delivery(registry).on_commit]
     return units
 
 
@@ -79,7 +79,7 @@ async def dispatch_loop(
 ) -> AsyncIterator[DispatchLoop]:
     """The dispatch loop, at work."""
     dispatch_loop = DispatchLoop(states, store, registry)
-    commits.listeners.append(dispatch_loop.follow)
+    commits.listeners.append(dispatch_loop.on_commit)
     running = asyncio.gather(dispatch_loop.run(), dispatch_loop.run_delays())
     yield dispatch_loop
     running.cancel()

@@ -251,7 +251,7 @@ async def test_a_leaving_unit_hands_its_task_on(
     leaving = await connect("leaving")
     (task_id,) = await queue(states)
     (start,) = await leaving.hears(1)
-    leaving.session.mark(draining=True)
+    leaving.session.set_flags(draining=True)
     staying = await connect("staying")
     await leaving.says(start, Released(None, "bye"))
     moved_at = await states.change(task_id, lambda task, _: Effect(task))

@@ -52,9 +52,9 @@ async def test_units_that_are_away_for_long_are_forgotten(
 ) -> None:
     away, at_work = await connect("away"), await connect("at work")
     await units.disconnect(away.session)
-    await units.forget_absent(utc_now() - timedelta(days=1))
+    await units.purge_absent(utc_now() - timedelta(days=1))
     assert [each.id for each in units.units()] == ["at work", "away"], "it was here today"
-    await units.forget_absent(utc_now() + timedelta(days=1))
+    await units.purge_absent(utc_now() + timedelta(days=1))
     assert [each.id for each in units.units()] == ["at work"]
     assert await stored_unit(store, "away") is None
     assert units.unit("at work").session_id == at_work.session.session_id
@@ -67,6 +67,6 @@ async def test_a_unit_that_is_away_is_not_forgotten_before_its_tasks_are_taken(
     await states.create([a_spec(start=True)], ALICE)
     (start,) = await unit.hears(1)
     await units.disconnect(unit.session)
-    await units.forget_absent(utc_now() + timedelta(days=1))
+    await units.purge_absent(utc_now() + timedelta(days=1))
     assert units.unit("unit-1").current_load == 1
     assert (await connect()).commands == [start]

@@ -13,10 +13,10 @@ from taskplane.server.core.errors import DropReason
 from taskplane.server.core.task import Checkpoint, Progress, TaskStatus
 from taskplane.server.core.unit import UnitStatus
 from taskplane.server.core.unit_report import Accepted, CheckpointMade, Paused, ProgressMade, ReportKind
-from taskplane.server.execution_units.known_unit import KnownUnit
 from taskplane.server.execution_units.leases import ACCEPT_SECONDS, Leases
 from taskplane.server.execution_units.manager import ExecutionUnitManager
 from taskplane.server.execution_units.registry import Registry
+from taskplane.server.execution_units.unit_entry import UnitEntry
 from taskplane.server.store.store import Store
 from taskplane.server.tasks.group_commit import GroupCommit
 from taskplane.server.tasks.state_manager import TaskStateManager
@@ -40,7 +40,7 @@ async def status_and_load(store: Store, unit_id: str) -> tuple[UnitStatus, int] 
     return (unit.status, unit.current_load) if unit else None
 
 
-def known(registry: Registry, unit_id: str) -> KnownUnit:
+def known(registry: Registry, unit_id: str) -> UnitEntry:
     unit = registry.find(unit_id)
     assert unit
     return unit

@@ -13,10 +13,10 @@ from taskplane.server.core.clock import utc_now
 from taskplane.server.core.errors import LeaseExpired
 from taskplane.server.core.task import Limits, Progress, TaskStatus, Verb
 from taskplane.server.core.unit_report import Accepted
-from taskplane.server.execution_units.known_unit import KnownUnit
 from taskplane.server.execution_units.leases import Leases
 from taskplane.server.execution_units.listening_clock import TICK_SECONDS, ListeningClock
 from taskplane.server.execution_units.registry import Registry
+from taskplane.server.execution_units.unit_entry import UnitEntry
 from taskplane.server.store.store import Store
 from taskplane.server.tasks.maintenance import Maintenance
 from taskplane.server.tasks.progress_cache import ProgressCache
@@ -44,7 +44,7 @@ class Clocks:
 @pytest.fixture
 def clocks(monkeypatch: pytest.MonkeyPatch) -> Clocks:
     clocks = Clocks()
-    for name in ("listening_clock", "registry", "leases", "known_unit"):
+    for name in ("listening_clock", "registry", "leases", "unit_entry"):
         module = f"taskplane.server.execution_units.{name}"
         monkeypatch.setattr(f"{module}.monotonic", clocks.monotonic)
         monkeypatch.setattr(f"{module}.utc_now", clocks.utc_now, raising=False)
@@ -61,7 +61,7 @@ class Scene:
     states: TaskStateManager
     store: Store
     registry: Registry
-    attention: ListeningClock
+    listening_clock: ListeningClock
     unit: ConnectedUnit | None = None
     task_id: int = 0
 
@@ -70,17 +70,17 @@ class Scene:
         end = self.clocks.passed + seconds
         while self.clocks.passed < end:
             self.clocks.passed += TICK_SECONDS
-            self.attention.look()
+            self.listening_clock.check_for_stall()
 
     async def stalled(self) -> bool:
         """Apply time limits; tell whether the task's first attempt was taken away."""
-        await Maintenance(self.states, self.store, None, self.attention).expire()
+        await Maintenance(self.states, self.store, None, self.listening_clock).expire()
         task = await self.store.get_task(self.task_id)
         assert task
         return (task.status, task.attempt) != (TaskStatus.RUNNING, 1)
 
     @property
-    def known(self) -> KnownUnit:
+    def known(self) -> UnitEntry:
         found = self.registry.find("unit-1")
         assert found
         return found
@@ -110,7 +110,7 @@ async def test_the_time_before_the_server_began_and_a_lease_after_it_are_no_sile
     progress_cache.progressed(scene.task_id, 1, Progress(0.5, "half", scene.clocks.utc_now()))
     await progress_cache.flush()
     scene.clocks.passed += 3600  # the server was down
-    scene.attention = ListeningClock(scene.registry, LEASE_SECONDS)
+    scene.listening_clock = ListeningClock(scene.registry, LEASE_SECONDS)
     assert not await scene.stalled()
     assert await scene.store.expired_tasks(scene.clocks.utc_now(), limit=9) == [], "the table knows that there is time"
     scene.listens(LEASE_SECONDS + STALL.total_seconds() - 2)
@@ -130,10 +130,10 @@ async def test_the_time_in_which_the_server_stood_still_is_no_silence(scene: Sce
 async def test_the_time_before_the_units_session_is_no_silence(scene: Scene) -> None:
     session = scene.known.session
     assert session
-    scene.registry.disconnected(scene.known)
+    scene.registry.detach_session(scene.known)
     scene.listens(3600)
     assert not await scene.stalled(), "its lease decides while it is away"
-    scene.registry.connected(scene.known, session)
+    scene.registry.attach_session(scene.known, session)
     assert not await scene.stalled()
     scene.listens(STALL.total_seconds() + 1)
     assert await scene.stalled()
@@ -146,7 +146,7 @@ async def test_a_cancel_whose_deadline_passed_unheard_waits_once_more_for_the_un
     await scene.states.change(scene.task_id, lambda task, now: do(Verb.CANCEL, task, now))
     scene.clocks.passed += 60
     if is_restart:
-        scene.attention = ListeningClock(scene.registry, LEASE_SECONDS)
+        scene.listening_clock = ListeningClock(scene.registry, LEASE_SECONDS)
     assert not await scene.stalled()
     scene.listens(29)
     assert not await scene.stalled()
@@ -158,7 +158,7 @@ async def test_a_cancel_whose_deadline_passed_unheard_waits_once_more_for_the_un
 
 
 async def test_a_standstill_makes_leases_longer_before_they_are_judged(scene: Scene) -> None:
-    leases = Leases(scene.states, scene.registry, LEASE_SECONDS, scene.attention)
+    leases = Leases(scene.states, scene.registry, LEASE_SECONDS, scene.listening_clock)
     scene.clocks.passed += 10 * LEASE_SECONDS
     await leases.check()
     assert scene.task_id in scene.known.running, "it was not heard for ten leases, but nothing was"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from taskplane.server.execution_units.links.poll_schedule import FIRST_LOOK_SECONDS, PollSchedule
+from taskplane.server.execution_units.links.poll_schedule import FIRST_POLL_SECONDS, PollSchedule
 
 KEY, OTHER = (1, 1), (2, 1)
 
@@ -22,13 +22,13 @@ def test_an_attempt_is_asked_about_once_an_interval(schedule: PollSchedule) -> N
 
 
 def test_one_that_calls_back_is_left_alone(schedule: PollSchedule) -> None:
-    schedule.heard_of(KEY, now=104)
+    schedule.note_callback(KEY, now=104)
     assert schedule.take_due(108.9) == []
     assert schedule.take_due(109) == [KEY]
 
 
 def test_an_awaited_effect_is_looked_for_at_growing_distances(schedule: PollSchedule) -> None:
-    schedule.look_after(KEY, now=100)
+    schedule.poll_soon(KEY, now=100)
     times: list[float] = []
     now = 100.0
     while len(times) < 7:
@@ -36,7 +36,7 @@ def test_an_awaited_effect_is_looked_for_at_growing_distances(schedule: PollSche
         assert schedule.take_due(now) == [KEY]
         times.append(now - 100)
     assert times == pytest.approx([0.25, 0.75, 1.75, 3.75, 7.75, 12.75, 17.75])
-    assert times[0] == FIRST_LOOK_SECONDS
+    assert times[0] == FIRST_POLL_SECONDS
 
 
 def test_what_is_not_held_any_more_is_forgotten(schedule: PollSchedule) -> None:
@@ -52,7 +52,7 @@ def test_what_is_kept_keeps_its_time(schedule: PollSchedule) -> None:
 
 def test_those_that_have_waited_longest_come_first(schedule: PollSchedule) -> None:
     schedule.keep([KEY, OTHER], now=101)
-    schedule.look_after(OTHER, now=101)
+    schedule.poll_soon(OTHER, now=101)
     assert schedule.take_due(200) == [OTHER, KEY]
 
 

@@ -9,22 +9,22 @@ from support.builders import NOW, OTHER_UNIT_ID, TASK_TYPE, UNIT_ID, a_task, a_u
 
 from taskplane.server.core.task import Task, TaskStatus, Transition
 from taskplane.server.core.unit import TaskTypeSupport, UnitStatus
-from taskplane.server.execution_units.known_unit import KnownUnit
 from taskplane.server.execution_units.links.stream import StreamLink
 from taskplane.server.execution_units.registry import Registry
 from taskplane.server.execution_units.session import Session
+from taskplane.server.execution_units.unit_entry import UnitEntry
 from taskplane.server.execution_units.waiting import WaitingReason
 from taskplane.server.tasks.unit_of_work import CommittedEvent
 
 RUNNING = TaskStatus.RUNNING
 
 
-def connect(registry: Registry, unit_id: str = UNIT_ID, **changes: Any) -> KnownUnit:
+def connect(registry: Registry, unit_id: str = UNIT_ID, **changes: Any) -> UnitEntry:
     """Take a unit on and give it a session that takes work."""
     unit = registry.add(a_unit(unit_id, **changes))
     session = Session(f"session of {unit_id}", unit_id, "boot-1", StreamLink())
-    registry.connected(unit, session)
-    session.mark(welcomed=True)
+    registry.attach_session(unit, session)
+    session.set_flags(welcomed=True)
     return unit
 
 
@@ -60,33 +60,33 @@ def test_what_makes_no_checkpoints_is_offered_from_the_start(registry: Registry)
 def test_the_load_follows_the_commits(registry: Registry) -> None:
     connect(registry, UNIT_ID)
     connect(registry, OTHER_UNIT_ID)
-    registry.follow([moved(a_running_task(1)), moved(a_running_task(2)), moved(a_running_task(3, OTHER_UNIT_ID))])
+    registry.on_commit([moved(a_running_task(1)), moved(a_running_task(2)), moved(a_running_task(3, OTHER_UNIT_ID))])
     assert loads(registry) == {UNIT_ID: 2, OTHER_UNIT_ID: 1}
-    registry.follow([moved(a_task(TaskStatus.SUCCESS, id=1)), moved(a_task(TaskStatus.PAUSED, id=2))])
+    registry.on_commit([moved(a_task(TaskStatus.SUCCESS, id=1)), moved(a_task(TaskStatus.PAUSED, id=2))])
     assert loads(registry) == {UNIT_ID: 0, OTHER_UNIT_ID: 1}
 
 
 def test_a_task_that_moves_on_is_counted_where_it_now_is(registry: Registry) -> None:
     connect(registry, UNIT_ID)
     connect(registry, OTHER_UNIT_ID)
-    registry.follow([moved(a_running_task(1, UNIT_ID))])
-    registry.follow([moved(a_task(TaskStatus.PAUSED, id=1)), moved(a_running_task(1, OTHER_UNIT_ID, attempt=2))])
+    registry.on_commit([moved(a_running_task(1, UNIT_ID))])
+    registry.on_commit([moved(a_task(TaskStatus.PAUSED, id=1)), moved(a_running_task(1, OTHER_UNIT_ID, attempt=2))])
     assert loads(registry) == {UNIT_ID: 0, OTHER_UNIT_ID: 1}
 
 
 def test_what_changes_no_status_changes_no_load_and_what_is_deleted_holds_no_slot(registry: Registry) -> None:
     connect(registry)
-    registry.follow([CommittedEvent(a_running_task(1))])
+    registry.on_commit([CommittedEvent(a_running_task(1))])
     assert loads(registry) == {UNIT_ID: 0}
-    registry.follow([moved(a_running_task(1))])
-    registry.follow([moved(a_running_task(1), deleted=True)])
+    registry.on_commit([moved(a_running_task(1))])
+    registry.on_commit([moved(a_running_task(1), deleted=True)])
     assert loads(registry) == {UNIT_ID: 0}
 
 
 def test_after_a_restart_the_load_is_that_of_the_database() -> None:
     registry = Registry([a_unit(UNIT_ID, capacity=3)], [a_running_task(1), a_running_task(2, "a unit that is gone")])
     assert loads(registry) == {UNIT_ID: 1}
-    registry.follow([moved(a_task(TaskStatus.SUCCESS, id=1))])
+    registry.on_commit([moved(a_task(TaskStatus.SUCCESS, id=1))])
     assert loads(registry) == {UNIT_ID: 0}
 
 
@@ -95,16 +95,16 @@ def test_a_unit_shows_whether_it_can_be_given_work(registry: Registry) -> None:
     assert unit.view().status is UnitStatus.OFFLINE
     unit = connect(registry)
     assert (unit.view().status, unit.view().session_id) == (UnitStatus.AVAILABLE, f"session of {UNIT_ID}")
-    registry.follow([moved(a_running_task(1))])
+    registry.on_commit([moved(a_running_task(1))])
     assert unit.view().status is UnitStatus.BUSY
-    registry.disconnected(unit)
+    registry.detach_session(unit)
     assert (unit.view().status, unit.view().current_load) == (UnitStatus.OFFLINE, 1)
 
 
 NO_OFFER: Mapping[str, Callable[[Session], None]] = {
-    "not welcomed": lambda session: session.mark(welcomed=False),
-    "not answering": lambda session: session.mark(is_answering=False),
-    "draining": lambda session: session.mark(draining=True),
+    "not welcomed": lambda session: session.set_flags(welcomed=False),
+    "not answering": lambda session: session.set_flags(is_responsive=False),
+    "draining": lambda session: session.set_flags(draining=True),
 }
 
 
@@ -120,9 +120,9 @@ def test_only_sessions_that_take_work_offer_slots(registry: Registry, why: str) 
 def test_only_connected_units_with_a_free_slot_offer_one(registry: Registry) -> None:
     connect(registry, "full")
     connect(registry, "quiet", capacity=0)
-    registry.disconnected(connect(registry, "offline"))
+    registry.detach_session(connect(registry, "offline"))
     registry.remove(connect(registry, "gone").record.id)
-    registry.follow([moved(a_running_task(1, "full"))])
+    registry.on_commit([moved(a_running_task(1, "full"))])
     assert registry.slots.take(a_task(id=2)) is None
     registry.slots.assignments.free(1)  # as the transaction does in which it ends
     found = registry.slots.take(a_task(id=2))
@@ -141,7 +141,7 @@ def test_an_offer_says_what_the_unit_accepts_and_has(registry: Registry) -> None
 def test_the_slots_know_what_runs_and_what_is_held(registry: Registry) -> None:
     unit = connect(registry, capacity=5)
     connect(registry, OTHER_UNIT_ID, capacity=5)
-    registry.follow([moved(a_running_task(1))])
+    registry.on_commit([moved(a_running_task(1))])
     assert registry.slots.free([TASK_TYPE]) == 9
     registry.hold(unit, 2, 4)
     found = registry.slots.take(a_task(TaskStatus.PAUSED, id=2, attempt=4))
@@ -151,7 +151,7 @@ def test_the_slots_know_what_runs_and_what_is_held(registry: Registry) -> None:
 
 def test_a_unit_that_connects_anew_keeps_its_running_tasks(registry: Registry) -> None:
     connect(registry, capacity=2)
-    registry.follow([moved(a_running_task(1))])
+    registry.on_commit([moved(a_running_task(1))])
     unit = connect(registry, capacity=5)
     assert (unit.view().current_load, unit.view().capacity) == (1, 5)
 
@@ -172,7 +172,7 @@ def test_what_is_held_is_held_until_it_is_released(registry: Registry) -> None:
 def test_what_is_held_cannot_be_reached_while_the_unit_is_away(registry: Registry) -> None:
     unit = connect(registry)
     registry.hold(unit, 1, 1)
-    registry.disconnected(unit)
+    registry.detach_session(unit)
     assert not registry.is_held(a_task(TaskStatus.PAUSED))
     connect(registry)
     assert not registry.is_held(a_task(TaskStatus.PAUSED)), "it has to say again what it holds"
@@ -224,11 +224,11 @@ def test_each_reason_comes_after_what_would_have_to_be_mended_first(registry: Re
     assert reason(registry, QUEUED) is WaitingReason.NO_UNIT_WITH_LABELS
     leaving = connect(registry, "leaving", labels={"gpu": "yes"})
     assert leaving.session
-    leaving.session.mark(draining=True)
+    leaving.session.set_flags(draining=True)
     assert reason(registry, QUEUED) is WaitingReason.UNITS_DRAINING
     connect(registry, "quiet", labels={"gpu": "yes"}, capacity=0)
     connect(registry, "full", labels={"gpu": "yes"})
-    registry.follow([moved(a_running_task(1, "full"))])
+    registry.on_commit([moved(a_running_task(1, "full"))])
     assert reason(registry, QUEUED) is WaitingReason.UNITS_BUSY
     connect(registry, "free", labels={"gpu": "yes"})
     assert reason(registry, QUEUED) is WaitingReason.DISPATCHING
@@ -247,5 +247,5 @@ def test_the_message_says_what_would_help(registry: Registry) -> None:
     assert message() == f"all 0 slots for {TASK_TYPE} are in use"
     session = connect(registry, "b", labels={"gpu": "yes"}).session
     assert session
-    session.mark(is_answering=False)
+    session.set_flags(is_responsive=False)
     assert message() == f"no unit for {TASK_TYPE} answers at the moment"

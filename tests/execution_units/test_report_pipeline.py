@@ -21,7 +21,7 @@ from taskplane.server.core.errors import (
 from taskplane.server.core.task import TaskStatus
 from taskplane.server.core.unit_report import Accepted, Cancelled, Paused, Report, ReportKind, Succeeded
 from taskplane.server.execution_units import report_pipeline
-from taskplane.server.execution_units.links.stream import MANY_COMMANDS, StreamLink
+from taskplane.server.execution_units.links.stream import CONGESTED_COMMANDS, StreamLink
 from taskplane.server.execution_units.registry import Registry
 from taskplane.server.execution_units.report_handler import ReportHandler
 from taskplane.server.execution_units.report_pipeline import ReportPipeline
@@ -137,7 +137,7 @@ async def test_reports_of_one_moment_are_proposed_together_and_in_order(
     line: ReportPipeline, commits: ScriptedCommits
 ) -> None:
     for sequence in (1, 2, 3):
-        line.take(a_report(sequence))
+        line.add(a_report(sequence))
     assert commits.proposed == [1, 2, 3]
 
 
@@ -145,7 +145,7 @@ async def test_reports_are_acknowledged_in_order_when_they_are_durable(
     line: ReportPipeline, link: StreamLink, commits: ScriptedCommits
 ) -> None:
     for sequence in (1, 2, 3):
-        line.take(a_report(sequence))
+        line.add(a_report(sequence))
     first, second, third = commits.answers
     second.set_result(TASK)
     await nothing_goes_out(link)
@@ -158,10 +158,10 @@ async def test_reports_are_acknowledged_in_order_when_they_are_durable(
 async def test_what_is_only_heard_is_acknowledged_at_once_but_not_before_its_turn(
     line: ReportPipeline, link: StreamLink, commits: ScriptedCommits
 ) -> None:
-    line.take(a_report(1, Accepted(), about="pause"))
+    line.add(a_report(1, Accepted(), about="pause"))
     assert await acknowledged(link) == 1
-    line.take(a_report(2))
-    line.take(a_report(3, Accepted(), about="pause"))
+    line.add(a_report(2))
+    line.add(a_report(3, Accepted(), about="pause"))
     await nothing_goes_out(link)
     commits.answer()
     assert await acknowledged(link) == 3
@@ -175,7 +175,7 @@ async def test_what_is_only_heard_is_acknowledged_at_once_but_not_before_its_tur
 async def test_a_report_of_no_consequence_is_settled_too_and_its_attempt_dropped(
     error: Exception, reason: DropReason, line: ReportPipeline, link: StreamLink, commits: ScriptedCommits
 ) -> None:
-    line.take(a_report(1, Paused(None, None)))
+    line.add(a_report(1, Paused(None, None)))
     commits.answer(error)
     async with asyncio.timeout(PATIENCE_SECONDS):
         outgoing = await link.next()
@@ -189,7 +189,7 @@ async def test_in_an_outage_reports_wait_and_are_proposed_again_in_order(
     running: None, line: ReportPipeline, link: StreamLink, commits: ScriptedCommits
 ) -> None:
     for sequence in (1, 2, 3, 4):
-        line.take(a_report(sequence))
+        line.add(a_report(sequence))
     commits.answer(count=1)
     commits.answer(DatabaseUnavailable(), count=2)
     commits.answer(count=1)
@@ -205,12 +205,12 @@ async def test_in_an_outage_reports_wait_and_are_proposed_again_in_order(
 async def test_what_comes_in_an_outage_does_not_overtake_what_waits(
     running: None, line: ReportPipeline, link: StreamLink, commits: ScriptedCommits
 ) -> None:
-    line.take(a_report(1))
-    line.take(a_report(2))
+    line.add(a_report(1))
+    line.add(a_report(2))
     commits.answer(DatabaseUnavailable(), count=1)
     await asyncio.sleep(0)  # the line has heard of it, and waits for the second's answer
-    line.take(a_report(3))
-    line.take(a_report(4, Accepted(), about="pause"))
+    line.add(a_report(3))
+    line.add(a_report(4, Accepted(), about="pause"))
     await nothing_goes_out(link)
     assert commits.proposed == [1, 2]
     commits.answer(DatabaseUnavailable())
@@ -225,10 +225,10 @@ async def test_what_is_only_heard_is_heard_in_an_outage_too(
     unit = registry.find("unit-1")
     assert unit
     registry.slots.assignments.started(a_task(TaskStatus.RUNNING, id=2, execution_unit_id="unit-1", accepted_at=None))
-    line.take(a_report(1))
+    line.add(a_report(1))
     commits.answer(DatabaseUnavailable())
     await asyncio.sleep(0)
-    line.take(a_report(2, Accepted()))
+    line.add(a_report(2, Accepted()))
     assert unit.running[2].accepted
 
 
@@ -236,8 +236,8 @@ async def test_what_is_only_heard_is_heard_in_an_outage_too(
 async def test_a_report_that_cannot_be_settled_ends_the_session_and_is_not_acknowledged(
     error: Exception, line: ReportPipeline, link: StreamLink, commits: ScriptedCommits
 ) -> None:
-    line.take(a_report(1))
-    line.take(a_report(2))
+    line.add(a_report(1))
+    line.add(a_report(2))
     commits.answer(error, count=1)
     commits.answer()
     with pytest.raises(type(error)):
@@ -249,7 +249,7 @@ async def test_a_session_that_ends_forgets_its_reports_whatever_becomes_of_them(
     line: ReportPipeline, link: StreamLink, commits: ScriptedCommits, caplog: pytest.LogCaptureFixture
 ) -> None:
     for sequence in (1, 2, 3):
-        line.take(a_report(sequence, Cancelled("")))
+        line.add(a_report(sequence, Cancelled("")))
     failed, waiting = commits.answers[1:]
     failed.set_exception(ServerStopping())
     line.close()
@@ -264,7 +264,7 @@ async def test_a_session_that_ends_forgets_its_reports_whatever_becomes_of_them(
 async def test_a_session_that_ends_in_an_outage_proposes_nothing_more(
     running: None, line: ReportPipeline, commits: ScriptedCommits
 ) -> None:
-    line.take(a_report(1))
+    line.add(a_report(1))
     commits.answer(DatabaseUnavailable())
     await asyncio.sleep(0)
     line.close()
@@ -275,11 +275,11 @@ async def test_a_session_that_ends_in_an_outage_proposes_nothing_more(
 async def test_a_heartbeat_is_answered_with_what_is_durable_so_far(
     line: ReportPipeline, link: StreamLink, commits: ScriptedCommits
 ) -> None:
-    line.take(a_report(1))
-    line.take(a_report(2))
+    line.add(a_report(1))
+    line.add(a_report(2))
     commits.answer(count=1)
     assert await acknowledged(link) == 1
-    link.answer_heartbeat(5)
+    link.acknowledge_heartbeat(5)
     outgoing = await link.next()
     assert outgoing.ack
     assert (outgoing.ack.sequence, outgoing.ack.heartbeat) == (1, 5)
@@ -296,7 +296,7 @@ async def test_the_time_in_which_a_unit_is_not_read_is_no_silence_of_its(
     forgiven = asyncio.Event()
     unit = registry.find("unit-1")
     assert unit
-    registry.connected(unit, session)
+    registry.attach_session(unit, session)
     heard_at = unit.heard_at
 
     def clock() -> int:
@@ -307,8 +307,8 @@ async def test_the_time_in_which_a_unit_is_not_read_is_no_silence_of_its(
     monkeypatch.setattr(report_pipeline, "MAX_UNACKNOWLEDGED", 1)
     monkeypatch.setattr(report_pipeline, "UNREAD_SECONDS", 0.001)
     monkeypatch.setattr(report_pipeline, "monotonic", clock)
-    line.take(a_report(1))
-    room = asyncio.create_task(line.room())
+    line.add(a_report(1))
+    room = asyncio.create_task(line.wait_for_room())
     async with asyncio.timeout(PATIENCE_SECONDS):
         await forgiven.wait()
     assert not room.done(), "its lease is made longer while it waits, not only afterwards"
@@ -321,9 +321,9 @@ async def test_a_unit_that_reports_faster_than_commits_is_not_read_further(
 ) -> None:
     monkeypatch.setattr(report_pipeline, "MAX_UNACKNOWLEDGED", 2)
     for sequence in (1, 2):
-        await line.room()
-        line.take(a_report(sequence))
-    room = asyncio.create_task(line.room())
+        await line.wait_for_room()
+        line.add(a_report(sequence))
+    room = asyncio.create_task(line.wait_for_room())
     await asyncio.sleep(0)  # it finds none
     assert not room.done()
     commits.answer(count=1)
@@ -336,21 +336,21 @@ async def test_reports_of_a_unit_that_does_not_read_are_not_read_either_and_that
 ) -> None:
     monkeypatch.setattr(report_pipeline, "UNREAD_SECONDS", 0.0)
     forgiven: list[float] = []
-    monkeypatch.setattr(report_handler, "forgive", lambda _session, seconds: forgiven.append(seconds))
+    monkeypatch.setattr(report_handler, "extend_lease", lambda _session, seconds: forgiven.append(seconds))
     link.welcome(Welcome("unit-1", "session-1", 5.0, 30.0, ()))
-    link.send([drop_command(task_id, 1, DropReason.DELETED) for task_id in range(1, MANY_COMMANDS + 1)])
-    waiting = asyncio.create_task(line.room())
+    link.send([drop_command(task_id, 1, DropReason.DELETED) for task_id in range(1, CONGESTED_COMMANDS + 1)])
+    waiting = asyncio.create_task(line.wait_for_room())
     await asyncio.sleep(0.01)  # long enough for many looks
     assert not waiting.done()
     assert forgiven == []
-    assert len((await link.next()).commands) == MANY_COMMANDS
+    assert len((await link.next()).commands) == CONGESTED_COMMANDS
     await asyncio.wait_for(waiting, PATIENCE_SECONDS)
 
 
 async def test_an_error_that_comes_after_its_reporter_has_gone_is_not_logged(
     session: Session, report_handler: ReportHandler, commits: ScriptedCommits, caplog: pytest.LogCaptureFixture
 ) -> None:
-    settling = asyncio.create_task(report_handler.settle(session, a_report(1)))
+    settling = asyncio.create_task(report_handler.handle(session, a_report(1)))
     await proposed(commits, 1)
     settling.cancel()
     await asyncio.gather(settling, return_exceptions=True)

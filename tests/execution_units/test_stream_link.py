@@ -57,17 +57,17 @@ async def test_acknowledgements_merge_and_never_go_back(open_link: StreamLink) -
     open_link.acknowledge(3)
     open_link.acknowledge(7)
     open_link.acknowledge(5)
-    open_link.answer_heartbeat(2)
+    open_link.acknowledge_heartbeat(2)
     assert await open_link.next() == Outgoing(ack=Ack(7, 2))
     open_link.acknowledge(6)
-    open_link.answer_heartbeat(1)
+    open_link.acknowledge_heartbeat(1)
     assert await open_link.next() == Outgoing(ack=Ack(7, 2))
 
 
 async def test_what_has_gone_out_does_not_go_out_again(open_link: StreamLink) -> None:
     open_link.send([START])
     open_link.acknowledge(1)
-    open_link.ask_to_drain(DrainOrder(10.0))
+    open_link.request_drain(DrainOrder(10.0))
     assert await open_link.next() == Outgoing(None, [START], Ack(1, 0), DrainOrder(10.0))
     open_link.send([PAUSE])
     assert await open_link.next() == Outgoing(None, [PAUSE])

@@ -101,7 +101,7 @@ async def test_an_outage_in_the_middle_loses_nothing(
     sequence = 1
     for number, start in enumerate(starts):
         for report in reports(start, sequence, Accepted(), CheckpointMade(a_checkpoint()), Succeeded({"n": number})):
-            line.take(report)
+            line.add(report)
             # The commit may take what there is, so that reports of one task are in several transactions.
             await asyncio.sleep(0)
             sequence += 1
@@ -120,7 +120,7 @@ async def test_a_session_that_ends_in_the_middle_of_an_outage_leaves_the_attempt
     unit: ConnectedUnit, line: ReportPipeline, starts: list[Command], store: Store, outage: Outage
 ) -> None:
     outage.transactions_left = 1000
-    line.take(*reports(starts[0], 1, Succeeded(None)))
+    line.add(*reports(starts[0], 1, Succeeded(None)))
     await outage.was_noticed.wait()
     line.close()
     outage.transactions_left = 0

@@ -8,7 +8,7 @@ from http_units.calls import Calls
 from http_units.scripted_unit import Answer, ScriptedUnit, always
 from rpc.refusals import refusal_of
 
-from taskplane.server.execution_units import identity
+from taskplane.server.execution_units import unit_ids
 
 
 async def test_another_endpoint_gets_no_id_of_a_unit_that_answers(calls: Calls, unit: ScriptedUnit) -> None:
@@ -35,7 +35,7 @@ async def test_another_endpoint_gets_the_id_of_a_unit_that_is_gone(
 ) -> None:
     unit_id = (await calls.register(unit)).id
     unit.die()
-    monkeypatch.setattr(identity, "ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr(unit_ids, "ANSWER_SECONDS", 0.2)
     with ScriptedUnit() as other:
         moved = await calls.register(other)
         assert (moved.id, moved.endpoint) == (unit_id, other.endpoint)
@@ -45,7 +45,7 @@ async def test_another_endpoint_gets_the_id_of_a_unit_that_is_gone(
 async def test_a_unit_that_is_busy_shows_life_by_its_heartbeats(
     calls: Calls, unit: ScriptedUnit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(identity, "ANSWER_SECONDS", 60.0)
+    monkeypatch.setattr(unit_ids, "ANSWER_SECONDS", 60.0)
     unit_id = (await calls.register(unit)).id
     unit.on("status", always(503))
     with ScriptedUnit() as other:

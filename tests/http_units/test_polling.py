@@ -9,21 +9,21 @@ from taskplane.server.core.command import Command
 from taskplane.server.core.outcome import Outcome
 from taskplane.server.core.unit_report import Accepted, Rejected
 from taskplane.server.execution_units.links.http_client import UnitClient
-from taskplane.server.execution_units.links.http_polling import Polling
+from taskplane.server.execution_units.links.http_polling import StatusPoller
 from taskplane.server.execution_units.links.poll_schedule import Key
 
 
-class StuckListener:
+class StuckObserver:
     """Never done with what it is told, as while the database is away."""
 
     def __init__(self) -> None:
         self.times_heard = 0
         self.told_of: list[Key] = []
 
-    def heard(self) -> None:
+    def on_response(self) -> None:
         self.times_heard += 1
 
-    def unanswered(self) -> None:
+    def on_no_response(self) -> None:
         raise AssertionError("the unit answers")
 
     def is_silent(self) -> bool:
@@ -32,32 +32,32 @@ class StuckListener:
     def lease_seconds(self) -> float:
         return 30.0
 
-    def running(self) -> Collection[Key]:
+    def running_attempts(self) -> Collection[Key]:
         return [(1, 1)]
 
-    def accepted(self) -> Collection[Key]:
+    def accepted_attempts(self) -> Collection[Key]:
         return [(1, 1)]
 
-    async def answered(self, command: Command, kind: Accepted | Rejected) -> None:
+    async def on_command_answered(self, command: Command, kind: Accepted | Rejected) -> None:
         raise AssertionError("nothing was commanded")
 
-    async def told(self, key: Key, outcome: Outcome) -> None:
+    async def on_outcome(self, key: Key, outcome: Outcome) -> None:
         self.told_of.append(key)
         await asyncio.Event().wait()
 
-    async def lost(self, key: Key) -> None:
+    async def on_attempt_unknown(self, key: Key) -> None:
         raise AssertionError("it is known")
 
 
 async def test_a_unit_is_heard_on_while_its_last_words_cannot_be_stored(unit: ScriptedUnit) -> None:
     unit.on("status", always(200, {"status": "RUNNING", "progress": 0.5}))
-    listener = StuckListener()
+    observer = StuckObserver()
     async with UnitClient(unit.endpoint) as client:
-        polling = asyncio.create_task(Polling(client, listener, interval=0.05).run())
+        polling = asyncio.create_task(StatusPoller(client, observer, interval=0.05).run())
         await unit.expect("status", task_id=1)
         for _ in range(3):
             await unit.expect("status", task_id=0)  # a sign of life
         polling.cancel()
         await asyncio.wait({polling})
-    assert listener.times_heard >= 3
-    assert listener.told_of == [(1, 1)]
+    assert observer.times_heard >= 3
+    assert observer.told_of == [(1, 1)]

@@ -326,8 +326,8 @@ MUTANTS = (
         (
             Edit(
                 f"{_UNITS_OF_SERVER}/report_pipeline.py",
-                "        elif not self._stands.is_set():\n",
-                "        elif not self._stands.is_set():\n            self._link.acknowledge(report.sequence)\n",
+                "        elif not self._blocked.is_set():\n",
+                "        elif not self._blocked.is_set():\n            self._link.acknowledge(report.sequence)\n",
             ),
         ),
         (*_KILLS, "stop_server"),
@@ -364,8 +364,8 @@ MUTANTS = (
         (
             Edit(
                 f"{_UNITS_OF_SERVER}/callbacks.py",
-                "drop = await self._report_handler.settle(session, report) or drop",
-                "session.settling = __import__('asyncio').ensure_future(self._report_handler.settle(session, report))",
+                "drop = await self._report_handler.handle(session, report) or drop",
+                "session.settling = __import__('asyncio').ensure_future(self._report_handler.handle(session, report))",
             ),
         ),
         (*_KILLS, "stop_server"),

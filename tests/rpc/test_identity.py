@@ -14,7 +14,7 @@ from rpc.server import ServerUnderTest, Wire
 from rpc.tasks import running
 from rpc.test_sessions import held
 
-from taskplane.server.execution_units import identity
+from taskplane.server.execution_units import unit_ids
 from taskplane.v1 import execution_unit_control_pb2 as pb
 from taskplane.v1 import operations_service_pb2 as operations_pb
 
@@ -26,13 +26,13 @@ NOT_HELD = pb.RejectReason.REJECT_REASON_UNKNOWN_ATTEMPT
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let silent processes lose their ids soon."""
-    monkeypatch.setattr(identity, "ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr(unit_ids, "ANSWER_SECONDS", 0.2)
 
 
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait for answers however slow the machine is."""
-    monkeypatch.setattr(identity, "ANSWER_SECONDS", 60.0)
+    monkeypatch.setattr(unit_ids, "ANSWER_SECONDS", 60.0)
 
 
 async def say_hello(open_stream: OpenStream, boot_id: str, **changes: Any) -> RawUnit:

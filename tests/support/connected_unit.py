@@ -71,7 +71,7 @@ class ConnectedUnit:
             received_at=utc_now(),
             kind=kind,
         )
-        await self.report_handler.settle(self.session, report)
+        await self.report_handler.handle(self.session, report)
 
 
 def a_hello(unit_id: str, **changes: Any) -> Hello:

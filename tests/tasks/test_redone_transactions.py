@@ -110,7 +110,7 @@ async def test_slots_are_those_of_the_table(  # noqa: PLR0913, PLR0917  (what th
     told: list[CommittedEvent],
     faults: Faults,
 ) -> None:
-    commits.listeners.append(registry.follow)
+    commits.listeners.append(registry.on_commit)
     for unit_id, capacity in UNITS.items():
         registry.slots.offer(an_offer(unit_id, capacity=capacity))
     specs = [a_spec(task_type=TASK_TYPE, start=True) for _ in range(TASKS)]

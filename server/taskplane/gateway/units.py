@@ -72,7 +72,7 @@ async def drain_unit(using: Using, unit_id: UnitId, body: Drain | None = None) -
 @router.post("/tasks/{taskId}/status", summary="Tell how an attempt is", responses=errors(404, 409, *_BODY))
 async def report_status(using: Using, task_id: TaskId, body: StatusCallback) -> CallbackAnswer:
     """Take what a unit says of an attempt. A stale attempt is 409 (STALE_ATTEMPT): it changed nothing, stop it."""
-    answer = await using.callbacks.tell(task_id, body.outcome(), unit_id=body.unit_id or "")
+    answer = await using.callbacks.report_outcome(task_id, body.outcome(), unit_id=body.unit_id or "")
     return CallbackAnswer.model_construct(
         verdict=_kept(answer.verdict), task=TaskAnswer.of(using.tasks.view(answer.task))
     )

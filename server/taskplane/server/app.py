@@ -24,14 +24,14 @@ from taskplane.server.execution_units.assignment_check import CHECK_SECONDS, Ass
 from taskplane.server.execution_units.callbacks import Callbacks
 from taskplane.server.execution_units.delivery import Delivery
 from taskplane.server.execution_units.dispatch_loop import DispatchLoop
+from taskplane.server.execution_units.http_unit_observer import HttpUnitObserver
 from taskplane.server.execution_units.http_units import HttpUnits
-from taskplane.server.execution_units.known_unit import KnownUnit
 from taskplane.server.execution_units.leases import Leases
 from taskplane.server.execution_units.listening_clock import ListeningClock
 from taskplane.server.execution_units.manager import ExecutionUnitManager, Intervals
 from taskplane.server.execution_units.registry import Registry
 from taskplane.server.execution_units.report_handler import ReportHandler
-from taskplane.server.execution_units.unit_listener import UnitListener
+from taskplane.server.execution_units.unit_entry import UnitEntry
 from taskplane.server.idempotency.responses import StoredResponses
 from taskplane.server.observability import logs
 from taskplane.server.rpc.operations_service import OperationsServicer
@@ -111,7 +111,7 @@ class Server:
             self._commits = GroupCommit(self._store, self._progress_cache, registry.slots)
             self._states = TaskStateManager(self._commits, RetryPolicy())
             self._build_units(registry)
-            servicers = self._build_faces(registry)
+            servicers = self._build_apis(registry)
             # 5. The loops commit, and keep tasks and units within their limits.
             self._run_loops(registry)
             await self._http_units.start()
@@ -129,17 +129,17 @@ class Server:
         self._units = ExecutionUnitManager(self._store, self._states, registry, intervals)
         self._dispatch_loop = DispatchLoop(self._states, self._store, registry)
         self._report_handler = ReportHandler(self._states, self._progress_cache, self._hub, registry)
-        self._http_units = self._drive_units_over_http(registry, self._report_handler)
+        self._http_units = self._build_http_units(registry, self._report_handler)
         # The registry hears first, since the others look things up in it.
         self._commits.listeners += [
-            registry.follow,
-            Delivery(registry).follow,
-            self._dispatch_loop.follow,
+            registry.on_commit,
+            Delivery(registry).on_commit,
+            self._dispatch_loop.on_commit,
             self._hub.publish,
             logs.log_transitions,
         ]
 
-    def _build_faces(self, registry: Registry) -> tuple[TaskServicer, UnitControlServicer, OperationsServicer]:
+    def _build_apis(self, registry: Registry) -> tuple[TaskServicer, UnitControlServicer, OperationsServicer]:
         """Build HTTP's face; returns gRPC's."""
         time_limits = CommandTimeLimits(
             timedelta(seconds=self._config.pause_seconds), timedelta(seconds=self._config.cancel_seconds)
@@ -175,19 +175,19 @@ class Server:
 
     def _run_loops(self, registry: Registry) -> None:
         retention = timedelta(days=self._config.retention_days) if self._config.retention_days else None
-        attention = ListeningClock(registry, self._config.lease_seconds)
-        maintenance = Maintenance(self._states, self._store, retention, attention)
+        listening_clock = ListeningClock(registry, self._config.lease_seconds)
+        maintenance = Maintenance(self._states, self._store, retention, listening_clock)
         self._committing = self._run(self._commits.run())
-        self._taking_away = self._run(Leases(self._states, registry, self._config.lease_seconds, attention).run())
+        self._leases = self._run(Leases(self._states, registry, self._config.lease_seconds, listening_clock).run())
         for part in (
-            attention.run(),
+            listening_clock.run(),
             self._until_database_fails(),
             LeaseKeeper(self._database, lambda outage: self._rpc.show_ready(is_ready=not outage)).run(),
             self._progress_cache.run(),
             self._responses.run(),
             self._dispatch_loop.run(),
             self._dispatch_loop.run_delays(),
-            self._http_units.look_for_lost(),
+            self._http_units.reconnect_lost(),
             maintenance.expire_for_ever(),
             maintenance.purge_for_ever(),
             repeat(HEARTBEATS_STORED_SECONDS, self._units.save_heartbeats),
@@ -195,7 +195,7 @@ class Server:
         ):
             self._run(part)
         if retention:
-            self._run(repeat(UNITS_PURGED_SECONDS, lambda: self._units.forget_absent(utc_now() - retention)))
+            self._run(repeat(UNITS_PURGED_SECONDS, lambda: self._units.purge_absent(utc_now() - retention)))
 
     async def _take_over(self, address: str) -> None:
         try:
@@ -226,7 +226,7 @@ class Server:
         await self._rpc.refuse_new_work()
         # 2. Streams end with UNAVAILABLE, and new ones too: units and watchers come back to the next server. Who is not
         # heard any more is not to blame.
-        self._taking_away.cancel()
+        self._leases.cancel()
         self._units.end_all()
         self._hub.stop()
         await self._http_units.stop()
@@ -240,7 +240,7 @@ class Server:
         await asyncio.wait([self._committing], timeout=self._config.drain_seconds)
         await self._end_background()
         # 5. The last news of running attempts, then the database.
-        await self._store_last_news()
+        await self._store_cached_state()
         await self._database.close()
 
     async def _prepare_database(self) -> None:
@@ -257,14 +257,14 @@ class Server:
         reason = str(error).partition("\n")[0]  # SQLAlchemy adds a link to its own pages
         return CannotStart(f"database {masked(self._config.database_url)}: {reason}")
 
-    def _drive_units_over_http(self, registry: Registry, report_handler: ReportHandler) -> HttpUnits:
-        def listen(unit: KnownUnit) -> UnitListener:
-            return UnitListener(unit, registry, self._units, report_handler, self._states)
+    def _build_http_units(self, registry: Registry, report_handler: ReportHandler) -> HttpUnits:
+        def observe(unit: UnitEntry) -> HttpUnitObserver:
+            return HttpUnitObserver(unit, registry, self._units, report_handler, self._states)
 
         endpoints = Endpoints(self._config.allowed_endpoints)
         # An answer renews the lease: a unit that sends no heartbeats has these only.
         poll_seconds = min(self._config.poll_seconds, self._config.lease_seconds / 4)
-        return HttpUnits(self._units, registry, listen, endpoints, poll_seconds)
+        return HttpUnits(self._units, registry, observe, endpoints, poll_seconds)
 
     def _bind(self) -> str:
         """Take the ports. Returns gRPC's address."""
@@ -287,7 +287,7 @@ class Server:
             self._listening.close()
         await self._database.close()
 
-    async def _store_last_news(self) -> None:
+    async def _store_cached_state(self) -> None:
         try:
             await self._progress_cache.close()
             await self._responses.flush()

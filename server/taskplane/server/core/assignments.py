@@ -155,7 +155,7 @@ class Assignments:
         """
         self._end(task_id, attempt)
         if not stays_held and task_id in self._of_task:
-            self.let_go(task_id)
+            self.release(task_id)
 
     # What units hold in memory.
 
@@ -163,11 +163,11 @@ class Assignments:
         """Note that a unit holds an attempt paused in memory. No other one holds the task then."""
         each = self.find(task_id, attempt)
         if each is None or not each.is_held:
-            self.let_go(task_id)
+            self.release(task_id)
             each = self.find(task_id, attempt) or self._add(Assignment(task_id, attempt, unit_id))
             self._set_held(each, is_held=True)
 
-    def let_go(self, task_id: int) -> Assignment | None:
+    def release(self, task_id: int) -> Assignment | None:
         """Note that no unit holds the task in memory any more. Returns the assignment that was held."""
         each = self.holder(task_id)
         if each:

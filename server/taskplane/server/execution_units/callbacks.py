@@ -9,17 +9,17 @@ from taskplane.server.core.fence import AttemptRef, drop_reason
 from taskplane.server.core.outcome import Outcome
 from taskplane.server.core.task import Task, TaskStatus
 from taskplane.server.core.unit_report import Accepted, Cancelled, Failed, Report, ReportKind, Succeeded
+from taskplane.server.execution_units.http_unit_observer import as_release_if_draining, outcome_reports
 from taskplane.server.execution_units.http_units import HttpUnits
 from taskplane.server.execution_units.links.http import HttpLink
 from taskplane.server.execution_units.registry import Registry
 from taskplane.server.execution_units.report_handler import ReportHandler
 from taskplane.server.execution_units.session import Session
-from taskplane.server.execution_units.unit_listener import given_back, reports_of
 from taskplane.server.store.store import Store
 
 
 @dataclass(frozen=True, slots=True)
-class CallAnswer:
+class CallbackResponse:
     """What a unit is told: the verdict on the attempt that it spoke for, and the task as it now is.
 
     DROP: what it said changed nothing. Saying again how the attempt has ended is no reason for it.
@@ -41,7 +41,7 @@ class Callbacks:
         self._units = units
         self._report_handler = report_handler
 
-    async def tell(self, task_id: int, outcome: Outcome, *, unit_id: str = "") -> CallAnswer:
+    async def report_outcome(self, task_id: int, outcome: Outcome, *, unit_id: str = "") -> CallbackResponse:
         """Take how an attempt is.
 
         Without an attempt the task's current one is meant, without a unit the one that has the task. Raises
@@ -53,39 +53,39 @@ class Callbacks:
         attempt = task.attempt if outcome.attempt is None else outcome.attempt
         session = await self._units.session_of(unit_id or task.execution_unit_id or "")
         try:
-            reports = reports_of(session, (task_id, attempt), outcome)
+            reports = outcome_reports(session, (task_id, attempt), outcome)
         except ValueError as error:
             raise InvalidFields(FieldViolation("progress", str(error))) from error
-        return await self._settle(session, (task_id, attempt), reports)
+        return await self._handle(session, (task_id, attempt), reports)
 
-    async def report(self, unit_id: str, report: Report) -> CallAnswer:
+    async def report(self, unit_id: str, report: Report) -> CallbackResponse:
         """Take one report."""
         await self._task(report.task_id)
         session = await self._units.session_of(unit_id)
-        report = replace(report, kind=given_back(session, report.kind))
-        return await self._settle(session, (report.task_id, report.attempt), [report])
+        report = replace(report, kind=as_release_if_draining(session, report.kind))
+        return await self._handle(session, (report.task_id, report.attempt), [report])
 
-    async def _settle(self, session: Session, key: tuple[int, int], reports: list[Report]) -> CallAnswer:
-        await self._accept(session, key)
+    async def _handle(self, session: Session, key: tuple[int, int], reports: list[Report]) -> CallbackResponse:
+        await self._infer_accepted(session, key)
         if isinstance(session.link, HttpLink):
-            session.link.heard_of(key)
+            session.link.note_callback(key)
         drop = None
         for report in reports:
-            drop = await self._report_handler.settle(session, report) or drop
+            drop = await self._report_handler.handle(session, report) or drop
         task = await self._task(key[0])
         if all(isinstance(report.kind, Accepted) for report in reports):
             # Nothing that the fence was asked about, but a question: whether the attempt is still the unit's.
             drop = drop or drop_reason(task, AttemptRef(session.unit_id, key[1]))
         if drop and any(_has_ended_so(task, session, report) for report in reports):
             drop = None
-        return CallAnswer(_verdict(task, key, drop), task)
+        return CallbackResponse(_verdict(task, key, drop), task)
 
-    async def _accept(self, session: Session, key: tuple[int, int]) -> None:
+    async def _infer_accepted(self, session: Session, key: tuple[int, int]) -> None:
         """Whoever speaks for an attempt has accepted it, even if it has not answered the request yet."""
         unit = self._registry.find(session.unit_id)
         running = unit.running.get(key[0]) if unit else None
         if running and running.attempt == key[1] and not running.accepted:
-            await self._report_handler.settle(session, Report(0, *key, start_id(*key), utc_now(), Accepted()))
+            await self._report_handler.handle(session, Report(0, *key, start_id(*key), utc_now(), Accepted()))
 
     async def _task(self, task_id: int) -> Task:
         task = await self._store.get_task(task_id)

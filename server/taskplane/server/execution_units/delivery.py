@@ -13,12 +13,12 @@ from taskplane.server.tasks.unit_of_work import CommittedEvent
 
 
 class Delivery:
-    """Sends commands over the sessions of units. `follow` must hear every commit, after the registry."""
+    """Sends commands over the sessions of units. `on_commit` must hear every commit, after the registry."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
 
-    def follow(self, committed: Sequence[CommittedEvent]) -> None:
+    def on_commit(self, committed: Sequence[CommittedEvent]) -> None:
         """Send the starts, pauses and cancels that were committed, and drop what was taken from a unit.
 
         What cannot be sent now is sent when the unit connects.

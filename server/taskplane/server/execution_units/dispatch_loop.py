@@ -32,7 +32,7 @@ LONGEST_WAIT_SECONDS = 60.0
 
 
 class DispatchLoop:
-    """Looks after the queue. `follow` must hear every commit, after the registry.
+    """Looks after the queue. `on_commit` must hear every commit, after the registry.
 
     To be built before the first transaction: delays that end from now on are its concern.
     """
@@ -49,7 +49,7 @@ class DispatchLoop:
         self._sleeps_until: datetime | None = None
         self._earlier = asyncio.Event()
 
-    def follow(self, committed: Sequence[CommittedEvent]) -> None:
+    def on_commit(self, committed: Sequence[CommittedEvent]) -> None:
         """Wake up for slots that have become free, and for tasks when their delay is over."""
         for event in committed:
             task = event.task

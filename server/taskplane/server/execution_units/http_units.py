@@ -17,42 +17,42 @@ from taskplane.server.core.errors import (
     UnitNotFound,
 )
 from taskplane.server.core.unit import Registration, Unit
-from taskplane.server.execution_units.identity import ConnectingProcess
-from taskplane.server.execution_units.known_unit import KnownUnit
 from taskplane.server.execution_units.links.http import HttpLink
-from taskplane.server.execution_units.links.http_client import NoAnswer, UnitClient
-from taskplane.server.execution_units.links.http_polling import SIGN_OF_LIFE
-from taskplane.server.execution_units.links.listener import Listener
+from taskplane.server.execution_units.links.http_client import NoResponse, UnitClient
+from taskplane.server.execution_units.links.http_polling import PROBE_PATH
+from taskplane.server.execution_units.links.listener import LinkObserver
 from taskplane.server.execution_units.manager import ExecutionUnitManager, new_unit_id
 from taskplane.server.execution_units.registry import Registry
 from taskplane.server.execution_units.session import Session
+from taskplane.server.execution_units.unit_entry import UnitEntry
+from taskplane.server.execution_units.unit_ids import ConnectingProcess
 
 log = logging.getLogger(__name__)
 
 # Units that are taken on at a time when the server starts: one after the other, thousands would take minutes.
-STARTED_TOGETHER = 200
+CONNECT_BATCH = 200
 
 
 class HttpUnits:
     """Holds a session for each registered unit that is not lost. `start`, then `stop`; both once.
 
-    `listen` makes the listener of a unit's link.
+    `observe` makes the observer of a unit's link.
     """
 
     def __init__(
         self,
         manager: ExecutionUnitManager,
         registry: Registry,
-        listen: Callable[[KnownUnit], Listener],
+        observe: Callable[[UnitEntry], LinkObserver],
         endpoints: Endpoints,
         poll_seconds: float,
     ) -> None:
         self._manager = manager
         self._registry = registry
-        self._listen = listen
+        self._observe = observe
         self._endpoints = endpoints
         self._poll_seconds = poll_seconds
-        self._conversations: set[asyncio.Task[None]] = set()
+        self._link_tasks: set[asyncio.Task[None]] = set()
         self._is_stopping = False
 
     async def start(self) -> None:
@@ -61,16 +61,16 @@ class HttpUnits:
         Each gets work once it has been heard from.
         """
         registered = [unit for unit in self._registry.all() if unit.record.endpoint and not unit.is_drained]
-        for begin in range(0, len(registered), STARTED_TOGETHER):
-            group = registered[begin : begin + STARTED_TOGETHER]
+        for begin in range(0, len(registered), CONNECT_BATCH):
+            group = registered[begin : begin + CONNECT_BATCH]
             for session in await asyncio.gather(*(self._connect(unit.record) for unit in group)):
-                session.mark(is_answering=False)
+                session.set_flags(is_responsive=False)
 
     async def stop(self) -> None:
         """Make no new links, and wait until those are ended which the manager has told to."""
         self._is_stopping = True
-        if self._conversations:
-            await asyncio.wait(self._conversations)
+        if self._link_tasks:
+            await asyncio.wait(self._link_tasks)
 
     async def register(self, registration: Registration) -> Unit:
         """Register a unit, or its new values: it is known by its id, without one by its type and name.
@@ -83,7 +83,7 @@ class HttpUnits:
         unit_id = registration.unit_id
         if known := self._known(registration):
             unit_id = known.record.id
-            await self._manager.identities.admit(unit_id, ConnectingProcess(endpoint=registration.endpoint))
+            await self._manager.unit_ids.admit(unit_id, ConnectingProcess(endpoint=registration.endpoint))
         record = _record(registration, unit_id, self._registry.find(unit_id))
         await self._connect(record)
         return self._manager.unit(record.id)
@@ -112,25 +112,25 @@ class HttpUnits:
         if unit.is_drained:
             raise UnitDrained(f"unit {unit_id!r} was drained; register it again")
         session = unit.session or await self._connect(unit.record)
-        self._manager.heard_from(session)
+        self._manager.renew_lease(session)
         return session
 
-    async def look_for_lost(self) -> None:
+    async def reconnect_lost(self) -> None:
         """Look, once a lease and for ever, whether units that were lost are back, for those without heartbeats."""
         while True:
             await asyncio.sleep(self._manager.intervals.lease)
             lost = [unit for unit in self._registry.all() if unit.record.endpoint and unit.session is None]
             for unit in lost:
-                if not unit.is_drained and await _shows_life(unit):
-                    await self._take_back(unit)
+                if not unit.is_drained and await _answers_probe(unit):
+                    await self._reconnect(unit)
 
-    async def _take_back(self, unit: KnownUnit) -> None:
+    async def _reconnect(self, unit: UnitEntry) -> None:
         try:
             await self.session_of(unit.record.id)
         except TaskplaneError as error:
             log.warning("unit %s is back, but cannot be taken on: %s", unit.record.id, error.message)
 
-    def _known(self, registration: Registration) -> KnownUnit | None:
+    def _known(self, registration: Registration) -> UnitEntry | None:
         if registration.unit_id:
             return self._registry.find(registration.unit_id)
         wanted = (registration.unit_type, registration.unit_name)
@@ -140,24 +140,24 @@ class HttpUnits:
     async def _connect(self, record: Unit) -> Session:
         if self._is_stopping:
             raise ServerStopping
-        listener = self._listen(self._registry.add(record))
-        link = HttpLink(UnitClient(record.endpoint or ""), listener, self._poll_seconds)
-        session = await self._manager.take_on(record, link, inventory=None)
-        conversation = asyncio.get_running_loop().create_task(self._converse(session, link))
-        self._conversations.add(conversation)
-        conversation.add_done_callback(self._conversations.discard)
+        observer = self._observe(self._registry.add(record))
+        link = HttpLink(UnitClient(record.endpoint or ""), observer, self._poll_seconds)
+        session = await self._manager.attach(record, link, inventory=None)
+        link_task = asyncio.get_running_loop().create_task(self._run_link(session, link))
+        self._link_tasks.add(link_task)
+        link_task.add_done_callback(self._link_tasks.discard)
         return session
 
-    async def _converse(self, session: Session, link: HttpLink) -> None:
+    async def _run_link(self, session: Session, link: HttpLink) -> None:
         try:
             await link.run()
         except Exception:
             # A fault of ours in one link is not the end of the others; the unit's next heartbeat makes a new one.
             log.exception("the link to unit %s has failed", session.unit_id)
         finally:
-            await self._part(session, link)
+            await self._disconnect(session, link)
 
-    async def _part(self, session: Session, link: HttpLink) -> None:
+    async def _disconnect(self, session: Session, link: HttpLink) -> None:
         try:
             if isinstance(link.error, UnitDrained):
                 await self._manager.goodbye(session, "drained")
@@ -167,7 +167,7 @@ class HttpUnits:
             await self._manager.disconnect(session)
 
 
-def _record(registration: Registration, unit_id: str, known: KnownUnit | None) -> Unit:
+def _record(registration: Registration, unit_id: str, known: UnitEntry | None) -> Unit:
     now = utc_now()
     before = known.record if known else None
     return Unit(
@@ -187,10 +187,10 @@ def _record(registration: Registration, unit_id: str, known: KnownUnit | None) -
     )
 
 
-async def _shows_life(unit: KnownUnit) -> bool:
+async def _answers_probe(unit: UnitEntry) -> bool:
     try:
         async with UnitClient(unit.record.endpoint or "") as client:
-            await client.ask(SIGN_OF_LIFE)
-    except NoAnswer:
+            await client.get(PROBE_PATH)
+    except NoResponse:
         return False
     return True

@@ -12,9 +12,9 @@ from taskplane.server.core import reports
 from taskplane.server.core.clock import monotonic
 from taskplane.server.core.errors import DatabaseUnavailable, LeaseExpired, StaleAttempt, TaskNotFound
 from taskplane.server.core.fence import AttemptRef
-from taskplane.server.execution_units.known_unit import KnownUnit
 from taskplane.server.execution_units.listening_clock import ListeningClock
 from taskplane.server.execution_units.registry import Registry
+from taskplane.server.execution_units.unit_entry import UnitEntry
 from taskplane.server.tasks.state_manager import TaskStateManager
 
 log = logging.getLogger(__name__)
@@ -33,12 +33,12 @@ class Leases:
         states: TaskStateManager,
         registry: Registry,
         lease_seconds: float,
-        attention: ListeningClock | None = None,
+        listening_clock: ListeningClock | None = None,
     ) -> None:
         self._states = states
         self._registry = registry
         self._lease_seconds = lease_seconds
-        self._attention = attention or ListeningClock(registry, lease_seconds)
+        self._listening_clock = listening_clock or ListeningClock(registry, lease_seconds)
 
     async def run(self) -> None:
         """Check for ever. While the database is away nothing can be taken, and is taken later."""
@@ -54,38 +54,38 @@ class Leases:
 
         All are proposed at once, so that a thousand units that are lost together need a few transactions.
         """
-        self._attention.look()
+        self._listening_clock.check_for_stall()
         now = monotonic()
         taken: list[Awaitable[None]] = []
         for unit in self._registry.all():
             if now - unit.heard_at > self._lease_seconds:
                 taken += self._lose(unit)
             elif unit.session:
-                unit.session.send_again(now - ACCEPT_SECONDS)
+                unit.session.resend_unanswered(now - ACCEPT_SECONDS)
                 taken += self._take_unaccepted(unit, now)
         for outcome in await asyncio.gather(*taken, return_exceptions=True):
             if outcome:
                 raise outcome
 
-    def _lose(self, unit: KnownUnit) -> Iterator[Awaitable[None]]:
+    def _lose(self, unit: UnitEntry) -> Iterator[Awaitable[None]]:
         if unit.session:
             log.warning("unit %s is silent for its lease of %g s", unit.record.id, self._lease_seconds)
-            unit.session.mark(is_answering=False)  # so that it does not get back at once what it loses
+            unit.session.set_flags(is_responsive=False)  # so that it does not get back at once what it loses
             unit.session.link.end(LeaseExpired(unit.record.id, self._lease_seconds))
         if unit.running:
             attempts = {task_id: each.attempt for task_id, each in unit.running.items()}
             why = f"unit lost: not heard from for {self._lease_seconds:g} s"
             yield self._states.lose(unit.record.id, attempts, why)
 
-    def _take_unaccepted(self, unit: KnownUnit, now: float) -> Iterator[Awaitable[None]]:
+    def _take_unaccepted(self, unit: UnitEntry, now: float) -> Iterator[Awaitable[None]]:
         for task_id, each in unit.running.items():
             if each.accepted or now - each.since <= ACCEPT_SECONDS:
                 continue
-            if unit.session and unit.session.link.may_have_begun((task_id, each.attempt)):
+            if unit.session and unit.session.link.may_have_started((task_id, each.attempt)):
                 continue
             log.warning("unit %s has not accepted attempt %s of task %s", unit.record.id, each.attempt, task_id)
             if unit.session:
-                unit.session.mark(is_answering=False)
+                unit.session.set_flags(is_responsive=False)
             self._registry.slots.mark_suspect(unit.record.id)
             yield self._take(unit.record.id, task_id, each.attempt)
 

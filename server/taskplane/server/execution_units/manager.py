@@ -20,11 +20,11 @@ from taskplane.server.core.errors import (
     UnitNotFound,
 )
 from taskplane.server.core.unit import DrainOrder, HeldAttempt, Hello, Unit
-from taskplane.server.execution_units.identity import ConnectingProcess, Identities
-from taskplane.server.execution_units.known_unit import KnownUnit
 from taskplane.server.execution_units.links import Link
 from taskplane.server.execution_units.registry import Registry
 from taskplane.server.execution_units.session import Session
+from taskplane.server.execution_units.unit_entry import UnitEntry
+from taskplane.server.execution_units.unit_ids import ConnectingProcess, UnitIdGuard
 from taskplane.server.store.store import Store
 from taskplane.server.tasks.mutations import ReconciledUnit
 from taskplane.server.tasks.state_manager import TaskStateManager
@@ -51,54 +51,54 @@ class ExecutionUnitManager:
         self._states = states
         self._registry = registry
         self.intervals = intervals
-        self.identities = Identities(registry, intervals.lease)
+        self.unit_ids = UnitIdGuard(registry, intervals.lease)
 
     async def connect(self, hello: Hello, link: Link) -> Session:
-        """Take a unit with a stream on, as `take_on` does. Raises UnitIdTaken too."""
+        """Take a unit with a stream on, as `attach` does. Raises UnitIdTaken too."""
         unit_id = hello.unit_id or new_unit_id(hello.unit_name)
-        await self.identities.admit(unit_id, ConnectingProcess(boot_id=hello.boot_id))
+        await self.unit_ids.admit(unit_id, ConnectingProcess(boot_id=hello.boot_id))
         known = self._registry.find(unit_id)
-        return await self.take_on(_record(hello, unit_id, known), link, hello.inventory, hello.boot_id)
+        return await self.attach(_record(hello, unit_id, known), link, hello.inventory, hello.boot_id)
 
-    async def take_on(
+    async def attach(
         self, record: Unit, link: Link, inventory: Sequence[HeldAttempt] | None, boot_id: str = ""
     ) -> Session:
         """Connect a unit: supersede its older session, settle its inventory, welcome it.
 
-        For a process that has the right to the unit's id: see `identities`.
+        For a process that has the right to the unit's id: see `unit_ids`.
         Without an inventory it holds what it was last known to hold. Raises SessionSuperseded if a newer session of
         the same unit comes meanwhile, and DatabaseUnavailable; then it is not connected.
         """
         unit, session = self._attach(record, boot_id, link)
         try:
-            await self._introduce(unit, session, inventory)
+            await self._reconcile(unit, session, inventory)
         except BaseException:
             if unit.session is session:
-                self._registry.disconnected(unit)
+                self._registry.detach_session(unit)
             raise
         log.info("unit %s connected, session %s, boot %s", record.id, session.session_id, boot_id or "not told")
         return session
 
-    async def _introduce(self, unit: KnownUnit, session: Session, inventory: Sequence[HeldAttempt] | None) -> None:
+    async def _reconcile(self, unit: UnitEntry, session: Session, inventory: Sequence[HeldAttempt] | None) -> None:
         is_new_process = unit.record.boot_id != session.boot_id
-        asked_before = unit.record.drain
+        drain_before = unit.record.drain
         settled = await self._states.reconcile(session.unit_id, inventory, is_new_process=is_new_process)
         if unit.session is not session:
             raise _superseded(session.unit_id)
         # At once: what was settled is not so for long.
         self._welcome(unit, session, settled)
         drain = unit.record.drain
-        if is_new_process and drain is asked_before:
+        if is_new_process and drain is drain_before:
             drain = None  # it was asked of the process before; what was asked meanwhile is for this one
         if drain:
-            self._ask_to_drain(session, drain)
+            self._request_drain(session, drain)
         # Only now: should the server die before, the next one must know too that this is another process. And before
         # it is given anything new.
         unit.record = replace(unit.record, boot_id=session.boot_id, drain=drain)
         await self._store.save_units([unit.view()])
-        session.mark(welcomed=True)
+        session.set_flags(welcomed=True)
 
-    def _welcome(self, unit: KnownUnit, session: Session, settled: ReconciledUnit) -> None:
+    def _welcome(self, unit: UnitEntry, session: Session, settled: ReconciledUnit) -> None:
         superseded: list[Command] = []
         for verdict in settled.verdicts:
             match verdict.action:
@@ -113,7 +113,7 @@ class ExecutionUnitManager:
         session.link.welcome(Welcome(session.unit_id, session.session_id, heartbeat, lease, tuple(settled.verdicts)))
         session.deliver([*map(unit.dispatch_command, settled.dispatches), *settled.commands, *superseded])
 
-    def _runs_elsewhere(self, unit: KnownUnit, verdict: Verdict) -> bool:
+    def _runs_elsewhere(self, unit: UnitEntry, verdict: Verdict) -> bool:
         """Whether the attempt after that of the verdict was given to another unit."""
         following = self._registry.slots.assignments.find(verdict.task_id, verdict.attempt + 1)
         return following is not None and following.unit_id != unit.record.id
@@ -126,7 +126,7 @@ class ExecutionUnitManager:
         unit = self._registry.find(session.unit_id)
         if unit is None or unit.session is not session:
             return
-        self._registry.disconnected(unit)
+        self._registry.detach_session(unit)
         log.info("unit %s disconnected, session %s", session.unit_id, session.session_id)
         try:
             await self._store.save_units([unit.view()])
@@ -138,7 +138,7 @@ class ExecutionUnitManager:
 
         With that it has done what a drain asked for. Only one that is driven over HTTP stays drained.
         """
-        session.mark(draining=True)
+        session.set_flags(draining=True)
         unit = self._registry.find(session.unit_id)
         if unit is None or unit.session is not session:
             return
@@ -164,12 +164,12 @@ class ExecutionUnitManager:
         if not unit.is_gone:
             # Unless it has left meanwhile, or somebody else has asked.
             if unit.session and unit.record.drain is drain:
-                self._ask_to_drain(unit.session, drain)
+                self._request_drain(unit.session, drain)
             if wait_seconds:
-                await _gone(unit, asked_at, wait_seconds)
+                await _wait_until_gone(unit, asked_at, wait_seconds)
         return unit.view()
 
-    async def _store_drain(self, unit: KnownUnit, drain: DrainOrder) -> None:
+    async def _store_drain(self, unit: UnitEntry, drain: DrainOrder) -> None:
         before = unit.record.drain
         # First, so that what else is stored of the unit meanwhile does not take it back.
         unit.record = replace(unit.record, drain=drain)
@@ -180,19 +180,19 @@ class ExecutionUnitManager:
                 unit.record = replace(unit.record, drain=before)
             raise
 
-    def _ask_to_drain(self, session: Session, drain: DrainOrder) -> None:
-        session.mark(draining=True)
-        session.link.ask_to_drain(drain)
+    def _request_drain(self, session: Session, drain: DrainOrder) -> None:
+        session.set_flags(draining=True)
+        session.link.request_drain(drain)
 
     def change_capacity(self, session: Session, capacity: int) -> None:
         """Change how many slots the unit has."""
         if unit := self._registry.find(session.unit_id):
             self._registry.add(replace(unit.record, capacity=capacity, updated_at=utc_now()))
 
-    def heard_from(self, session: Session) -> None:
+    def renew_lease(self, session: Session) -> None:
         """Renew the lease of a unit that has sent a message."""
-        if not session.is_answering:
-            session.mark(is_answering=True)
+        if not session.is_responsive:
+            session.set_flags(is_responsive=True)
         unit = self._registry.find(session.unit_id)
         if unit and unit.session is session:
             unit.heard_at = monotonic()
@@ -216,14 +216,14 @@ class ExecutionUnitManager:
         self._check_unused(unit)
         if unit.session:
             unit.session.link.end(UnitNotFound(unit_id))
-            self._registry.disconnected(unit)
+            self._registry.detach_session(unit)
         await self._store.delete_unit(unit_id)
         if unit.session:
             await self._store.save_units([unit.view()])
             raise _in_use(unit, "it has connected meanwhile")
         self._registry.remove(unit_id)
 
-    async def forget_absent(self, unseen_since: datetime) -> None:
+    async def purge_absent(self, unseen_since: datetime) -> None:
         """Forget the units with a stream that have not been connected since then, and have no RUNNING task.
 
         Who comes back is taken on as before. Those that are driven over HTTP were registered, and stay.
@@ -234,7 +234,7 @@ class ExecutionUnitManager:
                 with suppress(UnitInUse, UnitNotFound):
                     await self.delete_unit(unit.record.id)
 
-    def _check_unused(self, unit: KnownUnit) -> None:
+    def _check_unused(self, unit: UnitEntry) -> None:
         if unit.session and not unit.record.endpoint:
             raise _in_use(unit, "it is connected")
         # Its slots, as not all that it was given may have been told.
@@ -255,20 +255,20 @@ class ExecutionUnitManager:
             if unit.session:
                 unit.session.link.end(ServerStopping())
 
-    def _attach(self, record: Unit, boot_id: str, link: Link) -> tuple[KnownUnit, Session]:
+    def _attach(self, record: Unit, boot_id: str, link: Link) -> tuple[UnitEntry, Session]:
         known = self._registry.find(record.id)
         if known and known.session:
             log.info("unit %s: session %s is superseded", record.id, known.session.session_id)
             known.session.link.end(_superseded(record.id))
-            self._registry.disconnected(known)
+            self._registry.detach_session(known)
         unit = self._registry.add(record)
         unit.has_left = False
         session = Session(secrets.token_hex(8), record.id, boot_id, link)
-        self._registry.connected(unit, session)
+        self._registry.attach_session(unit, session)
         return unit, session
 
 
-async def _gone(unit: KnownUnit, asked_at: float, wait_seconds: float) -> None:
+async def _wait_until_gone(unit: UnitEntry, asked_at: float, wait_seconds: float) -> None:
     try:
         async with asyncio.timeout_at(asked_at + wait_seconds):
             while not unit.is_gone:  # noqa: ASYNC110  (many things lead to it, and nobody is in a hurry)
@@ -285,7 +285,7 @@ def new_unit_id(unit_name: str) -> str:
     return f"{unit_name.strip().replace('/', '-')[:200]}-{secrets.token_hex(4)}"
 
 
-def _in_use(unit: KnownUnit, why: str) -> UnitInUse:
+def _in_use(unit: UnitEntry, why: str) -> UnitInUse:
     return UnitInUse(f"unit {unit.record.id!r} cannot be deleted: {why}", metadata={"unit_id": unit.record.id})
 
 
@@ -293,7 +293,7 @@ def _superseded(unit_id: str) -> SessionSuperseded:
     return SessionSuperseded(f"a newer session of unit {unit_id!r} has connected", metadata={"unit_id": unit_id})
 
 
-def _record(hello: Hello, unit_id: str, known: KnownUnit | None) -> Unit:
+def _record(hello: Hello, unit_id: str, known: UnitEntry | None) -> Unit:
     now = utc_now()
     before = known.record if known else None
     return Unit(

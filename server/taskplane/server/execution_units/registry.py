@@ -14,9 +14,9 @@ from taskplane.server.core.placement import MAX_QUEUES, Slots
 from taskplane.server.core.task import Task, TaskStatus
 from taskplane.server.core.task_queue import Kind, kind_of
 from taskplane.server.core.unit import Unit, UnitStatus
-from taskplane.server.execution_units.known_unit import KnownUnit
 from taskplane.server.execution_units.session import Session
-from taskplane.server.execution_units.waiting import Waiting, WaitingReason, why_not
+from taskplane.server.execution_units.unit_entry import UnitEntry
+from taskplane.server.execution_units.waiting import Waiting, WaitingReason, explain_waiting
 from taskplane.server.tasks.unit_of_work import CommittedEvent
 
 
@@ -29,7 +29,7 @@ class Registry:
         self.may_offer_more = asyncio.Event()
         self._assignments = self.slots.assignments
         self._units = {
-            unit.id: KnownUnit(unit, self._assignments.of(unit.id), has_left=unit.status is UnitStatus.OFFLINE)
+            unit.id: UnitEntry(unit, self._assignments.of(unit.id), has_left=unit.status is UnitStatus.OFFLINE)
             for unit in units
         }
         # Why a kind of task finds no room, until a unit comes, goes or changes.
@@ -37,48 +37,48 @@ class Registry:
         for task in running:
             self._assignments.started(task)
 
-    def find(self, unit_id: str | None) -> KnownUnit | None:
+    def find(self, unit_id: str | None) -> UnitEntry | None:
         """Return a unit if it is known."""
         return self._units.get(unit_id or "")
 
-    def add(self, record: Unit) -> KnownUnit:
+    def add(self, record: Unit) -> UnitEntry:
         """Add a unit, or replace its record."""
         known = self._units.get(record.id)
         if known is None:
-            known = self._units[record.id] = KnownUnit(record, self._assignments.of(record.id))
+            known = self._units[record.id] = UnitEntry(record, self._assignments.of(record.id))
         known.record = record
-        self._look_at(known)
+        self._update_offer(known)
         return known
 
     def remove(self, unit_id: str) -> None:
         """Forget a unit."""
         if unit := self._units.pop(unit_id, None):
-            self.disconnected(unit)
+            self.detach_session(unit)
             self.slots.clear_suspect(unit_id)
             self._assignments.forget_unit(unit_id)
 
-    def connected(self, unit: KnownUnit, session: Session) -> None:
+    def attach_session(self, unit: UnitEntry, session: Session) -> None:
         """Give a unit a session, whose changes are followed from now on."""
         unit.session = session
         unit.heard_at = monotonic()
         unit.connected_at = utc_now()
         for each in unit.running.values():
             each.since = unit.heard_at  # what it has not accepted it will be sent again
-        session.on_change = partial(self._look_at, unit)
-        self._look_at(unit)
+        session.on_change = partial(self._update_offer, unit)
+        self._update_offer(unit)
 
-    def disconnected(self, unit: KnownUnit) -> None:
+    def detach_session(self, unit: UnitEntry) -> None:
         """Take its session from a unit, and with it what it holds paused in memory."""
         unit.session = None
-        self._look_at(unit)
+        self._update_offer(unit)
         for task_id in [*unit.assignments.held]:
-            self._assignments.let_go(task_id)
+            self._assignments.release(task_id)
 
-    def all(self) -> list[KnownUnit]:
+    def all(self) -> list[UnitEntry]:
         """Return all units, by id."""
         return [self._units[unit_id] for unit_id in sorted(self._units)]
 
-    def follow(self, committed: Sequence[CommittedEvent]) -> None:
+    def on_commit(self, committed: Sequence[CommittedEvent]) -> None:
         """Keep up with durable changes."""
         for event in committed:
             task = event.task
@@ -92,19 +92,19 @@ class Registry:
         """Give one slot of a unit to no task for some time."""
         self._assignments.withhold(unit_id, 1)
 
-        def give_back() -> None:
+        def restore() -> None:
             self._assignments.withhold(unit_id, -1)
             self.may_offer_more.set()
 
-        asyncio.get_running_loop().call_later(seconds, give_back)
+        asyncio.get_running_loop().call_later(seconds, restore)
 
-    def hold(self, unit: KnownUnit, task_id: int, attempt: int) -> None:
+    def hold(self, unit: UnitEntry, task_id: int, attempt: int) -> None:
         """Note that a unit holds an attempt paused in memory."""
         self._assignments.hold(task_id, attempt, unit.record.id)
 
-    def release(self, task_id: int) -> tuple[KnownUnit, int] | None:
+    def release(self, task_id: int) -> tuple[UnitEntry, int] | None:
         """Note that no unit holds the task any more. Returns which unit held which attempt."""
-        held = self._assignments.let_go(task_id)
+        held = self._assignments.release(task_id)
         holder = self.find(held.unit_id) if held else None
         return (holder, held.attempt) if held and holder else None
 
@@ -137,10 +137,10 @@ class Registry:
         if len(self._reasons) > MAX_QUEUES:
             self._reasons.clear()
         if kind not in self._reasons:
-            self._reasons[kind] = why_not(task, self._units.values())
+            self._reasons[kind] = explain_waiting(task, self._units.values())
         return self._reasons[kind]
 
-    def _look_at(self, unit: KnownUnit) -> None:
+    def _update_offer(self, unit: UnitEntry) -> None:
         """Pass on to the slots what has changed about a unit."""
         self._reasons.clear()
         if offer := unit.offer():

@@ -24,7 +24,7 @@ from taskplane.server.core.unit_report import (
     Report,
     Succeeded,
 )
-from taskplane.server.execution_units.links.stream import NO_TASK
+from taskplane.server.execution_units.links.stream import PROBE_TASK_ID
 from taskplane.server.execution_units.registry import Registry
 from taskplane.server.execution_units.session import Session
 from taskplane.server.tasks.progress_cache import ProgressCache
@@ -38,9 +38,9 @@ RETRY_SECONDS = 0.5
 
 
 class ReportHandler:
-    """Settles reports: memory is updated first (`hear`); what is to be durable is then proposed, as often as needed.
+    """Applies reports: first to memory (`apply_in_memory`), then by a transaction (`submit`) if the report needs one.
 
-    Reports of the same task are decided in the order in which they were proposed; see GroupCommit.submit.
+    Reports of one task are decided in the order in which they were submitted; see GroupCommit.submit.
     """
 
     def __init__(
@@ -51,48 +51,48 @@ class ReportHandler:
         self._watch = watch
         self._registry = registry
 
-    async def settle(self, session: Session, report: Report) -> DropReason | None:
+    async def handle(self, session: Session, report: Report) -> DropReason | None:
         """Return when what was reported is durable, or of no consequence.
 
         While the database is away, the report waits here. A unit that speaks for an attempt that is over is told to
         drop it; why is returned too.
         """
-        if self.hear(session, report):
+        if self.apply_in_memory(session, report):
             return None
         while True:
-            proposed = self.propose(session, report)
+            proposed = self.submit(session, report)
             # What a unit has said counts, whatever becomes of who has heard it; nobody else asks for an error then.
-            proposed.add_done_callback(_overlook)
+            proposed.add_done_callback(_ignore_error)
             try:
                 await asyncio.shield(proposed)
             except DatabaseUnavailable as error:
                 log.debug("report %s of unit %s waits: %s", report.sequence, session.unit_id, error.message)
                 await asyncio.sleep(RETRY_SECONDS)
             except (StaleAttempt, TaskNotFound) as error:
-                return self.refused(session, report, error)
+                return self.handle_error(session, report, error)
             else:
                 return None
 
-    def hear(self, session: Session, report: Report) -> bool:
+    def apply_in_memory(self, session: Session, report: Report) -> bool:
         """Take what is true of this moment, and kept in memory. Returns whether that was all."""
-        if report.task_id == NO_TASK:
+        if report.task_id == PROBE_TASK_ID:
             return True  # the answer to a question for a sign of life, which it has given by arriving
         match report.kind:
             case Accepted():
-                return self._accepted(session, report)
+                return self._on_accepted(session, report)
             case ProgressMade(progress):
-                self._has_evidently_begun(session, report)
-                return self._progressed(session, report, progress)
+                self._infer_started(session, report)
+                return self._on_progressed(session, report, progress)
             case Rejected():
-                self._rejected(session, report, report.kind)
+                self._on_rejected(session, report, report.kind)
             case CheckpointMade():
-                self._has_evidently_begun(session, report)
+                self._infer_started(session, report)
             case Paused():
-                self._has_evidently_begun(session, report)
+                self._infer_started(session, report)
                 session.attempt_paused(report.key)
-                self._paused(session, report)
+                self._on_paused(session, report)
             case Released():
-                self._released(session, report)
+                self._on_released(session, report)
                 session.attempt_ended(report.key)
             case Succeeded():
                 # One that is over is not held any more, even if its task is PAUSED.
@@ -102,14 +102,14 @@ class ReportHandler:
                 session.attempt_ended(report.key)
         return False
 
-    def propose(self, session: Session, report: Report) -> "asyncio.Future[Task]":
+    def submit(self, session: Session, report: Report) -> "asyncio.Future[Task]":
         """Propose what a report changes. The future is done when that is durable, or with the error."""
         future = self._states.propose(report.task_id, self._change(session, report))
         if isinstance(report.kind, Paused | Released) and report.kind.checkpoint is None:
             future.add_done_callback(partial(self._warn_of_unsaved_work, session.unit_id, report))
         return future
 
-    def refused(self, session: Session, report: Report, error: BaseException) -> DropReason:
+    def handle_error(self, session: Session, report: Report, error: BaseException) -> DropReason:
         """Tell a unit that speaks for an attempt that is over to drop it, and return why. Raises any other error."""
         match error:
             case StaleAttempt():
@@ -119,11 +119,11 @@ class ReportHandler:
             case _:
                 raise error
 
-    def forgive(self, session: Session, seconds: float) -> None:
+    def extend_lease(self, session: Session, seconds: float) -> None:
         """Count so much less time as silence of the unit, since nothing that it said was read."""
         unit = self._registry.find(session.unit_id)
         if unit and unit.session is session:
-            unit.forgive(seconds)
+            unit.extend_lease(seconds)
 
     def _change(  # noqa: PLR0911  (one a kind)
         self, session: Session, report: Report
@@ -189,31 +189,31 @@ class ReportHandler:
         if warning and self._can_checkpoint(unit_id, task.task_type):
             log.warning("task %s stopped on unit %s: %s", task.id, unit_id, warning)
 
-    def _paused(self, session: Session, report: Report) -> None:
+    def _on_paused(self, session: Session, report: Report) -> None:
         # The unit holds it from now on, whatever becomes of the task; so a resume right after finds its way back. A
         # late word of an older attempt says nothing about the one that is held.
         unit = self._registry.find(session.unit_id)
         if unit and unit.runs(report.task_id, report.attempt):
             self._registry.hold(unit, report.task_id, report.attempt)
 
-    def _released(self, session: Session, report: Report) -> None:
+    def _on_released(self, session: Session, report: Report) -> None:
         self._registry.release_if(report.task_id, session.unit_id, report.attempt)
         if not session.draining and not session.is_asked_to_stop(report.key):
-            self._does_not_take_on(session, report)
+            self._back_off(session, report)
 
-    def _accepted(self, session: Session, report: Report) -> bool:
-        session.answered(report.command_id)
+    def _on_accepted(self, session: Session, report: Report) -> bool:
+        session.mark_answered(report.command_id)
         unit = self._registry.find(session.unit_id)
         if unit is None:
             return True
         if _is_start(report):
             # If it does not run here, the fence is asked, so that the unit hears that it must not.
-            return self._begins(session, report)
+            return self._mark_started(session, report)
         if unit.runs(report.task_id, report.attempt) or unit.holds(report.task_id, report.attempt):
             self._progress_cache.command_accepted(report.task_id, report.attempt, report.command_id, report.received_at)
         return True
 
-    def _begins(self, session: Session, report: Report) -> bool:
+    def _mark_started(self, session: Session, report: Report) -> bool:
         """Note that a unit has accepted an attempt. Returns whether it runs there at all."""
         unit = self._registry.find(session.unit_id)
         if unit is None or not unit.runs(report.task_id, report.attempt):
@@ -225,15 +225,15 @@ class ReportHandler:
         self._progress_cache.accepted(report.task_id, report.attempt, report.received_at, may_wait=has_inventory)
         return True
 
-    def _has_evidently_begun(self, session: Session, report: Report) -> None:
+    def _infer_started(self, session: Session, report: Report) -> None:
         """Take work on an attempt for the answer to its start, if that has not come."""
         unit = self._registry.find(session.unit_id)
         running = unit.running.get(report.task_id) if unit else None
         if running and running.attempt == report.attempt and not running.accepted:
-            session.answered(start_id(*report.key))
-            self._begins(session, report)
+            session.mark_answered(start_id(*report.key))
+            self._mark_started(session, report)
 
-    def _does_not_take_on(self, session: Session, report: Report) -> None:
+    def _back_off(self, session: Session, report: Report) -> None:
         """Give a unit that does not take on what it was given less for a moment, and other units the first choice.
 
         Else it would be sent one task of the backlog after the other, as fast as it gives them back.
@@ -243,7 +243,7 @@ class ReportHandler:
             self._registry.withhold_slot(session.unit_id, reports.REJECTED_START_DELAY.total_seconds())
             self._registry.slots.mark_suspect(session.unit_id)
 
-    def _progressed(self, session: Session, report: Report, progress: Progress) -> bool:
+    def _on_progressed(self, session: Session, report: Report, progress: Progress) -> bool:
         unit = self._registry.find(session.unit_id)
         running = unit.running.get(report.task_id) if unit else None
         if running is None or running.attempt != report.attempt:
@@ -253,13 +253,13 @@ class ReportHandler:
         self._watch.publish_progress(Progressed(report.task_id, running.task_type, report.attempt, progress))
         return True
 
-    def _rejected(self, session: Session, report: Report, rejected: Rejected) -> None:
-        sent = session.answered(report.command_id)
+    def _on_rejected(self, session: Session, report: Report, rejected: Rejected) -> None:
+        sent = session.mark_answered(report.command_id)
         if sent and sent.held_attempt is not None:
             # It goes on from its checkpoint, if not here, so what the unit holds is not needed any more.
             session.deliver([drop_command(report.task_id, sent.held_attempt, DropReason.SUPERSEDED)])
         if _is_start(report):
-            self._does_not_take_on(session, report)
+            self._back_off(session, report)
         log.warning(
             "unit %s rejected %s of task %s: %s", session.unit_id, report.command_id, report.task_id, _text(rejected)
         )
@@ -296,6 +296,6 @@ def _fenced(task: Task, sender: AttemptRef) -> Effect:
     return Effect(task)
 
 
-def _overlook(proposed: "asyncio.Future[Task]") -> None:
+def _ignore_error(proposed: "asyncio.Future[Task]") -> None:
     if not proposed.cancelled():
         proposed.exception()  # asked for, so that it is not logged

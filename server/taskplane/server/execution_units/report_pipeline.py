@@ -22,23 +22,23 @@ MAX_UNACKNOWLEDGED = 1000
 UNREAD_SECONDS = 0.2
 
 # Done when a report is durable, or with the error.
-Answer = asyncio.Future[Any]
+Result = asyncio.Future[Any]
 
 
 @dataclass(slots=True)
-class _Waiting:
+class _PendingReport:
     sequence: int
     # None: nothing of it is to be done.
     report: Report | None
     # None until it is proposed.
-    answer: Answer | None
+    result: Result | None
 
-    def must_be_proposed(self) -> bool:
+    def needs_submit(self) -> bool:
         """Whether it was not proposed yet, or the database was away."""
-        return self.answer is None or (self.answer.done() and _database_is_away(self.answer))
+        return self.result is None or (self.result.done() and _database_is_away(self.result))
 
-    def is_under_way(self) -> bool:
-        return self.answer is not None and not self.answer.done()
+    def is_submitted(self) -> bool:
+        return self.result is not None and not self.result.done()
 
 
 class ReportPipeline:
@@ -53,15 +53,15 @@ class ReportPipeline:
         self._session = session
         self._link = link
         self._report_handler = report_handler
-        self._line: deque[_Waiting] = deque()
+        self._pending: deque[_PendingReport] = deque()
         self._last_sequence = 0
         # Set while the line stands: because the database is away, or for good if there is a failure.
-        self._stands = asyncio.Event()
+        self._blocked = asyncio.Event()
         self._failure: Exception | None = None
-        self._has_moved = asyncio.Event()
-        # The answer to what is taken without a proposal.
-        self._taken: Answer = asyncio.get_running_loop().create_future()
-        self._taken.set_result(None)
+        self._advanced = asyncio.Event()
+        # The result to what is taken without a proposal.
+        self._no_op: Result = asyncio.get_running_loop().create_future()
+        self._no_op.set_result(None)
 
     def check_sequence(self, sequence: int) -> None:
         """Raise InvalidFields unless this is the report after the last one."""
@@ -73,9 +73,9 @@ class ReportPipeline:
     @property
     def has_room(self) -> bool:
         """Whether few enough reports wait for their commit, and the unit reads what they bring about."""
-        return not self._is_full and not self._link.is_crowded
+        return not self._is_full and not self._link.is_congested
 
-    async def room(self) -> None:
+    async def wait_for_room(self) -> None:
         """Wait until there is room.
 
         Whatever the unit says is not read meanwhile, its heartbeats too. While the reason is on this side, that is no
@@ -83,92 +83,92 @@ class ReportPipeline:
         """
         while not self.has_room:
             is_full = self._is_full
-            self._has_moved.clear()
+            self._advanced.clear()
             unread_since = monotonic()
             with suppress(TimeoutError):
                 async with asyncio.timeout(UNREAD_SECONDS):
-                    await self._has_moved.wait()
+                    await self._advanced.wait()
             if is_full:
-                self._report_handler.forgive(self._session, monotonic() - unread_since)
+                self._report_handler.extend_lease(self._session, monotonic() - unread_since)
 
-    def take(self, report: Report) -> None:
+    def add(self, report: Report) -> None:
         """Take the next report on."""
-        waiting = _Waiting(report.sequence, report, None)
-        self._line.append(waiting)
-        if self._report_handler.hear(self._session, report):
-            waiting.answer = self._taken
+        pending = _PendingReport(report.sequence, report, None)
+        self._pending.append(pending)
+        if self._report_handler.apply_in_memory(self._session, report):
+            pending.result = self._no_op
             self._advance()
-        elif not self._stands.is_set():
-            self._propose(waiting)
+        elif not self._blocked.is_set():
+            self._submit(pending)
 
-    def pass_over(self, sequence: int) -> None:
+    def skip(self, sequence: int) -> None:
         """Acknowledge the next report in its turn, and do nothing else about it."""
-        self._line.append(_Waiting(sequence, None, self._taken))
+        self._pending.append(_PendingReport(sequence, None, self._no_op))
         self._advance()
 
     async def run(self) -> NoReturn:
         """Propose again what the database could not take, for ever. Raises what a report fails with."""
         while True:
-            await self._stands.wait()
+            await self._blocked.wait()
             if self._failure:
                 raise self._failure
             # These fail too, most likely, and nothing is to overtake them.
-            if under_way := [each.answer for each in self._line if each.answer and each.is_under_way()]:
+            if under_way := [each.result for each in self._pending if each.result and each.is_submitted()]:
                 await asyncio.wait(under_way)
             await asyncio.sleep(RETRY_SECONDS)
-            self._stands.clear()
-            for each in self._line:
-                if each.must_be_proposed():
-                    self._propose(each)
+            self._blocked.clear()
+            for each in self._pending:
+                if each.needs_submit():
+                    self._submit(each)
 
     def close(self) -> None:
         """Forget what waits: the unit will say it again. What is under way is done all the same."""
-        for each in self._line:
-            if each.answer:
-                each.answer.remove_done_callback(self._advance)
-                each.answer.add_done_callback(_overlook)
-        self._line.clear()
+        for each in self._pending:
+            if each.result:
+                each.result.remove_done_callback(self._advance)
+                each.result.add_done_callback(_ignore_error)
+        self._pending.clear()
 
     @property
     def _is_full(self) -> bool:
-        return len(self._line) >= MAX_UNACKNOWLEDGED
+        return len(self._pending) >= MAX_UNACKNOWLEDGED
 
-    def _propose(self, waiting: _Waiting) -> None:
-        if waiting.report:
-            waiting.answer = self._report_handler.propose(self._session, waiting.report)
-            waiting.answer.add_done_callback(self._advance)
+    def _submit(self, pending: _PendingReport) -> None:
+        if pending.report:
+            pending.result = self._report_handler.submit(self._session, pending.report)
+            pending.result.add_done_callback(self._advance)
 
-    def _advance(self, _answer: Answer | None = None) -> None:
+    def _advance(self, _answer: Result | None = None) -> None:
         """Acknowledge what is settled at the head of the line."""
         settled = 0
-        while self._line and (answer := self._line[0].answer) and answer.done():
-            report = self._line[0].report
-            if report and (error := answer.exception()) and not self._copes_with(error, report):
+        while self._pending and (result := self._pending[0].result) and result.done():
+            report = self._pending[0].report
+            if report and (error := result.exception()) and not self._is_settled_by(error, report):
                 break
-            settled = self._line.popleft().sequence
+            settled = self._pending.popleft().sequence
         if settled:
             self._link.acknowledge(settled)
-            self._has_moved.set()
+            self._advanced.set()
 
-    def _copes_with(self, error: BaseException, report: Report) -> bool:
+    def _is_settled_by(self, error: BaseException, report: Report) -> bool:
         """Whether the report is settled by its error. If not, the line stands."""
         try:
-            self._report_handler.refused(self._session, report, error)
+            self._report_handler.handle_error(self._session, report, error)
         except DatabaseUnavailable as away:
-            if not self._stands.is_set():
+            if not self._blocked.is_set():
                 log.debug("report %s of unit %s waits: %s", report.sequence, self._session.unit_id, away.message)
         except Exception as failure:  # noqa: BLE001  (raised by `run`)
             self._failure = failure
         else:
             return True
-        self._stands.set()
+        self._blocked.set()
         return False
 
 
-def _overlook(answer: Answer) -> None:
-    if not answer.cancelled():
-        answer.exception()  # asked for, so that it is not logged
+def _ignore_error(result: Result) -> None:
+    if not result.cancelled():
+        result.exception()  # asked for, so that it is not logged
 
 
-def _database_is_away(answer: Answer) -> bool:
-    return isinstance(answer.exception(), DatabaseUnavailable)
+def _database_is_away(result: Result) -> bool:
+    return isinstance(result.exception(), DatabaseUnavailable)

@@ -7,7 +7,7 @@ from enum import StrEnum
 from taskplane.server.core.placement import suits
 from taskplane.server.core.task import Task
 from taskplane.server.core.task_queue import kind_of
-from taskplane.server.execution_units.known_unit import KnownUnit
+from taskplane.server.execution_units.unit_entry import UnitEntry
 
 
 class WaitingReason(StrEnum):
@@ -29,7 +29,7 @@ class Waiting:
     message: str
 
 
-def why_not(task: Task, units: Iterable[KnownUnit]) -> Waiting:
+def explain_waiting(task: Task, units: Iterable[UnitEntry]) -> Waiting:
     """Tell why none of these units has room for a task."""
     connected = [unit for unit in units if unit.session]
     of_type = [unit for unit in connected if unit.record.accepts(task.task_type)]
@@ -43,7 +43,7 @@ def why_not(task: Task, units: Iterable[KnownUnit]) -> Waiting:
     staying = [unit for unit in suitable if unit.session and not unit.session.draining]
     if not staying:
         return Waiting(WaitingReason.UNITS_DRAINING, f"every unit for {task.task_type} is about to leave")
-    if not any(unit.session and unit.session.takes_work for unit in staying):
+    if not any(unit.session and unit.session.accepts_work for unit in staying):
         return Waiting(WaitingReason.UNITS_BUSY, f"no unit for {task.task_type} answers at the moment")
     slots = sum(unit.record.capacity for unit in staying)
     return Waiting(WaitingReason.UNITS_BUSY, f"all {slots} slots for {task.task_type} are in use")

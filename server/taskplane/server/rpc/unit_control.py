@@ -83,14 +83,14 @@ class UnitControlServicer(pb_grpc.ExecutionUnitControlServicer):
     async def Connect(  # type: ignore[override]  # the stub knows generators only; a coroutine cleans up at once
         self, request_iterator: AsyncIterator[pb.UnitMessage], context: Context
     ) -> None:
-        introduction = await _first_message(request_iterator)
-        hello = await read_request(introduction, read_hello, introduction)
+        hello_message = await _first_message(request_iterator)
+        hello = await read_request(hello_message, read_hello, hello_message)
         if self._is_stopping():
             raise ServerStopping
         link = StreamLink(context.peer())
         session = await self._units.connect(hello, link)
         try:
-            await self._converse(session, link, request_iterator, context)
+            await self._serve_stream(session, link, request_iterator, context)
         finally:
             await self._units.disconnect(session)
 
@@ -110,42 +110,42 @@ class UnitControlServicer(pb_grpc.ExecutionUnitControlServicer):
         self, request: pb.ReportTaskStatusRequest, context: Context
     ) -> pb.ReportTaskStatusResponse:
         unit_id = read_unit_id(request)
-        report = await read_request(request, _correct_report, request)
+        report = await read_request(request, _read_unary_report, request)
         answer = await self._callbacks.report(unit_id, report)
         return pb.ReportTaskStatusResponse(verdict=verdict_message(answer.verdict), status=status_of(answer.task))
 
-    async def _converse(
+    async def _serve_stream(
         self, session: Session, link: StreamLink, messages: AsyncIterator[pb.UnitMessage], context: Context
     ) -> None:
-        line = ReportPipeline(session, link, self._report_handler)
+        pipeline = ReportPipeline(session, link, self._report_handler)
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(_write(link, context, partial(self._can_be_sent, session)))
-                group.create_task(line.run())
-                group.create_task(self._read(session, link, line, messages))
+                group.create_task(_write(link, context, partial(self._can_be_received, session)))
+                group.create_task(pipeline.run())
+                group.create_task(self._read(session, link, pipeline, messages))
         except BaseExceptionGroup as errors:
             # Unwrapped here: raised as a group, the answer to the unit would be INTERNAL. Without its frames, which
             # would refer to it and to the last message until the garbage collector comes by.
-            cause = _cause(errors.with_traceback(None))
+            cause = _root_cause(errors.with_traceback(None))
             if not isinstance(cause, _StreamEnded):
                 raise cause from None
         finally:
-            line.close()
+            pipeline.close()
 
     async def _read(
-        self, session: Session, link: StreamLink, line: ReportPipeline, messages: AsyncIterator[pb.UnitMessage]
+        self, session: Session, link: StreamLink, pipeline: ReportPipeline, messages: AsyncIterator[pb.UnitMessage]
     ) -> NoReturn:
         async for message in messages:
-            self._units.heard_from(session)
+            self._units.renew_lease(session)
             match message.WhichOneof("body"):
                 case "reports":
-                    await self._take_reports(session, line, link, message.reports)
+                    await self._take_reports(session, pipeline, link, message.reports)
                 case "heartbeat":
-                    link.answer_heartbeat(message.heartbeat.number)
+                    link.acknowledge_heartbeat(message.heartbeat.number)
                 case "capacity":
                     self._change_capacity(session, message.capacity.capacity)
                 case "draining":
-                    session.mark(draining=True)
+                    session.set_flags(draining=True)
                 case "goodbye":
                     await self._units.goodbye(session, message.goodbye.reason[:1000])
                 case "hello":
@@ -155,7 +155,7 @@ class UnitControlServicer(pb_grpc.ExecutionUnitControlServicer):
         raise _StreamEnded
 
     async def _take_reports(
-        self, session: Session, line: ReportPipeline, link: StreamLink, message: pb.Reports
+        self, session: Session, pipeline: ReportPipeline, link: StreamLink, message: pb.Reports
     ) -> None:
         check = Checker()
         check.few("reports", message.reports, at_most=MAX_REPORTS)
@@ -165,9 +165,9 @@ class UnitControlServicer(pb_grpc.ExecutionUnitControlServicer):
         for index, each in enumerate(message.reports):
             if index % _REPORTS_IN_A_TURN == 0:
                 await self._loop_budget.turn(min(_REPORTS_IN_A_TURN, len(message.reports) - index))
-            line.check_sequence(each.sequence)
-            if not line.has_room:
-                await line.room()
+            pipeline.check_sequence(each.sequence)
+            if not pipeline.has_room:
+                await pipeline.wait_for_room()
             read = partial(read_report, each, now, f"reports[{index}]")
             try:
                 # Nearly always all are small, and a coroutine for each costs more than to read it.
@@ -176,19 +176,19 @@ class UnitControlServicer(pb_grpc.ExecutionUnitControlServicer):
                 _reject(session, link, each, described(error.violations))
                 report = None
             if report:
-                line.take(report)
+                pipeline.add(report)
             else:
-                line.pass_over(each.sequence)
+                pipeline.skip(each.sequence)
 
-    async def _can_be_sent(self, session: Session, command: Command) -> bool:
+    async def _can_be_received(self, session: Session, command: Command) -> bool:
         """Fail the task of a start that no unit could receive; older servers took larger documents."""
         if not is_heavy_start(command):
             return True
         problem = await off_loop(start_problem, command)
         if problem:
-            session.answered(command.command_id)
+            session.mark_answered(command.command_id)
             failed = Failed(Failure(problem, not_retryable=True))
-            await self._report_handler.settle(session, Report(0, *command.key, "", utc_now(), failed))
+            await self._report_handler.handle(session, Report(0, *command.key, "", utc_now(), failed))
         return problem is None
 
     def _change_capacity(self, session: Session, capacity: int) -> None:
@@ -217,7 +217,7 @@ def _reject(session: Session, link: StreamLink, report: pb.Report, message: str)
         log.warning(text, session.unit_id, session.session_id, rejected)
 
 
-def _correct_report(request: pb.ReportTaskStatusRequest) -> Report:
+def _read_unary_report(request: pb.ReportTaskStatusRequest) -> Report:
     """Read the report of a unit that is answered."""
     report = read_report(request.report, utc_now(), "report", can_be_corrected=True)
     if report is None:
@@ -225,15 +225,15 @@ def _correct_report(request: pb.ReportTaskStatusRequest) -> Report:
     return report
 
 
-async def _all_can_be_sent(_: Command) -> bool:
+async def _all_can_be_received(_: Command) -> bool:
     return True
 
 
-async def _write(link: StreamLink, context: Context, can_be_sent: _Check = _all_can_be_sent) -> NoReturn:
+async def _write(link: StreamLink, context: Context, can_be_received: _Check = _all_can_be_received) -> NoReturn:
     while True:
         outgoing = await link.next()
         if any(map(is_heavy_start, outgoing.commands)):
-            outgoing.commands = [each for each in outgoing.commands if await can_be_sent(each)]
+            outgoing.commands = [each for each in outgoing.commands if await can_be_received(each)]
             messages = await off_loop(server_messages, outgoing)
         else:
             messages = server_messages(outgoing)
@@ -245,7 +245,7 @@ async def _write(link: StreamLink, context: Context, can_be_sent: _Check = _all_
                 raise _StreamEnded from error
 
 
-def _cause(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+def _root_cause(errors: BaseExceptionGroup[BaseException]) -> BaseException:
     """Return what ended the stream: an error of ours before anything else, the mere end of the stream last."""
     leaves: list[BaseException] = []
     groups: list[BaseException] = [errors]

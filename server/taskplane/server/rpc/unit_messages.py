@@ -16,7 +16,7 @@ from taskplane.server.core.command import (
 from taskplane.server.core.dispatch import Dispatch
 from taskplane.server.core.errors import DropReason, ProtocolVersionUnsupported
 from taskplane.server.core.unit import MAX_TASK_TYPES, AttemptState, HeldAttempt, Hello, TaskTypeSupport
-from taskplane.server.execution_units.links.stream import NO_TASK, Outgoing, RejectedReport
+from taskplane.server.execution_units.links.stream import PROBE_TASK_ID, Outgoing, RejectedReport
 from taskplane.server.rpc.bounds import MAX_CAPACITY, MAX_NAME, MAX_STATUSES, MAX_UNIT_TYPE
 from taskplane.server.rpc.messages import checkpoint_message, seconds_message
 from taskplane.server.rpc.structs import fill_struct
@@ -29,7 +29,7 @@ PROTOCOL_VERSION = 1
 # receivers take 4 MiB if nothing is said, and one message too large would end the stream, again on every session.
 FULL_MESSAGE_BYTES = 1024 * 1024
 # How the ids of questions for a sign of life begin.
-SIGN_OF_LIFE = "sign-of-life"
+PROBE_ID_PREFIX = "sign-of-life"
 
 _STATES = {
     pb.ATTEMPT_STATE_RUNNING: AttemptState.RUNNING,
@@ -99,8 +99,8 @@ def server_messages(outgoing: Outgoing) -> list[pb.ServerMessage]:
     messages = []
     if outgoing.welcome:
         messages.append(pb.ServerMessage(welcome=_welcome(outgoing.welcome)))
-    if outgoing.sign_of_life:
-        messages.append(pb.ServerMessage(commands=pb.Commands(commands=[_question(outgoing.sign_of_life)])))
+    if outgoing.probe:
+        messages.append(pb.ServerMessage(commands=pb.Commands(commands=[_probe(outgoing.probe)])))
     messages += _command_messages(outgoing.commands)
     if ack := outgoing.ack:
         messages.append(pb.ServerMessage(ack=pb.Ack(sequence=ack.sequence, heartbeat=ack.heartbeat)))
@@ -112,10 +112,10 @@ def server_messages(outgoing: Outgoing) -> list[pb.ServerMessage]:
     return messages
 
 
-def _question(number: int) -> pb.Command:
+def _probe(number: int) -> pb.Command:
     """Return the question for a sign of life."""
-    command_id = f"{SIGN_OF_LIFE}-{number}"
-    return pb.Command(command_id=command_id, task_id=NO_TASK, attempt=1, get_status=pb.GetStatusOrder())
+    command_id = f"{PROBE_ID_PREFIX}-{number}"
+    return pb.Command(command_id=command_id, task_id=PROBE_TASK_ID, attempt=1, get_status=pb.GetStatusOrder())
 
 
 def _rejection(report: RejectedReport) -> pb.ReportRejected:

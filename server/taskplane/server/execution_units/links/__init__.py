@@ -20,19 +20,19 @@ class Link(Protocol):
     def welcome(self, welcome: Welcome) -> None:
         """Begin; nothing is sent before."""
 
-    def may_have_begun(self, key: Key) -> bool:
+    def may_have_started(self, key: Key) -> bool:
         """Whether a start was sent of which the link is still finding out what became; it lasts a lease at most."""
 
     def send(self, commands: Sequence[Command]) -> None:
         """Send commands; see links.command_queue for their order."""
 
-    def send_again(self, commands: Sequence[Command]) -> None:
+    def resend(self, commands: Sequence[Command]) -> None:
         """Send commands that were sent, and have not been answered for long."""
 
-    def ask_for_sign_of_life(self) -> None:
+    def probe(self) -> None:
         """Ask for an answer of any kind, which renews the lease as all that a unit says does."""
 
-    def ask_to_drain(self, drain: DrainOrder) -> None:
+    def request_drain(self, drain: DrainOrder) -> None:
         """Ask the unit to leave."""
 
     def end(self, error: TaskplaneError) -> None:

@@ -25,19 +25,19 @@ from taskplane.server.core.task import TaskStatus
 from taskplane.server.core.unit import DrainOrder
 from taskplane.server.core.unit_report import Accepted, Rejected
 from taskplane.server.execution_units.links.command_queue import CommandQueue
-from taskplane.server.execution_units.links.http_client import Answer, NoAnswer, UnitClient
-from taskplane.server.execution_units.links.http_polling import Polling
-from taskplane.server.execution_units.links.listener import Listener
-from taskplane.server.execution_units.links.poll_schedule import FIRST_LOOK_SECONDS, Key
+from taskplane.server.execution_units.links.http_client import NoResponse, UnitClient, UnitResponse
+from taskplane.server.execution_units.links.http_polling import StatusPoller
+from taskplane.server.execution_units.links.listener import LinkObserver
+from taskplane.server.execution_units.links.poll_schedule import FIRST_POLL_SECONDS, Key
 
 log = logging.getLogger(__name__)
 
 # What the unit is told of the loss of an attempt: only this, as a cancel. It has no word for the other reasons, and
 # would clean up what the next attempt goes on from.
-TOLD_DROPS = frozenset({DropReason.CANCELLED, DropReason.DELETED})
+DROPS_SENT_AS_CANCEL = frozenset({DropReason.CANCELLED, DropReason.DELETED})
 # The unit says that the task itself is at fault: it would be so anywhere and at any time.
-HOPELESS = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY})
-NOT_THERE = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED})
+PERMANENT_FAILURES = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY})
+NOT_SUPPORTED = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED})
 # How often a drain looks for what is still at work.
 DRAIN_CHECK_SECONDS = 0.2
 
@@ -56,24 +56,24 @@ class HttpLink:
     Begins with `run`; what was sent before waits for it.
     """
 
-    def __init__(self, client: UnitClient, listener: Listener, poll_seconds: float) -> None:
+    def __init__(self, client: UnitClient, observer: LinkObserver, poll_seconds: float) -> None:
         self.peer = client.endpoint
         self._client = client
-        self._listener = listener
+        self._observer = observer
         self._poll_seconds = poll_seconds
-        self._polling = Polling(client, listener, poll_seconds)
-        self._orders = CommandQueue()
+        self._poller = StatusPoller(client, observer, poll_seconds)
+        self._queue = CommandQueue()
         # What is under way, by task, oldest first.
         self._jobs: defaultdict[int, list[_Job]] = defaultdict(list)
         self._drain_within: float | None = None
         self._is_draining = False
-        self._question_is_due = False
+        self._probe_is_due = False
         # Starts that were sent, and not answered in words that can be trusted.
-        self._unsure: set[Key] = set()
+        self._uncertain_starts: set[Key] = set()
         # Those of them about which the unit is asked.
-        self._asked_about: set[Key] = set()
+        self._polled_starts: set[Key] = set()
         # Starts that an earlier link to the unit, perhaps of an earlier server, may have sent.
-        self._sent_before: set[Key] = set()
+        self._inherited_starts: set[Key] = set()
         self._wake = asyncio.Event()
         # Why the session is over; None while it is not.
         self.error: TaskplaneError | None = None
@@ -81,24 +81,24 @@ class HttpLink:
     def welcome(self, welcome: Welcome) -> None:
         """Nothing to do: the unit is told in the answer to its registration."""
 
-    def may_have_begun(self, key: Key) -> bool:
+    def may_have_started(self, key: Key) -> bool:
         """Whether a start was sent of which it is not known what became."""
-        return key in self._unsure
+        return key in self._uncertain_starts
 
     def send(self, commands: Sequence[Command]) -> None:
         """Send commands, in the order of a CommandQueue."""
-        self._orders.put(commands)
+        self._queue.put(commands)
         self._wake.set()
 
-    def send_again(self, commands: Sequence[Command]) -> None:
+    def resend(self, commands: Sequence[Command]) -> None:
         """Nothing to do: what the unit has not answered is being insisted on."""
 
-    def ask_for_sign_of_life(self) -> None:
+    def probe(self) -> None:
         """Ask at once, whatever else is under way."""
-        self._question_is_due = True
+        self._probe_is_due = True
         self._wake.set()
 
-    def ask_to_drain(self, drain: DrainOrder) -> None:
+    def request_drain(self, drain: DrainOrder) -> None:
         """Pause what is at work, and end the session when nothing is, or when the time is up."""
         self._is_draining = True
         self._drain_within = drain.timeout_seconds
@@ -109,48 +109,48 @@ class HttpLink:
         self.error = self.error or error
         self._wake.set()
 
-    def heard_of(self, key: Key) -> None:
+    def note_callback(self, key: Key) -> None:
         """Note that the unit has called back about an attempt."""
-        self._polling.heard_of(key)
+        self._poller.note_callback(key)
 
     async def run(self) -> None:
         """Speak with the unit until the session is ended."""
         async with self._client, asyncio.TaskGroup() as group:
-            owned = [group.create_task(self._polling.run())]
-            questions: list[asyncio.Task[None]] = []
-            before = self._orders.take()
-            self._sent_before = {command.key for command in before if command.is_start}
+            owned = [group.create_task(self._poller.run())]
+            probes: list[asyncio.Task[None]] = []
+            before = self._queue.take()
+            self._inherited_starts = {command.key for command in before if command.is_start}
             for command in before:
-                self._begin(command, group)
+                self._start_job(command, group)
             while self.error is None:
                 if self._is_draining and len(owned) == 1:
                     owned.append(group.create_task(self._drain()))
-                if self._question_is_due:
-                    self._question_is_due = False
-                    questions = [each for each in questions if not each.done()]
-                    questions.append(group.create_task(self._polling.ask_for_sign_of_life()))
-                for command in self._orders.take():
-                    self._begin(command, group)
+                if self._probe_is_due:
+                    self._probe_is_due = False
+                    probes = [each for each in probes if not each.done()]
+                    probes.append(group.create_task(self._poller.probe()))
+                for command in self._queue.take():
+                    self._start_job(command, group)
                 await self._wake.wait()
                 self._wake.clear()
-            for each in (*owned, *questions, *(job.work for jobs in self._jobs.values() for job in jobs)):
+            for each in (*owned, *probes, *(job.work for jobs in self._jobs.values() for job in jobs)):
                 each.cancel()
 
-    def _begin(self, command: Command, group: asyncio.TaskGroup) -> None:
+    def _start_job(self, command: Command, group: asyncio.TaskGroup) -> None:
         before = list(self._jobs[command.task_id])
         for each in before:
-            if _takes_the_place(command, each.command) or self._need_not_wait(command, each.command):
+            if _supersedes(command, each.command) or self._overtakes(command, each.command):
                 each.work.cancel()
         work = group.create_task(self._carry_out(command, [each.work for each in before]))
         job = _Job(command, work)
         self._jobs[command.task_id].append(job)
-        work.add_done_callback(lambda _: self._forget(job))
+        work.add_done_callback(lambda _: self._remove_job(job))
 
-    def _need_not_wait(self, command: Command, before: Command) -> bool:
+    def _overtakes(self, command: Command, before: Command) -> bool:
         """Whether a cancel follows a start whose answer did not come: it may not come for a lease."""
-        return isinstance(command.order, CancelOrder) and before.key in self._asked_about
+        return isinstance(command.order, CancelOrder) and before.key in self._polled_starts
 
-    def _forget(self, job: _Job) -> None:
+    def _remove_job(self, job: _Job) -> None:
         jobs = self._jobs[job.command.task_id]
         jobs.remove(job)
         if not jobs:
@@ -172,145 +172,149 @@ class HttpLink:
                 await self._drop(command, reason)
 
     async def _start(self, command: Command, dispatch: Dispatch) -> None:
-        answer = await self._tell_once(command, "execute", _execution(command, dispatch))
-        if answer and (answer.status in HOPELESS or answer.is_unreadable):
-            await self._fail(command, answer)
-        elif answer:
-            await self._settle(command, answer)
-            if answer.status in NOT_THERE:
-                self._listener.unanswered()
+        response = await self._post_start(command, "execute", _execute_body(command, dispatch))
+        if response and (response.status in PERMANENT_FAILURES or response.is_unreadable):
+            await self._fail(command, response)
+        elif response:
+            await self._report_response(command, response)
+            if response.status in NOT_SUPPORTED:
+                self._observer.on_no_response()
 
     async def _resume(self, command: Command, held_attempt: int, dispatch: Dispatch) -> None:
         body = {"attempt": command.attempt, "heldAttempt": held_attempt}
-        answer = await self._tell_once(command, f"resume/{command.task_id}", body)
-        if answer and answer.status in NOT_THERE:
+        response = await self._post_start(command, f"resume/{command.task_id}", body)
+        if response and response.status in NOT_SUPPORTED:
             # It has forgotten the task, or knows no resume at all: then the checkpoint is the memory.
             await self._start(command, dispatch)
-        elif answer and answer.is_unreadable:
-            await self._fail(command, answer)
-        elif answer:
-            await self._settle(command, answer)
+        elif response and response.is_unreadable:
+            await self._fail(command, response)
+        elif response:
+            await self._report_response(command, response)
 
-    async def _fail(self, command: Command, answer: Answer) -> None:
+    async def _fail(self, command: Command, response: UnitResponse) -> None:
         """Fail the task for good: any other attempt would be answered in the same way, and perhaps executed before."""
-        await self._listener.answered(command, Accepted())
-        hopeless = Outcome(status=TaskStatus.FAILED, error_message=str(answer), retryable=False)
-        await self._listener.told(command.key, hopeless)
+        await self._observer.on_command_answered(command, Accepted())
+        hopeless = Outcome(status=TaskStatus.FAILED, error_message=str(response), retryable=False)
+        await self._observer.on_outcome(command.key, hopeless)
 
-    async def _tell_once(self, command: Command, path: str, body: Mapping[str, Any]) -> Answer | None:
+    async def _post_start(self, command: Command, path: str, body: Mapping[str, Any]) -> UnitResponse | None:
         """Begin an attempt. One that may have begun is begun nowhere again before it is known that it has not."""
-        self._unsure.add(command.key)
+        self._uncertain_starts.add(command.key)
         try:
-            if command.key in self._sent_before:
-                self._sent_before.discard(command.key)
-                if await self._polling.ask_about(command.key):
-                    await self._accept(command)
+            if command.key in self._inherited_starts:
+                self._inherited_starts.discard(command.key)
+                if await self._poller.has_started(command.key):
+                    await self._confirm_start(command)
                     return None
-            return await self._tell(path, body, once=True)
-        except NoAnswer as error:
-            self._listener.unanswered()
+            return await self._post(path, body, once=True)
+        except NoResponse as error:
+            self._observer.on_no_response()
             if error.may_have_arrived:
-                await self._find_out(command, str(error))
+                await self._resolve_start(command, str(error))
             else:
-                await self._listener.answered(command, Rejected("OTHER", str(error)))
+                await self._observer.on_command_answered(command, Rejected("OTHER", str(error)))
             return None
         finally:
-            self._unsure.discard(command.key)
+            self._uncertain_starts.discard(command.key)
 
-    async def _find_out(self, command: Command, what_happened: str) -> None:
+    async def _resolve_start(self, command: Command, what_happened: str) -> None:
         """Ask whether an attempt has begun, until it is known; after a lease it has not."""
         log.warning(
             "attempt %s of task %s may have begun: the unit %s", command.attempt, command.task_id, what_happened
         )
-        self._asked_about.add(command.key)
-        wait = FIRST_LOOK_SECONDS
+        self._polled_starts.add(command.key)
+        wait = FIRST_POLL_SECONDS
         try:
-            async with asyncio.timeout(self._listener.lease_seconds()):
-                while self._is_unsettled(command.key) and not await self._polling.ask_about(command.key):
+            async with asyncio.timeout(self._observer.lease_seconds()):
+                while self._is_unconfirmed(command.key) and not await self._poller.has_started(command.key):
                     await asyncio.sleep(wait)
                     wait = min(2 * wait, self._poll_seconds)
         except TimeoutError:
-            await self._listener.answered(command, Rejected("OTHER", f"{what_happened}; it has not begun for a lease"))
+            await self._observer.on_command_answered(
+                command, Rejected("OTHER", f"{what_happened}; it has not begun for a lease")
+            )
         else:
-            await self._accept(command)
+            await self._confirm_start(command)
         finally:
-            self._asked_about.discard(command.key)
+            self._polled_starts.discard(command.key)
 
-    async def _accept(self, command: Command) -> None:
+    async def _confirm_start(self, command: Command) -> None:
         """Note that the unit has begun an attempt, as it says; how it is, is asked soon."""
-        if self._is_unsettled(command.key):
-            await self._listener.answered(command, Accepted())
-            self._polling.look_after(command.key)
+        if self._is_unconfirmed(command.key):
+            await self._observer.on_command_answered(command, Accepted())
+            self._poller.poll_soon(command.key)
 
-    def _is_unsettled(self, key: Key) -> bool:
+    def _is_unconfirmed(self, key: Key) -> bool:
         """Whether the unit has not said by itself that it has the attempt, which nobody has taken from it."""
-        return key in self._listener.running() and key not in self._listener.accepted()
+        return key in self._observer.running_attempts() and key not in self._observer.accepted_attempts()
 
     async def _pause(self, command: Command) -> None:
-        answer = await self._insist(command, "pause")
-        if answer:
-            await self._settle(command, answer, awaited=TaskStatus.PAUSED)
+        response = await self._post_until_answered(command, "pause")
+        if response:
+            await self._report_response(command, response, awaited=TaskStatus.PAUSED)
 
     async def _cancel(self, command: Command) -> None:
-        answer = await self._insist(command, "cancel")
-        if answer and answer.status == HTTPStatus.NOT_FOUND:
-            await self._listener.answered(command, Accepted())
+        response = await self._post_until_answered(command, "cancel")
+        if response and response.status == HTTPStatus.NOT_FOUND:
+            await self._observer.on_command_answered(command, Accepted())
             gone = Outcome(status=TaskStatus.CANCELLED, message="the unit does not know the task (any more)")
-            await self._listener.told(command.key, gone)
-        elif answer:
-            await self._settle(command, answer, awaited=TaskStatus.CANCELLED)
+            await self._observer.on_outcome(command.key, gone)
+        elif response:
+            await self._report_response(command, response, awaited=TaskStatus.CANCELLED)
 
     async def _drop(self, command: Command, reason: DropReason) -> None:
-        if reason in TOLD_DROPS:
+        if reason in DROPS_SENT_AS_CANCEL:
             try:
-                await self._tell(f"cancel/{command.task_id}", {"attempt": command.attempt})
-            except NoAnswer as error:
+                await self._post(f"cancel/{command.task_id}", {"attempt": command.attempt})
+            except NoResponse as error:
                 log.warning("task %s is %s, but its unit %s", command.task_id, reason, error)
-        await self._listener.answered(command, Accepted())
+        await self._observer.on_command_answered(command, Accepted())
 
-    async def _insist(self, command: Command, verb: str) -> Answer | None:
+    async def _post_until_answered(self, command: Command, verb: str) -> UnitResponse | None:
         """Tell until there is an answer; None if the attempt is over before."""
-        while command.key in {*self._listener.running(), *self._listener.accepted()}:
+        while command.key in {*self._observer.running_attempts(), *self._observer.accepted_attempts()}:
             try:
-                return await self._tell(f"{verb}/{command.task_id}", {"attempt": command.attempt})
-            except NoAnswer as error:
+                return await self._post(f"{verb}/{command.task_id}", {"attempt": command.attempt})
+            except NoResponse as error:
                 log.warning("%s of task %s stays pending: the unit %s", verb, command.task_id, error)
-                self._listener.unanswered()
+                self._observer.on_no_response()
                 await asyncio.sleep(self._poll_seconds)
         return None
 
-    async def _tell(self, path: str, body: Mapping[str, Any], *, once: bool = False) -> Answer:
-        answer = await self._client.tell(path, body, once=once)
-        self._listener.heard()
-        return answer
+    async def _post(self, path: str, body: Mapping[str, Any], *, once: bool = False) -> UnitResponse:
+        response = await self._client.post(path, body, once=once)
+        self._observer.on_response()
+        return response
 
-    async def _settle(self, command: Command, answer: Answer, *, awaited: TaskStatus | None = None) -> None:
-        """Report an answer, and what it says of the attempt. What is `awaited` and not said is looked for soon."""
-        if not answer.is_success:
-            await self._listener.answered(command, Rejected("OTHER", str(answer)))
-            self._polling.look_after(command.key)
+    async def _report_response(
+        self, command: Command, response: UnitResponse, *, awaited: TaskStatus | None = None
+    ) -> None:
+        """Report a response, and what it says of the attempt. What is `awaited` and not said is looked for soon."""
+        if not response.is_success:
+            await self._observer.on_command_answered(command, Rejected("OTHER", str(response)))
+            self._poller.poll_soon(command.key)
             return
-        await self._listener.answered(command, Accepted())
-        outcome = await self._polling.hear(command.key, answer)
+        await self._observer.on_command_answered(command, Accepted())
+        outcome = await self._poller.apply_response(command.key, response)
         if awaited and (outcome is None or outcome.status is not awaited):
-            self._polling.look_after(command.key)
+            self._poller.poll_soon(command.key)
 
     async def _drain(self) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._drain_within):
-                await self._empty()
+                await self._pause_all()
         self.end(UnitDrained("the unit is drained"))
 
-    async def _empty(self) -> None:
+    async def _pause_all(self) -> None:
         asked: set[Key] = set()
-        while running := set(self._listener.running()):
-            new = running.intersection(self._listener.accepted()) - asked
+        while running := set(self._observer.running_attempts()):
+            new = running.intersection(self._observer.accepted_attempts()) - asked
             asked |= new
             self.send([_pause_to_drain(key) for key in new])
             await asyncio.sleep(DRAIN_CHECK_SECONDS)
 
 
-def _takes_the_place(command: Command, before: Command) -> bool:
+def _supersedes(command: Command, before: Command) -> bool:
     """Whether what is under way is broken off. A start is not, for a cancel: it must arrive before."""
     match command.order:
         case DropOrder():
@@ -321,7 +325,7 @@ def _takes_the_place(command: Command, before: Command) -> bool:
             return False
 
 
-def _execution(command: Command, dispatch: Dispatch) -> dict[str, Any]:
+def _execute_body(command: Command, dispatch: Dispatch) -> dict[str, Any]:
     task, checkpoint = dispatch.task, dispatch.checkpoint
     return {
         "taskId": task.id,

@@ -1,4 +1,4 @@
-"""Requests to one unit: each with a deadline, a bounded number of tries and a bounded answer."""
+"""Requests to one unit: each with a deadline, a bounded number of tries and a bounded result."""
 
 import asyncio
 import random
@@ -10,10 +10,10 @@ from typing import Any, Self
 
 import aiohttp
 
-# For one request and its answer. Below Leases' ACCEPT_SECONDS, so that a late answer to a start is no news.
+# For one request and its result. Below Leases' ACCEPT_SECONDS, so that a late answer to a start is no news.
 REQUEST_SECONDS = 4.0
-MAX_ANSWER_BYTES = 1024 * 1024
-# What people are shown of an answer.
+MAX_RESPONSE_BYTES = 1024 * 1024
+# What people are shown of an result.
 MAX_TEXT = 500
 # Requests under way at once to one unit; the others wait for a connection.
 MAX_CONNECTIONS = 16
@@ -23,7 +23,7 @@ TRIES = 4
 FIRST_BACKOFF_SECONDS = 0.2
 
 
-class NoAnswer(Exception):
+class NoResponse(Exception):
     """The unit has not said what it makes of a request. `may_have_arrived`: nor whether it has it."""
 
     def __init__(self, message: str, *, may_have_arrived: bool) -> None:
@@ -32,7 +32,7 @@ class NoAnswer(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class UnitResponse:
     """Status and body of an answer; the body is cut off, and of no use, if it `is_too_big`."""
 
     status: int
@@ -51,7 +51,7 @@ class Answer:
 
     def __str__(self) -> str:
         if self.is_too_big:
-            return f"HTTP {self.status} with more than {MAX_ANSWER_BYTES} bytes"
+            return f"HTTP {self.status} with more than {MAX_RESPONSE_BYTES} bytes"
         if 300 <= self.status < 400:  # noqa: PLR2004  (3xx)
             return f"HTTP {self.status}: redirects are not followed"
         text = self.body[: 4 * MAX_TEXT].decode(errors="replace").replace("\x00", " ").strip()
@@ -87,26 +87,26 @@ class UnitClient:
         if self._http:
             await self._http.close()
 
-    async def ask(self, path: str) -> Answer:
-        """GET, once. Raises NoAnswer."""
+    async def get(self, path: str) -> UnitResponse:
+        """GET, once. Raises NoResponse."""
         return await self._request("GET", path, None)
 
-    async def tell(self, path: str, body: Mapping[str, Any], *, once: bool = False) -> Answer:
-        """POST, several times if there is no answer, or a 5xx. Raises NoAnswer with what came last.
+    async def post(self, path: str, body: Mapping[str, Any], *, once: bool = False) -> UnitResponse:
+        """POST, several times if there is no answer, or a 5xx. Raises NoResponse with what came last.
 
         `once`: a request that may have arrived is not repeated; one that was refused, or answered by 503, is.
         """
         for left in reversed(range(TRIES)):
             try:
                 return await self._request("POST", path, body)
-            except NoAnswer as error:
+            except NoResponse as error:
                 if not left or (once and error.may_have_arrived):
                     raise
             bound = FIRST_BACKOFF_SECONDS * 2 ** (TRIES - 1 - left)
             await asyncio.sleep(random.uniform(0, bound))  # noqa: S311  (spreads tries, hides nothing)
         raise AssertionError("the last try returns or raises")
 
-    async def _request(self, method: str, path: str, body: Mapping[str, Any] | None) -> Answer:
+    async def _request(self, method: str, path: str, body: Mapping[str, Any] | None) -> UnitResponse:
         if self._http is None:
             raise RuntimeError("the client's context is not entered")
         try:
@@ -115,24 +115,24 @@ class UnitClient:
             ) as response:
                 return await _read(response)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            raise NoAnswer(f"cannot be reached: {error}", may_have_arrived=False) from error
+            raise NoResponse(f"cannot be reached: {error}", may_have_arrived=False) from error
         except TimeoutError as error:
-            raise NoAnswer(f"has not answered within {self._timeout.total:g} s", may_have_arrived=True) from error
+            raise NoResponse(f"has not answered within {self._timeout.total:g} s", may_have_arrived=True) from error
         except aiohttp.ClientError as error:
             text = str(error) or type(error).__name__
-            raise NoAnswer(f"broke off: {text}", may_have_arrived=True) from error
+            raise NoResponse(f"broke off: {text}", may_have_arrived=True) from error
 
 
-async def _read(response: aiohttp.ClientResponse) -> Answer:
+async def _read(response: aiohttp.ClientResponse) -> UnitResponse:
     body = bytearray()
     async for chunk in response.content.iter_any():
         body += chunk
-        if len(body) > MAX_ANSWER_BYTES:
-            answer = Answer(response.status, b"", is_too_big=True)
+        if len(body) > MAX_RESPONSE_BYTES:
+            result = UnitResponse(response.status, b"", is_too_big=True)
             break
     else:
-        answer = Answer(response.status, bytes(body))
-    if answer.status >= 500:  # noqa: PLR2004  (5xx)
+        result = UnitResponse(response.status, bytes(body))
+    if result.status >= 500:  # noqa: PLR2004  (5xx)
         # Anything between here and there may say the others, of a request that the unit is working on.
-        raise NoAnswer(str(answer), may_have_arrived=answer.status != HTTPStatus.SERVICE_UNAVAILABLE)
-    return answer
+        raise NoResponse(str(result), may_have_arrived=result.status != HTTPStatus.SERVICE_UNAVAILABLE)
+    return result

@@ -9,13 +9,13 @@ from taskplane.server.core.unit_report import Accepted, Rejected
 from taskplane.server.execution_units.links.poll_schedule import Key
 
 
-class Listener(Protocol):
+class LinkObserver(Protocol):
     """What a link tells of its unit, and what it must know to go on asking."""
 
-    def heard(self) -> None:
+    def on_response(self) -> None:
         """Called when the unit has answered, whatever it was: that renews its lease."""
 
-    def unanswered(self) -> None:
+    def on_no_response(self) -> None:
         """Called when it has not answered: it gets nothing new until it is heard from."""
 
     def is_silent(self) -> bool:
@@ -24,17 +24,17 @@ class Listener(Protocol):
     def lease_seconds(self) -> float:
         """Return how long a silent unit keeps its tasks."""
 
-    def running(self) -> Collection[Key]:
+    def running_attempts(self) -> Collection[Key]:
         """Return the attempts at work, those too that it has not accepted yet."""
 
-    def accepted(self) -> Collection[Key]:
+    def accepted_attempts(self) -> Collection[Key]:
         """Return the attempts that it has accepted, at work or paused."""
 
-    async def answered(self, command: Command, kind: Accepted | Rejected) -> None:
+    async def on_command_answered(self, command: Command, kind: Accepted | Rejected) -> None:
         """Take the answer to a command."""
 
-    async def told(self, key: Key, outcome: Outcome) -> None:
+    async def on_outcome(self, key: Key, outcome: Outcome) -> None:
         """Take what the unit says of an attempt."""
 
-    async def lost(self, key: Key) -> None:
+    async def on_attempt_unknown(self, key: Key) -> None:
         """Called when the unit does not know an attempt that it should hold."""

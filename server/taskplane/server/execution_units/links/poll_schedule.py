@@ -7,7 +7,7 @@ from dataclasses import dataclass
 Key = tuple[int, int]
 
 # After a command that was accepted, its effect is looked for after so long, then after twice as long, …
-FIRST_LOOK_SECONDS = 0.25
+FIRST_POLL_SECONDS = 0.25
 
 
 @dataclass(slots=True)
@@ -32,12 +32,12 @@ class PollSchedule:
         new = _Next(now + self._interval, self._interval)
         self._next = {key: self._next.get(key) or _Next(new.at, new.wait) for key in held}
 
-    def heard_of(self, key: Key, now: float) -> None:
+    def note_callback(self, key: Key, now: float) -> None:
         """Note that the unit has spoken about an attempt by itself."""
         if key in self._next:
             self._next[key] = _Next(now + self._interval, self._interval)
 
-    def look_after(self, key: Key, now: float, wait: float = FIRST_LOOK_SECONDS) -> None:
+    def poll_soon(self, key: Key, now: float, wait: float = FIRST_POLL_SECONDS) -> None:
         """Ask about an attempt so soon, and again after twice as long."""
         self._next[key] = _Next(now + wait, min(2 * wait, self._interval))
 

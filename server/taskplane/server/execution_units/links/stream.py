@@ -11,10 +11,10 @@ from taskplane.server.execution_units.links.command_queue import CommandQueue
 from taskplane.server.execution_units.links.poll_schedule import Key
 
 # The task that a unit is asked about for a sign of life. No task has this id, and every language's numbers can hold it.
-NO_TASK = 2**53 - 1
+PROBE_TASK_ID = 2**53 - 1
 
 # Commands that wait for a unit which does not read, before its reports are not read either.
-MANY_COMMANDS = 1_000
+CONGESTED_COMMANDS = 1_000
 
 # Refused reports of which a unit is told at a time.
 MAX_REJECTED = 100
@@ -47,7 +47,7 @@ class Outgoing:
     ack: Ack | None = None
     drain: DrainOrder | None = None
     # Number of the question for a sign of life; 0 if it is not asked.
-    sign_of_life: int = 0
+    probe: int = 0
     rejected: list[RejectedReport] = field(default_factory=list)
 
 
@@ -67,17 +67,17 @@ class StreamLink:
         self._heartbeat = 0
         self._ack_is_due = False
         self._drain: DrainOrder | None = None
-        self._questions = 0
-        self._question_is_due = False
+        self._probes = 0
+        self._probe_is_due = False
         self._rejected: list[RejectedReport] = []
         self._rejections = 0
         self._error: TaskplaneError | None = None
         self._wake = asyncio.Event()
 
     @property
-    def is_crowded(self) -> bool:
+    def is_congested(self) -> bool:
         """Whether many commands wait to be sent."""
-        return len(self._commands) >= MANY_COMMANDS
+        return len(self._commands) >= CONGESTED_COMMANDS
 
     def welcome(self, welcome: Welcome) -> None:
         """Send the welcome, before anything else."""
@@ -85,7 +85,7 @@ class StreamLink:
         self._welcomed = True
         self._wake.set()
 
-    def may_have_begun(self, _key: Key) -> bool:
+    def may_have_started(self, _key: Key) -> bool:
         """Return False: what a unit with a stream does not accept in time it will refuse."""
         return False
 
@@ -94,7 +94,7 @@ class StreamLink:
         self._commands.put(commands)
         self._wake.set()
 
-    def send_again(self, commands: Sequence[Command]) -> None:
+    def resend(self, commands: Sequence[Command]) -> None:
         """Send commands again."""
         self.send(commands)
 
@@ -112,19 +112,19 @@ class StreamLink:
             self._wake.set()
         return self._rejections
 
-    def answer_heartbeat(self, number: int) -> None:
+    def acknowledge_heartbeat(self, number: int) -> None:
         """Tell that this heartbeat has arrived."""
         self._heartbeat = max(number, self._heartbeat)
         self._ack_is_due = True
         self._wake.set()
 
-    def ask_for_sign_of_life(self) -> None:
+    def probe(self) -> None:
         """Ask for the status of an attempt that no unit holds: every unit answers that, if only by a rejection."""
-        self._questions += 1
-        self._question_is_due = True
+        self._probes += 1
+        self._probe_is_due = True
         self._wake.set()
 
-    def ask_to_drain(self, drain: DrainOrder) -> None:
+    def request_drain(self, drain: DrainOrder) -> None:
         """Ask the unit to leave."""
         self._drain = drain
         self._wake.set()
@@ -146,8 +146,8 @@ class StreamLink:
 
     def _take(self) -> Outgoing:
         ack = Ack(self._acknowledged, self._heartbeat) if self._ack_is_due else None
-        question = self._questions if self._question_is_due else 0
-        outgoing = Outgoing(self._welcome, self._commands.take(), ack, self._drain, question, self._rejected)
+        probe = self._probes if self._probe_is_due else 0
+        outgoing = Outgoing(self._welcome, self._commands.take(), ack, self._drain, probe, self._rejected)
         self._welcome, self._drain, self._rejected = None, None, []
-        self._ack_is_due = self._question_is_due = False
+        self._ack_is_due = self._probe_is_due = False
         return outgoing

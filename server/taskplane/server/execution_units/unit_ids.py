@@ -6,9 +6,9 @@ from urllib.parse import urlsplit
 
 from taskplane.server.core.clock import monotonic
 from taskplane.server.core.errors import UnitIdTaken
-from taskplane.server.execution_units.known_unit import KnownUnit
 from taskplane.server.execution_units.registry import Registry
 from taskplane.server.execution_units.session import Session
+from taskplane.server.execution_units.unit_entry import UnitEntry
 
 # A process that is asked for a sign of life has this long to give one, in seconds.
 ANSWER_SECONDS = 2.0
@@ -23,7 +23,7 @@ class ConnectingProcess:
     boot_id: str = ""
     endpoint: str = ""
 
-    def is_process_of(self, unit: KnownUnit, session: Session) -> bool:
+    def is_process_of(self, unit: UnitEntry, session: Session) -> bool:
         """Whether the session is an earlier one of the same process.
 
         One process listens at one host and port, so that a new path there is no other process.
@@ -33,7 +33,7 @@ class ConnectingProcess:
         return bool(unit.record.endpoint) and _origin(self.endpoint) == _origin(unit.record.endpoint or "")
 
 
-class Identities:
+class UnitIdGuard:
     """Admits processes to the ids of units."""
 
     def __init__(self, registry: Registry, lease_seconds: float) -> None:
@@ -47,19 +47,19 @@ class Identities:
         newcomers, those that come later ask the first. Raises UnitIdTaken.
         """
         if unit := self._registry.find(unit_id):
-            await self._wait_for_return(unit, newcomer)
+            await self._wait_for_reconnect(unit, newcomer)
         while (unit := self._registry.find(unit_id)) and (session := unit.session):
             if newcomer.is_process_of(unit, session):
                 return
             has_stream = not unit.record.endpoint
-            if (newcomer.endpoint and has_stream) or await _gives_sign_of_life(unit, session):
+            if (newcomer.endpoint and has_stream) or await _answers_probe(unit, session):
                 raise _taken(unit, session)
             if unit.session is session:
                 return
         if unit and newcomer.endpoint:
             self._check_absence(unit)
 
-    def _check_absence(self, unit: KnownUnit) -> None:
+    def _check_absence(self, unit: UnitEntry) -> None:
         """Raise UnitIdTaken if a unit with a stream is only out of reach, and may come back within its lease."""
         silent = monotonic() - unit.heard_at
         may_return = bool(unit.running) or not unit.has_left
@@ -70,7 +70,7 @@ class Identities:
                 metadata={"unit_id": unit.record.id, "boot_id": unit.record.boot_id},
             )
 
-    async def _wait_for_return(self, unit: KnownUnit, newcomer: ConnectingProcess) -> None:
+    async def _wait_for_reconnect(self, unit: UnitEntry, newcomer: ConnectingProcess) -> None:
         """Let the process that a server's start has cut off come back first, if tasks are with it."""
         is_cut_off = unit.session is None and unit.last_heartbeat is None and bool(unit.running)
         if is_cut_off and unit.record.boot_id and newcomer.boot_id != unit.record.boot_id:
@@ -80,7 +80,7 @@ class Identities:
                 await asyncio.sleep(CHECK_SECONDS)
 
 
-async def _gives_sign_of_life(unit: KnownUnit, session: Session) -> bool:
+async def _answers_probe(unit: UnitEntry, session: Session) -> bool:
     """Ask the process behind a session, and return whether it has said anything since.
 
     Time is counted in turns of the loop: while the server itself stands still, nobody can answer.
@@ -88,7 +88,7 @@ async def _gives_sign_of_life(unit: KnownUnit, session: Session) -> bool:
     while not session.welcomed and unit.session is session:  # noqa: ASYNC110  (many things end it, and it is rare)
         await asyncio.sleep(CHECK_SECONDS)  # the process has just said hello, and it is for the server to answer
     heard_before = unit.last_heartbeat  # not `heard_at`, which also moves when silence is forgiven
-    session.link.ask_for_sign_of_life()
+    session.link.probe()
     for _ in range(round(ANSWER_SECONDS / CHECK_SECONDS)):
         if unit.session is not session or unit.last_heartbeat is not heard_before:
             break
@@ -96,7 +96,7 @@ async def _gives_sign_of_life(unit: KnownUnit, session: Session) -> bool:
     return unit.session is session and unit.last_heartbeat is not heard_before
 
 
-def _taken(unit: KnownUnit, session: Session) -> UnitIdTaken:
+def _taken(unit: UnitEntry, session: Session) -> UnitIdTaken:
     process = f"process {session.boot_id}" if session.boot_id else "a process"
     peer = session.link.peer or "an unknown address"
     since = session.since.isoformat(timespec="seconds")

@@ -15,7 +15,7 @@ MAX_DEPTH = 24
 _ENDS = frozenset({TaskStatus.SUCCESS, TaskStatus.FAILED})
 
 
-class BadAnswer(ValueError):
+class InvalidResponse(ValueError):
     """The body is JSON, and not in the form that was agreed; the text names what is wrong."""
 
 
@@ -24,7 +24,7 @@ def read_outcome(body: bytes) -> Outcome | None:
 
     None if it says nothing: it is empty, or no JSON object, or has no `status`. A checkpoint or result that can never
     be stored is read as a failure that cannot be retried, as in the reports of a stream; so is an end with anything
-    that is no JSON, since the task would wait for another word for ever. Raises BadAnswer.
+    that is no JSON, since the task would wait for another word for ever. Raises InvalidResponse.
     """
     try:
         document = json.loads(body, parse_int=_number, parse_float=_number, parse_constant=float)
@@ -35,7 +35,7 @@ def read_outcome(body: bytes) -> Outcome | None:
     status = _status(document["status"])
     try:
         _check(document, MAX_DEPTH)
-    except BadAnswer as error:
+    except InvalidResponse as error:
         if status not in _ENDS:
             raise
         problem: str | None = f"the unit's answer {error}"
@@ -68,14 +68,14 @@ def _document_problem(document: Mapping[str, Any]) -> str | None:
 
 def _status(value: object) -> TaskStatus:
     if value not in [each.value for each in TaskStatus]:
-        raise BadAnswer(f"status: is {value!r}; must be one of {', '.join(TaskStatus)}")
+        raise InvalidResponse(f"status: is {value!r}; must be one of {', '.join(TaskStatus)}")
     return TaskStatus(str(value))
 
 
 def _attempt(document: Mapping[str, Any]) -> int | None:
     value = document.get("attempt")
     if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
-        raise BadAnswer(f"attempt: is {value!r}; must be a whole number")
+        raise InvalidResponse(f"attempt: is {value!r}; must be a whole number")
     return value
 
 
@@ -84,11 +84,11 @@ def _progress(document: Mapping[str, Any]) -> float | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise BadAnswer(f"progress: is {value!r}; must be a number")
+        raise InvalidResponse(f"progress: is {value!r}; must be a number")
     try:
         return fraction(value)
     except ValueError as error:
-        raise BadAnswer(f"progress: {error}") from error
+        raise InvalidResponse(f"progress: {error}") from error
 
 
 def _text(document: Mapping[str, Any], name: str) -> str:
@@ -110,15 +110,15 @@ def _number(text: str) -> int | float:
 
 def _check(value: object, levels: int) -> None:
     if not levels:
-        raise BadAnswer(f"is nested deeper than {MAX_DEPTH} levels")
+        raise InvalidResponse(f"is nested deeper than {MAX_DEPTH} levels")
     match value:
         case str():
             try:
                 value.encode()
             except UnicodeEncodeError:
-                raise BadAnswer("holds half a surrogate pair, which is no text") from None
+                raise InvalidResponse("holds half a surrogate pair, which is no text") from None
         case float() if not math.isfinite(value):
-            raise BadAnswer(f"holds {value}, which is no JSON number")
+            raise InvalidResponse(f"holds {value}, which is no JSON number")
         case dict():
             for key, each in value.items():
                 _check(key, levels)

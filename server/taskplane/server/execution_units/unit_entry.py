@@ -14,7 +14,7 @@ from taskplane.server.execution_units.session import Session
 
 
 @dataclass(slots=True)
-class KnownUnit:
+class UnitEntry:
     """A unit, its session if it is connected, and what it does."""
 
     record: Unit
@@ -61,7 +61,7 @@ class KnownUnit:
         held = self.assignments.held.get(task_id)
         return held is not None and held.attempt == attempt
 
-    def forgive(self, seconds: float) -> None:
+    def extend_lease(self, seconds: float) -> None:
         """Count so much less time as silence."""
         self.heard_at += seconds
         for attempt in self.running.values():
@@ -85,7 +85,7 @@ class KnownUnit:
 
     def offer(self) -> Offer | None:
         """Return what the unit has to offer, or None if it takes no work."""
-        if self.session is None or not self.session.takes_work:
+        if self.session is None or not self.session.accepts_work:
             return None
         return Offer(
             unit_id=self.record.id,
