@@ -8,13 +8,14 @@ from support.builders import NOW, UNIT_ID, a_checkpoint, a_command, a_task, an_o
 
 from taskplane.server.core.command import (
     CancelOrder,
+    Dispatch,
     PauseOrder,
     ResumeOrder,
     StartOrder,
     control_command,
     dispatch_command,
+    dispatched,
 )
-from taskplane.server.core.dispatch import Dispatch, dispatched
 from taskplane.server.core.placement import Placement
 from taskplane.server.core.task import Progress, Task, TaskStatus, Transition, Verb
 

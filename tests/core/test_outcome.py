@@ -6,17 +6,19 @@ import pytest
 from support.builders import NOW, a_task
 
 from taskplane.server.core.effect import Effect
-from taskplane.server.core.outcome import Outcome, fraction, kinds
 from taskplane.server.core.task import Checkpoint, Progress, TaskStatus
 from taskplane.server.core.unit_report import (
     Cancelled,
     CheckpointMade,
     Failed,
     Failure,
+    Outcome,
     Paused,
     ProgressMade,
     Released,
     Succeeded,
+    fraction,
+    kinds,
 )
 
 CHECKPOINT = Checkpoint(0, 7, NOW, {"row": 1})

@@ -3,8 +3,7 @@
 import pytest
 from support.builders import a_command, a_task
 
-from taskplane.server.core.command import Command, control_command, dispatch_command, drop_command
-from taskplane.server.core.dispatch import Dispatch
+from taskplane.server.core.command import Command, Dispatch, control_command, dispatch_command, drop_command
 from taskplane.server.core.errors import DropReason
 from taskplane.server.core.task import TaskStatus, Verb
 from taskplane.server.execution_units.links.command_queue import CommandQueue

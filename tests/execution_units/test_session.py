@@ -6,8 +6,7 @@ import weakref
 from support.builders import a_command, a_task
 
 from taskplane.server.core.clock import monotonic
-from taskplane.server.core.command import StartOrder, control_command, dispatch_command, drop_command
-from taskplane.server.core.dispatch import Dispatch
+from taskplane.server.core.command import Dispatch, StartOrder, control_command, dispatch_command, drop_command
 from taskplane.server.core.errors import DropReason
 from taskplane.server.core.task import TaskStatus, Verb
 from taskplane.server.execution_units.links.stream import StreamLink

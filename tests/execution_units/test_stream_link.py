@@ -5,8 +5,7 @@ import asyncio
 import pytest
 from support.builders import a_command, a_task
 
-from taskplane.server.core.command import Welcome, control_command, dispatch_command, drop_command
-from taskplane.server.core.dispatch import Dispatch
+from taskplane.server.core.command import Dispatch, Welcome, control_command, dispatch_command, drop_command
 from taskplane.server.core.errors import DropReason, ServerStopping, SessionSuperseded
 from taskplane.server.core.task import TaskStatus, Verb
 from taskplane.server.core.unit import DrainOrder

@@ -6,8 +6,7 @@ from collections.abc import Collection
 from http_units.scripted_unit import ScriptedUnit, always
 
 from taskplane.server.core.command import Command
-from taskplane.server.core.outcome import Outcome
-from taskplane.server.core.unit_report import Accepted, Rejected
+from taskplane.server.core.unit_report import Accepted, Outcome, Rejected
 from taskplane.server.execution_units.links.http_client import UnitClient
 from taskplane.server.execution_units.links.http_polling import StatusPoller
 from taskplane.server.execution_units.links.poll_schedule import Key

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from support.builders import ALICE, a_checkpoint, an_offer
 
 from taskplane.server.core import reports, verbs
-from taskplane.server.core.dispatch import dispatched
+from taskplane.server.core.command import dispatched
 from taskplane.server.core.effect import Effect
 from taskplane.server.core.fence import AttemptRef
 from taskplane.server.core.placement import Placement

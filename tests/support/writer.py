@@ -7,7 +7,7 @@ from typing import TypeVar
 from sqlalchemy.util import await_only
 from support.builders import PATIENCE_SECONDS
 
-from taskplane.server.core.dispatch import Dispatch
+from taskplane.server.core.command import Dispatch
 from taskplane.server.core.placement import Offer, Slots
 from taskplane.server.core.retry import RetryPolicy
 from taskplane.server.store.database import Database

@@ -18,7 +18,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from taskplane.server.core.names import LABEL_KEY, LABEL_KEY_MEANING, TASK_TYPE, TASK_TYPE_MEANING
+from taskplane.server.core.task import LABEL_KEY, LABEL_KEY_MEANING, TASK_TYPE, TASK_TYPE_MEANING
 from taskplane.server.core.unit import MAX_UNIT_ID
 from taskplane.server.rpc.bounds import (
     MAX_ACTOR,

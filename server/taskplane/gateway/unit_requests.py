@@ -20,9 +20,9 @@ from taskplane.gateway.schema import (
 )
 from taskplane.gateway.task_requests import Wait
 from taskplane.server.core.documents import MAX_DOCUMENT_BYTES, MAX_UNIT_CONFIG_BYTES
-from taskplane.server.core.outcome import Outcome, rounded_fraction
 from taskplane.server.core.task import TaskStatus
 from taskplane.server.core.unit import MAX_TASK_TYPES, Registration, TaskTypeSupport, Unit, unit_id_problem
+from taskplane.server.core.unit_report import Outcome, rounded_fraction
 from taskplane.server.rpc.bounds import DEFAULT_PAGE, MAX_CAPACITY, MAX_PAGE, MAX_UNIT_TYPE
 from taskplane.server.rpc.deadlines import DEFAULT_WAIT_SECONDS
 

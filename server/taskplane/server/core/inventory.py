@@ -7,8 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from taskplane.server.core.command import Command, Verdict, VerdictAction, control_command
-from taskplane.server.core.dispatch import Dispatch
+from taskplane.server.core.command import Command, Dispatch, Verdict, VerdictAction, control_command
 from taskplane.server.core.effect import Effect
 from taskplane.server.core.fence import AttemptRef, drop_reason
 from taskplane.server.core.reports import lost, not_begun

@@ -4,6 +4,7 @@ The order is kept up to date, not computed for each task, so that thousands of u
 that wants a slot. The slots in use are in `core.assignments`.
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -11,10 +12,8 @@ from datetime import datetime
 from sortedcontainers import SortedList
 
 from taskplane.server.core.assignments import Assignment, Assignments
-from taskplane.server.core.free_slots import FreeSlots
-from taskplane.server.core.queue_scan import QueueScan
 from taskplane.server.core.task import Task, TaskStatus
-from taskplane.server.core.task_queue import Kind, kind_of
+from taskplane.server.core.task_queue import Kind, TaskQueue, kind_of
 
 # Kinds of task for which the units that suit are kept in order. Labels are made up by clients, without an end.
 MAX_QUEUES = 10_000
@@ -63,6 +62,97 @@ def is_due(task: Task, now: datetime) -> bool:
     waits = task.queued_at is not None and task.status in {TaskStatus.PENDING, TaskStatus.PAUSED}
     is_over = task.limits.deadline is not None and task.limits.deadline <= now
     return waits and not is_over and (task.not_before is None or task.not_before <= now)
+
+
+class FreeSlots:
+    """Counts free slots; those of a unit that accepts two types count for each.
+
+    The slots of units that name no types count for every type.
+    """
+
+    def __init__(self) -> None:
+        self._of_type: Counter[str] = Counter()
+        self._of_every_type = 0
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, FreeSlots) and str(self) == str(other)
+
+    def __hash__(self) -> int:
+        raise TypeError("free slots change")
+
+    def __str__(self) -> str:
+        named = {task_type: free for task_type, free in sorted(self._of_type.items()) if free}
+        return f"{named} and {self._of_every_type} for every type"
+
+    def change(self, task_types: Collection[str], by: int) -> None:
+        """Count more slots, or fewer, of a unit that accepts these types; none: every type."""
+        for task_type in task_types:
+            self._of_type[task_type] += by
+        if not task_types:
+            self._of_every_type += by
+
+    def has(self, task_type: str) -> bool:
+        """Whether a slot is free for a type."""
+        return self._of_every_type > 0 or self._of_type[task_type] > 0
+
+    def types(self) -> list[str]:
+        """Return the types that units with free slots name."""
+        return [task_type for task_type, free in self._of_type.items() if free]
+
+    def for_types(self, task_types: Collection[str]) -> int:
+        """Return how many slots are free for these types at most."""
+        if not task_types:
+            return 0
+        return self._of_every_type + sum(self._of_type[each] for each in task_types)
+
+
+class QueueScan:
+    """The backlog, and of which types it is to be looked at. `free` are the free slots, as they change."""
+
+    def __init__(self, free: FreeSlots) -> None:
+        self.task_queue = TaskQueue()
+        self._free = free
+        # The types of which something that waits may have room since the last look began.
+        self._due: set[str] = set()
+        # Those at which the last look has not come to its end.
+        self._unfinished: set[str] = set()
+
+    def types(self) -> frozenset[str]:
+        """Return the types of which something in the backlog may have room since it was looked at last."""
+        return frozenset(each for each in self._due | self._unfinished if self._free.has(each))
+
+    def start(self) -> frozenset[str]:
+        """Begin a look, and return its types. A slot that opens from now on calls for another.
+
+        So does one that opened in the middle of a look, which may have been past what waits for it. Types whose slots
+        are gone again are due no more: the next slot says so anew.
+        """
+        task_types = self.types()
+        new = task_types - self._unfinished
+        self._due &= self._unfinished
+        self._unfinished -= task_types
+        self.task_queue.begin_scan(new)
+        return task_types
+
+    def continue_later(self, task_types: Iterable[str]) -> None:
+        """Let the look at these types go on in the next transaction."""
+        self._unfinished.update(task_types)
+
+    def opened(self, task_types: Collection[str], labels: Mapping[str, str]) -> None:
+        """Call for a look at what may wait for a slot that has opened, of a unit with these types and labels.
+
+        Without types it is a unit that takes every type.
+        """
+        for task_type in task_types or self.task_queue.types_that_may_wait():
+            waiting = self.task_queue.labels(task_type)
+            if waiting is None or any(wanted <= labels.items() for wanted in waiting):
+                self._due.add(task_type)
+
+    def reset(self) -> None:
+        """Forget what is known of the backlog, and look at all that may have room."""
+        self.task_queue.forget()
+        self._unfinished.clear()
+        self._due.update(self._free.types(), self.task_queue.all_types())
 
 
 class _Place:

@@ -4,6 +4,7 @@ Everything that decides whether a status may change lives in this file: `TRANSIT
 `Task.moved` is the only code that applies it. What each verb and each report does is in `verbs` and `reports`.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -13,6 +14,21 @@ from typing import Any, Self
 from taskplane.server.core.errors import IllegalTransition
 
 Json = Mapping[str, Any]
+
+# Patterns without anchors, which Python and the schemas of the REST API understand alike.
+TASK_TYPE = r"[A-Za-z0-9._:/-]{1,100}"
+TASK_TYPE_MEANING = "must be 1 to 100 characters of A-Z a-z 0-9 . _ : / -"
+LABEL_KEY = r"[A-Za-z0-9._/-]{1,63}"
+LABEL_KEY_MEANING = "a key is 1 to 63 characters of A-Z a-z 0-9 . _ / -"
+
+_TASK_TYPE = re.compile(TASK_TYPE)
+
+
+def task_type_problem(name: str) -> str | None:
+    """Say what is wrong with the name of a task type, if anything."""
+    if not name:
+        return "is required"
+    return None if _TASK_TYPE.fullmatch(name) else f"is {name[:60]!r}; {TASK_TYPE_MEANING}"
 
 
 class TaskStatus(StrEnum):

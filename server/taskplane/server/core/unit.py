@@ -6,8 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from taskplane.server.core.errors import FieldViolation, InvalidFields
-from taskplane.server.core.names import task_type_problem
-from taskplane.server.core.task import Json
+from taskplane.server.core.task import Json, task_type_problem
 
 # Characters of a unit's id: with "unit:" before it, it must fit into the 255 of a transition's `changed_by`.
 MAX_UNIT_ID = 250

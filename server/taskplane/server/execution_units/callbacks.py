@@ -6,9 +6,8 @@ from taskplane.server.core.clock import utc_now
 from taskplane.server.core.command import Verdict, VerdictAction, start_id
 from taskplane.server.core.errors import DropReason, FieldViolation, InvalidFields, NeverDispatched, TaskNotFound
 from taskplane.server.core.fence import AttemptRef, drop_reason
-from taskplane.server.core.outcome import Outcome
 from taskplane.server.core.task import Task, TaskStatus
-from taskplane.server.core.unit_report import Accepted, Cancelled, Failed, Report, ReportKind, Succeeded
+from taskplane.server.core.unit_report import Accepted, Cancelled, Failed, Outcome, Report, ReportKind, Succeeded
 from taskplane.server.execution_units.http_unit_observer import as_release_if_draining, outcome_reports
 from taskplane.server.execution_units.http_units import HttpUnits
 from taskplane.server.execution_units.links.http import HttpLink

@@ -3,8 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from taskplane.server.core.command import Command, control_command, drop_command
-from taskplane.server.core.dispatch import Dispatch
+from taskplane.server.core.command import Command, Dispatch, control_command, drop_command
 from taskplane.server.core.errors import DropReason
 from taskplane.server.core.fence import AttemptRef, drop_reason
 from taskplane.server.core.task import Task, TaskStatus

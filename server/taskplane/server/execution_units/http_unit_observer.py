@@ -6,8 +6,7 @@ from collections.abc import Collection
 from taskplane.server.core.clock import monotonic, utc_now
 from taskplane.server.core.command import Command
 from taskplane.server.core.errors import DatabaseUnavailable
-from taskplane.server.core.outcome import Outcome, kinds
-from taskplane.server.core.unit_report import Accepted, Paused, Rejected, Released, Report, ReportKind
+from taskplane.server.core.unit_report import Accepted, Outcome, Paused, Rejected, Released, Report, ReportKind, kinds
 from taskplane.server.execution_units.links.poll_schedule import Key
 from taskplane.server.execution_units.manager import ExecutionUnitManager
 from taskplane.server.execution_units.registry import Registry

@@ -6,8 +6,7 @@ from datetime import datetime
 
 from taskplane.server.core.assignments import Assignment, UnitAssignments
 from taskplane.server.core.clock import monotonic, utc_now
-from taskplane.server.core.command import Command, dispatch_command
-from taskplane.server.core.dispatch import Dispatch
+from taskplane.server.core.command import Command, Dispatch, dispatch_command
 from taskplane.server.core.placement import Offer
 from taskplane.server.core.unit import Unit, UnitStatus
 from taskplane.server.execution_units.session import Session

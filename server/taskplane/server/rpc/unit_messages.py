@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from taskplane.server.core.command import (
     CancelOrder,
     Command,
+    Dispatch,
     DropOrder,
     PauseOrder,
     ResumeOrder,
@@ -13,7 +14,6 @@ from taskplane.server.core.command import (
     VerdictAction,
     Welcome,
 )
-from taskplane.server.core.dispatch import Dispatch
 from taskplane.server.core.errors import DropReason, ProtocolVersionUnsupported
 from taskplane.server.core.unit import MAX_TASK_TYPES, AttemptState, HeldAttempt, Hello, TaskTypeSupport
 from taskplane.server.execution_units.links.stream import PROBE_TASK_ID, Outgoing, RejectedReport

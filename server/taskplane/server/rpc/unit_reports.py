@@ -9,7 +9,6 @@ from google.protobuf.struct_pb2 import Struct
 
 from taskplane.server.core.documents import NotStorable
 from taskplane.server.core.errors import FieldViolation
-from taskplane.server.core.outcome import rounded_fraction
 from taskplane.server.core.task import Checkpoint, Progress
 from taskplane.server.core.unit_report import (
     Accepted,
@@ -25,6 +24,7 @@ from taskplane.server.core.unit_report import (
     Report,
     ReportKind,
     Succeeded,
+    rounded_fraction,
 )
 from taskplane.server.rpc.structs import json_of
 from taskplane.server.rpc.validation import Checker

@@ -13,8 +13,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from taskplane.server.core.documents import MAX_DOCUMENT_BYTES, NotStorable
 from taskplane.server.core.errors import MAX_VIOLATIONS, FieldViolation, InvalidFields
-from taskplane.server.core.names import LABEL_KEY, LABEL_KEY_MEANING, task_type_problem
-from taskplane.server.core.task import Json
+from taskplane.server.core.task import LABEL_KEY, LABEL_KEY_MEANING, Json, task_type_problem
 from taskplane.server.core.unit import MAX_UNIT_ID, unit_id_problem
 from taskplane.server.rpc.bounds import MAX_DURATION_SECONDS, MAX_LABEL_VALUE, MAX_LABELS, MAX_PAGE
 from taskplane.server.rpc.structs import json_of

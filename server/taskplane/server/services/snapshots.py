@@ -10,8 +10,7 @@ from taskplane.server.services.view import TaskView
 from taskplane.server.services.watch_events import Snapshot, WatchQuery
 from taskplane.server.store.reading import TaskFilter
 from taskplane.server.store.store import Store
-from taskplane.server.tasks.watch import Held, WatchMemory
-from taskplane.server.tasks.weights import weight_of
+from taskplane.server.tasks.watch import Held, WatchMemory, weight_of
 
 # A page ends after so many tasks, or so many bytes of documents.
 _PAGE_TASKS = 250

@@ -26,8 +26,7 @@ from taskplane.server.store.reading import TaskFilter
 from taskplane.server.store.store import Store
 from taskplane.server.tasks.fair_scheduler import MESSAGES_AT_ONCE
 from taskplane.server.tasks.unit_of_work import CommittedEvent
-from taskplane.server.tasks.watch import Subscriber, WatchHub
-from taskplane.server.tasks.weights import weight_of
+from taskplane.server.tasks.watch import Subscriber, WatchHub, weight_of
 
 KEEP_ALIVE_SECONDS = 15.0
 # Watchers tell a change at about the same time: so many are kept, of so many bytes together.

@@ -11,7 +11,7 @@ from heapq import merge
 
 from taskplane.server.core.assignments import Assignment
 from taskplane.server.core.clock import utc_now
-from taskplane.server.core.dispatch import without_checkpoint
+from taskplane.server.core.command import without_checkpoint
 from taskplane.server.core.placement import Placement, Slots, is_due
 from taskplane.server.core.task import Task, TaskStatus
 from taskplane.server.core.task_queue import BACK, QueuedTask, QueueKey, queue_key_of

@@ -6,8 +6,7 @@ from datetime import UTC, datetime
 from typing import NoReturn
 
 from taskplane.server.core.clock import wall_now
-from taskplane.server.core.command import Command, Verdict
-from taskplane.server.core.dispatch import Dispatch
+from taskplane.server.core.command import Command, Dispatch, Verdict
 from taskplane.server.core.effect import Effect
 from taskplane.server.core.errors import FieldViolation, InvalidFields, TaskplaneError
 from taskplane.server.core.fence import AttemptRef, drop_reason

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol, TypeVar
 
+from taskplane.server.core.command import Dispatch, dispatched
 from taskplane.server.core.command_log import CommandLogEntry, entries
-from taskplane.server.core.dispatch import Dispatch, dispatched
 from taskplane.server.core.effect import Effect
 from taskplane.server.core.errors import TaskNotFound
 from taskplane.server.core.placement import Placement

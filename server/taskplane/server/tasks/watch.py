@@ -6,16 +6,15 @@ how tasks are, or what was missed, then this) is services.watching.
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from taskplane.server.core.errors import ServerStopping, SlowReader, TaskplaneError
-from taskplane.server.core.task import Progress
+from taskplane.server.core.task import Progress, Task
 from taskplane.server.tasks.fair_scheduler import MESSAGE_BYTES, FairScheduler
 from taskplane.server.tasks.unit_of_work import CommittedEvent
-from taskplane.server.tasks.weights import weight_of
 
 # A follower that is this many changes behind is cut.
 BACKLOG = 20_000
@@ -23,6 +22,13 @@ BACKLOG = 20_000
 WATCH_BYTES = 8 * 1024 * 1024
 # Above this, for all watches together, those that hold the most are cut. What many hold counts once.
 ALL_WATCHES_BYTES = 256 * 1024 * 1024
+# A task without documents, and its message.
+_TASK_BYTES = 1500
+_TEXT_BYTES = 50
+_CONTAINER_BYTES = 80
+_NUMBER_BYTES = 16
+# Counting ends here: whatever the rest is, it is much.
+_ENOUGH_BYTES = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +50,30 @@ class Held:
         self.what = what
         self.bytes = weight
         self.holders = 0
+
+
+def weight_of(task: Task) -> int:
+    """Return about how many bytes a task takes."""
+    documents = (task.config, task.result, task.labels, task.error_message)
+    return _TASK_BYTES + sum(_document_bytes(each) for each in documents if each)
+
+
+def _document_bytes(document: Any) -> int:
+    total = 0
+    left = [document]
+    while left and total < _ENOUGH_BYTES:
+        value = left.pop()
+        if isinstance(value, str):
+            total += _TEXT_BYTES + len(value)
+        elif isinstance(value, Mapping):
+            total += _CONTAINER_BYTES + sum(_TEXT_BYTES + len(key) for key in value)
+            left.extend(value.values())
+        elif isinstance(value, list | tuple):
+            total += _CONTAINER_BYTES
+            left.extend(value)
+        else:
+            total += _NUMBER_BYTES
+    return total
 
 
 class WatchMemory:

@@ -12,18 +12,17 @@ from typing import Any
 from taskplane.server.core.command import (
     CancelOrder,
     Command,
+    Dispatch,
     DropOrder,
     PauseOrder,
     ResumeOrder,
     StartOrder,
     Welcome,
 )
-from taskplane.server.core.dispatch import Dispatch
 from taskplane.server.core.errors import DropReason, TaskplaneError, UnitDrained
-from taskplane.server.core.outcome import Outcome
 from taskplane.server.core.task import TaskStatus
 from taskplane.server.core.unit import DrainOrder
-from taskplane.server.core.unit_report import Accepted, Rejected
+from taskplane.server.core.unit_report import Accepted, Outcome, Rejected
 from taskplane.server.execution_units.links.command_queue import CommandQueue
 from taskplane.server.execution_units.links.http_client import NoResponse, UnitClient, UnitResponse
 from taskplane.server.execution_units.links.http_polling import StatusPoller

@@ -7,8 +7,8 @@ from http import HTTPStatus
 from taskplane.server.core.clock import monotonic
 from taskplane.server.core.documents import LARGE_BYTES
 from taskplane.server.core.off_loop import off_loop
-from taskplane.server.core.outcome import Outcome
 from taskplane.server.core.task import TaskStatus
+from taskplane.server.core.unit_report import Outcome
 from taskplane.server.execution_units.links.http_client import NoResponse, UnitClient, UnitResponse
 from taskplane.server.execution_units.links.http_responses import InvalidResponse, read_outcome
 from taskplane.server.execution_units.links.listener import LinkObserver

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from taskplane.server.core.documents import NotStorable, check
-from taskplane.server.core.outcome import Outcome, fraction
 from taskplane.server.core.task import TaskStatus
+from taskplane.server.core.unit_report import Outcome, fraction
 
 # As deep as google.protobuf.Struct can carry it to clients.
 MAX_DEPTH = 24

@@ -4,8 +4,7 @@ from collections.abc import Collection
 from typing import Protocol
 
 from taskplane.server.core.command import Command
-from taskplane.server.core.outcome import Outcome
-from taskplane.server.core.unit_report import Accepted, Rejected
+from taskplane.server.core.unit_report import Accepted, Outcome, Rejected
 from taskplane.server.execution_units.links.poll_schedule import Key
 
 
