@@ -51,6 +51,12 @@ bench: dev ## Measure, beside what gRPC and the database alone can do [PARTS="li
 check: dev ## Check format, lint, types, layers, prose, scripts and protos
 	@scripts/check.sh
 
+.PHONY: docs
+docs: ## Build the documentation site in site/, and check its links
+	@scripts/environment.sh docs
+	NO_MKDOCS_2_WARNING=1 PYTHONPATH=scripts .venv-docs/bin/mkdocs build --strict --quiet
+	@echo "Ready: site/index.html"
+
 .PHONY: package-check
 package-check: dev ## Install the package as the Dockerfile does, and try it
 	@scripts/check_package.sh

@@ -1,8 +1,8 @@
 // An execution unit in plain Node, from section 8 of the requirements alone: execute, pause, cancel, status, callback.
 // Run it, then register it:  node examples/http_unit.mjs 8080
 //   curl -X POST localhost:3000/api/execution-units -H 'content-type: application/json' \
-//     -d '{"unitType": "COUNT", "unitName": "node-1", "capacity": 2, "endpoint": "http://127.0.0.1:8080",
-//          "taskTypes": [{"taskType": "COUNT", "canPause": true, "canCheckpoint": true}]}'
+//     -d '{"unitType": "NODE_COUNTER", "unitName": "node-1", "capacity": 2, "endpoint": "http://127.0.0.1:8080",
+//          "taskTypes": [{"taskType": "NODE_COUNT", "canPause": true, "canCheckpoint": true}]}'
 import { createServer } from "node:http";
 
 const server = process.env.TASK_MANAGER_URL ?? "http://127.0.0.1:3000";

@@ -1,8 +1,8 @@
 """An execution unit without the SDK, written from the protos alone.
 
-    python examples/raw_unit.py 127.0.0.1:50051 counter-1
+    python examples/raw_unit.py 127.0.0.1:50051 raw-counter-1
 
-The unit takes tasks of type COUNT and counts to `config["to"]`, one step every `config["step_seconds"]`. Numbers in
+The unit takes tasks of type RAW_COUNT and counts to `config["to"]`, one step every `config["step_seconds"]`. Numbers in
 comments refer to the list in protos/taskplane/v1/execution_unit_control.proto. For shortness, the unit stops counting
 without a connection, though work could continue until shortly before the end of the lease (5); the unit remembers every
 command forever; and the only way to stop the unit is to kill the process (6).
@@ -76,7 +76,7 @@ class CountingUnit:
 
     def __init__(self, unit_id: str) -> None:
         """Use a lasting id: a restarted unit keeps its tasks."""
-        count = TaskTypeSupport(task_type="COUNT", can_pause=True, can_checkpoint=True)
+        count = TaskTypeSupport(task_type="RAW_COUNT", can_pause=True, can_checkpoint=True)
         self.hello = pb.Hello(
             protocol_version=1,
             unit_id=unit_id,

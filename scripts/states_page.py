@@ -42,6 +42,55 @@ def generated() -> str:
     return f"{BEGIN}\n{table}\n\n{diagram}\n\n{END}"
 
 
+# Centre of each status in the diagram of the site, in pixels.
+PLACES = {
+    TaskStatus.PENDING: (120, 200),
+    TaskStatus.RUNNING: (420, 200),
+    TaskStatus.PAUSED: (420, 340),
+    TaskStatus.SUCCESS: (720, 200),
+    TaskStatus.FAILED: (420, 60),
+    TaskStatus.CANCELLED: (120, 340),
+}
+HALF_WIDTH, HALF_HEIGHT = 62, 20
+
+
+def diagram_svg() -> str:
+    """Return the diagram as SVG, for the site, which loads no script that draws."""
+    lines = [_svg_line(start, to, BY[start, to]) for start, to in edges() if start is not None]
+    boxes = [
+        f'<rect x="{x - HALF_WIDTH}" y="{y - HALF_HEIGHT}" width="{2 * HALF_WIDTH}" height="{2 * HALF_HEIGHT}" rx="8" '
+        f'fill="none" stroke="currentColor"/><text x="{x}" y="{y + 5}" text-anchor="middle">{status}</text>'
+        for status, (x, y) in PLACES.items()
+    ]
+    marker = (
+        '<defs><marker id="arrow" markerWidth="9" markerHeight="9" refX="8" refY="4" orient="auto">'
+        '<path d="M0,0 L8,4 L0,8 z" fill="currentColor"/></marker></defs>'
+    )
+    style = 'font-family="sans-serif" font-size="13" fill="currentColor"'
+    content = "".join([marker, *lines, *boxes])
+    return f'<svg viewBox="0 0 800 400" role="img" aria-label="The states of a task" {style}>{content}</svg>'
+
+
+def _svg_line(start: TaskStatus, to: TaskStatus, label: str) -> str:
+    (x1, y1), (x2, y2) = PLACES[start], PLACES[to]
+    # Two arrows between the same statuses lie beside each other.
+    shift = 12 if (to, start) in BY else 0
+    if y1 == y2:
+        side = 1 if x2 > x1 else -1
+        begin, end = (x1 + side * HALF_WIDTH, y1 - side * shift), (x2 - side * HALF_WIDTH, y2 - side * shift)
+    elif x1 == x2:
+        side = 1 if y2 > y1 else -1
+        begin, end = (x1 + side * 3 * shift, y1 + side * HALF_HEIGHT), (x2 + side * 3 * shift, y2 - side * HALF_HEIGHT)
+    else:
+        side, down = (1 if x2 > x1 else -1), (1 if y2 > y1 else -1)
+        begin, end = (x1 + side * HALF_WIDTH, y1 + down * 8), (x2, y2 - down * HALF_HEIGHT)
+    x, y = (begin[0] + end[0]) / 2, (begin[1] + end[1]) / 2 - 6
+    return (
+        f'<line x1="{begin[0]}" y1="{begin[1]}" x2="{end[0]}" y2="{end[1]}" stroke="currentColor" '
+        f'marker-end="url(#arrow)"/><text x="{x}" y="{y}" text-anchor="middle" font-size="11">{label}</text>'
+    )
+
+
 def with_generated(page: str) -> str:
     """Return the page with its generated part as it should be."""
     before, _, rest = page.partition(BEGIN)

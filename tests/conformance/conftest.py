@@ -31,6 +31,6 @@ def count(cluster: Cluster) -> Callable[..., int]:
 
     def count(to: int, step_seconds: float, **options: Any) -> int:
         config: dict[str, object] = {"to": to, "step_seconds": step_seconds}
-        return cluster.client.create_task("COUNT", "count", config, start=True, **options).id
+        return cluster.client.create_task("RAW_COUNT", "count", config, start=True, **options).id
 
     return count

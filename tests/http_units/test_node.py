@@ -61,7 +61,7 @@ class Rest:
             return await response.json()
 
     async def count_to(self, number: int) -> int:
-        task = {"taskName": "count", "taskType": "COUNT", "config": {"to": number}, "start": True}
+        task = {"taskName": "count", "taskType": "NODE_COUNT", "config": {"to": number}, "start": True}
         task_id: int = (await self.post("/api/tasks", task))["id"]
         return task_id
 
@@ -80,7 +80,12 @@ async def node(server: ServerUnderTest, rest: Rest) -> AsyncIterator[NodeUnit]:
     """A unit that runs and is registered."""
     node = NodeUnit(f"http://{server.http_address}")
     await node.live()
-    about = {"unitType": "COUNT", "unitName": "node-1", "capacity": 2, "endpoint": f"http://127.0.0.1:{node.port}"}
+    about = {
+        "unitType": "NODE_COUNTER",
+        "unitName": "node-1",
+        "capacity": 2,
+        "endpoint": f"http://127.0.0.1:{node.port}",
+    }
     await rest.post("/api/execution-units", about)
     yield node
     await node.die()

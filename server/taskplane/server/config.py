@@ -55,52 +55,66 @@ class ServerConfig(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=_PREFIX, extra="forbid", populate_by_name=True)
 
-    # Where gRPC listens.
+    # Address of the gRPC API, as HOST:PORT; port 0 picks a free one. Flag: --grpc.
     grpc: Annotated[str, AfterValidator(_address)] = "127.0.0.1:50051"
-    # Where HTTP listens, and whether it does at all.
+    # Address of the REST API, as HOST:PORT; port 0 picks a free one. Flag: --http.
     http: Annotated[str, AfterValidator(_address)] = "127.0.0.1:3000"
+    # Turns the REST API off. Flag: --no-http.
     no_http: bool = False
-    # SQLite for one server and small use, MySQL 8+ or MariaDB 10.6+ for real use.
+    # Database: `sqlite:///FILE` for one server and small loads; `mysql+pymysql://USER:PASSWORD@HOST:PORT/NAME` for
+    # MySQL 8.0 or MariaDB 10.6 and newer. Flag: --database-url.
     database_url: Annotated[str, AfterValidator(_database_url)] = DEFAULT_DATABASE_URL
-    # Bring the database to this version's schema at start. Without it, a database that is behind is an error.
+    # Migrates the schema at start. If false, an outdated schema is an error. Flag: --no-migrate.
     migrate: bool = True
-    # gRPC server reflection, so that grpcurl works without proto files.
+    # Serves gRPC reflection, so that grpcurl needs no proto files. Flag: --no-reflection.
     reflection: bool = True
-    # gRPC channelz: figures of every connection of the process, with the addresses of its peers.
+    # Serves gRPC channelz: statistics of every connection of the process, with the addresses of its peers. Flag:
+    # --channelz.
     channelz: bool = False
-    # Watches by gRPC and HTTP together; more are refused. One takes 30 to 100 KiB while it is read.
+    # Limit of watches by gRPC and HTTP together; further watches are refused. A watch takes 30 to 100 KiB while it is
+    # read. Flag: --max-watches.
     max_watches: int = Field(default=2000, ge=1, le=100_000)
-    # HTTP connections, watches included; fewer where the limit of open files does not allow as many.
+    # Limit of HTTP connections, watches included; lower if the limit of open files is too low. Flag:
+    # --max-http-connections.
     max_http_connections: int = Field(default=3000, ge=1, le=100_000)
+    # Lowest level of log lines; every change of status is one INFO line. Flag: --log-level.
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    # Format of log lines on stderr: `console` for people, `json` for machines. Flag: --log-format.
     log_format: Literal["console", "json"] = "console"
-    # How long calls under way may take to end when the server stops.
+    # Seconds that calls in progress may take to end when the server stops.
     drain_seconds: float = Field(default=5.0, ge=0, le=600)
 
-    # How often a unit is to be heard, and how long it may be silent before its tasks are given away.
+    # Seconds between two signs of life of a unit.
     heartbeat_seconds: float = Field(default=5.0, gt=0, le=3600)
+    # Seconds of silence after which a unit's tasks are given to other units; at least twice the heartbeat.
     lease_seconds: float = Field(default=30.0, gt=0, le=24 * 3600)
-    # How often a unit that is driven over HTTP is asked about what it does and does not call back about; at least four
-    # times a lease, whatever is set here.
+    # Seconds between two status requests to an HTTP unit that does not call back; at least four requests are made per
+    # lease.
     poll_seconds: float = Field(default=5.0, gt=0, le=3600)
-    # Where such units may be: host names and networks (CIDR), separated by commas; empty allows all.
+    # Hosts and networks (CIDR) allowed for HTTP units, separated by commas, such as `10.0.0.0/8,unit.example`. Empty:
+    # all.
     allowed_endpoints: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed), AfterValidator(_endpoints)] = ()
-    # Names by which HTTP may be called, and origins of web pages elsewhere that may call it; "*" allows all. Without
-    # names, a server on loopback is called localhost or by an address, and any other one as its callers like.
+    # Host names by which the REST API may be called, separated by commas; `*` for all. Empty: on loopback, only
+    # localhost, IP addresses and names without a dot; on another address, all names.
     allowed_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = ()
+    # Origins of web pages on other sites that may call the REST API, such as `https://ui.example.com`; `*` for all.
     allowed_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed), AfterValidator(_origins)] = ()
-    # How long a unit may take for a pause (then it is reported as overdue) and a cancel (then it is forced).
+    # Seconds that a unit may take to pause. After this time the pause is logged as overdue and stays pending.
     pause_seconds: float = Field(default=30.0, gt=0, le=24 * 3600)
+    # Seconds that a unit may take to cancel. After this time the cancel is forced.
     cancel_seconds: float = Field(default=30.0, gt=0, le=24 * 3600)
-    # Finished tasks are deleted, with their history, after so many days, and units that have been away for as long; 0
-    # keeps them for ever.
+    # Days after which finished tasks are deleted, with their history, and absent units with a stream as well. 0: never.
     retention_days: float = Field(default=0.0, ge=0, le=36500)
 
-    # The requirements' way to name a MySQL database. They count if no URL is given.
+    # Host of a MySQL database. The DB_ variables are used if no database URL is given.
     db_host: str = Field(default="", validation_alias=AliasChoices("DB_HOST"))
+    # Port of that database.
     db_port: int = Field(default=3306, ge=1, le=65535, validation_alias=AliasChoices("DB_PORT"))
+    # User of that database.
     db_username: str = Field(default="root", validation_alias=AliasChoices("DB_USERNAME"))
+    # Password of that user.
     db_password: str = Field(default="", validation_alias=AliasChoices("DB_PASSWORD"), repr=False)
+    # Name of that database.
     db_database: str = Field(default="task_management", validation_alias=AliasChoices("DB_DATABASE"))
 
     @model_validator(mode="after")
