@@ -229,6 +229,7 @@ async def test_a_unit_that_leaves_gives_its_tasks_back(calls: Calls, serve: Serv
     task = await calls.until(task_id, "SUCCESS")
     assert steps.began_at == [0, 0]
     assert (task.retry_count, task.attempt) == (0, 2)
+    assert any("moved from a leaving unit" in reason for reason in await calls.reasons(task_id))
 
 
 @pytest.mark.parametrize("unit_id", ["a b", "a?b", "a#b", "50%25", "späť", "..a", "a&b=c;d"])

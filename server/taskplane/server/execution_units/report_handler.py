@@ -151,7 +151,8 @@ class ReportHandler:
             case Released(checkpoint, message):
                 unit = self._registry.find(sender.unit_id)
                 drain = unit.record.drain if unit else None
-                stays = not session.draining
+                # An HTTP unit announces a drain by a heartbeat without slots.
+                stays = not session.draining and (unit is None or unit.record.capacity > 0)
                 return lambda task, now: reports.released(
                     task,
                     sender,

@@ -145,12 +145,15 @@ class HttpConnection:
             reports = self._report_queue.take(session, self._is_urgent, max(0.0, next_heartbeat - now()))
             if reports is None:
                 return
+            if self._must_announce_drain and not self._is_closing.is_set():
+                # Before any release: the server then moves the released tasks at once.
+                self._renew_lease()
             for report in reports:
                 self._send_report(report)
                 self._registry.remove_ended(self._report_queue.acknowledge(report.sequence))
             if self._is_closing.is_set() and not reports:
                 return
-            if now() >= next_heartbeat or self._must_announce_drain:
+            if now() >= next_heartbeat:
                 next_heartbeat = now() + HEARTBEAT_FRACTION * self._heartbeat_seconds
                 self._renew_lease()
 
