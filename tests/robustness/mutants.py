@@ -277,8 +277,8 @@ MUTANTS = (
             Edit(f"{_STORE}/live_rows.py", "\"status IN ('RUNNING', 'PAUSED')\"", "\"status <> 'PENDING'\""),
             Edit(
                 f"{_STORE}/live_rows.py",
-                'is_newer = f"COALESCE({source}progress_at >= tasks.progress_at, {source}progress_at IS NOT NULL)"',
-                'is_newer = "1 = 1"',
+                '_IS_NEWER = "COALESCE(given.progress_at >= tasks.progress_at, given.progress_at IS NOT NULL)"',
+                '_IS_NEWER = "1 = 1"',
             ),
             Edit(f"{_TASKS}/progress_cache.py", "        self._dirty.discard(task_id)\n", ""),
             Edit(f"{_TASKS}/progress_cache.py", "self._progress_cache.pop(task_id, None)", "pass"),
@@ -301,8 +301,8 @@ MUTANTS = (
         "older-server-goes-on",
         "A server does not notice, when it writes, that another one has taken over.",
         (
-            Edit(f"{_STORE}/ownership.py", "1, ~0 + {epoch + 1})", "1, 1)"),
-            Edit(f"{_STORE}/ownership.py", "ELSE abs(-9223372036854775808) END", "ELSE 1 END"),
+            Edit(f"{_STORE}/dialects/mysql_sessions.py", "1, ~0 + {epoch + 1})", "1, 1)"),
+            Edit(f"{_STORE}/dialects/sqlite.py", "ELSE abs(-9223372036854775808) END", "ELSE 1 END"),
         ),
         ("roll_over",),
     ),

@@ -9,12 +9,12 @@ import pytest
 from conftest import DATABASES, fresh_database, server_url
 from sqlalchemy import Connection, Engine, create_engine, event
 
-from taskplane.server.store import statement_buffer
 from taskplane.server.store.database import Database
+from taskplane.server.store.dialects import mysql_statements
+from taskplane.server.store.dialects.mysql_sessions import execute_message
 from taskplane.server.store.migrate import migrate
 from taskplane.server.store.schema import id_blocks, metadata, owners
 from taskplane.server.store.store import Store
-from taskplane.server.store.writer_connection import execute_message
 
 
 @pytest.fixture(scope="session")
@@ -78,7 +78,7 @@ def statements(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[
         sent.append(";\n".join(texts))
         execute_message(connection, texts, commits=commits)
 
-    monkeypatch.setattr(statement_buffer, "execute_message", send)
+    monkeypatch.setattr(mysql_statements, "execute_message", send)
     engines = database.engine, database.reading_engine, database.writing_engine.sync_engine
     for engine in engines:
         event.listen(engine, "before_cursor_execute", note)

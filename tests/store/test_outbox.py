@@ -7,8 +7,8 @@ from conftest import SERVERS
 from support.builders import a_task
 from support.stored import in_transaction, insert
 
+from taskplane.server.store.dialects.mysql_statements import MOST_CHARACTERS
 from taskplane.server.store.driver_errors import AlreadyStored
-from taskplane.server.store.statement_buffer import MOST_CHARACTERS
 from taskplane.server.store.store import Store
 from taskplane.server.store.writing import WriteTransaction
 

@@ -18,8 +18,8 @@ from support.stored import insert as insert_tasks
 
 from taskplane.server.core.errors import DatabaseUnavailable
 from taskplane.server.core.task import Progress, TaskStatus
-from taskplane.server.store import engine as engines
 from taskplane.server.store.database import Database
+from taskplane.server.store.dialects import sqlite
 from taskplane.server.store.live_rows import LiveRow
 from taskplane.server.store.migrate import migrate
 from taskplane.server.store.ownership import TakenOver
@@ -218,7 +218,7 @@ async def test_readers_cannot_write(older: Database) -> None:
 async def test_a_file_that_another_process_keeps_locked_is_told_with_what_to_do(
     older: Database, newer: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engines, "_SQLITE_BUSY_MILLISECONDS", 100)
+    monkeypatch.setattr(sqlite, "_BUSY_MILLISECONDS", 100)
     frozen = sqlite3.connect(Path(database_url.removeprefix("sqlite:///")), isolation_level=None)
     frozen.execute("BEGIN IMMEDIATE")
     with pytest.raises(CannotTakeOver, match=r"127\.0\.0\.1:1 \(pid \d+ on .*end it, and start again"):

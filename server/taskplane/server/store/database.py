@@ -13,9 +13,10 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import NoReturn, TypeVar
 
+import sqlalchemy
 from sqlalchemy import Connection
 
-from taskplane.server.store.engine import make_engine, make_writing_engine, renew_sessions
+from taskplane.server.store.dialects import dialect_of_url
 from taskplane.server.store.outages import Outage, Source
 from taskplane.server.store.ownership import Ownership, renew_lease
 from taskplane.server.store.pending_transactions import PendingTransaction, Transaction, TransactionStart
@@ -47,17 +48,18 @@ class Database:
     """
 
     def __init__(self, url: str) -> None:
+        parsed = sqlalchemy.make_url(url)
+        self._dialect = dialect_of_url(parsed)
         self._ownership = Ownership()
         # For migrations, and for the take-over.
-        self.engine = make_engine(url, 1)
-        self.reading_engine = make_engine(
-            url, _OWN_THREADS + _ROW_THREADS + _SCAN_THREADS + _WATCH_THREADS, reads_only=True
-        )
-        self.writing_engine = make_writing_engine(url, self._ownership)
+        self.engine = self._dialect.engine(parsed, 1)
+        threads = _OWN_THREADS + _ROW_THREADS + _SCAN_THREADS + _WATCH_THREADS
+        self.reading_engine = self._dialect.engine(parsed, threads, reads_only=True)
+        self.writing_engine = self._dialect.writing_engine(parsed, self._ownership)
         self.reading, self.writing = Outage("read"), Outage("written")
-        renew_sessions(self.reading_engine, lambda: self.reading.denied_at)
-        renew_sessions(self.writing_engine.sync_engine, lambda: self.writing.denied_at)
-        self._writer = Writer(self.writing_engine, self.read, self.writing)
+        self._dialect.renew_sessions(self.reading_engine, lambda: self.reading.denied_at)
+        self._dialect.renew_sessions(self.writing_engine.sync_engine, lambda: self.writing.denied_at)
+        self._writer = Writer(self.writing_engine, self.read, self.writing, overlaps=not self._dialect.has_one_lock)
         self._own = ReadPool(self.reading_engine, self.reading, "own", _OWN_THREADS)
         self._rows = ReadPool(self.reading_engine, self.reading, "rows", _ROW_THREADS, _ROWS_WAITING)
         self._scans = ReadPool(self.reading_engine, self.reading, "scans", _SCAN_THREADS, _SCANS_WAITING)
@@ -83,7 +85,7 @@ class Database:
 
     async def write_beside(self, statements: Callable[[Connection], T]) -> T:
         """Do what `write` does without keeping other transactions waiting: for rows that none of them changes."""
-        if self._is_sqlite:  # which has one lock for all
+        if self._dialect.has_one_lock:
             return await self.write(statements)
         return await self._writer.write_beside(statements)
 
@@ -97,7 +99,7 @@ class Database:
 
     async def renew_lease(self) -> None:
         """Tell that this server still decides. Raises DatabaseUnavailable."""
-        if self._is_sqlite:
+        if self._dialect.has_one_lock:
             await self.write(renew_lease, Source.LEASE)
         else:
             await self._writer.write_beside(renew_lease, Source.LEASE)
@@ -149,10 +151,6 @@ class Database:
         await asyncio.sleep(0)  # its transports close in the loop's next round
         self.reading_engine.dispose()
         self.engine.dispose()
-
-    @property
-    def _is_sqlite(self) -> bool:
-        return self.engine.dialect.name == "sqlite"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,5 @@
 """The rows of calls with idempotency keys, and their responses as they are stored: long ones compressed."""
 
-import base64
 import json
 import zlib
 from collections.abc import Mapping, Sequence
@@ -9,17 +8,19 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, select
 
 from taskplane.server.store import schema
-from taskplane.server.store.statement_buffer import pieces
+from taskplane.server.store.dialects import dialect_of
+from taskplane.server.store.dialects.dialect import BulkUpdate, ValueType
 
 # Below this size, compression costs more than it saves.
 _MIN_COMPRESSED_BYTES = 2048
 # Marks a compressed response: no serialized message begins with this byte, which would be a tag of field 15.
 _COMPRESSED = b"z"
 
-_FROM_JSON = (
-    "UPDATE task_requests JOIN JSON_TABLE(%s, '$[*]' COLUMNS ("
-    "request_id VARCHAR(64) CHARACTER SET utf8mb4 PATH '$[0]', answer LONGTEXT PATH '$[1]')) AS answered "
-    "ON task_requests.request_id = answered.request_id SET task_requests.answer = FROM_BASE64(answered.answer)"
+_RESPONSES = BulkUpdate(
+    "task_requests",
+    {"request_id": ValueType.TEXT, "answer": ValueType.BYTES},
+    {"answer": "given.answer"},
+    "task_requests.request_id = given.request_id",
 )
 
 
@@ -78,13 +79,8 @@ def compressed(responses: Mapping[str, bytes]) -> dict[str, bytes]:
 
 def save_responses(connection: Connection, responses: Mapping[str, bytes]) -> None:
     """Store compressed responses by request id."""
-    if connection.dialect.name == "sqlite":
-        statement = "UPDATE task_requests SET answer = ? WHERE request_id = ?"
-        connection.exec_driver_sql(statement, [(response, request_id) for request_id, response in responses.items()])
-    else:
-        rows = ([request_id, base64.b64encode(response).decode()] for request_id, response in responses.items())
-        for piece in pieces(rows, lambda row: len(row[1])):
-            connection.exec_driver_sql(_FROM_JSON, (json.dumps(piece),))
+    rows = [{"request_id": request_id, "answer": response} for request_id, response in responses.items()]
+    dialect_of(connection).update_rows(connection, _RESPONSES, rows)
 
 
 def _ids(tasks: Any) -> list[int]:

@@ -1,6 +1,5 @@
-"""What is written of running attempts beside the transactions of tasks: progress, what was accepted; no status."""
+"""Progress and acknowledgements of running attempts, stored beside the transactions of tasks; never a status."""
 
-import json
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -8,14 +7,13 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection
 
 from taskplane.server.core.task import Progress
+from taskplane.server.store.dialects import dialect_of
+from taskplane.server.store.dialects.dialect import BulkUpdate, ValueType
 from taskplane.server.store.records import time_text
-
-# What JSON_TABLE makes of a text is by default in the character set of the database, which may not know all of it.
-_UTF8 = "CHARACTER SET utf8mb4"
 
 
 class LiveRow(NamedTuple):
-    """The latest of one attempt; see tasks.progress_cache. None leaves a column as it is."""
+    """The latest of one attempt; see tasks.progress_cache. None leaves a column unchanged."""
 
     task_id: int
     attempt: int
@@ -25,21 +23,44 @@ class LiveRow(NamedTuple):
     command_accepted_at: datetime | None
 
 
+# A pause with newer progress may have been committed first. "Or equal", because MySQL may have assigned progress_at
+# before it compares.
+_IS_NEWER = "COALESCE(given.progress_at >= tasks.progress_at, given.progress_at IS NOT NULL)"
+_LIVE_STATUSES = "status IN ('RUNNING', 'PAUSED')"
+_PROGRESS = {
+    "progress": ValueType.REAL,
+    "progress_message": ValueType.TEXT,
+    "progress_at": ValueType.TIME,
+}
+_LIVE = BulkUpdate(
+    "tasks",
+    {
+        "id": ValueType.INTEGER,
+        "attempt": ValueType.INTEGER,
+        **_PROGRESS,
+        "accepted_at": ValueType.TIME,
+        "command_id": ValueType.TEXT,
+        "command_accepted_at": ValueType.TIME,
+    },
+    {
+        **{name: f"CASE WHEN {_IS_NEWER} THEN given.{name} ELSE tasks.{name} END" for name in _PROGRESS},
+        "accepted_at": "COALESCE(given.accepted_at, tasks.accepted_at)",
+        "pending_accepted_at": "CASE WHEN tasks.pending_command_id = given.command_id"
+        " THEN given.command_accepted_at ELSE tasks.pending_accepted_at END",
+    },
+    f"tasks.id = given.id AND tasks.attempt = given.attempt AND tasks.{_LIVE_STATUSES}",
+)
+
+
 def save_live(connection: Connection, rows: Sequence[LiveRow]) -> None:
-    """Store what is new of running attempts.
+    """Store the latest of running attempts.
 
-    Rows of an attempt that is over, or is not the task's current one, change nothing, nor does older progress.
+    Rows of an ended or superseded attempt change nothing, nor does older progress.
     """
-    if not rows:
-        return
-    values = [_live_values(row) for row in rows]
-    if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql(_LIVE_BY_ROW, values)
-    else:
-        connection.exec_driver_sql(_LIVE_FROM_JSON, (json.dumps(values, ensure_ascii=False),))
+    dialect_of(connection).update_rows(connection, _LIVE, [_values(row) for row in rows])
 
 
-def _live_values(row: LiveRow) -> dict[str, Any]:
+def _values(row: LiveRow) -> dict[str, Any]:
     progress = row.progress
     return {
         "id": row.task_id,
@@ -51,36 +72,3 @@ def _live_values(row: LiveRow) -> dict[str, Any]:
         "command_id": row.command_id,
         "command_accepted_at": time_text(row.command_accepted_at),
     }
-
-
-_LIVE_STATUSES = "status IN ('RUNNING', 'PAUSED')"
-
-
-def _live_assignments(target: str, source: str) -> str:
-    # Older progress may come late: a pause with newer progress was committed while it was on its way. "Or equal",
-    # since MySQL may have assigned progress_at before it compares.
-    is_newer = f"COALESCE({source}progress_at >= tasks.progress_at, {source}progress_at IS NOT NULL)"
-    progress = ", ".join(
-        f"{target}{name} = CASE WHEN {is_newer} THEN {source}{name} ELSE tasks.{name} END"
-        for name in ("progress", "progress_message", "progress_at")
-    )
-    return (
-        f"{progress}, {target}accepted_at = COALESCE({source}accepted_at, tasks.accepted_at),"
-        f" {target}pending_accepted_at = CASE WHEN tasks.pending_command_id = {source}command_id"
-        f" THEN {source}command_accepted_at ELSE tasks.pending_accepted_at END"
-    )
-
-
-_LIVE_BY_ROW = (
-    f"UPDATE tasks SET {_live_assignments('', ':')}"  # noqa: S608  (names of ours)
-    f" WHERE id = :id AND attempt = :attempt AND {_LIVE_STATUSES}"
-)
-_LIVE_FROM_JSON = (
-    "UPDATE tasks JOIN JSON_TABLE(%s, '$[*]' COLUMNS ("  # noqa: S608  (names of ours)
-    "id BIGINT PATH '$.id', attempt INT PATH '$.attempt', progress DOUBLE PATH '$.progress', "
-    f"progress_message VARCHAR(1000) {_UTF8} PATH '$.progress_message', progress_at DATETIME(6) PATH '$.progress_at', "
-    "accepted_at DATETIME(6) PATH '$.accepted_at', command_id VARCHAR(64) PATH '$.command_id', "
-    "command_accepted_at DATETIME(6) PATH '$.command_accepted_at')) AS live "
-    f"ON tasks.id = live.id AND tasks.attempt = live.attempt AND tasks.{_LIVE_STATUSES} "
-    f"SET {_live_assignments('tasks.', 'live.')}"
-)

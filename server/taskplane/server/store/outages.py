@@ -7,7 +7,8 @@ from enum import Enum
 from sqlalchemy.exc import DBAPIError
 
 from taskplane.server.core.clock import monotonic
-from taskplane.server.store.driver_errors import is_denied, is_outage
+from taskplane.server.store.dialects.dialect import ErrorKind
+from taskplane.server.store.driver_errors import is_kind, is_outage
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ class Outage:
             if source is not Source.LEASE and not is_outage(error):
                 self._refusals.log(error)
                 return
-            if is_denied(error):
+            if is_kind(error, ErrorKind.DENIED):
                 self.denied_at = monotonic()
             error = error.orig or error
         now = monotonic()

@@ -24,7 +24,7 @@ MOST_SESSIONS = 16
 # How long an owner counts as alive after its last renewal. For operators: a newer server takes over all the same.
 LEASE = timedelta(seconds=10)
 
-_EPOCH = f"(SELECT epoch FROM owners WHERE name = '{PARTITION}'"  # noqa: S608  (a name of ours)
+EPOCH_QUERY = f"SELECT epoch FROM owners WHERE name = '{PARTITION}'"  # noqa: S608  (a name of ours)
 
 
 class TakenOver(Exception):
@@ -53,18 +53,7 @@ class Ownership:
         # 64 characters are the most that the name of a lock may have.
         self.instance = secrets.token_hex(16)
         self.process = f"pid {os.getpid()} on {socket.gethostname()}"[:300]
-        self.taken(0)
-
-    def taken(self, epoch: int) -> None:
-        """Note the epoch that this server has begun."""
-        self.epoch = epoch
-        # 1690, a number out of range: no other statement of ours can fail with that. LOCK IN SHARE MODE is what both
-        # MySQL and MariaDB understand.
-        self.check = f"@owned = IF({_EPOCH} LOCK IN SHARE MODE) = {epoch}, 1, ~0 + {epoch + 1})"
-        # An integer overflow. Both statements in one script, since each by itself is a hop to the driver's thread.
-        self.begin_sqlite = (
-            f"BEGIN IMMEDIATE; SELECT CASE WHEN {_EPOCH}) = {epoch} THEN 1 ELSE abs(-9223372036854775808) END;"
-        )
+        self.epoch = 0
 
 
 def session_locks(instance: str) -> list[str]:

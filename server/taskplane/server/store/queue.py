@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 
 from taskplane.server.core.delayed_tasks import DelayedTask
 from taskplane.server.core.task_queue import FRONT, QueuedTask, QueueKey, queue_key
+from taskplane.server.store.dialects import dialect_of
 from taskplane.server.store.records import time_text
 
 # None is converted by the driver: thousands are read, and a text is the fastest way to a time.
@@ -31,9 +32,8 @@ def queued_tasks(  # noqa: PLR0913  (filter and window of one query)
     The order must come from the index: with a sort, SKIP LOCKED would lock every row it reads, and where MySQL merges
     two indexes it would even wait.
     """
-    is_sqlite = connection.dialect.name == "sqlite"
-    mark, hint = ("?", "INDEXED BY idx_queue") if is_sqlite else ("%s", "FORCE INDEX (idx_queue)")
-    lock = "FOR UPDATE SKIP LOCKED" if locks and not is_sqlite else ""
+    dialect = dialect_of(connection)
+    mark, hint, lock = dialect.mark, dialect.index_hint("idx_queue"), dialect.lock_unlocked if locks else ""
     behind, position = ("", ()) if after == FRONT else _behind(after, mark)
     query = (
         f"SELECT {_COLUMNS} FROM tasks {hint} WHERE queued = 1 {behind}"  # noqa: S608  (words of ours and marks)
@@ -49,8 +49,8 @@ def delayed_tasks(connection: Connection, first: DelayedTask, limit: int) -> lis
 
     It reads the whole queue: delays come and go too often for an index of their own, and this is done rarely.
     """
-    is_sqlite = connection.dialect.name == "sqlite"
-    mark, hint = ("?", "INDEXED BY idx_queue") if is_sqlite else ("%s", "FORCE INDEX (idx_queue)")
+    dialect = dialect_of(connection)
+    mark, hint = dialect.mark, dialect.index_hint("idx_queue")
     query = (
         f"SELECT {_COLUMNS}, CAST(not_before AS CHAR) FROM tasks {hint} WHERE queued = 1"  # noqa: S608  (words of ours)
         f" AND (not_before > {mark} OR (not_before = {mark} AND id >= {mark}))"

@@ -16,8 +16,9 @@ from sqlalchemy.exc import DBAPIError
 
 from taskplane.server.core.clock import monotonic
 from taskplane.server.core.errors import DatabaseUnavailable, ReadTooLong, TooManyReads
+from taskplane.server.store.dialects import dialect_of
+from taskplane.server.store.dialects.dialect import UNTIL
 from taskplane.server.store.driver_errors import translated
-from taskplane.server.store.engine import UNTIL
 from taskplane.server.store.outages import Outage, Source
 
 log = logging.getLogger(__name__)
@@ -127,7 +128,7 @@ class _Reading(Generic[T]):
         with self._lock:
             self._is_stopped = True
             if self._connection is not None:
-                _interrupt(self._engine, self._connection)
+                dialect_of(self._connection).interrupt(self._engine, self._connection)
 
     @contextmanager
     def _stoppable(self, connection: Connection) -> Iterator[None]:
@@ -143,19 +144,6 @@ class _Reading(Generic[T]):
                 if self._is_stopped:
                     # A stop that comes late would hit the next statement.
                     connection.invalidate()
-
-
-def _interrupt(engine: Engine, connection: Connection) -> None:
-    driver: Any = connection.connection.driver_connection
-    if engine.dialect.name == "sqlite":
-        driver.interrupt()
-        return
-    try:
-        with engine.connect() as stopper:
-            stopper.exec_driver_sql(f"KILL QUERY {driver.thread_id()}")
-    except DBAPIError as error:
-        # Its time limit still ends it.
-        log.warning("a query whose caller has gone is not stopped: %s", error.orig)
 
 
 @contextmanager

@@ -11,9 +11,9 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from taskplane.server.core.errors import DatabaseUnavailable
-from taskplane.server.store.driver_errors import is_kill_refused, is_locked, is_sqlite_locked
+from taskplane.server.store.dialects import dialect_of, kinds_of
+from taskplane.server.store.dialects.dialect import ErrorKind
 from taskplane.server.store.ownership import Owner, Ownership, become_owner, read_owner, session_locks
-from taskplane.server.store.writer_connection import end_sessions
 
 log = logging.getLogger(__name__)
 
@@ -36,26 +36,28 @@ def take_over(engine: Engine, ownership: Ownership, address: str) -> None:
             try:
                 if become_owner(connection, ownership, address, before):
                     connection.commit()
-                    ownership.taken(before.epoch + 1)
+                    ownership.epoch = before.epoch + 1
                     # A session that was opened since then has seen the new epoch, or is ended here.
                     _end_sessions(connection, before)
                     log.info("took over from %s", before if before.epoch else "nobody")
                     return
             except DBAPIError as error:
-                if is_sqlite_locked(error) or (is_locked(error) and time.monotonic() > give_up_at):
+                kinds = kinds_of(error)
+                is_late = ErrorKind.ROW_LOCKED in kinds and time.monotonic() > give_up_at
+                if is_late or ErrorKind.DATABASE_LOCKED in kinds:
                     raise CannotTakeOver(_advice(before)) from error
-                if not is_locked(error):
+                if ErrorKind.ROW_LOCKED not in kinds:
                     raise
             connection.rollback()
 
 
 def _end_sessions(connection: Connection, before: Owner) -> None:
-    if connection.dialect.name == "sqlite" or not before.instance:
+    if not before.instance:
         return
     try:
-        end_sessions(connection, session_locks(before.instance))
+        dialect_of(connection).end_sessions(connection, session_locks(before.instance))
     except DBAPIError as error:
-        if not is_kill_refused(error):
+        if ErrorKind.KILL_REFUSED not in kinds_of(error):
             raise
         log.warning(
             "the database sessions of %s cannot be ended (%s): if it is frozen, its row locks stay; "

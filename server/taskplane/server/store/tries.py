@@ -10,8 +10,9 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.util import greenlet_spawn
 
+from taskplane.server.store.dialects import dialect_of
+from taskplane.server.store.dialects.dialect import SILENT_SECONDS
 from taskplane.server.store.pending_transactions import PendingTransaction, Transaction, TransactionStart
-from taskplane.server.store.writer_connection import SILENT_SECONDS, connection_lock, end_sessions
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ class Try:
 
     def __init__(self) -> None:
         self.result: Any = None
-        self._connection_lock = ""
+        self._session_lock = ""
         self._connection: Connection | None = None
         self._transaction: Transaction | None = None
 
@@ -54,7 +55,7 @@ class Try:
     ) -> None:
         """Begin, lock, read and decide."""
         self._connection = connection = engine.connect()
-        self._connection_lock = connection_lock(connection)
+        self._session_lock = dialect_of(connection).session_lock(connection)
         connection.begin()
         self._transaction = job.start(TransactionStart(connection, last, is_retry))
         self.result = job.decide(self._transaction)
@@ -96,8 +97,8 @@ class Try:
 
     def is_stored(self, connection: Connection) -> bool:
         """Look by another connection whether it was committed, when it cannot be any more."""
-        if self._connection_lock:
-            end_sessions(connection, [self._connection_lock])
+        if self._session_lock:
+            dialect_of(connection).end_sessions(connection, [self._session_lock])
         return self._transaction is not None and self._transaction.is_stored(connection)
 
     def keep(self) -> None:

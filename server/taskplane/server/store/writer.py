@@ -18,15 +18,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from taskplane.server.core.errors import DatabaseUnavailable
-from taskplane.server.store.driver_errors import (
-    is_duplicate,
-    is_locked,
-    is_outage,
-    is_taken_over,
-    is_unexpected,
-    may_be_tried_again,
-    translated,
-)
+from taskplane.server.store.dialects.dialect import ErrorKind
+from taskplane.server.store.driver_errors import is_kind, is_outage, is_retryable, is_retryable_once, translated
 from taskplane.server.store.outages import Outage, Source
 from taskplane.server.store.ownership import TakenOver
 from taskplane.server.store.pending_transactions import LastFailed, PendingTransaction, Transaction, TransactionStart
@@ -49,13 +42,18 @@ class Writer:
     """Runs transactions in the order in which they are begun, until it fails. `read` is Database.read."""
 
     def __init__(
-        self, engine: AsyncEngine, read: Callable[[Callable[[Connection], bool]], Awaitable[bool]], outage: Outage
+        self,
+        engine: AsyncEngine,
+        read: Callable[[Callable[[Connection], bool]], Awaitable[bool]],
+        outage: Outage,
+        *,
+        overlaps: bool,
     ) -> None:
         self._engine = engine.sync_engine
         self._read = read
         self._outage = outage
-        # SQLite has one lock for all.
-        self._overlaps = engine.dialect.name != "sqlite"
+        # Whether a transaction is decided while the one before is on its way.
+        self._overlaps = overlaps
         # Whose turn it is to decide. Who waits for it gets it in the order in which they came.
         self._turn = asyncio.Lock()
         self._last: PendingTransaction[Any] | None = None
@@ -136,7 +134,7 @@ class Writer:
 
     def _is_taken_over(self, error: BaseException) -> bool:
         """Whether an error means that another server has taken over. If so, this writer has failed for good."""
-        is_so = isinstance(error, TakenOver) or (isinstance(error, DBAPIError) and is_taken_over(error))
+        is_so = isinstance(error, TakenOver) or (isinstance(error, DBAPIError) and is_kind(error, ErrorKind.TAKEN_OVER))
         if is_so and not self._has_failed.is_set():
             self._failure = TakenOver()
             self._has_failed.set()
@@ -308,8 +306,7 @@ class Writer:
 
 def _another_try_may_mend(error: Exception, *, is_first: bool) -> bool:
     if isinstance(error, DBAPIError):
-        once = is_duplicate(error) or is_unexpected(error) or is_locked(error)
-        return is_first if once else may_be_tried_again(error)
+        return is_first if is_retryable_once(error) else is_retryable(error)
     return isinstance(error, ConnectionLost | CommitLost)
 
 

@@ -4,7 +4,6 @@ A batch costs a few statements whatever its size. Rows with different values are
 MariaDB; SQLite runs one prepared statement for each row.
 """
 
-import json
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
@@ -17,26 +16,22 @@ from taskplane.server.core.task import FINAL, Checkpoint, Task, TaskStatus, Tran
 from taskplane.server.core.task_queue import FRONT, QueuedTask, QueueKey
 from taskplane.server.store import schema
 from taskplane.server.store.deletions import Deletion, note_purge
+from taskplane.server.store.dialects import dialect_of
 from taskplane.server.store.id_blocks import IdBlocks
 from taskplane.server.store.keyed_calls import KeyedCall, find_calls
 from taskplane.server.store.pending_transactions import TransactionStart
 from taskplane.server.store.queue import queued_tasks
 from taskplane.server.store.reading import get_checkpoint
 from taskplane.server.store.records import (
-    TASK_DOCUMENT,
     changed_values,
     checkpoint_of,
     command_values,
     json_text,
     naive,
     new_rows,
-    task_of,
-    task_row,
     time_text,
 )
-from taskplane.server.store.statement_buffer import StatementBuffer
 from taskplane.server.store.task_cache import TaskCache
-from taskplane.server.store.task_updates import check_unchanged, updates
 
 
 class WriteTransaction:
@@ -56,8 +51,8 @@ class WriteTransaction:
         self._ids = ids
         self._ids_in_hand = ids.in_hand()
         self._task_cache = task_cache
-        self._is_sqlite = connection.dialect.name == "sqlite"
-        self._buffer = StatementBuffer(connection)
+        self._dialect = dialect_of(connection)
+        self._buffer = self._dialect.buffer(connection)
         # The tasks that it has looked at, as they are in the table.
         self._loaded: dict[int, Task] = {}
         # Those of them that are not locked, until they are checked.
@@ -104,9 +99,9 @@ class WriteTransaction:
         ids = sorted(task_ids)
         if self._last and not self._last.touched.isdisjoint(ids):
             self._wait_for_last()
-        if self._is_sqlite:
-            # It is locked as a whole, and no trip away.
-            marks = ", ".join("?" * len(ids))
+        if self._dialect.has_one_lock:
+            # Nobody else can change the rows, and a read costs no round trip.
+            marks = ", ".join([self._dialect.mark] * len(ids))
             query = f"SELECT id, revision FROM tasks WHERE id IN ({marks})"  # noqa: S608  (marks)
             return self._as_loaded(self._connection.exec_driver_sql(query, tuple(ids)))
         known = {} if self.is_retry else {task_id: task for task_id in ids if (task := self._task_cache.get(task_id))}
@@ -153,18 +148,7 @@ class WriteTransaction:
             by_columns[tuple(values)].append((task.id, before.revision, *values.values()))
             self._to_check.discard(task.id)
         for columns, rows in by_columns.items():
-            self._update(columns, rows)
-
-    def _update(self, columns: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> None:
-        if self._is_sqlite:
-            assignments = ", ".join(f"{name} = ?" for name in columns)
-            statement = f"UPDATE tasks SET {assignments} WHERE id = ? AND revision = ?"  # noqa: S608  (column names of ours)
-            self._connection.exec_driver_sql(
-                statement, [(*values, task_id, revision) for task_id, revision, *values in rows]
-            )
-        else:
-            for statement in updates(columns, rows):
-                self._buffer.execute(statement)
+            self._buffer.update_tasks(columns, rows)
 
     def delete_tasks(self, task_ids: Iterable[int]) -> None:
         """Delete tasks; history and checkpoints go with them."""
@@ -222,12 +206,7 @@ class WriteTransaction:
         rows = [command_values(entry) for entry in {entry.command_id: entry for entry in entries}.values()]
         columns = tuple(column.name for column in schema.task_commands.columns)
         settled = ("state", "accepted_at", "settled_at", "message")
-        if self._is_sqlite:
-            changes = ", ".join(f"{name} = excluded.{name}" for name in settled)
-            self._buffer.insert("task_commands", columns, rows, f"ON CONFLICT (command_id) DO UPDATE SET {changes}")
-        else:
-            changes = ", ".join(f"{name} = VALUES({name})" for name in settled)
-            self._buffer.insert("task_commands", columns, rows, f"ON DUPLICATE KEY UPDATE {changes}")
+        self._buffer.upsert("task_commands", columns, rows, "command_id", settled)
 
     def lock_finished(self, before: datetime, limit: int) -> list[Task]:
         """Return final tasks that were completed before a time.
@@ -238,8 +217,7 @@ class WriteTransaction:
         table = schema.tasks
         query = (
             select(table)
-            .with_hint(table, "FORCE INDEX (idx_created_at)", "mysql")
-            .with_hint(table, "FORCE INDEX (idx_created_at)", "mariadb")
+            .with_hint(table, self._dialect.index_hint("idx_created_at"))
             .where(table.c.created_at < naive(before), table.c.completed_at < naive(before))
             .where(table.c.status.in_(list(FINAL)))
             .order_by(table.c.created_at)
@@ -314,7 +292,7 @@ class WriteTransaction:
     def _check(self, task_ids: Collection[int]) -> None:
         """Let the transaction fail if one of these tasks is not as it is taken to be."""
         if task_ids:
-            self._buffer.execute(check_unchanged([self._loaded[task_id] for task_id in task_ids]))
+            self._buffer.check_unchanged([self._loaded[task_id] for task_id in task_ids])
             self._to_check.difference_update(task_ids)
 
     def _note(self, tasks: Sequence[Task]) -> None:
@@ -336,12 +314,7 @@ class WriteTransaction:
         return {task.id: task for task in self._lock(query.with_for_update())}
 
     def _lock(self, query: Select[Any]) -> list[Task]:
-        if self._is_sqlite:
-            found = [task_of(row) for row in self._connection.execute(query)]
-        else:
-            # PyMySQL and SQLAlchemy together take ten times as long over fifty columns as json does over one text.
-            query = query.with_only_columns(TASK_DOCUMENT, maintain_column_froms=True)
-            found = [task_of(task_row(json.loads(text))) for text in self._connection.scalars(query)]
+        found = self._dialect.read_tasks(self._connection, query)
         for task in found:
             # What was decided on what was known before is still to be checked against that.
             self._loaded.setdefault(task.id, task)

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any
 
 import aiomysql
@@ -18,14 +19,13 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.util import await_only
 
 from taskplane.server.core.errors import DatabaseUnavailable
-from taskplane.server.store.driver_errors import is_kill_refused, is_lost
-from taskplane.server.store.ownership import PARTITION, Ownership, TakenOver, session_locks
+from taskplane.server.store.dialects.dialect import SILENT_SECONDS, ErrorKind
+from taskplane.server.store.dialects.mysql_errors import is_lost, kinds
+from taskplane.server.store.ownership import EPOCH_QUERY, Ownership, TakenOver, session_locks
 
 log = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 5
-# A server that says nothing for so long is taken as lost.
-SILENT_SECONDS = 15
 # How often to check whether a session has ended.
 _POLL_SECONDS = 0.02
 
@@ -54,8 +54,7 @@ class WriterConnection(aiomysql.Connection):  # type: ignore[misc]  # (it has no
                 break
         else:
             raise pymysql.OperationalError(CR.CR_SERVER_LOST, "too many lost sessions of this server have not ended")
-        epoch = await self._ask(f"SELECT epoch FROM owners WHERE name = '{PARTITION}'")  # noqa: S608  (a name of ours)
-        if epoch != self._ownership.epoch:
+        if await self._ask(EPOCH_QUERY) != self._ownership.epoch:
             raise TakenOver
         await self.rollback()
 
@@ -76,7 +75,9 @@ class WriterConnection(aiomysql.Connection):  # type: ignore[misc]  # (it has no
 
     async def execute_message(self, statements: Sequence[str], *, commits: bool) -> None:
         """Execute statements in one round trip; if it `commits`, with the check of the ownership and COMMIT behind."""
-        await self.query(";\n".join([*_owned(statements, self._ownership.check), "COMMIT"] if commits else statements))
+        await self.query(
+            ";\n".join([*_owned(statements, _owner_check(self._ownership.epoch)), "COMMIT"] if commits else statements)
+        )
         while self._result.has_next:  # a cursor would tell, but ask for warnings too
             await self.next_result()
         self._has_committed = commits
@@ -94,6 +95,13 @@ def _owned(statements: Sequence[str], check: str) -> list[str]:
     if place is None:
         return [*statements, f"SET {check}"]
     return [*statements[:place], f"{statements[place]}, {check}", *statements[place + 1 :]]
+
+
+@lru_cache(maxsize=2)
+def _owner_check(epoch: int) -> str:
+    # 1690, a number out of range: no other statement here can fail with that code. MySQL and MariaDB both understand
+    # LOCK IN SHARE MODE.
+    return f"@owned = IF(({EPOCH_QUERY} LOCK IN SHARE MODE) = {epoch}, 1, ~0 + {epoch + 1})"
 
 
 def connector(url: sqlalchemy.URL, opened: deque[WriterConnection], ownership: Ownership) -> Any:
@@ -148,11 +156,6 @@ def execute_message(connection: Connection, statements: Sequence[str], *, commit
         connection.commit()  # no trip: only SQLAlchemy has to know
 
 
-def connection_lock(connection: Connection) -> str:
-    """Return the lock by which the database knows the session of a writing connection; empty for SQLite."""
-    return getattr(connection.connection.driver_connection, "lock", "")
-
-
 def end_sessions(connection: Connection, locks: Sequence[str]) -> None:
     """End the sessions that hold these locks: what they were still doing is done then, or never will be.
 
@@ -168,7 +171,7 @@ def end_sessions(connection: Connection, locks: Sequence[str]) -> None:
             try:
                 connection.exec_driver_sql(f"KILL CONNECTION {session}")
             except DBAPIError as error:
-                if is_kill_refused(error):
+                if error.orig and ErrorKind.KILL_REFUSED in kinds(error.orig):
                     raise
                 log.info("a session is left to end by itself: %r", error)
         time.sleep(_POLL_SECONDS)
