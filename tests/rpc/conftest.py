@@ -1,4 +1,4 @@
-"""A real server on a free port for each test, raw units to connect to it, and tasks in any status."""
+"""Fixtures: a real server on a free port for each test, raw units for its streams, and tasks in any status."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -14,13 +14,13 @@ Connect = Callable[..., Awaitable[RawUnit]]
 
 @pytest.fixture
 def served_url(tmp_path: Path) -> str:
-    """URL of the server's database. Modules that try every kind of database override it."""
+    """Return the URL of the server's database. Modules that try every kind of database override the fixture."""
     return f"sqlite:///{tmp_path / 'taskplane.db'}"
 
 
 @pytest.fixture
 def settings() -> dict[str, Any]:
-    """Settings of the server under test. Modules in which time matters override it."""
+    """Return the settings of the server under test. Modules in which time matters override the fixture."""
     return {}
 
 
@@ -41,7 +41,7 @@ async def wire(server: ServerUnderTest) -> AsyncIterator[Wire]:
 
 @pytest.fixture
 async def open_stream(wire: Wire) -> AsyncIterator[Callable[[], RawUnit]]:
-    """Opens streams on which nothing has been said yet; breaks them off after the test."""
+    """Open silent streams, and break them off after the test."""
     async with AsyncExitStack() as streams:
 
         def open_stream() -> RawUnit:
@@ -54,7 +54,7 @@ async def open_stream(wire: Wire) -> AsyncIterator[Callable[[], RawUnit]]:
 
 @pytest.fixture
 def connect(open_stream: Callable[[], RawUnit]) -> Connect:
-    """Connects units by their hello, `unit-1` if no other id is given, and waits for the welcome."""
+    """Connect units by their hello (default id `unit-1`), and wait for the welcome."""
 
     async def connect(unit_id: str = "unit-1", **changes: Any) -> RawUnit:
         unit = open_stream()
@@ -67,5 +67,5 @@ def connect(open_stream: Callable[[], RawUnit]) -> Connect:
 
 @pytest.fixture
 async def unit(connect: Connect) -> RawUnit:
-    """A connected unit with one slot for tasks of type WORK."""
+    """Connect a unit with one slot for tasks of type WORK."""
     return await connect()

@@ -1,10 +1,10 @@
-"""JSON that is nested deeply."""
+"""Deeply nested JSON."""
 
 from typing import Any
 
 
 def objects_in_objects(levels: int) -> dict[str, Any]:
-    """So many objects in each other, the innermost empty."""
+    """Return nested objects of the given depth, the innermost empty."""
     return {"in": objects_in_objects(levels - 1)} if levels > 1 else {}
 
 

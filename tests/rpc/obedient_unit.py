@@ -1,4 +1,4 @@
-"""A raw unit that obeys every command at once, and never finishes by itself."""
+"""A raw unit that obeys every command at once, and never finishes a task on its own."""
 
 import asyncio
 from collections import Counter
@@ -12,8 +12,8 @@ from taskplane.v1 import execution_unit_control_pb2 as pb
 
 @asynccontextmanager
 async def obeying(unit: RawUnit) -> AsyncIterator[None]:
-    """The unit obeys, until the context ends."""
-    # Whoever is cancelled while it writes to a stream cancels the stream, so obeying ends between two commands.
+    """Let the unit obey until the end of the context."""
+    # A coroutine cancelled during a write cancels the stream, so obedience ends between two commands.
     at_work = asyncio.Lock()
     async with asyncio.TaskGroup() as group:
         obeys = group.create_task(_obey(unit, at_work))

@@ -1,4 +1,4 @@
-"""A unit that says exactly what its test tells it to, over the generated stubs and nothing else."""
+"""A unit that sends exactly the messages of its test, over the generated stubs alone."""
 
 import asyncio
 from collections.abc import Callable
@@ -27,7 +27,7 @@ class NamesAnAttempt(Protocol):
 
 
 class RawUnit:
-    """One stream. What the server says is gathered in the background; what the unit says is up to the test."""
+    """One stream. Messages of the server are collected in the background; the test decides what the unit sends."""
 
     def __init__(self, stub: "pb_grpc.ExecutionUnitControlAsyncStub") -> None:
         self.welcome = pb.Welcome()
@@ -45,10 +45,10 @@ class RawUnit:
         self._call = stub.Connect()
         self._listening = asyncio.create_task(self._listen())
 
-    # What the unit says.
+    # Messages of the unit.
 
     async def say(self, **body: Any) -> None:
-        """Send a message with this body, such as `heartbeat=UnitHeartbeat()`."""
+        """Send a message with the given body, such as `heartbeat=UnitHeartbeat()`."""
         await self._call.write(pb.UnitMessage(**body))
 
     async def report(self, about: NamesAnAttempt, **kind: Any) -> None:
@@ -58,7 +58,7 @@ class RawUnit:
         await self.say(reports=pb.Reports(reports=[report]))
 
     async def report_all(self, *reports: pb.Report) -> None:
-        """Send reports in one message; their sequences are given here."""
+        """Send reports in one message, numbered here."""
         for each in reports:
             self._sequence += 1
             each.sequence = self._sequence
@@ -72,7 +72,7 @@ class RawUnit:
         await self.report(command, command_id=command.command_id, rejected=rejected)
 
     async def half_close(self) -> None:
-        """Close the unit's side, and wait for the server to close its own."""
+        """Close the unit's side, and wait until the server closes the other side."""
         await self._call.done_writing()
         await self._until(lambda: self.ended, "end of the stream")
 
@@ -81,14 +81,14 @@ class RawUnit:
         self._call.cancel()
         await asyncio.wait({self._listening})
 
-    # What the server says.
+    # Messages of the server.
 
     async def welcomed(self) -> pb.Welcome:
         await self._until(lambda: bool(self.welcome.session_id), "welcome")
         return self.welcome
 
     async def expect(self, order: str, *, task_id: int | None = None) -> pb.Command:
-        """Wait for a command of this kind that was not returned before."""
+        """Wait for a command of the given kind, each returned once."""
 
         def found() -> pb.Command | None:
             matching = (
@@ -103,20 +103,20 @@ class RawUnit:
         return command
 
     async def any_command(self) -> None:
-        """Wait for a command that was not returned before. Waits for ever."""
+        """Wait without a limit for a command, each returned once."""
         async with self._heard:
             await self._heard.wait_for(lambda: bool(self._unread))
 
     def take_oldest(self) -> pb.Command:
-        """Return the oldest command that was not returned before."""
+        """Return the oldest command not returned before."""
         return self._unread.pop(0)
 
     async def all_acknowledged(self) -> None:
-        """Wait until all that was reported is durable."""
+        """Wait until all reports sent so far are durable."""
         await self._until(lambda: self.acknowledged == self._sequence, "acknowledgement")
 
     async def ack_number(self, count: int) -> None:
-        """Wait for so many acks, whatever they acknowledge."""
+        """Wait for a number of acks, whatever their content."""
         await self._until(lambda: self.acks >= count, f"{count} acks")
 
     async def drain_requested(self) -> None:
@@ -124,7 +124,7 @@ class RawUnit:
         await self._until(lambda: self.drains > 0, "drain")
 
     async def rejection(self) -> pb.ReportRejected:
-        """Wait for the first report that is refused."""
+        """Wait for the first refused report."""
         await self._until(lambda: bool(self.rejected), "rejection of a report")
         return self.rejected[0]
 
@@ -177,7 +177,7 @@ class RawUnit:
 
 
 def hello(unit_id: str = "unit-1", **changes: Any) -> pb.Hello:
-    """A good introduction: one slot for tasks of type WORK."""
+    """Return a good introduction: one slot for tasks of type WORK."""
     introduction: dict[str, Any] = {
         "protocol_version": 1,
         "unit_id": unit_id,

@@ -1,4 +1,4 @@
-"""Errors as callers see them: a status with its details, checked against the rules that hold for all of them."""
+"""Errors as callers see them: a status with its details, checked against the rules for all errors."""
 
 import re
 from collections.abc import Awaitable

@@ -1,4 +1,4 @@
-"""A real server in this process, over a database of the test's own, and a channel to it."""
+"""A real server in this process, over a new database, and a channel to the server."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -15,19 +15,19 @@ from taskplane.v1 import task_pb2
 from taskplane.v1 import task_service_pb2 as pb
 from taskplane.v1 import task_service_pb2_grpc as task_grpc
 
-# Long enough for any machine: a test that needs it is about to fail.
+# Long enough for any machine: a test that waits this long is about to fail.
 PATIENCE_SECONDS = 30.0
 
 T = TypeVar("T")
 
 
 class Wire:
-    """What a client and a unit have: a channel, and the stubs on it."""
+    """A channel, and the stubs on the channel, for a client and a unit."""
 
     def __init__(
         self, address: str, options: Sequence[tuple[str, int]] = (), *, max_receive_bytes: int | None = 16 * 1024 * 1024
     ) -> None:
-        """Take messages of so many bytes; None: as many as gRPC takes by default."""
+        """Accept messages of up to `bytes` bytes; None: gRPC's default."""
         sizes = [] if max_receive_bytes is None else [("grpc.max_receive_message_length", max_receive_bytes)]
         self.address = address
         self.channel = grpc.aio.insecure_channel(
@@ -35,7 +35,7 @@ class Wire:
             options=[
                 *options,
                 *sizes,
-                # Each test its own connection, and a quick way back to a server that was started again.
+                # A connection for each test, and a short wait before the next try to reach a restarted server.
                 ("grpc.use_local_subchannel_pool", 1),
                 ("grpc.initial_reconnect_backoff_ms", 50),
                 ("grpc.max_reconnect_backoff_ms", 50),
@@ -53,11 +53,11 @@ class Wire:
         return list((await self.tasks.ListTaskTransitions(request)).transitions)
 
     async def statuses(self, task_id: int) -> list[str]:
-        """The statuses that the task has been in, first to last."""
+        """Return the statuses of the task's history, first to last."""
         return [status_name(each.to_status) for each in await self.history(task_id)]
 
     async def task_when(self, task_id: int, holds: Callable[[task_pb2.Task], bool]) -> task_pb2.Task:
-        """Watch the task until the condition holds, and return it as it then is, read anew."""
+        """Watch the task until the condition holds, and return the task, read again."""
         async with asyncio.timeout(PATIENCE_SECONDS), watching(self, task_ids=[task_id]) as events:
             async for event in events:
                 if (task := task_of(event)) and holds(task):
@@ -66,7 +66,7 @@ class Wire:
 
 
 class ServerUnderTest:
-    """A server that can be stopped and started again, on the ports that it had first. Without HTTP unless told."""
+    """A server that can be stopped and started again on its first ports. Without HTTP by default."""
 
     def __init__(self, database_url: str, **settings: Any) -> None:
         self.database_url = database_url
@@ -98,7 +98,7 @@ def status_name(status: task_pb2.TaskStatus.ValueType) -> str:
 
 
 def task_of(event: pb.WatchTasksResponse) -> task_pb2.Task | None:
-    """The task that an event shows, if it shows one."""
+    """Return the task of an event, None if the event has none."""
     match event.WhichOneof("event"):
         case "snapshot":
             return event.snapshot
@@ -112,7 +112,7 @@ def task_of(event: pb.WatchTasksResponse) -> task_pb2.Task | None:
 
 @asynccontextmanager
 async def watching(wire: Wire, **request: Any) -> AsyncIterator[AsyncIterator[pb.WatchTasksResponse]]:
-    """A watch that is given up at the end of the context; the arguments are the fields of its request."""
+    """Open a watch until the end of the context; the arguments are the fields of the request."""
     call = wire.tasks.WatchTasks(pb.WatchTasksRequest(**request))
     try:
         yield aiter(call)

@@ -1,4 +1,4 @@
-"""Tasks for the tests: made, and brought into any status by a raw unit that plays along."""
+"""Tasks for the tests, brought into any status by a cooperating raw unit."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from taskplane.v1 import task_service_pb2 as pb
 
 
 def spec(**changes: Any) -> pb.TaskSpec:
-    """A good spec of a task of type WORK."""
+    """Return a good spec of a task of type WORK."""
     return pb.TaskSpec(**({"task_name": "task under test", "task_type": "WORK"} | changes))
 
 
@@ -20,7 +20,7 @@ async def create(wire: Wire, **changes: Any) -> task_pb2.Task:
 
 
 async def running(wire: Wire, unit: RawUnit, **changes: Any) -> unit_pb.Command:
-    """A task that the unit has accepted; returns the start."""
+    """Create a task that the unit has accepted; return the start command."""
     task = await create(wire, start=True, **changes)
     start = await unit.expect("start", task_id=task.id)
     await unit.accept(start)
@@ -29,7 +29,7 @@ async def running(wire: Wire, unit: RawUnit, **changes: Any) -> unit_pb.Command:
 
 
 async def paused(wire: Wire, unit: RawUnit, **changes: Any) -> unit_pb.Command:
-    """A task that the unit holds paused, at checkpoint 1; returns the pause."""
+    """Create a task held paused by the unit, at checkpoint 1; return the pause command."""
     start = await running(wire, unit, **changes)
     await wire.tasks.PauseTask(pb.PauseTaskRequest(task_id=start.task_id, no_wait=True))
     pause = await unit.expect("pause", task_id=start.task_id)
@@ -40,7 +40,7 @@ async def paused(wire: Wire, unit: RawUnit, **changes: Any) -> unit_pb.Command:
 
 
 async def task_in(status: str, wire: Wire, unit: RawUnit) -> int:
-    """The id of a task in this status. The unit is connected; it has run all but PENDING and CANCELLED ones."""
+    """Return the id of a task in the given status. The connected unit has run all but PENDING and CANCELLED tasks."""
     match status:
         case "PENDING":
             return (await create(wire)).id

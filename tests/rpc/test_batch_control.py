@@ -1,4 +1,4 @@
-"""One verb on many tasks: each has its own outcome, all in one transaction, and a repeat is about the same tasks."""
+"""Verbs on many tasks: an outcome for each task, one transaction for all, and a repeat applies to the same tasks."""
 
 import asyncio
 from collections.abc import Iterable
@@ -38,7 +38,7 @@ def request(verb: str, task_ids: Iterable[int] = (), **fields: Any) -> pb.BatchC
 
 
 async def control(wire: Wire, verb: str, task_ids: Iterable[int] = (), **fields: Any) -> dict[int, tuple[int, str]]:
-    """The code and reason of each task, by id, in the order of the answer."""
+    """Return the code and reason of each task, by id, in the order of the response."""
     response = await wire.tasks.BatchControlTasks(request(verb, task_ids, **fields))
     assert all(bool(each.message) == bool(each.code) for each in response.results)
     return {each.task_id: (each.code, each.reason) for each in response.results}
@@ -174,7 +174,7 @@ async def test_what_would_be_done_can_be_seen_before(wire: Wire, connect: Connec
     assert await control(wire, "DELETE", ids, validate_only=True) == dict(
         zip(ids, [NOT_FINAL, NOT_FINAL, NOT_FINAL, OK, OK], strict=True)
     )
-    assert await latest_revision(wire) == before + 1  # that of the task by which it was asked before
+    assert await latest_revision(wire) == before + 1  # the key of the earlier task
     assert tuple([await status(wire, task_id) for task_id in ids]) == statuses
     assert len(unit.commands) == commands
 

@@ -1,4 +1,4 @@
-"""A stream that breaks while the server writes to it: the unit has gone, which is no error of ours."""
+"""A stream that breaks during a write of the server: the unit has gone, which is no error of the server."""
 
 import grpc
 import pytest
@@ -9,7 +9,7 @@ from taskplane.server.rpc import unit_control
 
 
 class BrokenContext:
-    """What a handler holds of a stream whose other end has gone without a word."""
+    """A stream context whose other end has gone without notice."""
 
     async def write(self, message: object) -> None:
         raise grpc.aio.InternalError('Failed "execute_batch"')

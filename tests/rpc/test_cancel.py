@@ -162,7 +162,7 @@ async def test_a_restart_begins_from_scratch(wire: Wire, unit: RawUnit) -> None:
     again = await unit.expect("start")
     assert again.attempt == start.attempt + 1
     assert not again.start.HasField("checkpoint")
-    assert again.start.last_checkpoint_number == 4  # numbers go on, so that an old checkpoint stays a repeat
+    assert again.start.last_checkpoint_number == 4  # numbers continue, so an old checkpoint stays a repeat
     assert MessageToDict(again.start.config) == {"rows": 5}
     assert await wire.statuses(start.task_id) == ["PENDING", "RUNNING", "FAILED", "PENDING", "RUNNING"]
 

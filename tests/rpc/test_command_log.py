@@ -71,7 +71,7 @@ async def test_a_resume_is_in_the_ledger_from_the_queue_to_its_dispatch(wire: Wi
     blocker = await running(wire, unit)  # takes the only slot
     await wire.tasks.ResumeTask(pb.ResumeTaskRequest(task_id=pause.task_id))
     assert told(await command_log(wire, pause.task_id))[0] == ("RESUME", "ISSUED")
-    await wire.tasks.PauseTask(pb.PauseTaskRequest(task_id=pause.task_id))  # withdraws it
+    await wire.tasks.PauseTask(pb.PauseTaskRequest(task_id=pause.task_id))  # withdraws the pause
     assert told(await command_log(wire, pause.task_id))[0] == ("RESUME", "EXPIRED")
     await wire.tasks.ResumeTask(pb.ResumeTaskRequest(task_id=pause.task_id))
     await unit.report(blocker, succeeded=unit_pb.SucceededReport())
@@ -95,7 +95,7 @@ async def test_the_ledger_comes_in_pages(wire: Wire, unit: RawUnit) -> None:
 
 
 async def with_checkpoints(wire: Wire, unit: RawUnit, count: int) -> unit_pb.Command:
-    """A task that the unit holds paused, with so many checkpoints; returns the pause."""
+    """Create a task held paused by the unit, with a number of checkpoints; return the pause command."""
     start = await running(wire, unit)
     for number in range(1, count + 1):
         await unit.report(start, checkpoint=checkpoint(number, row=number * 10))
@@ -113,7 +113,7 @@ async def test_a_task_goes_on_from_the_checkpoint_of_the_callers_choice(wire: Wi
     refusal = await refusal_of(wire.tasks.ResumeTask(pb.ResumeTaskRequest(task_id=pause.task_id, checkpoint_number=1)))
     assert refusal.fields == ["checkpoint_number"]
     await wire.tasks.ResumeTask(pb.ResumeTaskRequest(task_id=pause.task_id, checkpoint_number=4, no_wait=True))
-    start = await unit.expect("start", task_id=pause.task_id)  # not a resume: its memory is further on
+    start = await unit.expect("start", task_id=pause.task_id)  # not a resume: the unit's memory is ahead
     assert start.start.checkpoint.data["row"] == 40
     assert start.start.last_checkpoint_number == 7
 

@@ -1,4 +1,4 @@
-"""What is created is stored as it was asked for, and named by ids that grow."""
+"""Creation: tasks are stored as requested, under increasing ids."""
 
 import pytest
 from google.protobuf.duration_pb2 import Duration

@@ -1,4 +1,4 @@
-"""The time that a caller gives is shared out: to the wait, to what follows it, and to the way back of the answer."""
+"""Deadlines of callers: shared between the wait, the steps after the wait, and the way back of the response."""
 
 import asyncio
 import time
@@ -18,7 +18,7 @@ from taskplane.server.rpc import deadlines, guarding
 
 @dataclass(frozen=True)
 class Called:
-    """What a call knows of its caller's deadline."""
+    """The caller's deadline, as a call sees it."""
 
     seconds: float | None
 
@@ -55,7 +55,7 @@ def test_the_end_of_a_wait_is_a_moment() -> None:
 
 
 async def waits(request: None, context: deadlines.Context) -> str:
-    """A verb whose effect does not come."""
+    """Wait for an effect that never comes."""
     try:
         async with asyncio.timeout(deadlines.wait_seconds(context)):
             await asyncio.Event().wait()
@@ -65,15 +65,15 @@ async def waits(request: None, context: deadlines.Context) -> str:
 
 
 async def hangs(request: None, context: deadlines.Context) -> str:
-    """A call of a database that says nothing."""
+    """Call a silent database."""
     await asyncio.Event().wait()
     raise AssertionError("nobody sets the event")
 
 
 async def answer_of(behaviour: Callable[..., Awaitable[str]]) -> str:
-    """What a call is answered if the loop is blocked until both its wait and its own time are over."""
+    """Return the response of a call whose loop is blocked until both its wait and its deadline are over."""
     call: asyncio.Future[str] = asyncio.ensure_future(guarding._timely(behaviour)(None, called(0.1)))
-    await asyncio.sleep(0)  # its first step, in which its timers are set
+    await asyncio.sleep(0)  # its first step, which sets the timers
     time.sleep(0.2)  # noqa: ASYNC251  (that is the point)
     return await call
 

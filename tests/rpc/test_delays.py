@@ -1,4 +1,4 @@
-"""Tasks in backoff: each runs when its time comes, over a restart, and however many others wait in vain."""
+"""Tasks in backoff: each runs on time, over a restart, and however many other tasks wait without a unit."""
 
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
@@ -18,7 +18,7 @@ from taskplane.server.store.store import Store
 
 Connect = Callable[..., Awaitable[RawUnit]]
 
-# A pass over all of them by pages of 500 a second would take longer than any test waits.
+# A pass over all these tasks by pages of 500 a second would exceed every wait of the tests.
 MISFITS = 30_000
 FIRST_MISFIT = 1_000_000
 DELAY_SECONDS = 4
@@ -30,7 +30,7 @@ def served_url(database_url: str) -> str:
 
 
 async def many_wait(url: str) -> None:
-    """Queue tasks that suit no unit."""
+    """Queue tasks that no unit accepts."""
     database, now = Database(url), utc_now() - timedelta(seconds=60)
     store = Store(database)
     try:

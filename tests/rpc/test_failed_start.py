@@ -1,4 +1,4 @@
-"""A server that cannot start lets go of all that it has taken."""
+"""A server that fails to start releases all its resources."""
 
 import asyncio
 import socket
@@ -16,12 +16,12 @@ from taskplane.server.store.store import Store
 
 
 def open_files(folder: Path) -> set[str]:
-    """The open descriptors of this process that are of files in the folder, or connections."""
+    """Return the open descriptors of this process for files in the folder, and for connections."""
     held = set()
     for each in Path("/proc/self/fd").iterdir():
         try:
             target = str(each.readlink())
-        except FileNotFoundError:  # the one by which the folder was read
+        except FileNotFoundError:  # the descriptor that reads the folder
             continue
         if target.startswith((str(folder), "socket:")):
             held.add(f"{each.name} {target}")
@@ -47,7 +47,7 @@ PARTS: dict[str, tuple[type, str, Callable[..., object]]] = {
 async def assert_fails_and_lets_go(folder: Path, http: str = "127.0.0.1:0") -> None:
     config = ServerConfig(grpc="127.0.0.1:0", http=http, database_url=f"sqlite:///{folder / 'taskplane.db'}")
     tasks, files = asyncio.all_tasks(), set[str]()
-    # What gRPC opens once in a process is no server's: the second start must leave what it found.
+    # Resources that gRPC opens once per process belong to no server: the second start must leave the same.
     for _ in range(2):
         files = open_files(folder)
         with pytest.raises((CannotStart, OSError)):

@@ -1,4 +1,4 @@
-"""A server that does not know any more what is true ends itself: its supervisor starts one that reads the truth."""
+"""A server with an unknown outcome ends itself: its supervisor starts a server that reads the database."""
 
 import asyncio
 

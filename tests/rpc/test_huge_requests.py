@@ -1,4 +1,4 @@
-"""Requests with one huge field: each is refused quickly, with a small status, and holds up nobody else."""
+"""Requests with one huge field: each is refused quickly, with a small status, and delays no other caller."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -17,18 +17,18 @@ from taskplane.v1 import execution_unit_control_pb2 as unit_pb
 
 FILES = (task_service_pb2, execution_unit_control_pb2, operations_service_pb2)
 SERVICES = [service for file in FILES for service in file.DESCRIPTOR.services_by_name.values()]
-# Some that every method decodes, and more than any takes.
+# Sizes that every method decodes, and one above every limit.
 SIZES = (60_000, 3_000_000)
 REFUSALS = {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED}
 MAX_STATUS_BYTES = 4096
-# On a quiet machine the longest wait is below 250 ms; without the bounds it was tens of seconds.
+# On a quiet machine the longest wait is below 250 ms; without the bounds, tens of seconds.
 PATIENCE_SECONDS = 3.0
 MIB = 1024 * 1024
-# A million reports, and the time for them; a unit that is read to the end takes less.
+# A million reports, and the time limit for reading all of them.
 MANY_BATCHES = 1000
 UNREAD_SECONDS = 20.0
 
-LENGTH = 2  # how the wire format marks a field that has a length
+LENGTH = 2  # the wire format's mark for a field with a length
 
 
 def varint(number: int) -> bytes:
@@ -41,23 +41,23 @@ def varint(number: int) -> bytes:
 
 
 def field(number: int, content: bytes) -> bytes:
-    """A field of the wire format that has a length."""
+    """Return a field of the wire format with a length."""
     return varint(number << 3 | LENGTH) + varint(len(content)) + content
 
 
 def of_nulls(size: int) -> bytes:
-    """A Struct with a list of as many nulls as fit."""
+    """Return a Struct with a list of nulls, as many as fit."""
     nulls = field(6, b"\x0a\x02\x08\x00" * (size // 4))
     return field(1, field(1, b"nulls") + field(2, nulls))
 
 
 def of_keys(size: int) -> bytes:
-    """The entries of a Struct, as many as fit."""
+    """Return the entries of a Struct, as many as fit."""
     return b"".join(field(1, field(1, b"%06d" % each) + field(2, b"\x08\x00")) for each in range(size // 14))
 
 
 def huge_fields(message: Descriptor, size: int, levels: int = 4) -> Iterator[tuple[str, bytes]]:
-    """Yield the message once for each field that can be huge, with the path of that field."""
+    """Yield the message once for each field that can be huge, with the field's path."""
     for each in message.fields:
         if each.message_type and each.message_type.full_name == "google.protobuf.Struct":
             yield f"{each.name} of nulls", field(each.number, of_nulls(size))
@@ -137,12 +137,12 @@ async def test_a_request_with_a_huge_field_is_refused_and_holds_up_nobody(
 
 
 INTRODUCTION = unit_pb.UnitMessage(hello=hello("huge")).SerializeToString()
-# Fields of the same message are merged: a hello of the version that is read.
+# Fields of the same message are merged: a hello of a supported version.
 VERSION = unit_pb.UnitMessage(hello=unit_pb.Hello(protocol_version=1)).SerializeToString()
 
 
 async def said(channel: grpc.aio.Channel, messages: list[bytes]) -> grpc.aio.AioRpcError | None:
-    """What the stream of a unit ends with that sends these messages and then half-closes; None if all is well."""
+    """Return the error that ends the stream of a unit after these messages and a half-close; None if there is none."""
     connect: Any = channel.stream_stream("/taskplane.v1.ExecutionUnitControl/Connect")
     try:
         async for _ in connect(iter(messages), timeout=PATIENCE_SECONDS * 10):
@@ -174,13 +174,13 @@ async def test_nothing_stays_of_requests_that_were_refused(server: ServerProcess
         for _ in range(50):
             with pytest.raises(grpc.aio.AioRpcError):
                 await create(paths["task.config of nulls"])
-    assert_has_stayed(probes)  # each is 36 MiB when it is decoded
+    assert_has_stayed(probes)  # 36 MiB each when decoded
 
 
 async def test_a_unit_that_reports_without_end_and_reads_nothing_is_not_read_to_the_end(
     server: ServerProcess, channel: grpc.aio.Channel
 ) -> None:
-    """Each report is of a task that does not exist, so that the server has an order to drop it for the unit."""
+    """Reports of tasks that do not exist: the server has an order to drop for each."""
     call: Any = channel.stream_stream("/taskplane.v1.ExecutionUnitControl/Connect")()
     await call.write(INTRODUCTION)
     taken = 0

@@ -1,4 +1,4 @@
-"""A call with a request id counts once; one with an expected revision counts only for that revision."""
+"""A call with a request id counts once; a call with an expected revision counts for that revision alone."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -160,7 +160,7 @@ async def test_of_many_with_the_same_expected_revision_one_wins(wire: Wire) -> N
 
 
 async def ends_too_early(call: Awaitable[object]) -> None:
-    """A call with so short a deadline that its command is still pending."""
+    """Pause with a deadline so short that the command is still pending."""
     assert (await refusal_of(call)).reason == "COMMAND_PENDING"
 
 

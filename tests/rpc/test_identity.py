@@ -1,4 +1,4 @@
-"""Who may have a unit's id: a process that answers keeps it, and its tasks."""
+"""The right to a unit's id: a process that responds keeps the id and its tasks."""
 
 import asyncio
 from collections.abc import Callable

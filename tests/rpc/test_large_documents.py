@@ -1,4 +1,4 @@
-"""Large documents: whoever takes gRPC's default of 4 MiB gets each of them, and nobody else waits for them."""
+"""Large documents: each fits into gRPC's default limit of 4 MiB, and delays no other caller."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ from taskplane.v1 import execution_unit_control_pb2 as unit_pb
 from taskplane.v1 import operations_service_pb2 as operations_pb
 from taskplane.v1 import task_service_pb2 as pb
 
-# As many values as a document can have, and what a Go unit with a megabyte of such JSON once died of.
+# The maximum of values in a document; a megabyte of such JSON once killed a Go unit.
 LARGEST: dict[str, Any] = {"nulls": [None] * (MAX_DOCUMENT_BYTES // 4 - 10)}
 TOO_LARGE: dict[str, Any] = {"a": [1] * 100_000}
 # On a quiet machine the longest wait is below 250 ms.
@@ -75,7 +75,7 @@ async def test_a_document_is_bounded_by_what_it_is_on_the_wire(wire: Wire) -> No
 
 
 async def store_large_documents(path: Path) -> None:
-    """Give each task a config as servers once took them: a megabyte of JSON, and 5.7 MB on the wire."""
+    """Give each task a config that older servers accepted: a megabyte of JSON, 5.7 MB on the wire."""
     with sqlite3.connect(path) as database:
         database.execute("UPDATE tasks SET config = ?", (json.dumps({"a": [1] * 520_000}),))
     database.close()
@@ -94,7 +94,7 @@ async def test_larger_documents_of_an_older_server_harm_neither_calls_nor_units(
     unit = RawUnit(wire.units)
     await unit.say(hello=hello("unit-1"))
     await unit.welcomed()
-    # Not by a watch: it would be cut when it does not keep up with such tasks.
+    # Not by a watch: a watch that is too slow for such tasks would be cut.
     failed = await eventually(lambda: wire.get(task.id), lambda each: status_name(each.status) == "FAILED")
     assert "a unit can be sent" in failed.error_message
     await running(wire, unit)  # on the same stream

@@ -26,7 +26,7 @@ async def create_many(wire: Wire, count: int) -> list[int]:
 
 
 async def all_pages(wire: Wire, request: pb.ListTasksRequest) -> list[list[int]]:
-    """The ids on each page."""
+    """Return the ids on each page."""
     pages = []
     while True:
         response = await wire.tasks.ListTasks(request)

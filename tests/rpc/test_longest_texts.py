@@ -1,4 +1,4 @@
-"""The longest texts that are taken are stored whole, also where the server adds to them. SQLite would take any."""
+"""Texts of the longest permitted length are stored whole, with the server's additions. SQLite would accept any text."""
 
 import pytest
 from rpc.conftest import Connect

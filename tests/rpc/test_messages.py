@@ -1,4 +1,4 @@
-"""Tasks as messages, each value as protobuf's own slower ways make it."""
+"""Tasks as messages: every value equals the result of protobuf's slower conversions."""
 
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
@@ -22,7 +22,7 @@ from taskplane.v1 import task_pb2
 MOMENTS = st.datetimes(timezones=st.just(UTC) | st.just(timezone(timedelta(hours=5, minutes=30))))
 CONFIG = {"inputPath": "/data/users.csv", "batchSize": 1000, "validationRules": ["email"]}
 
-# A value of each optional field, and what the message then holds under its name.
+# A value of each optional field, and the expected content of the message field.
 OPTIONAL: dict[str, tuple[Any, Any]] = {
     "execution_unit_id": ("unit-9", "unit-9"),
     "execution_unit_type": ("CONVERTER", "CONVERTER"),
@@ -103,7 +103,7 @@ def test_a_time_is_exact(moment: datetime) -> None:
     try:
         expected = Timestamp()
         expected.FromDatetime(moment)
-    except (ValueError, OverflowError):  # in UTC it is outside the years 1 to 9999
+    except (ValueError, OverflowError):  # in UTC outside the years 1 to 9999
         return
     message = task_message(_seen(a_task(created_at=moment)))
     assert message.created_at == expected

@@ -20,7 +20,7 @@ from taskplane.server.rpc import server
 
 OURS = {"taskplane.v1.TaskService", "taskplane.v1.ExecutionUnitControl", "taskplane.v1.OperationsService"}
 GARBAGE = b"\xff\xff\xff"
-# A text field, 1, of two bytes that are no UTF-8; as reflection has it, field 4.
+# A text field, 1, of two bytes of invalid UTF-8; for reflection, field 4.
 NOT_UTF8 = b"\x0a\x02\xc3\x28\x22\x02\xc3\x28"
 SERVING = health_pb2.HealthCheckResponse.SERVING
 
@@ -61,7 +61,7 @@ async def test_the_services_can_be_listed_by_reflection(wire: Wire) -> None:
 
 
 async def test_health_of_all_services_can_be_listed(wire: Wire) -> None:
-    messages: Any = health_pb2  # whose types do not know of it
+    messages: Any = health_pb2  # older types without the field
     statuses = (await health_stub(wire).List(messages.HealthListRequest())).statuses
     assert {name: each.status for name, each in statuses.items()} == dict.fromkeys(["", *OURS], SERVING)
 
@@ -180,7 +180,7 @@ async def test_channelz_counts_calls(wire: Wire) -> None:
 
 @pytest.mark.parametrize("options", [server.OPTIONS, channel.OPTIONS], ids=["server", "client"])
 def test_grpc_knows_every_option_that_is_set(options: Sequence[tuple[str, int]]) -> None:
-    """It passes over those it does not know without a word."""
+    """Ignore unknown names without an error."""
     found = find_spec("grpc._cython.cygrpc")
     assert found
     assert found.origin

@@ -1,4 +1,4 @@
-"""PauseTask answers when the task is PAUSED with its checkpoint durable, or says why that cannot be, or not yet."""
+"""PauseTask returns after the task is PAUSED with a durable checkpoint, or reports why that is impossible or late."""
 
 import asyncio
 
@@ -108,7 +108,7 @@ async def test_a_pause_that_takes_long_to_record_says_so_too_when_the_time_is_ov
     commit = WriteTransaction.commit
 
     def slow_commit(transaction: WriteTransaction) -> None:
-        await_only(asyncio.sleep(0.1))  # more than there is between the end of the wait and that of the call
+        await_only(asyncio.sleep(0.1))  # longer than the time between the end of the wait and the deadline of the call
         commit(transaction)
 
     monkeypatch.setattr(WriteTransaction, "commit", slow_commit)

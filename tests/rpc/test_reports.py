@@ -1,4 +1,4 @@
-"""What a unit reports about its attempts, and what of it counts."""
+"""Reports of a unit about its attempts, and their effects."""
 
 from typing import Any
 
@@ -50,7 +50,7 @@ async def test_a_long_progress_message_is_cut(wire: Wire, unit: RawUnit) -> None
 
 
 async def assert_is_refused_alone(unit: RawUnit, about: NamesAnAttempt, field: str) -> None:
-    """The last report was refused, which names it; and the stream goes on."""
+    """Check that the last report alone was refused by name, and the stream continues."""
     rejection = await unit.rejection()
     assert (rejection.task_id, rejection.attempt) == (about.task_id, about.attempt)
     assert rejection.message.startswith(f"{field}: ")
@@ -91,7 +91,7 @@ async def test_a_pause_counts_though_its_progress_is_out_of_range(wire: Wire, un
 
 @pytest.mark.parametrize("kind", ["paused", "failed", "released"])
 async def test_a_last_word_with_a_bad_checkpoint_fails_the_task(kind: str, wire: Wire, unit: RawUnit) -> None:
-    """The unit is done with the attempt: without its last word the task would stay RUNNING."""
+    """Check that a bad last report fails the attempt: the unit has finished, so the task would stay RUNNING."""
     start = await running(wire, unit)
     report: Any = {
         "paused": unit_pb.PausedReport,
@@ -307,7 +307,7 @@ async def test_a_rejected_start_is_offered_again_and_costs_no_retry(wire: Wire, 
 
 async def test_an_unknown_reason_of_a_rejection_is_as_any_other(wire: Wire, unit: RawUnit) -> None:
     task = await create(wire, start=True)
-    newer: Any = 99  # than this server
+    newer: Any = 99  # than the server
     await unit.reject(await unit.expect("start"), newer, "out of paper")
     assert (await unit.expect("start")).task_id == task.id
     assert (await wire.history(task.id))[2].reason == "the unit refused: OTHER: out of paper"
@@ -361,7 +361,7 @@ async def test_a_bad_report_fails_alone_and_names_the_field(
 
 async def test_a_report_of_an_unknown_kind_is_acknowledged_and_ignored(wire: Wire, unit: RawUnit) -> None:
     start = await running(wire, unit)
-    newer = unit_pb.Report.FromString(b"\xfa\x01\x00")  # field 31, which this server does not know
+    newer = unit_pb.Report.FromString(b"\xfa\x01\x00")  # field 31, unknown to this server
     newer.task_id, newer.attempt = start.task_id, start.attempt
     await unit.report_all(newer, unit_pb.Report(task_id=start.task_id, attempt=start.attempt))
     await unit.all_acknowledged()

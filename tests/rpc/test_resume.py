@@ -1,4 +1,4 @@
-"""A paused task goes on where it is held in memory, or elsewhere from its checkpoint."""
+"""A paused task continues in the memory of its unit, or elsewhere from its checkpoint."""
 
 import pytest
 from google.protobuf.json_format import MessageToDict

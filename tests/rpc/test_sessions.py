@@ -1,4 +1,4 @@
-"""How units come, are known again, are replaced by their newer selves, and go."""
+"""Sessions of units: connect, reconnect, supersede, leave."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""Units that say nothing: leases, starts that nobody accepts, cancels that nobody finishes."""
+"""Silent units: leases, starts that no unit accepts, cancels that no unit finishes."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -32,7 +32,7 @@ def _quick_checks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @asynccontextmanager
 async def beating(unit: RawUnit) -> AsyncIterator[None]:
-    """The unit sends heartbeats within the context."""
+    """Send heartbeats of the unit within the context."""
 
     async def beat() -> None:
         while True:
@@ -69,7 +69,10 @@ async def test_a_silent_unit_loses_its_task_to_another_from_the_last_checkpoint(
         assert again.start.checkpoint.data["row"] == 10
         assert again.start.retry_count == 1
         refusal = await unit.refusal()
-        assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNAVAILABLE, "LEASE_EXPIRED")  # so it comes back
+        assert (refusal.code, refusal.reason) == (
+            grpc.StatusCode.UNAVAILABLE,
+            "LEASE_EXPIRED",
+        )  # so the unit reconnects
     history = await wire.history(start.task_id)
     assert [status_name(each.to_status) for each in history] == ["PENDING", "RUNNING", "FAILED", "PENDING", "RUNNING"]
     assert "unit lost" in history[2].reason
@@ -86,7 +89,8 @@ async def test_a_unit_that_the_server_does_not_read_in_an_outage_is_not_taken_fo
         for number in (1, 2, 3):
             await unit.report(start, checkpoint=checkpoint(number, row=number))
         async with beating(unit):
-            # Leases end: by now, the other unit was not heard for one, and what this one says was not read for one.
+            # Leases end: the other unit was silent for a lease, and the server did not read this unit's messages for a
+            # lease.
             assert (await silent.refusal()).reason == "LEASE_EXPIRED"
     async with beating(unit):
         await unit.report(start, succeeded=unit_pb.SucceededReport())
@@ -126,7 +130,7 @@ async def test_nothing_is_taken_for_a_lease_after_the_server_has_started(
     start = await running(wire, unit)
     await unit.break_off()
     await server.stop()
-    await asyncio.sleep(1.2)  # longer than a lease: the silence of this time does not count
+    await asyncio.sleep(1.2)  # longer than a lease: this silence does not count
     await server.start()
     held = unit_pb.HeldAttempt(task_id=start.task_id, attempt=1, state=unit_pb.ATTEMPT_STATE_RUNNING)
     back = await connect(inventory=[held])

@@ -1,4 +1,4 @@
-"""A server that stops sends away who comes back to it meanwhile: nobody who is let in then would ever be told to go."""
+"""A stopping server refuses units that reconnect: no command could ever reach a unit accepted this late."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -15,7 +15,7 @@ from rpc.tasks import running
 from taskplane.server.execution_units.leases import CHECK_SECONDS
 from taskplane.v1 import task_service_pb2 as pb
 
-# A call that is made, and whose body has not come yet.
+# An open call whose body has not arrived.
 UNFINISHED = (
     b"POST /api/tasks HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
     b"Content-Length: 2\r\nExpect: 100-continue\r\n\r\n"
@@ -33,7 +33,7 @@ def settings() -> dict[str, Any]:
 
 @asynccontextmanager
 async def stopping(server: ServerUnderTest) -> AsyncIterator[None]:
-    """The server stops within the context, where it waits for a call by HTTP; it has stopped at the end."""
+    """Stop the server within the context, held up by an HTTP call; at the end, the server has stopped."""
     host, _, port = server.http_address.rpartition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     writer.write(UNFINISHED)

@@ -1,4 +1,4 @@
-"""Structs and JSON: there and back, and what is refused."""
+"""Structs and JSON: conversion in both directions, and refusals."""
 
 import math
 from typing import Any

@@ -36,7 +36,7 @@ def limits(**changes: Any) -> task_pb2.TaskLimits:
 
 
 async def ended(wire: Wire, task_id: int) -> tuple[str, str]:
-    """The final status of a task, and the last words of its history."""
+    """Return the final status of a task, and the last reason of its history."""
     task = await wire.task_when(task_id, lambda task: status_name(task.status) in {"FAILED", "CANCELLED"})
     return status_name(task.status), (await wire.history(task_id))[-1].reason
 

@@ -1,4 +1,4 @@
-"""A newer server starts while an older one works: it takes over first and reads after, so it misses nothing."""
+"""A newer server starts while an older server runs: it takes over first and reads later, so it misses no change."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -34,7 +34,7 @@ def settings() -> dict[str, Any]:
 async def start_newer(
     served_url: str, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Callable[[Callable[[], Awaitable[None]]], Awaitable[Wire]]]:
-    """Starts a newer server; the older one does something at the last moment at which it can."""
+    """Start a newer server; the older acts at the last possible moment."""
     newer = ServerUnderTest(served_url, **settings)
     wires: list[Wire] = []
 
@@ -59,7 +59,7 @@ async def start_newer(
 
 @pytest.fixture
 async def connect_to() -> AsyncIterator[Callable[[Wire], Awaitable[RawUnit]]]:
-    """Connects the same process of the unit to another server."""
+    """Connect the same process of the unit to another server."""
     units: list[RawUnit] = []
 
     async def connect(wire: Wire) -> RawUnit:
@@ -85,7 +85,7 @@ async def nothing() -> None:
 async def test_a_task_that_the_older_one_dispatched_at_the_last_moment_is_lost_with_its_unit(
     wire: Wire, unit: RawUnit, start_newer: Callable[..., Awaitable[Wire]]
 ) -> None:
-    """The unit never comes to the newer server, which has to know of the task to take it away."""
+    """The unit never connects to the newer server, which must know the task to take it away."""
 
     async def dispatch() -> None:
         assert status_name((await create(wire, start=True)).status) == "RUNNING"
@@ -119,7 +119,7 @@ async def test_a_task_that_ended_at_the_last_moment_leaves_no_slot_in_use(
 async def test_what_the_older_one_acknowledged_is_told_by_the_newer_ones_watch(
     wire: Wire, unit: RawUnit, start_newer: Callable[..., Awaitable[Wire]]
 ) -> None:
-    """Its revisions are not above those at which the watches of the newer one begin."""
+    """The older server's revisions stay below the first position of the newer server's watches."""
     first = await create(wire)
     acknowledged: list[int] = []
 

@@ -1,4 +1,4 @@
-"""Bytes that are not the message of their method: INVALID_ARGUMENT, and nothing of how the server is made."""
+"""Bytes that are no message of their method: INVALID_ARGUMENT, without details of the implementation."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -17,12 +17,12 @@ from taskplane.v1 import execution_unit_control_pb2 as unit_pb
 from taskplane.v1 import task_service_pb2 as pb
 
 GARBAGE = b"\xff\xff\xff"
-# A text field, 1, of two bytes that are no UTF-8.
+# A text field, 1, of two bytes of invalid UTF-8.
 NOT_UTF8 = b"\x0a\x02\xc3\x28"
 
 
 def deep_create() -> bytes:
-    """A request whose config is deeper than protobuf goes; written in place, as a copy would fail."""
+    """Return a request whose config exceeds protobuf's depth; built in place, as a copy would fail."""
     request = pb.CreateTaskRequest(task=spec())
     fill_struct(request.task.config, objects_in_objects(40))
     return request.SerializeToString()
@@ -43,7 +43,7 @@ def assert_tells(refusal: Refusal) -> None:
 
 
 async def stream_of(wire: Wire, *messages: bytes) -> AsyncIterator[Any]:
-    """What the server says on the stream of a unit that sends these bytes, and no more."""
+    """Return the server's response on the stream of a unit that sends the bytes and nothing else."""
     connect: Any = wire.channel.stream_stream("/taskplane.v1.ExecutionUnitControl/Connect")
     async for message in connect(iter(messages)):
         yield unit_pb.ServerMessage.FromString(message)

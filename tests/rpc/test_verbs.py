@@ -1,4 +1,4 @@
-"""Every verb on a task in every status: it takes effect, it is a harmless repeat, or it is refused and says why."""
+"""Every verb in every status: it takes effect, is a harmless repeat, or is refused with a reason."""
 
 from collections.abc import Awaitable, Callable
 
@@ -84,7 +84,7 @@ async def test_a_repeated_start_or_restart_of_a_queued_task_changes_nothing(wire
 
 
 async def play_along(unit: RawUnit, verb: str) -> None:
-    """What a good unit does about the command, if the verb gives it one."""
+    """Return the reports of a good unit for the command of the verb, if there is a command."""
     if verb == "pause":
         pause = await unit.expect("pause")
         await unit.accept(pause)
@@ -105,7 +105,7 @@ async def test_a_verb_that_the_status_allows_answers_when_its_effect_holds(
         await play_along(unit, verb)
     answer = await call
     task: task_pb2.Task = answer.task  # type: ignore[attr-defined]  # all but DeleteTask answer with the task
-    # A restart goes on to RUNNING, since a unit is free.
+    # A restart continues to RUNNING, since a unit is free.
     assert status_name(task.status) == ("RUNNING" if verb == "restart" else TARGETS[verb])
     assert not task.HasField("pending_command")
     assert TARGETS[verb] in await wire.statuses(task_id)

@@ -1,4 +1,4 @@
-"""A task that wants to run and does not says why, and in words what would help."""
+"""A queued task says why no unit runs it, and what would help."""
 
 from rpc.conftest import Connect
 from rpc.raw_unit import RawUnit
@@ -13,7 +13,7 @@ NONE = task_pb2.WAITING_REASON_UNSPECIFIED
 
 
 async def waiting(wire: Wire, **changes: object) -> tuple[task_pb2.WaitingReason.ValueType, str]:
-    """Why a new task waits, as StartTask answers, and as others see it."""
+    """Return the waiting reason of a new task, as StartTask returns it and as other callers see it."""
     task = await create(wire, **changes)
     started = (await wire.tasks.StartTask(pb.StartTaskRequest(task_id=task.id))).task
     assert status_name(started.status) == "PENDING"

@@ -1,4 +1,4 @@
-"""A watch tells how tasks are, then every transition in order and without a gap, whatever breaks in between."""
+"""A watch sends the state of tasks, then every transition in order and without a gap, over any break."""
 
 import asyncio
 import time
@@ -32,7 +32,7 @@ def served_url(database_url: str) -> str:
 
 
 async def histories(wire: Wire, task_ids: list[int]) -> list[task_pb2.TaskTransition]:
-    """The histories of all these tasks, by revision."""
+    """Return the histories of all these tasks, by revision."""
     found = [transition for task_id in task_ids for transition in await wire.history(task_id)]
     return sorted(found, key=lambda transition: transition.revision)
 
@@ -129,7 +129,7 @@ async def test_a_watch_goes_on_over_a_restart_of_the_server(server: ServerUnderT
         (first,) = await transitions(events, 1)
         await wire.tasks.CancelTask(pb.CancelTaskRequest(task_id=tasks[1]))
         await server.stop()
-        # What was under way when the server stopped comes now or comes later.
+        # Changes in progress at the stop of the server arrive now or later.
         refusal = await refusal_of(transitions(events, 2))
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNAVAILABLE, "SERVER_STOPPING")
     await server.start()
@@ -215,7 +215,7 @@ async def test_progress_comes_no_more_often_than_asked_and_its_last_value_comes(
             fractions.append((await expect(events, "progress")).progress.progress.fraction)
         seconds = time.monotonic() - began
     assert fractions == sorted(set(fractions))
-    assert len(fractions) - 1 <= 1 + seconds * rate  # one at once, then one for each interval that has passed
+    assert len(fractions) - 1 <= 1 + seconds * rate  # one at once, then one for each full interval
 
 
 async def test_a_quiet_watch_shows_that_it_is_alive(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,7 +224,7 @@ async def test_a_quiet_watch_shows_that_it_is_alive(wire: Wire, monkeypatch: pyt
         await snapshot(events)
         task = await create(wire)
         alive = await expect(events, "keep_alive")
-        while alive.revision < task.revision:  # what does not concern this watch moves its position too
+        while alive.revision < task.revision:  # changes outside this watch move its position too
             alive = await expect(events, "keep_alive")
 
 
@@ -257,7 +257,7 @@ async def test_a_watch_ends_at_its_callers_deadline(wire: Wire) -> None:
 
 @pytest.fixture
 async def narrow(server: ServerUnderTest) -> AsyncIterator[Wire]:
-    """A client whose side of the connection takes little that is not read."""
+    """Return a client whose side of the connection buffers little unread data."""
     wire = Wire(server.address, options=[("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 65536)])
     yield wire
     await wire.channel.close()
@@ -311,7 +311,7 @@ async def test_a_watch_of_statuses_tells_who_comes_and_who_goes(wire: Wire, unit
         await wire.tasks.CancelTask(pb.CancelTaskRequest(task_id=waits.id))
         told = await transitions(events, 3)
     found = [(each.task_id, status_name(each.to_status)) for each in told]
-    # A create that finds a slot is two transitions, one of which is out of PENDING. SUCCESS is none of these statuses.
+    # A create that finds a slot makes two transitions, one out of PENDING. SUCCESS is none of these statuses.
     assert found == [(start.task_id, "PENDING"), (start.task_id, "RUNNING"), (waits.id, "CANCELLED")]
     async with watching(wire, statuses=[task_pb2.TASK_STATUS_PENDING], after_revision=position) as events:
         assert [(each.task_id, status_name(each.to_status)) for each in await transitions(events, 3)] == found

@@ -1,4 +1,4 @@
-"""A watch that goes on over the deletion of a task is told of it, or that it comes too late."""
+"""A watch that resumes over the deletion of a task sends the deletion, or reports that the position is too old."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -38,7 +38,7 @@ async def delete(wire: Wire, *task_ids: int) -> None:
 
 
 def news(event: pb.WatchTasksResponse) -> tuple[str, int]:
-    """The status that an event tells, or "deleted", and of which task."""
+    """Return the status of an event, or "deleted", and the task's id."""
     if event.HasField("deleted"):
         return "deleted", event.deleted.task_id
     change = event.transition.transition
@@ -46,7 +46,7 @@ def news(event: pb.WatchTasksResponse) -> tuple[str, int]:
 
 
 async def told(events: Events, count: int) -> list[tuple[str, int]]:
-    """The news of the next events, whose positions only grow."""
+    """Return the contents of the next events, whose positions increase."""
     found = [await asyncio.wait_for(anext(events), PATIENCE_SECONDS) for _ in range(count)]
     positions = [event.revision for event in found]
     assert positions == sorted(set(positions))
@@ -54,7 +54,7 @@ async def told(events: Events, count: int) -> list[tuple[str, int]]:
 
 
 async def refusal_from(wire: Wire, **request: Any) -> Refusal:
-    """The error of a watch that cannot begin."""
+    """Return the error of a watch that cannot begin."""
     call = wire.tasks.WatchTasks(pb.WatchTasksRequest(**request))
     return await refusal_of(asyncio.wait_for(anext(aiter(call)), PATIENCE_SECONDS))
 
@@ -168,7 +168,7 @@ async def test_no_deletion_is_missed_or_told_twice_under_load(wire: Wire) -> Non
 
 @asynccontextmanager
 async def before_deletions_are_read(act: Callable[[Store], Awaitable[None]]) -> AsyncIterator[None]:
-    """Do something once, when a watch that goes on has read what transitions there are, and no deletions yet."""
+    """Act once, between a resuming watch's read of transitions and its read of deletions."""
     read = Store.deletions_since
     came: list[Store] = []
 

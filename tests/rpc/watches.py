@@ -1,4 +1,4 @@
-"""What a watch tells, read as far as a test needs it."""
+"""Events of a watch, read as far as a test needs."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -12,7 +12,7 @@ Events = AsyncIterator[pb.WatchTasksResponse]
 
 
 async def snapshot(events: Events) -> tuple[list[task_pb2.Task], int]:
-    """The snapshot, and the revision at its end."""
+    """Return the snapshot, and the revision at its end."""
     tasks: list[task_pb2.Task] = []
     async with asyncio.timeout(PATIENCE_SECONDS):
         async for event in events:
@@ -24,14 +24,14 @@ async def snapshot(events: Events) -> tuple[list[task_pb2.Task], int]:
 
 
 async def expect(events: Events, kind: str) -> pb.WatchTasksResponse:
-    """The next event, which must be of this kind."""
+    """Return the next event, which must be of the given kind."""
     event = await asyncio.wait_for(anext(events), PATIENCE_SECONDS)
     assert event.WhichOneof("event") == kind, event
     return event
 
 
 async def transitions(events: Events, count: int) -> list[task_pb2.TaskTransition]:
-    """The next transitions, past anything else."""
+    """Return the next transitions, skipping other events."""
     found = []
     async with asyncio.timeout(PATIENCE_SECONDS):
         async for event in events:
