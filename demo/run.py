@@ -33,7 +33,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="taskplane-demo-") as name:
         folder = Path(name)
         try:
-            tell_the_story(folder, options.csv or make_csv(folder, options.rows))
+            run_demo(folder, options.csv or make_csv(folder, options.rows))
         except (DemoError, TaskplaneError, OSError) as error:
             show_failure(error, folder)
             return 1
@@ -60,7 +60,7 @@ def make_csv(folder: Path, rows: int) -> Path:
     return path
 
 
-def tell_the_story(folder: Path, source: Path) -> None:
+def run_demo(folder: Path, source: Path) -> None:
     database = f"sqlite:///{folder / 'taskplane.db'}"
     step("A server over SQLite, on a free port of this machine")
     with Service(

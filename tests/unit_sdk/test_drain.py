@@ -57,7 +57,7 @@ def test_a_unit_that_stops_gives_back_what_runs_and_says_goodbye(unit: Unit, ser
     unit.stop()
     session.expect_draining()
     released = session.expect("released").released
-    assert "goodbye" not in session._said
+    assert "goodbye" not in session._received
     session.acknowledge()
     session.expect_goodbye()
     session.expect_end()

@@ -251,7 +251,7 @@ def test_a_safe_point_holds_without_a_lease_though_the_fence_is_late(
     server: ScriptedServer, unit: Unit, run: Callable[[Unit], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Hold as after SIGSTOP for longer than the lease: all threads continue at once, perhaps the executor first."""
-    monkeypatch.setattr(AttemptRegistry, "fence", lambda workload: None)
+    monkeypatch.setattr(AttemptRegistry, "fence", lambda registry: None)
     worker = Worker(unit)
     run(unit)
     session = server.session()

@@ -46,10 +46,10 @@ class ScriptedTask:
         self.stored = json.loads(json.dumps(checkpoint))
 
     def _next_event(self) -> Event:
-        return next(self._events, go_on)
+        return next(self._events, do_nothing)
 
 
-def go_on(task: ScriptedTask, make_checkpoint: MakeCheckpoint | None) -> None:
+def do_nothing(task: ScriptedTask, make_checkpoint: MakeCheckpoint | None) -> None:
     """Do nothing."""
 
 
@@ -94,7 +94,7 @@ def parts_in(folder: Path) -> list[str]:
 
 def at(count: int, event: Event) -> Iterator[Event]:
     """Return events with `event` at the given call, counted from 1."""
-    yield from [go_on] * (count - 1)
+    yield from [do_nothing] * (count - 1)
     yield event
 
 

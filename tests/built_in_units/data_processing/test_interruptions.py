@@ -18,7 +18,7 @@ from built_in_units.data_processing.driver import (
     MakeCheckpoint,
     ScriptedTask,
     at,
-    go_on,
+    do_nothing,
     kill,
     parts_in,
     pause,
@@ -58,7 +58,7 @@ def interrupted(config: dict[str, Any], event: Event, call: int) -> ScriptedTask
 
 @settings(deadline=None)
 @given(
-    events=st.lists(st.sampled_from([go_on, pause, release, kill]), max_size=30),
+    events=st.lists(st.sampled_from([do_nothing, pause, release, kill]), max_size=30),
     batch_size=st.integers(1, 4),
     interval=st.integers(1, 5),
     ending=st.sampled_from(["json", "jsonl"]),
@@ -103,7 +103,7 @@ def test_what_a_dying_process_wrote_after_its_checkpoint_is_cut_off(
     ("source_has_rejects", "moment"),
     [
         *((True, moment) for moment in ("append", "publish", "sync_folder")),
-        *((False, moment) for moment in ("append", "publish", "retract", "sync_folder")),
+        *((False, moment) for moment in ("append", "publish", "remove_all", "sync_folder")),
     ],
 )
 def test_a_process_that_dies_while_it_finishes_does_no_harm(  # noqa: PLR0913 — fixtures

@@ -50,7 +50,7 @@ def test_every_row_is_read_back_and_reading_can_go_on_at_each(
     assert rows.read(1) == []
     assert rows.offset == len(content)
     for number, offset in enumerate(offsets[1:]):
-        rows.go_to(offset, number)
+        rows.seek(offset, number)
         assert rows_one_by_one(rows) == table[number:]
         assert rows.row == len(table)
 

@@ -342,7 +342,7 @@ class Attempt:
             )
             self.post(Report(command_id=command_id, attempt_status=status))
 
-    def held(self) -> HeldAttempt:
+    def inventory_entry(self) -> HeldAttempt:
         """Return the attempt's entry in the unit's inventory."""
         with self.lock:
             return HeldAttempt(

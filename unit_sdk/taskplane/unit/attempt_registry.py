@@ -80,7 +80,7 @@ class AttemptRegistry:
     def inventory(self) -> list[HeldAttempt]:
         """Return an entry for every held attempt, as Hello needs it."""
         with self.lock:
-            return [attempt.held() for attempt in self._attempts.values()]
+            return [attempt.inventory_entry() for attempt in self._attempts.values()]
 
     def apply_verdicts(self, verdicts: Iterable[Verdict]) -> None:
         """Drop or pause attempts as Welcome says. KEEP changes nothing."""

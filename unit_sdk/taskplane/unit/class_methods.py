@@ -19,7 +19,7 @@ _START_FORMS = "start(self, task, config) or start(self, task_id, config), and `
 
 
 @dataclass(frozen=True)
-class _Form:
+class _MethodForm:
     """The parameters of one method."""
 
     name: str
@@ -58,10 +58,10 @@ class _Call:
 
     method: Callable[..., Any]
     arguments: tuple[Any, ...]
-    more: Mapping[str, Any]
+    keywords: Mapping[str, Any]
 
     def __call__(self) -> Any:
-        return self.method(*self.arguments, **self.more)
+        return self.method(*self.arguments, **self.keywords)
 
 
 def is_coroutine(call: Callable[[], Any]) -> bool:
@@ -82,7 +82,7 @@ def check_function(code: Any) -> None:
         raise TypeError(f"{name}{signature}: must be {name}(task, config)")
 
 
-def _forms(executor_class: type[Any], *, can_pause: bool) -> dict[str, _Form]:
+def _forms(executor_class: type[Any], *, can_pause: bool) -> dict[str, _MethodForm]:
     names = {name: name for name in (*_ALWAYS_NEEDED, *(_NEEDED_TO_PAUSE if can_pause else ()))}
     names["get_status"] = next((name for name in _GET_STATUS if _has(executor_class, name)), _GET_STATUS[0])
     order = ("start", "cancel", "get_status", "pause", "resume")
@@ -98,7 +98,7 @@ def _has(executor_class: type[Any], name: str) -> bool:
     return callable(getattr(executor_class, name, None))
 
 
-def _start_form(executor_class: type[Any], name: str) -> _Form:
+def _start_form(executor_class: type[Any], name: str) -> _MethodForm:
     signature = _signature(executor_class, name)
     first = next(iter(signature.parameters.values()), None)
     takes_task_id = first is not None and (first.name in _TASK_ID_NAMES or first.annotation in (int, "int", str, "str"))
@@ -106,18 +106,18 @@ def _start_form(executor_class: type[Any], name: str) -> _Form:
     more = {"checkpoint": None} if takes_checkpoint else {}
     if not _can_be_called(signature, None, None, **more):
         raise TypeError(f"{executor_class.__name__}.start{signature}: must be {_START_FORMS}")
-    return _Form(name, takes_task_id, _is_string(first), takes_checkpoint)
+    return _MethodForm(name, takes_task_id, _is_string(first), takes_checkpoint)
 
 
-def _control_form(executor_class: type[Any], name: str) -> _Form:
+def _control_form(executor_class: type[Any], name: str) -> _MethodForm:
     signature = _signature(executor_class, name)
     first = next(iter(signature.parameters.values()), None)
     # An optional parameter is the task's id only if its name says so.
     if _can_be_called(signature) and not (first is not None and first.name in _TASK_ID_NAMES):
-        return _Form(name)
+        return _MethodForm(name)
     if not _can_be_called(signature, None):
         raise TypeError(f"{executor_class.__name__}.{name}{signature}: must be {name}(self) or {name}(self, task_id)")
-    return _Form(name, takes_task_id=True, as_string=_is_string(first))
+    return _MethodForm(name, takes_task_id=True, as_string=_is_string(first))
 
 
 def _signature(executor_class: type[Any], name: str) -> inspect.Signature:

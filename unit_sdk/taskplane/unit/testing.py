@@ -151,7 +151,7 @@ class ScriptedSession:
         self.answers_heartbeats = True
         self._acknowledged = 0
         self._unread: list[Report] = []
-        self._said: set[str] = set()
+        self._received: set[str] = set()
         self._changed = threading.Condition()
         self._to_send: queue.Queue[ServerMessage | Status | None] = queue.Queue()
         self._numbers = itertools.count(1)
@@ -295,15 +295,15 @@ class ScriptedSession:
 
     def expect_draining(self) -> None:
         """Wait for Draining."""
-        self._wait(lambda: "draining" in self._said, "Draining")
+        self._wait(lambda: "draining" in self._received, "Draining")
 
     def expect_goodbye(self) -> None:
         """Wait for Goodbye."""
-        self._wait(lambda: "goodbye" in self._said, "Goodbye")
+        self._wait(lambda: "goodbye" in self._received, "Goodbye")
 
     def expect_end(self) -> None:
         """Wait until the unit has closed its side or the connection broke."""
-        self._wait(lambda: "end" in self._said, "the end of the stream")
+        self._wait(lambda: "end" in self._received, "the end of the stream")
 
     def kinds(self, task_id: int) -> list[str | None]:
         """Return the kinds of all received reports of a task, in order."""
@@ -314,7 +314,7 @@ class ScriptedSession:
         with self._changed:
             if not self._changed.wait_for(condition, TIMEOUT_SECONDS):
                 came = [(report.task_id, report.attempt, report.WhichOneof("kind")) for report in self.reports]
-                raise AssertionError(f"no {what} has come, but {came} and {self._said}")
+                raise AssertionError(f"no {what} has come, but {came} and {self._received}")
 
     def _listen(self, messages: Iterator[UnitMessage]) -> None:
         try:
@@ -323,13 +323,13 @@ class ScriptedSession:
         except grpc.RpcError:
             pass  # the connection broke
         with self._changed:
-            self._said.add("end")
+            self._received.add("end")
             self._changed.notify_all()
         self.close()
 
     def _record(self, message: UnitMessage) -> None:
         with self._changed:
-            self._said.add(message.WhichOneof("body") or "")
+            self._received.add(message.WhichOneof("body") or "")
             if message.HasField("heartbeat"):
                 self.heartbeats += 1
                 if self.answers_heartbeats:

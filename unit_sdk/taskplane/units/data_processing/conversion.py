@@ -26,7 +26,7 @@ class Conversion:
         self._written = 0
         self._rejected = 0
 
-    def go_to(self, checkpoint: ConversionCheckpoint | None) -> None:
+    def continue_from(self, checkpoint: ConversionCheckpoint | None) -> None:
         """Continue from `checkpoint`; begin from the start without one, or if the part files are missing.
 
         Part files are missing if the task moved to a machine with other disks, or if the process died between
@@ -36,7 +36,7 @@ class Conversion:
         if checkpoint:
             self._source.require_same(checkpoint.input)
         if checkpoint and self._output.cut(checkpoint.output_bytes, checkpoint.rejects_bytes):
-            self._reader.go_to(checkpoint.offset, checkpoint.row)
+            self._reader.seek(checkpoint.offset, checkpoint.row)
             self._written, self._rejected = checkpoint.written, checkpoint.rejected
         else:
             self._output.cut(0, 0)

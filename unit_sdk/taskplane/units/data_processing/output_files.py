@@ -62,7 +62,7 @@ class OutputFiles:
         if self.rejects.length:
             self.rejects.publish()
         else:
-            self.rejects.retract()
+            self.rejects.remove_all()
         self.rows.publish()
         for part in self._parts:
             part.sync_folder()
@@ -84,7 +84,7 @@ class OutputFiles:
     def _lock_and_check(self) -> None:
         self.rows.lock()
         for part in self._parts:
-            part.require_untouched()
+            part.require_unmodified()
 
 
 def _check_target(field: str, target: Path, source: Path) -> None:

@@ -49,19 +49,19 @@ class PartFile:
             try:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                raise self._disputed() from error
+                raise self._conflict() from error
 
     def unlock(self) -> None:
         """Unlock the file."""
         fcntl.flock(self._file, fcntl.LOCK_UN)
 
-    def require_untouched(self) -> None:
+    def require_unmodified(self) -> None:
         """Raise a retryable TaskFailed if another process has written or replaced the file."""
         with self._failing():
             mine = os.fstat(self._file.fileno())
             is_there = self._path.exists() and os.path.samestat(self._path.stat(), mine)
         if not is_there or mine.st_size != self.length:
-            raise self._disputed()
+            raise self._conflict()
 
     def cut(self, length: int) -> None:
         """Truncate the file to `length` bytes."""
@@ -87,7 +87,7 @@ class PartFile:
         with self._failing():
             self._path.replace(self._target)
 
-    def retract(self) -> None:
+    def remove_all(self) -> None:
         """Remove the part file and an older target."""
         self.discard()
         with self._failing():
@@ -111,7 +111,7 @@ class PartFile:
     def _failing(self, *, retryable: bool = True) -> AbstractContextManager[None]:
         return os_errors_as_failures(self._field, self._target, retryable=retryable)
 
-    def _disputed(self) -> TaskFailed:
+    def _conflict(self) -> TaskFailed:
         return file_failure(
             self._field, self._path, "another process is writing to it, for the same task", retryable=True
         )

@@ -25,7 +25,7 @@ def process(task: SyncTaskContext, config: DataProcessingConfig) -> dict[str, An
     with _clean_up(output), _input_failures(config), InputFile(config.input_path) as source:
         conversion = Conversion(config, source, output)
         output.open()
-        conversion.go_to(checkpoint)
+        conversion.continue_from(checkpoint)
         while conversion.convert_batch():
             with output.unlocked():
                 _report(task, conversion)

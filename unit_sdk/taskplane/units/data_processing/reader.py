@@ -34,7 +34,7 @@ class CsvReader:
         """The number of bytes read."""
         return self._lines.offset
 
-    def go_to(self, offset: int, row: int) -> None:
+    def seek(self, offset: int, row: int) -> None:
         """Continue at `offset` after `row` rows, both as reported by a reader of the same content."""
         self._lines.seek(offset)
         self.row = row
