@@ -88,32 +88,30 @@ def test_a_new_attempt_has_a_rate_of_its_own() -> None:
     assert row.rate() == pytest.approx(0.01)
 
 
-def test_a_board_is_over_when_each_watched_task_is() -> None:
+def test_a_board_is_a_success_if_every_task_is() -> None:
     board = Board([1, 2])
     board.apply(snapshot(1, TASK_STATUS_SUCCESS), at=0)
-    assert not board.is_over()
     board.apply(snapshot(2), at=0)
-    assert not board.is_over()
-    board.apply(transition(2, TASK_STATUS_CANCELLED), at=1)
-    assert board.is_over()
     assert not board.is_success()
+    board.apply(transition(2, TASK_STATUS_CANCELLED), at=1)
+    assert not board.is_success()
+    board.apply(transition(2, TASK_STATUS_SUCCESS), at=2)
+    assert board.is_success()
 
 
-def test_a_restart_opens_the_board_again() -> None:
+def test_a_restart_opens_a_row_again() -> None:
     board = Board([1])
     board.apply(transition(1, TASK_STATUS_FAILED), at=0)
+    assert board.rows[1].is_over
     board.apply(transition(1, TASK_STATUS_RUNNING), at=1)
-    assert not board.is_over()
-    board.apply(transition(1, TASK_STATUS_SUCCESS), at=2)
-    assert board.is_over()
-    assert board.is_success()
+    assert not board.rows[1].is_over
 
 
 def test_a_deleted_task_is_over_with_its_last_status() -> None:
     board = Board([1])
     board.apply(snapshot(1, TASK_STATUS_SUCCESS), at=0)
     board.apply(deleted(1), at=1)
-    assert board.is_over()
+    assert board.rows[1].is_over
     assert board.is_success()
 
 
@@ -127,13 +125,12 @@ def test_progress_of_another_attempt_is_not_the_tasks() -> None:
     assert row.task.progress.fraction == pytest.approx(0.2)
 
 
-def test_a_board_of_all_tasks_keeps_those_that_are_not_over() -> None:
+def test_a_board_of_all_tasks_keeps_live_ones() -> None:
     board = Board()
     assert board.apply(snapshot(1, TASK_STATUS_SUCCESS), at=0) is None
     board.apply(snapshot(2), at=0)
     row = board.apply(transition(2, TASK_STATUS_FAILED), at=1)
     assert row is not None
     assert row.is_over
-    board.forget_what_is_over()
+    board.forget_ended()
     assert board.rows == {}
-    assert not board.is_over()

@@ -221,6 +221,6 @@ def test_of_all_tasks_one_that_ends_stays_above_the_screen() -> None:
     with live_screen(board, console) as show:
         for event in [*snapshot(task(TASK_STATUS_RUNNING)), transition(TASK_STATUS_RUNNING, task(TASK_STATUS_SUCCESS))]:
             show(event, board.apply(event, 0.0))
-            board.forget_what_is_over()
+            board.forget_ended()
     assert "SUCCESS" in screen.getvalue()
     assert board.rows == {}

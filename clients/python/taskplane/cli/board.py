@@ -1,4 +1,4 @@
-"""The tasks of a watch as they now are, and how quickly they go on."""
+"""The current state of the tasks of a watch, and their pace."""
 
 from collections import deque
 from collections.abc import Iterable
@@ -7,12 +7,12 @@ from taskplane.cli.words import FINAL_STATUSES
 from taskplane.v1.task_pb2 import TASK_STATUS_RUNNING, TASK_STATUS_SUCCESS, Task
 from taskplane.v1.task_service_pb2 import WatchTasksResponse
 
-# The rate is that of the last so many seconds: it follows a change, and does not jump with each report.
+# Seconds of progress behind a rate: short enough to follow a change, long enough not to jump with each report.
 RECENT_SECONDS = 30.0
 
 
 class Row:
-    """One task. Times are in seconds of any clock that runs evenly."""
+    """One task. Times (`at`) are in seconds of a monotonic clock."""
 
     def __init__(self, task: Task, at: float) -> None:
         self.task = task
@@ -22,18 +22,18 @@ class Row:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing more is to come, but for a restart or a retry."""
+        """Whether the task has ended, unless a restart or a retry follows."""
         return self.is_deleted or self.task.status in FINAL_STATUSES
 
     def update(self, task: Task, at: float) -> None:
-        """Takes over the task as it now is."""
+        """Replace the task by its current state."""
         if task.status != TASK_STATUS_RUNNING or task.attempt != self.task.attempt:
             self._samples.clear()
         self.task = task
         self._sample(at)
 
     def progress(self, fraction: float, message: str, at: float) -> None:
-        """Takes over a report of progress."""
+        """Record a progress report."""
         self.task.progress.fraction = fraction
         self.task.progress.message = message
         self._sample(at)
@@ -45,14 +45,14 @@ class Row:
                 self._samples.popleft()
 
     def rate(self) -> float | None:
-        """Fraction a second, of late. None while that is not known, or the task does not run."""
-        if len(self._samples) < 2:  # noqa: PLR2004  a rate is between two
+        """Return the recent progress, as a fraction per second; None while unknown, or if the task does not run."""
+        if len(self._samples) < 2:  # noqa: PLR2004  a rate needs two samples
             return None
         (first_at, first), (last_at, last) = self._samples[0], self._samples[-1]
         return (last - first) / (last_at - first_at) if last_at > first_at and last > first else None
 
     def seconds_left(self) -> float | None:
-        """How long it takes yet at that rate. None if nobody can know, or a command is about to stop it."""
+        """Return the seconds left at this rate; None if unknown, or if a pending command will stop the task."""
         rate = self.rate()
         if rate is None or self.task.HasField("pending_command"):
             return None
@@ -60,19 +60,14 @@ class Row:
 
 
 class Board:
-    """The rows of one watch, by task id. Without `watched` it is of all tasks, and keeps those that are not over."""
+    """The rows of one watch, by task id. Without `watched`, all tasks are watched, and only live ones have rows."""
 
     def __init__(self, watched: Iterable[int] = ()) -> None:
         self.rows: dict[int, Row] = {}
-        self._watched = frozenset(watched)
-
-    @property
-    def watches_all(self) -> bool:
-        """Whether it is of all tasks."""
-        return not self._watched
+        self.watches_all = not frozenset(watched)
 
     def apply(self, event: WatchTasksResponse, at: float) -> Row | None:
-        """Takes over what happened, and returns the row that it is about; None if there is none."""
+        """Record an event, and return the row of its task; None if the event concerns no row."""
         match event.WhichOneof("event"):
             case "snapshot":
                 return self._see(event.snapshot, at)
@@ -111,17 +106,11 @@ class Board:
             row.is_deleted = True
         return row
 
-    def forget_what_is_over(self) -> None:
-        """Keeps a board of all tasks from growing for ever."""
+    def forget_ended(self) -> None:
+        """Remove ended tasks from a board of all tasks, so that the board does not grow forever."""
         if self.watches_all:
             self.rows = {task_id: row for task_id, row in self.rows.items() if not row.is_over}
 
-    def is_over(self) -> bool:
-        """Whether all that is watched has come to an end; a board of all tasks never has."""
-        if self.watches_all:
-            return False
-        return all(task_id in self.rows and self.rows[task_id].is_over for task_id in self._watched)
-
     def is_success(self) -> bool:
-        """Whether every task has ended with SUCCESS."""
+        """Return whether every task has ended with SUCCESS."""
         return all(row.task.status == TASK_STATUS_SUCCESS for row in self.rows.values())

@@ -1,4 +1,4 @@
-"""A watch as a live screen: a line for each task, with its bar, rate and time left."""
+"""A watch as a live screen: a line for each task, with bar, rate and time left."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,10 +16,10 @@ from taskplane.cli.words import duration_in_words, now, percent_of
 from taskplane.v1.task_pb2 import TASK_STATUS_FAILED, TASK_STATUS_SUCCESS
 from taskplane.v1.task_service_pb2 import WatchTasksResponse
 
-NAME_COLUMNS = 30
-# A terminal of 80 columns has room for a short bar only.
+# A terminal narrower than the third figure, such as one of 80 columns, gets the second width of bar and name.
 BAR_COLUMNS, SHORT_BAR_COLUMNS, WIDE_CONSOLE_COLUMNS = 24, 12, 110
-# Wide enough that what stands behind does not jump when they change.
+NAME_COLUMNS, SHORT_NAME_COLUMNS = 30, 18
+# Widths of columns whose text changes, so that the columns after them stay in place.
 PERCENT_COLUMNS, PACE_COLUMNS, ELAPSED_COLUMNS = 4, 17, 6
 REDRAWS_PER_SECOND = 4
 
@@ -28,46 +28,48 @@ Show = Callable[[WatchTasksResponse, Row | None], None]
 
 @contextmanager
 def live_screen(board: Board, console: Console) -> Iterator[Show]:
-    """Draws the board over and over, and leaves the last picture; gives what is to be called after each event."""
-    bar_columns = BAR_COLUMNS if console.width >= WIDE_CONSOLE_COLUMNS else SHORT_BAR_COLUMNS
+    """Redraw the board until the context ends, and leave the last picture; yields the callback for each event."""
+    is_wide = console.width >= WIDE_CONSOLE_COLUMNS
 
     def show(event: WatchTasksResponse, row: Row | None) -> None:
         if board.watches_all and row is not None and row.is_over:
-            console.print(board_table([row], bar_columns))  # above the screen, from which it vanishes
+            console.print(board_table([row], is_wide=is_wide))  # above the live screen, from which the row vanishes
         if event.HasField("transition"):
             live.refresh()
 
-    # Redraws run on a thread of their own, so they take a copy of the rows.
+    # Redraws run on Rich's thread, so they take a copy of the rows.
     with Live(
         console=console,
-        get_renderable=lambda: board_table(list(board.rows.values()), bar_columns),
+        get_renderable=lambda: board_table(list(board.rows.values()), is_wide=is_wide),
         refresh_per_second=REDRAWS_PER_SECOND,
     ) as live:
         yield show
 
 
-def board_table(rows: list[Row], bar_columns: int) -> Table:
-    """A line for each row; where there is no room, the unit's words are cut."""
+def board_table(rows: list[Row], *, is_wide: bool) -> Table:
+    """Return a line for each row; without room, the unit's message is cut."""
+    bar_columns = BAR_COLUMNS if is_wide else SHORT_BAR_COLUMNS
+    name_columns = NAME_COLUMNS if is_wide else SHORT_NAME_COLUMNS
     table = Table.grid(padding=(0, 1))
     for min_width in (0, 0, 0, PERCENT_COLUMNS, PACE_COLUMNS, ELAPSED_COLUMNS):
         table.add_column(no_wrap=True, min_width=min_width)
     table.add_column(ratio=1)
     for row in rows:
         table.add_row(
-            _name(row),
+            _name(row, name_columns),
             state_text(row.task),
             ProgressBar(total=1.0, completed=_fraction(row), width=bar_columns),
             f"{percent_of(row.task):>{PERCENT_COLUMNS}}",
             _pace(row),
             _elapsed(row),
-            _words(row),
+            _message(row),
         )
     return table
 
 
-def _name(row: Row) -> Text:
+def _name(row: Row, columns: int) -> Text:
     name = plain(f"{row.task.id} {row.task.task_name}")
-    name.truncate(NAME_COLUMNS, overflow="ellipsis")
+    name.truncate(columns, overflow="ellipsis")
     return name
 
 
@@ -76,7 +78,7 @@ def _fraction(row: Row) -> float:
 
 
 def _pace(row: Row) -> str:
-    """How quickly it goes on, and when it will be done; empty while nobody can know."""
+    """Return the rate and the time left; empty while they are unknown."""
     rate, left = row.rate(), row.seconds_left()
     if rate is None or left is None:
         return ""
@@ -84,18 +86,18 @@ def _pace(row: Row) -> str:
 
 
 def _elapsed(row: Row) -> str:
-    """Since its first attempt began, until it ended or now."""
+    """Return the time since the first attempt began, until the end or now."""
     if not row.task.HasField("started_at"):
         return ""
     end = row.task.completed_at.ToDatetime(UTC) if row.task.HasField("completed_at") else now()
     return duration_in_words((end - row.task.started_at.ToDatetime(UTC)).total_seconds())
 
 
-def _words(row: Row) -> Text:
-    """What the unit said last, or why the task waits or failed."""
+def _message(row: Row) -> Text:
+    """Return the unit's last message, or the reason for waiting or failing."""
     task = row.task
-    words = plain(
+    message = plain(
         task.error_message if task.status == TASK_STATUS_FAILED else task.waiting_message or task.progress.message
     )
-    words.no_wrap, words.overflow = True, "ellipsis"
-    return words
+    message.no_wrap, message.overflow = True, "ellipsis"
+    return message

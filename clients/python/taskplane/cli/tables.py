@@ -1,14 +1,14 @@
-"""Lists as tables: coloured on a terminal, plain and never cut in a pipe."""
+"""Lists as tables: coloured and fitted on a terminal, plain and never cut in a pipe."""
 
 import json
 from collections.abc import Iterable
 
 import typer
 from rich.console import Console, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from taskplane.cli.document import sorted_dict
+from taskplane.cli.list_table import Column, ListTable
 from taskplane.cli.words import STATUS_STYLES, age_of, clean, local_time, percent_of, state_of, status_name
 from taskplane.v1.execution_unit_pb2 import (
     EXECUTION_UNIT_STATUS_AVAILABLE,
@@ -20,7 +20,7 @@ from taskplane.v1.execution_unit_pb2 import (
 from taskplane.v1.task_pb2 import TASK_STATUS_UNSPECIFIED, Task, TaskCheckpoint, TaskTransition
 from taskplane.v1.task_service_pb2 import BatchControlResult
 
-# Wider than any row: nothing is cut or wrapped where a program reads.
+# Wider than any row, so that nothing is cut or wrapped for a program that reads.
 UNLIMITED_COLUMNS = 100_000
 
 UNIT_STYLES = {
@@ -31,7 +31,7 @@ UNIT_STYLES = {
 
 
 def show(renderable: RenderableType) -> None:
-    """Prints to stdout: as wide as the terminal is, or as wide as it must be, without blanks at the ends of lines."""
+    """Print to stdout: fitted to a terminal, or as wide as the rows and without trailing blanks in a pipe."""
     console = Console(highlight=False)
     if console.is_terminal:
         console.print(renderable)
@@ -42,9 +42,18 @@ def show(renderable: RenderableType) -> None:
     typer.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
-def task_table(tasks: Iterable[Task]) -> Table:
-    """A row for each task."""
-    table = _table("ID", "NAME", "TYPE", "STATUS", "PROGRESS", "UNIT", "ATTEMPT", "AGE")
+def task_table(tasks: Iterable[Task]) -> ListTable:
+    """Return a row for each task."""
+    table = ListTable(
+        Column("ID"),
+        Column("NAME", least=14),
+        Column("TYPE", least=6),
+        Column("STATUS", least=19),
+        Column("PROGRESS"),
+        Column("UNIT", least=8),
+        Column("ATTEMPT", optional=True),
+        Column("AGE"),
+    )
     for task in tasks:
         table.add_row(
             str(task.id),
@@ -59,17 +68,26 @@ def task_table(tasks: Iterable[Task]) -> Table:
     return table
 
 
-def outcome_table(results: Iterable[BatchControlResult]) -> Table:
-    """A row for each task of a batch: OK, or why not."""
-    table = _table("ID", "RESULT", "MESSAGE")
+def outcome_table(results: Iterable[BatchControlResult]) -> ListTable:
+    """Return a row for each task of a batch: OK, or the reason and the message of its error."""
+    table = ListTable(Column("ID"), Column("RESULT"), Column("MESSAGE", least=20, wraps=True))
     for result in results:
         table.add_row(str(result.task_id), plain(result.reason or "OK"), plain(result.message))
     return table
 
 
-def unit_table(units: Iterable[ExecutionUnit]) -> Table:
-    """A row for each unit."""
-    table = _table("ID", "NAME", "TYPE", "STATUS", "LOAD", "TASK TYPES", "HEARD", "SDK")
+def unit_table(units: Iterable[ExecutionUnit]) -> ListTable:
+    """Return a row for each unit."""
+    table = ListTable(
+        Column("ID", least=20, wraps=True),
+        Column("NAME", least=8),
+        Column("TYPE", least=8, optional=True),
+        Column("STATUS"),
+        Column("LOAD"),
+        Column("TASK TYPES", least=10),
+        Column("HEARD"),
+        Column("SDK", optional=True),
+    )
     for unit in units:
         table.add_row(
             plain(unit.id),
@@ -84,9 +102,16 @@ def unit_table(units: Iterable[ExecutionUnit]) -> Table:
     return table
 
 
-def history_table(transitions: Iterable[TaskTransition]) -> Table:
-    """A row for each change of status."""
-    table = _table("REVISION", "WHEN", "FROM → TO", "ATTEMPT", "BY", "REASON")
+def history_table(transitions: Iterable[TaskTransition]) -> ListTable:
+    """Return a row for each change of status."""
+    table = ListTable(
+        Column("REVISION"),
+        Column("WHEN"),
+        Column("FROM → TO"),
+        Column("ATTEMPT", optional=True),
+        Column("BY", least=6),
+        Column("REASON", least=12, wraps=True),
+    )
     for entry in transitions:
         table.add_row(
             str(entry.revision),
@@ -99,9 +124,9 @@ def history_table(transitions: Iterable[TaskTransition]) -> Table:
     return table
 
 
-def checkpoint_table(checkpoints: Iterable[TaskCheckpoint]) -> Table:
-    """A row for each checkpoint, with its data."""
-    table = _table("NUMBER", "WHEN", "ATTEMPT", "DATA")
+def checkpoint_table(checkpoints: Iterable[TaskCheckpoint]) -> ListTable:
+    """Return a row for each checkpoint, with its data."""
+    table = ListTable(Column("NUMBER"), Column("WHEN"), Column("ATTEMPT"), Column("DATA", least=20, wraps=True))
     for checkpoint in checkpoints:
         data = plain(json.dumps(sorted_dict(checkpoint.data), ensure_ascii=False))
         table.add_row(str(checkpoint.number), local_time(checkpoint.created_at), str(checkpoint.attempt), data)
@@ -109,18 +134,18 @@ def checkpoint_table(checkpoints: Iterable[TaskCheckpoint]) -> Table:
 
 
 def state_text(task: Task) -> Text:
-    """The task's state in its status's colour."""
+    """Return the task's state in the colour of its status."""
     return Text(state_of(task), style=STATUS_STYLES.get(task.status, ""))
 
 
 def unit_state_text(unit: ExecutionUnit) -> Text:
-    """The unit's status in its colour, and whether it drains."""
+    """Return the unit's status in its colour, with "draining" during a drain."""
     name = ExecutionUnitStatus.Name(unit.status).removeprefix("EXECUTION_UNIT_STATUS_")
     return Text(f"{name}, draining" if unit.draining else name, style=UNIT_STYLES.get(unit.status, ""))
 
 
 def change_text(entry: TaskTransition) -> Text:
-    """From which status to which; a creation has no from."""
+    """Return both statuses of a change; a creation has no first one."""
     to_status = Text(status_name(entry.to_status), style=STATUS_STYLES.get(entry.to_status, ""))
     if entry.from_status == TASK_STATUS_UNSPECIFIED:
         return Text("→ ").append_text(to_status)
@@ -128,12 +153,5 @@ def change_text(entry: TaskTransition) -> Text:
 
 
 def plain(text: str) -> Text:
-    """Text of others, in which nothing is markup."""
+    """Return a text without markup and control characters."""
     return Text(clean(text))
-
-
-def _table(*columns: str) -> Table:
-    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
-    for column in table.columns:
-        column.no_wrap = True
-    return table

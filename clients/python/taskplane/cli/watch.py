@@ -15,16 +15,16 @@ from taskplane.cli.live import REDRAWS_PER_SECOND, Show, live_screen
 from taskplane.cli.options import MAX_ID
 from taskplane.cli.plain import PlainLines
 from taskplane.cli.settings import Output, Settings, takes_settings
-from taskplane.client import Client, NotFoundError
+from taskplane.client import Client
 from taskplane.v1.task_pb2 import TASK_STATUS_FAILED
 from taskplane.v1.task_service_pb2 import WatchTasksResponse
 
-# In lines of text more would drown the changes of status.
+# More lines of progress in a second would hide the changes of status.
 LINES_PER_SECOND = 1
 
 
 def add_to(app: typer.Typer) -> None:
-    """Adds the command."""
+    """Add the command."""
     app.command("watch")(takes_settings(watch))
 
 
@@ -34,27 +34,26 @@ def watch(
         list[int] | None, typer.Argument(metavar="[ID...]", min=1, max=MAX_ID, show_default="all", help="The tasks.")
     ] = None,
 ) -> None:
-    """Follow tasks until all have ended: exit code 0 if each with SUCCESS, else 1. Without ids: all tasks, for ever."""
+    """Follow tasks until all have ended: exit code 0 if each with SUCCESS, else 1. Without ids: all tasks, forever."""
     with settings.connect() as client:
         raise typer.Exit(follow(client, ids or [], settings.output))
 
 
 def follow(client: Client, task_ids: Sequence[int], output: Output) -> ExitCode:
-    """Shows what happens to the tasks until all have ended."""
+    """Show the events of the tasks until all have ended."""
     console = Console(highlight=False)
     is_live = output is Output.TABLE and console.is_terminal
     board = Board(task_ids)
     events = client.watch(
         task_ids,
+        until_final=bool(task_ids),
         include_progress=True,
         max_progress_per_second=REDRAWS_PER_SECOND if is_live else LINES_PER_SECOND,
     )
     with closing(events), live_screen(board, console) if is_live else _lines(output) as show:
         for event in events:
             show(event, board.apply(event, time.monotonic()))
-            if _has_ended(client, board):
-                break
-            board.forget_what_is_over()
+            board.forget_ended()
     return _outcome(board)
 
 
@@ -66,23 +65,6 @@ def _lines(output: Output) -> Iterator[Show]:
 def _print_event(event: WatchTasksResponse, row: Row | None) -> None:
     if not event.HasField("keep_alive"):
         print_line(to_document(event))
-
-
-def _has_ended(client: Client, board: Board) -> bool:
-    """Whether all is over. A failure that is tried again shows as FAILED for a moment, so the server is asked."""
-    if not board.is_over():
-        return False
-    for row in board.rows.values():
-        if row.task.status == TASK_STATUS_FAILED and not row.is_deleted:
-            _ask_again(client, row)
-    return board.is_over()
-
-
-def _ask_again(client: Client, row: Row) -> None:
-    try:
-        row.update(client.get_task(row.task.id), time.monotonic())
-    except NotFoundError:
-        row.is_deleted = True
 
 
 def _outcome(board: Board) -> ExitCode:
