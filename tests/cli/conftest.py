@@ -13,7 +13,7 @@ from taskplane.cli.app import app
 
 @dataclass
 class CommandLine:
-    """Runs commands as a shell would, with the server in the environment."""
+    """Runs commands in this process, with the server in the environment."""
 
     server: str
 
@@ -22,7 +22,7 @@ class CommandLine:
         return CliRunner().invoke(app, arguments, input=stdin, env=environment)
 
     def output(self, *arguments: str, stdin: str = "") -> str:
-        """What a command that must succeed prints."""
+        """Return the output of a command that must succeed."""
         result = self.run(*arguments, stdin=stdin)
         assert result.exit_code == 0, result.output
         return result.stdout

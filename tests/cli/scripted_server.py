@@ -1,4 +1,4 @@
-"""A server that keeps tasks in a dict and does as the test says, for tests of what stands before the server."""
+"""A scripted server with its tasks in a dict, for tests of the command line."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -40,7 +40,7 @@ class OnTask(Protocol):
 
 @dataclass
 class Script:
-    """What the server has, what it answers with, and what it was asked."""
+    """The server's tasks and units, its responses, and the requests that came."""
 
     tasks: dict[int, Task] = field(default_factory=dict)
     units: dict[str, ExecutionUnit] = field(default_factory=dict)
@@ -137,7 +137,7 @@ class ScriptedTasks(TaskServiceServicer):
         return service.ListTaskCheckpointsResponse(checkpoints=[*kept[:1], *without_data])
 
     def WatchTasks(self, request: service.WatchTasksRequest, context: Context) -> Iterator[service.WatchTasksResponse]:
-        """Plays the events; then it waits, as a watch never ends by itself."""
+        """Send the events, then wait: a watch has no end."""
         self._script.requests.append(request)
         yield from self._script.events
         self._over.wait()
@@ -185,13 +185,13 @@ class ScriptedOperations(OperationsServiceServicer):
 
 
 class ScriptedServer:
-    """Serves the script on a free port until it is stopped."""
+    """A server on a free port."""
 
     def __init__(self) -> None:
         self.script = Script()
         self._over = Event()
         self._server = grpc.server(ThreadPoolExecutor(4))
-        # What is not scripted answers UNIMPLEMENTED.
+        # Methods without a script answer UNIMPLEMENTED.
         tasks = ScriptedTasks(self.script, self._over)  # type: ignore[abstract]
         units = ScriptedOperations(self.script)  # type: ignore[abstract]
         add_TaskServiceServicer_to_server(tasks, self._server)
@@ -205,7 +205,7 @@ class ScriptedServer:
 
 
 def fail(context: Context, code: grpc.StatusCode, reason: str, message: str, *details: Message) -> NoReturn:
-    """Ends the call as the real server does, with details."""
+    """End the call with details, as the real server does."""
     status = Status(code=code.value[0], message=message)
     for detail in (ErrorInfo(reason=reason, domain="taskplane"), *details):
         status.details.add().Pack(detail)

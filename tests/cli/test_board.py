@@ -81,7 +81,7 @@ def test_a_pause_does_not_count_in_the_rate() -> None:
     assert row.rate() == pytest.approx(0.02)
 
 
-def test_a_new_attempt_has_a_rate_of_its_own() -> None:
+def test_a_new_attempt_has_its_own_rate() -> None:
     row = Row(running(0.5), at=0)
     row.update(running(0.1, attempt=2), at=10)
     row.progress(0.2, "", at=20)

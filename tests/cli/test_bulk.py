@@ -52,13 +52,13 @@ def test_every_task_is_only_meant_if_that_is_said(cli: CommandLine, script: Scri
     "arguments",
     [(), ("1", "--all"), ("1", "--status", "RUNNING"), ("--max", "5"), ("--all", "--max", "1001"), ("0",)],
 )
-def test_a_choice_that_is_none_or_two_is_refused(cli: CommandLine, script: Script, arguments: tuple[str, ...]) -> None:
+def test_no_choice_and_two_choices_are_refused(cli: CommandLine, script: Script, arguments: tuple[str, ...]) -> None:
     result = cli.run("task", "bulk", "cancel", *arguments)
     assert result.exit_code == 2
     assert script.requests == []
 
 
-def test_what_would_be_done_can_be_seen_before(cli: CommandLine, script: Script) -> None:
+def test_a_dry_run_shows_the_results(cli: CommandLine, script: Script) -> None:
     result = cli.run("task", "bulk", "cancel", "1", "--dry-run")
     assert (result.exit_code, result.stderr) == (0, "nothing was done: --dry-run\n")
     assert script.requests[0].validate_only

@@ -37,7 +37,7 @@ def test_everything_given_is_sent(cli: CommandLine, script: Script) -> None:
     assert (context.request_id, context.reason, context.actor) == ("r1", "because", "me")
 
 
-def test_what_is_not_given_is_left_to_the_server(cli: CommandLine, script: Script) -> None:
+def test_options_left_out_are_left_to_the_server(cli: CommandLine, script: Script) -> None:
     cli.output(*CREATE)
     [request] = script.requests
     assert not request.task.start

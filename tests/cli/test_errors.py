@@ -33,7 +33,7 @@ def test_an_error_is_one_line_and_an_exit_code(
     assert result.stdout == ""
 
 
-def test_bad_fields_are_told_below(cli: CommandLine, script: Script) -> None:
+def test_bad_fields_follow_the_error(cli: CommandLine, script: Script) -> None:
     script.bad_fields = {"task.task_name": "is too long", "task.task_type": "has\nspaces"}
     result = cli.run("task", "create", "--type", "T", "--name", "n")
     assert result.exit_code == 2
@@ -44,7 +44,7 @@ def test_bad_fields_are_told_below(cli: CommandLine, script: Script) -> None:
     ]
 
 
-def test_a_server_that_is_not_there_is_exit_code_5(cli: CommandLine) -> None:
+def test_an_absent_server_is_exit_code_5(cli: CommandLine) -> None:
     result = cli.run("--server", "127.0.0.1:1", "task", "list")
     assert result.exit_code == 5
     assert result.stderr.startswith("error: cannot reach the server (see --server): ")

@@ -77,7 +77,7 @@ def test_reasons_messages_and_data_wrap_and_lose_nothing() -> None:
         from_status=TASK_STATUS_RUNNING,
         to_status=TASK_STATUS_CANCELLED,
         changed_at=NOW,
-        changed_by="somebody@example.com",
+        changed_by="operator@example.com",
         reason=text,
     )
     result = BatchControlResult(task_id=7, code=9, reason="ILLEGAL_TRANSITION", message=text)

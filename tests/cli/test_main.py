@@ -1,4 +1,4 @@
-"""The entry point, in a process of its own."""
+"""The entry point, in its own process."""
 
 import os
 import subprocess
@@ -26,14 +26,14 @@ def python(*arguments: str, server: str = "127.0.0.1:1") -> "subprocess.Complete
 
 
 @pytest.mark.parametrize("name", ["typer", "rich"])
-def test_without_the_cli_extra_it_says_what_to_install(name: str) -> None:
+def test_without_the_cli_extra_the_package_to_install_is_named(name: str) -> None:
     result = python("-c", MISSING.format(name=name))
     assert result.returncode == 1
     assert result.stderr == "error: the command line needs more packages: pip install 'taskplane[cli]'\n"
 
 
 @pytest.mark.parametrize("name", ["pydantic_settings", "sqlalchemy", "structlog"])
-def test_without_the_server_extra_it_says_what_to_install(name: str) -> None:
+def test_without_the_server_extra_the_package_to_install_is_named(name: str) -> None:
     result = python("-c", MISSING.format(name=name), "serve")
     assert result.returncode == 1
     assert result.stderr == f"error: the server needs {name}: pip install 'taskplane[server]'\n"

@@ -1,4 +1,4 @@
-"""`taskplane serve` hands what was given to the server; the server itself is played by the test."""
+"""`taskplane serve` passes its options to the server, which the test replaces."""
 
 import sys
 from types import ModuleType
@@ -31,7 +31,7 @@ class Config(pydantic.BaseModel):
 
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
-    """The configs with which a server was run; each run exits with 7."""
+    """The configs of all runs of a server; each run exits with 7."""
     configs: list[Config] = []
 
     def run(config: Config) -> int:
@@ -46,7 +46,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
     return configs
 
 
-def test_only_what_is_given_is_handed_over(cli: CommandLine, started: list[Config]) -> None:
+def test_only_given_options_reach_the_server(cli: CommandLine, started: list[Config]) -> None:
     cli.run("serve")
     assert started[0].model_fields_set == set()
 
@@ -72,7 +72,7 @@ def test_everything_given_is_handed_over(cli: CommandLine, started: list[Config]
     ]
 
 
-def test_a_bad_value_is_told_with_its_option(cli: CommandLine, started: list[Config]) -> None:
+def test_a_bad_value_is_reported_with_its_option(cli: CommandLine, started: list[Config]) -> None:
     result = cli.run("serve", "--grpc", "nowhere")
     assert result.exit_code == 2
     assert result.stderr == "error: grpc: Value error, wants HOST:PORT\n"

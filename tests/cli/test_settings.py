@@ -35,7 +35,7 @@ def test_the_server_may_be_given_before_and_after_the_subcommand(
     assert result.exit_code == 0, result.output
 
 
-def test_the_version_is_told(cli: CommandLine) -> None:
+def test_the_version_is_printed(cli: CommandLine) -> None:
     assert cli.output("--version") == f"taskplane {version('taskplane')}\n"
 
 

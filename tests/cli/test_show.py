@@ -1,4 +1,4 @@
-"""How tasks, units and histories are shown."""
+"""Tasks, units and histories as text and as JSON."""
 
 import json
 
@@ -8,7 +8,7 @@ from cli.scripted_server import Script
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from taskplane.cli.words import clean, duration_in_words, state_of
+from taskplane.cli.formatting import clean, duration_in_words, state_of
 from taskplane.client import to_struct
 from taskplane.v1.execution_unit_pb2 import (
     EXECUTION_UNIT_STATUS_AVAILABLE,
@@ -61,7 +61,7 @@ def full_task(**changes: object) -> Task:
     return task
 
 
-def test_a_row_has_what_an_operator_looks_for(cli: CommandLine, script: Script) -> None:
+def test_a_row_has_the_fields_that_operators_need(cli: CommandLine, script: Script) -> None:
     script.add(full_task())
     header, row = cli.output("task", "list").splitlines()
     assert header.split() == ["ID", "NAME", "TYPE", "STATUS", "PROGRESS", "UNIT", "ATTEMPT", "AGE"]
@@ -97,7 +97,7 @@ def test_the_filters_are_sent(cli: CommandLine, script: Script) -> None:
     assert (request.page_size, request.page_token) == (7, "abc")
 
 
-def test_a_page_says_how_to_go_on(cli: CommandLine, script: Script) -> None:
+def test_a_page_shows_the_option_for_the_next_page(cli: CommandLine, script: Script) -> None:
     script.next_page_token = "more"
     result = cli.run("task", "list")
     assert result.stderr == "there are more: --page-token more, or --all\n"
@@ -140,7 +140,7 @@ def test_a_document_is_handy_for_scripts(cli: CommandLine, script: Script) -> No
     assert not {"pendingCommand", "waitingReason", "queuedAt"} & set(document)
 
 
-def test_a_history_is_told_from_the_beginning(cli: CommandLine, script: Script) -> None:
+def test_a_history_is_shown_from_the_beginning(cli: CommandLine, script: Script) -> None:
     script.add(Task(id=1))
     script.history = [
         TaskTransition(revision=5, task_id=1, to_status=TASK_STATUS_PENDING, changed_by="alice", changed_at=PAST),
@@ -166,7 +166,7 @@ def test_a_history_is_told_from_the_beginning(cli: CommandLine, script: Script) 
     assert (documents[1]["fromStatus"], documents[1]["reason"]) == ("PENDING", "to [u1]")
 
 
-def test_checkpoints_are_told_with_their_data(cli: CommandLine, script: Script) -> None:
+def test_checkpoints_are_shown_with_their_data(cli: CommandLine, script: Script) -> None:
     script.add(Task(id=1))
     script.checkpoints = [TaskCheckpoint(number=2, attempt=1, data=to_struct({"row": 7}), created_at=PAST)]
     _, row = cli.output("task", "checkpoints", "1").splitlines()
@@ -174,7 +174,7 @@ def test_checkpoints_are_told_with_their_data(cli: CommandLine, script: Script) 
     assert json.loads(cli.output("task", "checkpoints", "1", "-o", "json"))[0]["data"] == {"row": 7}
 
 
-def test_checkpoints_are_told_with_their_data_also_if_the_list_has_it_not(cli: CommandLine, script: Script) -> None:
+def test_checkpoints_are_shown_with_data_that_the_list_lacks(cli: CommandLine, script: Script) -> None:
     script.add(Task(id=1))
     script.checkpoints = [
         TaskCheckpoint(number=number, attempt=1, data=to_struct({"row": number}), created_at=PAST) for number in (3, 2)
@@ -228,7 +228,7 @@ def test_units_are_listed_and_shown(cli: CommandLine, script: Script) -> None:
         ),
     ],
 )
-def test_a_state_says_what_is_between_two_statuses(task: Task, state: str) -> None:
+def test_a_state_names_the_change_between_two_statuses(task: Task, state: str) -> None:
     assert state_of(task) == state
 
 
@@ -236,7 +236,7 @@ def test_a_state_says_what_is_between_two_statuses(task: Task, state: str) -> No
     ("seconds", "words"),
     [(-3, "0s"), (59.4, "59s"), (59.6, "1m00s"), (185, "3m05s"), (7_800, "2h10m"), (356_400, "4d3h")],
 )
-def test_a_duration_is_told_roughly(seconds: float, words: str) -> None:
+def test_a_duration_is_rounded(seconds: float, words: str) -> None:
     assert duration_in_words(seconds) == words
 
 

@@ -69,7 +69,7 @@ def test_the_window_and_the_type_are_sent(cli: CommandLine, script: Script, wind
 
 
 @pytest.mark.parametrize("window", ["", "5", "h", "1.5h", "1h 30m", "-1h", "1w", "1hour", "1h1h", "1m1h", "9999999d"])
-def test_a_window_that_is_no_time_is_refused(cli: CommandLine, script: Script, window: str) -> None:
+def test_a_window_that_is_not_a_duration_is_refused(cli: CommandLine, script: Script, window: str) -> None:
     result = cli.run("stats", "--window", window)
     assert result.exit_code == 2
     assert script.requests == []

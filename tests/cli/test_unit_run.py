@@ -1,4 +1,4 @@
-"""`taskplane unit run`, as a process of its own that connects to the SDK's scripted server."""
+"""`taskplane unit run` as a process, connected to the SDK's scripted server."""
 
 import os
 import signal
@@ -37,7 +37,7 @@ def shout(task: SyncTaskContext, config: Config) -> dict:
 
 @contextmanager
 def unit_process(server: ScriptedServer, *arguments: str, folder: Path) -> Iterator["subprocess.Popen[str]"]:
-    """`taskplane unit run …` in that folder, ended with the context if it has not ended by itself."""
+    """Run `taskplane unit run …` in a folder, and end the process with the context."""
     command = [sys.executable, "-m", "taskplane.cli", "--server", server.address, "unit", "run", *arguments]
     with subprocess.Popen(  # noqa: S603  our own interpreter
         command, cwd=folder, env=os.environ, stderr=subprocess.PIPE, text=True
@@ -56,15 +56,15 @@ def unit_server() -> Iterator[ScriptedServer]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
-    """A folder with a unit of the user's own, which imports its neighbour."""
+    """A folder with a user's unit that imports a neighbour."""
     (tmp_path / "own.py").write_text(OWN_UNIT)
     (tmp_path / "neighbour.py").write_text('NAME = "own-1"\n')
     yield tmp_path
-    for name in ("own", "neighbour"):  # what a test has loaded into this process
+    for name in ("own", "neighbour"):  # modules that a test has loaded
         sys.modules.pop(name, None)
 
 
-def test_a_built_in_unit_introduces_itself_as_told(unit_server: ScriptedServer, tmp_path: Path) -> None:
+def test_a_built_in_unit_registers_with_its_options(unit_server: ScriptedServer, tmp_path: Path) -> None:
     options = ("--id", "u1", "--name", "data-1", "--capacity", "0", "--label", "zone=b")
     with unit_process(unit_server, "data-processing", *options, folder=tmp_path):
         hello = unit_server.session().hello
@@ -77,7 +77,7 @@ def test_sigterm_drains_a_unit_and_is_no_failure(unit_server: ScriptedServer, tm
     with unit_process(unit_server, "data-processing", folder=tmp_path) as process:
         session = unit_server.session()
         session.welcome(heartbeat_seconds=0.05)
-        session.expect_heartbeats(1)  # it has heard the welcome
+        session.expect_heartbeats(1)  # the unit has received the welcome
         process.send_signal(signal.SIGTERM)
         session.expect_draining()
         session.acknowledge()
@@ -129,7 +129,7 @@ def test_a_unit_that_the_server_refuses_is_one_line(unit_server: ScriptedServer,
         (("data-processing", "--capacity", "-1"), "greater than or equal to 0"),
     ],
 )
-def test_what_cannot_be_run_is_a_usage_error(
+def test_a_unit_that_cannot_run_is_a_usage_error(
     cli: CommandLine, folder: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], complaint: str
 ) -> None:
     monkeypatch.chdir(folder)

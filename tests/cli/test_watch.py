@@ -115,7 +115,7 @@ def test_it_ends_when_the_last_task_has_ended(cli: CommandLine, script: Script) 
     assert "task 2 users: RUNNING -> CANCELLED" in result.stdout
 
 
-def test_a_failure_is_told_with_its_message(cli: CommandLine, script: Script) -> None:
+def test_a_failure_is_reported_with_its_message(cli: CommandLine, script: Script) -> None:
     failed = task(TASK_STATUS_FAILED)
     failed.error_message = "no such file:\nusers.csv"
     script.add(failed)
@@ -176,7 +176,7 @@ def test_create_with_watch_need_not_start_the_task(cli: CommandLine, script: Scr
 
 
 def live_picture(board: Board, *events: WatchTasksResponse, width: int = 140) -> str:
-    """The last picture that a terminal of that width shows after the events."""
+    """Return the last picture on a terminal of this width after the events."""
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=width, color_system=None, _environ={})
     with live_screen(board, console) as show:

@@ -30,10 +30,10 @@ T = TypeVar("T")
 
 
 class Call:
-    """One unary call that the client has made and that waits for the test's answer."""
+    """A unary call of the client that waits for the test's response."""
 
     def __init__(self, request: Message, rpc: grpc_testing.UnaryUnaryChannelRpc) -> None:
-        self.request: Any = request  # of the type that the method has
+        self.request: Any = request  # of the method's type
         self._rpc = rpc
 
     def answer(self, response: Message) -> None:
@@ -46,7 +46,7 @@ class Call:
 
 
 class Stream:
-    """One watch that the client has opened and that the test feeds."""
+    """A watch of the client; the test sends the events."""
 
     def __init__(self, request: task_service_pb2.WatchTasksRequest, rpc: grpc_testing.UnaryStreamChannelRpc) -> None:
         self.request = request
@@ -65,13 +65,13 @@ class Stream:
 
 
 class FakeServer:
-    """The far end of the fake channel. It copies requests, which the channel hands over without sending them."""
+    """The server's end of the fake channel. Requests are copied, as the channel passes the client's own objects."""
 
     def __init__(self, channel: grpc_testing.Channel) -> None:
         self._channel = channel
 
     def take(self, method: str) -> Call:
-        """The next call of that method."""
+        """Return the next call of a method."""
         taken = in_background(self._channel.take_unary_unary, METHODS[method])
         _, request, rpc = taken.result(PATIENCE_SECONDS)
         return Call(deepcopy(request), rpc)
@@ -83,7 +83,7 @@ class FakeServer:
 
 
 def trailing_metadata(code: grpc.StatusCode, message: str, *details: Message) -> tuple[tuple[str, bytes], ...]:
-    """As a server sends the details of an error."""
+    """Return the details of an error as a server sends them."""
     status = Status(code=code.value[0], message=message)
     for detail in details:
         status.details.add().Pack(detail)
@@ -96,13 +96,13 @@ def because(reason: str, **metadata: str) -> Message:
 
 
 def in_background(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-    """Runs it on a thread that does not keep a failed test from ending."""
+    """Run a function on a daemon thread, so that a failed test can end."""
     future: Future[T] = Future()
 
     def run() -> None:
         try:
             future.set_result(function(*args, **kwargs))
-        except BaseException as error:  # noqa: BLE001  the future carries it to whoever waits
+        except BaseException as error:  # noqa: BLE001  the future passes the error on
             future.set_exception(error)
 
     Thread(target=run, daemon=True).start()
@@ -121,6 +121,6 @@ def server(channel: grpc_testing.Channel) -> FakeServer:
 
 @pytest.fixture
 def client(channel: grpc_testing.Channel) -> Iterator[Client]:
-    """A client that tries three times, without waiting in between."""
+    """A client with three tries for each call, without waits."""
     with Client(channel=channel, retry=AT_ONCE, timeout=PATIENCE_SECONDS) as client:
         yield client

@@ -1,4 +1,4 @@
-"""The asyncio client against a server that is scripted call by call."""
+"""The asyncio client against a scripted server."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
@@ -45,7 +45,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class Script(TaskServiceServicer):
-    """Creates what it is asked for, unless its name is "bad"; while `gate` is closed, batches wait at it."""
+    """Creates every task that is not named "bad"; batches wait for the `gate`."""
 
     def __init__(self) -> None:
         self.batches: list[BatchCreateTasksRequest] = []
@@ -146,12 +146,12 @@ async def client(address: str) -> AsyncIterator[AsyncClient]:
 
 @pytest.fixture
 async def gathering(address: str) -> AsyncIterator[AsyncClient]:
-    """A client that coalesces."""
+    """A client with coalescing."""
     async with AsyncClient(address, retry=AT_ONCE, timeout=PATIENCE_SECONDS, coalesce=True) as client:
         yield client
 
 
-async def test_calls_carry_what_the_sync_client_sends(client: AsyncClient, script: Script) -> None:
+async def test_calls_send_the_requests_of_the_sync_client(client: AsyncClient, script: Script) -> None:
     task = await client.create_task("T", "n", {"path": "a.csv"}, start=True, actor="me")
     await client.pause_task(7, wait=False, reason="because", expected_revision=3)
     (create,), (pause,) = script.creates, script.pauses
@@ -181,7 +181,7 @@ async def test_pages_follow_each_other(client: AsyncClient) -> None:
     assert [each.revision async for each in client.list_task_transitions(7)] == [1, 2]
 
 
-async def test_one_checkpoint_is_asked_for_by_its_number(client: AsyncClient) -> None:
+async def test_one_checkpoint_is_requested_by_its_number(client: AsyncClient) -> None:
     assert [each.number for each in await client.list_task_checkpoints(7)] == [9]
     assert [each.number for each in await client.list_task_checkpoints(7, number=2)] == [2]
 
@@ -201,13 +201,13 @@ async def test_a_call_is_repeated_under_the_same_request_id(client: AsyncClient,
     assert first == second == third
 
 
-async def test_after_so_many_attempts_the_error_is_raised(client: AsyncClient, script: Script) -> None:
+async def test_after_the_last_attempt_the_error_is_raised(client: AsyncClient, script: Script) -> None:
     script.failures_left = 3
     with pytest.raises(UnavailableError, match="gone"):
         await client.create_task("T", "n")
 
 
-async def test_a_watch_goes_on_after_a_break(client: AsyncClient, script: Script) -> None:
+async def test_a_watch_resumes_after_a_break(client: AsyncClient, script: Script) -> None:
     async with aclosing(client.watch([7, 8])) as events:
         told = [await anext(events) for _ in range(4)]
     assert [event.revision for event in told] == [5, 6, 7, 8]
@@ -218,7 +218,7 @@ async def test_a_watch_goes_on_after_a_break(client: AsyncClient, script: Script
 async def create_while_one_is_under_way(
     client: AsyncClient, script: Script, names: Iterable[str], actors: Iterable[str] = ()
 ) -> list[Task | BaseException]:
-    """Creates the first by itself, and the others while it waits at the gate."""
+    """Create the first task alone, and the others while the first waits at the gate."""
     first, *others = names
     actor_of = dict(zip(others, actors, strict=False))
     script.gate.clear()
@@ -229,7 +229,7 @@ async def create_while_one_is_under_way(
     async def open_gate() -> None:
         script.gate.set()
 
-    # Tasks take their first step in the order in which they are made: the others have asked before the gate opens.
+    # asyncio tasks start in the order of creation: all creates are requested before the gate opens.
     await asyncio.create_task(open_gate())
     return await asyncio.gather(*creates, return_exceptions=True)
 
@@ -298,7 +298,7 @@ async def test_a_create_with_a_request_id_or_a_timeout_goes_alone(gathering: Asy
     assert script.batches == []
 
 
-async def test_a_caller_that_goes_away_disturbs_nobody(gathering: AsyncClient, script: Script) -> None:
+async def test_a_cancelled_caller_does_not_disturb_the_others(gathering: AsyncClient, script: Script) -> None:
     script.gate.clear()
     leaving, staying = (asyncio.create_task(gathering.create_task("T", name)) for name in "ab")
     await script.arrived.wait()
@@ -309,7 +309,7 @@ async def test_a_caller_that_goes_away_disturbs_nobody(gathering: AsyncClient, s
         await leaving
 
 
-async def test_closing_waits_for_what_was_asked_for(address: str, script: Script) -> None:
+async def test_closing_waits_for_requested_creates(address: str, script: Script) -> None:
     client = AsyncClient(address, timeout=PATIENCE_SECONDS, coalesce=True)
     script.gate.clear()
     creating = asyncio.create_task(client.create_task("T", "a"))

@@ -1,4 +1,4 @@
-"""The asyncio client's calls for operators, against a server that is scripted call by call."""
+"""The asyncio client's calls for operators, against a scripted server."""
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -32,7 +32,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class Script(OperationsServiceServicer):
-    """Unit u1 is there, no other is; a list has three pages; after `failures_left` connections that break."""
+    """Unit u1 exists alone; a list has three pages; the first `failures_left` connections break."""
 
     def __init__(self) -> None:
         self.requests: list[Any] = []

@@ -1,5 +1,6 @@
-"""`wait`, `run` and watches that end, with asyncio, on a server whose tasks go through scripted statuses."""
+"""`wait`, `run` and watches with an end, with asyncio, on a server with scripted statuses."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -27,7 +28,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class Script(TaskServiceServicer):
-    """Every task goes through `statuses`, one for each event of a watch; GetTask returns those in `reads` in turn."""
+    """A watch sends a transition for each of `statuses`; GetTask returns the `reads` in turn."""
 
     def __init__(self) -> None:
         self.statuses = ["RUNNING"]
@@ -45,7 +46,7 @@ class Script(TaskServiceServicer):
             change = TaskTransition(to_status=task_status_number(status))
             event = TransitionEvent(transition=change, task=task(request.task_ids[0], status))
             yield WatchTasksResponse(revision=revision, transition=event)
-        await context.abort(grpc.StatusCode.INTERNAL, "the script has ended")
+        await asyncio.Event().wait()  # a watch has no end
 
 
 def task(task_id: int, status: str) -> Task:
@@ -81,10 +82,10 @@ async def test_a_wait_is_for_any_status(client: AsyncClient, script: Script) -> 
 
 async def test_a_wait_runs_out_of_time(client: AsyncClient) -> None:
     with pytest.raises(WaitTimeoutError, match="task 7"):
-        await client.wait(7, timeout=0)
+        await client.wait(7, timeout=0.1)
 
 
-async def test_a_watch_until_final_ends_by_itself(client: AsyncClient, script: Script) -> None:
+async def test_a_watch_until_final_ends_with_its_task(client: AsyncClient, script: Script) -> None:
     script.statuses, script.reads = ["FAILED", "PENDING", "SUCCESS"], ["PENDING"]
     events = [event async for event in client.watch([7], until_final=True)]
     assert [event.revision for event in events] == [1, 2, 3, 4]

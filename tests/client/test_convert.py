@@ -21,7 +21,7 @@ from taskplane.client.convert import to_duration, to_timestamp
         ({"map": {"\ud800": 1}}, "config.map"),
     ],
 )
-def test_what_is_not_json_is_refused_with_its_path(value: dict[str, object], path: str) -> None:
+def test_a_value_that_is_not_json_is_refused_with_its_path(value: dict[str, object], path: str) -> None:
     with pytest.raises(NotJsonError) as caught:
         to_struct(value)
     assert caught.value.path == path
@@ -41,7 +41,7 @@ def test_a_config_that_is_nested_too_deeply_is_an_error_of_the_client() -> None:
     assert [bad.field for bad in caught.value.field_violations] == [caught.value.path]
 
 
-def test_a_document_that_is_no_object_is_refused() -> None:
+def test_a_document_that_is_not_an_object_is_refused() -> None:
     with pytest.raises(NotJsonError, match="config: must be a dict, not list"):
         to_struct([1, 2])  # type: ignore[arg-type]  # the mistake under test
 

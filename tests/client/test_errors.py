@@ -41,7 +41,7 @@ def test_an_error_has_the_class_of_its_code_and_reason(
     assert (error.code, error.reason, error.message) == (code, reason, "no")
 
 
-def test_an_illegal_transition_tells_what_is_allowed(client: Client, server: FakeServer) -> None:
+def test_an_illegal_transition_names_the_allowed_statuses(client: Client, server: FakeServer) -> None:
     pausing = in_background(client.pause_task, 7)
     server.take("PauseTask").fail(
         Code.FAILED_PRECONDITION, "cannot pause", because("ILLEGAL_TRANSITION", **{"from": "SUCCESS", "allowed": ""})
@@ -64,7 +64,7 @@ def test_bad_fields_are_named(client: Client, server: FakeServer) -> None:
     assert caught.value.field_violations == (FieldViolation("task.task_name", "must not be empty"),)
 
 
-def test_the_servers_retry_delay_is_told_in_seconds(client: Client, server: FakeServer) -> None:
+def test_the_servers_retry_delay_is_in_seconds(client: Client, server: FakeServer) -> None:
     getting = in_background(client.get_task, 7)
     delay = RetryInfo(retry_delay=Duration(seconds=1, nanos=500_000_000))
     server.take("GetTask").fail(Code.RESOURCE_EXHAUSTED, "busy", because("OVERLOADED"), delay)

@@ -1,4 +1,4 @@
-"""What the fake channel cannot show: connections that break, deadlines, large messages, details over the wire."""
+"""Broken connections, deadlines, large messages and error details, on a real server and channel."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -37,7 +37,7 @@ PATIENT = RetryPolicy(attempts=100, first_bound_seconds=0.05, last_bound_seconds
 
 
 class Script(TaskServiceServicer):
-    """Task 7 is there, task 8 keeps its caller waiting, any other is not there; a watch tells of one change."""
+    """Task 7 exists, a call for task 8 never returns, other tasks do not exist; a watch has one event."""
 
     def __init__(self, port: int) -> None:
         self.over = Event()
@@ -81,7 +81,7 @@ class Script(TaskServiceServicer):
 
 @pytest.fixture
 def start_server() -> Iterator[StartServer]:
-    """Starts scripted servers, on free ports or a given one."""
+    """A function that starts scripted servers, on free ports or a given port."""
     started: list[Script] = []
 
     def start(port: int = 0) -> Script:
@@ -150,7 +150,7 @@ def test_a_wait_runs_out_of_time_while_the_server_is_away(start_server: StartSer
         assert isinstance(waiting.exception(20), WaitTimeoutError)
 
 
-def test_a_server_that_is_not_there_is_told_soon() -> None:
+def test_an_absent_server_is_reported_soon() -> None:
     with Client("127.0.0.1:1", timeout=60) as client, pytest.raises(UnavailableError):
         client.get_task(7)
 

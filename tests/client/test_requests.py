@@ -1,4 +1,4 @@
-"""Each method sends the request that its keywords ask for, and returns what is in the answer."""
+"""The request of each method, and its result from the response."""
 
 from datetime import timedelta
 
@@ -27,7 +27,7 @@ from taskplane.v1.task_service_pb2 import (
 )
 
 
-def test_create_sends_what_the_task_is_to_be(client: Client, server: FakeServer) -> None:
+def test_create_sends_the_new_task(client: Client, server: FakeServer) -> None:
     creating = in_background(
         client.create_task,
         "DATA",
@@ -112,7 +112,7 @@ def test_a_verb_tells_who_why_and_whether_to_wait(
 
 
 @pytest.mark.parametrize(("verb", "response"), [("resume", ResumeTaskResponse), ("restart", RestartTaskResponse)])
-def test_a_task_can_go_on_from_a_chosen_checkpoint(
+def test_a_task_resumes_from_a_chosen_checkpoint(
     client: Client, server: FakeServer, verb: str, response: type[ResumeTaskResponse]
 ) -> None:
     doing = in_background(getattr(client, f"{verb}_task"), 7, checkpoint_number=4)
@@ -155,7 +155,7 @@ def test_checkpoints_come_as_a_list(client: Client, server: FakeServer) -> None:
     assert [checkpoint.number for checkpoint in listing.result(20)] == [2, 1]
 
 
-def test_one_checkpoint_is_asked_for_by_its_number(client: Client, server: FakeServer) -> None:
+def test_one_checkpoint_is_requested_by_its_number(client: Client, server: FakeServer) -> None:
     listing = in_background(client.list_task_checkpoints, 7, number=2)
     call = server.take("ListTaskCheckpoints")
     call.answer(ListTaskCheckpointsResponse(checkpoints=[TaskCheckpoint(number=2)]))

@@ -70,7 +70,7 @@ def test_a_request_id_of_the_callers_own_is_kept(client: Client, server: FakeSer
     assert call.request.context.request_id == "mine"
 
 
-def test_after_so_many_attempts_the_error_is_raised(client: Client, server: FakeServer) -> None:
+def test_after_the_last_attempt_the_error_is_raised(client: Client, server: FakeServer) -> None:
     getting = in_background(client.get_task, 7)
     for _ in range(3):
         server.take("GetTask").fail(UNAVAILABLE, "gone")

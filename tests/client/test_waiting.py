@@ -1,4 +1,4 @@
-"""`wait`, `run`, and watches that end."""
+"""`wait`, `run`, and watches with an end."""
 
 from concurrent.futures import Future
 from contextlib import suppress
@@ -92,7 +92,7 @@ def test_a_wait_is_for_any_status(client: Client, server: FakeServer, until: lis
 
 def test_a_status_that_passed_during_a_break_counts(client: Client, server: FakeServer) -> None:
     waiting = in_background(client.wait, 7, until=["PAUSED"])
-    watch_of(server, SNAPSHOT_COMPLETE, transition(6, "PAUSED", now="RUNNING"))  # as it is replayed
+    watch_of(server, SNAPSHOT_COMPLETE, transition(6, "PAUSED", now="RUNNING"))  # a replayed event
     answer_get(server, "RUNNING")
     assert waiting.result(20).id == 7
 

@@ -34,7 +34,7 @@ def deleted(revision: int, task_id: int) -> WatchTasksResponse:
 
 
 class Watcher:
-    """Reads a watch on a thread of its own; what it sees can be waited for."""
+    """Reads a watch on its own thread; a test waits for the revisions."""
 
     def __init__(self, client: Client, *task_ids: int, reconnect_timeout: float = 60.0) -> None:
         self._seen: SimpleQueue[int] = SimpleQueue()
@@ -49,7 +49,7 @@ class Watcher:
         return [self._seen.get(timeout=20) for _ in revisions] == list(revisions)
 
 
-def test_a_broken_watch_goes_on_after_the_last_revision_it_has_seen(client: Client, server: FakeServer) -> None:
+def test_a_broken_watch_resumes_after_its_last_revision(client: Client, server: FakeServer) -> None:
     watcher = Watcher(client, 7)
     stream = server.take_watch()
     assert not stream.request.HasField("after_revision")
@@ -73,7 +73,7 @@ def test_a_watch_that_breaks_within_its_snapshot_begins_again(client: Client, se
     assert not server.take_watch().request.HasField("after_revision")
 
 
-def test_a_watch_from_a_revision_goes_on_from_its_last_event(client: Client, server: FakeServer) -> None:
+def test_a_watch_from_a_revision_resumes_after_its_last_event(client: Client, server: FakeServer) -> None:
     watch = client.watch(after_revision=3)
     watching = in_background(lambda: next(watch).revision)
     server.take_watch().fail(UNAVAILABLE)
@@ -89,7 +89,7 @@ def test_a_watch_from_a_revision_goes_on_from_its_last_event(client: Client, ser
     assert again.request.after_revision == 6
 
 
-def test_a_watch_that_has_told_of_a_deletion_goes_on_with_the_other_tasks(client: Client, server: FakeServer) -> None:
+def test_a_watch_resumes_without_a_deleted_task(client: Client, server: FakeServer) -> None:
     watcher = Watcher(client, 7, 8)
     stream = server.take_watch()
     stream.send(snapshot_complete(5), deleted(6, 7))
@@ -143,7 +143,7 @@ def test_a_watch_gives_up_after_its_reconnect_timeout(client: Client, server: Fa
         watcher.done.result(20)
 
 
-def test_what_a_reconnect_cannot_mend_is_raised(client: Client, server: FakeServer) -> None:
+def test_an_error_that_a_reconnect_cannot_mend_is_raised(client: Client, server: FakeServer) -> None:
     watcher = Watcher(client, 7)
     server.take_watch().fail(grpc.StatusCode.NOT_FOUND, "no task 7", because("TASK_NOT_FOUND"))
     with pytest.raises(NotFoundError, match="no task 7"):

@@ -1,5 +1,5 @@
 """Rules of the protocol that server, unit SDK and client share: JSON documents, errors, connections, backoff.
 
-Only the generated messages of `taskplane.v1`, grpcio and protobuf are imported here. `documents` and `errors` need
-none of them.
+The package imports the generated messages of `taskplane.v1`, grpcio and protobuf; `documents` and `errors` import
+none of the three.
 """

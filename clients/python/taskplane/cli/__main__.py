@@ -7,8 +7,8 @@ CLI_PACKAGES = {"rich", "typer"}
 
 
 def main() -> None:
-    """Runs the command line. Without the `cli` extra: says in a line what to install, exit code 1."""
-    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # gRPC would write its own lines beside ours on stderr
+    """Run the command line. Without the `cli` extra, print the package to install and exit with 1."""
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # hides gRPC's log lines on stderr
     try:
         from taskplane.cli.app import app  # noqa: PLC0415  needs packages that may be missing
     except ModuleNotFoundError as error:

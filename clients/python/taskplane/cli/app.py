@@ -1,4 +1,4 @@
-"""The root command and what holds for all: where the server is, how results are shown, how errors end."""
+"""The root command, and the options of all commands: the server and the output."""
 
 from importlib.metadata import version
 from typing import Annotated
@@ -17,12 +17,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 task_app = typer.Typer(help="Create, control and follow tasks.", no_args_is_help=True)
-unit_app = typer.Typer(help="Run and see execution units.", no_args_is_help=True)
+unit_app = typer.Typer(help="Run and show execution units.", no_args_is_help=True)
 
 
-def show_version(is_asked: bool) -> None:  # noqa: FBT001  the signature that Typer calls
-    """Prints the version and ends, if asked."""
-    if is_asked:
+def show_version(is_requested: bool) -> None:  # noqa: FBT001  the signature that Typer calls
+    """Print the version and exit, if requested."""
+    if is_requested:
         typer.echo(f"taskplane {version('taskplane')}")
         raise typer.Exit
 
@@ -32,14 +32,14 @@ def root(
     context: typer.Context,
     *,
     server: Annotated[
-        str, typer.Option(envvar=SERVER_VARIABLE, metavar="HOST:PORT", help="Where the server is.")
+        str, typer.Option(envvar=SERVER_VARIABLE, metavar="HOST:PORT", help="The server's address.")
     ] = DEFAULT_SERVER,
     output: Annotated[Output, typer.Option("--output", "-o", help="How to show results.")] = Output.TABLE,
     _version: Annotated[
         bool, typer.Option("--version", callback=show_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    """Keeps the options that stand before the subcommand."""
+    """Keep the options that precede the subcommand."""
     context.obj = Settings(server, output)
 
 

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Iterable
 
-from taskplane.cli.words import FINAL_STATUSES
+from taskplane.cli.formatting import FINAL_STATUSES
 from taskplane.v1.task_pb2 import TASK_STATUS_RUNNING, TASK_STATUS_SUCCESS, Task
 from taskplane.v1.task_service_pb2 import WatchTasksResponse
 

@@ -5,7 +5,9 @@ from typing import Annotated
 
 import typer
 
-from taskplane.cli.choosing import (
+from taskplane.cli.document import print_line, to_document
+from taskplane.cli.errors import ExitCode, exit_code_of
+from taskplane.cli.filters import (
     Labels,
     MaxPriority,
     MinPriority,
@@ -15,8 +17,6 @@ from taskplane.cli.choosing import (
     UnitId,
     restrictions,
 )
-from taskplane.cli.document import print_line, to_document
-from taskplane.cli.errors import ExitCode, exit_code_of
 from taskplane.cli.options import MAX_ID, Actor, Reason
 from taskplane.cli.settings import Output, Settings, takes_settings
 from taskplane.cli.tables import outcome_table, show
@@ -36,17 +36,17 @@ from taskplane.v1.task_service_pb2 import (
 )
 
 Ids = Annotated[list[int] | None, typer.Argument(metavar="[ID...]", min=1, max=MAX_ID, help="These tasks.")]
-EveryTask = Annotated[bool, typer.Option("--all", help="Every task, if nothing else chooses.")]
+EveryTask = Annotated[bool, typer.Option("--all", help="Every task, without any other restriction.")]
 Most = Annotated[
     int | None,
-    typer.Option("--max", min=1, max=1000, show_default="1000", help="Do nothing if more are chosen by options."),
+    typer.Option("--max", min=1, max=1000, show_default="1000", help="Do nothing if the options match more tasks."),
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only tell what would become of each.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show the result for each task.")]
 
 VERBS: tuple[tuple[str, BatchVerb.ValueType, str], ...] = (
     ("start", BATCH_VERB_START, "Queue PENDING tasks."),
     ("pause", BATCH_VERB_PAUSE, "Pause RUNNING tasks at their next safe points."),
-    ("resume", BATCH_VERB_RESUME, "Let PAUSED tasks go on from their checkpoints."),
+    ("resume", BATCH_VERB_RESUME, "Resume PAUSED tasks from their checkpoints."),
     ("cancel", BATCH_VERB_CANCEL, "Cancel tasks; their units clean up first."),
     ("restart", BATCH_VERB_RESTART, "Run FAILED or CANCELLED tasks again, from scratch."),
     ("delete", BATCH_VERB_DELETE, "Delete SUCCESS, FAILED or CANCELLED tasks with their history."),
@@ -54,7 +54,7 @@ VERBS: tuple[tuple[str, BatchVerb.ValueType, str], ...] = (
 
 
 def add_to(app: typer.Typer) -> None:
-    """Adds a group with a command for each verb."""
+    """Add a group with a command for each verb."""
     group = typer.Typer(
         help="Control many tasks in one call, by ids or by filter, without waiting for the effects.",
         no_args_is_help=True,
@@ -109,7 +109,7 @@ def _control_by(verb: BatchVerb.ValueType) -> Callable[..., None]:
 
 
 def _tasks(ids: Sequence[int], chosen: FilterOptions, *, all_: bool) -> Sequence[int] | TaskFilter:
-    """The ids, or the filter: a command that chooses nothing must not mean everything."""
+    """Return the ids, or the filter. Raises BadParameter for a command without either: only --all means every task."""
     chooses = all_ or any(value not in ("", None, [], {}) for value in chosen.values())
     if ids and chooses:
         raise typer.BadParameter("give ids or options that choose tasks, not both")

@@ -5,49 +5,49 @@ from typing import Annotated
 import typer
 
 from taskplane.cli.document import print_document
+from taskplane.cli.formatting import clean, state_of
 from taskplane.cli.options import Actor, Reason
 from taskplane.cli.settings import Output, Settings, takes_settings
 from taskplane.cli.values import parse_pairs, read_config, user_name
 from taskplane.cli.watch import follow
-from taskplane.cli.words import clean, state_of
 from taskplane.v1.task_pb2 import Task
 
 
 def add_to(app: typer.Typer) -> None:
-    """Adds the command."""
+    """Add the command."""
     app.command("create")(takes_settings(create))
 
 
 def create(  # noqa: PLR0913  an option for each field
     settings: Settings,
     *,
-    task_type: Annotated[str, typer.Option("--type", help="Chooses the unit.")],
-    name: Annotated[str, typer.Option(help="For people.")],
-    config: Annotated[str | None, typer.Option(metavar="JSON", help="What to do.")] = None,
+    task_type: Annotated[str, typer.Option("--type", help="The task type; selects the unit.")],
+    name: Annotated[str, typer.Option(help="The task's name.")],
+    config: Annotated[str | None, typer.Option(metavar="JSON", help="The config.")] = None,
     config_file: Annotated[
-        typer.FileText | None, typer.Option(encoding="utf-8", help="The same from a file; - is stdin.")
+        typer.FileText | None, typer.Option(encoding="utf-8", help="The config from a file; - is stdin.")
     ] = None,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Sets one value of the config; dots go into objects."),
+        typer.Option("--set", metavar="KEY=VALUE", help="One value of the config; dots lead into objects."),
     ] = None,
-    priority: Annotated[int, typer.Option(min=0, max=1000, help="Greater runs first.")] = 0,
+    priority: Annotated[int, typer.Option(min=0, max=1000, help="Higher runs first.")] = 0,
     max_retries: Annotated[
         int | None, typer.Option(min=0, max=1000, show_default="the server's", help="Automatic retries.")
     ] = None,
-    label: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="A mark to filter by.")] = None,
+    label: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="A label, for filters.")] = None,
     unit_label: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="A label that the unit must have.")
     ] = None,
     start: Annotated[
-        bool | None, typer.Option("--start/--no-start", show_default="with --watch", help="Queue it at once.")
+        bool | None, typer.Option("--start/--no-start", show_default="with --watch", help="Queue the task at once.")
     ] = None,
-    watch: Annotated[bool, typer.Option("--watch", help="Follow it to its end.")] = False,
-    request_id: Annotated[str, typer.Option(help="Makes a repeat harmless: the same id, the same task.")] = "",
+    watch: Annotated[bool, typer.Option("--watch", help="Follow the task to its end.")] = False,
+    request_id: Annotated[str, typer.Option(help="Idempotency key: a repeat returns the same task.")] = "",
     reason: Reason = "",
     actor: Actor = None,
 ) -> None:
-    """Create a task, and with --watch follow it to its end (exit code 1 unless that is SUCCESS)."""
+    """Create a task, and with --watch follow the task to its end (exit code 1 unless SUCCESS)."""
     document = read_config(config, config_file, set_ or [])
     labels, unit_labels = parse_pairs(label or [], "--label"), parse_pairs(unit_label or [], "--unit-label")
     with settings.connect() as client:
@@ -70,7 +70,7 @@ def create(  # noqa: PLR0913  an option for each field
 
 
 def show_created(task: Task, output: Output) -> None:
-    """Tells the new task's id."""
+    """Print the new task with its id."""
     if output is Output.JSON:
         print_document(task)
     else:

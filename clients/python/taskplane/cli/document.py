@@ -1,4 +1,4 @@
-"""Messages as JSON documents: protobuf's JSON, made handier for scripts.
+"""Messages as JSON documents: protobuf's JSON, changed for scripts.
 
 Ids and other 64-bit numbers are numbers (protobuf writes text), enum values have no prefix ("RUNNING"), and fields with
 a default value are there, so that a path into a document does not depend on the values. Absent are unset messages and
@@ -20,14 +20,14 @@ from taskplane.client import to_dict
 
 
 def to_document(message: Message) -> dict[str, object]:
-    """The JSON object of a message, with field names in camelCase."""
-    # The stubs know two descriptors, of which only one is ever there.
+    """Return a message as a JSON object, with field names in camelCase."""
+    # The stubs have two types for descriptors; only one exists at run time.
     fields = cast("Sequence[FieldDescriptor]", message.DESCRIPTOR.fields)
-    told = (field for field in fields if _is_told(field, message))
-    return {field.json_name: _field(field, getattr(message, field.name)) for field in told}
+    shown = (field for field in fields if _is_shown(field, message))
+    return {field.json_name: _field(field, getattr(message, field.name)) for field in shown}
 
 
-def _is_told(field: FieldDescriptor, message: Message) -> bool:
+def _is_shown(field: FieldDescriptor, message: Message) -> bool:
     if field.has_presence:
         return message.HasField(field.name)
     is_enum = field.enum_type is not None and not field.is_repeated
@@ -38,7 +38,7 @@ def _field(field: FieldDescriptor, value: object) -> object:
     if not field.is_repeated:
         return _value(field, value)
     if field.message_type is not None and field.message_type.GetOptions().map_entry:
-        return dict(sorted(value.items()))  # type: ignore[attr-defined]  # every map of ours is text to text
+        return dict(sorted(value.items()))  # type: ignore[attr-defined]  # all maps are of texts to texts
     return [_value(field, item) for item in value]  # type: ignore[attr-defined]  # a repeated field
 
 
@@ -57,14 +57,14 @@ def _value(field: FieldDescriptor, value: object) -> object:
 
 
 def _enum_name(enum: EnumDescriptor, number: int) -> str:
-    """The value's name without the prefix, which is that of the enum's UNSPECIFIED."""
+    """Return the value's name without the prefix of the enum."""
     names = enum.values_by_number
     prefix = names[0].name.removesuffix("UNSPECIFIED")
     return names[number].name.removeprefix(prefix) if number in names else str(number)
 
 
 def sorted_dict(struct: Struct) -> object:
-    """What the Struct holds, with keys in order: a Struct gives them in any."""
+    """Return the document in a Struct with sorted keys; a Struct has no order."""
     return _sorted(to_dict(struct))
 
 
@@ -79,15 +79,15 @@ def _sorted(value: object) -> object:
 
 
 def print_document(message: Message) -> None:
-    """Prints one document, for people to read too."""
+    """Print one document, indented."""
     typer.echo(json.dumps(to_document(message), indent=2, ensure_ascii=False))
 
 
 def print_array(messages: Iterable[Message]) -> None:
-    """Prints an array of documents."""
+    """Print an array of documents."""
     typer.echo(json.dumps([to_document(message) for message in messages], indent=2, ensure_ascii=False))
 
 
 def print_line(document: dict[str, object]) -> None:
-    """Prints one document on one line, to be one of many."""
+    """Print one document on one line."""
     typer.echo(json.dumps(document, ensure_ascii=False))

@@ -1,4 +1,4 @@
-"""Exit codes, and how errors end a command: one line on stderr, bad fields below, never a traceback.
+"""Exit codes, and errors as text: one line on stderr, bad fields below, never a traceback.
 
 The table of docs/reference/cli.md is this one.
 """
@@ -10,7 +10,7 @@ import grpc
 import typer
 from typer.core import TyperGroup
 
-from taskplane.cli.words import clean
+from taskplane.cli.formatting import clean
 from taskplane.client import (
     AbortedError,
     DeadlineExceededError,
@@ -25,7 +25,7 @@ from taskplane.client.errors import BY_CODE
 
 
 class ExitCode(IntEnum):
-    """What a command tells the shell. Of several, the greatest counts. Ctrl-C is 130, by Typer."""
+    """Exit codes of commands. The highest of several counts. Typer exits with 130 after Ctrl-C."""
 
     OK = 0
     FAILED = 1
@@ -47,10 +47,10 @@ BY_ERROR: Mapping[type[TaskplaneError], ExitCode] = {
 
 
 class ErrorsAsExitCodes(TyperGroup):
-    """A root command whose errors are lines on stderr and an exit code."""
+    """A root command that turns errors into lines on stderr and an exit code."""
 
     def invoke(self, ctx: typer.Context) -> object:  # type: ignore[override]  # Typer's own Context, not its base
-        """Runs the command."""
+        """Run the command."""
         try:
             return super().invoke(ctx)
         except TaskplaneError as error:
@@ -60,8 +60,8 @@ class ErrorsAsExitCodes(TyperGroup):
 
 
 def report(error: TaskplaneError, about: str = "") -> ExitCode:
-    """Tells the error on stderr, `about` first, and returns the exit code for it."""
-    if error.reason == grpc.StatusCode.UNAVAILABLE.name:  # no server has said anything
+    """Print an error to stderr, after `about`, and return its exit code."""
+    if error.reason == grpc.StatusCode.UNAVAILABLE.name:  # gRPC's own error: no server has answered
         about += "cannot reach the server (see --server): "
     complain(f"{about}{error.message} ({error.reason})", ExitCode.FAILED)
     for bad in error.field_violations:
@@ -70,7 +70,7 @@ def report(error: TaskplaneError, about: str = "") -> ExitCode:
 
 
 def exit_code_of(code: int) -> ExitCode:
-    """The exit code for a google.rpc.Code."""
+    """Return the exit code for a google.rpc.Code."""
     if code == 0:
         return ExitCode.OK
     kinds = (kind for status, kind in BY_CODE.items() if status.value[0] == code)
@@ -82,6 +82,6 @@ def _exit_code_for(kind: type[TaskplaneError]) -> ExitCode:
 
 
 def complain(message: str, code: ExitCode) -> ExitCode:
-    """Tells the message as one line on stderr, and returns `code`."""
+    """Print a message as one line to stderr, and return `code`."""
     typer.echo(f"error: {clean(message)}", err=True)
     return code

@@ -11,7 +11,7 @@ from taskplane.v1.task_pb2 import TaskCheckpoint
 
 
 def add_to(app: typer.Typer) -> None:
-    """Adds the commands."""
+    """Add the commands."""
     app.command("history")(takes_settings(history))
     app.command("checkpoints")(takes_settings(checkpoints))
 
@@ -27,7 +27,7 @@ def history(settings: Settings, task_id: TaskId) -> None:
 
 
 def checkpoints(settings: Settings, task_id: TaskId) -> None:
-    """Show the checkpoints that are kept of a task, newest first."""
+    """Show the stored checkpoints of a task, newest first."""
     with settings.connect() as client:
         kept = [_with_data(client, task_id, each) for each in client.list_task_checkpoints(task_id)]
     if settings.output is Output.JSON:
@@ -37,8 +37,8 @@ def checkpoints(settings: Settings, task_id: TaskId) -> None:
 
 
 def _with_data(client: Client, task_id: int, checkpoint: TaskCheckpoint) -> TaskCheckpoint:
-    """A list has the data of the newest ones only, if they are large."""
+    """Return the checkpoint with its data: a list of large checkpoints has the data of the newest only."""
     if checkpoint.HasField("data"):
         return checkpoint
-    # It may be gone by now.
+    # The checkpoint may have been deleted since.
     return next(iter(client.list_task_checkpoints(task_id, number=checkpoint.number)), checkpoint)

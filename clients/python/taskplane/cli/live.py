@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from taskplane.cli.board import Board, Row
+from taskplane.cli.formatting import duration_in_words, now, percent_of
 from taskplane.cli.tables import plain, state_text
-from taskplane.cli.words import duration_in_words, now, percent_of
 from taskplane.v1.task_pb2 import TASK_STATUS_FAILED, TASK_STATUS_SUCCESS
 from taskplane.v1.task_service_pb2 import WatchTasksResponse
 

@@ -1,23 +1,23 @@
-"""A watch as plain lines, for logs and pipes: one for each event, no control characters."""
+"""A watch as plain lines, for logs and pipes: a line for each event, no control characters."""
 
 from datetime import datetime
 
 import typer
 
 from taskplane.cli.board import Row
-from taskplane.cli.words import clean, percent_of, state_of, status_name
+from taskplane.cli.formatting import clean, percent_of, state_of, status_name
 from taskplane.v1.task_pb2 import TASK_STATUS_UNSPECIFIED, Task, TaskTransition
 from taskplane.v1.task_service_pb2 import WatchTasksResponse
 
 
 class PlainLines:
-    """Prints what is new of each event."""
+    """Prints the news of each event."""
 
     def __init__(self) -> None:
         self._states: dict[int, str] = {}
 
     def show(self, event: WatchTasksResponse, row: Row | None) -> None:
-        """Prints a line, unless the event says nothing new."""
+        """Print a line, unless the event has no news."""
         if row is None:
             return
         news = self._news(event, row)
@@ -40,7 +40,7 @@ class PlainLines:
 
 
 def change(transition: TaskTransition, task: Task) -> str:
-    """From which status to which, by whom and why."""
+    """Return both statuses of a change, its caller and its reason."""
     to_status = status_name(transition.to_status)
     by = f"by {transition.changed_by}" if transition.changed_by else ""
     why = ": ".join(part for part in (by, transition.reason) if part)
@@ -50,5 +50,5 @@ def change(transition: TaskTransition, task: Task) -> str:
 
 
 def how_far(task: Task) -> str:
-    """The progress with the unit's words on it."""
+    """Return the progress with the unit's message."""
     return clean(f"{percent_of(task)} {task.progress.message}")

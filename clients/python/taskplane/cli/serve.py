@@ -9,14 +9,14 @@ from taskplane.cli.errors import ExitCode, complain
 
 
 class LogFormat(StrEnum):
-    """How log lines look."""
+    """The format of log lines."""
 
     CONSOLE = "console"
     JSON = "json"
 
 
 class LogLevel(StrEnum):
-    """How much is logged."""
+    """The level of logging."""
 
     DEBUG = "DEBUG"
     INFO = "INFO"
@@ -25,7 +25,7 @@ class LogLevel(StrEnum):
 
 
 def add_to(app: typer.Typer) -> None:
-    """Adds the command."""
+    """Add the command."""
     app.command("serve")(serve)
 
 
@@ -33,23 +33,27 @@ def serve(  # noqa: PLR0913  an option for each field
     *,
     grpc: Annotated[
         str | None,
-        typer.Option(metavar="HOST:PORT", show_default="127.0.0.1:50051", help="Where to listen; port 0 picks one."),
+        typer.Option(
+            metavar="HOST:PORT", show_default="127.0.0.1:50051", help="The gRPC address; port 0 picks a free port."
+        ),
     ] = None,
     http: Annotated[
         str | None,
-        typer.Option(metavar="HOST:PORT", show_default="127.0.0.1:3000", help="Where to serve HTTP; port 0 picks one."),
+        typer.Option(
+            metavar="HOST:PORT", show_default="127.0.0.1:3000", help="The HTTP address; port 0 picks a free port."
+        ),
     ] = None,
     no_http: Annotated[bool, typer.Option("--no-http", help="Serve no HTTP.")] = False,
     database_url: Annotated[
         str | None, typer.Option(metavar="URL", show_default="SQLite, ./taskplane.db", help="The database.")
     ] = None,
-    no_migrate: Annotated[bool, typer.Option("--no-migrate", help="Leave the database's schema as it is.")] = False,
+    no_migrate: Annotated[bool, typer.Option("--no-migrate", help="Do not change the database's schema.")] = False,
     no_reflection: Annotated[bool, typer.Option("--no-reflection", help="Serve no gRPC reflection.")] = False,
     channelz: Annotated[bool, typer.Option("--channelz", help="Serve gRPC channelz.")] = False,
-    log_level: Annotated[LogLevel | None, typer.Option(case_sensitive=False, help="How much to log.")] = None,
-    log_format: Annotated[LogFormat | None, typer.Option(help="How log lines look.")] = None,
+    log_level: Annotated[LogLevel | None, typer.Option(case_sensitive=False, help="The level of logging.")] = None,
+    log_format: Annotated[LogFormat | None, typer.Option(help="The format of log lines.")] = None,
 ) -> None:
-    """Run the server until SIGTERM or Ctrl-C. What is not given here comes from TASKPLANE_* in the environment."""
+    """Run the server until SIGTERM or Ctrl-C. Options left out come from TASKPLANE_* in the environment."""
     options = {
         "grpc": grpc,
         "http": http,

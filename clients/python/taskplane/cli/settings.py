@@ -1,4 +1,4 @@
-"""The options that may stand before and after a subcommand: --server and -o."""
+"""The options before and after a subcommand: --server and -o."""
 
 import inspect
 from collections.abc import Callable
@@ -15,7 +15,7 @@ P = ParamSpec("P")
 
 
 class Output(StrEnum):
-    """How results are shown."""
+    """The format of results."""
 
     TABLE = "table"
     JSON = "json"
@@ -23,19 +23,19 @@ class Output(StrEnum):
 
 @dataclass(frozen=True)
 class Settings:
-    """What holds for this run of the command line."""
+    """The settings of one run of the command line."""
 
     server: str
     output: Output
 
     def connect(self) -> Client:
-        """A client for the server; connects with its first call."""
+        """Return a client for the server; its first call connects."""
         return Client(self.server)
 
 
 def _options(
     context: typer.Context,
-    server: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Where the server is.")] = None,
+    server: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="The server's address.")] = None,
     output: Annotated[Output | None, typer.Option("--output", "-o", help="How to show results.")] = None,
 ) -> Settings:
     root: Settings = context.find_root().obj
@@ -43,18 +43,18 @@ def _options(
 
 
 def takes_settings(command: Callable[Concatenate[Settings, P], None]) -> Callable[..., None]:
-    """Gives a command --server and -o. What stands after the subcommand counts more than what stands before."""
+    """Add --server and -o to a command. An option after the subcommand overrides the same option before."""
     own = list(inspect.signature(command).parameters.values())[1:]
     shared = list(inspect.signature(_options).parameters.values())
     names = [parameter.name for parameter in shared]
 
     @wraps(command)
     def with_settings(**values: object) -> None:
-        # Typer calls with what the signature below says, which no type checker can see.
+        # Typer calls with the arguments of the signature below, which type checkers cannot see.
         settings = _options(**{name: values.pop(name) for name in names})  # type: ignore[arg-type]
         command(settings, **values)  # type: ignore[arg-type,call-arg]
 
-    # Typer reads the options of a command from these.
+    # Typer reads a command's options from the signature.
     keywords = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in (*own, *shared)]
     with_settings.__signature__ = inspect.Signature(keywords)  # type: ignore[attr-defined]  # inspect's own hook
     with_settings.__annotations__ = {each.name: each.annotation for each in keywords}

@@ -1,4 +1,4 @@
-"""One task or unit on a sheet: what is set, a line each, and documents below their names."""
+"""One task or unit as a sheet: a line for each field that is set, and documents below their names."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from taskplane.cli.document import sorted_dict
+from taskplane.cli.formatting import age_of, duration_in_words, local_time, percent_of, status_name
 from taskplane.cli.tables import plain, state_text, unit_state_text
-from taskplane.cli.words import age_of, duration_in_words, local_time, percent_of, status_name
 from taskplane.v1.execution_unit_pb2 import ExecutionUnit, TaskTypeSupport
 from taskplane.v1.operations_service_pb2 import GetStatisticsResponse
 from taskplane.v1.task_pb2 import Task
@@ -21,7 +21,7 @@ Line = tuple[str, Text | str]
 
 
 def task_sheet(task: Task) -> Table:
-    """All that is known of a task, with its checkpoint and result."""
+    """Return all fields of a task, with its checkpoint and result."""
     return _sheet(
         ("Task", f"{task.id}"),
         ("Name", plain(task.task_name)),
@@ -48,7 +48,7 @@ def task_sheet(task: Task) -> Table:
 
 
 def unit_sheet(unit: ExecutionUnit) -> Table:
-    """All that is known of a unit."""
+    """Return all fields of a unit."""
     return _sheet(
         ("Unit", plain(unit.id)),
         ("Name", plain(unit.unit_name)),
@@ -65,7 +65,7 @@ def unit_sheet(unit: ExecutionUnit) -> Table:
 
 
 def statistics_sheet(statistics: GetStatisticsResponse, window: str) -> Table:
-    """The figures of this moment, and those of a window that is named as the user named it."""
+    """Return the current figures, and those of a window under the user's name for the window."""
     return _sheet(
         ("Taken", local_time(statistics.taken_at)),
         *((status_name(each.status), str(each.count)) for each in statistics.tasks),
@@ -81,12 +81,12 @@ def statistics_sheet(statistics: GetStatisticsResponse, window: str) -> Table:
 
 
 def pairs(labels: Mapping[str, str]) -> Text:
-    """Labels as key=value, in order."""
+    """Return labels as key=value, sorted."""
     return plain(", ".join(f"{key}={value}" for key, value in sorted(labels.items())))
 
 
 def _sheet(*lines: Line) -> Table:
-    """A line for each that says something."""
+    """Return a line for each value that is not empty."""
     sheet = Table.grid(padding=(0, 2))
     sheet.add_column(style="bold", no_wrap=True)
     sheet.add_column(overflow="fold")

@@ -1,4 +1,4 @@
-"""`taskplane stats`: the figures of tasks, units and slots."""
+"""`taskplane stats`: figures of tasks, units and slots."""
 
 from typing import Annotated
 
@@ -12,7 +12,7 @@ from taskplane.cli.values import parse_duration
 
 
 def add_to(app: typer.Typer) -> None:
-    """Adds the command."""
+    """Add the command."""
     app.command("stats")(takes_settings(stats))
 
 
@@ -20,11 +20,11 @@ def stats(
     settings: Settings,
     *,
     window: Annotated[
-        str, typer.Option(metavar="TIME", help="How far back, as 90s, 15m, 1h30m or 7d; up to 31d.")
+        str, typer.Option(metavar="TIME", help="The time up to now, as 90s, 15m, 1h30m or 7d; at most 31d.")
     ] = "1h",
     task_type: Annotated[str, typer.Option("--type", help="Of tasks of this type, and units that accept it.")] = "",
 ) -> None:
-    """Show how many tasks, units and slots there are now, and what ended of late."""
+    """Show the numbers of tasks, units and slots now, and the tasks that ended recently."""
     length = parse_duration(window, "--window")
     with settings.connect() as client:
         statistics = client.get_statistics(window=length, task_type=task_type)

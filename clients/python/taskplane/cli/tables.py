@@ -8,8 +8,8 @@ from rich.console import Console, RenderableType
 from rich.text import Text
 
 from taskplane.cli.document import sorted_dict
+from taskplane.cli.formatting import STATUS_STYLES, age_of, clean, local_time, percent_of, state_of, status_name
 from taskplane.cli.list_table import Column, ListTable
-from taskplane.cli.words import STATUS_STYLES, age_of, clean, local_time, percent_of, state_of, status_name
 from taskplane.v1.execution_unit_pb2 import (
     EXECUTION_UNIT_STATUS_AVAILABLE,
     EXECUTION_UNIT_STATUS_BUSY,

@@ -2,7 +2,8 @@
 
 import typer
 
-from taskplane.cli.choosing import (
+from taskplane.cli.document import print_array, print_document
+from taskplane.cli.filters import (
     Labels,
     MaxPriority,
     MinPriority,
@@ -12,7 +13,6 @@ from taskplane.cli.choosing import (
     UnitId,
     restrictions,
 )
-from taskplane.cli.document import print_array, print_document
 from taskplane.cli.options import All, Limit, PageToken, TaskId
 from taskplane.cli.settings import Output, Settings, takes_settings
 from taskplane.cli.sheet import task_sheet
@@ -20,7 +20,7 @@ from taskplane.cli.tables import show, task_table
 
 
 def add_to(app: typer.Typer) -> None:
-    """Adds the commands."""
+    """Add the commands."""
     app.command("get")(takes_settings(get))
     app.command("list")(takes_settings(list_))
 
@@ -49,7 +49,7 @@ def list_(  # noqa: PLR0913  an option for each restriction
     page_token: PageToken = "",
     all_: All = False,
 ) -> None:
-    """List tasks, newest first. When there are more, stderr says how to go on."""
+    """List tasks, newest first. If there are more, stderr shows the option for the next page."""
     chosen = restrictions(
         statuses=status,
         task_types=task_type,
@@ -69,10 +69,10 @@ def list_(  # noqa: PLR0913  an option for each restriction
         print_array(tasks)
     else:
         show(task_table(tasks))
-    tell_of_more(next_page_token)
+    show_next_page(next_page_token)
 
 
-def tell_of_more(next_page_token: str) -> None:
-    """Says on stderr how to get the next page, if there is one."""
+def show_next_page(next_page_token: str) -> None:
+    """Print the option for the next page to stderr, if there is one."""
     if next_page_token:
         typer.echo(f"there are more: --page-token {next_page_token}, or --all", err=True)

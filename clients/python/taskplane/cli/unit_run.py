@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class UnitOptions(TypedDict):
-    """What the command line tells a built-in unit about itself."""
+    """The options of a built-in unit."""
 
     id: str | None
     name: str
@@ -30,7 +30,7 @@ class UnitOptions(TypedDict):
 
 
 def add_to(app: typer.Typer) -> None:
-    """Adds the command."""
+    """Add the command."""
     app.command("run")(takes_settings(run))
 
 
@@ -41,14 +41,14 @@ def run(  # noqa: PLR0913  an option for each field
     ],
     *,
     unit_id: Annotated[
-        str | None, typer.Option("--id", show_default="the server gives one", help="Its lasting id.")
+        str | None, typer.Option("--id", show_default="the server gives one", help="The unit's id over restarts.")
     ] = None,
-    name: Annotated[str | None, typer.Option(show_default="NAME", help="For people.")] = None,
+    name: Annotated[str | None, typer.Option(show_default="NAME", help="The unit's name.")] = None,
     capacity: Annotated[
-        int | None, typer.Option(min=0, max=10000, show_default="1", help="How many tasks at once.")
+        int | None, typer.Option(min=0, max=10000, show_default="1", help="The number of concurrent tasks.")
     ] = None,
     label: Annotated[
-        list[str] | None, typer.Option(metavar="KEY=VALUE", help="A label that tasks can ask for.")
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="A label that tasks can require.")
     ] = None,
     http: Annotated[
         int | None,
@@ -61,8 +61,8 @@ def run(  # noqa: PLR0913  an option for each field
         typer.Option(metavar="URL", show_default="http://127.0.0.1:3000", help="With --http: the server's REST API."),
     ] = None,
 ) -> None:
-    """Run an execution unit until SIGTERM or Ctrl-C, which give its tasks back. A second one ends it at once."""
-    os.environ[SERVER_VARIABLE] = settings.server  # a Unit that is not told a server asks there
+    """Run an execution unit until SIGTERM or Ctrl-C, which release its tasks. A second signal ends the unit at once."""
+    os.environ[SERVER_VARIABLE] = settings.server  # the default server of a Unit
     if ":" in what:
         if any(given is not None for given in (unit_id, name, capacity, label)):
             raise typer.BadParameter("--id, --name, --capacity and --label are for built-in units")
@@ -119,7 +119,7 @@ def _own_unit(what: str) -> "Unit":
 
 
 def _load_file(path: Path) -> ModuleType:
-    """The module in the file, which may import its neighbours, as when Python runs it."""
+    """Return the module in the file. The file may import its neighbours, as when Python runs it."""
     if not path.is_file():
         raise typer.BadParameter(f"there is no file {path}")
     spec = importlib.util.spec_from_file_location(path.stem, path)
@@ -127,13 +127,13 @@ def _load_file(path: Path) -> ModuleType:
         raise typer.BadParameter(f"{path} is not a Python file")
     sys.path.insert(0, str(path.resolve().parent))
     module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module  # dataclasses and pickle look their module up
+    sys.modules[path.stem] = module  # dataclasses and pickle look up their module
     spec.loader.exec_module(module)
     return module
 
 
 def _load_module(name: str) -> ModuleType:
-    """The module of that name, installed or in the working directory."""
+    """Return the module of this name, installed or in the working directory."""
     sys.path.insert(0, str(Path.cwd()))
     try:
         return importlib.import_module(name)

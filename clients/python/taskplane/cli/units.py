@@ -9,13 +9,13 @@ from taskplane.cli.options import All, Limit, PageToken
 from taskplane.cli.settings import Output, Settings, takes_settings
 from taskplane.cli.sheet import unit_sheet
 from taskplane.cli.tables import show, unit_table
-from taskplane.cli.tasks import tell_of_more
+from taskplane.cli.tasks import show_next_page
 from taskplane.client import UnitStatus
 from taskplane.client.messages import UnitFilterOptions
 
 
 def add_to(app: typer.Typer) -> None:
-    """Adds the commands."""
+    """Add the commands."""
     app.command("list")(takes_settings(list_))
     app.command("get")(takes_settings(get))
 
@@ -27,12 +27,12 @@ def list_(  # noqa: PLR0913  an option for each restriction
         list[UnitStatus] | None, typer.Option(case_sensitive=False, help="In one of these statuses.")
     ] = None,
     unit_type: Annotated[str, typer.Option("--type", help="Of this type.")] = "",
-    task_type: Annotated[str, typer.Option(help="That run tasks of this type.")] = "",
+    task_type: Annotated[str, typer.Option(help="Accepting tasks of this type.")] = "",
     limit: Limit = 50,
     page_token: PageToken = "",
     all_: All = False,
 ) -> None:
-    """List units by id. When there are more, stderr says how to go on."""
+    """List units by id. If there are more, stderr shows the option for the next page."""
     restrictions: UnitFilterOptions = {
         "statuses": status or [],
         "unit_type": unit_type,
@@ -48,11 +48,11 @@ def list_(  # noqa: PLR0913  an option for each restriction
         print_array(units)
     else:
         show(unit_table(units))
-    tell_of_more(next_page_token)
+    show_next_page(next_page_token)
 
 
 def get(settings: Settings, unit_id: Annotated[str, typer.Argument(metavar="ID", help="The unit.")]) -> None:
-    """Show a unit with what it can do."""
+    """Show a unit with its task types and abilities."""
     with settings.connect() as client:
         unit = client.get_unit(unit_id)
     if settings.output is Output.JSON:

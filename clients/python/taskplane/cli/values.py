@@ -1,4 +1,4 @@
-"""Reads what options carry: JSON documents, key=value pairs, who is asking."""
+"""The values of options: JSON documents, key=value pairs, durations, the user."""
 
 import getpass
 import json
@@ -9,12 +9,12 @@ from typing import TextIO
 
 import typer
 
-# Days, hours, minutes and seconds, each of which may be left out; so many digits fit into any type for times.
+# Days, hours, minutes and seconds, each optional. Six digits fit into any type for times.
 DURATION = re.compile("".join(f"(?:([0-9]{{1,6}}){unit})?" for unit in "dhms"))
 
 
 def read_config(text: str | None, file: TextIO | None, settings: Iterable[str]) -> dict[str, object]:
-    """The config of --config or --config-file, changed by --set; dots in a key lead into nested objects."""
+    """Return the config of --config or --config-file, changed by --set; dots in a key lead into nested objects."""
     if text is not None and file is not None:
         raise typer.BadParameter("give --config or --config-file, not both")
     config = _parse_object(text, "--config") if file is None else _parse_object(file.read(), "--config-file")
@@ -24,7 +24,7 @@ def read_config(text: str | None, file: TextIO | None, settings: Iterable[str]) 
 
 
 def parse_pairs(pairs: Iterable[str], option: str) -> dict[str, str]:
-    """What stands in each `key=value`."""
+    """Return the keys and values of `key=value` pairs."""
     parsed = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
@@ -35,7 +35,7 @@ def parse_pairs(pairs: Iterable[str], option: str) -> dict[str, str]:
 
 
 def parse_duration(text: str, option: str) -> timedelta:
-    """A length of time such as 90s, 15m, 1h30m or 7d."""
+    """Return a duration such as 90s, 15m, 1h30m or 7d."""
     found = DURATION.fullmatch(text)
     if not text or found is None:
         raise typer.BadParameter(f"{option} wants a time such as 90s, 15m, 1h30m or 7d, not {text!r}")
@@ -44,7 +44,7 @@ def parse_duration(text: str, option: str) -> timedelta:
 
 
 def user_name() -> str:
-    """Who runs this command; empty, so that the server names it, where the system has no name for the user."""
+    """Return the user's name; empty, so that the server uses its own, if the system has none."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container without an entry for its user
@@ -78,4 +78,4 @@ def _json_or_text(text: str) -> object:
     try:
         return json.loads(text)
     except json.JSONDecodeError:
-        return text  # as it is, so that names need no quotes
+        return text  # unchanged, so that names need no quotes

@@ -7,29 +7,29 @@ import typer
 
 from taskplane.cli.document import print_line, to_document
 from taskplane.cli.errors import ExitCode, report
+from taskplane.cli.formatting import clean, state_of
 from taskplane.cli.options import Actor, Reason, TaskIds
 from taskplane.cli.settings import Output, Settings, takes_settings
 from taskplane.cli.values import user_name
-from taskplane.cli.words import clean, state_of
 from taskplane.client import Client, TaskplaneError
 from taskplane.v1.task_pb2 import Task
 
-NoWait = Annotated[bool, typer.Option("--no-wait", help="Return as soon as it is recorded.")]
-Timeout = Annotated[float, typer.Option(min=0.001, help="Seconds to wait for the effect (exit code 6 after that).")]
+NoWait = Annotated[bool, typer.Option("--no-wait", help="Return as soon as the command is recorded.")]
+Timeout = Annotated[float, typer.Option(min=0.001, help="Seconds to wait for the effect (then exit code 6).")]
 
 DEFAULT_TIMEOUT_SECONDS = 10.0
 
 VERBS: tuple[tuple[str, Callable[..., Task], str], ...] = (
     ("start", Client.start_task, "Queue PENDING tasks, and wait for RUNNING if a unit is free."),
     ("pause", Client.pause_task, "Pause RUNNING tasks at their next safe point."),
-    ("resume", Client.resume_task, "Let PAUSED tasks go on from their checkpoints."),
+    ("resume", Client.resume_task, "Resume PAUSED tasks from their checkpoints."),
     ("cancel", Client.cancel_task, "Cancel tasks; their units clean up first."),
     ("restart", Client.restart_task, "Run FAILED or CANCELLED tasks again, from scratch."),
 )
 
 
 def add_to(app: typer.Typer) -> None:
-    """Adds a command for each verb."""
+    """Add a command for each verb."""
     for name, method, description in VERBS:
         app.command(name, help=description)(takes_settings(_control_by(method)))
     app.command("delete")(takes_settings(delete))
@@ -70,7 +70,7 @@ def delete(settings: Settings, ids: TaskIds, *, reason: Reason = "", actor: Acto
 
 
 def _each(ids: Sequence[int], act: Callable[[int], None]) -> None:
-    """Acts on every task, also after an error; the worst exit code counts."""
+    """Act on every task, also after an error; exit with the highest exit code."""
     worst = ExitCode.OK
     is_one_of_many = len(ids) > 1
     for task_id in ids:

@@ -1,4 +1,4 @@
-"""What a call can raise: TaskplaneError, by code and, where a caller may want to tell it apart, by reason.
+"""The errors of calls: a subclass of TaskplaneError for each code, and for some reasons.
 
 | code                | class                   | reason: class                                                       |
 | ------------------- | ----------------------- | ------------------------------------------------------------------- |
@@ -15,9 +15,8 @@
 | UNIMPLEMENTED       | UnimplementedError      |                                                                     |
 | any other           | TaskplaneError          |                                                                     |
 
-A CANCELLED that comes from the server, which is about to stop then, is an UnavailableError too.
-
-`translate` is the one place where gRPC's errors become these.
+A CANCELLED from the server, which is about to stop then, is an UnavailableError too. `Client.wait` and `Client.run`
+also raise WaitTimeoutError, TaskFailedError and TaskCancelledError. `translate` converts gRPC's errors.
 """
 
 from collections.abc import Mapping
@@ -33,10 +32,10 @@ from taskplane.v1.task_pb2 import Task
 
 @dataclass(eq=False)
 class TaskplaneError(Exception):
-    """A call that failed. The server has done nothing by halves.
+    """A failed call.
 
-    `reason` is the server's UPPER_SNAKE word, or the name of the code when the error is not the server's own (no
-    connection, deadline). `retry_delay` is in seconds: the server asks not to be called before; None if it does not.
+    `reason` is the server's UPPER_SNAKE word, or the name of the code for errors of the connection. `retry_delay` is
+    the wait in seconds that the server asks for before the next call; None without such a request.
     """
 
     code: grpc.StatusCode
@@ -52,11 +51,11 @@ class TaskplaneError(Exception):
 
 
 class NotFoundError(TaskplaneError):
-    """There is no such task or unit."""
+    """The task or unit does not exist."""
 
 
 class InvalidArgumentError(TaskplaneError):
-    """The request is bad; `field_violations` names the fields."""
+    """The request is invalid; `field_violations` names the fields."""
 
 
 class NotJsonError(InvalidArgumentError, DocumentError):
@@ -77,11 +76,11 @@ class NotJsonError(InvalidArgumentError, DocumentError):
 
 
 class AlreadyExistsError(TaskplaneError):
-    """What was to be made is there already."""
+    """The object exists already."""
 
 
 class FailedPreconditionError(TaskplaneError):
-    """The state does not allow it."""
+    """The state does not allow the call."""
 
 
 class IllegalTransitionError(FailedPreconditionError):
@@ -93,19 +92,19 @@ class UnitCannotPauseError(FailedPreconditionError):
 
 
 class AbortedError(TaskplaneError):
-    """Somebody else was quicker: read again, then decide again."""
+    """Another caller was faster: read again, then decide again."""
 
 
 class StaleRevisionError(AbortedError):
-    """The task is not at `expected_revision` any more."""
+    """The task is no longer at `expected_revision`."""
 
 
 class OutOfRangeError(TaskplaneError):
-    """The revision from which to watch is not kept any more, or not reached yet."""
+    """The first revision of the watch is no longer stored, or not reached yet."""
 
 
 class DeadlineExceededError(TaskplaneError):
-    """The time ran out. What was asked may happen yet."""
+    """The time ran out; the effect may follow later."""
 
 
 class CommandPendingError(DeadlineExceededError):
@@ -125,19 +124,19 @@ class WaitTimeoutError(DeadlineExceededError):
 
 
 class ResourceExhaustedError(TaskplaneError):
-    """The server has too much to do, or was asked for too much."""
+    """The server is overloaded, or the request exceeds a limit."""
 
 
 class SlowReaderError(ResourceExhaustedError):
-    """A watch was cut because its reader fell behind."""
+    """The server ended a watch whose reader was too slow."""
 
 
 class UnavailableError(TaskplaneError):
-    """The server, or its database, cannot be reached."""
+    """The server or its database cannot be reached."""
 
 
 class UnimplementedError(TaskplaneError):
-    """This server does not know the call."""
+    """The server does not know the call."""
 
 
 class TaskFailedError(TaskplaneError):

@@ -9,7 +9,7 @@ from taskplane.client.retry import RetryPolicy
 from taskplane.v1.task_pb2 import Task
 from taskplane.v1.task_service_pb2 import WatchTasksRequest, WatchTasksResponse
 
-# A watch that was connected raises its error after this time without a connection.
+# Seconds without a connection after which a watch raises its error.
 RECONNECT_TIMEOUT_SECONDS = 60.0
 
 
@@ -67,7 +67,7 @@ class WatchCourse:
 
 
 def stream_ended() -> UnavailableError:
-    """Return the error of a stream that the server has ended without one: the server is about to stop."""
+    """Return the error for a stream that ended without an error: the server is about to stop."""
     return UnavailableError(grpc.StatusCode.UNAVAILABLE, "STREAM_ENDED", "the server ended the watch")
 
 
@@ -77,7 +77,7 @@ def task_deleted(task_id: int) -> NotFoundError:
 
 
 def task_in(event: WatchTasksResponse) -> Task | None:
-    """Return the task that an event carries, None if it carries none."""
+    """Return the task in an event; None for an event without a task."""
     match event.WhichOneof("event"):
         case "snapshot":
             return event.snapshot

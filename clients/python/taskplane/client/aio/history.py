@@ -52,7 +52,8 @@ class AsyncHistoryCalls(AsyncCalls):
     ) -> list[TaskCheckpoint]:
         """Return the stored checkpoints, newest first, or only the checkpoint of this number.
 
-        Of large checkpoints only the newest have their data; the data of an older checkpoint is returned by number.
+        If checkpoints are large, only the newest have their data; an older checkpoint with its data is returned by
+        `number`.
         """
         request = ListTaskCheckpointsRequest(task_id=task_id, number=number)
         response = await self._call(self._tasks.ListTaskCheckpoints, request, timeout)

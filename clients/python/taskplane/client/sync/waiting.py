@@ -18,7 +18,7 @@ from taskplane.client.watch_course import WatchCourse, task_deleted, task_in
 from taskplane.v1.task_pb2 import TASK_STATUS_CANCELLED, TASK_STATUS_FAILED, Task
 from taskplane.v1.task_service_pb2 import WatchTasksRequest, WatchTasksResponse
 
-# gRPC's clock may end a stream so much before the deadline by ours.
+# Seconds by which gRPC may end a stream before the deadline of this process.
 CLOCK_TOLERANCE_SECONDS = 0.1
 
 
@@ -55,7 +55,7 @@ class WaitCalls(WatchCalls):
             if event.HasField("deleted"):
                 raise task_deleted(event.deleted.task_id)
             seen = task_in(event)
-            # A replayed transition carries the task as it is now.
+            # A replayed transition carries the current task.
             reached = {seen.status, event.transition.transition.to_status} & wanted if seen else None
             if not seen or not reached:
                 continue

@@ -1,4 +1,4 @@
-"""How things read for people: states, times, fractions. Nothing here may bring control characters to a terminal."""
+"""States, times and fractions as text, without control characters."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -40,12 +40,12 @@ MINUTE, HOUR, DAY = 60, 3_600, 86_400  # seconds
 
 
 def status_name(status: TaskStatus.ValueType) -> str:
-    """The short name, as RUNNING."""
+    """Return the name without prefix, such as RUNNING."""
     return TaskStatus.Name(status).removeprefix("TASK_STATUS_")
 
 
 def state_of(task: Task) -> str:
-    """The status, or what is between two of them: "pausing", "PENDING, units busy", "PAUSED, resuming, units busy"."""
+    """Return the status or the state between two: "pausing", "PENDING, units busy", "PAUSED, resuming, units busy"."""
     if task.HasField("pending_command"):
         return IN_BETWEEN.get(task.pending_command.verb, status_name(task.status))
     if not task.HasField("queued_at"):
@@ -60,22 +60,22 @@ def _waiting_for(task: Task) -> str:
 
 
 def percent_of(task: Task) -> str:
-    """How far the task is, as 42%. Empty if nothing was reported."""
+    """Return the progress, such as 42%; empty if none was reported."""
     return f"{task.progress.fraction:.0%}" if task.HasField("progress") else ""
 
 
 def age_of(moment: Timestamp) -> str:
-    """How long ago that was, by this machine's clock."""
+    """Return the time since a moment, by the clock of this machine."""
     return duration_in_words((now() - moment.ToDatetime(UTC)).total_seconds())
 
 
 def now() -> datetime:
-    """This moment, in UTC as all times of the server."""
+    """Return the current time in UTC."""
     return datetime.now(UTC)
 
 
 def duration_in_words(seconds: float) -> str:
-    """Roughly: 7s, 3m05s, 2h10m, 4d3h."""
+    """Return a rounded duration: 7s, 3m05s, 2h10m, 4d3h."""
     whole = max(0, round(seconds))
     if whole < MINUTE:
         return f"{whole}s"
@@ -87,11 +87,11 @@ def duration_in_words(seconds: float) -> str:
 
 
 def local_time(moment: Timestamp) -> str:
-    """The moment by the clock on the wall, to the millisecond."""
+    """Return a moment in local time, to the millisecond."""
     local = moment.ToDatetime(UTC).astimezone()
     return f"{local:%Y-%m-%d %H:%M:%S}.{local.microsecond // 1000:03}"
 
 
 def clean(text: str) -> str:
-    """The text on one line, without what could move the cursor or colour the terminal."""
+    """Return a text on one line, without characters that move the cursor or colour the terminal."""
     return "".join(character if character.isprintable() else " " for character in text).strip()

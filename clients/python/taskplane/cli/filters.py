@@ -1,4 +1,4 @@
-"""The options that choose tasks, for the commands that list them or control many."""
+"""The options that restrict tasks, for `task list` and `task bulk`."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -14,8 +14,8 @@ Statuses = Annotated[
 ]
 TaskTypes = Annotated[list[str] | None, typer.Option("--type", help="Of one of these types.")]
 UnitId = Annotated[str, typer.Option("--unit", metavar="UNIT_ID", help="Assigned to, or last run by, this unit.")]
-MinPriority = Annotated[int | None, typer.Option(min=0, max=1000, help="At least.")]
-MaxPriority = Annotated[int | None, typer.Option(min=0, max=1000, help="At most.")]
+MinPriority = Annotated[int | None, typer.Option(min=0, max=1000, help="The lowest priority.")]
+MaxPriority = Annotated[int | None, typer.Option(min=0, max=1000, help="The highest priority.")]
 NamePart = Annotated[str, typer.Option("--name", help="With this text in the name.")]
 Labels = Annotated[list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="With this label.")]
 
@@ -30,7 +30,7 @@ def restrictions(  # noqa: PLR0913  one for each option
     name: str,
     labels: Sequence[str] | None,
 ) -> FilterOptions:
-    """What the options say."""
+    """Return the restrictions that the options name."""
     return {
         "statuses": statuses or [],
         "task_types": task_types or [],
