@@ -33,3 +33,11 @@ def test_the_links_of_a_page_lead_somewhere(page: str) -> None:
             continue
         assert target.exists(), link
         assert not anchor or anchor in anchors(target), link
+
+
+def test_the_files_that_the_architecture_names_exist() -> None:
+    named = re.findall(r"`((?:\w+/)*\w+(?:\.py|/))`", (ROOT / "ARCHITECTURE.md").read_text())
+    assert named
+    server = ROOT / "server/taskplane/server"
+    missing = [path for path in named if not (server / path).exists() and not (ROOT / path).exists()]
+    assert missing == []
