@@ -4,7 +4,7 @@ import threading
 from collections.abc import Iterable
 
 from taskplane.unit.attempt import Attempt, StopSignal
-from taskplane.unit.executors import TaskType
+from taskplane.unit.executors import RegisteredTaskType
 from taskplane.unit.lease import Lease
 from taskplane.unit.report_queue import ReportQueue
 from taskplane.unit.reports import FINAL_KINDS, AttemptKey, key_of
@@ -51,7 +51,7 @@ class AttemptRegistry:
         """Take a slot for an attempt that starts; False if all are in use."""
         return self._slots.acquire(blocking=False)
 
-    def start(self, command: Command, task_type: TaskType) -> None:
+    def start(self, command: Command, task_type: RegisteredTaskType) -> None:
         """Start an attempt in a slot that was acquired. An older attempt of the same task is dropped."""
         with self.lock:
             older = self._attempts.get(command.task_id)

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from taskplane.unit.attempt import Attempt, StopSignal
 from taskplane.unit.attempt_registry import AttemptRegistry
-from taskplane.unit.executors import TaskType
+from taskplane.unit.executors import RegisteredTaskType
 from taskplane.unit.lease import Lease
 from taskplane.unit.report_queue import ReportQueue
 from taskplane.unit.reports import AttemptKey, accepted, key_of, rejected
@@ -35,7 +35,7 @@ class CommandHandler:
 
     def __init__(
         self,
-        task_types: Mapping[str, TaskType],
+        task_types: Mapping[str, RegisteredTaskType],
         registry: AttemptRegistry,
         runner: Runner,
         report_queue: ReportQueue,

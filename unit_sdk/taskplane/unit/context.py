@@ -36,7 +36,12 @@ class _TaskInfo:
 
 
 class TaskContext(_TaskInfo):
-    """The API for coroutines. Calls must come one at a time, from the coroutine that runs the task."""
+    """The API for coroutines. Calls must come one at a time, from the coroutine that runs the task.
+
+    Attributes: `task_id` and `attempt` (int), `task_type` and `task_name` (str), `checkpoint` (the JSON object to
+    continue from, or None to begin from the start), `retry_count` and `max_retries` (automatic retries made so far, and
+    allowed).
+    """
 
     async def report(
         self, progress: float | None = None, message: str | None = None, checkpoint: CheckpointSource | None = None

@@ -17,7 +17,7 @@ CANCEL_GRACE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
-class TaskType:
+class RegisteredTaskType:
     """A task type that the unit runs, with its code and its capabilities."""
 
     name: str

@@ -13,7 +13,7 @@ from taskplane.unit.attempt import Attempt
 from taskplane.unit.class_executor import ClassExecutor
 from taskplane.unit.config import read_config
 from taskplane.unit.errors import Interrupted
-from taskplane.unit.executors import CoroutineExecutor, Executor, FunctionExecutor, TaskType
+from taskplane.unit.executors import CoroutineExecutor, Executor, FunctionExecutor, RegisteredTaskType
 from taskplane.unit.outcomes import failed, interrupted, succeeded
 from taskplane.v1.execution_unit_control_pb2 import Report
 
@@ -37,7 +37,7 @@ class Runner:
         # The task of the latest attempt, by task id.
         self._latest: dict[int, asyncio.Task[None]] = {}
 
-    def launch(self, attempt: Attempt, task_type: TaskType) -> None:
+    def launch(self, attempt: Attempt, task_type: RegisteredTaskType) -> None:
         """Run an attempt, after an earlier one of the same task has ended in this process. From any thread."""
         attempt.is_class_based = task_type.methods is not None
         self._loop.call_soon_threadsafe(self._begin, attempt, task_type)
@@ -66,7 +66,7 @@ class Runner:
         if self._running:
             await asyncio.wait(self._running, timeout=_CLOSE_SECONDS)
 
-    def _begin(self, attempt: Attempt, task_type: TaskType) -> None:
+    def _begin(self, attempt: Attempt, task_type: RegisteredTaskType) -> None:
         task_id = attempt.key.task_id
         # A dropped attempt runs until its next safe point; two attempts at once could damage each other's files.
         earlier = self._latest.get(task_id)
@@ -88,7 +88,7 @@ class Runner:
         if self._latest.get(task_id) is task:
             del self._latest[task_id]
 
-    async def _run(self, attempt: Attempt, task_type: TaskType, earlier: asyncio.Task[None] | None) -> None:
+    async def _run(self, attempt: Attempt, task_type: RegisteredTaskType, earlier: asyncio.Task[None] | None) -> None:
         if earlier is not None:
             await asyncio.wait({earlier})
         logger.info("%s: started, %s", attempt, task_type.name)
@@ -99,7 +99,7 @@ class Runner:
         reported = attempt.end(outcome)
         logger.info("%s: %s%s", attempt, outcome.WhichOneof("kind"), "" if reported else ", not reported")
 
-    async def _outcome(self, attempt: Attempt, task_type: TaskType) -> Report:
+    async def _outcome(self, attempt: Attempt, task_type: RegisteredTaskType) -> Report:
         try:
             outcome = succeeded(await self._execute(attempt, task_type))
         except KeyboardInterrupt:
@@ -112,7 +112,7 @@ class Runner:
             return failed(attempt, error)
         return outcome if attempt.interruption is None else interrupted(attempt, None)
 
-    async def _execute(self, attempt: Attempt, task_type: TaskType) -> Any:
+    async def _execute(self, attempt: Attempt, task_type: RegisteredTaskType) -> Any:
         config = read_config(task_type.config, to_dict(attempt.order.config))
         executor = self._executors[attempt] = _executor(task_type, attempt)
         attempt.on_signal = partial(self._loop.call_soon_threadsafe, executor.signal_changed)
@@ -136,7 +136,7 @@ def _is_closing() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-def _executor(task_type: TaskType, attempt: Attempt) -> Executor:
+def _executor(task_type: RegisteredTaskType, attempt: Attempt) -> Executor:
     if task_type.methods is not None:
         return ClassExecutor(task_type.code, attempt, task_type.methods, can_pause=task_type.can_pause)
     if inspect.iscoroutinefunction(task_type.code):

@@ -1,4 +1,11 @@
-"""The runtime of a unit: connect, run attempts, drain, close."""
+"""The runtime of a unit: connect, run attempts, drain, close.
+
+A pause passes through these modules, top to bottom: `stream.session` reads the command, `stream.connection` hands the
+command over, `command_handler` responds and signals the attempt, `attempt` holds the signal until the executor calls
+`context.safe_point` or `report`, closes the gate and puts the report with the checkpoint into `report_queue`, from
+where `stream.session` sends the report. Over HTTP, `http.api` and `http.connection` take the places of the stream's
+modules.
+"""
 
 import asyncio
 import logging
@@ -8,7 +15,7 @@ from typing import Protocol
 
 from taskplane.unit.attempt_registry import AttemptRegistry
 from taskplane.unit.command_handler import CommandHandler
-from taskplane.unit.executors import TaskType
+from taskplane.unit.executors import RegisteredTaskType
 from taskplane.unit.lease import Lease
 from taskplane.unit.report_queue import ReportQueue
 from taskplane.unit.runner import Runner
@@ -56,7 +63,7 @@ class UnitRuntime:
         self,
         make_connection: ConnectionFactory,
         introduction: Hello,
-        task_types: Mapping[str, TaskType],
+        task_types: Mapping[str, RegisteredTaskType],
         drain_seconds: float,
     ) -> None:
         self._loop = asyncio.get_running_loop()

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from taskplane.unit.class_methods import ClassMethods, check_function
 from taskplane.unit.config import ConfigReader
-from taskplane.unit.executors import TaskType
+from taskplane.unit.executors import RegisteredTaskType
 from taskplane.unit.http.connection import HttpAddresses, HttpConnection
 from taskplane.unit.runtime import ConnectionFactory, UnitRuntime
 from taskplane.unit.safe_points import SafePoints
@@ -61,7 +61,7 @@ class Unit:
         )
         self._server = server or os.environ.get("TASKPLANE_SERVER") or _DEFAULT_SERVER
         self._drain_seconds = drain_seconds
-        self._task_types: dict[str, TaskType] = {}
+        self._task_types: dict[str, RegisteredTaskType] = {}
         self._lock = threading.Lock()
         self._runtime: UnitRuntime | None = None
         self._is_stopped = False
@@ -92,7 +92,7 @@ class Unit:
             methods = ClassMethods(code, can_pause=can_pause) if inspect.isclass(code) else None
             if methods is None:
                 check_function(code)
-            self._task_types[task_type] = TaskType(
+            self._task_types[task_type] = RegisteredTaskType(
                 task_type,
                 code,
                 config,
