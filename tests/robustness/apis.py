@@ -1,4 +1,4 @@
-"""The two APIs that clients call, gRPC and REST, each behind the same few methods."""
+"""The two APIs for clients, gRPC and REST, behind the same few methods."""
 
 import hashlib
 import http.client
@@ -29,7 +29,7 @@ class Refusal(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The tasks that an answer showed, and a digest of all of it."""
+    """The tasks of a response, and a digest of the whole response."""
 
     seen: tuple[Seen, ...]
     digest: str
@@ -37,17 +37,17 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Who calls; the request id is also the reason, so that the history names the request of each change."""
+    """The caller. The request id is also the reason, so the history names the request of each change."""
 
     actor: str
     request_id: str
-    # The revision that the task must have, 0 for any.
+    # The expected revision of the task, 0 for any.
     revision: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spec:
-    """A task to be. `run_budget` is in seconds, 0 for none; a `zone` is the label of the unit that it asks for."""
+    """A task to create. `run_budget` is in seconds, 0 for none; `zone` is the label required of the unit."""
 
     type: str
     name: str
@@ -60,29 +60,29 @@ class Spec:
 
     @property
     def unit_labels(self) -> dict[str, str]:
-        """The labels that its unit must have."""
+        """Return the labels required of the unit."""
         return {"zone": self.zone} if self.zone else {}
 
 
 class Api(Protocol):
-    """What a client calls. All methods raise Refusal. `verbs` are those that this API has."""
+    """The calls of a client. All methods raise Refusal. `verbs` are the verbs of this API."""
 
     verbs: frozenset[str]
 
     def create(self, specs: Sequence[Spec], context: Context) -> Answer:
-        """Creates tasks, all or none."""
+        """Create tasks, all or none."""
 
     def control(self, verb: str, task: int, context: Context, *, wait: float, checkpoint: int = 0) -> Answer:
-        """Calls start, pause, resume, cancel or restart; waits up to `wait` seconds for the effect."""
+        """Call start, pause, resume, cancel or restart; wait up to `wait` seconds for the effect."""
 
     def delete(self, task: int, context: Context) -> Answer:
-        """Deletes a task."""
+        """Delete a task."""
 
     def get(self, task: int) -> Answer:
-        """Reads a task."""
+        """Read a task."""
 
     def list(self, limit: int) -> Answer:
-        """Reads the newest tasks."""
+        """Read the newest tasks."""
 
     def close(self) -> None:
         """Lets go of the connection."""
@@ -97,35 +97,35 @@ class GrpcApi:
         self._client = Client(server, timeout=TIMEOUT_SECONDS, retry=ONCE)
 
     def create(self, specs: Sequence[Spec], context: Context) -> Answer:
-        """Creates tasks, all or none."""
+        """Create tasks, all or none."""
         made = [_task_spec(spec) for spec in specs]
         return self._answer(lambda: self._client.batch_create_tasks(made, **_context(context)))
 
     def control(self, verb: str, task: int, context: Context, *, wait: float, checkpoint: int = 0) -> Answer:
-        """Calls start, pause, resume, cancel or restart; waits up to `wait` seconds for the effect."""
+        """Call start, pause, resume, cancel or restart; wait up to `wait` seconds for the effect."""
         method = getattr(self._client, f"{verb}_task")
         options = {"checkpoint_number": checkpoint} if checkpoint else {}
         timeout = wait or TIMEOUT_SECONDS
         return self._answer(lambda: [method(task, wait=wait > 0, timeout=timeout, **_context(context), **options)])
 
     def update(self, task: int, context: Context, priority: int) -> Answer:
-        """Changes a task's priority."""
+        """Change a task's priority."""
         return self._answer(lambda: [self._client.update_task(task, {"priority": priority}, **_context(context))])
 
     def bulk(self, verb: BatchVerb.ValueType, tasks: list[int] | str, context: Context) -> Answer:
-        """Calls a verb on many tasks, given by id or by a part of their names."""
+        """Call a verb on many tasks, given by id or by a part of their names."""
         chosen = task_filter(name_contains=tasks) if isinstance(tasks, str) else tasks
         return self._answer(lambda: self._client.batch_control_tasks(verb, chosen, **_context(context)))
 
     def checkpoints(self, task: int) -> list[int]:
-        """Returns the numbers of the checkpoints that are kept of a task, newest first."""
+        """Return the numbers of the stored checkpoints of a task, newest first."""
         try:
             return [each.number for each in self._client.list_task_checkpoints(task)]
         except TaskplaneError as error:
             raise Refusal(error.code.name, f"{error.reason}: {error.message}") from error
 
     def delete(self, task: int, context: Context) -> Answer:
-        """Deletes a task."""
+        """Delete a task."""
 
         def call() -> list[Task]:
             self._client.delete_task(task, **_context(context))
@@ -134,11 +134,11 @@ class GrpcApi:
         return self._answer(call)
 
     def get(self, task: int) -> Answer:
-        """Reads a task."""
+        """Read a task."""
         return self._answer(lambda: [self._client.get_task(task)])
 
     def list(self, limit: int) -> Answer:
-        """Reads the newest tasks."""
+        """Read the newest tasks."""
         return self._answer(lambda: list(self._client.list_tasks_page(page_size=limit).tasks))
 
     def close(self) -> None:
@@ -163,7 +163,7 @@ class RestApi:
         self._connection = http.client.HTTPConnection(server, timeout=2 * TIMEOUT_SECONDS)
 
     def create(self, specs: Sequence[Spec], context: Context) -> Answer:
-        """Creates a task."""
+        """Create a task."""
         (spec,) = specs
         body = {
             "taskType": spec.type,
@@ -178,23 +178,23 @@ class RestApi:
         return self._answer("POST", "/api/tasks", body | _body(context))
 
     def control(self, verb: str, task: int, context: Context, *, wait: float, checkpoint: int = 0) -> Answer:
-        """Calls start, pause, resume, cancel or restart; waits up to `wait` seconds for the effect."""
+        """Call start, pause, resume, cancel or restart; wait up to `wait` seconds for the effect."""
         body = _body(context) | {"wait": wait or False}
         if checkpoint:
             body["checkpointNumber"] = checkpoint
         return self._answer("POST", f"/api/tasks/{task}/{verb}", body)
 
     def delete(self, task: int, context: Context) -> Answer:
-        """Deletes a task."""
+        """Delete a task."""
         query = "&".join(f"{name}={value}" for name, value in _body(context).items())
         return self._answer("DELETE", f"/api/tasks/{task}?{query}")
 
     def get(self, task: int) -> Answer:
-        """Reads a task."""
+        """Read a task."""
         return self._answer("GET", f"/api/tasks/{task}")
 
     def list(self, limit: int) -> Answer:
-        """Reads the newest tasks."""
+        """Read the newest tasks."""
         return self._answer("GET", f"/api/tasks?limit={min(limit, 100)}&sort=-createdAt")
 
     def close(self) -> None:
@@ -219,7 +219,7 @@ class RestApi:
 
 
 def seen_in(task: Task) -> Seen:
-    """What an answer shows of a task."""
+    """Return the task of a response."""
     data = task.checkpoint.data.fields
     step = int(data["step"].number_value) if "step" in data else None
     status = TaskStatus.Name(task.status).removeprefix("TASK_STATUS_")

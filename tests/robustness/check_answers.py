@@ -1,4 +1,4 @@
-"""What was answered to clients, held against what the database holds."""
+"""Responses to clients, compared with the database."""
 
 from bisect import bisect_left, bisect_right
 from collections import Counter
@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from robustness.evidence import Evidence, is_restart
 from robustness.records import Call, Seen, Transition
 
-# What a call may be answered while things break; anything else is a fault of the server. CANCELLED is gRPC's own
-# answer to a call that comes to a server while it stops.
+# Codes that a call may end with under faults; any other code is a fault of the server. CANCELLED is gRPC's own response
+# to a call that arrives at a stopping server.
 _EXPECTED = frozenset(
     {
         *("OK", "NOT_FOUND", "FAILED_PRECONDITION", "ABORTED"),
@@ -17,7 +17,7 @@ _EXPECTED = frozenset(
 )
 
 _READS = frozenset({"get", "list"})
-# After these a call is to be made again.
+# After these codes, a client repeats the call.
 _PASSING = frozenset({"UNAVAILABLE", "CANCELLED", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED"})
 # Answers are stored together once a second, and later while something is in the way.
 _STORED_SECONDS = 2.5
@@ -27,14 +27,14 @@ _DELAYS_STORING = frozenset(
         *("delay_connections", "stall_connections", "cut_connections", "kill_server_at_answer"),
     }
 )
-# A server that is replaced stores nothing any more, as one that is killed.
+# A replaced server stores nothing more, like a killed server.
 _KILLS = frozenset(
     {"kill_server", "kill_server_at_answer", "kill_server_and_unit", "roll_over", "replace_frozen_server"}
 )
 
 
 def answers_are_in_the_history(evidence: Evidence) -> Iterator[str]:
-    """What an answer showed was durable: the history has that status and attempt at that revision."""
+    """Check that every response was durable: the history has the status and attempt at the response's revision."""
     for call in evidence.calls:
         for seen in call.seen:
             path = evidence.history.get(seen.task)
@@ -43,7 +43,7 @@ def answers_are_in_the_history(evidence: Evidence) -> Iterator[str]:
 
 
 def created_tasks_are_there_once(evidence: Evidence) -> Iterator[str]:
-    """A create that was acknowledged made its tasks, one each, also if it was called twice with one request id."""
+    """Check that an acknowledged create made its tasks once, also if repeated under the same request id."""
     stored = Counter(task.name for task in evidence.tasks)
     deleted = {call.task for call in evidence.calls if call.verb == "delete"}
     for call in evidence.calls:
@@ -56,7 +56,7 @@ def created_tasks_are_there_once(evidence: Evidence) -> Iterator[str]:
 
 
 def deleted_tasks_are_gone(evidence: Evidence) -> Iterator[str]:
-    """A delete that was acknowledged holds."""
+    """Check that an acknowledged delete holds."""
     stored = {task.id for task in evidence.tasks}
     for call in evidence.calls:
         if call.verb == "delete" and call.code == "OK" and call.task in stored:
@@ -64,18 +64,18 @@ def deleted_tasks_are_gone(evidence: Evidence) -> Iterator[str]:
 
 
 def errors_are_in_the_catalogue(evidence: Evidence) -> Iterator[str]:
-    """However things break, callers get errors that they can act on."""
+    """Check that callers get errors that they can act on, under every fault."""
     for call in evidence.calls:
-        # A checkpoint may have been dropped between the look for one and the call that names it.
+        # A checkpoint may have been dropped between the read of its number and the call that names the number.
         is_too_late = call.code == "INVALID_ARGUMENT" and call.verb in {"resume_from", "restart_from"}
         if call.code not in _EXPECTED and not is_too_late:
             yield f"{_shown(call)} failed with {call.code}: {call.reason}"
 
 
 def checkpoints_that_were_shown_are_kept(evidence: Evidence) -> Iterator[str]:
-    """No attempt that begins later goes on from before a checkpoint that a caller has seen.
+    """Check that later attempts resume no earlier than a checkpoint already returned to a caller.
 
-    Unless the task was restarted between, which clears it.
+    A restart clears the checkpoint.
     """
     for call in evidence.calls:
         for seen in call.seen:
@@ -96,12 +96,12 @@ def _resumed_before(evidence: Evidence, call: Call, seen: Seen, step: int) -> It
 
 
 def repeats_are_answered_as_the_first(evidence: Evidence) -> Iterator[str]:
-    """A request that was answered is answered the same again, however late and by whichever server.
+    """Check that a repeat of a request gets the first response, however late and from any server.
 
-    Only an answer that a server had no time to store before it was killed may come out differently.
+    A response may differ only if the server was killed before it could store the first response.
     """
     first: dict[str, Call] = {}
-    # A client makes one call at a time, so its repeats begin when the first has been answered.
+    # A client makes one call at a time, so repeats begin after the first response.
     for call in sorted(evidence.calls, key=lambda each: each.began):
         if not call.request or call.code in _PASSING:
             continue
@@ -114,14 +114,14 @@ def repeats_are_answered_as_the_first(evidence: Evidence) -> Iterator[str]:
 
 
 def _is_kept(evidence: Evidence, call: Call, until: float) -> bool:
-    """Whether the answer must be there: it was stored, or no server was killed since."""
+    """Return whether the response must be stored: it was written, or no server was killed since."""
     stored = evidence.undisturbed_after(call.ended, _STORED_SECONDS, _DELAYS_STORING)
     kills = [fault for fault in evidence.faults if fault.name in _KILLS and fault.ended > call.began]
     return not any(fault.began < stored for fault in kills if fault.began < until)
 
 
 def updates_hold(evidence: Evidence) -> Iterator[str]:
-    """An acknowledged update has the priority that it asked for, and the last one has it to the end."""
+    """Check that an acknowledged update sets the requested priority, and the last update's priority stays."""
     last: dict[int, tuple[int, int]] = {}
     unsure = {call.task for call in evidence.calls if call.verb == "update" and call.code in _PASSING}
     for call in evidence.calls:
@@ -135,14 +135,14 @@ def updates_hold(evidence: Evidence) -> Iterator[str]:
 
 
 def stale_conditions_are_refused(evidence: Evidence) -> Iterator[str]:
-    """A call on condition of a revision that the task no longer has changes nothing."""
+    """Check that a call with an outdated expected revision changes nothing."""
     for call in evidence.calls:
         if call.verb == "stale" and call.code == "OK":
             yield f"{_shown(call)} was answered {call.seen}, though the revision was an older one"
 
 
 def calls_on_many_tasks_change_no_other(evidence: Evidence) -> Iterator[str]:
-    """A verb on many tasks changes those that were named, by id or by a part of their names."""
+    """Check that a bulk verb changes the named tasks, by id or by a part of their names, and no others."""
     many = {call.request: call for call in evidence.calls if call.verb in {"bulk", "bulk_filter"}}
     names = {task.id: task.name for task in evidence.tasks}
     for step in evidence.transitions:
@@ -152,7 +152,7 @@ def calls_on_many_tasks_change_no_other(evidence: Evidence) -> Iterator[str]:
 
 
 def the_history_names_who_asked(evidence: Evidence) -> Iterator[str]:
-    """Creations and commands are kept under the name of the client, and with the reason that it gave."""
+    """Check that creations and commands carry the client's name and reason."""
     clients = {call.request: call.client for call in evidence.calls if call.request}
     for call in evidence.calls:
         for seen in call.seen if call.verb == "create" and call.request else ():
@@ -165,7 +165,7 @@ def the_history_names_who_asked(evidence: Evidence) -> Iterator[str]:
 
 
 def reads_never_go_back(evidence: Evidence) -> Iterator[str]:
-    """Who reads a task after an answer has shown it reads it as in that answer, or later: it was durable by then."""
+    """Check that a read after a response returns the same or a later state of the task."""
     shown: dict[int, list[tuple[float, int]]] = {}
     for call in sorted(evidence.calls, key=lambda each: each.ended):
         for seen in call.seen:

@@ -9,13 +9,13 @@ from robustness.traffic import READS
 
 _SETTLED = frozenset({"APPLIED", "REJECTED", "EXPIRED"})
 _BECOMES = {"PAUSE": ("PAUSED", "RUNNING"), "RESUME": ("RUNNING", "PAUSED"), "CANCEL": ("CANCELLED", None)}
-# How the history names the ends of attempts whose unit is gone, or does nothing.
+# Reasons in the history for ends of attempts whose unit is gone or inactive.
 _LOST = ("unit lost", "stalled", "unit left", "did not accept", "without having accepted")
-# Between the time of a command's transaction and its way to a unit that is in touch.
+# Seconds between a command's transaction and its delivery to a connected unit.
 _ON_ITS_WAY_SECONDS = 2.0
-# Between a sign of life and the messages right behind it.
+# Seconds between a sign of life and the messages right behind.
 _BEHIND_SECONDS = 0.5
-# Between a drop and the end of its executor.
+# Seconds between a drop and the end of its executor.
 _LETTING_GO_SECONDS = 1.0
 _REPLACED = frozenset({"roll_over", "replace_frozen_server"})
 _SLOW = frozenset(
@@ -35,7 +35,7 @@ _SLOW = frozenset(
 
 
 def commands_are_settled(evidence: Evidence) -> Iterator[str]:
-    """In the end no command is open, and one that had no effect says why."""
+    """Check that no command is open in the end, and a command without effect has a message."""
     for command in evidence.commands:
         if command.state not in _SETTLED or command.settled_at is None:
             yield f"{_shown(command)} is still open"
@@ -44,7 +44,7 @@ def commands_are_settled(evidence: Evidence) -> Iterator[str]:
 
 
 def applied_commands_are_in_the_history(evidence: Evidence) -> Iterator[str]:
-    """A command that was applied has made its change of status, and the history names who asked and why."""
+    """Check that an applied command made its change of status, and the history names the caller and the reason."""
     for command in evidence.commands:
         to, since = _BECOMES[command.verb]
         path = evidence.history.get(command.task)
@@ -56,7 +56,7 @@ def applied_commands_are_in_the_history(evidence: Evidence) -> Iterator[str]:
 
 
 def changes_that_were_asked_for_are_in_the_log(evidence: Evidence) -> Iterator[str]:
-    """A pause that the history ascribes to a client was a command, which was applied."""
+    """Check that a pause ascribed to a client in the history was an applied command."""
     applied = {(each.task, each.attempt, each.verb) for each in evidence.commands if each.state == "APPLIED"}
     for step in evidence.transitions:
         is_asked_for = step.to_status == "PAUSED" and step.by.startswith("client-")
@@ -65,7 +65,7 @@ def changes_that_were_asked_for_are_in_the_log(evidence: Evidence) -> Iterator[s
 
 
 def commands_that_were_shown_are_in_the_log(evidence: Evidence) -> Iterator[str]:
-    """A command that an answer showed as pending is kept."""
+    """Check that a command returned as pending is in the command log."""
     logged = {command.id for command in evidence.commands}
     for call in evidence.calls:
         for seen in call.seen:
@@ -74,7 +74,7 @@ def commands_that_were_shown_are_in_the_log(evidence: Evidence) -> Iterator[str]
 
 
 def requests_take_effect_once(evidence: Evidence) -> Iterator[str]:
-    """However often a request is made, it changes each task once: its id is the reason in the history."""
+    """Check that a request changes each task once, however often repeated: its id is the reason in the history."""
     requests = {call.request for call in evidence.calls if call.request}
     effects = Counter(
         (step.task, step.to_status, token)
@@ -82,7 +82,7 @@ def requests_take_effect_once(evidence: Evidence) -> Iterator[str]:
         for token in step.reason.split("; ")
         if token in requests
     )
-    # A command that came to nothing may be given again.
+    # A command without effect may be issued again.
     applied = [each for each in evidence.commands if each.reason in requests and each.state == "APPLIED"]
     effects += Counter((each.task, each.verb, each.reason) for each in applied)
     for (task, what, request), count in effects.items():
@@ -91,7 +91,7 @@ def requests_take_effect_once(evidence: Evidence) -> Iterator[str]:
 
 
 def commands_reach_their_units(evidence: Evidence) -> Iterator[str]:
-    """A pause or cancel that waits is sent to the attempt's unit as soon as that is in touch, on a new session too."""
+    """Check that a pending pause or cancel reaches the attempt's unit as soon as it is connected, again or still."""
     obeyed: dict[str, Obeyed] = {}
     for each in sorted(evidence.obeyed, key=lambda each: each.at):
         obeyed.setdefault(each.command, each)
@@ -111,7 +111,7 @@ def commands_reach_their_units(evidence: Evidence) -> Iterator[str]:
 
 
 def what_was_asked_for_holds_without_the_unit(evidence: Evidence) -> Iterator[str]:
-    """A pause or cancel that waits when its unit is lost has its effect then."""
+    """Check that a pending pause or cancel takes effect when its unit is lost."""
     for command in evidence.commands:
         end = evidence.ends.get((command.task, command.attempt))
         is_lost = end is not None and end.at >= command.issued_at and any(sign in end.reason for sign in _LOST)
@@ -137,7 +137,7 @@ def obeyed_commands_stop_the_attempt(evidence: Evidence) -> Iterator[str]:
 
 
 def superseded_attempts_are_dropped(evidence: Evidence) -> Iterator[str]:
-    """A unit in touch lets go of an attempt, also of a paused one, as soon as the task goes on elsewhere."""
+    """Check that a connected unit drops an attempt, paused ones included, as soon as the task continues elsewhere."""
     ended = {each.execution: each.at for each in evidence.endings}
     last = {step.execution: step.attempt for step in evidence.steps}
     for begun in evidence.executions:
@@ -154,15 +154,15 @@ def superseded_attempts_are_dropped(evidence: Evidence) -> Iterator[str]:
 
 
 def in_touch(evidence: Evidence, since: float, signs: list[Heard], until: float) -> Heard | None:
-    """The first sign of life with whose answer news from `since` must have come, if that was before `until`."""
+    """Return the first sign of life before `until` whose response must follow the news from `since`, if any."""
     unit = signs[0].unit if signs else ""
     after = evidence.undisturbed_after(since, _ON_ITS_WAY_SECONDS, _SLOW, unit)
-    # Commands follow the Welcome that is such a sign.
+    # Commands follow the Welcome of such a sign.
     return next((sign for sign in signs if after < sign.sent and sign.at + _BEHIND_SECONDS < until), None)
 
 
 def _recorded(evidence: Evidence) -> dict[str, float]:
-    """When each command was certainly recorded and handed on: a call that changes something was answered with it."""
+    """Return when each command was recorded and handed on for certain: the end of the call that issued the command."""
     recorded: dict[str, float] = {}
     for call in evidence.calls:
         for seen in call.seen:
@@ -172,10 +172,10 @@ def _recorded(evidence: Evidence) -> dict[str, float]:
 
 
 def _overtaking(evidence: Evidence, recorded: float | None, signs: list[Heard], until: float) -> Heard | None:
-    """The first sign of life whose answer has overtaken a command that was recorded before, if one has.
+    """Return the first sign of life whose response overtook an earlier recorded command; None if there is none.
 
-    It needs no time to spare: within a session, answers follow whatever was sent before, and what was recorded before
-    the session follows its Welcome at once. A server that is replaced may answer for a while, though.
+    No tolerance is needed: within a session, responses follow earlier messages, and commands recorded before the
+    session follow its Welcome at once. A replaced server may still respond for a while.
     """
     later = (sign for sign in signs if recorded is not None and recorded < sign.sent and not sign.is_welcome)
     found = next((sign for sign in later if sign.at < until), None)

@@ -1,4 +1,4 @@
-"""What the units did, held against what the history says they should have done."""
+"""Executions of the units, compared with the history."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -7,20 +7,20 @@ from itertools import pairwise
 from robustness.evidence import WITHOUT_ITS_UNIT, Evidence
 from robustness.records import ZONES, Begun, Step, Transition
 
-# How the history names the ends of attempts that were taken from a unit which the server could not ask.
+# Reasons in the history for ends of attempts taken from a unit without the unit's consent.
 _TAKEN_BY_FORCE = ("forced", "did not accept", "exceeded", "stalled")
 
 
 def attempts_do_not_overlap(evidence: Evidence) -> Iterator[str]:
-    """Once a later attempt has done its first step, an older one passes no safe point any more.
+    """Check that an older attempt passes no safe point after the first step of a later attempt.
 
-    It may end the step that it is in: what counts is when the safe point was entered. If the attempt was not given up
-    by its unit, nor lost with its lease, but taken by force (a cancel's or a start's deadline), the unit may not have
-    heard of it, and may work on until its self-fence: a lease after the attempt was taken.
+    The older attempt may finish its current step: the entry into the safe point counts. If the attempt was taken by
+    force (the deadline of a cancel or a start), rather than released or lost with its lease, the unit may work on
+    until its self-fence: a lease after the attempt was taken.
     """
     for task, steps in evidence.steps_of.items():
         if task not in evidence.history:
-            continue  # deleted, with what says how its attempts ended
+            continue  # deleted, with the reasons for the ends of its attempts
         firsts = _first_steps(steps)
         for step in steps:
             later = [began for attempt, began in firsts.items() if attempt > step.attempt]
@@ -33,7 +33,7 @@ def attempts_do_not_overlap(evidence: Evidence) -> Iterator[str]:
 
 
 def an_attempt_is_executed_once(evidence: Evidence) -> Iterator[str]:
-    """No attempt is worked on by two executions, on one unit or on two."""
+    """Check that no attempt has two executions, on one unit or on two."""
     worked = {(begun.task, begun.attempt, begun.execution) for begun in evidence.executions}
     worked |= {(step.task, step.attempt, step.execution) for step in evidence.steps}
     for (task, attempt), count in Counter((task, attempt) for task, attempt, _ in worked).items():
@@ -42,7 +42,7 @@ def an_attempt_is_executed_once(evidence: Evidence) -> Iterator[str]:
 
 
 def steps_are_done_in_order(evidence: Evidence) -> Iterator[str]:
-    """An execution does each step once, from its checkpoint on, and its attempt only grows."""
+    """Check that an execution does each step once, from its checkpoint on, and its attempt number only grows."""
     for begun in evidence.executions:
         steps = evidence.steps_in.get(begun.execution, [])
         first = (begun.resumed_from or 0) + 1
@@ -53,7 +53,7 @@ def steps_are_done_in_order(evidence: Evidence) -> Iterator[str]:
 
 
 def paused_work_is_not_done_again(evidence: Evidence) -> Iterator[str]:
-    """What comes after a pause, or after a unit has given an attempt back, begins behind the last step before."""
+    """Check that the next attempt after a pause or a release begins behind the last step."""
     last: dict[tuple[int, int], int] = {}
     for step in evidence.steps:
         last[step.task, step.attempt] = max(step.number, last.get((step.task, step.attempt), 0))
@@ -69,7 +69,7 @@ def paused_work_is_not_done_again(evidence: Evidence) -> Iterator[str]:
 
 
 def checkpoints_stand_for_work_that_was_done(evidence: Evidence) -> Iterator[str]:
-    """An attempt goes on from a step that an earlier one has done since the last restart; so nothing is left out."""
+    """Check that an attempt resumes from a step done since the last restart, so no step is left out."""
     for begun in evidence.executions:
         if begun.resumed_from and begun.task in evidence.history:
             lives = _lives(evidence, begun)
@@ -83,13 +83,13 @@ def checkpoints_stand_for_work_that_was_done(evidence: Evidence) -> Iterator[str
 
 
 def successes_are_complete(evidence: Evidence) -> Iterator[str]:
-    """The last execution of a SUCCESS came to the task's last step, and the result is of the current attempt.
+    """Check that the last execution of a SUCCESS did the last step, and the result is of the current attempt.
 
     With `steps_are_done_in_order` and `checkpoints_stand_for_work_that_was_done` all of the work was done.
     """
     for task in evidence.tasks:
         if task.status == "SUCCESS":
-            # A result that came while the task was PAUSED counts for the attempt that its resume would have begun.
+            # A result that arrived while the task was PAUSED belongs to the attempt of its resume.
             last_step = evidence.history.get(task.id, [])[-1:]
             was_paused = any(each.reason == "done while the task was paused" for each in last_step)
             if task.result != {"attempt": task.attempt - was_paused, "steps": task.steps}:
@@ -101,7 +101,7 @@ def successes_are_complete(evidence: Evidence) -> Iterator[str]:
 
 
 def reports_come_from_the_units_that_ran_the_attempt(evidence: Evidence) -> Iterator[str]:
-    """A change that the history ascribes to a unit concerns an attempt that this unit executed."""
+    """Check that a change ascribed to a unit concerns an attempt executed by the unit."""
     ran = {(begun.task, begun.attempt): begun.unit for begun in evidence.executions}
     ran |= {(step.task, step.attempt): step.unit for step in evidence.steps}
     for step in evidence.transitions:
@@ -111,9 +111,9 @@ def reports_come_from_the_units_that_ran_the_attempt(evidence: Evidence) -> Iter
 
 
 def chosen_checkpoints_are_used(evidence: Evidence) -> Iterator[str]:
-    """What goes on from a checkpoint of the caller's choice begins behind the step of that checkpoint.
+    """Check that an attempt from a chosen checkpoint begins behind the step of the checkpoint.
 
-    While the task is queued, later callers may choose another one.
+    While the task is queued, later callers may choose another checkpoint.
     """
     steps = {(each.task, each.number): each.step for each in evidence.acked if each.number}
     steps |= {(row.task, row.number): row.step for row in evidence.checkpoints}
@@ -132,7 +132,7 @@ def chosen_checkpoints_are_used(evidence: Evidence) -> Iterator[str]:
 
 
 def units_have_the_labels_that_are_asked_for(evidence: Evidence) -> Iterator[str]:
-    """A task that asks for a label runs where that is."""
+    """Check that a task with a required label runs on a unit with the label."""
     zones = {task.id: task.zone for task in evidence.tasks if task.zone}
     for begun in evidence.executions:
         if zones.get(begun.task) == ZONES[0] and begun.unit != "unit-1":
@@ -140,7 +140,7 @@ def units_have_the_labels_that_are_asked_for(evidence: Evidence) -> Iterator[str
 
 
 def capacity_is_kept(evidence: Evidence) -> Iterator[str]:
-    """No unit ever did more steps at once than it has slots."""
+    """Check that no unit does more steps at once than it has slots."""
     for unit, capacity in evidence.capacities.items():
         changes = [(step.began, 1) for step in evidence.steps if step.unit == unit]
         changes += [(step.ended, -1) for step in evidence.steps if step.unit == unit]
@@ -160,7 +160,7 @@ def _first_steps(steps: list[Step]) -> dict[int, float]:
 
 
 def _fenced_at(evidence: Evidence, step: Step) -> float:
-    """Until when the attempt may go on though a later one has begun; 0 if it may not."""
+    """Return until when the attempt may continue after the start of a later attempt; 0 if it may not."""
     taken = next((each for each in evidence.history[step.task] if _ends(each, step.attempt)), None)
     if taken is None or not any(sign in taken.reason for sign in _TAKEN_BY_FORCE):
         return 0.0
@@ -172,9 +172,9 @@ def _ends(step: Transition, attempt: int) -> bool:
 
 
 def _lives(evidence: Evidence, begun: Begun) -> range:
-    """In which of its lives a task has done what an execution goes on from."""
+    """Return the life of the task in which the execution's starting point was reached."""
     life = evidence.life(begun.task, begun.attempt)
-    # A restart may have chosen a checkpoint of an earlier one.
+    # A restart may have chosen a checkpoint of an earlier life.
     return range(life + 1) if begun.task in evidence.chosen else range(life, life + 1)
 
 

@@ -1,4 +1,4 @@
-"""What must be true of the history and the tables when all is over."""
+"""Invariants of the history and the tables at the end of a run."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from taskplane.server.core.task import FINAL, TRANSITIONS, TaskStatus
 
 
 def history_is_a_path_in_the_table(evidence: Evidence) -> Iterator[str]:
-    """Each task's history begins with its creation, and every change goes on from the last, as the table allows."""
+    """Check that each history begins with the creation, and every change follows from the last by the table."""
     for task, path in evidence.history.items():
         statuses: list[str | None] = [None, *(each.to_status for each in path)]
         for step, before in zip(path, statuses, strict=False):
@@ -22,7 +22,7 @@ def history_is_a_path_in_the_table(evidence: Evidence) -> Iterator[str]:
 
 
 def attempts_only_grow(evidence: Evidence) -> Iterator[str]:
-    """A dispatch makes the attempt one greater; nothing else changes it."""
+    """Check that a dispatch increases the attempt by one, and no other change does."""
     for task, path in evidence.history.items():
         for before, step in pairwise(path):
             growth = 1 if step.to_status == TaskStatus.RUNNING else 0
@@ -31,7 +31,7 @@ def attempts_only_grow(evidence: Evidence) -> Iterator[str]:
 
 
 def tasks_agree_with_their_history(evidence: Evidence) -> Iterator[str]:
-    """A task's row is as its last transition left it."""
+    """Check that a task's row equals its last transition."""
     for task in evidence.tasks:
         last = evidence.history[task.id][-1] if task.id in evidence.history else None
         is_as_last = last and (task.status, task.attempt) == (last.to_status, last.attempt)
@@ -41,14 +41,14 @@ def tasks_agree_with_their_history(evidence: Evidence) -> Iterator[str]:
 
 
 def every_task_is_final(evidence: Evidence) -> Iterator[str]:
-    """Once faults and traffic have stopped, and what was paused is resumed, every task comes to its end."""
+    """Check that every task ends after faults and traffic have stopped and paused tasks are resumed."""
     for task in evidence.tasks:
         if task.status not in FINAL:
             yield f"task {task.id} is still {task.status}"
 
 
 def nothing_is_left_of_deleted_tasks(evidence: Evidence) -> Iterator[str]:
-    """With a task its history, its checkpoints and its commands are gone."""
+    """Check that a deleted task's history, checkpoints and commands are gone."""
     there = {task.id for task in evidence.tasks}
     rows: list[Transition | StoredCheckpoint | StoredCommand] = [*evidence.transitions, *evidence.checkpoints]
     for row in [*rows, *evidence.commands]:
@@ -67,7 +67,7 @@ def nothing_is_left_over(evidence: Evidence) -> Iterator[str]:
 
 
 def every_watch_told_every_transition_once(evidence: Evidence) -> Iterator[str]:
-    """A watch tells every transition of the tasks that are left, in order and once, over all breaks."""
+    """Check that a watch sends every transition of the remaining tasks in order and once, over all breaks."""
     for name, watched in _lasting_watches(evidence).items():
         for before, after in pairwise(watched):
             if after.revision <= before.revision:
@@ -82,7 +82,7 @@ def every_watch_told_every_transition_once(evidence: Evidence) -> Iterator[str]:
 
 
 def every_watch_told_every_deletion_once(evidence: Evidence) -> Iterator[str]:
-    """A watch tells every deletion, once and as the last thing of its task, over all breaks."""
+    """Check that a watch sends every deletion once, as the last event of its task, over all breaks."""
     there = {task.id for task in evidence.tasks}
     deleted = {call.task for call in evidence.calls if call.verb == "delete" and call.code == "OK"}
     for name, watched in _lasting_watches(evidence).items():
@@ -100,13 +100,13 @@ def every_watch_told_every_deletion_once(evidence: Evidence) -> Iterator[str]:
 
 
 def watches_go_on_from_every_revision_that_was_told(evidence: Evidence) -> Iterator[str]:
-    """A watch may go on from every revision that it was told, by whichever server."""
+    """Check that a watch may resume from every revision that it received, at any server."""
     for each in evidence.refused:
         yield f"the {each.watch} watch had been told revision {each.revision}, and was refused: {each.message}"
 
 
 def snapshots_are_continued_without_a_gap(evidence: Evidence) -> Iterator[str]:
-    """What a watch tells after its snapshot is all that happened later, up to the last that it told."""
+    """Check that a watch sends all changes after its snapshot, up to the last received."""
     created = {step.task: step.revision for step in evidence.transitions if step.from_status is None}
     told: dict[str, set[int]] = defaultdict(set)
     for each in evidence.watched:
@@ -123,7 +123,7 @@ def snapshots_are_continued_without_a_gap(evidence: Evidence) -> Iterator[str]:
 
 
 def _lasting_watches(evidence: Evidence) -> dict[str, list[Watched]]:
-    """The watches that went on over the whole run, and what each told."""
+    """Return the watches that lasted the whole run, and the events of each."""
     names = {snapshot.watch for snapshot in evidence.snapshots}
     watches: dict[str, list[Watched]] = defaultdict(list)
     for each in evidence.watched:

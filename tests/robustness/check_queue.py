@@ -7,9 +7,9 @@ from robustness.records import StoredTask, Transition
 
 
 def higher_priorities_go_first(evidence: Evidence) -> Iterator[str]:
-    """No task is dispatched while another one of its type, queued before and with a higher priority, waits.
+    """Check that no task is dispatched before an earlier queued task of its type with a higher priority.
 
-    Compared with tasks whose first attempt waits for nothing but a slot, from their creation on.
+    Compared with tasks whose first attempt waits for a slot alone, from their creation on.
     """
     for waiting, queued, dispatched in _first_waits(evidence):
         for task in evidence.tasks:
@@ -28,7 +28,7 @@ def higher_priorities_go_first(evidence: Evidence) -> Iterator[str]:
 
 
 def _first_waits(evidence: Evidence) -> Iterator[tuple[StoredTask, Transition, Transition]]:
-    """The tasks that were created to be started, with the transitions between which they waited."""
+    """Return the tasks created with start, with the transitions between which they were queued."""
     started = {name for call in evidence.calls for name in call.names}
     for task in evidence.tasks:
         path = evidence.history.get(task.id, [])

@@ -9,9 +9,9 @@ from robustness.records import Acked, Begun, Ended, StoredCheckpoint, StoredTask
 
 from taskplane.server.tasks.unit_of_work import CHECKPOINTS_KEPT
 
-# The database's times are those of a transaction's beginning, the others were taken by other processes.
+# Times in the database are of a transaction's beginning; the others come from other processes.
 _CLOCK_SECONDS = 0.05
-# The kinds of reports that end an attempt, and the status that each brings about, if the unit is named for it.
+# Kinds of reports that end an attempt, and the status caused by each if the history names the unit.
 _ENDINGS = {
     "paused": "PAUSED",
     "succeeded": "SUCCESS",
@@ -25,7 +25,7 @@ _HOW_IT_ENDED = {
     "PAUSED": {"TaskReleased"},
     "CANCELLED": {"TaskCancelled"},
 }
-# A unit may take so long to leave.
+# Seconds that a unit may take to leave.
 _LEAVING_SECONDS = 6.0
 _ORDERLY = frozenset({"stop_unit", "drain_unit"})
 _ASKED = {"pause": "PAUSED", "cancel": "CANCELLED"}
@@ -34,7 +34,7 @@ _WOULD_GO_ON = frozenset({"progress", "checkpoint", "paused"})
 
 
 def acknowledged_checkpoints_are_stored(evidence: Evidence) -> Iterator[str]:
-    """A checkpoint that was acknowledged while its attempt was the current one is kept, unless newer ones are."""
+    """Check that a checkpoint acknowledged for the current attempt is stored, unless newer ones are."""
     stored = defaultdict(list)
     for row in evidence.checkpoints:
         stored[row.task].append(row)
@@ -47,7 +47,7 @@ def acknowledged_checkpoints_are_stored(evidence: Evidence) -> Iterator[str]:
 
 
 def acknowledged_checkpoints_are_continued_from(evidence: Evidence) -> Iterator[str]:
-    """The next attempt continues from the last acknowledged checkpoint, or a later one."""
+    """Check that the next attempt continues from the last acknowledged checkpoint, or a later one."""
     last: dict[tuple[int, int], Acked] = {}
     for each in evidence.acked:
         if each.step is not None and _counted(evidence, each):
@@ -63,7 +63,7 @@ def acknowledged_checkpoints_are_continued_from(evidence: Evidence) -> Iterator[
 
 
 def acknowledged_endings_are_in_the_history(evidence: Evidence) -> Iterator[str]:
-    """When a report that ends an attempt is acknowledged, the attempt no longer runs."""
+    """Check that an attempt no longer runs once its ending report is acknowledged."""
     for each in evidence.acked:
         if each.kind in _ENDINGS and each.task in evidence.history:
             end = evidence.ends.get((each.task, each.attempt))
@@ -72,11 +72,11 @@ def acknowledged_endings_are_in_the_history(evidence: Evidence) -> Iterator[str]
 
 
 def ends_are_as_the_unit_said(evidence: Evidence) -> Iterator[str]:
-    """An attempt whose end is ascribed to a unit ended there in that way, and before."""
+    """Check that an attempt's end ascribed to a unit happened there, in the same way, and earlier."""
     hows = defaultdict(list)
     for ended in evidence.endings:
         hows[ended.task, ended.attempt].append(ended)
-    # The unit may answer a pause that another command has replaced; the history then names only the unit.
+    # The unit may confirm a pause that another command has replaced; the history then names only the unit.
     asked = {(each.task, each.attempt, _ASKED[each.order]) for each in evidence.obeyed}
     for (task, attempt), end in evidence.ends.items():
         # The rejection of a start ends an attempt that never began.
@@ -88,7 +88,7 @@ def ends_are_as_the_unit_said(evidence: Evidence) -> Iterator[str]:
 
 
 def checkpoints_that_are_stored_were_reached(evidence: Evidence) -> Iterator[str]:
-    """A stored checkpoint is of a step that has been done by its attempt or an earlier one."""
+    """Check that a stored checkpoint is of a step done by its attempt or an earlier one."""
     for row in evidence.checkpoints:
         done = {step.number for step in evidence.steps_of.get(row.task, []) if step.attempt <= row.attempt}
         if row.step and row.step not in done:
@@ -96,7 +96,7 @@ def checkpoints_that_are_stored_were_reached(evidence: Evidence) -> Iterator[str
 
 
 def attempts_that_are_over_are_dropped(evidence: Evidence) -> Iterator[str]:
-    """A unit that reports on an attempt that it has lost receives a drop for that attempt."""
+    """Check that a unit that reports on a lost attempt receives a drop for the attempt."""
     for lie in evidence.lies:
         if lie.kind in _WOULD_GO_ON and not lie.is_dropped:
             said = f"{lie.kind} of attempt {lie.attempt} of task {lie.task}"
@@ -104,7 +104,7 @@ def attempts_that_are_over_are_dropped(evidence: Evidence) -> Iterator[str]:
 
 
 def leases_are_kept(evidence: Evidence) -> Iterator[str]:
-    """No unit is lost before a lease has passed since the last message that it knows to have arrived."""
+    """Check that no unit is lost within a lease after its last message known to have arrived."""
     heard = defaultdict(list)
     for each in evidence.heard:
         heard[each.unit].append(each)
@@ -112,14 +112,14 @@ def leases_are_kept(evidence: Evidence) -> Iterator[str]:
         if "not heard from" not in end.reason:
             continue
         signs = heard[evidence.ran.get((task, attempt), "")]
-        # A message on a stalled connection arrives some time before its answer, but perhaps after the loss.
+        # A message on a stalled connection arrives some time before its response, but perhaps after the loss.
         last = max((sign.sent for sign in signs if sign.at < end.at), default=None)
         if last is not None and end.at < last + evidence.lease_seconds - _CLOCK_SECONDS:
             yield f"task {task}: {end}, {end.at - last:.3f} s after the server had heard the unit"
 
 
 def retries_are_counted_once(evidence: Evidence) -> Iterator[str]:
-    """The history counts retries one by one up to the limit; task and unit know the same number."""
+    """Check that the history counts retries one by one up to the limit, and task and unit agree on the number."""
     for task in evidence.tasks:
         count = 0
         for step in evidence.history.get(task.id, []):
@@ -142,7 +142,7 @@ def _untold_retries(evidence: Evidence, task: StoredTask) -> Iterator[str]:
 
 
 def what_may_be_retried_is(evidence: Evidence) -> Iterator[str]:
-    """A task that stays FAILED had no retry left, or failed for good, or was to be cancelled."""
+    """Check that a task stays FAILED only without retries left, after a final failure, or under a cancel."""
     for_good = {(each.task, each.attempt) for each in evidence.endings if each.how == "failed for good"}
     cancels = {each.task for each in evidence.commands if each.verb == "CANCEL"}
     for task in evidence.tasks:
@@ -154,7 +154,7 @@ def what_may_be_retried_is(evidence: Evidence) -> Iterator[str]:
 
 
 def what_failed_for_good_is_not_retried(evidence: Evidence) -> Iterator[str]:
-    """The server does not try again what a unit has failed for good."""
+    """Check that the server does not retry a final failure."""
     for ended in evidence.endings:
         path = evidence.history.get(ended.task, []) if ended.how == "failed for good" else []
         for before, after in pairwise(path):
@@ -164,7 +164,7 @@ def what_failed_for_good_is_not_retried(evidence: Evidence) -> Iterator[str]:
 
 
 def who_leaves_in_order_loses_nothing(evidence: Evidence) -> Iterator[str]:
-    """A unit that is stopped or drained while all else is well gives its attempts back before it leaves."""
+    """Check that a unit stopped or drained in peace releases its attempts before it leaves."""
     for end in evidence.ends.values():
         disturbed = [each for each in evidence.faults if each.began < end.at < each.ended + _LEAVING_SECONDS]
         if "unit left" in end.reason and disturbed and all(each.name in _ORDERLY for each in disturbed):
@@ -172,7 +172,7 @@ def who_leaves_in_order_loses_nothing(evidence: Evidence) -> Iterator[str]:
 
 
 def progress_is_not_older_than_the_status(evidence: Evidence) -> Iterator[str]:
-    """A SUCCESS shows no progress but a whole one."""
+    """Check that a SUCCESS has full progress or none."""
     for task in evidence.tasks:
         if task.status == "SUCCESS" and task.progress not in {None, 1.0}:
             yield f"task {task.id} is SUCCESS with a progress of {task.progress}"
@@ -194,7 +194,7 @@ def _is_that_end(ended: Ended, end: Transition) -> bool:
 
 
 def _retries_before(path: list[Transition]) -> dict[int, int]:
-    """How many retries had been made when each attempt began."""
+    """Return the number of retries before each attempt."""
     counts, count = {}, 0
     for step in path:
         if step.to_status == "PENDING" and step.by != "taskplane":
@@ -216,7 +216,7 @@ def _is_newer(row: StoredCheckpoint, each: Acked) -> bool:
 
 
 def _number(each: Acked) -> int:
-    """The number under which a checkpoint is stored; 0 if the server may have counted, as by a unit's answer."""
+    """Return the number of the stored checkpoint; 0 if the server may have numbered it, as for a unit's response."""
     return each.number if has_stream(each.unit) else 0
 
 

@@ -18,13 +18,13 @@ from sqlalchemy import make_url
 
 TASKPLANE = Path(sys.executable).with_name("taskplane")
 TESTS = Path(__file__).parents[1]
-# Names the source roots that go before the installed ones, in servers and units: those of a mutated copy.
+# Names the source roots that precede the installed ones, in servers and units: the roots of a mutated copy.
 MUTATED_PATH = "TASKPLANE_ROBUSTNESS_PATH"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a cluster consists of. The lease is short, so that a run sees many end."""
+    """The parts of a cluster. The lease is short, so a run sees many leases end."""
 
     folder: Path
     database: ClusterDatabase
@@ -46,7 +46,7 @@ class Server:
             "TASKPLANE_LEASE_SECONDS": str(plan.lease_seconds),
             "TASKPLANE_HEARTBEAT_SECONDS": str(plan.heartbeat_seconds),
             "TASKPLANE_POLL_SECONDS": "0.5",
-            # A stop is an outage, and calls that wait for an effect would make it last.
+            # A stop is an outage, and calls that wait for an effect would prolong the stop.
             "TASKPLANE_DRAIN_SECONDS": "1",
         }
         if path := os.environ.get(MUTATED_PATH):
@@ -55,7 +55,7 @@ class Server:
         self.process = Process(name, plan.folder / f"{name}.log", settings)
 
     def start(self) -> None:
-        """Starts it and waits until it is ready."""
+        """Start the server, and wait until it is ready."""
         addresses = ("--grpc", f"127.0.0.1:{self.port}", "--http", f"127.0.0.1:{self.http_port}")
         where = (*addresses, "--database-url", self._database_url)
         self.process.start([TASKPLANE, "serve", *where, "--log-format", "json"])
@@ -63,12 +63,12 @@ class Server:
 
 
 class WalkingUnit:
-    """A unit process, always with the same id and behind a proxy of its own. By its name it has another link."""
+    """A unit process with a fixed id, behind its own proxy. The name selects the kind of link."""
 
     def __init__(self, plan: Plan, name: str, capacity: int, server: Server) -> None:
         self.name = name
         self.capacity = capacity
-        # Only the link over a stream hears everything in one order.
+        # Only a stream link receives all messages in one order.
         self.has_stream = has_stream(name)
         self.calls_rest = name == HTTP_UNIT
         self.proxy = Proxy(name, server.http_port if self.calls_rest else server.port)
@@ -79,11 +79,11 @@ class WalkingUnit:
 
     @property
     def journal(self) -> Path:
-        """The journal of the process that runs."""
+        """Return the journal of the current process."""
         return self._folder / f"{self.name}-{self._starts}.jsonl"
 
     def start(self) -> None:
-        """Starts it and waits until it obeys signals; it connects by itself."""
+        """Start the unit, and wait until it handles signals; the unit connects on its own."""
         self._starts += 1
         address = f"127.0.0.1:{self.proxy.port}"
         command = [
@@ -102,7 +102,7 @@ class WalkingUnit:
 
 @dataclass
 class Cluster:
-    """Runs while its context is entered. Clients call `address`."""
+    """Runs within its context. Clients call `address`."""
 
     plan: Plan
     _stack: ExitStack = field(default_factory=ExitStack)
@@ -120,7 +120,7 @@ class Cluster:
 
     @property
     def server(self) -> Server:
-        """The server to which all proxies lead."""
+        """Return the server behind all proxies."""
         return self.servers[-1]
 
     @property
@@ -129,13 +129,13 @@ class Cluster:
         return f"127.0.0.1:{self.server.port}"
 
     def proxies(self) -> Iterator[Proxy]:
-        """Every connection that can be disturbed."""
+        """Return every connection that faults can disturb."""
         yield from (*self._grpc_proxies(), *self._http_proxies())
         if self.database_proxy is not None:
             yield self.database_proxy
 
     def begin_server(self) -> Server:
-        """Starts one more server on the same database. Nobody is led to it yet."""
+        """Start another server on the same database. No proxy leads there yet."""
         server = Server(self.plan, self._database_url, len(self.servers) + 1)
         self._stack.callback(server.process.end)
         server.start()
@@ -150,7 +150,7 @@ class Cluster:
         self.servers.append(server)
 
     def stop(self) -> None:
-        """Ends units and server in order; raises Trouble if one does not end well."""
+        """End units and server in order. Raises Trouble if a process does not end well."""
         for unit in self.units:
             unit.process.stop()
         self.server.process.stop()

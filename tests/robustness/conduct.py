@@ -1,4 +1,4 @@
-"""One run: traffic and faults for a time, then peace, then the proof."""
+"""A run: traffic and faults for a time, then peace, then the proof."""
 
 import json
 import threading
@@ -23,9 +23,9 @@ from robustness.settle import settle
 from robustness.traffic import Caller
 from robustness.watcher import STEADY, ReopeningWatcher, SnapshotWatcher, Watcher
 
-# The last one calls the REST API.
+# The last client calls the REST API.
 CLIENTS = 4
-# With fewer calls that succeed, little is under way when a fault comes, and a run proves little.
+# With fewer successful calls, little is in progress when a fault comes, and a run proves little.
 SUCCEEDING = 0.6
 _FEW_CALLS = 200
 _JOURNAL = "suite.jsonl"
@@ -44,18 +44,18 @@ class Outcome:
 
     @property
     def succeeding(self) -> float:
-        """The share of calls that were answered OK."""
+        """Return the share of calls with code OK."""
         good = sum(count for name, count in self.calls.items() if name.endswith(" OK"))
         return good / max(1, self.calls.total())
 
     @property
     def is_too_quiet(self) -> bool:
-        """Whether too little succeeded for the run to prove much."""
+        """Return whether too few calls succeeded for the run to prove much."""
         return self.calls.total() > _FEW_CALLS and self.succeeding < SUCCEEDING
 
 
 class Activity(Protocol):
-    """An actor of a run, on its own thread. `failure` is the error that it did not expect."""
+    """An actor of a run, on its own thread. `failure` is an unexpected error."""
 
     failure: BaseException | None
 
@@ -63,7 +63,7 @@ class Activity(Protocol):
         """Begins."""
 
     def stop(self) -> None:
-        """Ends."""
+        """End the actor."""
 
 
 @dataclass
@@ -78,7 +78,7 @@ class Cast:
     _started: list[Activity] = field(default_factory=list)
 
     def perform(self, seconds: float) -> None:
-        """Runs traffic and faults for the given time. Raises Trouble if an actor fails."""
+        """Run traffic and faults for the given time. Raises Trouble if an actor fails."""
         for each in self._activities():
             self._started.append(each)
             each.start()
@@ -96,7 +96,7 @@ class Cast:
         return [*self.watchers, self.snapshots, self.liar, *self.callers, self.breaker]
 
     def check(self) -> None:
-        """Raises Trouble if an actor has failed."""
+        """Raise Trouble if an actor has failed."""
         for each in self._started:
             if each.failure:
                 raise Trouble(f"{type(each).__name__}: {each.failure!r}") from each.failure
@@ -110,7 +110,7 @@ class Cast:
 
 
 def conduct(plan: Plan, seed: str, seconds: float, names: Sequence[str] | None = None) -> Outcome:
-    """Runs a cluster under traffic and the faults of these names (None: all that are possible), and validates it."""
+    """Run a cluster under traffic and the named faults (None: all possible ones), and validate the evidence."""
     plan.folder.mkdir(parents=True, exist_ok=True)
     journal = Journal(plan.folder / _JOURNAL)
     with Cluster(plan) as cluster:
@@ -120,7 +120,7 @@ def conduct(plan: Plan, seed: str, seconds: float, names: Sequence[str] | None =
             troubles, evidence = settle(cluster, cast.callers, cast.watchers)
             cast.check()
         except Trouble as trouble:
-            # Nothing can be proved then, but that the run has failed, and whether a watch was refused.
+            # Only two facts can be proved then: the run has failed, and whether a watch was refused.
             refused = Reader(plan.folder, [plan.folder / _JOURNAL]).all(Refused)
             troubles, evidence = [str(trouble)], Evidence(plan.lease_seconds, refused=refused)
         finally:
@@ -166,7 +166,7 @@ def _errors_in_logs(cluster: Cluster) -> list[str]:
     for server in cluster.servers:
         lines = server.process.log.read_text(errors="replace").splitlines()
         entries = [json.loads(line) for line in lines if line.startswith("{")]
-        # The libraries log what is broken on purpose (connections, the database); what matters is what we make of it.
+        # Libraries log the intended breaks (connections, the database); only the server's own errors count.
         ours = [each for each in entries if each.get("logger", "").startswith("taskplane")]
         bad = [each for each in ours if each.get("level") in {"error", "critical"}]
         is_replaced = server is not cluster.server

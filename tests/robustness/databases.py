@@ -1,4 +1,4 @@
-"""The databases that a cluster can stand on."""
+"""The databases of a cluster."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ MYSQL_SCRIPT = Path(__file__).parents[2] / "scripts" / "mysql.sh"
 
 
 class ClusterDatabase(Protocol):
-    """A database of a run. `url` leads to it directly; `port` is where it listens, None if it is a file."""
+    """A database of a run. `url` leads to the database directly; `port` is its port, None for a file."""
 
     @property
     def url(self) -> str: ...
@@ -26,14 +26,14 @@ class ClusterDatabase(Protocol):
     def port(self) -> int | None: ...
 
     def start(self) -> None:
-        """Makes it ready."""
+        """Make the database ready."""
 
     def end(self) -> None:
-        """Ends what was started."""
+        """End the processes of `start`."""
 
 
 class SqliteFile:
-    """A file. It cannot be killed apart from the server, but another process can lock it."""
+    """A file: no process of its own to kill, but another process can lock the file."""
 
     port = None
 
@@ -42,13 +42,13 @@ class SqliteFile:
         self.url = f"sqlite:///{self._path}"
 
     def start(self) -> None:
-        """The server makes it."""
+        """Do nothing: the server creates the file."""
 
     def end(self) -> None:
         """Nothing runs."""
 
     def lock(self, over: threading.Event, seconds: float) -> None:
-        """Keeps everybody from writing, for so long or until `over`."""
+        """Block every other writer for a number of seconds, or until `over`."""
         connection = sqlite3.connect(self._path, isolation_level=None, timeout=10)
         try:
             connection.execute("BEGIN IMMEDIATE")
@@ -59,21 +59,21 @@ class SqliteFile:
 
 
 class GivenMySQL:
-    """A database on a server that others use too: connections to it can be broken, it cannot."""
+    """A database on a shared server: faults may break connections, never the server."""
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.port = make_url(url).port or 3306
 
     def start(self) -> None:
-        """It runs."""
+        """Do nothing: the server runs already."""
 
     def end(self) -> None:
-        """It goes on."""
+        """Do nothing: the server keeps running."""
 
 
 class NewMySQL:
-    """A new database of the run's own on a server that others use too."""
+    """A new database for the run on a shared server."""
 
     def __init__(self, server_url: str) -> None:
         self._server = make_url(server_url).set(database=None)
@@ -82,11 +82,11 @@ class NewMySQL:
         self.port = self._server.port or 3306
 
     def start(self) -> None:
-        """Creates it."""
+        """Create the database."""
         self._execute(f"CREATE DATABASE `{self._name}`")
 
     def end(self) -> None:
-        """Drops it."""
+        """Drop the database."""
         self._execute(f"DROP DATABASE `{self._name}`")
 
     def _execute(self, statement: str) -> None:
@@ -97,7 +97,7 @@ class NewMySQL:
 
 
 class OwnMySQL:
-    """A genuine MySQL server of the run's own, which can be stopped and killed."""
+    """A genuine MySQL server for the run alone, which can be stopped and killed."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder / "mysql"
@@ -105,23 +105,23 @@ class OwnMySQL:
         self.url = ""
 
     def start(self) -> None:
-        """Starts it; initialises it before the first time."""
+        """Start the server; the first start initialises the data."""
         self.url = self._script("start").strip()
 
     def stop(self) -> None:
-        """Shuts it down in order."""
+        """Shut the server down in order."""
         self._script("stop")
 
     def kill(self) -> None:
-        """SIGKILL. What was committed has been handed to the system and is not lost with the process."""
+        """Send SIGKILL. Committed data is with the system, and survives the process."""
         pid_file = self._folder / "server.pid"
         os.kill(int(pid_file.read_text()), signal.SIGKILL)
-        # Where nobody reaps orphans a zombie is left: script and server would take it for a server that runs.
+        # Without a reaper of orphans a zombie is left; script and server would mistake it for a running server.
         pid_file.unlink()
         (self._folder / "data" / "server.sock.lock").unlink()
 
     def end(self) -> None:
-        """Ends it and removes its data."""
+        """End the server and remove its data."""
         self._script("wipe")
 
     def _script(self, verb: str) -> str:

@@ -10,7 +10,7 @@ from robustness.records import DELETED, Watched
 from robustness.watcher import Watcher
 
 EVENTS = "events"
-# After so many seconds without an event the stream is opened again, with Last-Event-ID.
+# After this many seconds without an event the stream is opened again, with Last-Event-ID.
 _SILENT_SECONDS = 2.0
 _RETRY_SECONDS = 0.3
 _BROKEN = (OSError, http.client.HTTPException)
@@ -22,7 +22,7 @@ class EventsWatcher(Watcher):
     def __init__(self, server: str, journal: Journal) -> None:
         super().__init__(EVENTS, server, journal)
         self._server = server
-        # Whether the snapshot is complete, so that there is an event to continue from.
+        # Whether the snapshot is complete, so there is an event to resume from.
         self._has_position = False
 
     def _watch(self) -> None:
@@ -47,7 +47,7 @@ class EventsWatcher(Watcher):
             if "REVISION_TOO_OLD" in answer:
                 self._note_refusal(answer)
             raise AssertionError(f"HTTP {response.status}: {answer}")
-        # A line that is broken off is not whole.
+        # A broken line is not whole.
         while (line := response.readline()).endswith(b"\n") and not self._over.is_set():
             yield line.decode().rstrip("\n")
 

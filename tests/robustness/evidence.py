@@ -1,4 +1,4 @@
-"""All that is known of a run when it is over: what was written down, and what the database holds."""
+"""The evidence of a finished run: its journals, and the content of the database."""
 
 import json
 import time
@@ -32,7 +32,7 @@ from robustness.records import (
     Watched,
 )
 
-# How the history names the ends of attempts of which the unit was not asked.
+# Reasons in the history for ends of attempts without the unit's consent.
 WITHOUT_ITS_UNIT = (
     "unit lost",
     "did not accept",
@@ -49,7 +49,7 @@ _OF_CONNECTIONS = frozenset({"cut_connections", "cut_while_pausing", "delay_conn
 
 @dataclass(frozen=True)
 class Evidence:
-    """The records of a run. `watched_since` is the revision after which the watch must have told everything."""
+    """The records of a run. The watch must have received every change after revision `watched_since`."""
 
     lease_seconds: float
     transitions: Sequence[Transition] = ()
@@ -97,33 +97,33 @@ class Evidence:
 
     @cached_property
     def ends(self) -> dict[tuple[int, int], Transition]:
-        """The transition that took each attempt, given as task and number, out of RUNNING."""
+        """Return the transition of each attempt, given as task and number, out of RUNNING."""
         return {(each.task, each.attempt): each for each in self.transitions if each.from_status == "RUNNING"}
 
     @cached_property
     def ran(self) -> dict[tuple[int, int], str]:
-        """The unit that each attempt, given as task and number, was executed by."""
+        """Return the unit of each executed attempt, given as task and number."""
         ran = {(begun.task, begun.attempt): begun.unit for begun in self.executions}
         return ran | {(step.task, step.attempt): step.unit for step in self.steps}
 
     @cached_property
     def chosen(self) -> set[int]:
-        """The tasks that were to go on from a checkpoint of the caller's choice, not always the newest."""
+        """Return the tasks resumed or restarted from a checkpoint of the caller's choice."""
         return {call.task for call in self.calls if call.verb in {"resume_from", "restart_from"}}
 
     @cached_property
     def updated(self) -> set[int]:
-        """The tasks whose priority was changed, or may have been."""
+        """Return the tasks whose priority may have changed."""
         return {call.task for call in self.calls if call.verb == "update"}
 
     def life(self, task: int, attempt: int) -> int:
-        """How often a client had put the task back to its beginning before this attempt."""
+        """Return how often a client had restarted the task before this attempt."""
         return sum(is_restart(each) and each.attempt < attempt for each in self.history[task])
 
     def undisturbed_after(self, at: float, seconds: float, names: frozenset[str], target: str = "") -> float:
-        """The first time after `at` by which so many seconds have passed without one of these faults.
+        """Return the first time after `at` that follows a number of seconds without these faults.
 
-        With a target, faults of the connections of others but the database do not count.
+        With a target, only faults of its own connections and of the database count.
         """
         until = at + seconds
         for fault in sorted(self.faults, key=lambda each: each.began):
@@ -134,12 +134,12 @@ class Evidence:
 
 
 def is_restart(step: Transition) -> bool:
-    """Whether a client put the task back to its beginning. An automatic retry is the server's own."""
+    """Return whether a client restarted the task. Automatic retries do not count."""
     return step.from_status is not None and step.to_status == "PENDING" and step.by != "taskplane"
 
 
 def gather(folder: Path, database_url: str, **rest: Any) -> Evidence:
-    """Reads the journals of a folder and the tables of a database; `rest` are the other fields."""
+    """Read the journals of a folder and the tables of a database; `rest` are the other fields."""
     engine = sqlalchemy.create_engine(database_url)
     with engine.connect() as connection:
         transitions = _transitions(connection)
@@ -172,7 +172,7 @@ def gather(folder: Path, database_url: str, **rest: Any) -> Evidence:
 
 
 def _keep(path: Path, rows: Sequence[Any]) -> None:
-    """For whoever looks for the cause of a violation: the database goes with the run."""
+    """Save the tables for the search for a violation's cause: the database goes with the run."""
     with path.open("w") as file:
         file.writelines(f"{each}\n" for each in rows)
 
@@ -237,13 +237,13 @@ def _commands(connection: sqlalchemy.Connection) -> list[StoredCommand]:
 
 
 def _whole(text: str | None) -> Any:
-    """JSON whose numbers count things."""
+    """Return a JSON object of counts."""
     values = json.loads(text) if text else None
     return values and {name: int(value) for name, value in values.items() if isinstance(value, int | float)}
 
 
 def _monotonic(at: datetime | str) -> float:
-    """A time of the database, which is UTC, on the clock of the records."""
+    """Convert a time of the database (UTC) to the clock of the records."""
     when = datetime.fromisoformat(at) if isinstance(at, str) else at
     return when.replace(tzinfo=UTC).timestamp() - (time.time() - time.monotonic())
 

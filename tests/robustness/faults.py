@@ -1,4 +1,4 @@
-"""The faults, each a function that breaks something, and the one thread that brings them about at random."""
+"""The faults, each a function that breaks a part, and the thread that causes them at random."""
 
 import random
 import threading
@@ -22,20 +22,20 @@ from robustness.records import Call, Fault
 from taskplane.client import Client, FailedPreconditionError, RetryPolicy, TaskplaneError
 from taskplane.v1.task_pb2 import Task
 
-# Between two faults, so that there is work in peace, and some of it is under way when the next fault comes.
+# Seconds between two faults: enough for undisturbed work, with some in progress at the next fault.
 _PEACE_SECONDS = (1.5, 4.0)
 _OF_STREAMS = 0.5
-# As whom it calls.
+# The caller's name of the faults' own calls.
 _NAME = "breaker"
-# The part of its lease for which a unit may be kept from hearing of pauses, and still come back in time.
+# The part of its lease for which a unit may miss pauses, and still reconnect in time.
 _UNHEARD = 0.6
-# How long an answer is waited for after which the server is to be killed.
+# Seconds to wait for the response at which the server is killed.
 _ANSWER_SECONDS = 3.0
 
 
 @dataclass(slots=True)
 class Chance:
-    """What a fault has to work with. `lasting` waits, but not beyond the end of the run."""
+    """The tools of a fault. `lasting` waits, at most until the end of the run."""
 
     cluster: Cluster
     known: KnownTasks
@@ -50,13 +50,13 @@ class Chance:
         self.over.wait(self.choice.uniform(shortest, longest))
 
     def mostly_short(self) -> float:
-        """A time that is now and then longer than the lease."""
+        """Return a time that is sometimes longer than the lease."""
         is_long = self.choice.random() < 0.3
         return self.choice.uniform(1, 2) * self.lease_seconds if is_long else self.choice.uniform(0.3, 1.5)
 
     @property
     def lease_seconds(self) -> float:
-        """How long a silent unit keeps its tasks."""
+        """Return how long a silent unit keeps its tasks."""
         return self.cluster.plan.lease_seconds
 
 
@@ -70,7 +70,7 @@ def kill_server(chance: Chance) -> str:
 
 
 def kill_server_at_answer(chance: Chance) -> str:
-    """SIGKILL right after the answer to a call that changes something, while the database is slow, if it can be."""
+    """Send SIGKILL right after the response to a changing call, with a slow database where possible."""
     if chance.cluster.database_proxy is not None:
         chance.cluster.database_proxy.delay(chance.choice.uniform(0.02, 0.1), _ANSWER_SECONDS)
         chance.over.wait(0.5)
@@ -93,7 +93,7 @@ def freeze_server(chance: Chance) -> str:
 
 
 def roll_over(chance: Chance) -> str:
-    """A second server on the same database, to which all are led; then the first one is stopped."""
+    """Start a second server on the same database, redirect all connections, then stop the first."""
     old, new = chance.cluster.server, chance.cluster.begin_server()
     chance.cluster.lead_to(new)
     chance.lasting(0, 2)
@@ -102,7 +102,7 @@ def roll_over(chance: Chance) -> str:
 
 
 def replace_frozen_server(chance: Chance) -> str:
-    """A second server takes the place of one that is frozen, which then wakes up for a while."""
+    """Let a second server take the place of a frozen one, which then wakes up for a while."""
     old = chance.cluster.server
     old.process.freeze()
     try:
@@ -116,7 +116,7 @@ def replace_frozen_server(chance: Chance) -> str:
 
 
 def kill_unit(chance: Chance) -> str:
-    """SIGKILL, and a new process with the same id, at times only after its lease."""
+    """Send SIGKILL, and start a new process with the same id, sometimes only after its lease."""
     unit = chance.choice.choice(chance.cluster.units)
     unit.process.kill()
     chance.lasting(0, 1.5 * chance.lease_seconds)
@@ -125,7 +125,7 @@ def kill_unit(chance: Chance) -> str:
 
 
 def kill_server_and_unit(chance: Chance) -> str:
-    """SIGKILL of both at once, as when a machine fails that runs both, and new processes."""
+    """Kill server and unit at once, as when their machine fails, and start new processes."""
     server, unit = chance.cluster.server, chance.choice.choice(chance.cluster.units)
     unit.process.kill()
     server.process.kill()
@@ -135,7 +135,7 @@ def kill_server_and_unit(chance: Chance) -> str:
 
 
 def stop_unit(chance: Chance) -> str:
-    """SIGTERM: it gives back what it has, and comes again."""
+    """Send SIGTERM: the unit releases its attempts, and returns."""
     unit = chance.choice.choice(chance.cluster.units)
     unit.process.stop()
     chance.lasting(0, 1)
@@ -144,10 +144,10 @@ def stop_unit(chance: Chance) -> str:
 
 
 def drain_unit(chance: Chance) -> str:
-    """DrainUnit: it gives back what it has, ends by itself, and comes again as another process."""
+    """Drain the unit: it releases its attempts, ends, and returns as another process."""
     unit = chance.choice.choice(chance.cluster.units)
     with Client(chance.cluster.server_address, timeout=10, retry=RetryPolicy(attempts=100)) as client:
-        # Not for ever: a task may not come to a safe point.
+        # With a limit: a task may not reach a safe point.
         client.drain_unit(unit.name, within=timedelta(seconds=10), wait=False, actor="operator")
     unit.process.wait_for_end()
     unit.start()
@@ -160,7 +160,7 @@ def freeze_unit(chance: Chance) -> str:
 
 
 def cut_connections(chance: Chance) -> str:
-    """Breaks the connections of one proxy; now and then nothing comes through for a moment before."""
+    """Break the connections of one proxy, sometimes after a short stall."""
     proxy, silent_seconds = _some_proxy(chance), chance.choice.choice([0.0, 0.8, 1.5])
     proxy.stall(silent_seconds)
     chance.over.wait(0.7 * silent_seconds)
@@ -169,9 +169,9 @@ def cut_connections(chance: Chance) -> str:
 
 
 def cut_while_pausing(chance: Chance) -> str:
-    """Pauses a unit's tasks while nothing comes to it, and breaks its connection, so that it does not hear of that.
+    """Pause a unit's tasks during a stall, and break its connection, so the unit misses the pauses.
 
-    The unit is back within its lease, and must be told again.
+    The unit reconnects within its lease, and must receive the pauses again.
     """
     proxies = {unit.name: unit.proxy for unit in chance.cluster.units if unit.has_stream}
     name = _busiest(chance, [*proxies])
@@ -184,7 +184,7 @@ def cut_while_pausing(chance: Chance) -> str:
 
 
 def delay_connections(chance: Chance) -> str:
-    """Slows one proxy down; lasts while other faults happen."""
+    """Slow one proxy down, for as long as further faults happen."""
     proxy = _some_proxy(chance)
     chance.goes_on_seconds = chance.choice.uniform(1, 3)
     proxy.delay(chance.choice.uniform(0.005, 0.1), chance.goes_on_seconds)
@@ -192,7 +192,7 @@ def delay_connections(chance: Chance) -> str:
 
 
 def stall_connections(chance: Chance) -> str:
-    """Lets nothing through one proxy, at times for longer than the lease; lasts while other faults happen."""
+    """Stall one proxy, sometimes for longer than the lease, while further faults happen."""
     proxy = _some_proxy(chance)
     chance.goes_on_seconds = chance.mostly_short()
     proxy.stall(chance.goes_on_seconds)
@@ -200,7 +200,7 @@ def stall_connections(chance: Chance) -> str:
 
 
 def stop_database(chance: Chance) -> str:
-    """An orderly restart of the run's own MySQL."""
+    """Restart the run's own MySQL in order."""
     database = _own(chance)
     database.stop()
     database.start()
@@ -208,7 +208,7 @@ def stop_database(chance: Chance) -> str:
 
 
 def kill_database(chance: Chance) -> str:
-    """SIGKILL of the run's own MySQL, and its recovery."""
+    """Send SIGKILL to the run's own MySQL, and let it recover."""
     database = _own(chance)
     database.kill()
     database.start()
@@ -216,7 +216,7 @@ def kill_database(chance: Chance) -> str:
 
 
 def lock_database(chance: Chance) -> str:
-    """Another process writes to the SQLite file, at times for longer than the server waits for that."""
+    """Write to the SQLite file from another process, sometimes for longer than the server waits."""
     database = chance.cluster.plan.database
     assert isinstance(database, SqliteFile)
     database.lock(chance.over, chance.choice.uniform(0.3, 3))
@@ -249,7 +249,7 @@ FAULTS: Mapping[str, Callable[[Chance], str]] = {
 
 
 def possible(database: ClusterDatabase) -> list[str]:
-    """The names of the faults that a database allows."""
+    """Return the names of the faults that a database allows."""
     impossible = set[str]()
     if not isinstance(database, OwnMySQL):
         impossible |= {"stop_database", "kill_database"}
@@ -262,9 +262,9 @@ def possible(database: ClusterDatabase) -> list[str]:
 
 
 class Breaker:
-    """Brings faults about, one after the other, from `start` to `stop`; then all is healed.
+    """Causes faults one after the other, from `start` to `stop`; then heals all.
 
-    `failure` is what it did not expect.
+    `failure` is an unexpected error.
     """
 
     def __init__(self, cluster: Cluster, known: KnownTasks, seed: str, names: Sequence[str], journal: Journal) -> None:
@@ -283,7 +283,7 @@ class Breaker:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends the fault that is under way, and heals what goes on by itself."""
+        """End the current fault, and heal lasting ones."""
         self._over.set()
         self._thread.join()
         for proxy in self._cluster.proxies():
@@ -317,7 +317,7 @@ def _freeze(chance: Chance, process: Process) -> str:
 
 
 def _some_proxy(chance: Chance) -> Proxy:
-    """One proxy; more often than not one of a unit with a stream, where most is under way."""
+    """Return a proxy; more often than not of a unit with a stream, where most work is in progress."""
     streams = [unit.proxy for unit in chance.cluster.units if unit.has_stream]
     return chance.choice.choice(streams if chance.choice.random() < _OF_STREAMS else [*chance.cluster.proxies()])
 
@@ -331,7 +331,7 @@ def _busiest(chance: Chance, units: Sequence[str]) -> str:
 
 
 def _running(client: Client, unit: str = "") -> Iterator[Task]:
-    """The RUNNING tasks that no command waits for; of one unit, or of all."""
+    """Return the RUNNING tasks without a pending command; of one unit, or of all."""
     for task in client.list_tasks(statuses=["RUNNING"], page_size=1000):
         if unit in {"", task.execution_unit_id} and not task.HasField("pending_command"):
             yield task

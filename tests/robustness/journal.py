@@ -1,4 +1,4 @@
-"""Files of records, one JSON object a line. A line is written by one system call, so that it outlives SIGKILL."""
+"""Files of records, one JSON object per line. A line is written by one system call, so it survives SIGKILL."""
 
 import json
 import os
@@ -33,13 +33,13 @@ _KINDS: dict[str, type[Record]] = {
 
 
 class Journal:
-    """Appends to a file of its own. Threads may share it."""
+    """Appends to its own file. Threads may share a journal."""
 
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_WRONLY, 0o600)
 
     def write(self, record: Record) -> None:
-        """Appends a record; it is there for good when this returns, unless the machine itself dies."""
+        """Append a record. After the return, only a failure of the machine can lose the record."""
         line = json.dumps({"kind": type(record).__name__} | {"of": asdict(record)}, separators=(",", ":")) + "\n"
         os.write(self._file, line.encode())
 
@@ -49,7 +49,7 @@ class Journal:
 
 
 class Reader:
-    """The records of a folder's journals, or of some of these, read once."""
+    """Return the records of a folder's journals, or of some of them."""
 
     def __init__(self, folder: Path, paths: Iterable[Path] | None = None) -> None:
         paths = sorted(folder.glob("*.jsonl")) if paths is None else paths
@@ -62,7 +62,7 @@ class Reader:
 
 def _records(path: Path) -> Iterator[Record]:
     for line in path.read_text().splitlines(keepends=True):
-        # The last line of a process that was killed may be torn: what it told of did not happen to its end.
+        # The last line of a killed process may be torn: its action did not complete.
         if line.endswith("\n"):
             document = json.loads(line)
             yield _record(document["kind"], document["of"])

@@ -1,7 +1,7 @@
 """A unit made from the protos alone, which reports on attempts that it has lost.
 
-Its tasks need three attempts, each of which does one step. In every attempt but the first it reports, before the truth,
-how an earlier attempt has ended: what the server must not believe, and must answer with a drop.
+Its tasks need three attempts of one step each. In every attempt after the first, the unit first reports an end of an
+earlier attempt, which the server must reject with a drop, and then the truth.
 """
 
 import queue
@@ -46,7 +46,7 @@ STEPS = 3
 _HEARTBEAT_SECONDS = 0.4
 # Each answer to a lie comes at once, unless something is broken; then the session is given up.
 _ANSWER_SECONDS = 8.0
-# For as long something is waited for that need not come.
+# Seconds to wait for a message that may never come.
 _LITTLE_SECONDS = 2.0
 _LIES = ("succeeded", "failed", "cancelled", "paused", "released", "checkpoint", "progress")
 
@@ -56,7 +56,7 @@ class _Over(Exception):
 
 
 class Liar:
-    """Runs on its own threads, from `start` until `stop`; `failure` is what it did not expect."""
+    """Runs on its own threads, from `start` until `stop`; `failure` is an unexpected error."""
 
     def __init__(self, seed: str, clients: str, units: str, journal: Journal) -> None:
         self.failure: BaseException | None = None
@@ -73,7 +73,7 @@ class Liar:
         self._is_leaving = False
 
     def start(self) -> None:
-        """Connects, and has tasks created for itself."""
+        """Connect, and have tasks created for itself."""
         self._thread.start()
         self._creating.start()
 
@@ -132,7 +132,7 @@ class Liar:
     def _attempt(self, session: "_Session", command: Command) -> None:
         task, attempt, order = command.task_id, command.attempt, command.start
         if (task, attempt) in self._begun:
-            # It was begun in an earlier session, so it is over.
+            # Begun in an earlier session, so over.
             self._end(session, Report(task_id=task, attempt=attempt, failed=FailedReport(message="broken off")))
             return
         self._begun.add((task, attempt))
@@ -177,7 +177,7 @@ class Liar:
 
 
 class _Session:
-    """One stream."""
+    """A stream of the liar."""
 
     def __init__(self, channel: grpc.Channel, boot_id: str) -> None:
         self.drops: list[tuple[int, int]] = []
@@ -211,7 +211,7 @@ class _Session:
         self._call.cancel()
 
     def next_start(self) -> Command | None:
-        """The next start; None if there was none for a while."""
+        """Return the next start; None after a while without one."""
         self._take(lambda: bool(self._starts), is_certain=False)
         return self._starts.pop(0) if self._starts else None
 
@@ -224,12 +224,12 @@ class _Session:
         self._take(lambda: self._acknowledged >= self._sequence)
 
     def await_drop(self, task: int, attempt: int) -> bool:
-        """Whether the drop comes. It was sent before the acknowledgement, or with it."""
+        """Return whether the drop arrives: before the acknowledgement, or with it."""
         self._take(lambda: (task, attempt) in self.drops, is_certain=False)
         return (task, attempt) in self.drops
 
     def _take(self, is_so: Callable[[], bool], *, is_certain: bool = True) -> None:
-        """Takes messages until it is so. Raises _Over if the session ends, or if it is certain and does not come."""
+        """Take messages until the condition holds. Raises _Over if it can no longer hold, or the session ends."""
         deadline = time.monotonic() + (_ANSWER_SECONDS if is_certain else _LITTLE_SECONDS)
         while not is_so():
             try:
@@ -268,7 +268,7 @@ class _Session:
             for message in self._call:
                 self._incoming.put(message)
         except grpc.RpcError:
-            pass  # how gRPC tells that the stream has ended
+            pass  # gRPC's sign for the end of the stream
         self._incoming.put(None)
 
 

@@ -1,7 +1,7 @@
 """The mutants: mistakes of the server and the SDK, each of which the suite must find.
 
-To add one, name the file, the text that occurs in the file exactly once, and its replacement; then the faults and the
-database that show the mistake soonest, and run `make mutants ARGS=name`.
+A mutant names a file, a text that occurs in the file exactly once, and its replacement; then the faults and the
+database that show the mistake soonest. Run a new mutant by `make mutants ARGS=name`.
 """
 
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ _UNITS = ("kill_unit", "freeze_unit", "stop_unit")
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """One change of a file."""
+    """A change of a file."""
 
     file: str
     old: str
@@ -25,14 +25,14 @@ class Edit:
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """A mistake: what is wrong, how to make it, and the faults under which it shows."""
+    """A mistake: its meaning, its edits, and the faults that show it."""
 
     name: str
     what: str
     edits: tuple[Edit, ...]
     faults: tuple[str, ...] = ()
     database: str = SQLITE
-    # The invariants of which one is broken.
+    # The suite must break at least one of these invariants.
     breaks: tuple[str, ...] = field(default=())
 
 
@@ -92,7 +92,7 @@ MUTANTS = (
     ),
     Mutant(
         "answer-not-stored",
-        "The answer of a call is not stored, so that a late repeat is told how the task is now.",
+        "The response of a call is not stored, so a late repeat gets the task's present state.",
         (
             Edit(
                 f"{_IDEMPOTENCY}/responses.py",
@@ -104,13 +104,13 @@ MUTANTS = (
     ),
     Mutant(
         "watch-loses-the-seam",
-        "A watch that goes on loses the event between what is replayed and what is live.",
+        "A resumed watch loses the event between replay and live events.",
         (Edit(f"{_SERVICES}/watching.py", "if each.revision <= until]", "if each.revision < until]"),),
         breaks=("every_watch_told_every_transition_once",),
     ),
     Mutant(
         "cancelled-ignored",
-        "A unit's report that it has cancelled a task changes nothing.",
+        "A unit's `cancelled` report changes nothing.",
         (
             Edit(
                 f"{_CORE}/reports.py",
@@ -243,7 +243,7 @@ MUTANTS = (
     ),
     Mutant(
         "superseded-attempt-not-dropped",
-        "A unit that holds an attempt paused is not told that the task goes on elsewhere.",
+        "A unit that holds an attempt paused is not notified that the task continues elsewhere.",
         (
             Edit(
                 f"{_UNITS_OF_SERVER}/delivery.py",
@@ -287,7 +287,7 @@ MUTANTS = (
     ),
     Mutant(
         "deletion-not-kept",
-        "That a task was deleted is not kept for watches that are away.",
+        "Tombstones for absent watches are not stored.",
         (
             Edit(
                 f"{_TASKS}/unit_of_work.py",
@@ -374,13 +374,13 @@ MUTANTS = (
     ),
     Mutant(
         "sdk-forgets-what-was-not-acknowledged",
-        "The SDK does not send again what was not acknowledged.",
+        "The SDK does not repeat unacknowledged reports.",
         (Edit(f"{_SDK}/report_queue.py", "self._unsent = self._sent | self._unsent", "pass"),),
         (*_BREAKS, "stop_server"),
     ),
     Mutant(
         "sdk-does-not-pause",
-        "The SDK accepts a pause and goes on.",
+        "The SDK accepts a pause and continues.",
         (
             Edit(
                 f"{_SDK}/command_handler.py", "return partial(attempt.signal, StopSignal.PAUSE)", "return lambda: None"
@@ -390,7 +390,7 @@ MUTANTS = (
     ),
     Mutant(
         "sdk-without-self-fence",
-        "The SDK goes on though its lease is over.",
+        "The SDK continues after the end of its lease.",
         (Edit(f"{_SDK}/lease.py", "return self._seconds_left() > 0 and not self._has_lapsed", "return True"),),
         ("freeze_unit", "stall_connections"),
         breaks=("attempts_do_not_overlap",),

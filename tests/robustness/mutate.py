@@ -17,7 +17,7 @@ from robustness.mutants import MUTANTS, MYSQL, Edit, Mutant
 from robustness.run import say
 
 PROJECT = TESTS.parent
-# What mutants are made of: the server and the SDK. The suite itself imports the project's own.
+# Parts that are mutated: the server and the SDK. The suite itself imports the project's own.
 SOURCE_ROOTS = ("server", "unit_sdk")
 MINUTES = 3.0
 # The fixed seed; a mutant must not need luck.
@@ -26,25 +26,25 @@ _MYSQL_VARIABLE = "TASKPLANE_TEST_MYSQL_URL"
 
 
 class Caught(NamedTuple):
-    """After how many seconds a mutant was caught, and by what; None: it was not."""
+    """Seconds until a mutant was caught, and the invariant that caught it; None if it was not."""
 
     seconds: float
     by: str | None
 
 
 class StaleMutant(Exception):
-    """The text that a mutant changes does not stand in its file exactly once."""
+    """The text to change does not occur in its file exactly once."""
 
 
 def mutated(text: str, edit: Edit) -> str:
-    """Returns the text of a file, changed. Raises StaleMutant."""
+    """Return the text of a file, changed. Raises StaleMutant."""
     if text.count(edit.old) != 1:
         raise StaleMutant(f"{edit.file} has {text.count(edit.old)} times: {edit.old!r}")
     return text.replace(edit.old, edit.new)
 
 
 def make(mutant: Mutant, folder: Path) -> str:
-    """Makes a mutated copy of the source roots in a folder. Returns the Python path to it."""
+    """Make a mutated copy of the source roots in a folder. Return the Python path of the copy."""
     for root in SOURCE_ROOTS:
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(PROJECT / root, folder / root, ignore=ignored)
@@ -55,7 +55,7 @@ def make(mutant: Mutant, folder: Path) -> str:
 
 
 def catch(mutant: Mutant, minutes: float, seed: int) -> Caught:
-    """Runs the suite against a mutant until it fails or the time is up."""
+    """Run the suite against a mutant until it fails or the time is up."""
     with tempfile.TemporaryDirectory(prefix="taskplane-mutant-") as folder:
         env = os.environ | {MUTATED_PATH: make(mutant, Path(folder)), "PYTHONPATH": str(TESTS)}
         database = os.environ.get(_MYSQL_VARIABLE, MYSQL) if mutant.database == MYSQL else mutant.database
@@ -72,13 +72,13 @@ def catch(mutant: Mutant, minutes: float, seed: int) -> Caught:
 
 
 def _invariants(text: str) -> str:
-    """The invariants that were violated, the most frequent first."""
+    """Return the violated invariants, most frequent first."""
     found = Counter(re.findall(r"^VIOLATION ([^:]*)", text, re.MULTILINE))
     return ", ".join(name for name, _ in found.most_common(3))
 
 
 def main() -> int:
-    """Prints a row for each mutant. Returns how many were not caught."""
+    """Print a row for each mutant. Returns how many were not caught."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help="only these; default: all")
     parser.add_argument("--minutes", type=float, default=MINUTES)

@@ -1,4 +1,4 @@
-"""Processes that can be killed and frozen, each with a log of its own."""
+"""Processes that can be killed and frozen, each with its own log."""
 
 import os
 import random
@@ -11,16 +11,16 @@ from pathlib import Path
 
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
-# The sockets that keep ports, until this process ends.
+# Sockets that keep ports reserved until this process ends.
 _keepers: list[socket.socket] = []
 
 
 class Trouble(Exception):
-    """A process did what it never should: the run has failed, and this says why."""
+    """A process broke its contract: the run has failed, and the message says why."""
 
 
 class Process:
-    """A process of the cluster, started again and again with the same command. Its log goes on from start to start."""
+    """A process of the cluster, restarted with the same command. Its log continues over restarts."""
 
     def __init__(self, name: str, log: Path, env: Mapping[str, str]) -> None:
         self.name = name
@@ -30,10 +30,10 @@ class Process:
         self._log_begins_at = 0
 
     def start(self, command: Sequence[str | Path]) -> None:
-        """Starts it."""
+        """Start the process."""
         with self.log.open("ab") as log:
             self._log_begins_at = log.tell()
-            # A session of its own: Ctrl-C is the suite's, which then ends its processes in order.
+            # A new session: Ctrl-C goes to the suite, which then ends its processes in order.
             self._process = subprocess.Popen(  # noqa: S603  our own commands
                 [*command],
                 stdin=subprocess.DEVNULL,
@@ -44,14 +44,14 @@ class Process:
             )
 
     def kill(self) -> None:
-        """SIGKILL: it is gone when this returns."""
+        """Send SIGKILL; the process is gone at the return."""
         process = self._running()
         process.kill()
         process.wait()
         self._process = None
 
     def stop(self, *, may_fail: bool = False) -> None:
-        """SIGTERM: it must end in time, with 0 unless it may fail."""
+        """Send SIGTERM; the process must end in time, with 0 unless it may fail."""
         self._running().terminate()
         self._await_end("SIGTERM", may_fail=may_fail)
 
@@ -69,13 +69,13 @@ class Process:
             raise Trouble(f"{self.name} ended with {exit_code} on {what}")
 
     def retire(self) -> None:
-        """SIGTERM, unless it has ended by itself, as a server does that another one has replaced."""
+        """Send SIGTERM, unless the process has ended, as a replaced server does."""
         if self._process is not None and self._process.poll() is None:
             self.stop(may_fail=True)
         self._process = None
 
     def wait_for_end(self) -> None:
-        """Waits until it ends by itself, in order. Raises Trouble if it does not."""
+        """Wait until the process ends on its own, in order. Raises Trouble if it does not."""
         self._await_end("it was asked to leave", may_fail=False)
 
     def freeze(self) -> None:
@@ -87,18 +87,18 @@ class Process:
         self._running().send_signal(signal.SIGCONT)
 
     def end(self) -> None:
-        """Ends it whatever it does."""
+        """End the process in any case."""
         if self._process is not None and self._process.poll() is None:
             self.kill()
 
     def log_of_this_start(self) -> str:
-        """What it has written since it was started last."""
+        """Return the log since the last start."""
         with self.log.open("rb") as log:
             log.seek(self._log_begins_at)
             return log.read().decode(errors="replace")
 
     def wait_until(self, is_so: Callable[[], bool], what: str) -> None:
-        """Waits for something that it is to bring about. Raises Trouble if it ends before, or takes too long."""
+        """Wait for an effect of the process. Raises Trouble if the process ends first, or takes too long."""
 
         def is_so_while_it_runs() -> bool:
             self._running()
@@ -114,7 +114,7 @@ class Process:
 
 
 def wait_until(is_so: Callable[[], bool], what: str, seconds: float = START_SECONDS) -> None:
-    """Waits for what other processes bring about. Raises Trouble if it takes too long."""
+    """Wait for an effect of other processes. Raises Trouble if they take too long."""
     deadline = time.monotonic() + seconds
     while not is_so():
         if time.monotonic() > deadline:
@@ -123,9 +123,10 @@ def wait_until(is_so: Callable[[], bool], what: str, seconds: float = START_SECO
 
 
 def free_port() -> int:
-    """A port that stays ours while its owner is down: below those that the system gives to outgoing connections.
+    """Return a port that stays reserved while its owner is down, below the system's range for outgoing connections.
 
-    A bound socket that does not listen keeps other suites off it. The owner binds beside it, with SO_REUSEADDR.
+    A bound socket that does not listen keeps other suites off the port. The owner binds the same port with
+    SO_REUSEADDR.
     """
     while True:
         port = random.randrange(20_000, 30_000)  # noqa: S311  nothing to guess here

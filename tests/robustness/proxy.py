@@ -1,4 +1,4 @@
-"""A TCP proxy on loopback that can cut, stall and delay what passes through it."""
+"""A TCP proxy on loopback that can cut, stall and delay its traffic."""
 
 import asyncio
 import socket
@@ -10,10 +10,10 @@ _CHUNK_BYTES = 64 * 1024
 
 
 class Proxy:
-    """Passes what comes to `port` on to the port `target`, until its context is left. Has a thread of its own.
+    """Forwards `port` to `target` until the end of its context, on its own thread.
 
-    A stall holds back what is sent, in both directions and on new connections too, and passes it on when it is over:
-    a network partition as TCP sees it. Stalls and delays end by themselves or by `heal`.
+    A stall holds traffic back, in both directions and on new connections too, and forwards the traffic at its end: a
+    network partition as TCP sees it. Stalls and delays end on their own or by `heal`.
     """
 
     def __init__(self, name: str, target: int) -> None:
@@ -42,19 +42,19 @@ class Proxy:
         self._loop.close()
 
     def cut(self) -> None:
-        """Breaks every connection; new ones pass."""
+        """Break every connection; new ones pass."""
         self._loop.call_soon_threadsafe(self._cut)
 
     def stall(self, seconds: float) -> None:
-        """Lets nothing through for so long."""
+        """Hold all traffic back for a number of seconds."""
         self._loop.call_soon_threadsafe(self._stall, seconds)
 
     def delay(self, each_seconds: float, seconds: float) -> None:
-        """Makes every chunk wait, for so long."""
+        """Delay every chunk, for a number of seconds."""
         self._loop.call_soon_threadsafe(self._delay, each_seconds, seconds)
 
     def heal(self) -> None:
-        """Ends stalls and delays."""
+        """End stalls and delays."""
         self._loop.call_soon_threadsafe(self._heal)
 
     def _do(self, work: Coroutine[Any, Any, Any]) -> Any:
@@ -93,9 +93,9 @@ class Proxy:
         try:
             await self._connect(reader, writer)
         except asyncio.CancelledError:
-            pass  # cut: asyncio's streams would log it if it went further
+            pass  # cut: asyncio's streams would log an error that went further
         except OSError:
-            pass  # a side that is gone, or not there, is what clients of a proxy have to expect
+            pass  # a lost or missing side is normal for clients of a proxy
         finally:
             self._connections.discard(connection)
             writer.transport.abort()

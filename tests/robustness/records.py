@@ -1,25 +1,25 @@
-"""Records of a run. All times are seconds of CLOCK_MONOTONIC, which all processes of a machine share."""
+"""Records of a run. All times are seconds of CLOCK_MONOTONIC, shared by all processes of a machine."""
 
 from dataclasses import dataclass
 
-# The zones, by label, of the units; the first unit alone is in the first one.
+# Zones of the units, by label; only the first unit is in the first zone.
 ZONES = ("harbour", "town")
-# The units without a stream: one calls the REST API, one the gRPC API.
+# Units without a stream: one calls the REST API, one the gRPC API.
 HTTP_UNIT = "unit-http"
 UNARY_UNIT = "unit-unary"
 
 
 def has_stream(unit: str) -> bool:
-    """Return whether a unit, given by name, has a stream, so that it hears everything in one order."""
+    """Return whether a unit, given by name, has a stream, and so receives all messages in one order."""
     return unit not in {HTTP_UNIT, UNARY_UNIT}
 
 
-# Records that units write.
+# Records written by units.
 
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """An executor was called: one execution. `resumed_from` is the step of its checkpoint; None: from scratch."""
+    """A call of an executor: an execution. `resumed_from` is the step of its checkpoint; None: from scratch."""
 
     execution: str
     unit: str
@@ -32,9 +32,9 @@ class Begun:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A piece of work was done, in the name of `attempt` (which changes within an execution by a resume in memory).
+    """A completed step under `attempt` (which changes within an execution by a resume in memory).
 
-    `asked`: the safe point before it was entered; `began`: it let the step through.
+    `asked`: entry into the safe point before the step; `began`: return from the safe point.
     """
 
     execution: str
@@ -49,7 +49,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """An execution is over. `how` is succeeded, failed, failed for good, or the name of what interrupted it."""
+    """The end of an execution. `how` is succeeded, failed, failed for good, or the name of the interruption."""
 
     execution: str
     unit: str
@@ -61,9 +61,9 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Acked:
-    """A report was acknowledged to a unit. `number` and `step` are those of the checkpoint in the report, if any.
+    """An acknowledged report. `number` and `step` are of the checkpoint in the report, if any.
 
-    The number is 0 if the unit lets the server count.
+    The number is 0 if the server numbers the unit's checkpoints.
     """
 
     unit: str
@@ -77,9 +77,9 @@ class Acked:
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """The unit learned at `at` that the server has received a message that was sent at `sent`.
+    """At `at`, the unit learned that the server had received a message sent at `sent`.
 
-    The names of the executions of its process begin with `process`. `is_welcome`: the message began a session.
+    The names of the process's executions begin with `process`. `is_welcome`: the message began a session.
     """
 
     unit: str
@@ -91,7 +91,7 @@ class Heard:
 
 @dataclass(frozen=True, slots=True)
 class Obeyed:
-    """A unit has carried out a pause or cancel, or (`is_accepted` is False) refused it."""
+    """A pause or cancel that a unit carried out, or (`is_accepted` is False) refused."""
 
     unit: str
     command: str
@@ -104,7 +104,7 @@ class Obeyed:
 
 @dataclass(frozen=True, slots=True)
 class Lie:
-    """A unit reported on an attempt that was not its own any more. `is_dropped`: the server told it to drop that."""
+    """A report on a lost attempt. `is_dropped`: the server ordered a drop of the attempt."""
 
     unit: str
     task: int
@@ -114,14 +114,14 @@ class Lie:
     is_dropped: bool
 
 
-# Records that clients write.
+# Records written by clients.
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A task as an answer showed it. `checkpoint_step` is what its newest checkpoint holds, if the answer has it.
+    """A task in a response. `checkpoint_step` is the content of its newest checkpoint, if the response has one.
 
-    `pending` is the id of the command that had not taken effect yet.
+    `pending` is the id of the command without effect so far.
     """
 
     task: int
@@ -135,11 +135,10 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A client's call. `code` is OK or that of the error; `names` are those of the tasks that a create asked for.
+    """A client's call. `code` is OK or the error's code; `names` are the requested task names of a create.
 
-    `answer` is a digest of the answer's text. Calls with the same `request` are repeats of the first. `wanted` is the
-    priority or the number of the checkpoint that was asked for. A call on many tasks names `tasks`, or a part of their
-    names.
+    `answer` is a digest of the response. Calls with the same `request` are repeats of the first. `wanted` is the
+    requested priority or checkpoint number. A bulk call names `tasks`, or a part of their names.
     """
 
     client: str
@@ -157,13 +156,13 @@ class Call:
     tasks: tuple[int, ...] = ()
 
 
-# What a watch tells of a task that is gone.
+# Status that a watch sends for a deleted task.
 DELETED = "DELETED"
 
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """A transition that a watch told, or that the task was deleted (DELETED, attempt 0)."""
+    """A transition sent by a watch, or a deletion (DELETED, attempt 0)."""
 
     revision: int
     task: int
@@ -174,7 +173,7 @@ class Watched:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """How a watch began: every change after `revision` must be told, unless its task was shown at a later one."""
+    """The beginning of a watch: every change after `revision` must follow, unless its task was shown at a later one."""
 
     watch: str
     revision: int
@@ -183,7 +182,7 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A watch was refused to go on after `revision`, which was the last that it was told."""
+    """The refusal of a watch that resumed after `revision`, its last received revision."""
 
     watch: str
     revision: int
@@ -200,7 +199,7 @@ class Fault:
     ended: float
 
 
-# What the database holds.
+# Content of the database.
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +218,7 @@ class Transition:
 
 @dataclass(frozen=True, slots=True)
 class StoredTask:
-    """A row of `tasks` at the end. `result` is what the executor returned."""
+    """A row of `tasks` at the end. `result` is the return value of the executor."""
 
     id: int
     name: str

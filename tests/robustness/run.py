@@ -15,13 +15,13 @@ from robustness.conduct import Outcome, conduct
 from robustness.databases import ClusterDatabase, NewMySQL, OwnMySQL, SqliteFile
 from robustness.faults import FAULTS, possible
 
-# Longer runs leave journals that are too large to read, and more kinds of faults hide which one mattered.
+# Longer runs leave journals too large to read, and more kinds of faults hide the decisive one.
 RUN_SECONDS = 25.0
 KINDS = 3
 
 
 def main() -> int:
-    """Makes runs until the time is up or one fails. Returns the exit code."""
+    """Make runs until the time is up or one fails. Return the exit code."""
     options = _options()
     say(f"seed {options.seed}")
     deadline = time.monotonic() + options.minutes * 60
@@ -46,7 +46,7 @@ def say(text: str) -> None:
 
 
 def described(outcome: Outcome) -> str:
-    """The outcome for people."""
+    """Return the outcome for people."""
     return "\n".join(
         [
             f"{outcome.transitions} transitions, {outcome.steps} steps",
@@ -64,7 +64,7 @@ def _listed(counts: Counter[str]) -> str:
 
 
 def _kinds(options: argparse.Namespace) -> Iterator[Sequence[str]]:
-    """The faults of each run: those that were named, or a few at a time, so that all come in turn."""
+    """Return the faults of each run: the named ones, or a few at a time, so that each gets its turn."""
     if options.faults is not None:
         while True:
             yield options.faults

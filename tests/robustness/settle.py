@@ -1,4 +1,4 @@
-"""The end of a run: all is healed, answers are asked for once more, every task comes to its end, and all stop."""
+"""The end of a run: faults are healed, requests repeated once more, every task ends, and all processes stop."""
 
 import time
 from collections import Counter
@@ -16,7 +16,7 @@ from robustness.watcher import Watcher
 from taskplane.client import Client, IllegalTransitionError, NotFoundError, RetryPolicy
 from taskplane.v1.task_pb2 import Task, TaskStatus
 
-# Longest time without a change of any task, in seconds, when all faults are over: leases end and backoffs pass in it.
+# Longest time without a change of any task, in seconds, after all faults: leases and backoffs end within.
 STANDSTILL_SECONDS = 40.0
 # Longer than answers wait to be stored.
 _ANSWERS_STORED_SECONDS = 2.5
@@ -26,10 +26,10 @@ _LIVE = ("PENDING", "RUNNING", "PAUSED")
 
 
 def settle(cluster: Cluster, callers: Sequence[Caller], watchers: Sequence[Watcher]) -> tuple[list[str], Evidence]:
-    """Brings every task to its end, ends the processes in order, and gathers the evidence, and what went wrong."""
+    """Brings every task to its end, ends the processes in order, and collects evidence and trouble."""
     try:
         with Client(cluster.server_address, timeout=10, retry=_PATIENT) as client:
-            # First by the server that has seen it all, whose memory may be wrong.
+            # First from the server that saw the whole run, whose memory may be wrong.
             wait_until(lambda: not _wrong_loads(client), "units loaded with what runs there alone", seconds=15)
             _finish(client)
             wait_until(lambda: not _still_held(cluster), "units let go of all attempts", seconds=20)
@@ -54,7 +54,7 @@ def settle(cluster: Cluster, callers: Sequence[Caller], watchers: Sequence[Watch
 
 
 def _ask_again(cluster: Cluster, callers: Sequence[Caller]) -> None:
-    """Makes earlier calls again, of a server that has only what is stored."""
+    """Repeat earlier calls to a server that knows stored data alone."""
     time.sleep(_ANSWERS_STORED_SECONDS)
     cluster.server.process.kill()
     cluster.server.start()
@@ -63,24 +63,24 @@ def _ask_again(cluster: Cluster, callers: Sequence[Caller]) -> None:
 
 
 def _wrong_loads(client: Client) -> list[str]:
-    """The units that have not as many slots in use as tasks RUNNING. Paused tasks take none."""
+    """Return the units with a wrong number of slots in use. Paused tasks take none."""
     running = Counter(task.execution_unit_id for task in client.list_tasks(statuses=["RUNNING"], page_size=1000))
     return [unit.id for unit in client.list_units() if unit.current_load != running[unit.id]]
 
 
 def _units(client: Client) -> list[FinalUnit]:
-    """The units as the server has them, as soon as no slot is withheld or in use."""
+    """Return the server's units, once no slot is withheld or in use."""
 
     def units() -> list[FinalUnit]:
         return [FinalUnit(each.id, each.capacity, each.current_load) for each in client.list_units()]
 
-    with suppress(Trouble):  # it is a violation of its own
+    with suppress(Trouble):  # a violation in itself
         wait_until(lambda: not any(unit.load for unit in units()), "units without a load", seconds=5)
     return units()
 
 
 def _finish(client: Client) -> None:
-    """Waits until every task is final, as long as tasks still change. Raises Trouble when nothing does."""
+    """Wait until every task is final, as long as tasks still change. Raises Trouble when nothing does."""
     before, since = None, time.monotonic()
     while live := [*client.list_tasks(statuses=_LIVE, page_size=1000)]:
         for task in live:
@@ -95,7 +95,7 @@ def _finish(client: Client) -> None:
 
 
 def _push(client: Client, task: Task) -> None:
-    """Starts or resumes a task that waits for a client."""
+    """Start or resume a task that waits for a client."""
     if task.HasField("queued_at"):
         return
     try:
@@ -104,11 +104,11 @@ def _push(client: Client, task: Task) -> None:
         elif task.status == TaskStatus.TASK_STATUS_PAUSED:
             client.resume_task(task.id, wait=False, actor="settle")
     except (IllegalTransitionError, NotFoundError):
-        return  # the task has changed since it was listed
+        return  # the task has changed since the list
 
 
 def _catch_up(client: Client, watchers: Sequence[Watcher]) -> None:
-    """Waits until each watch has told the last change of all, which is made for that."""
+    """Wait until each watch has sent the last change, made for this purpose."""
     last = client.create_task("NONE", "last", {"steps": 0}, actor="settle")
     newest = client.cancel_task(last.id, actor="settle").revision
     for watcher in watchers:
@@ -116,9 +116,9 @@ def _catch_up(client: Client, watchers: Sequence[Watcher]) -> None:
 
 
 def _still_held(cluster: Cluster) -> list[str]:
-    """The executions that units have not ended, though every task is over; of processes that still run.
+    """Return the executions still open in running units, though every task is final.
 
-    HTTP has no word for a paused attempt that went on elsewhere: such a unit keeps it.
+    HTTP has no command to drop a paused attempt that continues elsewhere: such a unit keeps the attempt.
     """
     journals = Reader(cluster.plan.folder, [unit.journal for unit in cluster.units if unit.has_stream])
     ended = {each.execution for each in journals.all(Ended)}

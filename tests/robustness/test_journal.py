@@ -1,4 +1,4 @@
-"""The journal keeps what was written, and nothing that was not written to its end."""
+"""The journal returns every complete record, and no torn ones."""
 
 from pathlib import Path
 

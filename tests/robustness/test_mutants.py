@@ -1,4 +1,4 @@
-"""Every mutant can be made: its text stands in the source exactly once, and what comes out of it is Python."""
+"""Every mutant can be made: its text occurs in the source exactly once, and the mutated file is Python."""
 
 import ast
 from collections import Counter
@@ -8,7 +8,7 @@ from robustness import validate
 from robustness.mutants import MUTANTS, Edit, Mutant
 from robustness.mutate import PROJECT, StaleMutant, mutated
 
-# Conditions that a run waits for, in addition to the invariants.
+# Conditions of a run in addition to the invariants.
 WAITS = {"units let go of all attempts", "units loaded with what runs there alone"}
 
 

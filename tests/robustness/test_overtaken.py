@@ -1,4 +1,4 @@
-"""What proves that a command was not sent to a unit in touch, and what does not."""
+"""Proofs that a command was not sent to a connected unit, and cases that prove nothing."""
 
 from dataclasses import replace
 
@@ -8,7 +8,7 @@ from robustness.test_validate import GOOD, command, violates
 
 
 def overtaken_command(*signs: Heard, verb: str = "pause", faults: tuple[Fault, ...] = ()) -> Evidence:
-    """A pause is recorded; 0.1 s later the unit is in touch and hears nothing of it, and 0.4 s later it hears."""
+    """Return a run with a pause that the unit misses 0.1 s after its record, and receives 0.4 s later."""
     call = Call("c", verb, 1, 5.9, 6.0, "OK", seen=(Seen(1, "RUNNING", 5, 2, None, "PAUSE-2"),))
     obeyed = [replace(GOOD.obeyed[0], at=6.5)]
     pause = command("PAUSE", 2, issued_at=5.95, settled_at=7.0)

@@ -1,4 +1,4 @@
-"""The proxy passes on, cuts and stalls: a fault that breaks nothing would prove nothing."""
+"""The proxy forwards, cuts and stalls: a fault without effect would prove nothing."""
 
 import socket
 import threading
@@ -12,7 +12,7 @@ TIMEOUT_SECONDS = 20.0
 
 @pytest.fixture
 def echo_port() -> Iterator[int]:
-    """A server that sends back what it gets, one connection after the other."""
+    """Run a server that echoes, one connection after the other."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve() -> None:
@@ -39,7 +39,7 @@ def proxy(echo_port: int) -> Iterator[Proxy]:
 
 
 def _received(connection: socket.socket) -> bytes:
-    """What came; nothing if the connection was ended, in order or not."""
+    """Return the received bytes; empty if the connection was ended, in order or not."""
     try:
         return connection.recv(100)
     except ConnectionResetError:

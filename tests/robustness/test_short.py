@@ -1,4 +1,4 @@
-"""The short form of the suite: two runs of a few seconds. `make robustness` is the long one."""
+"""The short form of the suite: two runs of a few seconds. `make robustness` is the long form."""
 
 import random
 from collections.abc import Sequence
@@ -10,14 +10,14 @@ from robustness.databases import GivenMySQL, SqliteFile
 from robustness.run import described
 
 SECONDS = 8.0
-# Those that are over soon, so that a short run sees many of them.
+# Short faults, so a short run sees many of them.
 NETWORK = ("cut_connections", "delay_connections", "stall_connections")
 PROCESSES = ("kill_server", "stop_server", "roll_over", "kill_unit", "stop_unit", "drain_unit", "freeze_unit")
 FIXED_SEED = "short"
 
 
 def check(outcome: Outcome, folder: Path) -> None:
-    """A run must have done something, and nothing wrong."""
+    """Check that a run did enough, and nothing wrong."""
     print(described(outcome))  # noqa: T201  pytest shows it if the test fails
     assert not outcome.violations, f"see the logs and journals in {folder}"
     assert outcome.steps > 0

@@ -35,7 +35,7 @@ LEASE_SECONDS = 3.0
 def moved(  # noqa: PLR0913  a row has columns
     revision: int, path: str, attempt: int, *, at: float = 0.0, by: str = "client-1", why: str = ""
 ) -> Transition:
-    """A transition of task 1, its path written as "RUNNING PAUSED"."""
+    """Return a transition of task 1, its path written as "RUNNING PAUSED"."""
     before, after = path.split()
     return Transition(revision, 1, None if before == "-" else before, after, at, by, why, attempt)
 
@@ -49,13 +49,13 @@ def told(revision: int, task: int, status: str, attempt: int, watch: str = "stea
 
 
 def command(verb: str, attempt: int, state: str = "APPLIED", **other: Any) -> StoredCommand:
-    """A command of task 1."""
+    """Return a command of task 1."""
     good = StoredCommand(f"{verb}-{attempt}", 1, attempt, verb, state, "client-1", "r", 6.0, 7.0, "")
     return replace(good, **other)
 
 
-# A task that fails once, goes on on another unit from its checkpoint of step 1, is paused there, and ends well. Another
-# one was deleted.
+# A task that fails once, continues on another unit from its checkpoint of step 1, is paused there, and ends well.
+# Another task was deleted.
 GOOD = Evidence(
     lease_seconds=LEASE_SECONDS,
     transitions=[
@@ -149,62 +149,62 @@ def restarted_at_the_end() -> list[Transition]:
 
 
 def repeated(**other: Any) -> Call:
-    """The pause again, long after."""
+    """Return a late repeat of the pause."""
     return replace(GOOD.calls[1], began=60, ended=61, **other)
 
 
 def updated(wanted: int, shown: int) -> Call:
-    """An update that asked for a priority, and was answered one."""
+    """Return an update with a requested and a returned priority."""
     seen = Seen(1, "RUNNING", 5, 2, priority=shown)
     return Call("c", "update", 1, 6, 6, "OK", seen=(seen,), request="u", wanted=wanted)
 
 
 def chose(number: int, resumed_from: int) -> Evidence:
-    """Attempt 3 was to go on from a checkpoint, and begins elsewhere from another."""
+    """Return a run in which attempt 3 should resume from a checkpoint, and begins elsewhere from another."""
     resume = Call("client-2", "resume_from", 1, 7, 8, "OK", request="s", wanted=number)
     begun = Begun("c", "unit-1", 1, 3, 8.0, resumed_from, 1)
     return replace(GOOD, calls=[*GOOD.calls, resume], executions=[*GOOD.executions, begun])
 
 
 def left(faults: list[Fault]) -> Evidence:
-    """Attempt 1 is lost since its unit leaves."""
+    """Return a run in which attempt 1 is lost since its unit leaves."""
     end = moved(3, "RUNNING FAILED", 1, at=4, by="taskplane", why="unit left: stopped")
     return replace(GOOD, transitions=[*GOOD.transitions[:2], end, *GOOD.transitions[3:]], faults=faults)
 
 
 def lost(evidence: Evidence) -> Evidence:
-    """Attempt 1 is lost half a second after the server has heard of its unit."""
+    """Return a run in which attempt 1 is lost half a second after a message of its unit."""
     end = moved(3, "RUNNING FAILED", 1, at=4, by="taskplane", why="unit lost: not heard from for 3 s")
     return replace(evidence, transitions=[*GOOD.transitions[:2], end, *GOOD.transitions[3:]])
 
 
 def late_command(obeyed: list[Obeyed], faults: tuple[Fault, ...] = ()) -> Evidence:
-    """A pause waits for long, while its unit is in touch."""
+    """Return a run in which a pause waits for long, though its unit is connected."""
     pause = command("PAUSE", 2, issued_at=5.0, settled_at=20.0)
     heard = [*GOOD.heard, Heard("unit-2", 10.0, 10.1)]
     return replace(GOOD, commands=[pause, GOOD.commands[1]], heard=heard, obeyed=obeyed, faults=faults)
 
 
 def held_on() -> Evidence:
-    """Unit 1 is in touch long after attempt 2 has begun elsewhere, and only then lets go of attempt 1."""
+    """Return a run in which unit 1 drops attempt 1 long after attempt 2 has begun elsewhere."""
     endings = [Ended("a", "unit-1", 1, 1, "failed", 20.0), GOOD.endings[1]]
     return replace(GOOD, endings=endings, heard=[*GOOD.heard, Heard("unit-1", 10.0, 10.1, "a")])
 
 
 def stays_failed() -> Evidence:
-    """The task is not tried again, though it may be."""
+    """Return a run without a retry that was allowed."""
     task = replace(TASK, status="FAILED", attempt=1, retry_count=0, revision=3)
     return replace(GOOD, transitions=GOOD.transitions[:3], tasks=[task])
 
 
 def overtaken() -> Evidence:
-    """While task 1 waits, task 2 is dispatched, which came later and with a lower priority."""
+    """Return a run in which task 2 is dispatched before task 1, which came earlier with a higher priority."""
     other = [replace(moved(2, "- PENDING", 0), task=2), replace(moved(3, "PENDING RUNNING", 1), task=2)]
     own = [moved(1, "- PENDING", 0, why="c"), moved(4, "PENDING RUNNING", 1, why="c; dispatched to unit-1")]
     return replace(GOOD, tasks=[TASK, replace(TASK, id=2, priority=1)], transitions=[*own, *other])
 
 
-# For each invariant a run that breaks it.
+# For each invariant a run that breaks the invariant.
 BROKEN = [
     ("answers_are_in_the_history", also("calls", Call("c", "get", 1, 9, 9, "OK", seen=(Seen(1, "CANCELLED", 7, 2),)))),
     ("answers_are_in_the_history", also("calls", Call("c", "get", 1, 9, 9, "OK", seen=(Seen(1, "RUNNING", 8, 2),)))),
@@ -327,7 +327,7 @@ def test_every_invariant_is_broken_once() -> None:
 
 
 def taken_by_force(asked: float) -> Evidence:
-    """Attempt 1 is cancelled by force at 4, restarted elsewhere, and passes a safe point for its step 3."""
+    """Return a run in which attempt 1 is cancelled by force at 4, restarted elsewhere, and goes to step 3."""
     forced = moved(3, "RUNNING CANCELLED", 1, at=4, why="forced: the unit did not finish the cancel in time")
     return Evidence(
         lease_seconds=LEASE_SECONDS,

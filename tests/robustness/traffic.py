@@ -1,4 +1,4 @@
-"""Clients that call everything at random, and write down every call and its answer."""
+"""Clients that make calls at random, and write down every call and its response."""
 
 import heapq
 import random
@@ -24,10 +24,10 @@ from taskplane.v1.task_service_pb2 import (
 
 TASK_TYPES = ("WALK", "WALK", "WALK", "WALK_IN_THREAD", "WALK_IN_THREAD", "WALK_WITHOUT_PAUSE")
 _PAUSE_SECONDS = 0.08
-# A client that is answered UNAVAILABLE waits so many seconds.
+# Seconds that a client waits after UNAVAILABLE.
 _AWAY_SECONDS = (0.5, 2.0)
 
-# How often each verb is called, and on which status a caller would sensibly call it.
+# Weight of each verb, and the statuses in which a caller would sensibly use the verb.
 WEIGHTS = {
     "create": 25,
     "batch_create": 2,
@@ -46,7 +46,7 @@ WEIGHTS = {
     "get": 10,
     "list": 10,
 }
-# A delete in bulk is left out: a repeat whose answer was lost says OK of what is there.
+# Bulk delete is left out: a repeat after a lost response returns OK for the remaining tasks.
 _IN_BULK = (BATCH_VERB_START, BATCH_VERB_PAUSE, BATCH_VERB_RESUME, BATCH_VERB_CANCEL, BATCH_VERB_RESTART)
 _SENSIBLE = {
     "start": {"PENDING"},
@@ -60,7 +60,7 @@ _SENSIBLE = {
     "update": {"RUNNING", "PAUSED", "PENDING"},
 }
 READS = frozenset({"get", "list"})
-# How many of the calls are made again right away, and how many when the server may have forgotten their answers.
+# Share of calls repeated at once, and share repeated when the server may have lost the responses.
 _REPEATED_AT_ONCE = 0.1
 _REPEATED_LATE = 0.3
 _LATE_SECONDS = (1.5, 15.0)
@@ -68,7 +68,7 @@ _LATE_SECONDS = (1.5, 15.0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class About:
-    """The tasks that a call is about, and its wish; the fields are those of records.Call."""
+    """The tasks of a call, and its arguments; the fields are those of records.Call."""
 
     task: int = 0
     names: tuple[str, ...] = ()
@@ -78,7 +78,7 @@ class About:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A call that can be made again under the same request id."""
+    """A call that can be repeated under the same request id."""
 
     verb: str
     about: About
@@ -87,7 +87,7 @@ class Request:
 
 
 class Caller:
-    """One client on its own thread, from `start` until `stop`; `failure` is what it did not expect."""
+    """A client on its own thread, from `start` until `stop`; `failure` is an unexpected error."""
 
     def __init__(self, name: str, seed: str, api: Api, known: KnownTasks, journal: Journal) -> None:
         self.name = name
@@ -108,12 +108,12 @@ class Caller:
         self._thread.start()
 
     def stop(self) -> None:
-        """Makes no further call."""
+        """Make no further call."""
         self._over.set()
         self._thread.join()
 
     def repeat(self, most: int) -> None:
-        """Makes calls again that were to be made again later; by now that is late enough."""
+        """Repeat the calls kept for later; by now, late enough."""
         for _, _, request in self._late[:most]:
             self._call(request)
         self._late.clear()
@@ -200,7 +200,7 @@ class Caller:
         self._on_task(verb, lambda task, context: self._api.control(verb, task, context, wait=wait))
 
     def _control_from(self, verb: str) -> None:
-        """Resumes or restarts a task from a checkpoint that is not always its newest."""
+        """Resume or restart a task from a checkpoint, not always the newest."""
         task = self._known.choose(self._choice, _SENSIBLE[verb])
         try:
             numbers = self._grpc.checkpoints(task) if task is not None else []
@@ -230,7 +230,7 @@ class Caller:
 
     @property
     def _grpc(self) -> GrpcApi:
-        """The API, for verbs that only gRPC has."""
+        """Return the API for verbs of gRPC alone."""
         return cast("GrpcApi", self._api)
 
     def _on_task(self, verb: str, call: Callable[[int, Context], Answer]) -> None:
@@ -240,7 +240,7 @@ class Caller:
             self._make(verb, lambda context: call(task, context), About(task=task))
 
     def _control_stale(self) -> None:
-        """Calls a verb on condition of a revision that the task no longer has."""
+        """Call a verb with an outdated expected revision."""
         task, verb = self._known.choose(self._choice, None), self._choice.choice(["pause", "resume", "cancel"])
         if task is not None and (revision := self._known.revision(task) - 1) > 0:
             self._make(
@@ -250,7 +250,7 @@ class Caller:
             )
 
     def _make(self, verb: str, call: Callable[[Context], Answer], about: About) -> None:
-        """Calls, and now and then again under the same request id, as a caller whose answer was lost."""
+        """Make a call, and sometimes repeat the call under the same request id, as after a lost response."""
         request = Request(verb, about, str(uuid.UUID(int=self._choice.getrandbits(128))), call)
         self._call(request)
         if verb in READS:

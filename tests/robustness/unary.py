@@ -27,12 +27,12 @@ from taskplane.v1.execution_unit_pb2 import EXECUTION_UNIT_STATUS_OFFLINE
 logger = logging.getLogger("robustness.unary")
 
 _CALL_SECONDS = 5.0
-# After these the call is made again.
+# After these codes the call is repeated.
 _PASSING = (
     grpc.StatusCode.UNAVAILABLE,
     grpc.StatusCode.CANCELLED,
     grpc.StatusCode.DEADLINE_EXCEEDED,
-    # Its own process before this one may still count as alive.
+    # Its own earlier process may still count as alive.
     grpc.StatusCode.ALREADY_EXISTS,
 )
 
@@ -40,7 +40,7 @@ T = TypeVar("T")
 
 
 class UnaryLink(HttpConnection):
-    """The SDK's link over HTTP, with other words for what the unit says."""
+    """The SDK's link over HTTP, with gRPC calls for reports."""
 
     def __init__(self, server: str, port: int, *args: Any, **options: Any) -> None:
         super().__init__(HttpAddresses("http://unused", "127.0.0.1", port), *args, **options)
@@ -87,7 +87,7 @@ class UnaryLink(HttpConnection):
         self._lease.extend(sent_at)
 
     def _post_status(self, task_id: int, said: dict[str, Any]) -> Verdict:
-        """Asks what becomes of an attempt, by telling its progress again."""
+        """Ask for the verdict on an attempt, by a repeated progress report."""
         report = Report(task_id=task_id, attempt=said["attempt"], progress=ProgressReport())
         if (held := self._registry.find(key_of(report))) is not None:
             report.progress.CopyFrom(held.paused_report().progress)

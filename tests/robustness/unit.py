@@ -1,8 +1,7 @@
-"""The unit of the robustness suite, run as a process: its tasks walk step by step and write every step down.
+"""The unit of the robustness suite, run as a process: its tasks walk step by step and record every step.
 
-A task's config says how: `steps`, `step_seconds`, `checkpoint_every`, and `stumbles`: for each try the step at which it
-fails, 0 for none. `final_stumble` makes the last of these not retryable. Checkpoints and the result carry `ballast`
-bytes.
+The config of a task: `steps`, `step_seconds`, `checkpoint_every`, and `stumbles`: for each try the failing step, 0 for
+none. `final_stumble` makes the last of these not retryable. Checkpoints and the result carry `ballast` bytes.
 """
 
 import argparse
@@ -24,13 +23,13 @@ from robustness.unit_journal import note_what_is_said, process_name
 from taskplane.unit import SyncTaskContext, TaskContext, TaskFailed, Unit
 
 clock = time.monotonic
-# After so many steps a unit without a stream reports whatever the task's config says.
+# A unit without a stream reports at least once per this many steps, whatever the task's config.
 _MOST_UNREPORTED = 6
 
 
 @dataclass(frozen=True)
 class WalkConfig:
-    """How to walk."""
+    """The config of a walk."""
 
     steps: int
     step_seconds: float
@@ -47,7 +46,7 @@ class WalkConfig:
 
 
 class Walk:
-    """One execution: what it has done, and its entries in the journal."""
+    """An execution: its steps, and its entries in the journal."""
 
     numbers = itertools.count(1)
 
@@ -60,12 +59,12 @@ class Walk:
         self._journal.write(Begun(self._name, unit, *key, clock(), resumed_from, task.retry_count))
 
     def steps_left(self) -> Iterator[int]:
-        """The numbers of the steps that are to be done."""
+        """Return the numbers of the remaining steps."""
         return iter(range(self.done + 1, self._config.steps + 1))
 
     @contextmanager
     def to_its_end(self) -> Iterator[None]:
-        """Notes how the execution ends, before that is reported."""
+        """Note how the execution ends, before the report."""
         how = "succeeded"
         try:
             yield
@@ -80,11 +79,11 @@ class Walk:
             self._journal.write(Ended(self._name, self._unit, *key, how, clock()))
 
     def checkpoint(self) -> dict[str, object]:
-        """From where to go on."""
+        """Return the starting point."""
         return {"step": self.done, "ballast": "." * self._config.ballast}
 
     def take(self, number: int, asked: float, began: float) -> None:
-        """Takes that a step is done. Raises TaskFailed if the task is to fail behind it."""
+        """Note a completed step. Raises TaskFailed if the task must fail behind the step."""
         task = self._task
         step = Step(self._name, self._unit, task.task_id, task.attempt, number, asked, began, clock())
         self._journal.write(step)
@@ -93,20 +92,20 @@ class Walk:
 
     @property
     def is_at_checkpoint(self) -> bool:
-        """Whether a checkpoint is to be reported here.
+        """Return whether to report a checkpoint here.
 
-        Without a stream, a unit learns that its attempt was taken only by the answer to a report: it is never silent.
+        Without a stream, a unit learns of a taken attempt only from the response to a report, so it is never silent.
         """
         every = self._config.checkpoint_every
         return self.done % (every if has_stream(self._unit) else min(every, _MOST_UNREPORTED)) == 0
 
     @property
     def progress(self) -> float:
-        """The fraction that is done."""
+        """Return the completed fraction."""
         return self.done / self._config.steps
 
     def result(self) -> dict[str, object]:
-        """What the task returns: who did the last of how many steps."""
+        """Return the result of the task: who did the last of how many steps."""
         return {"attempt": self._task.attempt, "steps": self.done, "ballast": "." * self._config.ballast}
 
     def _stumble(self, number: int) -> None:
@@ -117,7 +116,7 @@ class Walk:
 
 
 def register(unit: Unit, name: str, journal: Journal) -> None:
-    """Gives the unit its executors."""
+    """Give the unit its executors."""
 
     @unit.task("WALK", config=lambda values: WalkConfig(**values))
     async def walk(task: TaskContext, config: WalkConfig) -> dict[str, object]:
@@ -153,7 +152,7 @@ def register(unit: Unit, name: str, journal: Journal) -> None:
 
 
 def main() -> None:
-    """Runs one unit until it is told to stop."""
+    """Run a unit until a signal stops the process."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--name", required=True)
     parser.add_argument("--server", required=True)

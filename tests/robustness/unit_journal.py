@@ -1,6 +1,6 @@
-"""Evidence that units write: acknowledged reports, and commands that were carried out.
+"""Evidence written by units: acknowledged reports, and executed commands.
 
-Journals by wrapping the SDK's classes, so that the executors see the SDK as everybody does.
+The journal wraps classes of the SDK, so executors see the usual SDK.
 """
 
 import os
@@ -25,7 +25,7 @@ _CONTROLS = frozenset({"pause", "cancel"})
 def note_what_is_said(unit: str, journal: Journal, *, counts: bool) -> None:
     """Make the SDK of this process write down acknowledgements, received signs of life, and commands.
 
-    Over HTTP the server does not hear how the unit `counts` its checkpoints.
+    Over HTTP the server does not know how the unit `counts` its checkpoints.
     """
 
     def note_acked(reports: list[Report]) -> None:
@@ -40,12 +40,12 @@ def note_what_is_said(unit: str, journal: Journal, *, counts: bool) -> None:
 
 
 def process_name(unit: str) -> str:
-    """The beginning of the names of this process's executions."""
+    """Return the common prefix of the names of this process's executions."""
     return f"{unit}-{os.getpid()}-"
 
 
 def acked(unit: str, report: Report, at: float) -> Acked | None:
-    """The record of an acknowledged report; None for one that need not be durable."""
+    """Return the record of an acknowledged report; None for a report that need not be durable."""
     kind = report.WhichOneof("kind") or ""
     if kind not in _DURABLE:
         return None

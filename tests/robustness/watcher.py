@@ -13,16 +13,16 @@ from taskplane.client import Client, OutOfRangeError, RetryPolicy, UnavailableEr
 from taskplane.v1.task_pb2 import TaskStatus
 from taskplane.v1.task_service_pb2 import WatchTasksResponse
 
-# The longest that a fault of the suite may keep the watch from its server.
+# The longest time for which a fault of the suite may keep the watch from its server.
 _RECONNECT_SECONDS = 120.0
 STEADY = "steady"
 REOPENED = "reopened"
 
 
 class Watcher:
-    """Watches without an end, on its own thread, from `start` until `stop`; `failure` is what ended it before.
+    """Watches without an end, on its own thread, from `start` until `stop`; `failure` is an early end.
 
-    `since` is the revision of the snapshot: every transition and deletion after it must be told.
+    `since` is the revision of the snapshot: every later transition and deletion must follow.
     """
 
     def __init__(self, name: str, server: str, journal: Journal) -> None:
@@ -37,16 +37,16 @@ class Watcher:
         self._thread = threading.Thread(target=self._run, name=name)
 
     def start(self) -> None:
-        """Begins to watch; returns when the snapshot is complete. Raises Trouble if that takes too long."""
+        """Begin to watch; return when the snapshot is complete. Raises Trouble if the snapshot takes too long."""
         self._thread.start()
         wait_until(self._is_following.is_set, "the watch's snapshot")
 
     def reach(self, revision: int) -> None:
-        """Waits until the watch has told all up to a revision. Raises Trouble if that takes too long."""
+        """Wait until the watch has sent all changes up to a revision. Raises Trouble if it takes too long."""
         wait_until(lambda: self.revision >= revision, f"the {self.name} watch at revision {revision}", seconds=30)
 
     def stop(self) -> None:
-        """Ends the watch."""
+        """End the watch."""
         self._over.set()
         self._client.close()
         if self._thread.ident is not None:
@@ -78,7 +78,7 @@ class Watcher:
 
 
 class ReopeningWatcher(Watcher):
-    """Ends its watch after a few events and opens it again where it was: so there are many seams in one run."""
+    """Ends its watch after a few events and resumes at the same position, for many seams in one run."""
 
     def __init__(self, seed: str, server: str, journal: Journal) -> None:
         super().__init__(REOPENED, server, journal)
@@ -99,7 +99,7 @@ class ReopeningWatcher(Watcher):
 
 
 class SnapshotWatcher(Watcher):
-    """Begins one watch after the other with a snapshot, each under its own name."""
+    """Begins watch after watch with a snapshot, each under its own name."""
 
     def __init__(self, seed: str, server: str, journal: Journal) -> None:
         super().__init__("snapshots", server, journal)
@@ -130,7 +130,7 @@ class SnapshotWatcher(Watcher):
 
 
 def told(watch: str, event: WatchTasksResponse) -> Watched | None:
-    """The record of an event; None if it tells of no transition and no deletion."""
+    """Return the record of an event; None for an event without transition or deletion."""
     if event.HasField("deleted"):
         return Watched(event.revision, event.deleted.task_id, DELETED, 0, watch)
     if event.HasField("transition"):
