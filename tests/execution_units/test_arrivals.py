@@ -31,7 +31,7 @@ from taskplane.server.execution_units.leases import ACCEPT_SECONDS, Leases
 from taskplane.server.execution_units.manager import ExecutionUnitManager
 from taskplane.server.execution_units.registry import Registry
 from taskplane.server.store.store import Store
-from taskplane.server.store.writing import WriteTransaction
+from taskplane.server.store.transaction import WriteTransaction
 from taskplane.server.tasks.state_manager import TaskStateManager
 
 Connect = Callable[..., Coroutine[Any, Any, ConnectedUnit]]

@@ -14,9 +14,9 @@ from taskplane.server.core.unit_report import Accepted, CheckpointMade, Report, 
 from taskplane.server.execution_units import report_pipeline
 from taskplane.server.execution_units.report_handler import ReportHandler
 from taskplane.server.execution_units.report_pipeline import ReportPipeline
-from taskplane.server.store.pending_transactions import PendingTransaction
+from taskplane.server.store.pending_transaction import PendingTransaction
 from taskplane.server.store.store import Store
-from taskplane.server.store.writing import WriteTransaction
+from taskplane.server.store.transaction import WriteTransaction
 from taskplane.server.tasks.state_manager import TaskStateManager
 
 SLOTS = 3

@@ -157,16 +157,18 @@ MUTANTS = (
         (
             Edit(
                 f"{_STORE}/writer.py",
-                "            await self._commit(ahead)\n",
-                "            job.succeed(ahead.result)\n            await self._commit(ahead)\n",
+                "            await self._commit(decided)\n        except Exception as error:",
+                "            pending.succeed(decided.result)\n            await self._commit(decided)\n"
+                "        except Exception as error:",
             ),
             Edit(
                 f"{_STORE}/writer.py",
-                "        try:\n            await self._commit(decided)\n",
-                "        try:\n            job.succeed(decided.result)\n            await self._commit(decided)\n",
+                "            await self._commit(decided)\n        except Exception:\n",
+                "            pending.succeed(decided.result)\n            await self._commit(decided)\n"
+                "        except Exception:\n",
             ),
             Edit(
-                f"{_STORE}/pending_transactions.py",
+                f"{_STORE}/pending_transaction.py",
                 "self._result.set_result(result)",
                 "self._result.done() or self._result.set_result(result)",
             ),
@@ -181,9 +183,9 @@ MUTANTS = (
         (
             Edit(
                 f"{_STORE}/writer.py",
-                "            await in_time(decided.commit)\n",
+                "            await with_timeout(decided.commit)\n",
                 "            loop = asyncio.get_running_loop()\n"
-                "            loop.call_later(0.01, lambda: asyncio.ensure_future(in_time(decided.commit)))\n",
+                "            loop.call_later(0.01, lambda: asyncio.ensure_future(with_timeout(decided.commit)))\n",
             ),
         ),
         _KILLS,

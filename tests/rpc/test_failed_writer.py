@@ -13,8 +13,8 @@ from taskplane.server import app
 from taskplane.server.app import Server
 from taskplane.server.core.errors import DatabaseUnavailable
 from taskplane.server.store import writer
-from taskplane.server.store.tries import CommitLost
-from taskplane.server.store.writing import WriteTransaction
+from taskplane.server.store.pending_transaction import CommitOutcomeUnknown
+from taskplane.server.store.transaction import WriteTransaction
 from taskplane.server.tasks import lease_keeper
 from taskplane.v1 import task_service_pb2 as pb
 
@@ -36,7 +36,7 @@ async def test_an_outcome_that_stays_unknown_ends_the_server_and_the_next_one_re
     def lose(transaction: WriteTransaction) -> None:
         transaction._buffer.commit()
         if transaction.touched:
-            raise CommitLost
+            raise CommitOutcomeUnknown
 
     def away(*_: object) -> bool:
         raise DatabaseUnavailable
@@ -61,7 +61,7 @@ async def test_a_mistake_of_the_writer_ends_the_server(
     def fail(_: WriteTransaction) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(WriteTransaction, "keep", fail)
+    monkeypatch.setattr(WriteTransaction, "after_commit", fail)
     assert (await refusal_of(create(wire))).code is grpc.StatusCode.UNAVAILABLE
     await asyncio.wait_for(failed.wait(), PATIENCE_SECONDS)
 

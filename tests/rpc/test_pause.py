@@ -12,7 +12,7 @@ from rpc.server import Wire, status_name
 from rpc.tasks import paused, running
 from sqlalchemy.util import await_only
 
-from taskplane.server.store.writing import WriteTransaction
+from taskplane.server.store.transaction import WriteTransaction
 from taskplane.v1 import execution_unit_control_pb2 as unit_pb
 from taskplane.v1 import task_pb2
 from taskplane.v1 import task_service_pb2 as pb

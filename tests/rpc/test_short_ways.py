@@ -57,7 +57,7 @@ async def paused(wire: Wire, unit: RawUnit, task_id: int) -> None:
 
 def assert_at_most(ceiling: int, runs: list[set[str]]) -> None:
     files = set.intersection(*runs)
-    assert any("writing" in each for each in files), "the transaction is observed"
+    assert any("store/transaction" in each for each in files), "the transaction is observed"
     assert len(files) <= ceiling, f"{len(files)} files: {sorted(files)}"
 
 

@@ -14,7 +14,7 @@ from rpc.tasks import create, paused, running
 
 from taskplane.server.core.errors import DatabaseUnavailable
 from taskplane.server.execution_units import leases, report_pipeline
-from taskplane.server.store.writing import WriteTransaction
+from taskplane.server.store.transaction import WriteTransaction
 from taskplane.v1 import execution_unit_control_pb2 as unit_pb
 from taskplane.v1 import task_pb2
 from taskplane.v1 import task_service_pb2 as pb

@@ -13,7 +13,7 @@ from taskplane.server.core.task import Checkpoint, TaskStatus, Transition, Verb
 from taskplane.server.store import schema
 from taskplane.server.store.driver_errors import AlreadyStored
 from taskplane.server.store.store import Store
-from taskplane.server.store.writing import WriteTransaction
+from taskplane.server.store.transaction import WriteTransaction
 
 CREATED = Transition(1, None, TaskStatus.PENDING, at(1), "alice 🦆", "because; 'quoted' \\", attempt=0, revision=1)
 DISPATCHED = Transition(1, TaskStatus.PENDING, TaskStatus.RUNNING, at(2), "taskplane", "", attempt=1, revision=5)

@@ -16,10 +16,10 @@ from taskplane.server.core.task import Task, TaskStatus
 from taskplane.server.core.task_queue import QueuedTask, queue_key_of
 from taskplane.server.store.database import Database
 from taskplane.server.store.id_blocks import IdBlocks
-from taskplane.server.store.pending_transactions import TransactionStart
+from taskplane.server.store.pending_transaction import TransactionStart
 from taskplane.server.store.store import Store
 from taskplane.server.store.task_cache import TaskCache
-from taskplane.server.store.writing import WriteTransaction
+from taskplane.server.store.transaction import WriteTransaction
 
 # SQLite locks the whole database and takes values of any length: nothing to see there.
 on_servers = pytest.mark.parametrize("database", SERVERS, indirect=True)

@@ -12,7 +12,7 @@ from taskplane.server.core.errors import DatabaseUnavailable
 from taskplane.server.store.database import Database
 from taskplane.server.store.deletions import Deletion
 from taskplane.server.store.store import Store
-from taskplane.server.store.writing import WriteTransaction
+from taskplane.server.store.transaction import WriteTransaction
 
 EARLY, LATE = at(1), at(2)
 
@@ -65,7 +65,7 @@ async def test_what_is_known_to_be_gone_stays_gone(store: Store) -> None:
     assert await store.purged_revision() == later.revision
 
 
-@pytest.mark.parametrize("step", ["write", "write_beside"])
+@pytest.mark.parametrize("step", ["write", "write_unordered"])
 async def test_no_deletion_is_forgotten_without_being_noted_whatever_fails(
     store: Store, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

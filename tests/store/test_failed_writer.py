@@ -14,10 +14,9 @@ from support.stored import before_commit, insert
 from taskplane.server.core.errors import DatabaseUnavailable
 from taskplane.server.store import writer
 from taskplane.server.store.database import Database
-from taskplane.server.store.pending_transactions import PendingTransaction
+from taskplane.server.store.pending_transaction import CommitOutcomeUnknown, PendingTransaction, WriterFailed
 from taskplane.server.store.store import Store
-from taskplane.server.store.tries import CommitLost, WriterFailed
-from taskplane.server.store.writing import WriteTransaction
+from taskplane.server.store.transaction import WriteTransaction
 
 
 def fail(*_: object) -> None:
@@ -31,13 +30,13 @@ async def is_told(under_way: PendingTransaction[Any]) -> None:
             await under_way.durable()
         under_way.published()
         await under_way.decided.wait()
-        await under_way.next_may_stand
+        await under_way.successor_is_valid
 
 
 async def has_failed(database: Database, store: Store) -> BaseException | None:
     """Take that the writer has failed and writes nothing more. Returns why."""
     with pytest.raises(WriterFailed) as failed:
-        await asyncio.wait_for(database.until_it_fails(), PATIENCE_SECONDS)
+        await asyncio.wait_for(database.wait_for_failure(), PATIENCE_SECONDS)
     with pytest.raises(DatabaseUnavailable):
         await insert(store, a_task(id=99))
     assert await store.get_task(99) is None, "reads go on"
@@ -52,12 +51,12 @@ async def test_an_outcome_that_stays_unknown_is_not_taken_for_a_failure(
     undone: list[int] = []
 
     def work(transaction: WriteTransaction) -> None:
-        transaction.undoing.append(lambda: undone.append(1))
+        transaction.on_rollback.append(lambda: undone.append(1))
         transaction.insert_tasks([a_task(id=1)])
 
     def lose(transaction: WriteTransaction) -> None:
         transaction.commit()
-        raise CommitLost
+        raise CommitOutcomeUnknown
 
     async def away(_: Callable[[Connection], bool]) -> bool:
         raise DatabaseUnavailable
@@ -72,12 +71,12 @@ async def test_an_outcome_that_stays_unknown_is_not_taken_for_a_failure(
 
 
 def break_undo(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(WriteTransaction, "undo", fail)
+    monkeypatch.setattr(WriteTransaction, "after_rollback", fail)
     monkeypatch.setattr(WriteTransaction, "commit", fail)
 
 
 def break_keep(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(WriteTransaction, "keep", fail)
+    monkeypatch.setattr(WriteTransaction, "after_commit", fail)
 
 
 def break_close(monkeypatch: pytest.MonkeyPatch) -> None:

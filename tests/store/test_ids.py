@@ -8,7 +8,7 @@ from support.stored import in_transaction, insert
 
 from taskplane.server.store.database import Database
 from taskplane.server.store.store import Store
-from taskplane.server.store.writing import WriteTransaction
+from taskplane.server.store.transaction import WriteTransaction
 
 
 class Undone(Exception):
@@ -69,7 +69,7 @@ async def test_a_server_that_stops_in_order_leaves_its_numbers_to_the_next_one(
     first = await in_transaction(
         store, lambda transaction: (transaction.next_task_ids(3), transaction.next_revisions(5))
     )
-    await store.give_back_ids()
+    await store.return_unused_ids()
     assert await store.latest_revision() == first[1][-1]
     following = Store(database)
     ids, revisions = await in_transaction(
@@ -81,16 +81,16 @@ async def test_a_server_that_stops_in_order_leaves_its_numbers_to_the_next_one(
 
 async def test_what_was_left_to_the_next_server_is_not_given_out_here_again(store: Store, database: Database) -> None:
     ids = await take(store, 3)
-    await store.give_back_ids()
+    await store.return_unused_ids()
     for server in (Store(database), store, Store(database)):
         ids += await take(server, 400)
-        await store.give_back_ids()
+        await store.return_unused_ids()
     assert grows(ids)
 
 
 async def test_a_block_that_is_not_the_last_one_is_kept(store: Store, database: Database) -> None:
     ids = await take(store, 3) + await take(Store(database), 3)
-    await store.give_back_ids()
+    await store.return_unused_ids()
     assert grows(ids + await take(store, 3))
 
 

@@ -23,7 +23,7 @@ from taskplane.server.store.database import Database
 from taskplane.server.store.keyed_calls import KeyedCall
 from taskplane.server.store.reading import TaskFilter
 from taskplane.server.store.store import Store
-from taskplane.server.store.writing import WriteTransaction
+from taskplane.server.store.transaction import WriteTransaction
 
 # SQLite locks the whole database and takes values of any length: nothing to see there.
 on_servers = pytest.mark.parametrize("database", SERVERS, indirect=True)

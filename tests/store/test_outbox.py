@@ -10,7 +10,7 @@ from support.stored import in_transaction, insert
 from taskplane.server.store.dialects.mysql_statements import MOST_CHARACTERS
 from taskplane.server.store.driver_errors import AlreadyStored
 from taskplane.server.store.store import Store
-from taskplane.server.store.writing import WriteTransaction
+from taskplane.server.store.transaction import WriteTransaction
 
 on_servers = pytest.mark.parametrize("database", SERVERS, indirect=True)
 

@@ -16,9 +16,9 @@ from taskplane.server.core.task import Progress, TaskStatus
 from taskplane.server.store.database import Database
 from taskplane.server.store.driver_errors import AlreadyStored
 from taskplane.server.store.live_rows import LiveRow
-from taskplane.server.store.pending_transactions import PendingTransaction
+from taskplane.server.store.pending_transaction import PendingTransaction
 from taskplane.server.store.store import Store
-from taskplane.server.store.writing import WriteTransaction
+from taskplane.server.store.transaction import WriteTransaction
 
 pytestmark = pytest.mark.parametrize("database", SERVERS, indirect=True)
 
@@ -58,7 +58,7 @@ class Noting:
 
     def __call__(self, transaction: WriteTransaction) -> None:
         self._notes.append(f"{self._task_id} decided")
-        transaction.undoing.append(lambda: self._notes.append(f"{self._task_id} undone"))
+        transaction.on_rollback.append(lambda: self._notes.append(f"{self._task_id} undone"))
         transaction.insert_tasks([a_task(id=self._task_id)])
         self.has_decided.set()
 
@@ -80,7 +80,7 @@ async def test_the_next_one_is_decided_meanwhile_and_durable_later(store: Store)
         await is_set(second.has_decided)
         await settle()
         assert not later.decided.is_set(), "it keeps its place until the first is durable"
-        assert not first.is_over
+        assert not first.is_done
         assert await store.get_task(1) is None
     await later.durable()
     assert await store.get_task(2) == a_task(id=2)
@@ -155,8 +155,8 @@ async def test_a_task_that_the_first_changes_is_not_looked_at_before_all_have_he
     async with on_its_way(store, change) as first:
         found = store.begin(lambda transaction: transaction.load_tasks([1, 2])[1])
     await settle()
-    assert first.is_over
-    assert not found.is_over
+    assert first.is_done
+    assert not found.is_done
     first.published()
     assert await found.durable() == after
 
@@ -165,7 +165,7 @@ async def test_the_queue_is_not_looked_at_before_all_have_heard(store: Store) ->
     async with on_its_way(store, lambda each: each.insert_tasks([a_task(id=1, queued_at=at(0))])) as first:
         found = store.begin(lambda transaction: transaction.lock_queued([TASK_TYPE], at(3600), 10))
     await settle()
-    assert not found.is_over, "it would be passed over"
+    assert not found.is_done, "it would be passed over"
     first.published()
     assert [each.task_id for each in await found.durable()] == [1]
 

@@ -23,11 +23,11 @@ from taskplane.server.store.dialects import sqlite
 from taskplane.server.store.live_rows import LiveRow
 from taskplane.server.store.migrate import migrate
 from taskplane.server.store.ownership import TakenOver
+from taskplane.server.store.pending_transaction import WriterFailed
 from taskplane.server.store.schema import deleted_tasks, metadata, owners, task_requests
 from taskplane.server.store.store import Store
 from taskplane.server.store.taking_over import CannotTakeOver
-from taskplane.server.store.tries import WriterFailed
-from taskplane.server.store.writing import WriteTransaction
+from taskplane.server.store.transaction import WriteTransaction
 
 Write = Callable[[Store], Awaitable[object]]
 
@@ -100,7 +100,7 @@ async def is_taken_over(database: Database) -> None:
     with suppress(DatabaseUnavailable):
         await database.renew_lease()
     with pytest.raises(WriterFailed) as failed:
-        await asyncio.wait_for(database.until_it_fails(), PATIENCE_SECONDS)
+        await asyncio.wait_for(database.wait_for_failure(), PATIENCE_SECONDS)
     assert isinstance(failed.value.__cause__, TakenOver)
 
 

@@ -11,7 +11,7 @@ from taskplane.server.store.database import Database
 from taskplane.server.store.live_rows import LiveRow
 from taskplane.server.store.store import Store
 from taskplane.server.store.task_cache import MOST_CONFIG_CHARACTERS, TaskCache
-from taskplane.server.store.writing import WriteTransaction
+from taskplane.server.store.transaction import WriteTransaction
 
 RUNNING = TaskStatus.RUNNING
 

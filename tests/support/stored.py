@@ -10,7 +10,7 @@ from sqlalchemy import Engine, text
 from taskplane.server.core.task import Task
 from taskplane.server.core.unit import Unit
 from taskplane.server.store.store import Store
-from taskplane.server.store.writing import WriteTransaction
+from taskplane.server.store.transaction import WriteTransaction
 
 T = TypeVar("T")
 

@@ -11,9 +11,9 @@ from taskplane.server.core.command import Dispatch
 from taskplane.server.core.placement import Offer, Slots
 from taskplane.server.core.retry import RetryPolicy
 from taskplane.server.store.database import Database
-from taskplane.server.store.pending_transactions import PendingTransaction
+from taskplane.server.store.pending_transaction import PendingTransaction
 from taskplane.server.store.store import Store
-from taskplane.server.store.writing import WriteTransaction
+from taskplane.server.store.transaction import WriteTransaction
 from taskplane.server.tasks.group_commit import GroupCommit
 from taskplane.server.tasks.state_manager import TaskStateManager
 from taskplane.server.tasks.unit_of_work import CommittedEvent, UnitOfWork

@@ -17,7 +17,7 @@ from taskplane.server.core.effect import Effect
 from taskplane.server.core.errors import DatabaseUnavailable, IllegalTransition, ServerStopping, TaskNotFound
 from taskplane.server.core.placement import Slots
 from taskplane.server.core.task import Task, TaskStatus, Verb
-from taskplane.server.store.writing import WriteTransaction
+from taskplane.server.store.transaction import WriteTransaction
 from taskplane.server.tasks import group_commit
 from taskplane.server.tasks.group_commit import GroupCommit
 from taskplane.server.tasks.mutations import ChangeTask, CreateTasks

@@ -23,8 +23,8 @@ from taskplane.server.core.fence import AttemptRef
 from taskplane.server.core.placement import Slots
 from taskplane.server.core.task import Task, TaskStatus, Verb
 from taskplane.server.execution_units.registry import Registry
-from taskplane.server.store.tries import CommitLost
-from taskplane.server.store.writing import WriteTransaction
+from taskplane.server.store.pending_transaction import CommitOutcomeUnknown
+from taskplane.server.store.transaction import WriteTransaction
 from taskplane.server.tasks import group_commit
 from taskplane.server.tasks.group_commit import GroupCommit
 from taskplane.server.tasks.unit_of_work import CommittedEvent
@@ -65,11 +65,11 @@ class Faults:
                 raise DBAPIError.instance(None, None, pymysql.OperationalError(1213, "Deadlock found"), pymysql.Error)
             case chance if chance < 0.2:
                 self.count["lost before"] += 1
-                raise CommitLost
+                raise CommitOutcomeUnknown
             case chance if chance < 0.3:
                 self.count["lost after"] += 1
                 self._commit(transaction)
-                raise CommitLost
+                raise CommitOutcomeUnknown
             case _:
                 self._commit(transaction)
 

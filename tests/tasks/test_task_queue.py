@@ -19,7 +19,7 @@ from taskplane.server.core.task_queue import QueuedTask, QueueKey, TaskQueue
 from taskplane.server.store.database import Database
 from taskplane.server.store.reading import TaskFilter
 from taskplane.server.store.store import Store
-from taskplane.server.store.writing import WriteTransaction
+from taskplane.server.store.transaction import WriteTransaction
 from taskplane.server.tasks import dispatcher, group_commit
 from taskplane.server.tasks.group_commit import GroupCommit
 from taskplane.server.tasks.mutations import ChangeTask, CreateTasks

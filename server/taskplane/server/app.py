@@ -46,8 +46,8 @@ from taskplane.server.services.watching import WatchService
 from taskplane.server.store.database import Database
 from taskplane.server.store.migrate import migrate, missing_migrations
 from taskplane.server.store.ownership import TakenOver
+from taskplane.server.store.pending_transaction import WriterFailed
 from taskplane.server.store.store import Store
-from taskplane.server.store.tries import WriterFailed
 from taskplane.server.tasks.group_commit import GroupCommit
 from taskplane.server.tasks.lease_keeper import LeaseKeeper
 from taskplane.server.tasks.maintenance import Maintenance, repeat
@@ -211,7 +211,7 @@ class Server:
 
     async def _until_database_fails(self) -> None:
         try:
-            await self._database.until_it_fails()
+            await self._database.wait_for_failure()
         except WriterFailed as error:
             if isinstance(error.__cause__, TakenOver):
                 log.critical("another server has taken over this database, so this one ends")
@@ -292,7 +292,7 @@ class Server:
             await self._progress_cache.close()
             await self._responses.flush()
             await self._units.save_heartbeats()
-            await self._store.give_back_ids()
+            await self._store.return_unused_ids()
         except TaskplaneError as error:
             log.warning("the last progress is not stored: %s", error.message)
 

@@ -12,7 +12,7 @@ from taskplane.server.core.errors import RequestIdReused, TaskplaneError
 from taskplane.server.core.task import Task
 from taskplane.server.idempotency.keys import IdempotencyKey, Replay, ResponseStored
 from taskplane.server.store.keyed_calls import KeyedCall, Refusal
-from taskplane.server.store.writing import WriteTransaction
+from taskplane.server.store.transaction import WriteTransaction
 
 
 class _Event(Protocol):

@@ -19,7 +19,7 @@ from sqlalchemy import Connection
 from taskplane.server.store.dialects import dialect_of_url
 from taskplane.server.store.outages import Outage, Source
 from taskplane.server.store.ownership import Ownership, renew_lease
-from taskplane.server.store.pending_transactions import PendingTransaction, Transaction, TransactionStart
+from taskplane.server.store.pending_transaction import PendingTransaction, Transaction, TransactionStart
 from taskplane.server.store.readers import ReadPool
 from taskplane.server.store.taking_over import take_over
 from taskplane.server.store.writer import Writer
@@ -69,7 +69,7 @@ class Database:
         """Begin a transaction: `decide` works on what `start` returns. It may overlap with the one before; see Writer.
 
         Both run on the event loop, and again from the start if the try has failed for a reason that may be over the
-        next time: so they must have no effect but on the database, or one that `undo` takes back.
+        next time: so they must have no effect but on the database, or one that `on_rollback` undoes.
         """
         return self._writer.begin(start, decide)
 
@@ -78,16 +78,16 @@ class Database:
 
         They may be executed twice, even if they were committed, and must bear that.
         """
-        pending = self._writer.begin_alone(
-            _Statements, lambda transaction: statements(transaction.begin.connection), source
+        pending = self._writer.begin_exclusive(
+            _Statements, lambda transaction: statements(transaction.start.connection), source
         )
         return await pending.durable()
 
-    async def write_beside(self, statements: Callable[[Connection], T]) -> T:
+    async def write_unordered(self, statements: Callable[[Connection], T]) -> T:
         """Do what `write` does without keeping other transactions waiting: for rows that none of them changes."""
         if self._dialect.has_one_lock:
             return await self.write(statements)
-        return await self._writer.write_beside(statements)
+        return await self._writer.write_unordered(statements)
 
     async def take_over(self, address: str) -> None:
         """Become the server that decides, at an address. Whatever an older server still tries to write fails.
@@ -102,7 +102,7 @@ class Database:
         if self._dialect.has_one_lock:
             await self.write(renew_lease, Source.LEASE)
         else:
-            await self._writer.write_beside(renew_lease, Source.LEASE)
+            await self._writer.write_unordered(renew_lease, Source.LEASE)
 
     def lease_is_overdue(self, why: str) -> None:
         """Note that the lease could not be renewed in time."""
@@ -138,9 +138,9 @@ class Database:
         """
         return await self._watches.run(work, SCAN_SECONDS)
 
-    async def until_it_fails(self) -> NoReturn:
+    async def wait_for_failure(self) -> NoReturn:
         """Wait for ever; raises WriterFailed if nothing can be written any more until the server is started anew."""
-        await self._writer.until_it_fails()
+        await self._writer.wait_for_failure()
 
     async def close(self) -> None:
         """Wait for what is under way, then let go of all threads and connections."""
@@ -157,18 +157,18 @@ class Database:
 class _Statements:
     """A transaction of statements that may be executed twice."""
 
-    begin: TransactionStart
+    start: TransactionStart
     touched: AbstractSet[int] = frozenset()
 
     def commit(self) -> None:
         """Commit; all statements have been executed."""
-        self.begin.connection.commit()
+        self.start.connection.commit()
 
     def is_stored(self, _connection: Connection) -> bool:
         return False
 
-    def keep(self) -> None:
+    def after_commit(self) -> None:
         """Nothing is kept beside the database."""
 
-    def undo(self) -> None:
+    def after_rollback(self) -> None:
         """Nothing was done beside the database."""

@@ -23,31 +23,31 @@ class IdBlocks:
         self._spans[name] = span[count:]
         return span[:count]
 
-    def in_hand(self) -> dict[str, range]:
-        """Return what a transaction finds in hand, for `give_back`."""
+    def snapshot(self) -> dict[str, range]:
+        """Return what a transaction finds in hand, for `restore`."""
         return dict(self._spans)
 
-    def give_back(self, in_hand: dict[str, range]) -> None:
+    def restore(self, snapshot: dict[str, range]) -> None:
         """Take back what a transaction that failed has taken, after all that was decided behind it has been undone.
 
         A block that it had fetched was rolled back with it, so the database gives out the same numbers again.
         """
-        self._spans = in_hand
+        self._spans = snapshot
 
-    def let_go(self) -> dict[str, range]:
-        """Return what is in hand, for `return_spans`. Then nothing is."""
+    def release(self) -> dict[str, range]:
+        """Return what is in hand, for `return_unused`. Then nothing is."""
         spans, self._spans = self._spans, {}
         return spans
 
     @staticmethod
-    def return_spans(connection: Connection, spans: dict[str, range]) -> None:
+    def return_unused(connection: Connection, spans: dict[str, range]) -> None:
         """Let the database give out again what was let go, where nothing behind that was given out meanwhile."""
         table = schema.id_blocks
         for name, span in spans.items():
             is_last = (table.c.name == name) & (table.c.next_id == span.stop)
             connection.execute(table.update().where(is_last).values(next_id=span.start))
 
-    def were_fetched(self, connection: Connection) -> bool:
+    def are_stored(self, connection: Connection) -> bool:
         """Look, by another connection, whether the database knows that all numbers in hand are given out."""
         table = schema.id_blocks
         ends = {row.name: row.next_id for row in connection.execute(select(table))}

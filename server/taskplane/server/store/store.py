@@ -19,13 +19,13 @@ from taskplane.server.store.heartbeats import save_heartbeats
 from taskplane.server.store.id_blocks import IdBlocks
 from taskplane.server.store.keyed_calls import compressed, save_responses
 from taskplane.server.store.live_rows import LiveRow, save_live
-from taskplane.server.store.pending_transactions import PendingTransaction
+from taskplane.server.store.pending_transaction import PendingTransaction
 from taskplane.server.store.queue import delayed_tasks
 from taskplane.server.store.reading import TaskFilter, TaskRows
 from taskplane.server.store.records import naive, unit_values
 from taskplane.server.store.statistics import TaskStatistics, task_statistics
 from taskplane.server.store.task_cache import TaskCache
-from taskplane.server.store.writing import WriteTransaction
+from taskplane.server.store.transaction import WriteTransaction
 
 T = TypeVar("T")
 
@@ -45,17 +45,17 @@ class Store:
 
     def begin(self, decide: Callable[[WriteTransaction], T]) -> PendingTransaction[T]:
         """Begin a transaction in which `decide` says what is to be written. See Database.begin."""
-        return self._database.begin(lambda begin: WriteTransaction(begin, self._ids, self._task_cache), decide)
+        return self._database.begin(lambda start: WriteTransaction(start, self._ids, self._task_cache), decide)
 
-    async def give_back_ids(self) -> None:
+    async def return_unused_ids(self) -> None:
         """Leave the numbers in hand to the next server. Call it when nothing is begun any more."""
         spans: dict[str, range] = {}
 
-        def give_back(connection: Connection) -> None:
-            spans.update(self._ids.let_go())  # in another try, nothing is in hand any more
-            self._ids.return_spans(connection, spans)
+        def return_unused(connection: Connection) -> None:
+            spans.update(self._ids.release())  # in another try, nothing is in hand any more
+            self._ids.return_unused(connection, spans)
 
-        await self._database.write(give_back)
+        await self._database.write(return_unused)
 
     async def save_live(self, rows: Sequence[LiveRow]) -> None:
         """Store what is new of running attempts; never a status."""
@@ -71,7 +71,7 @@ class Store:
         """Store the responses to calls with idempotency keys, by request id."""
         if responses:
             rows = await asyncio.to_thread(compressed, responses)
-            await self._database.write_beside(lambda connection: save_responses(connection, rows))
+            await self._database.write_unordered(lambda connection: save_responses(connection, rows))
 
     async def get_task(self, task_id: int) -> Task | None:
         """Return a task; its checkpoint is without data. Raises TooManyReads."""
@@ -242,19 +242,19 @@ class Store:
         """Store what changes of connected units by itself: status, load, last heartbeat."""
         if units:
             async with self._units:
-                await self._database.write_beside(lambda connection: save_heartbeats(connection, units))
+                await self._database.write_unordered(lambda connection: save_heartbeats(connection, units))
 
     async def forget_calls(self, before: datetime) -> None:
         """Forget the calls with idempotency keys that were made before a time."""
         table = schema.task_requests
         old = delete(table).where(table.c.created_at < naive(before))
-        await self._database.write_beside(lambda connection: connection.execute(old))
+        await self._database.write_unordered(lambda connection: connection.execute(old))
 
     async def forget_call(self, request_id: str) -> None:
         """Forget a call with an idempotency key, unless its response is stored."""
         table = schema.task_requests
         without_response = delete(table).where(table.c.request_id == request_id, table.c.answer.is_(None))
-        await self._database.write_beside(lambda connection: connection.execute(without_response))
+        await self._database.write_unordered(lambda connection: connection.execute(without_response))
 
     async def forget_deletions(self, before: datetime) -> None:
         """Forget deletions from before a time, and all up to the newest of them; `purged_revision` is that one then."""
@@ -263,7 +263,7 @@ class Store:
             return
         # In this order, so that none is missing without being noted, whatever happens in between.
         await self._database.write(lambda connection: deletions.note_purge(connection, newest))
-        await self._database.write_beside(lambda connection: deletions.drop_deletions(connection, newest))
+        await self._database.write_unordered(lambda connection: deletions.drop_deletions(connection, newest))
 
     async def delete_unit(self, unit_id: str) -> None:
         """Forget a unit."""

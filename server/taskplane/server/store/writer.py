@@ -1,8 +1,8 @@
-"""The writer: one transaction is decided while the one before it is on its way to the disk.
+"""The writer of pending transactions: it decides one transaction while the preceding one is on its way to the disk.
 
-Transactions become durable in the order in which they were decided. If one fails, what was decided after it is undone,
-and both are done over, one after the other: the second is decided again only when all have heard of the first. If
-nobody can say any more what is true, or another server has taken over, the writer itself has failed.
+Transactions become durable in the order in which they were decided. If one fails, a successor that was decided on top
+of it is rolled back, and both are retried one after the other: the successor is decided again only after the first is
+published. If an outcome cannot be determined, or another server has taken over, the writer fails for good.
 """
 
 import asyncio
@@ -22,16 +22,26 @@ from taskplane.server.store.dialects.dialect import ErrorKind
 from taskplane.server.store.driver_errors import is_kind, is_outage, is_retryable, is_retryable_once, translated
 from taskplane.server.store.outages import Outage, Source
 from taskplane.server.store.ownership import TakenOver
-from taskplane.server.store.pending_transactions import LastFailed, PendingTransaction, Transaction, TransactionStart
-from taskplane.server.store.tries import CommitLost, ConnectionLost, Try, WriterFailed, in_time, roll_back, sure_to_work
+from taskplane.server.store.pending_transaction import (
+    CommitOutcomeUnknown,
+    ConnectionLost,
+    PendingTransaction,
+    PredecessorFailed,
+    Transaction,
+    TransactionStart,
+    TransactionTry,
+    WriterFailed,
+    fatal_on_error,
+    with_timeout,
+)
 
 log = logging.getLogger(__name__)
 
-# How long a transaction is tried again.
+# After so many seconds, a failed transaction is not retried again.
 _RETRY_SECONDS = 5.0
-# How long a lost COMMIT is looked for: longer than a database is away.
+# How long the outcome of a COMMIT is looked up: longer than any outage of a database.
 _RESOLVE_SECONDS = 24 * 3600.0
-# How long the end waits for what is under way, when a database is away that may not come back.
+# At the end, transactions that the database has not finished after so many seconds are cancelled.
 _CLOSE_SECONDS = 10.0
 
 T = TypeVar("T")
@@ -39,7 +49,7 @@ X = TypeVar("X", bound=Transaction)
 
 
 class Writer:
-    """Runs transactions in the order in which they are begun, until it fails. `read` is Database.read."""
+    """Runs transactions in the order of their begins, until it fails. `read` is Database.read."""
 
     def __init__(
         self,
@@ -49,57 +59,56 @@ class Writer:
         *,
         overlaps: bool,
     ) -> None:
+        """With `overlaps`, a transaction may be decided before the preceding one is durable."""
         self._engine = engine.sync_engine
         self._read = read
         self._outage = outage
-        # Whether a transaction is decided while the one before is on its way.
         self._overlaps = overlaps
-        # Whose turn it is to decide. Who waits for it gets it in the order in which they came.
-        self._turn = asyncio.Lock()
+        # Held while a transaction is decided. Fair: waiters get it in the order of their begins.
+        self._deciding = asyncio.Lock()
         self._last: PendingTransaction[Any] | None = None
-        # One write beside the transactions at a time, and the renewal of the lease, which waits for none of them.
-        self._beside = {source: asyncio.Lock() for source in (Source.WRITE, Source.LEASE)}
-        # How many transactions were done over.
-        self._redone = 0
+        # Unordered writes run one at a time; the renewal of the lease waits for no other write.
+        self._unordered = {source: asyncio.Lock() for source in (Source.WRITE, Source.LEASE)}
+        self._retries = 0
         self._running: set[asyncio.Task[None]] = set()
         self._failure: BaseException | None = None
         self._has_failed = asyncio.Event()
 
     def begin(self, start: Callable[[TransactionStart], X], decide: Callable[[X], T]) -> PendingTransaction[T]:
-        """Begin a transaction, decided as soon as the one before is. It goes on even if nobody waits for it."""
-        job = PendingTransaction(start, decide)
-        self._spawn(self._run(job), job)
-        return job
+        """Begin a transaction, decided as soon as the preceding one is. It continues even if its owner goes."""
+        pending = PendingTransaction(start, decide)
+        self._spawn(self._run(pending), pending)
+        return pending
 
-    def begin_alone(
+    def begin_exclusive(
         self, start: Callable[[TransactionStart], X], decide: Callable[[X], T], source: Source = Source.WRITE
     ) -> PendingTransaction[T]:
-        """Begin a transaction that overlaps with no other, and changes nothing that others may have in mind."""
-        job = PendingTransaction(start, decide)
-        self._spawn(self._run_alone(job, source), job)
-        return job
+        """Begin a transaction that overlaps with no other, and changes nothing that others may have cached."""
+        pending = PendingTransaction(start, decide)
+        self._spawn(self._run_exclusive(pending, source), pending)
+        return pending
 
-    async def write_beside(self, write: Callable[[Connection], T], source: Source = Source.WRITE) -> T:
-        """Write beside the transactions, without another try. Raises DatabaseUnavailable. Not for SQLite: one lock."""
-        async with self._beside[source]:
-            tried = Try()
+    async def write_unordered(self, write: Callable[[Connection], T], source: Source = Source.WRITE) -> T:
+        """Write beside the pending transactions, without a retry. Raises DatabaseUnavailable. Not on one lock."""
+        async with self._unordered[source]:
+            tried = TransactionTry()
             try:
-                self._check()
-                await in_time(lambda: tried.write(self._engine, write))
+                self._require_working()
+                await with_timeout(lambda: tried.write(self._engine, write))
             except BaseException as error:
-                await roll_back(tried)
+                await tried.roll_back()
                 if self._is_taken_over(error) or isinstance(error, WriterFailed):
                     raise DatabaseUnavailable from error
                 if not isinstance(error, Exception):
                     raise
                 self._note_failure(error, source)
-                raise _as_told(error) from error
+                raise _for_owner(error) from error
             self._outage.succeeded(source)
             result: T = tried.result
             return result
 
     async def close(self) -> None:
-        """Wait for what is under way, though not for ever."""
+        """Wait for the running transactions, at most _CLOSE_SECONDS."""
         if self._running:
             _, late = await asyncio.wait(self._running, timeout=_CLOSE_SECONDS)
             for each in late:
@@ -108,190 +117,197 @@ class Writer:
                 log.warning("%d transactions are left to the database", len(late))
                 await asyncio.wait(late)
 
-    async def until_it_fails(self) -> NoReturn:
-        """Wait for ever; raises WriterFailed if it fails. Then whatever is under way, or is begun, is unavailable."""
+    async def wait_for_failure(self) -> NoReturn:
+        """Wait forever; raise WriterFailed if the writer fails. Then all transactions end as unavailable."""
         await self._has_failed.wait()
         raise WriterFailed from self._failure
 
-    def _spawn(self, running: Coroutine[Any, Any, None], job: PendingTransaction[Any]) -> None:
-        task = asyncio.create_task(self._supervise(running, job))
+    def _spawn(self, running: Coroutine[Any, Any, None], pending: PendingTransaction[Any]) -> None:
+        task = asyncio.create_task(self._supervise(running, pending))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
-    async def _supervise(self, running: Coroutine[Any, Any, None], job: PendingTransaction[Any]) -> None:
+    async def _supervise(self, running: Coroutine[Any, Any, None], pending: PendingTransaction[Any]) -> None:
         try:
             await running
-        except (Exception, WriterFailed) as error:  # noqa: BLE001  (who waits for the writer to fail hears of it)
+        except (Exception, WriterFailed) as error:  # noqa: BLE001  (`wait_for_failure` raises it)
             self._failure = self._failure or error
             self._has_failed.set()
         finally:
-            job.give_up()
+            pending.abandon()
 
-    def _check(self) -> None:
-        """Let nothing be decided or committed any more if the writer has failed."""
+    def _require_working(self) -> None:
+        """Refuse decisions and commits after the writer has failed."""
         if self._has_failed.is_set():
             raise WriterFailed
 
     def _is_taken_over(self, error: BaseException) -> bool:
-        """Whether an error means that another server has taken over. If so, this writer has failed for good."""
-        is_so = isinstance(error, TakenOver) or (isinstance(error, DBAPIError) and is_kind(error, ErrorKind.TAKEN_OVER))
-        if is_so and not self._has_failed.is_set():
+        """Return whether an error means that another server has taken over. If so, the writer has failed for good."""
+        by_check = isinstance(error, DBAPIError) and is_kind(error, ErrorKind.TAKEN_OVER)
+        is_taken_over = by_check or isinstance(error, TakenOver)
+        if is_taken_over and not self._has_failed.is_set():
             self._failure = TakenOver()
             self._has_failed.set()
-        return is_so
+        return is_taken_over
 
     def _note_failure(self, error: Exception, source: Source) -> None:
         if isinstance(error, DBAPIError):
             if source is Source.LEASE or isinstance(translated(error), DatabaseUnavailable):
                 self._outage.failed(source, error)
-        elif isinstance(error, ConnectionLost | CommitLost):
+        elif isinstance(error, ConnectionLost | CommitOutcomeUnknown):
             self._outage.failed(source, str(error.__cause__ or "") or "the connection was lost")
 
-    async def _run(self, job: PendingTransaction[Any]) -> None:
-        async with self._turn:
-            last = job.last = self._last
-            self._last = job
-            ahead = await self._decided_ahead(job, last) if self._overlaps else None
-            if ahead is None:
-                await self._redo_if_undone(last)
-                await self._run_to_the_end(job)
-            job.decided.set()
-        if ahead:
-            await self._send(job, ahead)
+    async def _run(self, pending: PendingTransaction[Any]) -> None:
+        async with self._deciding:
+            predecessor = pending.predecessor = self._last
+            self._last = pending
+            decided = await self._decide_overlapping(pending, predecessor) if self._overlaps else None
+            if decided is None:
+                await self._retry_if_rolled_back(predecessor)
+                await self._run_serially(pending)
+            pending.decided.set()
+        if decided:
+            await self._commit_overlapping(pending, decided)
 
-    async def _run_alone(self, job: PendingTransaction[Any], source: Source) -> None:
-        async with self._turn:
-            await self._redo_if_undone(self._last)
-            await self._run_to_the_end(job, source=source)
+    async def _run_exclusive(self, pending: PendingTransaction[Any], source: Source) -> None:
+        async with self._deciding:
+            await self._retry_if_rolled_back(self._last)
+            await self._run_serially(pending, source=source)
 
-    async def _decided_ahead(self, job: PendingTransaction[Any], last: PendingTransaction[Any] | None) -> Try | None:
-        """Decide while the last one is on its way, and wait for that. None if it is to be done over, after it."""
-        if last:
-            self._check()
-            await last.predecessor_published()
-            if last.has_been_undone:
+    async def _decide_overlapping(
+        self, pending: PendingTransaction[Any], predecessor: PendingTransaction[Any] | None
+    ) -> TransactionTry | None:
+        """Decide while the predecessor is on its way, and wait for its commit. Return None for a serial run."""
+        if predecessor:
+            self._require_working()
+            await predecessor.wait_for_predecessor()
+            if predecessor.is_rolled_back:
                 return None
         try:
-            ahead = await self._decide(job, last)
-        except Exception as error:  # noqa: BLE001  (it is raised again, unless it came from the overlap)
-            self._log_redo(error)
+            decided = await self._decide(pending, predecessor)
+        except Exception as error:  # noqa: BLE001  (the serial run raises it again, unless caused by the overlap)
+            self._log_retry(error)
             return None
-        if last and not await last.next_may_stand:
-            await roll_back(ahead)
-            ahead.undo()
+        if predecessor and not await predecessor.successor_is_valid:
+            await decided.roll_back()
+            decided.after_rollback()
             return None
-        return ahead
+        return decided
 
-    async def _send(self, job: PendingTransaction[Any], ahead: Try) -> None:
-        """Commit, and if that fails, do it over, unless the next one, which was undone for that, has seen to it."""
+    async def _commit_overlapping(self, pending: PendingTransaction[Any], decided: TransactionTry) -> None:
+        """Commit. After a failure, retry, unless the successor has retried both already."""
         try:
-            await self._commit(ahead)
-        except Exception as error:  # noqa: BLE001  (it is raised again if another try cannot mend it)
-            self._log_redo(error)
-            job.undo_failed = ahead.undo
-            job.next_may_stand.set_result(False)
-            async with self._turn:
-                await self._redo_if_undone(job)
+            await self._commit(decided)
+        except Exception as error:  # noqa: BLE001  (the retry raises it again if it persists)
+            self._log_retry(error)
+            pending.after_rollback = decided.after_rollback
+            pending.successor_is_valid.set_result(False)
+            async with self._deciding:
+                await self._retry_if_rolled_back(pending)
         else:
-            job.next_may_stand.set_result(True)
-            self._succeed(job, ahead.result)
+            pending.successor_is_valid.set_result(True)
+            self._succeed(pending, decided.result)
 
-    def _succeed(self, job: PendingTransaction[Any], result: Any, source: Source = Source.WRITE) -> None:
-        if job.touched or source is Source.LEASE:
+    def _succeed(self, pending: PendingTransaction[Any], result: Any, source: Source = Source.WRITE) -> None:
+        if pending.touched or source is Source.LEASE:
             self._outage.succeeded(source)
-        job.succeed(result)
+        pending.succeed(result)
 
-    def _log_redo(self, error: Exception) -> None:
-        """Tell why a transaction is done over, but for one that only goes along with the one before."""
-        if not isinstance(error, LastFailed):
-            self._redone += 1
+    def _log_retry(self, error: Exception) -> None:
+        """Log the cause of a retry, except for a successor that only follows its predecessor's retry."""
+        if not isinstance(error, PredecessorFailed):
+            self._retries += 1
             is_away = isinstance(error, DBAPIError) and is_outage(error)
             level = logging.DEBUG if is_away or self._outage.cause else logging.INFO
             reason = error.orig if isinstance(error, DBAPIError) else error
-            log.log(level, "a transaction is done over, number %d since the start: %r", self._redone, reason)
+            log.log(level, "a transaction is retried, number %d since the start: %r", self._retries, reason)
 
-    async def _redo_if_undone(self, job: PendingTransaction[Any] | None) -> None:
-        """Wait for a transaction, and do it over if it has failed. What was decided after it must be undone before."""
-        if job is None or await job.next_may_stand or job.undo_failed is None:
+    async def _retry_if_rolled_back(self, pending: PendingTransaction[Any] | None) -> None:
+        """Wait for a transaction, and retry it after a failure. Its successor must be rolled back before."""
+        if pending is None or await pending.successor_is_valid or pending.after_rollback is None:
             return
-        job.undo_failed()
-        job.undo_failed = None
-        if not job.is_over:
-            await self._run_to_the_end(job, is_retry=True)
+        pending.after_rollback()
+        pending.after_rollback = None
+        if not pending.is_done:
+            await self._run_serially(pending, is_retry=True)
 
-    async def _run_to_the_end(
-        self, job: PendingTransaction[Any], *, is_retry: bool = False, source: Source = Source.WRITE
+    async def _run_serially(
+        self, pending: PendingTransaction[Any], *, is_retry: bool = False, source: Source = Source.WRITE
     ) -> None:
-        """Decide and commit until it is durable, or until there is no sense in another try.
+        """Decide and commit until durable, or until a retry is useless.
 
-        Nothing is decided before all have heard of the transaction before: they might take what this one gives up.
+        Decided only after the predecessor is published: its listeners might take slots that this transaction frees.
         """
-        self._check()
-        await job.predecessor_published()
+        self._require_working()
+        await pending.wait_for_predecessor()
         give_up_at = time.monotonic() + _RETRY_SECONDS
         for tries in itertools.count(1):
             try:
-                result = await self._try_once(job, is_retry=is_retry)
-            except Exception as error:  # noqa: BLE001  (who waits hears of it)
-                may_mend = _another_try_may_mend(error, is_first=not is_retry)
-                if not may_mend or time.monotonic() > give_up_at:
+                result = await self._try_once(pending, is_retry=is_retry)
+            except Exception as error:  # noqa: BLE001  (handed to the owner)
+                may_retry = _may_retry(error, is_first=not is_retry)
+                if not may_retry or time.monotonic() > give_up_at:
                     self._note_failure(error, source)
-                    job.fail(_as_told(error))
+                    pending.fail(_for_owner(error))
                     break
-                self._log_redo(error)
+                self._log_retry(error)
             else:
-                self._succeed(job, result, source)
+                self._succeed(pending, result, source)
                 break
             is_retry = True
-            # Two writers that met once should not meet again in step.
+            # Random, so that two writers that collided do not collide again.
             await asyncio.sleep(random.uniform(0, min(0.5, 0.01 * 2**tries)))  # noqa: S311  (keeps no secret)
-        if not job.next_may_stand.done():
-            job.next_may_stand.set_result(True)
+        if not pending.successor_is_valid.done():
+            pending.successor_is_valid.set_result(True)
 
-    async def _try_once(self, job: PendingTransaction[Any], *, is_retry: bool) -> Any:
-        decided = await self._decide(job, is_retry=is_retry)
+    async def _try_once(self, pending: PendingTransaction[Any], *, is_retry: bool) -> Any:
+        decided = await self._decide(pending, is_retry=is_retry)
         try:
             await self._commit(decided)
         except Exception:
-            decided.undo()
+            decided.after_rollback()
             raise
         return decided.result
 
     async def _decide(
-        self, job: PendingTransaction[Any], last: PendingTransaction[Any] | None = None, *, is_retry: bool = False
-    ) -> Try:
-        self._check()
-        decided = Try()
+        self,
+        pending: PendingTransaction[Any],
+        predecessor: PendingTransaction[Any] | None = None,
+        *,
+        is_retry: bool = False,
+    ) -> TransactionTry:
+        self._require_working()
+        decided = TransactionTry()
         try:
-            await in_time(lambda: decided.decide(self._engine, job, last, is_retry=is_retry))
+            await with_timeout(lambda: decided.decide(self._engine, pending, predecessor, is_retry=is_retry))
         except BaseException as error:
-            await roll_back(decided)
-            decided.undo()
+            await decided.roll_back()
+            decided.after_rollback()
             if self._is_taken_over(error):
                 raise WriterFailed from error
             raise
         return decided
 
-    async def _commit(self, decided: Try) -> None:
-        """Make it durable. After an error it is not; if the outcome stays unknown, the writer has failed."""
+    async def _commit(self, decided: TransactionTry) -> None:
+        """Commit a try. An error means that it is not durable; if the outcome stays unknown, the writer fails."""
         try:
-            self._check()
-            await in_time(decided.commit)
+            self._require_working()
+            await with_timeout(decided.commit)
         except BaseException as error:
-            await roll_back(decided)
+            await decided.roll_back()
             if self._is_taken_over(error):
                 raise WriterFailed from error
-            if not isinstance(error, ConnectionLost | CommitLost):
+            if not isinstance(error, ConnectionLost | CommitOutcomeUnknown):
                 raise
             log.warning("the connection broke before COMMIT was answered; looking whether the transaction is there")
-            with sure_to_work():
+            with fatal_on_error():
                 is_stored = await self._is_stored(decided)
             if not is_stored:
                 raise
-        decided.keep()
+        decided.after_commit()
 
-    async def _is_stored(self, decided: Try) -> bool:
-        """Ask the database itself, as soon as it is back: the outcome is never guessed."""
+    async def _is_stored(self, decided: TransactionTry) -> bool:
+        """Ask the database, as soon as it is back: an outcome is never guessed."""
         give_up_at = time.monotonic() + _RESOLVE_SECONDS
         while True:
             try:
@@ -304,13 +320,13 @@ class Writer:
                 await asyncio.sleep(0.5)
 
 
-def _another_try_may_mend(error: Exception, *, is_first: bool) -> bool:
+def _may_retry(error: Exception, *, is_first: bool) -> bool:
     if isinstance(error, DBAPIError):
         return is_first if is_retryable_once(error) else is_retryable(error)
-    return isinstance(error, ConnectionLost | CommitLost)
+    return isinstance(error, ConnectionLost | CommitOutcomeUnknown)
 
 
-def _as_told(error: Exception) -> Exception:
+def _for_owner(error: Exception) -> Exception:
     if isinstance(error, DBAPIError):
         return translated(error)
-    return DatabaseUnavailable() if isinstance(error, ConnectionLost | CommitLost) else error
+    return DatabaseUnavailable() if isinstance(error, ConnectionLost | CommitOutcomeUnknown) else error

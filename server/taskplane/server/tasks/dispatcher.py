@@ -15,7 +15,7 @@ from taskplane.server.core.command import without_checkpoint
 from taskplane.server.core.placement import Placement, Slots, is_due
 from taskplane.server.core.task import Task, TaskStatus
 from taskplane.server.core.task_queue import BACK, QueuedTask, QueueKey, queue_key_of
-from taskplane.server.store.writing import WriteTransaction
+from taskplane.server.store.transaction import WriteTransaction
 from taskplane.server.tasks.unit_of_work import UnitOfWork
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class Dispatcher:
         freed: list[Assignment] = []
         self._correct()
         # Not a lambda: that would hold the batch, which holds the transaction, so none is freed before a collection.
-        self._transaction.undoing.append(partial(self._slots.undo, taken, freed))
+        self._transaction.on_rollback.append(partial(self._slots.undo, taken, freed))
         self._free(freed)
         self._take(taken)
         self._dispatch(taken)

@@ -17,9 +17,9 @@ from taskplane.server.core.placement import Slots
 from taskplane.server.core.task import Task
 from taskplane.server.idempotency.calls import KeyedCalls
 from taskplane.server.idempotency.keys import IdempotencyKey, Replay, ResponseStored
-from taskplane.server.store.pending_transactions import PendingTransaction
+from taskplane.server.store.pending_transaction import PendingTransaction
 from taskplane.server.store.store import Store
-from taskplane.server.store.writing import WriteTransaction
+from taskplane.server.store.transaction import WriteTransaction
 from taskplane.server.tasks.dispatcher import Dispatcher
 from taskplane.server.tasks.progress_cache import ProgressCache
 from taskplane.server.tasks.unit_of_work import CommittedEvent, Mutation, UnitOfWork

@@ -16,7 +16,7 @@ from taskplane.server.core.errors import TaskNotFound
 from taskplane.server.core.placement import Placement
 from taskplane.server.core.task import Checkpoint, Task, TaskStatus, Transition
 from taskplane.server.store.deletions import Deletion
-from taskplane.server.store.writing import WriteTransaction
+from taskplane.server.store.transaction import WriteTransaction
 from taskplane.server.tasks.progress_cache import ProgressCache
 
 # Checkpoints that are kept of a task.

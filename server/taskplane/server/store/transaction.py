@@ -19,7 +19,7 @@ from taskplane.server.store.deletions import Deletion, note_purge
 from taskplane.server.store.dialects import dialect_of
 from taskplane.server.store.id_blocks import IdBlocks
 from taskplane.server.store.keyed_calls import KeyedCall, find_calls
-from taskplane.server.store.pending_transactions import TransactionStart
+from taskplane.server.store.pending_transaction import TransactionStart
 from taskplane.server.store.queue import queued_tasks
 from taskplane.server.store.reading import get_checkpoint
 from taskplane.server.store.records import (
@@ -41,15 +41,15 @@ class WriteTransaction:
     next try locks them all.
     """
 
-    def __init__(self, begin: TransactionStart, ids: IdBlocks, task_cache: TaskCache) -> None:
-        self._connection = connection = begin.connection
-        self._last = begin.last
+    def __init__(self, start: TransactionStart, ids: IdBlocks, task_cache: TaskCache) -> None:
+        self._connection = connection = start.connection
+        self._predecessor = start.predecessor
         # Whether an earlier try has failed, perhaps because a new row was there already, or one was not as known.
-        self.is_retry = begin.is_retry
+        self.is_retry = start.is_retry
         # What takes back what was done beside the database, if the transaction fails.
-        self.undoing: list[Callable[[], None]] = []
+        self.on_rollback: list[Callable[[], None]] = []
         self._ids = ids
-        self._ids_in_hand = ids.in_hand()
+        self._ids_before = ids.snapshot()
         self._task_cache = task_cache
         self._dialect = dialect_of(connection)
         self._buffer = self._dialect.buffer(connection)
@@ -60,7 +60,7 @@ class WriteTransaction:
         # The tasks as they will be in the table.
         self._written: dict[int, Task] = {}
         # What tells in the database whether this transaction is there: revisions are unique.
-        self._stored: tuple[int, int] | None = None
+        self._proof: tuple[int, int] | None = None
         self._deleted: list[int] = []
         self._request_id = ""
 
@@ -72,15 +72,15 @@ class WriteTransaction:
     def is_stored(self, connection: Connection) -> bool:
         """Look, by another connection, whether this transaction was committed. One that changed nothing was."""
         table = schema.tasks
-        if self._stored:
-            task_id, revision = self._stored
+        if self._proof:
+            task_id, revision = self._proof
             query = select(table.c.id).where(table.c.id == task_id, table.c.revision == revision)
             return connection.execute(query).first() is not None
         if self._deleted:
             return connection.execute(select(table.c.id).where(table.c.id == self._deleted[0])).first() is None
         if self._request_id:
             return bool(find_calls(connection, [self._request_id]))
-        return self._ids.were_fetched(connection)
+        return self._ids.are_stored(connection)
 
     def next_task_ids(self, count: int) -> range:
         """Return ids for new tasks."""
@@ -97,8 +97,8 @@ class WriteTransaction:
         saves a trip to the database. Others are locked in the order of ids, so that two writers rarely deadlock.
         """
         ids = sorted(task_ids)
-        if self._last and not self._last.touched.isdisjoint(ids):
-            self._wait_for_last()
+        if self._predecessor and not self._predecessor.touched.isdisjoint(ids):
+            self._wait_for_predecessor()
         if self._dialect.has_one_lock:
             # Nobody else can change the rows, and a read costs no round trip.
             marks = ", ".join([self._dialect.mark] * len(ids))
@@ -113,12 +113,12 @@ class WriteTransaction:
         self, task_types: Collection[str], now: datetime, limit: int, after: QueueKey = FRONT
     ) -> list[QueuedTask]:
         """Return the first behind `after` that are queued and due of these types, but what others have locked."""
-        self._wait_for_last()
+        self._wait_for_predecessor()
         return queued_tasks(self._connection, task_types, now, limit, after, locks=True)
 
     def lock_running_on(self, unit_id: str) -> list[Task]:
         """Return the RUNNING and PAUSED tasks whose last dispatch was to this unit."""
-        self._wait_for_last()
+        self._wait_for_predecessor()
         table = schema.tasks
         query = select(table).where(
             table.c.execution_unit_id == unit_id, table.c.status.in_([TaskStatus.RUNNING, TaskStatus.PAUSED])
@@ -135,12 +135,12 @@ class WriteTransaction:
 
     def insert_tasks(self, tasks: Sequence[Task]) -> None:
         """Store new tasks."""
-        self._note(tasks)
+        self._remember(tasks)
         self._buffer.insert("tasks", *new_rows(tasks))
 
     def update_tasks(self, tasks: Sequence[Task]) -> None:
         """Store what has changed of the tasks, which must be locked."""
-        self._note(tasks)
+        self._remember(tasks)
         by_columns: dict[tuple[str, ...], list[tuple[Any, ...]]] = defaultdict(list)
         for task in tasks:
             before = self._loaded[task.id]
@@ -213,7 +213,7 @@ class WriteTransaction:
 
         They are found among those that were created before it, which saves every task an index of its own for this.
         """
-        self._wait_for_last()
+        self._wait_for_predecessor()
         table = schema.tasks
         query = (
             select(table)
@@ -245,7 +245,7 @@ class WriteTransaction:
         """Return the recorded calls with these request ids."""
         if not request_ids:
             return {}
-        self._wait_for_last()
+        self._wait_for_predecessor()
         return find_calls(self._connection, request_ids)
 
     def insert_keyed_calls(self, calls: Sequence[KeyedCall], now: datetime) -> None:
@@ -273,21 +273,21 @@ class WriteTransaction:
         self._check(set(self._to_check))
         self._buffer.commit()
 
-    def keep(self) -> None:
+    def after_commit(self) -> None:
         """Keep what it has written in mind: it is durable."""
         self._task_cache.put(self._written.values())
 
-    def undo(self) -> None:
+    def after_rollback(self) -> None:
         """Take back what it did beside the database: it has failed."""
-        self._ids.give_back(self._ids_in_hand)
-        for undo in reversed(self.undoing):
+        self._ids.restore(self._ids_before)
+        for undo in reversed(self.on_rollback):
             undo()
 
-    def _wait_for_last(self) -> None:
+    def _wait_for_predecessor(self) -> None:
         """Wait until nothing is new in the transaction before, if that is still on its way."""
-        if self._last:
-            self._last.wait_until_published()
-            self._last = None
+        if self._predecessor:
+            self._predecessor.block_until_published()
+            self._predecessor = None
 
     def _check(self, task_ids: Collection[int]) -> None:
         """Let the transaction fail if one of these tasks is not as it is taken to be."""
@@ -295,10 +295,10 @@ class WriteTransaction:
             self._buffer.check_unchanged([self._loaded[task_id] for task_id in task_ids])
             self._to_check.difference_update(task_ids)
 
-    def _note(self, tasks: Sequence[Task]) -> None:
+    def _remember(self, tasks: Sequence[Task]) -> None:
         self._written.update((task.id, task) for task in tasks)
         if tasks:
-            self._stored = (tasks[0].id, tasks[0].revision)
+            self._proof = (tasks[0].id, tasks[0].revision)
 
     def _as_loaded(self, rows: Iterable[Any]) -> dict[int, Task]:
         """Return the tasks of locked rows, given as (id, revision): what is as it was written last is not read."""
