@@ -2,7 +2,7 @@
 
 import pytest
 
-from taskplane.server.execution_units.links.poll_schedule import FIRST_POLL_SECONDS, PollSchedule
+from taskplane.server.execution_units.links.http_polling import FIRST_POLL_SECONDS, PollSchedule
 
 KEY, OTHER = (1, 1), (2, 1)
 

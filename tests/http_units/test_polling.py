@@ -5,11 +5,10 @@ from collections.abc import Collection
 
 from http_units.scripted_unit import ScriptedUnit, always
 
-from taskplane.server.core.command import Command
+from taskplane.server.core.command import AttemptKey, Command
 from taskplane.server.core.unit_report import Accepted, Outcome, Rejected
 from taskplane.server.execution_units.links.http_client import UnitClient
 from taskplane.server.execution_units.links.http_polling import StatusPoller
-from taskplane.server.execution_units.links.poll_schedule import Key
 
 
 class StuckObserver:
@@ -17,7 +16,7 @@ class StuckObserver:
 
     def __init__(self) -> None:
         self.times_heard = 0
-        self.told_of: list[Key] = []
+        self.told_of: list[AttemptKey] = []
 
     def on_response(self) -> None:
         self.times_heard += 1
@@ -31,20 +30,20 @@ class StuckObserver:
     def lease_seconds(self) -> float:
         return 30.0
 
-    def running_attempts(self) -> Collection[Key]:
+    def running_attempts(self) -> Collection[AttemptKey]:
         return [(1, 1)]
 
-    def accepted_attempts(self) -> Collection[Key]:
+    def accepted_attempts(self) -> Collection[AttemptKey]:
         return [(1, 1)]
 
     async def on_command_answered(self, command: Command, kind: Accepted | Rejected) -> None:
         raise AssertionError("nothing was commanded")
 
-    async def on_outcome(self, key: Key, outcome: Outcome) -> None:
+    async def on_outcome(self, key: AttemptKey, outcome: Outcome) -> None:
         self.told_of.append(key)
         await asyncio.Event().wait()
 
-    async def on_attempt_unknown(self, key: Key) -> None:
+    async def on_attempt_unknown(self, key: AttemptKey) -> None:
         raise AssertionError("it is known")
 
 

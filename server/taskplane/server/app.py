@@ -24,14 +24,12 @@ from taskplane.server.execution_units.assignment_check import CHECK_SECONDS, Ass
 from taskplane.server.execution_units.callbacks import Callbacks
 from taskplane.server.execution_units.delivery import Delivery
 from taskplane.server.execution_units.dispatch_loop import DispatchLoop
-from taskplane.server.execution_units.http_unit_observer import HttpUnitObserver
 from taskplane.server.execution_units.http_units import HttpUnits
 from taskplane.server.execution_units.leases import Leases
 from taskplane.server.execution_units.listening_clock import ListeningClock
 from taskplane.server.execution_units.manager import ExecutionUnitManager, Intervals
 from taskplane.server.execution_units.registry import Registry
 from taskplane.server.execution_units.report_handler import ReportHandler
-from taskplane.server.execution_units.unit_entry import UnitEntry
 from taskplane.server.idempotency.responses import StoredResponses
 from taskplane.server.observability import logs
 from taskplane.server.rpc.operations_service import OperationsServicer
@@ -258,13 +256,10 @@ class Server:
         return CannotStart(f"database {masked(self._config.database_url)}: {reason}")
 
     def _build_http_units(self, registry: Registry, report_handler: ReportHandler) -> HttpUnits:
-        def observe(unit: UnitEntry) -> HttpUnitObserver:
-            return HttpUnitObserver(unit, registry, self._units, report_handler, self._states)
-
         endpoints = Endpoints(self._config.allowed_endpoints)
         # An answer renews the lease: a unit that sends no heartbeats has these only.
         poll_seconds = min(self._config.poll_seconds, self._config.lease_seconds / 4)
-        return HttpUnits(self._units, registry, observe, endpoints, poll_seconds)
+        return HttpUnits(self._units, registry, report_handler, endpoints, poll_seconds)
 
     def _bind(self) -> str:
         """Take the ports. Returns gRPC's address."""

@@ -99,6 +99,9 @@ class DropOrder:
     reason: DropReason
 
 
+# An attempt of a task: task id and attempt number.
+AttemptKey = tuple[int, int]
+
 Order = StartOrder | ResumeOrder | PauseOrder | CancelOrder | DropOrder
 
 
@@ -112,7 +115,7 @@ class Command:
     order: Order
 
     @property
-    def key(self) -> tuple[int, int]:
+    def key(self) -> AttemptKey:
         """Which attempt it is about: task and number."""
         return self.task_id, self.attempt
 

@@ -1,8 +1,7 @@
-"""The units that are driven over HTTP: their registrations, their links, and their signs of life."""
+"""HTTP units: registrations, heartbeats, and a link to each unit."""
 
 import asyncio
 import logging
-from collections.abc import Callable
 from contextlib import suppress
 
 from taskplane.server.core.clock import utc_now
@@ -17,49 +16,44 @@ from taskplane.server.core.errors import (
     UnitNotFound,
 )
 from taskplane.server.core.unit import Registration, Unit
+from taskplane.server.execution_units.http_unit_observer import HttpUnitObserver
 from taskplane.server.execution_units.links.http import HttpLink
 from taskplane.server.execution_units.links.http_client import NoResponse, UnitClient
 from taskplane.server.execution_units.links.http_polling import PROBE_PATH
-from taskplane.server.execution_units.links.listener import LinkObserver
 from taskplane.server.execution_units.manager import ExecutionUnitManager, new_unit_id
 from taskplane.server.execution_units.registry import Registry
+from taskplane.server.execution_units.report_handler import ReportHandler
 from taskplane.server.execution_units.session import Session
 from taskplane.server.execution_units.unit_entry import UnitEntry
 from taskplane.server.execution_units.unit_ids import ConnectingProcess
 
 log = logging.getLogger(__name__)
 
-# Units that are taken on at a time when the server starts: one after the other, thousands would take minutes.
+# Units that are connected concurrently at the server's start: in sequence, thousands would take minutes.
 CONNECT_BATCH = 200
 
 
 class HttpUnits:
-    """Holds a session for each registered unit that is not lost. `start`, then `stop`; both once.
-
-    `observe` makes the observer of a unit's link.
-    """
+    """Keeps a session for each registered unit that is not lost. Call `start` once, then `stop` once."""
 
     def __init__(
         self,
         manager: ExecutionUnitManager,
         registry: Registry,
-        observe: Callable[[UnitEntry], LinkObserver],
+        report_handler: ReportHandler,
         endpoints: Endpoints,
         poll_seconds: float,
     ) -> None:
         self._manager = manager
         self._registry = registry
-        self._observe = observe
+        self._report_handler = report_handler
         self._endpoints = endpoints
         self._poll_seconds = poll_seconds
         self._link_tasks: set[asyncio.Task[None]] = set()
         self._is_stopping = False
 
     async def start(self) -> None:
-        """Go on with all units that were registered before and are not drained, many at a time.
-
-        Each gets work once it has been heard from.
-        """
+        """Connect all registered units that are not drained. Each receives new work after its first response."""
         registered = [unit for unit in self._registry.all() if unit.record.endpoint and not unit.is_drained]
         for begin in range(0, len(registered), CONNECT_BATCH):
             group = registered[begin : begin + CONNECT_BATCH]
@@ -67,16 +61,16 @@ class HttpUnits:
                 session.set_flags(is_responsive=False)
 
     async def stop(self) -> None:
-        """Make no new links, and wait until those are ended which the manager has told to."""
+        """Refuse new links and wait for the end of the others, which the manager has requested."""
         self._is_stopping = True
         if self._link_tasks:
             await asyncio.wait(self._link_tasks)
 
     async def register(self, registration: Registration) -> Unit:
-        """Register a unit, or its new values: it is known by its id, without one by its type and name.
+        """Register a unit, or update its record, which is found by id, or by type and name if there is no id.
 
-        What it was last known to hold is asked about at once, and lost if the unit does not know it any more. One that
-        was drained is back with it. Raises InvalidFields, UnitIdTaken and DatabaseUnavailable.
+        The attempts that the unit had are polled at once, and lost if the unit no longer knows them. A registration
+        ends a drained state. Raises InvalidFields, UnitIdTaken and DatabaseUnavailable.
         """
         if problem := self._endpoints.problem(registration.endpoint):
             raise InvalidFields(FieldViolation("endpoint", problem))
@@ -89,7 +83,7 @@ class HttpUnits:
         return self._manager.unit(record.id)
 
     async def heartbeat(self, unit_id: str, capacity: int | None) -> Unit:
-        """Renew a unit's lease; one that was lost is taken on again, one that was drained stays away.
+        """Renew a unit's lease. A lost unit is connected again; a drained unit stays away.
 
         Raises UnitNotFound and UnitHasStream.
         """
@@ -100,7 +94,7 @@ class HttpUnits:
         return self._manager.unit(unit_id)
 
     async def session_of(self, unit_id: str) -> Session:
-        """Return the session of a unit that has just been heard from, a new one if it had none.
+        """Renew a unit's lease and return its session, a new one if the unit was lost.
 
         Raises UnitNotFound, UnitHasStream and UnitDrained.
         """
@@ -116,7 +110,7 @@ class HttpUnits:
         return session
 
     async def reconnect_lost(self) -> None:
-        """Look, once a lease and for ever, whether units that were lost are back, for those without heartbeats."""
+        """Probe lost units once a lease, forever: units without heartbeats come back only in this way."""
         while True:
             await asyncio.sleep(self._manager.intervals.lease)
             lost = [unit for unit in self._registry.all() if unit.record.endpoint and unit.session is None]
@@ -140,7 +134,8 @@ class HttpUnits:
     async def _connect(self, record: Unit) -> Session:
         if self._is_stopping:
             raise ServerStopping
-        observer = self._observe(self._registry.add(record))
+        unit = self._registry.add(record)
+        observer = HttpUnitObserver(unit, self._manager, self._report_handler)
         link = HttpLink(UnitClient(record.endpoint or ""), observer, self._poll_seconds)
         session = await self._manager.attach(record, link, inventory=None)
         link_task = asyncio.get_running_loop().create_task(self._run_link(session, link))
@@ -152,7 +147,7 @@ class HttpUnits:
         try:
             await link.run()
         except Exception:
-            # A fault of ours in one link is not the end of the others; the unit's next heartbeat makes a new one.
+            # A defect in one link must not end the others. The unit's next heartbeat creates a new link.
             log.exception("the link to unit %s has failed", session.unit_id)
         finally:
             await self._disconnect(session, link)
@@ -182,7 +177,7 @@ def _record(registration: Registration, unit_id: str, known: UnitEntry | None) -
         updated_at=now,
         task_types=registration.accepted_task_types(),
         labels=registration.labels,
-        # A drain that is under way goes on.
+        # A drain in progress continues.
         drain=known.record.drain if known and not known.is_drained else None,
     )
 

@@ -1,4 +1,4 @@
-"""What becomes of a unit's reports: most are proposed to the state manager, the frequent and small are kept live."""
+"""Applies the reports of units: progress to memory, everything else by the task state manager."""
 
 import asyncio
 import logging
@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import partial
 
 from taskplane.server.core import reports
-from taskplane.server.core.command import drop_command, start_id
+from taskplane.server.core.command import AttemptKey, drop_command, start_id
 from taskplane.server.core.effect import Effect
 from taskplane.server.core.errors import DatabaseUnavailable, DropReason, StaleAttempt, TaskNotFound
 from taskplane.server.core.fence import AttemptRef, fence
@@ -27,14 +27,16 @@ from taskplane.server.core.unit_report import (
 from taskplane.server.execution_units.links.stream import PROBE_TASK_ID
 from taskplane.server.execution_units.registry import Registry
 from taskplane.server.execution_units.session import Session
+from taskplane.server.execution_units.unit_entry import UnitEntry
 from taskplane.server.tasks.progress_cache import ProgressCache
 from taskplane.server.tasks.state_manager import TaskStateManager
 from taskplane.server.tasks.watch import Progressed, WatchHub
 
 log = logging.getLogger(__name__)
 
-# How soon a report is proposed again that the database could not take.
+# Wait before a report is submitted again, after the database was unavailable.
 RETRY_SECONDS = 0.5
+NOT_KNOWN = "unit lost: it does not know this attempt (any more)"
 
 
 class ReportHandler:
@@ -52,19 +54,18 @@ class ReportHandler:
         self._registry = registry
 
     async def handle(self, session: Session, report: Report) -> DropReason | None:
-        """Return when what was reported is durable, or of no consequence.
+        """Apply a report; returns when its effect is durable. Waits while the database is unavailable.
 
-        While the database is away, the report waits here. A unit that speaks for an attempt that is over is told to
-        drop it; why is returned too.
+        If the attempt is over, the unit is told to drop it, and the reason is returned.
         """
         if self.apply_in_memory(session, report):
             return None
         while True:
-            proposed = self.submit(session, report)
-            # What a unit has said counts, whatever becomes of who has heard it; nobody else asks for an error then.
-            proposed.add_done_callback(_ignore_error)
+            submitted = self.submit(session, report)
+            # Shielded: a report is applied even if its stream handler is cancelled. Its error then has no other reader.
+            submitted.add_done_callback(ignore_error)
             try:
-                await asyncio.shield(proposed)
+                await asyncio.shield(submitted)
             except DatabaseUnavailable as error:
                 log.debug("report %s of unit %s waits: %s", report.sequence, session.unit_id, error.message)
                 await asyncio.sleep(RETRY_SECONDS)
@@ -74,9 +75,9 @@ class ReportHandler:
                 return None
 
     def apply_in_memory(self, session: Session, report: Report) -> bool:
-        """Take what is true of this moment, and kept in memory. Returns whether that was all."""
+        """Update the memory. Returns True if the report needs no transaction."""
         if report.task_id == PROBE_TASK_ID:
-            return True  # the answer to a question for a sign of life, which it has given by arriving
+            return True  # the response to a probe, which has renewed the lease by its arrival
         match report.kind:
             case Accepted():
                 return self._on_accepted(session, report)
@@ -95,7 +96,7 @@ class ReportHandler:
                 self._on_released(session, report)
                 session.attempt_ended(report.key)
             case Succeeded():
-                # One that is over is not held any more, even if its task is PAUSED.
+                # A unit does not hold an attempt after its end, even if the task is PAUSED.
                 self._registry.release_if(report.task_id, session.unit_id, report.attempt)
                 session.attempt_ended(report.key)
             case Failed() | Cancelled():
@@ -103,14 +104,14 @@ class ReportHandler:
         return False
 
     def submit(self, session: Session, report: Report) -> "asyncio.Future[Task]":
-        """Propose what a report changes. The future is done when that is durable, or with the error."""
+        """Submit the change of a report. The future is done when the change is durable, or has failed."""
         future = self._states.propose(report.task_id, self._change(session, report))
         if isinstance(report.kind, Paused | Released) and report.kind.checkpoint is None:
             future.add_done_callback(partial(self._warn_of_unsaved_work, session.unit_id, report))
         return future
 
     def handle_error(self, session: Session, report: Report, error: BaseException) -> DropReason:
-        """Tell a unit that speaks for an attempt that is over to drop it, and return why. Raises any other error."""
+        """Tell the unit to drop an attempt that is over, and return the reason. Raises any other error."""
         match error:
             case StaleAttempt():
                 return self._drop(session, report, error.drop)
@@ -119,13 +120,27 @@ class ReportHandler:
             case _:
                 raise error
 
+    async def handle_unknown(self, unit: UnitEntry, key: AttemptKey) -> None:
+        """Mark a running attempt as lost, or a paused one as no longer held: the unit does not know the attempt.
+
+        If the database is unavailable, nothing changes; the next poll of the unit finds the attempt again.
+        """
+        task_id, attempt = key
+        if unit.holds(task_id, attempt):
+            self._registry.release(task_id)
+            return
+        try:
+            await self._states.lose(unit.record.id, {task_id: attempt}, NOT_KNOWN)
+        except DatabaseUnavailable as error:
+            log.debug("attempt %s of task %s is lost, which cannot be stored yet: %s", attempt, task_id, error)
+
     def extend_lease(self, session: Session, seconds: float) -> None:
-        """Count so much less time as silence of the unit, since nothing that it said was read."""
+        """Extend the unit's lease by a time in which the server did not read the unit's stream."""
         unit = self._registry.find(session.unit_id)
         if unit and unit.session is session:
             unit.extend_lease(seconds)
 
-    def _change(  # noqa: PLR0911  (one a kind)
+    def _change(  # noqa: PLR0911  (one return for each kind)
         self, session: Session, report: Report
     ) -> Callable[[Task, datetime], Effect]:
         sender = AttemptRef(session.unit_id, report.attempt)
@@ -191,8 +206,8 @@ class ReportHandler:
             log.warning("task %s stopped on unit %s: %s", task.id, unit_id, warning)
 
     def _on_paused(self, session: Session, report: Report) -> None:
-        # The unit holds it from now on, whatever becomes of the task; so a resume right after finds its way back. A
-        # late word of an older attempt says nothing about the one that is held.
+        # Before the commit, so that an immediate resume returns to this unit. A late report on an older attempt must
+        # not replace the held attempt.
         unit = self._registry.find(session.unit_id)
         if unit and unit.runs(report.task_id, report.attempt):
             self._registry.hold(unit, report.task_id, report.attempt)
@@ -208,26 +223,26 @@ class ReportHandler:
         if unit is None:
             return True
         if _is_start(report):
-            # If it does not run here, the fence is asked, so that the unit hears that it must not.
+            # If the attempt does not run here, the report needs the fence, which makes the unit drop the attempt.
             return self._mark_started(session, report)
         if unit.runs(report.task_id, report.attempt) or unit.holds(report.task_id, report.attempt):
             self._progress_cache.command_accepted(report.task_id, report.attempt, report.command_id, report.received_at)
         return True
 
     def _mark_started(self, session: Session, report: Report) -> bool:
-        """Note that a unit has accepted an attempt. Returns whether it runs there at all."""
+        """Mark an attempt as accepted. Returns False if the attempt does not run on this unit."""
         unit = self._registry.find(session.unit_id)
         if unit is None or not unit.runs(report.task_id, report.attempt):
             return False
         unit.running[report.task_id].accepted = True
         self._registry.slots.clear_suspect(session.unit_id)
-        # A unit that is driven over HTTP has no inventory to say so after a restart of the server.
+        # After a restart of the server, only a unit with a stream can repeat this, in its inventory.
         has_inventory = not unit.record.endpoint
         self._progress_cache.accepted(report.task_id, report.attempt, report.received_at, may_wait=has_inventory)
         return True
 
     def _infer_started(self, session: Session, report: Report) -> None:
-        """Take work on an attempt for the answer to its start, if that has not come."""
+        """Treat a report on an attempt as the missing response to the start."""
         unit = self._registry.find(session.unit_id)
         running = unit.running.get(report.task_id) if unit else None
         if running and running.attempt == report.attempt and not running.accepted:
@@ -235,9 +250,9 @@ class ReportHandler:
             self._mark_started(session, report)
 
     def _back_off(self, session: Session, report: Report) -> None:
-        """Give a unit that does not take on what it was given less for a moment, and other units the first choice.
+        """Give fewer tasks to a unit that has rejected or released one, for a moment, and prefer other units.
 
-        Else it would be sent one task of the backlog after the other, as fast as it gives them back.
+        Otherwise the unit would receive and reject the whole queue, task by task.
         """
         unit = self._registry.find(session.unit_id)
         if unit and unit.runs(report.task_id, report.attempt):
@@ -248,7 +263,7 @@ class ReportHandler:
         unit = self._registry.find(session.unit_id)
         running = unit.running.get(report.task_id) if unit else None
         if running is None or running.attempt != report.attempt:
-            # Not known to run here: the fence is asked, so that the unit hears why.
+            # The attempt does not run here: the fence decides, and the unit receives the reason.
             return False
         self._progress_cache.progressed(report.task_id, report.attempt, progress)
         self._watch.publish_progress(Progressed(report.task_id, running.task_type, report.attempt, progress))
@@ -257,7 +272,7 @@ class ReportHandler:
     def _on_rejected(self, session: Session, report: Report, rejected: Rejected) -> None:
         sent = session.mark_answered(report.command_id)
         if sent and sent.held_attempt is not None:
-            # It goes on from its checkpoint, if not here, so what the unit holds is not needed any more.
+            # The task resumes from its checkpoint elsewhere, so the held attempt is no longer needed.
             session.deliver([drop_command(report.task_id, sent.held_attempt, DropReason.SUPERSEDED)])
         if _is_start(report):
             self._back_off(session, report)
@@ -273,12 +288,12 @@ class ReportHandler:
 
 
 def _is_start(report: Report) -> bool:
-    """Whether it answers the command that begins its attempt."""
+    """Return True for a response to the start of the attempt."""
     return report.command_id == start_id(report.task_id, report.attempt)
 
 
 def _holds_its_attempt(report: Report) -> bool:
-    """Whether it tells that the unit has the attempt: an answer to a command does so only if a start is accepted."""
+    """Return True if the report shows that the unit has the attempt."""
     match report.kind:
         case Accepted():
             return _is_start(report)
@@ -297,6 +312,7 @@ def _fenced(task: Task, sender: AttemptRef) -> Effect:
     return Effect(task)
 
 
-def _ignore_error(proposed: "asyncio.Future[Task]") -> None:
-    if not proposed.cancelled():
-        proposed.exception()  # asked for, so that it is not logged
+def ignore_error(submitted: "asyncio.Future[Task]") -> None:
+    """Retrieve the error of a future, so that asyncio does not log it as unhandled."""
+    if not submitted.cancelled():
+        submitted.exception()

@@ -11,30 +11,30 @@ from taskplane.server.core.clock import monotonic
 from taskplane.server.core.errors import DatabaseUnavailable, FieldViolation, InvalidFields
 from taskplane.server.core.unit_report import Report
 from taskplane.server.execution_units.links.stream import StreamLink
-from taskplane.server.execution_units.report_handler import RETRY_SECONDS, ReportHandler
+from taskplane.server.execution_units.report_handler import RETRY_SECONDS, ReportHandler, ignore_error
 from taskplane.server.execution_units.session import Session
 
 log = logging.getLogger(__name__)
 
-# Reports that may wait for their commit. A unit that sends more is not read until some are durable.
+# Unacknowledged reports of one stream. Above this number the stream is not read until some reports are durable.
 MAX_UNACKNOWLEDGED = 1000
-# How often the lease of a unit that is not read is made longer; well below any lease.
+# Interval at which the lease of an unread unit is extended; well below any lease.
 UNREAD_SECONDS = 0.2
 
-# Done when a report is durable, or with the error.
+# Done when a report is durable, or has failed.
 Result = asyncio.Future[Any]
 
 
 @dataclass(slots=True)
 class _PendingReport:
     sequence: int
-    # None: nothing of it is to be done.
+    # None for a report that is only acknowledged.
     report: Report | None
-    # None until it is proposed.
+    # None until the report is submitted.
     result: Result | None
 
     def needs_submit(self) -> bool:
-        """Whether it was not proposed yet, or the database was away."""
+        """Return True before the first submit, and after the database was unavailable."""
         return self.result is None or (self.result.done() and _database_is_away(self.result))
 
     def is_submitted(self) -> bool:
@@ -42,11 +42,11 @@ class _PendingReport:
 
 
 class ReportPipeline:
-    """Proposes reports as they come, without a coroutine for each, and acknowledges them in their order.
+    """Submits reports as they arrive, without a coroutine for each, and acknowledges them in order.
 
-    Answers come in the order of proposals, many at a time, so it is enough to look at the head of the line whenever
-    one has come. While the database is away the line stands, and the stream stays up; then all that it could not take
-    is proposed again, in order. `run` raises whatever else goes wrong.
+    Results arrive in the order of submission, so only the first pending report needs a check. While the database is
+    unavailable, the pipeline is blocked and the stream stays open; afterwards all failed reports are submitted again,
+    in order. `run` raises every other error.
     """
 
     def __init__(self, session: Session, link: StreamLink, report_handler: ReportHandler) -> None:
@@ -55,16 +55,16 @@ class ReportPipeline:
         self._report_handler = report_handler
         self._pending: deque[_PendingReport] = deque()
         self._last_sequence = 0
-        # Set while the line stands: because the database is away, or for good if there is a failure.
+        # Set while the database is unavailable, and for good after another failure.
         self._blocked = asyncio.Event()
         self._failure: Exception | None = None
         self._advanced = asyncio.Event()
-        # The result to what is taken without a proposal.
+        # The result of reports without a transaction.
         self._no_op: Result = asyncio.get_running_loop().create_future()
         self._no_op.set_result(None)
 
     def check_sequence(self, sequence: int) -> None:
-        """Raise InvalidFields unless this is the report after the last one."""
+        """Raise InvalidFields unless this is the next sequence."""
         if sequence != self._last_sequence + 1:
             wanted = f"must be {self._last_sequence + 1}, one more than the last; got {sequence}"
             raise InvalidFields(FieldViolation("reports.sequence", wanted))
@@ -72,14 +72,13 @@ class ReportPipeline:
 
     @property
     def has_room(self) -> bool:
-        """Whether few enough reports wait for their commit, and the unit reads what they bring about."""
+        """Return True if few enough reports are unacknowledged, and the unit reads its commands."""
         return not self._is_full and not self._link.is_congested
 
     async def wait_for_room(self) -> None:
-        """Wait until there is room.
+        """Wait until there is room for a report.
 
-        Whatever the unit says is not read meanwhile, its heartbeats too. While the reason is on this side, that is no
-        silence of its.
+        The stream is not read meanwhile, heartbeats included. If the server is the cause, the unit's lease is extended.
         """
         while not self.has_room:
             is_full = self._is_full
@@ -92,7 +91,7 @@ class ReportPipeline:
                 self._report_handler.extend_lease(self._session, monotonic() - unread_since)
 
     def add(self, report: Report) -> None:
-        """Take the next report on."""
+        """Add the next report."""
         pending = _PendingReport(report.sequence, report, None)
         self._pending.append(pending)
         if self._report_handler.apply_in_memory(self._session, report):
@@ -102,19 +101,19 @@ class ReportPipeline:
             self._submit(pending)
 
     def skip(self, sequence: int) -> None:
-        """Acknowledge the next report in its turn, and do nothing else about it."""
+        """Acknowledge the next report in order, without any other effect."""
         self._pending.append(_PendingReport(sequence, None, self._no_op))
         self._advance()
 
     async def run(self) -> NoReturn:
-        """Propose again what the database could not take, for ever. Raises what a report fails with."""
+        """Submit reports again after an outage of the database, forever. Raises the error of a failed report."""
         while True:
             await self._blocked.wait()
             if self._failure:
                 raise self._failure
-            # These fail too, most likely, and nothing is to overtake them.
-            if under_way := [each.result for each in self._pending if each.result and each.is_submitted()]:
-                await asyncio.wait(under_way)
+            # Nothing may overtake the reports that are still submitted; most likely they fail as well.
+            if submitted := [each.result for each in self._pending if each.result and each.is_submitted()]:
+                await asyncio.wait(submitted)
             await asyncio.sleep(RETRY_SECONDS)
             self._blocked.clear()
             for each in self._pending:
@@ -122,11 +121,11 @@ class ReportPipeline:
                     self._submit(each)
 
     def close(self) -> None:
-        """Forget what waits: the unit will say it again. What is under way is done all the same."""
+        """Drop the pending reports, which the unit will repeat. Submitted reports are still applied."""
         for each in self._pending:
             if each.result:
                 each.result.remove_done_callback(self._advance)
-                each.result.add_done_callback(_ignore_error)
+                each.result.add_done_callback(ignore_error)
         self._pending.clear()
 
     @property
@@ -139,7 +138,7 @@ class ReportPipeline:
             pending.result.add_done_callback(self._advance)
 
     def _advance(self, _answer: Result | None = None) -> None:
-        """Acknowledge what is settled at the head of the line."""
+        """Acknowledge the settled reports at the head of the queue."""
         settled = 0
         while self._pending and (result := self._pending[0].result) and result.done():
             report = self._pending[0].report
@@ -151,7 +150,7 @@ class ReportPipeline:
             self._advanced.set()
 
     def _is_settled_by(self, error: BaseException, report: Report) -> bool:
-        """Whether the report is settled by its error. If not, the line stands."""
+        """Return True if the error settles the report. Otherwise the pipeline is blocked."""
         try:
             self._report_handler.handle_error(self._session, report, error)
         except DatabaseUnavailable as away:
@@ -163,11 +162,6 @@ class ReportPipeline:
             return True
         self._blocked.set()
         return False
-
-
-def _ignore_error(result: Result) -> None:
-    if not result.cancelled():
-        result.exception()  # asked for, so that it is not logged
 
 
 def _database_is_away(result: Result) -> bool:

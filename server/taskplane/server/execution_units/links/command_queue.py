@@ -1,21 +1,22 @@
-"""What is to be sent to a unit, in the order in which it is sent."""
+"""The queue of commands to one unit."""
 
 from collections.abc import Iterable
 from itertools import chain
 
-from taskplane.server.core.command import Command, DropOrder
+from taskplane.server.core.command import AttemptKey, Command, DropOrder
 
 
 class CommandQueue:
-    """Commands that control go ahead of those that start, but each behind the start of its own attempt.
+    """Commands in sending order: pauses, cancels and drops first, then starts.
 
-    The drop of an attempt whose start is still here withdraws that: the unit never hears of it.
+    A pause or cancel stays behind a queued start of the same attempt. A drop removes a queued start, so that the unit
+    never receives either.
     """
 
     def __init__(self) -> None:
         self._control: list[Command] = []
-        # By attempt: its start, and what controls it.
-        self._starts: dict[tuple[int, int], list[Command]] = {}
+        # By attempt: the start, then its pauses and cancels.
+        self._starts: dict[AttemptKey, list[Command]] = {}
 
     def __len__(self) -> int:
         return len(self._control) + len(self._starts)
@@ -34,7 +35,7 @@ class CommandQueue:
                     self._starts[command.key].append(command)
 
     def take(self) -> list[Command]:
-        """Return all, and be empty."""
+        """Remove and return all commands."""
         taken = [*self._control, *chain.from_iterable(self._starts.values())]
         self._control, self._starts = [], {}
         return taken

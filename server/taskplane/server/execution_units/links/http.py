@@ -1,4 +1,4 @@
-"""The link to a unit that is driven over HTTP: each command is a request; what does not call back is polled."""
+"""The link to an HTTP unit: each command is a request; attempts without callbacks are polled."""
 
 import asyncio
 import contextlib
@@ -6,10 +6,12 @@ import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 from http import HTTPStatus
 from typing import Any
 
 from taskplane.server.core.command import (
+    AttemptKey,
     CancelOrder,
     Command,
     Dispatch,
@@ -23,36 +25,45 @@ from taskplane.server.core.errors import DropReason, TaskplaneError, UnitDrained
 from taskplane.server.core.task import TaskStatus
 from taskplane.server.core.unit import DrainOrder
 from taskplane.server.core.unit_report import Accepted, Outcome, Rejected
+from taskplane.server.execution_units.links import LinkObserver
 from taskplane.server.execution_units.links.command_queue import CommandQueue
 from taskplane.server.execution_units.links.http_client import NoResponse, UnitClient, UnitResponse
-from taskplane.server.execution_units.links.http_polling import StatusPoller
-from taskplane.server.execution_units.links.listener import LinkObserver
-from taskplane.server.execution_units.links.poll_schedule import FIRST_POLL_SECONDS, Key
+from taskplane.server.execution_units.links.http_polling import FIRST_POLL_SECONDS, StatusPoller
 
 log = logging.getLogger(__name__)
 
-# What the unit is told of the loss of an attempt: only this, as a cancel. It has no word for the other reasons, and
-# would clean up what the next attempt goes on from.
+# Drops that the unit receives, as a cancel: the HTTP protocol has no drop. With other reasons, a cancel would clean up
+# what the next attempt needs.
 DROPS_SENT_AS_CANCEL = frozenset({DropReason.CANCELLED, DropReason.DELETED})
-# The unit says that the task itself is at fault: it would be so anywhere and at any time.
+# Responses that blame the task itself: every other attempt would fail in the same way.
 PERMANENT_FAILURES = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY})
 NOT_SUPPORTED = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED})
-# How often a drain looks for what is still at work.
+# Interval at which a drain checks for running attempts, in seconds.
 DRAIN_CHECK_SECONDS = 0.2
+
+
+class _StartState(Enum):
+    """Progress of a start whose effect at the unit is unknown."""
+
+    # An earlier link to the unit, perhaps of an earlier server, may have sent the start.
+    INHERITED = auto()
+    SENT = auto()
+    # The response was lost. The unit is polled for the attempt.
+    POLLED = auto()
 
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """A command that is being carried out."""
+    """A command in execution."""
 
     command: Command
     work: asyncio.Task[None]
 
 
 class HttpLink:
-    """Carries commands out by requests: those of one task one after the other, those of different tasks at once.
+    """Executes commands by requests: in sequence for one task, concurrently for different tasks.
 
-    Begins with `run`; what was sent before waits for it.
+    Commands sent before `run` are queued.
     """
 
     def __init__(self, client: UnitClient, observer: LinkObserver, poll_seconds: float) -> None:
@@ -62,27 +73,23 @@ class HttpLink:
         self._poll_seconds = poll_seconds
         self._poller = StatusPoller(client, observer, poll_seconds)
         self._queue = CommandQueue()
-        # What is under way, by task, oldest first.
+        # Commands in execution by task, oldest first.
         self._jobs: defaultdict[int, list[_Job]] = defaultdict(list)
         self._drain_within: float | None = None
         self._is_draining = False
         self._probe_is_due = False
-        # Starts that were sent, and not answered in words that can be trusted.
-        self._uncertain_starts: set[Key] = set()
-        # Those of them about which the unit is asked.
-        self._polled_starts: set[Key] = set()
-        # Starts that an earlier link to the unit, perhaps of an earlier server, may have sent.
-        self._inherited_starts: set[Key] = set()
+        # Starts of which it is unknown whether the unit has received them.
+        self._starts: dict[AttemptKey, _StartState] = {}
         self._wake = asyncio.Event()
-        # Why the session is over; None while it is not.
+        # Reason for the end of the session; None until the end.
         self.error: TaskplaneError | None = None
 
     def welcome(self, welcome: Welcome) -> None:
-        """Nothing to do: the unit is told in the answer to its registration."""
+        """Do nothing: the response to the registration is the welcome."""
 
-    def may_have_started(self, key: Key) -> bool:
-        """Whether a start was sent of which it is not known what became."""
-        return key in self._uncertain_starts
+    def may_have_started(self, key: AttemptKey) -> bool:
+        """Return True while it is unknown whether the unit has started an attempt."""
+        return self._starts.get(key, _StartState.INHERITED) is not _StartState.INHERITED
 
     def send(self, commands: Sequence[Command]) -> None:
         """Send commands, in the order of a CommandQueue."""
@@ -90,35 +97,35 @@ class HttpLink:
         self._wake.set()
 
     def resend(self, commands: Sequence[Command]) -> None:
-        """Nothing to do: what the unit has not answered is being insisted on."""
+        """Do nothing: requests without a response are already repeated."""
 
     def probe(self) -> None:
-        """Ask at once, whatever else is under way."""
+        """Send a probe at once, beside other requests."""
         self._probe_is_due = True
         self._wake.set()
 
     def request_drain(self, drain: DrainOrder) -> None:
-        """Pause what is at work, and end the session when nothing is, or when the time is up."""
+        """Pause all running attempts; end the session after the last one, or at the timeout."""
         self._is_draining = True
         self._drain_within = drain.timeout_seconds
         self._wake.set()
 
     def end(self, error: TaskplaneError) -> None:
-        """End the session. What is under way is broken off."""
+        """End the session and cancel the requests in execution."""
         self.error = self.error or error
         self._wake.set()
 
-    def note_callback(self, key: Key) -> None:
-        """Note that the unit has called back about an attempt."""
+    def note_callback(self, key: AttemptKey) -> None:
+        """Postpone the next poll of an attempt: the unit has called back."""
         self._poller.note_callback(key)
 
     async def run(self) -> None:
-        """Speak with the unit until the session is ended."""
+        """Execute commands and poll until the session ends."""
         async with self._client, asyncio.TaskGroup() as group:
             owned = [group.create_task(self._poller.run())]
             probes: list[asyncio.Task[None]] = []
             before = self._queue.take()
-            self._inherited_starts = {command.key for command in before if command.is_start}
+            self._starts = {command.key: _StartState.INHERITED for command in before if command.is_start}
             for command in before:
                 self._start_job(command, group)
             while self.error is None:
@@ -138,16 +145,14 @@ class HttpLink:
     def _start_job(self, command: Command, group: asyncio.TaskGroup) -> None:
         before = list(self._jobs[command.task_id])
         for each in before:
-            if _supersedes(command, each.command) or self._overtakes(command, each.command):
+            # A cancel need not wait until the outcome of a start is known, which can take a lease.
+            is_polled = self._starts.get(each.command.key) is _StartState.POLLED
+            if _supersedes(command, each.command) or (is_polled and isinstance(command.order, CancelOrder)):
                 each.work.cancel()
         work = group.create_task(self._carry_out(command, [each.work for each in before]))
         job = _Job(command, work)
         self._jobs[command.task_id].append(job)
         work.add_done_callback(lambda _: self._remove_job(job))
-
-    def _overtakes(self, command: Command, before: Command) -> bool:
-        """Whether a cancel follows a start whose answer did not come: it may not come for a lease."""
-        return isinstance(command.order, CancelOrder) and before.key in self._polled_starts
 
     def _remove_job(self, job: _Job) -> None:
         jobs = self._jobs[job.command.task_id]
@@ -183,7 +188,7 @@ class HttpLink:
         body = {"attempt": command.attempt, "heldAttempt": held_attempt}
         response = await self._post_start(command, f"resume/{command.task_id}", body)
         if response and response.status in NOT_SUPPORTED:
-            # It has forgotten the task, or knows no resume at all: then the checkpoint is the memory.
+            # The unit has lost the attempt, or does not support resume: start from the checkpoint.
             await self._start(command, dispatch)
         elif response and response.is_unreadable:
             await self._fail(command, response)
@@ -191,20 +196,19 @@ class HttpLink:
             await self._report_response(command, response)
 
     async def _fail(self, command: Command, response: UnitResponse) -> None:
-        """Fail the task for good: any other attempt would be answered in the same way, and perhaps executed before."""
+        """Fail the task for good: another attempt would get the same response, perhaps after being executed."""
         await self._observer.on_command_answered(command, Accepted())
-        hopeless = Outcome(status=TaskStatus.FAILED, error_message=str(response), retryable=False)
-        await self._observer.on_outcome(command.key, hopeless)
+        failed = Outcome(status=TaskStatus.FAILED, error_message=str(response), retryable=False)
+        await self._observer.on_outcome(command.key, failed)
 
     async def _post_start(self, command: Command, path: str, body: Mapping[str, Any]) -> UnitResponse | None:
-        """Begin an attempt. One that may have begun is begun nowhere again before it is known that it has not."""
-        self._uncertain_starts.add(command.key)
+        """Start an attempt. No other attempt is started until this one is known not to have started."""
+        is_inherited = self._starts.get(command.key) is _StartState.INHERITED
+        self._starts[command.key] = _StartState.SENT
         try:
-            if command.key in self._inherited_starts:
-                self._inherited_starts.discard(command.key)
-                if await self._poller.has_started(command.key):
-                    await self._confirm_start(command)
-                    return None
+            if is_inherited and await self._poller.has_started(command.key):
+                await self._confirm_start(command)
+                return None
             return await self._post(path, body, once=True)
         except NoResponse as error:
             self._observer.on_no_response()
@@ -214,14 +218,14 @@ class HttpLink:
                 await self._observer.on_command_answered(command, Rejected("OTHER", str(error)))
             return None
         finally:
-            self._uncertain_starts.discard(command.key)
+            self._starts.pop(command.key, None)
 
     async def _resolve_start(self, command: Command, what_happened: str) -> None:
-        """Ask whether an attempt has begun, until it is known; after a lease it has not."""
+        """Poll until it is known whether an attempt has started; after a lease it counts as not started."""
         log.warning(
             "attempt %s of task %s may have begun: the unit %s", command.attempt, command.task_id, what_happened
         )
-        self._polled_starts.add(command.key)
+        self._starts[command.key] = _StartState.POLLED
         wait = FIRST_POLL_SECONDS
         try:
             async with asyncio.timeout(self._observer.lease_seconds()):
@@ -234,17 +238,15 @@ class HttpLink:
             )
         else:
             await self._confirm_start(command)
-        finally:
-            self._polled_starts.discard(command.key)
 
     async def _confirm_start(self, command: Command) -> None:
-        """Note that the unit has begun an attempt, as it says; how it is, is asked soon."""
+        """Report an attempt as accepted, and poll its outcome soon."""
         if self._is_unconfirmed(command.key):
             await self._observer.on_command_answered(command, Accepted())
             self._poller.poll_soon(command.key)
 
-    def _is_unconfirmed(self, key: Key) -> bool:
-        """Whether the unit has not said by itself that it has the attempt, which nobody has taken from it."""
+    def _is_unconfirmed(self, key: AttemptKey) -> bool:
+        """Return True if the unit still has the attempt and has not reported on it."""
         return key in self._observer.running_attempts() and key not in self._observer.accepted_attempts()
 
     async def _pause(self, command: Command) -> None:
@@ -270,7 +272,7 @@ class HttpLink:
         await self._observer.on_command_answered(command, Accepted())
 
     async def _post_until_answered(self, command: Command, verb: str) -> UnitResponse | None:
-        """Tell until there is an answer; None if the attempt is over before."""
+        """Repeat a request until there is a response; return None if the attempt ends before."""
         while command.key in {*self._observer.running_attempts(), *self._observer.accepted_attempts()}:
             try:
                 return await self._post(f"{verb}/{command.task_id}", {"attempt": command.attempt})
@@ -288,7 +290,7 @@ class HttpLink:
     async def _report_response(
         self, command: Command, response: UnitResponse, *, awaited: TaskStatus | None = None
     ) -> None:
-        """Report a response, and what it says of the attempt. What is `awaited` and not said is looked for soon."""
+        """Report a response and the outcome in it. An `awaited` status that is missing is polled for soon."""
         if not response.is_success:
             await self._observer.on_command_answered(command, Rejected("OTHER", str(response)))
             self._poller.poll_soon(command.key)
@@ -305,7 +307,7 @@ class HttpLink:
         self.end(UnitDrained("the unit is drained"))
 
     async def _pause_all(self) -> None:
-        asked: set[Key] = set()
+        asked: set[AttemptKey] = set()
         while running := set(self._observer.running_attempts()):
             new = running.intersection(self._observer.accepted_attempts()) - asked
             asked |= new
@@ -314,7 +316,7 @@ class HttpLink:
 
 
 def _supersedes(command: Command, before: Command) -> bool:
-    """Whether what is under way is broken off. A start is not, for a cancel: it must arrive before."""
+    """Return True if the earlier command is cancelled. A start is not: it must arrive before its cancel."""
     match command.order:
         case DropOrder():
             return True
@@ -339,5 +341,5 @@ def _execute_body(command: Command, dispatch: Dispatch) -> dict[str, Any]:
     }
 
 
-def _pause_to_drain(key: Key) -> Command:
+def _pause_to_drain(key: AttemptKey) -> Command:
     return Command(f"drain-{key[0]}-{key[1]}", *key, PauseOrder("the unit is drained"))

@@ -1,4 +1,4 @@
-"""Requests to one unit: each with a deadline, a bounded number of tries and a bounded result."""
+"""Requests to one unit: each with a deadline, a bounded number of tries and a bounded response."""
 
 import asyncio
 import random
@@ -10,21 +10,23 @@ from typing import Any, Self
 
 import aiohttp
 
-# For one request and its result. Below Leases' ACCEPT_SECONDS, so that a late answer to a start is no news.
+# Deadline of one request. Below ACCEPT_SECONDS of leases, so that a start gets its response before it is taken away.
 REQUEST_SECONDS = 4.0
+# A larger response is cut off and unreadable.
 MAX_RESPONSE_BYTES = 1024 * 1024
-# What people are shown of an result.
+# Characters of a response in error messages.
 MAX_TEXT = 500
-# Requests under way at once to one unit; the others wait for a connection.
+# Concurrent requests to one unit; the others wait for a connection.
 MAX_CONNECTIONS = 16
 
+# Tries of a request that may be repeated.
 TRIES = 4
-# The wait before a new try is a random part of a bound that doubles from here.
+# Upper bound of the random wait before the second try; doubles with every try.
 FIRST_BACKOFF_SECONDS = 0.2
 
 
 class NoResponse(Exception):
-    """The unit has not said what it makes of a request. `may_have_arrived`: nor whether it has it."""
+    """A request without a usable response. `may_have_arrived`: the unit may be executing the request."""
 
     def __init__(self, message: str, *, may_have_arrived: bool) -> None:
         super().__init__(message)
@@ -33,7 +35,7 @@ class NoResponse(Exception):
 
 @dataclass(frozen=True, slots=True)
 class UnitResponse:
-    """Status and body of an answer; the body is cut off, and of no use, if it `is_too_big`."""
+    """Status and body of a response; the body is empty if the response `is_too_big`."""
 
     status: int
     body: bytes
@@ -41,12 +43,12 @@ class UnitResponse:
 
     @property
     def is_success(self) -> bool:
-        """Whether the request was taken on."""
+        """Return True if the unit has accepted the request and the body can be read."""
         return 200 <= self.status < 300 and not self.is_too_big  # noqa: PLR2004  (2xx)
 
     @property
     def is_unreadable(self) -> bool:
-        """Whether the request was taken on, and what the answer says of it is lost."""
+        """Return True if the unit has accepted the request and the body is too large to read."""
         return 200 <= self.status < 300 and self.is_too_big  # noqa: PLR2004  (2xx)
 
     def __str__(self) -> str:
@@ -59,10 +61,10 @@ class UnitResponse:
 
 
 class UnitClient:
-    """The requests of one link, made while its context is entered.
+    """The HTTP client of one link; an asynchronous context manager.
 
-    Connections are not kept: units close idle ones when they like, and a request on one that is just being closed
-    would have an unknown outcome.
+    Connections are not reused: a unit may close an idle connection at any moment, and a request on a closing connection
+    has an unknown outcome.
     """
 
     def __init__(self, endpoint: str, request_seconds: float | None = None) -> None:
@@ -75,7 +77,7 @@ class UnitClient:
             connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS, force_close=True),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=self._timeout,
-            # A small answer could unpack to a great one.
+            # A small response could unpack to a large one.
             auto_decompress=False,
             headers={"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "taskplane"},
         )
@@ -92,9 +94,9 @@ class UnitClient:
         return await self._request("GET", path, None)
 
     async def post(self, path: str, body: Mapping[str, Any], *, once: bool = False) -> UnitResponse:
-        """POST, several times if there is no answer, or a 5xx. Raises NoResponse with what came last.
+        """POST, with retries after no response or a 5xx. Raises the last NoResponse.
 
-        `once`: a request that may have arrived is not repeated; one that was refused, or answered by 503, is.
+        `once`: no retry if the request may have arrived; a refused connection and a 503 prove that it has not.
         """
         for left in reversed(range(TRIES)):
             try:
@@ -133,6 +135,6 @@ async def _read(response: aiohttp.ClientResponse) -> UnitResponse:
     else:
         result = UnitResponse(response.status, bytes(body))
     if result.status >= 500:  # noqa: PLR2004  (5xx)
-        # Anything between here and there may say the others, of a request that the unit is working on.
+        # Any proxy may send another 5xx while the unit executes the request.
         raise NoResponse(str(result), may_have_arrived=result.status != HTTPStatus.SERVICE_UNAVAILABLE)
     return result

@@ -1,65 +1,112 @@
-"""Asks a unit about the attempts that it holds, and for a sign of life if it gives none by itself."""
+"""Polls a unit's status endpoint: for each attempt that the unit has, and as a liveness probe."""
 
 import asyncio
 import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
 from http import HTTPStatus
 
 from taskplane.server.core.clock import monotonic
+from taskplane.server.core.command import AttemptKey
 from taskplane.server.core.documents import LARGE_BYTES
 from taskplane.server.core.off_loop import off_loop
 from taskplane.server.core.task import TaskStatus
 from taskplane.server.core.unit_report import Outcome
+from taskplane.server.execution_units.links import LinkObserver
 from taskplane.server.execution_units.links.http_client import NoResponse, UnitClient, UnitResponse
 from taskplane.server.execution_units.links.http_responses import InvalidResponse, read_outcome
-from taskplane.server.execution_units.links.listener import LinkObserver
-from taskplane.server.execution_units.links.poll_schedule import Key, PollSchedule
 
 log = logging.getLogger(__name__)
 
-# Questions under way at once to one unit.
+# Concurrent status requests to one unit.
 MAX_CONCURRENT_POLLS = 8
-# An attempt is lost when the unit twice does not know it, so far apart: its last callback may just be on its way.
+# The effect of an accepted command is polled after this many seconds; the wait doubles up to the poll interval.
+FIRST_POLL_SECONDS = 0.25
+# An attempt is lost if the unit does not know it in two polls this many seconds apart: its last callback may be late.
 CONFIRM_UNKNOWN_SECONDS = 1.0
-# No task has this id. Any answer that is no 5xx shows that the unit is there, 404 above all.
+# No task has this id. Every response except 5xx proves that the unit is alive, and 404 is the usual one.
 PROBE_PATH = "status/0"
 
 
+@dataclass(slots=True)
+class _Next:
+    at: float
+    # Seconds until the poll after the next one.
+    wait: float
+
+
+class PollSchedule:
+    """The next poll of each attempt: after an interval of silence, or sooner while a command's effect is expected.
+
+    Pure: times are seconds of any one clock.
+    """
+
+    def __init__(self, interval: float) -> None:
+        self._interval = interval
+        self._next: dict[AttemptKey, _Next] = {}
+
+    def keep(self, held: Iterable[AttemptKey], now: float) -> None:
+        """Schedule these attempts and no others."""
+        self._next = {key: self._next.get(key) or _Next(now + self._interval, self._interval) for key in held}
+
+    def note_callback(self, key: AttemptKey, now: float) -> None:
+        """Postpone the next poll: the unit has reported on the attempt."""
+        if key in self._next:
+            self._next[key] = _Next(now + self._interval, self._interval)
+
+    def poll_soon(self, key: AttemptKey, now: float, wait: float = FIRST_POLL_SECONDS) -> None:
+        """Poll an attempt after `wait` seconds, and again after twice as long."""
+        self._next[key] = _Next(now + wait, min(2 * wait, self._interval))
+
+    def take_due(self, now: float) -> list[AttemptKey]:
+        """Return the attempts to poll now, the most overdue first."""
+        due = sorted((key for key, each in self._next.items() if each.at <= now), key=lambda key: self._next[key].at)
+        for key in due:
+            self.poll_soon(key, now, self._next[key].wait)
+        return due
+
+    def seconds_left(self, now: float) -> float:
+        """Return the seconds until the next poll; at most an interval."""
+        return max(0.0, min((each.at - now for each in self._next.values()), default=self._interval))
+
+
 class StatusPoller:
-    """The questions of one link. `run` is its one loop; answers to commands are heard here too."""
+    """The status requests of one link. `run` is the polling loop; responses to commands are applied here too."""
 
     def __init__(self, client: UnitClient, observer: LinkObserver, interval: float) -> None:
         self._client = client
         self._observer = observer
-        self._interval = interval
         self._schedule = PollSchedule(interval)
         self._wake = asyncio.Event()
-        # The last word on each attempt, which need not be said twice, and those that were not known once.
-        self._last: dict[Key, Outcome] = {}
-        self._unknown: set[Key] = set()
-        # What was said of these is not durable yet; while the database is away, that takes its time.
-        self._unsettled: set[Key] = set()
+        # The last outcome of each attempt: an unchanged outcome is not reported again.
+        self._last: dict[AttemptKey, Outcome] = {}
+        # Attempts that the unit did not know at the last poll.
+        self._unknown: set[AttemptKey] = set()
+        # Attempts whose outcome is not durable yet. They are not polled: while the database is away, requests would
+        # pile up.
+        self._unsettled: set[AttemptKey] = set()
 
     async def run(self) -> None:
-        """Ask for ever. What the unit should hold from before is asked about at once."""
+        """Poll until cancelled. Attempts that the unit has accepted before are polled at once."""
         for key in self._observer.accepted_attempts():
             self._schedule.poll_soon(key, monotonic())
         async with asyncio.TaskGroup() as settling:
             while True:
-                await self._round(settling)
-                await self._pause()
+                await self._poll_due(settling)
+                await self._wait_for_next()
 
-    def poll_soon(self, key: Key) -> None:
-        """Ask about an attempt soon: the unit was told something whose effect is to be seen."""
+    def poll_soon(self, key: AttemptKey) -> None:
+        """Poll an attempt soon, to see the effect of a command."""
         self._schedule.poll_soon(key, monotonic())
         self._wake.set()
 
-    def note_callback(self, key: Key) -> None:
-        """Note that the unit has called back about an attempt, and need not be asked for a while."""
+    def note_callback(self, key: AttemptKey) -> None:
+        """Postpone the next poll: the unit has called back about the attempt."""
         self._schedule.note_callback(key, monotonic())
 
-    async def has_started(self, key: Key) -> bool:
-        """Ask whether the unit has begun an attempt; it accepts what it says that it has."""
-        response = await self._request(f"status/{key[0]}")
+    async def has_started(self, key: AttemptKey) -> bool:
+        """Ask whether the unit has started an attempt."""
+        response = await self._get(f"status/{key[0]}")
         if response is None or not (response.is_success or response.is_unreadable):
             return False
         try:
@@ -68,15 +115,15 @@ class StatusPoller:
             return True
         if outcome is None or outcome.attempt == key[1]:
             return True
-        # Without its number, a paused attempt is rather the one before.
+        # A paused attempt without a number is most likely the previous attempt.
         return outcome.attempt is None and outcome.status is not TaskStatus.PAUSED
 
     async def probe(self) -> None:
-        """Ask something that any unit answers."""
-        await self._request(PROBE_PATH)
+        """Send a request to which every unit responds."""
+        await self._get(PROBE_PATH)
 
-    async def apply_response(self, key: Key, response: UnitResponse) -> Outcome | None:
-        """Pass on what an answer says of an attempt, unless it says nothing new. Returns it."""
+    async def apply_response(self, key: AttemptKey, response: UnitResponse) -> Outcome | None:
+        """Report the outcome in a response, unless it is unchanged. Returns the outcome."""
         try:
             is_large = len(response.body) > LARGE_BYTES
             outcome = await off_loop(read_outcome, response.body) if is_large else read_outcome(response.body)
@@ -88,7 +135,7 @@ class StatusPoller:
             await self._observer.on_outcome(key, outcome)
         return outcome
 
-    async def _round(self, settling: asyncio.TaskGroup) -> None:
+    async def _poll_due(self, settling: asyncio.TaskGroup) -> None:
         held = set(self._observer.accepted_attempts())
         self._schedule.keep(held, monotonic())
         self._last = {key: each for key, each in self._last.items() if key in held}
@@ -96,18 +143,18 @@ class StatusPoller:
         due = [key for key in self._schedule.take_due(monotonic()) if key not in self._unsettled]
         for first in range(0, len(due), MAX_CONCURRENT_POLLS):
             some = due[first : first + MAX_CONCURRENT_POLLS]
-            responses = await asyncio.gather(*(self._request(f"status/{task_id}") for task_id, _ in some))
+            responses = await asyncio.gather(*(self._get(f"status/{task_id}") for task_id, _ in some))
             if not any(responses):
-                return  # nobody there; the others will be asked in the next rounds
+                return  # the unit is away; the other attempts are polled in later rounds
             for key, response in zip(some, responses, strict=True):
                 if response:
-                    # Not waited for: answers that are still to come renew the lease.
+                    # Not awaited: the responses to later polls renew the lease meanwhile.
                     self._unsettled.add(key)
                     settling.create_task(self._settle(key, response))
         if not due and self._observer.is_silent():
             await self.probe()
 
-    async def _pause(self) -> None:
+    async def _wait_for_next(self) -> None:
         try:
             async with asyncio.timeout(self._schedule.seconds_left(monotonic())):
                 await self._wake.wait()
@@ -115,21 +162,21 @@ class StatusPoller:
             return
         self._wake.clear()
 
-    async def _settle(self, key: Key, response: UnitResponse) -> None:
+    async def _settle(self, key: AttemptKey, response: UnitResponse) -> None:
         try:
             if response.is_unreadable:
-                # As a checkpoint or result that is too large, which it holds; each further question would get the same.
+                # Every further poll would return the same oversized checkpoint or result.
                 unreadable = Outcome(status=TaskStatus.FAILED, error_message=str(response), retryable=False)
                 await self._observer.on_outcome(key, unreadable)
             outcome = await self.apply_response(key, response) if response.is_success else None
             if response.status == HTTPStatus.NOT_FOUND or (outcome and outcome.attempt not in {None, key[1]}):
-                await self._not_known(key)
+                await self._note_unknown(key)
             else:
                 self._unknown.discard(key)
         finally:
             self._unsettled.discard(key)
 
-    async def _request(self, path: str) -> UnitResponse | None:
+    async def _get(self, path: str) -> UnitResponse | None:
         try:
             response = await self._client.get(path)
         except NoResponse as error:
@@ -138,7 +185,7 @@ class StatusPoller:
         self._observer.on_response()
         return response
 
-    async def _not_known(self, key: Key) -> None:
+    async def _note_unknown(self, key: AttemptKey) -> None:
         if key in self._unknown:
             await self._observer.on_attempt_unknown(key)
             return

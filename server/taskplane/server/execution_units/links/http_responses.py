@@ -1,4 +1,4 @@
-"""The bodies of a unit's answers: JSON that says how an attempt is, or nothing."""
+"""The JSON bodies of a unit's responses: the outcome of an attempt, or nothing."""
 
 import json
 import math
@@ -11,20 +11,20 @@ from taskplane.server.core.unit_report import Outcome, fraction
 
 # As deep as google.protobuf.Struct can carry it to clients.
 MAX_DEPTH = 24
-# After these the unit does nothing more about the attempt, and what is bad in such an answer stays so.
+# After these statuses the unit forgets the attempt, so an invalid body stays invalid.
 _ENDS = frozenset({TaskStatus.SUCCESS, TaskStatus.FAILED})
 
 
 class InvalidResponse(ValueError):
-    """The body is JSON, and not in the form that was agreed; the text names what is wrong."""
+    """A JSON body that breaks the protocol; the text names the field."""
 
 
 def read_outcome(body: bytes) -> Outcome | None:
-    """Read what an answer says of its attempt.
+    """Read the outcome of an attempt.
 
-    None if it says nothing: it is empty, or no JSON object, or has no `status`. A checkpoint or result that can never
-    be stored is read as a failure that cannot be retried, as in the reports of a stream; so is an end with anything
-    that is no JSON, since the task would wait for another word for ever. Raises InvalidResponse.
+    Return None for an empty body, a body that is no JSON object, and one without `status`. A checkpoint or result that
+    can never be stored counts as a failure without retry, as in reports on a stream. The same holds for an end whose
+    body contains values outside JSON: the unit would send nothing else. Raises InvalidResponse.
     """
     try:
         document = json.loads(body, parse_int=_number, parse_float=_number, parse_constant=float)
@@ -47,7 +47,7 @@ def read_outcome(body: bytes) -> Outcome | None:
     return Outcome(
         status=status,
         attempt=attempt,
-        # How far it came does not matter at the end.
+        # Progress does not matter after the end.
         progress=None if status in _ENDS else _progress(document),
         message=_text(document, "message"),
         checkpoint=_object(document, "checkpoint"),
@@ -97,13 +97,13 @@ def _text(document: Mapping[str, Any], name: str) -> str:
 
 
 def _object(document: Mapping[str, Any], name: str) -> dict[str, Any] | None:
-    """A checkpoint or a result; one that is no object is kept in one, under the name `value`."""
+    """Return a checkpoint or result; a value that is no object becomes `{"value": …}`."""
     value = document.get(name)
     return value if value is None or isinstance(value, dict) else {"value": value}
 
 
 def _number(text: str) -> int | float:
-    """Whole numbers stay what they are as far as doubles, which clients get, are exact."""
+    """Return an int where a double, which clients receive, is exact."""
     number = float(text)
     return int(number) if number.is_integer() and abs(number) <= 2**53 else number
 

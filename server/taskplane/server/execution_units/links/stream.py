@@ -1,28 +1,27 @@
-"""The outgoing half of a unit's stream: what the server has to say, gathered until the stream can take it."""
+"""The outgoing half of a unit's stream: messages are collected here until the stream can take them."""
 
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from taskplane.server.core.command import Command, Welcome
+from taskplane.server.core.command import AttemptKey, Command, Welcome
 from taskplane.server.core.errors import TaskplaneError
 from taskplane.server.core.unit import DrainOrder
 from taskplane.server.execution_units.links.command_queue import CommandQueue
-from taskplane.server.execution_units.links.poll_schedule import Key
 
-# The task that a unit is asked about for a sign of life. No task has this id, and every language's numbers can hold it.
+# Task id in a probe. No task has this id, and the numbers of every language can hold it.
 PROBE_TASK_ID = 2**53 - 1
 
-# Commands that wait for a unit which does not read, before its reports are not read either.
+# With this many queued commands, the unit is not reading its stream, and the server stops reading its reports.
 CONGESTED_COMMANDS = 1_000
 
-# Refused reports of which a unit is told at a time.
+# Rejected reports in one batch; the others are not mentioned to the unit.
 MAX_REJECTED = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Ack:
-    """All reports up to a sequence are durable, and a heartbeat has arrived."""
+    """The sequence of the last durable report, and the number of the last heartbeat."""
 
     sequence: int
     heartbeat: int
@@ -30,7 +29,7 @@ class Ack:
 
 @dataclass(frozen=True, slots=True)
 class RejectedReport:
-    """A report that breaks a rule, and how."""
+    """An invalid report, and the reason."""
 
     sequence: int
     task_id: int
@@ -40,22 +39,22 @@ class RejectedReport:
 
 @dataclass(slots=True)
 class Outgoing:
-    """What goes out at once, in this order."""
+    """One batch of outgoing messages, in sending order."""
 
     welcome: Welcome | None = None
     commands: list[Command] = field(default_factory=list)
     ack: Ack | None = None
     drain: DrainOrder | None = None
-    # Number of the question for a sign of life; 0 if it is not asked.
+    # Number of the probe; 0 for no probe.
     probe: int = 0
     rejected: list[RejectedReport] = field(default_factory=list)
 
 
 class StreamLink:
-    """Gathers messages for one connected unit; `next` hands them to the one writer of the stream, welcome first.
+    """Collects messages for one connected unit. The stream's only writer takes them by `next`, the welcome first.
 
-    The queue is bounded: acknowledgements merge, and what reports bring about, drops and further starts, comes to an
-    end with the reports, which are not read while many commands wait.
+    The queue is bounded: acknowledgements merge, and reports, which cause most commands, are not read while the link
+    is congested.
     """
 
     def __init__(self, peer: str = "") -> None:
@@ -76,17 +75,17 @@ class StreamLink:
 
     @property
     def is_congested(self) -> bool:
-        """Whether many commands wait to be sent."""
+        """Return True if the unit is not reading its commands."""
         return len(self._commands) >= CONGESTED_COMMANDS
 
     def welcome(self, welcome: Welcome) -> None:
-        """Send the welcome, before anything else."""
+        """Send the welcome, before all other messages."""
         self._welcome = welcome
         self._welcomed = True
         self._wake.set()
 
-    def may_have_started(self, _key: Key) -> bool:
-        """Return False: what a unit with a stream does not accept in time it will refuse."""
+    def may_have_started(self, _key: AttemptKey) -> bool:
+        """Return False: a unit on a stream rejects a start that was given to another unit."""
         return False
 
     def send(self, commands: Sequence[Command]) -> None:
@@ -99,13 +98,13 @@ class StreamLink:
         self.send(commands)
 
     def acknowledge(self, sequence: int) -> None:
-        """Tell that all reports up to this one are durable."""
+        """Acknowledge all reports up to this sequence."""
         self._acknowledged = max(sequence, self._acknowledged)
         self._ack_is_due = True
         self._wake.set()
 
     def reject(self, report: RejectedReport) -> int:
-        """Tell that a report was refused; of very many only the first. Returns how many there have been."""
+        """Tell the unit that a report was invalid. Returns the number of invalid reports so far."""
         self._rejections += 1
         if len(self._rejected) < MAX_REJECTED:
             self._rejected.append(report)
@@ -113,19 +112,19 @@ class StreamLink:
         return self._rejections
 
     def acknowledge_heartbeat(self, number: int) -> None:
-        """Tell that this heartbeat has arrived."""
+        """Acknowledge a heartbeat."""
         self._heartbeat = max(number, self._heartbeat)
         self._ack_is_due = True
         self._wake.set()
 
     def probe(self) -> None:
-        """Ask for the status of an attempt that no unit holds: every unit answers that, if only by a rejection."""
+        """Ask for the status of an attempt that no unit has: every unit responds, at least with a rejection."""
         self._probes += 1
         self._probe_is_due = True
         self._wake.set()
 
     def request_drain(self, drain: DrainOrder) -> None:
-        """Ask the unit to leave."""
+        """Ask the unit to release its tasks and leave."""
         self._drain = drain
         self._wake.set()
 
@@ -135,7 +134,7 @@ class StreamLink:
         self._wake.set()
 
     async def next(self) -> Outgoing:
-        """Wait for something to send and return all there is. Raises the error that ends the stream."""
+        """Wait for messages and return all of them. Raises the error that ends the stream."""
         while True:
             await self._wake.wait()
             self._wake.clear()
