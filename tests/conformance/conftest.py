@@ -1,4 +1,4 @@
-"""The cluster of tests/end_to_end, with the example unit in it."""
+"""The cluster of tests/end_to_end, with the example unit."""
 
 import sys
 from collections.abc import Callable
@@ -17,7 +17,7 @@ RAW_UNIT = Path(__file__).parents[2] / "examples" / "raw_unit.py"
 
 @pytest.fixture
 def run_raw_unit(cluster: Cluster) -> Callable[[], Process]:
-    """Starts the example unit, always under the same id."""
+    """Start the example unit, always under the same id."""
 
     def run() -> Process:
         return cluster.start("raw unit", [sys.executable, RAW_UNIT, cluster.address, "counter-1"])
@@ -27,7 +27,7 @@ def run_raw_unit(cluster: Cluster) -> Callable[[], Process]:
 
 @pytest.fixture
 def count(cluster: Cluster) -> Callable[..., int]:
-    """Creates and starts a task that counts. Returns its id."""
+    """Create and start a counting task. Return its id."""
 
     def count(to: int, step_seconds: float, **options: Any) -> int:
         config: dict[str, object] = {"to": to, "step_seconds": step_seconds}

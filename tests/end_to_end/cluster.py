@@ -1,4 +1,4 @@
-"""A server and units as processes, started by the command line as an operator would, over one database."""
+"""A server and units as processes, started by the command line like an operator would, over one database."""
 
 import json
 import subprocess
@@ -15,12 +15,12 @@ from taskplane.server.core.task import TRANSITIONS, TaskStatus
 from taskplane.v1 import task_pb2
 from taskplane.v1.execution_unit_pb2 import EXECUTION_UNIT_STATUS_OFFLINE
 
-# Over a server that is started again; it is quick to come back.
+# For a server that restarts; a restart is quick.
 PATIENT = RetryPolicy(attempts=600, first_bound_seconds=0.05, last_bound_seconds=0.1)
 
 
 class Cluster:
-    """Everything runs in one folder, so that relative paths name the test's own files."""
+    """All processes run in one folder, so relative paths name the test's own files."""
 
     def __init__(self, folder: Path, database_url: str) -> None:
         self.folder = folder
@@ -38,7 +38,7 @@ class Cluster:
         return process
 
     def serve(self, *options: str, **environment: str) -> Process:
-        """Start a server, on a free port at first and later on the same, and wait until it is ready."""
+        """Start a server, on a free port at first and later on the same port, and wait until it is ready."""
         where = ["--grpc", self.address, "--no-http", "--database-url", self.database_url]
         server = self.start("server", [TASKPLANE, "serve", *where, *options], **environment)
         self.address = server.expect("ready grpc=").removeprefix("ready grpc=")
@@ -67,13 +67,13 @@ class Cluster:
         )
 
     def document(self, *arguments: str) -> Any:
-        """What a command that must succeed prints as JSON."""
+        """Return the JSON output of a command that must succeed."""
         done = self.taskplane(*arguments, "-o", "json")
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
     def end(self) -> None:
-        """End every process that is left, and check the histories that they have left behind."""
+        """End every remaining process, and check the stored histories."""
         if self._client:
             self._client.close()
         for process in reversed(self.processes):
@@ -87,17 +87,17 @@ class Cluster:
 
     @property
     def client(self) -> Client:
-        """A client for what has to be quick; it outlasts restarts of the server."""
+        """Return a client for quick calls; the client outlasts restarts of the server."""
         if self._client is None:
             self._client = Client(self.address, timeout=PATIENCE_SECONDS, retry=PATIENT)
         return self._client
 
     def process_csv(self, config: dict[str, Any]) -> int:
-        """Create and start a data processing task. Returns its id."""
+        """Create and start a data processing task. Return its id."""
         return self.client.create_task("DATA_PROCESSING", "users", config, start=True).id
 
     def wait_until(self, task_id: int, holds: Callable[[task_pb2.Task], bool]) -> task_pb2.Task:
-        """Follow the task until the condition holds, and return it as it then is."""
+        """Follow the task until the condition holds, and return the task."""
         watch = self.client.watch([task_id], include_progress=True, max_progress_per_second=100)
         for _ in watch:
             task = self.client.get_task(task_id)
@@ -113,13 +113,13 @@ class Cluster:
         return self.wait_until(task_id, lambda task: task.status == wanted)
 
     def wait_for_progress(self, task_id: int, fraction: float) -> task_pb2.Task:
-        """Wait until the task is that far, and look to it that it is not done."""
+        """Wait until the task has this progress, and check that the task is not finished."""
         task = self.wait_until(task_id, lambda task: task.progress.fraction >= fraction)
         assert task.status == task_pb2.TASK_STATUS_RUNNING, "the task ended too soon for this test"
         return task
 
     def wait_for_unit(self, unit_id: str) -> None:
-        """Wait until the unit is connected; nothing tells of it, so this looks again and again."""
+        """Wait until the unit is connected; by polling, since no event reports connections."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not any(unit.id == unit_id and unit.session_id for unit in self.client.list_units()):
             assert time.monotonic() < deadline, f"{unit_id} has not connected"
@@ -129,17 +129,17 @@ class Cluster:
         return self.client.get_unit(unit_id).status != EXECUTION_UNIT_STATUS_OFFLINE
 
     def statuses(self, task_id: int) -> list[str]:
-        """The statuses that the task has been in, as the command line tells them."""
+        """Return the statuses of the task, as the command line prints them."""
         return [each["toStatus"] for each in self.document("task", "history", str(task_id))]
 
     def reasons(self, task_id: int, to_status: str) -> list[str]:
-        """Why the task came into this status, each time."""
+        """Return the reasons of the task's transitions into a status."""
         history = self.document("task", "history", str(task_id))
         return [each["reason"] for each in history if each["toStatus"] == to_status]
 
 
 def assert_histories_are_paths(database_url: str) -> None:
-    """Every history, read by SQL, is a path in the table that ends where the task is."""
+    """Check by SQL that every history is a path in the table that ends in the task's status."""
     engine = sqlalchemy.create_engine(database_url)
     with engine.connect() as connection:
         query = "SELECT task_id, from_status, to_status FROM task_status_history ORDER BY id"

@@ -1,4 +1,4 @@
-"""A cluster of processes for each test, and a CSV with the output that an uninterrupted run makes of it."""
+"""A cluster of processes for each test, and a CSV with the output of an uninterrupted run."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ import pytest
 from end_to_end.cluster import Cluster
 
 ROWS = 40_000
-# One in so many rows has an e-mail address that is none.
+# Every n-th row has an invalid e-mail address.
 BAD_EVERY = 97
 
 
@@ -24,21 +24,21 @@ def running_cluster(folder: Path, database_url: str) -> Iterator[Cluster]:
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    """Over SQLite; nothing is started yet. Its processes are ended after the test."""
+    """Return a cluster over SQLite, without processes yet. Its processes end after the test."""
     with running_cluster(tmp_path, f"sqlite:///{tmp_path / 'taskplane.db'}") as cluster:
         yield cluster
 
 
 @pytest.fixture
 def any_cluster(tmp_path: Path, database_url: str) -> Iterator[Cluster]:
-    """The same, over each kind of database."""
+    """Return a cluster over each kind of database."""
     with running_cluster(tmp_path, database_url) as cluster:
         yield cluster
 
 
 @pytest.fixture(scope="session")
 def users(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A CSV of users, large enough to be interrupted in."""
+    """Write a CSV of users, large enough for interruptions."""
     path = tmp_path_factory.mktemp("input") / "users.csv"
     with path.open("w", encoding="utf-8") as file:
         file.write("id,name,email,phone\n")
@@ -50,7 +50,7 @@ def users(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def config(users: Path) -> dict[str, Any]:
-    """A task that writes users.json into the cluster's folder."""
+    """Return a task that writes users.json into the cluster's folder."""
     return {
         "inputPath": str(users),
         "outputPath": "users.json",
@@ -62,7 +62,7 @@ def config(users: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def uninterrupted(users: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """The output of a run that nothing has interrupted."""
+    """Return the output of an uninterrupted run."""
     folder = tmp_path_factory.mktemp("uninterrupted")
     config = {"inputPath": str(users), "outputPath": "users.json", "validationRules": ["email", "phone"]}
     with running_cluster(folder, f"sqlite:///{folder / 'taskplane.db'}") as cluster:

@@ -15,7 +15,7 @@ _CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tas
 
 
 def find_grpcurl() -> Path:
-    """The grpcurl on the PATH, or one that is built once and kept in the user's cache.
+    """Return the grpcurl on the PATH, or build one once into the user's cache.
 
     Without grpcurl and go: skips on a laptop, fails in CI.
     """
@@ -42,7 +42,7 @@ def _no_go() -> NoReturn:
 
 
 class Grpcurl:
-    """Calls of one server, as an operator types them."""
+    """Calls of one server, as typed by an operator."""
 
     def __init__(self, program: Path, address: str) -> None:
         self._program = program
@@ -54,7 +54,7 @@ class Grpcurl:
         return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)  # noqa: S603  (grpcurl itself)
 
     def call(self, method: str, request: str = "{}") -> dict[str, Any]:
-        """The answer to a call that must succeed; the request is JSON as it is typed."""
+        """Return the response to a call that must succeed; the request is JSON as typed."""
         done = self.run(f"taskplane.v1.{method}", options=("-d", request))
         assert done.returncode == 0, done.stderr
         answer: dict[str, Any] = json.loads(done.stdout)

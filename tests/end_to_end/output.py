@@ -1,4 +1,4 @@
-"""What a data processing task leaves in the folder of its output."""
+"""The output folder of a data processing task."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ BAD = [number for number in range(1, ROWS + 1) if number % BAD_EVERY == 0]
 
 
 def assert_complete(folder: Path, uninterrupted: bytes) -> None:
-    """Each row is there once, in order, and the output is what an uninterrupted run makes of it."""
+    """Check that each row is present once, in order, and the output equals an uninterrupted run's."""
     output = folder / "users.json"
     assert [int(row["id"]) for row in json.loads(output.read_bytes())] == GOOD
     assert output.read_bytes() == uninterrupted

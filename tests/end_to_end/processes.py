@@ -1,4 +1,4 @@
-"""Processes that a test starts, hears, and ends by their pid."""
+"""Processes that a test starts, reads, and ends by their pid."""
 
 import os
 import signal
@@ -11,12 +11,12 @@ from typing import IO
 
 TASKPLANE = Path(sys.executable).with_name("taskplane")
 
-# Long enough for any machine: a test that needs it is about to fail.
+# Long enough for any machine: a test that waits this long is about to fail.
 PATIENCE_SECONDS = 60.0
 
 
 class Process:
-    """A process under test; what it says, on stdout and stderr, is kept line by line."""
+    """A process under test; its stdout and stderr are kept line by line."""
 
     def __init__(self, name: str, command: Sequence[str | Path], folder: Path, **environment: str) -> None:
         self.name = name
@@ -36,7 +36,7 @@ class Process:
         self._hearing.start()
 
     def expect(self, text: str) -> str:
-        """Wait for a line that holds the text, and return the first."""
+        """Wait for a line with the text, and return the first."""
 
         def found() -> str | None:
             return next((line for line in self.lines if text in line), None)
@@ -52,7 +52,7 @@ class Process:
         return "\n".join(self.lines)
 
     def kill(self) -> None:
-        """End it by SIGKILL: it has no chance to say goodbye."""
+        """Send SIGKILL: the process cannot say goodbye."""
         self._popen.kill()
         self.wait()
 
@@ -60,18 +60,18 @@ class Process:
         self._popen.send_signal(number)
 
     def terminate(self) -> int:
-        """End it by SIGTERM. Returns the exit code."""
+        """Send SIGTERM. Return the exit code."""
         self.signal(signal.SIGTERM)
         return self.wait()
 
     def wait(self) -> int:
-        """Wait until it has ended. Returns the exit code."""
+        """Wait for the end of the process. Return the exit code."""
         exit_code = self._popen.wait(PATIENCE_SECONDS)
         self._hearing.join(PATIENCE_SECONDS)
         return exit_code
 
     def end(self) -> None:
-        """End it by force if it still runs, stopped or not."""
+        """End the process by force if it still runs, stopped or not."""
         if self._popen.poll() is None:
             self.kill()
 

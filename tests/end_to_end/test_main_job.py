@@ -1,4 +1,4 @@
-"""The main job, as an operator does it: a CSV is processed, paused in the middle, resumed, and comes out right."""
+"""The main job, as an operator does it: a CSV is processed, paused in the middle, resumed, and complete in the end."""
 
 import json
 from typing import Any

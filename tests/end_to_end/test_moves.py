@@ -1,4 +1,4 @@
-"""A task goes on at another unit, from its checkpoint; and what cancel and restart leave of its files."""
+"""A task continues at another unit, from its checkpoint; cancel and restart clean up its files."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The server as a process: how it starts, refuses to start, and ends."""
+"""The server as a process: its start, its refusals to start, and its end."""
 
 import signal
 import sqlite3
@@ -47,7 +47,7 @@ def test_a_second_server_on_the_same_port_says_so(cluster: Cluster) -> None:
 def test_a_database_that_cannot_be_reached_is_told_in_one_line(url: str, cluster: Cluster) -> None:
     server = refused(cluster, "--grpc", "127.0.0.1:0", "--database-url", url)
     assert server.returncode == 1
-    errors = [line for line in server.stderr.splitlines() if not line.startswith("20")]  # all but what is logged
+    errors = [line for line in server.stderr.splitlines() if not line.startswith("20")]  # except log lines
     assert len(errors) == 1
     assert errors[0].startswith("taskplane: database ")
     assert "secret" not in server.stdout + server.stderr
@@ -91,7 +91,7 @@ def test_a_database_that_a_newer_program_has_migrated_is_told_in_one_line(
     connection.close()
     server = refused(cluster, "--grpc", "127.0.0.1:0", "--database-url", cluster.database_url, *options)
     assert server.returncode == 1
-    errors = [line for line in server.stderr.splitlines() if not line.startswith("20")]  # all but what is logged
+    errors = [line for line in server.stderr.splitlines() if not line.startswith("20")]  # except log lines
     assert len(errors) == 1
     assert "run the newer program" in errors[0]
     assert "--no-migrate" not in errors[0]
@@ -132,7 +132,7 @@ def test_a_second_signal_does_not_wait_for_calls_under_way(number: signal.Signal
         call = stub.Watch(health_pb2.HealthCheckRequest())
         assert next(call).status == health_pb2.HealthCheckResponse.SERVING
         server.signal(number)
-        # This call ends with its caller alone, so the server waits for it.
+        # This call ends with its caller alone, so the server waits for the call.
         assert next(call).status == health_pb2.HealthCheckResponse.NOT_SERVING
         server.signal(number)
         assert server.wait() == 1

@@ -49,7 +49,7 @@ def serve_too(cluster: Cluster, address: str) -> Process:
 
 
 def stored(cluster: Cluster) -> list[object]:
-    """Tasks, their history, and the units, as they are in the tables."""
+    """Return the tables of tasks, history and units."""
     engine = sqlalchemy.create_engine(cluster.database_url)
     with engine.connect() as connection:
         queries = (
@@ -63,14 +63,14 @@ def stored(cluster: Cluster) -> list[object]:
 
 
 def statuses(client: Client) -> Counter[str]:
-    """How many tasks there are in each status."""
+    """Return the number of tasks in each status."""
     found = {TaskStatus.Name(each.status): each.count for each in client.get_statistics().tasks}
     return Counter({name.removeprefix("TASK_STATUS_"): count for name, count in found.items() if count})
 
 
 @contextmanager
 def restless(client: Client, tasks: int) -> Iterator[None]:
-    """Clients that pause, resume, cancel and restart tasks as fast as they can, as long as the context lasts."""
+    """Pause, resume, cancel and restart tasks from many clients at full speed, until the end of the context."""
     is_over = threading.Event()
 
     def work(seed: int) -> None:
@@ -88,7 +88,7 @@ def restless(client: Client, tasks: int) -> Iterator[None]:
 
 
 def test_in_a_rolling_deployment_every_task_runs_and_no_slot_is_lost(any_cluster: Cluster) -> None:
-    """The newer server starts while the older one dispatches, which then ends; the unit goes over."""
+    """Start the newer server while the older one dispatches, end the older one, and move the unit."""
     cluster = any_cluster
     older, address = cluster.serve(), free_address()
     (cluster.folder / "napper.py").write_text(UNIT)
@@ -115,7 +115,7 @@ def test_a_frozen_server_holds_nothing_up_and_writes_nothing_when_it_wakes_up(an
     client = Client(cluster.address, timeout=2.0, retry=RetryPolicy(attempts=1))
     client.batch_create_tasks([task_spec("NAP", f"nap {number}", start=True) for number in range(tasks)])
     with restless(client, tasks):
-        time.sleep(1.0)  # it is to be frozen in the middle of something
+        time.sleep(1.0)  # frozen in the middle of its work
         older.signal(signal.SIGSTOP)
         serve_too(cluster, address)
         with Client(address, timeout=PATIENCE_SECONDS, retry=RetryPolicy(attempts=1)) as newer:

@@ -1,4 +1,4 @@
-"""A real server on free ports for each test, a client of each of its faces, and a raw unit to run tasks."""
+"""A real server on free ports for each test, a client of each API, and a raw unit to run tasks."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -33,7 +33,7 @@ async def wire(server: RunningServer) -> AsyncIterator[Wire]:
 
 @pytest.fixture
 async def unit(wire: Wire) -> AsyncIterator[RawUnit]:
-    """A connected unit with one slot for tasks of type WORK."""
+    """Connect a unit with one slot for tasks of type WORK."""
     unit = RawUnit(wire.units)
     await unit.say(hello=hello("unit-1"))
     await unit.welcomed()

@@ -1,4 +1,4 @@
-"""A client of the HTTP face as thin as can be: JSON in, JSON out, the status beside it."""
+"""A thin client of the REST API: JSON in, JSON out, with the status."""
 
 import json
 from collections.abc import AsyncIterator
@@ -13,7 +13,7 @@ from rpc.server import PATIENCE_SECONDS
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back."""
+    """A response."""
 
     status: int
     body: Any
@@ -21,7 +21,7 @@ class Answer:
 
     @property
     def error(self) -> Any:
-        """The error; the test fails if it is not in the one documented shape."""
+        """Return the error; the test fails if it lacks the documented shape."""
         assert set(self.body) == {"error"}
         error = self.body["error"]
         assert set(error) == {"code", "status", "reason", "message", "details"}
@@ -31,7 +31,7 @@ class Answer:
 
     @property
     def bad_fields(self) -> set[str]:
-        """The fields that a 400 names."""
+        """Return the fields of a 400."""
         assert (self.status, self.error["reason"]) == (400, "INVALID_FIELDS"), self.body
         return {each["field"] for each in self.error["details"]["fieldViolations"]}
 
@@ -47,7 +47,7 @@ class Rest:
         return answer_of(await self.client.request(method, path, json=body, params=parameters or None))
 
     async def send(self, content: bytes, path: str = "/api/tasks", content_type: str = "application/json") -> Answer:
-        """Post these very bytes."""
+        """Post these bytes unchanged."""
         headers = {"content-type": content_type}
         return answer_of(await self.client.post(path, content=content, headers=headers))
 
@@ -58,7 +58,7 @@ class Rest:
         return await self.call("POST", path, body)
 
     async def create(self, **changes: Any) -> Any:
-        """A new task of type WORK."""
+        """Create a task of type WORK."""
         answer = await self.post("/api/tasks", {"taskName": "task under test", "taskType": "WORK"} | changes)
         assert answer.status == 201, answer.body
         return answer.body
@@ -66,7 +66,7 @@ class Rest:
 
 @asynccontextmanager
 async def rest_of(server: RunningServer) -> AsyncIterator[Rest]:
-    """A client of a server, until the context ends."""
+    """Open a client of a server until the end of the context."""
     async with httpx.AsyncClient(base_url=f"http://{server.http_address}", timeout=PATIENCE_SECONDS) as client:
         yield Rest(client)
 

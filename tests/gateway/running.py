@@ -1,4 +1,4 @@
-"""A real server in this process, over a database of its own."""
+"""A real server in this process, over its own database."""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ from taskplane.server.config import ServerConfig
 
 
 class RunningServer:
-    """A server, where its faces listen, and that it stops but once."""
+    """A server, its addresses, and a stop that runs once."""
 
     def __init__(self, config: ServerConfig) -> None:
         self._server = Server(config)
@@ -30,7 +30,7 @@ class RunningServer:
 
 
 def running_server(folder: Path, **settings: Any) -> RunningServer:
-    """A server that is not started yet, on free ports, with its database in the folder."""
+    """Return a server that is not started yet, on free ports, with its database in the folder."""
     url = f"sqlite:///{folder / 'taskplane.db'}"
     given: dict[str, Any] = {
         "grpc": "127.0.0.1:0",

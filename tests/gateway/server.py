@@ -1,4 +1,4 @@
-"""The whole server as a process, over a database of its own, for clients that block."""
+"""The whole server as a process, over its own database, for blocking clients."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ TASKPLANE = Path(sys.executable).with_name("taskplane")
 
 @contextmanager
 def served(database_url: str) -> Iterator[str]:
-    """The base URL of a server's HTTP face, until the context ends; it must then stop by itself, with exit code 0."""
+    """Run a server until the end of the context, and return the REST API's base URL; the exit code must be 0."""
     where = ("--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", "--database-url", database_url)
     quiet = os.environ | {"GRPC_VERBOSITY": "ERROR", "TASKPLANE_LOG_LEVEL": "WARNING"}
     with subprocess.Popen(  # noqa: S603  (our own command)

@@ -13,7 +13,7 @@ from rpc.server import PATIENCE_SECONDS
 
 @dataclass(frozen=True)
 class Event:
-    """One event, and the id with which a reader that is cut off after it comes back."""
+    """An event, and the id from which an interrupted reader resumes."""
 
     name: str
     data: Any
@@ -21,7 +21,7 @@ class Event:
 
 
 class Events:
-    """The events of one stream, and what its comments said."""
+    """The events of a stream, and its comments."""
 
     def __init__(self, lines: AsyncIterator[str]) -> None:
         self._lines = lines
@@ -29,7 +29,7 @@ class Events:
         self.last_id = ""
 
     async def next(self, *names: str) -> Event:
-        """The next event, or the next one of these names."""
+        """Return the next event, or the next one of these names."""
         async with asyncio.timeout(PATIENCE_SECONDS):
             while True:
                 event = await self._event()
@@ -46,7 +46,7 @@ class Events:
         return events
 
     async def comment(self, text: str) -> None:
-        """Read on until a comment says this. No event may come before it."""
+        """Read on until the given comment. No event may come first."""
         async with asyncio.timeout(PATIENCE_SECONDS):
             while text not in self.comments:
                 await self._block()
@@ -75,7 +75,7 @@ class Events:
 
 @asynccontextmanager
 async def watching(rest: Rest, path: str, last_id: str = "", **query: Any) -> AsyncIterator[Events]:
-    """The events at a path; the reader goes away at the end of the context."""
+    """Open the events at a path, until the end of the context."""
     headers = {"last-event-id": last_id} if last_id else {}
     async with rest.client.stream("GET", path, headers=headers, params=query) as response:
         assert response.status_code == 200

@@ -1,4 +1,4 @@
-"""Bodies of unfinished requests: what they hold together is bounded, and given back when they end."""
+"""Bodies of unfinished requests: their total is bounded, and released at their end."""
 
 import asyncio
 from contextlib import ExitStack

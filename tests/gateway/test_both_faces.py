@@ -1,4 +1,4 @@
-"""One service behind two faces: what one does the other sees, and both draw the same bounds."""
+"""One service behind two APIs: each sees the other's changes, and both have the same bounds."""
 
 from typing import Any
 

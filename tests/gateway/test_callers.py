@@ -1,4 +1,4 @@
-"""Web pages of other sites do not get to a server that they can reach through somebody's browser."""
+"""Web pages of other sites cannot use a server within reach of a user's browser."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -111,7 +111,7 @@ async def test_a_link_from_elsewhere_may_be_followed_to_pages_that_none_may_fram
 
 @pytest.fixture
 async def open_rest(tmp_path: Path) -> AsyncIterator[Rest]:
-    """A server that is told whom to expect."""
+    """Run a server with configured hosts and origins."""
     server = running_server(
         tmp_path, allowed_hosts="Tasks.example", allowed_origins="https://ui.example:443/, http://other.example:8080"
     )

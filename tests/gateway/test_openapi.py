@@ -1,4 +1,4 @@
-"""The API's description of itself, as a generator of clients needs it."""
+"""The API's description, as a generator of clients needs it."""
 
 from typing import Any, cast
 
@@ -10,7 +10,7 @@ from taskplane.gateway.services import Services
 
 DOCUMENT = application(cast("Services", None), Callers()).openapi()
 
-# The table of the issue; what is not in it is not there.
+# The documented table; other routes are absent.
 PATHS = {
     "/api/tasks": {"get", "post"},
     "/api/tasks/{taskId}": {"get", "delete"},

@@ -1,4 +1,4 @@
-"""Schemathesis against a live server: whatever the API's description allows or forbids, the answer is as it says."""
+"""Schemathesis against a live server: every response matches the API's description."""
 
 import tempfile
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ UNIT = {"unitId": UNIT_ID, "unitType": "WORKER", "unitName": "one", "endpoint": 
 
 @pytest.fixture(scope="module")
 def base_url() -> Iterator[str]:
-    """A server with some tasks and a unit."""
+    """Run a server with some tasks and a unit."""
     with tempfile.TemporaryDirectory() as folder, served(f"sqlite:///{Path(folder) / 'taskplane.db'}") as url:
         for number in range(TASKS):
             task = {"taskName": f"task {number}", "taskType": "WORK", "start": number % 2 == 0}
@@ -35,8 +35,8 @@ def base_url() -> Iterator[str]:
         yield url
 
 
-# Streams never end; test_events.py has them. What is said beyond the schema (page and pageToken exclude each other)
-# may refuse what the schema allows.
+# Streams never end; test_events.py has them. Rules beyond the schema (page and pageToken exclude each other) may refuse
+# input that the schema allows.
 @schema.exclude(path_regex="/events$").parametrize()
 @settings(max_examples=20, derandomize=True, deadline=None)
 def test_answers_are_as_described(case: AnyCase, base_url: str) -> None:
@@ -45,7 +45,7 @@ def test_answers_are_as_described(case: AnyCase, base_url: str) -> None:
 
 
 def _aim(case: AnyCase) -> None:
-    """Let every second good id be that of a thing that exists: at random, none ever would."""
+    """Make every second good id an existing one: random ids never are."""
     parameters = case.path_parameters or {}
     task_id, unit_id = parameters.get("taskId"), parameters.get("unitId")
     if isinstance(task_id, int) and 0 < task_id < 2**53 and task_id % 2:

@@ -1,4 +1,4 @@
-"""Portions of what clients send: no client holds the loop up with what it has sent, and a short request goes ahead."""
+"""Portions of received data: no client blocks the loop with a large request, and short requests pass first."""
 
 import asyncio
 import time
@@ -12,7 +12,7 @@ LONG = bytes(20 * PORTION_BYTES)
 
 
 class Scripted:
-    """A reader that notes what it parses, and takes so long for each portion."""
+    """A slow reader that records the portions it parses."""
 
     def __init__(self, *, seconds: float = 0.0, in_body: bool = True) -> None:
         self.unparsed = b""
@@ -45,7 +45,7 @@ class Scripted:
 
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> Scripted:
-    """A reader of which a round has time for one portion."""
+    """Return a reader with time for one portion per round."""
     monkeypatch.setattr(portions, "ROUND_SECONDS", 0.001)
     return Scripted(seconds=0.001)
 

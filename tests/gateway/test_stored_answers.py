@@ -1,4 +1,4 @@
-"""What is stored is told, also where it breaks a rule that is younger than it."""
+"""Stored data is returned, also if it breaks a newer rule."""
 
 import sqlite3
 from pathlib import Path
@@ -15,7 +15,7 @@ UNITS = "/api/execution-units"
 
 
 async def with_odd_rows(folder: Path, server: RunningServer) -> None:
-    """Store a task and a unit as an older server could have taken them."""
+    """Store a task and a unit that only an older server would accept."""
     async with rest_of(server) as rest:
         await rest.create()
         unit = {"unitId": "old", "unitType": "T", "unitName": "n", "endpoint": "http://127.0.0.1:1"}

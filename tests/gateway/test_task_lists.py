@@ -91,7 +91,7 @@ async def test_a_page_of_large_tasks_ends_early_and_the_next_goes_on(rest: Rest)
 
 
 async def test_a_numbered_page_of_large_tasks_asks_for_a_smaller_one(rest: Rest) -> None:
-    """A shorter page would leave out tasks, as the next number is that of the next whole page."""
+    """A shorter page would omit tasks, since the next number is of the next whole page."""
     made = [(await rest.create(config={"text": "x" * 750_000}))["id"] for _ in range(6)]
     assert (await rest.get("/api/tasks", page=1)).bad_fields == {"limit"}
     assert await ids(rest, page=2, limit=3) == made[2::-1]

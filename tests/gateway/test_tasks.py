@@ -7,7 +7,7 @@ from rpc.tasks import paused, running, task_in
 
 from taskplane.server.idempotency import responses
 
-# What differs between two looks at one task.
+# Fields that differ between two reads of one task.
 MOVING = {"activeSeconds": 0, "pausedSeconds": 0}
 
 

@@ -19,7 +19,7 @@ async def register(rest: Rest, **changes: Any) -> Any:
 
 
 async def started(rest: Rest) -> Any:
-    """A task that runs on the one registered unit."""
+    """Return a task that runs on the one registered unit."""
     task = await rest.create(taskType="WORKER")
     answer = await rest.post(f"/api/tasks/{task['id']}/start")
     assert answer.body["status"] == "RUNNING"

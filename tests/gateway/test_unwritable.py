@@ -1,4 +1,4 @@
-"""A database that can be read but not written: both kinds of probes say so, the log names the cause, and it ends."""
+"""A read-only database: both kinds of probes report it, the log names the cause, and the outage ends."""
 
 import asyncio
 import logging
@@ -21,7 +21,7 @@ from taskplane.server.tasks import lease_keeper
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 FULL = "the database or disk is full in this test"
-# What no row of a table can be changed or added with.
+# A lock under which no row of a table can be changed or added.
 EVENTS = {"owners": "UPDATE", "tasks": "INSERT"}
 
 
@@ -59,7 +59,7 @@ def free_disk(engine: Engine) -> None:
 
 
 async def health(wire: Wire) -> set[int]:
-    """What grpc.health says of the server and of its services."""
+    """Return the states of the server and its services in grpc.health."""
     stub: Any = health_pb2_grpc.HealthStub(wire.channel)  # its types are incomplete
     answers = [await stub.Check(health_pb2.HealthCheckRequest(service=name)) for name in ("", *SERVICES)]
     return {answer.status for answer in answers}

@@ -1,6 +1,6 @@
-"""The model: what tasks become by verbs, reports and reconnects of one unit, in plain Python, from design.md alone.
+"""The model: tasks under verbs, reports and reconnects of one unit, in plain Python, from design.md alone.
 
-It knows no times, no database and no concurrency: what happens, happens at once.
+The model has no times, no database and no concurrency: every event is immediate.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -18,7 +18,7 @@ class Refused(Exception):
 
 @dataclass(frozen=True, order=True)
 class Order:
-    """A command that the unit must get."""
+    """A command due to the unit."""
 
     task: int
     attempt: int
@@ -27,7 +27,7 @@ class Order:
 
 @dataclass(frozen=True)
 class Shown:
-    """What of a task is compared."""
+    """The compared fields of a task."""
 
     status: str
     attempt: int
@@ -39,14 +39,14 @@ class Shown:
 
 @dataclass
 class ModelTask:
-    """A task. `queued` is its place in the line; `checkpoint` the number of the newest, 0 for none."""
+    """A task. `queued` is its place in the queue; `checkpoint` the newest number, 0 for none."""
 
     id: int
     priority: int
     max_retries: int
     status: Status = "PENDING"
     attempt: int = 0
-    # Its work was done while it was PAUSED.
+    # Its work finished while it was PAUSED.
     is_finished: bool = False
     queued: int | None = None
     pending: Literal["", "PAUSE", "CANCEL"] = ""
@@ -56,45 +56,45 @@ class ModelTask:
     history: list[Status] = field(default_factory=lambda: ["PENDING"])
 
     def become(self, *statuses: Status) -> None:
-        """Changes the status, by way of others if several are given."""
+        """Change the status, through intermediate statuses if several are given."""
         for status in statuses:
             self.status = status
             self.is_finished = False
             self.history.append(status)
 
     def store(self, checkpoint: int) -> None:
-        """Keeps a checkpoint, unless it is a repeat."""
+        """Store a checkpoint, unless it is a repeat."""
         if checkpoint > self.last_checkpoint:
             self.checkpoint = self.last_checkpoint = checkpoint
 
     @property
     def shown(self) -> Shown:
-        """As answers show it."""
+        """Return the task as responses show it."""
         return Shown(
             self.status, self.attempt, self.queued is not None, self.pending, self.retry_count, self.checkpoint
         )
 
 
 class Model:
-    """All tasks, and one unit that all are dispatched to. `orders` gathers what the unit must be told."""
+    """All tasks, and the one unit that runs them. `orders` collects the commands due to the unit."""
 
     def __init__(self, capacity: int) -> None:
         self.tasks: dict[int, ModelTask] = {}
         self.orders: list[Order] = []
         self.is_connected = False
-        # The attempts that the connected unit holds paused in memory, by task.
+        # Attempts held paused in memory by the connected unit, by task.
         self.held: dict[int, int] = {}
         self._capacity = capacity
         self._turn = 0
 
     def create(self, task: int, priority: int, max_retries: int, *, start: bool) -> None:
-        """A new task, which the server has given its id."""
+        """Add a task under an id from the server."""
         self.tasks[task] = ModelTask(task, priority, max_retries)
         if start:
             self._queue(self.tasks[task])
 
     def dispatch(self) -> None:
-        """Gives queued tasks to the unit while it has free slots: highest priority first, then oldest."""
+        """Give queued tasks to the unit while it has free slots: highest priority first, then oldest."""
         line = [task for task in self.tasks.values() if task.queued is not None]
         running = sum(task.status == "RUNNING" for task in self.tasks.values())
         free = self._capacity - running if self.is_connected else 0
@@ -155,7 +155,7 @@ class Model:
         del self.tasks[task.id]
         self.held.pop(task.id, None)
 
-    # Reports, in the name of an attempt. What is said of an older attempt, or of a task that is over, changes nothing.
+    # Reports, in the name of an attempt. Reports of an older attempt, or on a final task, change nothing.
 
     def checkpointed(self, task: int, attempt: int, number: int) -> None:
         if live := self._live(task, attempt):
@@ -181,7 +181,7 @@ class Model:
             live.pending = ""
 
     def _finish(self, task: ModelTask) -> None:
-        """A task whose work was done while it was PAUSED is resumed."""
+        """Resume a task whose work finished while it was PAUSED."""
         task.become("RUNNING", "SUCCESS")
         task.attempt += 1
         task.queued = None
@@ -200,7 +200,7 @@ class Model:
             self.held.pop(task, None)
 
     def released(self, task: int, attempt: int, number: int) -> None:
-        """The unit lets go of it, at work or paused."""
+        """Release the attempt from the unit, at work or paused."""
         live = self._live(task, attempt)
         self._drop(task, attempt)
         if live is None:
@@ -215,7 +215,7 @@ class Model:
         live.pending = ""
 
     def command_rejected(self, task: int, attempt: int, *, is_unknown: bool) -> None:
-        """`is_unknown`: the unit has nothing of the attempt any more."""
+        """Reject a command. `is_unknown`: the unit no longer has the attempt."""
         if live := self._live(task, attempt):
             if live.pending == "PAUSE":
                 live.pending = ""
@@ -235,19 +235,19 @@ class Model:
     # The unit's connection.
 
     def disconnected(self) -> None:
-        """The unit may come back, and keeps its tasks; nobody knows what it holds."""
+        """Break the connection; the unit may return, and keeps its tasks. Its inventory is unknown."""
         self.is_connected = False
         self.held.clear()
 
     def left(self) -> None:
-        """The unit has said goodbye: what it still had at work is lost."""
+        """Say goodbye: the unit's running attempts are lost."""
         self.disconnected()
         for task in self._by_id():
             if task.status == "RUNNING":
                 self._lose(task)
 
     def connected(self, inventory: Mapping[int, int]) -> dict[int, str]:
-        """The unit is there, with these attempts by task. Returns the verdict on each."""
+        """Connect the unit with these attempts by task. Return the verdict on each."""
         self.is_connected = True
         verdicts = {task: self._verdict(task, attempt) for task, attempt in inventory.items()}
         self.held = {task: inventory[task] for task, verdict in verdicts.items() if verdict == "PAUSE"}
@@ -272,7 +272,7 @@ class Model:
         return {"RUNNING": "KEEP", "PAUSED": "PAUSE"}.get(known.status, "DROP")
 
     def _live(self, task: int, attempt: int) -> ModelTask | None:
-        """The task, if the attempt has a say in it; else the unit is told to drop it, and holds it no more."""
+        """Return the task of a current attempt; otherwise order the unit to drop the attempt, and return None."""
         known = self.tasks.get(task)
         if known is not None and known.attempt == attempt and known.status in ("RUNNING", "PAUSED"):
             return known
@@ -296,7 +296,7 @@ class Model:
             self._retry(task)
 
     def _settle_as_asked(self, task: ModelTask) -> bool:
-        """What was asked of an attempt that is gone holds."""
+        """Apply the pending command of a lost attempt."""
         if not task.pending:
             return False
         task.become("PAUSED" if task.pending == "PAUSE" else "CANCELLED")

@@ -1,4 +1,4 @@
-"""The real side of the comparison: a server in this process, a client, and a unit that does as it is told."""
+"""The real side of the comparison: a server in this process, a client, and an obedient unit."""
 
 import asyncio
 import itertools
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class Stage:
-    """One server for all examples, and the loop on which it and its callers run: it moves only within `do`."""
+    """A server for all examples, and the loop of server and callers: the loop runs only within `do`."""
 
     def __init__(self, database_url: str) -> None:
         self._runner = asyncio.Runner()
@@ -31,21 +31,21 @@ class Stage:
         self.wire = self.do(self._connected())
 
     def do(self, work: Coroutine[Any, Any, T]) -> T:
-        """Runs something to its end."""
+        """Run a coroutine to its end."""
         return self._runner.run(work)
 
     def next_name(self) -> str:
-        """A name for the task type and the unit of an example, so that examples do not meet."""
+        """Return a name for the task type and the unit of an example, so that examples do not meet."""
         return f"model-{next(self._numbers)}"
 
     def close(self) -> None:
-        """Stops the server."""
+        """Stop the server."""
         self.do(self.wire.channel.close())
         self.do(self._server.stop())
         self._runner.close()
 
     async def slots_agree(self) -> None:
-        """Waits until the slots in memory are those of the table: a transaction may be on its way."""
+        """Wait until the slots in memory equal the table: a transaction may be in progress."""
         await eventually(self._slot_differences, lambda found: not found)
 
     async def _slot_differences(self) -> list[str]:
@@ -64,7 +64,7 @@ class Refusal(Exception):
 
 
 class Side:
-    """The tasks and the unit of one example. `inventory` is what the unit has, by task."""
+    """The tasks and the unit of one example. `inventory` is the content of the unit, by task."""
 
     def __init__(self, stage: Stage, capacity: int) -> None:
         self.name = stage.next_name()
@@ -73,7 +73,7 @@ class Side:
         self._wire = stage.wire
         self._capacity = capacity
         self._unit: RawUnit | None = None
-        # The commands of this session that were obeyed, and the last of each kind for a task.
+        # The obeyed commands of this session, and the last of each kind for a task.
         self._obeyed: set[str] = set()
         self._last: dict[tuple[int, str], control.Command] = {}
 
@@ -84,7 +84,7 @@ class Side:
         return (await self._wire.tasks.CreateTask(request)).task
 
     async def call(self, verb: str, request: Any) -> Task | None:
-        """Calls a verb; the task that it answers with, None for delete. Raises Refusal."""
+        """Call a verb; return the task of the response, None for delete. Raises Refusal."""
         try:
             answer = await getattr(self._wire.tasks, f"{verb}Task")(request)
         except grpc.aio.AioRpcError as error:
@@ -92,18 +92,18 @@ class Side:
         return getattr(answer, "task", None)
 
     async def shown(self) -> dict[int, Shown]:
-        """All tasks, as a list shows them."""
+        """Return all tasks, as a list shows them."""
         request = pb.ListTasksRequest(filter=pb.TaskFilter(task_types=[self.name]), page_size=1000)
         return {task.id: shown(task) for task in (await self._wire.tasks.ListTasks(request)).tasks}
 
     async def history(self, task: int) -> list[str]:
-        """The statuses of a task, oldest first."""
+        """Return the statuses of a task, oldest first."""
         return await self._wire.statuses(task)
 
     # As the unit.
 
     async def connect(self) -> dict[int, str]:
-        """Connects with all that the unit has. Returns the verdicts, and obeys them."""
+        """Connect with the whole inventory. Return the verdicts, and obey them."""
         self._unit = RawUnit(self._wire.units)
         self._obeyed.clear()
         held = [
@@ -124,7 +124,7 @@ class Side:
         await self._offline()
 
     async def leave(self) -> None:
-        """Says goodbye, with whatever is at work."""
+        """Say goodbye, with running attempts or without."""
         unit = self._connected()
         await unit.say(goodbye=control.Goodbye())
         await unit.half_close()
@@ -132,7 +132,7 @@ class Side:
         self.inventory.clear()
 
     async def obey(self, order: Order, *, refuse: bool) -> None:
-        """Waits for a command, and accepts or rejects it."""
+        """Wait for a command, and accept or reject it."""
         unit = self._connected()
 
         def found() -> control.Command | None:
@@ -154,13 +154,13 @@ class Side:
         await unit.all_acknowledged()
 
     async def report(self, task: int, attempt: int, **kind: Any) -> None:
-        """Reports, and waits until that is durable."""
+        """Report, and wait until the report is durable."""
         unit = self._connected()
         await unit.report(control.HeldAttempt(task_id=task, attempt=attempt), **kind)
         await unit.all_acknowledged()
 
     async def reject(self, task: int, kind: str, reason: control.RejectReason.ValueType) -> bool:
-        """Takes back the acceptance of the last pause or cancel of a task. False if there was none."""
+        """Take back the acceptance of the last pause or cancel of a task. Return False if there was none."""
         command = self._last.get((task, kind))
         if command is None:
             return False
@@ -169,11 +169,11 @@ class Side:
         return True
 
     def forget(self, task: int) -> None:
-        """Takes that the unit has nothing of a task any more."""
+        """Note that the unit has no attempt of a task any longer."""
         self.inventory.pop(task, None)
 
     def unexpected(self, tasks: Mapping[int, Shown], held: Mapping[int, int]) -> list[control.Command]:
-        """The commands that nobody expected: any but repeats, and drops of what is over."""
+        """Return the unexpected commands: any but repeats, and drops of finished attempts."""
         if self._unit is None:
             return []
         return [
@@ -202,7 +202,7 @@ class Side:
 
 
 def shown(task: Task) -> Shown:
-    """What of a task is compared."""
+    """Return the compared fields of a task."""
     verb = task.pending_command.verb
     pending = "" if verb == COMMAND_VERB_UNSPECIFIED else CommandVerb.Name(verb).removeprefix("COMMAND_VERB_")
     is_queued = task.HasField("queued_at")
@@ -210,7 +210,7 @@ def shown(task: Task) -> Shown:
 
 
 def _is_over(drop: control.Command, tasks: Mapping[int, Shown], held: Mapping[int, int]) -> bool:
-    """Whether what is dropped is neither at work nor held paused."""
+    """Return whether a dropped attempt is neither at work nor held paused."""
     task = tasks.get(drop.task_id)
     is_at_work = task is not None and task.attempt == drop.attempt and task.status == "RUNNING"
     return not is_at_work and held.get(drop.task_id) != drop.attempt

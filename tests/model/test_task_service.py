@@ -25,21 +25,21 @@ from taskplane.v1.task_pb2 import Task
 CAPACITY = 2
 MOST_TASKS = 6
 
-# Which of the tasks: mostly one that a unit has, at times any, also one that is not there any more.
+# The choice of a task: mostly one of the unit, sometimes any, also a deleted one.
 picks = st.integers(0, 99)
 SELDOM = 20
-# A session lasts for so many reports, so that the unit also gets something done.
+# The number of reports in a session, so that the unit also gets work done.
 LEAST_REPORTS = 6
-# Whose name is used: mostly that of the current attempt, at times that of the one before.
+# The reporting attempt: mostly the current one, sometimes the one before.
 ages = st.sampled_from([0, 0, 0, 1])
 
 
 @pytest.fixture
 def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
-    """The model knows no waits: what is retried is retried at once."""
+    """Retry without a wait, like the model."""
     monkeypatch.setattr(RetryPolicy, "backoff", lambda self, retries: timedelta(0))
     monkeypatch.setattr(reports, "REJECTED_START_DELAY", timedelta(0))
-    # Every claim must have a cause: one that waits for the tick would fail the test.
+    # Every dispatch must have a cause: one that waits for a periodic pass would fail the test.
     monkeypatch.setattr(dispatch_loop, "TICK_SECONDS", 3600)
     stage = Stage(f"sqlite:///{tmp_path / 'taskplane.db'}")
     yield stage
@@ -54,17 +54,17 @@ class Comparison(RuleBasedStateMachine):
         self.stage = stage
         self.side = Side(stage, CAPACITY)
         self.model = Model(CAPACITY)
-        # The start that the unit will refuse is the last of so many; below 2 for none.
+        # The unit refuses the last of this many starts; below 2 for none.
         self.starts_until_refusal = 0
         # Reports in this session.
         self.reports = 0
-        # What was answered to which request, for replays; and the ids of all tasks that there ever were.
+        # Responses by request, for replays; and the ids of all tasks ever created.
         self.answers: list[tuple[str, Any, Task]] = []
         self.ids: list[int] = []
 
     @initialize(tasks=st.integers(1, 3))
     def begin(self, tasks: int) -> None:
-        """A unit and some work for it: with neither there is little to compare."""
+        """Connect a unit and create work: without either there is little to compare."""
         self.connect(is_forgetful=True)
         for _ in range(tasks):
             self.create(priority=0, max_retries=1, start=True)
@@ -156,7 +156,7 @@ class Comparison(RuleBasedStateMachine):
     def refuse_a_start(self, starts: int) -> None:
         self.starts_until_refusal = starts
 
-    # The unit's reports: of what it has, and of what it had.
+    # Reports of the unit: on its attempts, and on former ones.
 
     @precondition(lambda self: self.can_report())
     @rule(pick=picks, age=ages, number=st.integers(1, 20))
@@ -235,19 +235,19 @@ class Comparison(RuleBasedStateMachine):
         if self.model.is_connected:
             self.stage.do(self.side.leave())
 
-    # What rules are made of.
+    # Parts of the rules.
 
     def can_report(self) -> bool:
-        """Whether there is a unit that can say something, and something to be said."""
+        """Return whether there is a unit and an attempt to report on."""
         return self.model.is_connected and bool(self.ids)
 
     def id_of(self, pick: int) -> int:
-        """The id of a task: mostly one that a unit has, at times any of the last that were made."""
+        """Choose the id of a task: mostly one of the unit, sometimes any of the last created."""
         at_work = [task.id for task in self.model.tasks.values() if task.status in ("RUNNING", "PAUSED")]
         return at_work[pick % len(at_work)] if at_work and pick > SELDOM else self.ids[-1 - pick % len(self.ids)]
 
     def named(self, pick: int, age: int) -> Iterator[tuple[int, int]]:
-        """A task and an attempt to speak of, none if the task has not been dispatched so often."""
+        """Choose a task and an attempt to report on; none if the task had fewer dispatches."""
         task = self.model.tasks.get(self.id_of(pick))
         attempt = task.attempt - age if task else 1
         if attempt > 0:
@@ -262,7 +262,7 @@ class Comparison(RuleBasedStateMachine):
             self.side.forget(task)
 
     def call_both(self, verb: str, request: Any, task: ModelTask | None) -> Task | None:
-        """Calls a verb on both sides. Returns the answer, None if both refuse for the same reason or it has none."""
+        """Call a verb on both sides. Return the response, None if both refuse for the same reason or there is none."""
         refusal = self.refusal_of_the_model(verb, task)
         if refusal is None:
             return self.stage.do(self.side.call(verb, request))
@@ -285,7 +285,7 @@ class Comparison(RuleBasedStateMachine):
         return self.starts_until_refusal == 1
 
     def agree(self) -> None:
-        """Lets the unit obey what it must be told, and compares all tasks."""
+        """Let the unit obey its commands, and compare all tasks."""
         self.model.dispatch()
         while self.model.orders:
             order = self.model.orders.pop(0)

@@ -1,4 +1,4 @@
-"""Without an engine, what can be known of the Dockerfile and of docker-compose.yml."""
+"""Checks of the Dockerfile and docker-compose.yml that need no engine."""
 
 import json
 import os
@@ -17,7 +17,7 @@ PROJECT = Path(__file__).parents[2]
 
 
 def dockerfile() -> list[tuple[str, str]]:
-    """Each instruction with its arguments, continued lines joined."""
+    """Return each instruction with its arguments, continued lines joined."""
     text = (PROJECT / "Dockerfile").read_text().replace("\\\n", "")
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
     return [(word, rest) for word, _, rest in (line.partition(" ") for line in lines)]
@@ -56,7 +56,7 @@ def test_the_health_check_is_python() -> None:
 
 
 def commands() -> dict[str, list[str]]:
-    """What the containers give to the entry point."""
+    """Return the arguments of the containers to the entry point."""
     given = {name: service["command"] for name, service in services().items() if "command" in service}
     return given | {"image": json.loads(argument_of("CMD"))}
 

@@ -9,7 +9,7 @@ PROJECT = Path(__file__).parents[2]
 
 
 def asked_for(*extras: str) -> list[Requirement]:
-    """What pyproject.toml asks for, without its references from one extra to another."""
+    """Return the requirements of pyproject.toml, without references from one extra to another."""
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
     texts = [*project["dependencies"], *(text for extra in extras for text in project["optional-dependencies"][extra])]
     return [requirement for requirement in map(Requirement, texts) if requirement.name != project["name"]]

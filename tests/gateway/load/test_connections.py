@@ -1,4 +1,4 @@
-"""Connections that say nothing, or too many of them, keep nobody else out."""
+"""Silent connections, or too many of them, lock no other caller out."""
 
 import asyncio
 import socket
@@ -22,7 +22,7 @@ from taskplane.v1 import operations_service_pb2_grpc as operations_grpc
 
 @contextmanager
 def connected(address: str, count: int) -> Iterator[list[socket.socket]]:
-    """Connections on which nothing is said."""
+    """Open silent connections."""
     host, _, port = address.rpartition(":")
     with ExitStack() as stack:
         yield [stack.enter_context(socket.create_connection((host, int(port)), PATIENCE_SECONDS)) for _ in range(count)]
@@ -101,14 +101,14 @@ def test_bodies_in_chunks_of_a_byte_hold_nobody_up(tmp_path: Path) -> None:
             client.sendall(head)
             client.setblocking(False)  # noqa: FBT003  (it has no name)
         with monitored(server) as probes:
-            until = time.monotonic() + 3.0  # as long as the abuse goes on
+            until = time.monotonic() + 3.0  # until the end of the abuse
             while time.monotonic() < until:
                 for client in clients:
                     with suppress(OSError):
                         client.send(b"1\r\n \r\n" * 5000)
                 time.sleep(0.01)
         print(probes)  # noqa: T201  (shown when the test fails)
-        # On a quiet machine below 250 ms; when all that was received was parsed at once it was half a minute.
+        # On a quiet machine below 250 ms; half a minute before requests were parsed in portions.
         assert probes.longest < PATIENCE_SECONDS
 
 

@@ -1,4 +1,4 @@
-"""Watches that nobody reads cost little, and hold up neither probes nor calls; when they are gone, so is the rest."""
+"""Unread watches cost little, and delay neither probes nor calls; their memory goes with them."""
 
 import socket
 from contextlib import ExitStack
@@ -14,7 +14,7 @@ from taskplane.v1 import task_service_pb2 as pb
 from taskplane.v1 import task_service_pb2_grpc as task_grpc
 
 MIB = 1024 * 1024
-# Generous, as other tests may run beside this one: without turns it is minutes.
+# Generous, as other tests may run at the same time; minutes without fair scheduling.
 LONGEST_SECONDS = 8.0
 
 

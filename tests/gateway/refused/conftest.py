@@ -1,4 +1,4 @@
-"""One server for all tests of a module: what is refused leaves nothing behind."""
+"""One server for all tests of a module: refused requests leave no trace."""
 
 from collections.abc import AsyncIterator
 

@@ -1,4 +1,4 @@
-"""Calls that are well formed, and wrong: in a field, or in what they are about."""
+"""Well-formed calls with a wrong field, or a wrong subject."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Nonsense of all kinds: each is refused with a 4xx in the one shape, and the server stays as it was."""
+"""Nonsense of all kinds: each request is refused with a 4xx in the one shape, and the server is unaffected."""
 
 import asyncio
 import json
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 async def raw(server: RunningServer, *parts: bytes) -> bytes:
-    """All that the server answers to these very bytes, until it closes the connection."""
+    """Return the server's whole response to these bytes, until the connection closes."""
     host, _, port = server.http_address.rpartition(":")
     async with asyncio.timeout(PATIENCE_SECONDS):
         reader, writer = await asyncio.open_connection(host, int(port))
@@ -128,7 +128,7 @@ async def test_json_in_utf8_is_taken_however_it_is_declared(content_type: str, r
 async def test_a_body_that_declares_to_be_too_large_is_not_read(server: RunningServer) -> None:
     head = b"POST /api/tasks HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 100000000\r\n"
     answer = await raw(server, head + b"Connection: close\r\n\r\n", b"x")
-    assert answer.startswith(b"HTTP/1.1 413 ")  # and no "100 Continue" before it
+    assert answer.startswith(b"HTTP/1.1 413 ")  # and no "100 Continue" first
 
 
 async def test_a_body_that_turns_out_too_large_is_cut_while_it_is_read(
@@ -137,7 +137,7 @@ async def test_a_body_that_turns_out_too_large_is_cut_while_it_is_read(
     monkeypatch.setattr(lingering, "LINGER_SECONDS", 0.2)
     chunk = b"%x\r\n%s\r\n" % (65536, b"x" * 65536)
     head = b"POST /api/tasks HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
-    # The last chunk is never sent: whoever waits for the end of the body waits for ever.
+    # The last chunk is never sent: a reader of the whole body would wait forever.
     answer = await raw(server, head, *[chunk] * (bodies.MAX_BODY_BYTES // 65536 + 1))
     assert answer.startswith(b"HTTP/1.1 413 ")
     assert b"BODY_TOO_LARGE" in answer
@@ -180,7 +180,7 @@ async def test_what_is_not_http_is_turned_away(content: bytes, server: RunningSe
         ("/api/tasks/1.0", {"taskId"}),
         ("/api/tasks/+1", {"taskId"}),
         ("/api/tasks/%201", {"taskId"}),
-        ("/api/tasks/%D9%A1", {"taskId"}),  # a digit, but not one of ours
+        ("/api/tasks/%D9%A1", {"taskId"}),  # a digit outside ASCII
         ("/api/tasks/9007199254740992", {"taskId"}),
         ("/api/tasks/" + "9" * 1000, {"taskId"}),
         ("/api/tasks/%FF%00%0a", {"taskId"}),

@@ -1,4 +1,4 @@
-"""Bodies and queries that are huge in one way: each is refused quickly, in few words, and holds up nobody else."""
+"""Bodies and queries with one huge part: each is refused quickly, in few words, and delays no other caller."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +19,7 @@ PATHS = [TASKS, UNITS, STATUS, "/api/tasks/1/start", "/api/tasks/1/resume", f"{U
 
 
 def filled(begin: str, element: str, end: str, size: int) -> bytes:
-    """JSON of about so many bytes: one element again and again, with its number in the place of #."""
+    """Return JSON of about the given size: an element repeated, with its number in the place of #."""
     count = (size - len(begin) - len(end)) // (len(element) + element.count("#") * 5 + 1)
     return (begin + ",".join(element.replace("#", f"{number:06}") for number in range(count)) + end).encode()
 
