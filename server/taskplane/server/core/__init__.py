@@ -1,1 +1,1 @@
-"""What a task is and what may become of it: no I/O, no gRPC, no SQL."""
+"""The domain model: tasks, units, and the rules for their changes. No I/O, no gRPC, no SQL."""

@@ -1,7 +1,7 @@
-"""The one map of where tasks are: slots in use, running attempts, and attempts that units hold paused in memory.
+"""The one map of assignments: slots in use, running attempts, and attempts that units hold paused in memory.
 
-A transaction gives and frees slots when it is decided; listeners learn later that it is durable. The difference is a
-state of the assignment (RESERVED, ENDING), not a second map, so the two pictures cannot disagree for longer.
+A transaction takes and frees slots when it is decided; listeners hear later, when it is durable. The assignment's state
+shows the difference (RESERVED, ENDING), so no second map can disagree.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,37 +13,37 @@ from taskplane.server.core.task import Task
 
 
 class AssignmentState(StrEnum):
-    """How far an assignment has come."""
+    """The progress of an assignment."""
 
-    # A decided transaction has given it a slot. Listeners do not know yet.
+    # A decided transaction gave the attempt a slot. Listeners have not heard yet.
     RESERVED = "RESERVED"
     RUNNING = "RUNNING"
-    # A decided transaction has freed its slot. Listeners do not know yet.
+    # A decided transaction freed the attempt's slot. Listeners have not heard yet.
     ENDING = "ENDING"
-    # The unit holds it paused in memory; it takes no slot.
+    # The unit holds the attempt paused in memory; the attempt takes no slot.
     HELD = "HELD"
 
 
 @dataclass(slots=True, eq=False)
 class Assignment:
-    """One attempt of a task at a unit. Only `Assignments` changes its flags."""
+    """One attempt of a task at a unit. Only `Assignments` changes the flags."""
 
     task_id: int
     attempt: int
     unit_id: str
     task_type: str = ""
-    # As the last decided transaction has left it.
+    # As of the last decided transaction.
     has_slot: bool = False
-    # As the last transaction that listeners have heard of has left it.
+    # As of the last transaction published to listeners.
     is_running: bool = False
     is_held: bool = False
-    # Whether the unit has accepted the attempt, and since when (monotonic) it has had the time to.
+    # Whether the unit has accepted the attempt, and the monotonic time of the assignment.
     accepted: bool = False
     since: float = field(default_factory=monotonic)
 
     @property
     def state(self) -> AssignmentState:
-        """Return the state that the flags amount to."""
+        """Return the state derived from the flags."""
         if self.has_slot:
             return AssignmentState.RUNNING if self.is_running else AssignmentState.RESERVED
         return AssignmentState.HELD if self.is_held and not self.is_running else AssignmentState.ENDING
@@ -53,7 +53,7 @@ class Assignment:
 
 
 class UnitAssignments:
-    """The assignments of one unit, by task id: an index that `Assignments` keeps."""
+    """The assignments of one unit, by task id: an index that `Assignments` maintains."""
 
     __slots__ = ("held", "in_slots", "running", "withheld")
 
@@ -61,33 +61,33 @@ class UnitAssignments:
         self.in_slots: dict[int, Assignment] = {}
         self.running: dict[int, Assignment] = {}
         self.held: dict[int, Assignment] = {}
-        # Slots that no task gets for the moment.
+        # Slots that are temporarily not offered to any task.
         self.withheld = 0
 
     @property
     def load(self) -> int:
-        """Return how many slots cannot be given out."""
+        """Return the number of unavailable slots."""
         return len(self.in_slots) + self.withheld
 
 
 class Assignments:
-    """All assignments, by task and by unit. `on_load` is called with a unit's id when its load has changed."""
+    """All assignments, by task and by unit. `on_load` is called with a unit's id after its load changes."""
 
     def __init__(self, on_load: Callable[[str], None] = lambda _: None) -> None:
         self._on_load = on_load
-        # Nearly always one a task; more while an attempt takes over from another.
+        # Nearly always one for each task; two while a new attempt replaces an old one.
         self._of_task: dict[int, list[Assignment]] = {}
         self._of_unit: dict[str, UnitAssignments] = {}
 
     def of(self, unit_id: str) -> UnitAssignments:
-        """Return the index of a unit's assignments, which stays up to date."""
+        """Return the live index of a unit's assignments."""
         found = self._of_unit.get(unit_id)
         if found is None:
             found = self._of_unit[unit_id] = UnitAssignments()
         return found
 
     def forget_unit(self, unit_id: str) -> None:
-        """Drop the index of a unit that is deleted, unless it still has something."""
+        """Drop the index of a deleted unit, if the index is empty."""
         index = self._of_unit.get(unit_id)
         if index and not (index.in_slots or index.running or index.held or index.withheld):
             del self._of_unit[unit_id]
@@ -111,14 +111,14 @@ class Assignments:
                 return each
         return None
 
-    # What transactions decide, and take back if they fail.
+    # Decided by transactions, and undone if they fail.
 
     def reserve(self, task: Task, unit_id: str) -> Assignment:
         """Give the next attempt of a task a slot of a unit."""
         return self._with_slot(task.id, task.attempt + 1, unit_id, task.task_type)
 
     def free(self, task_id: int) -> Assignment | None:
-        """Free the slot of a task. Returns whose it was; the assignment stays until listeners hear of its end."""
+        """Free the slot of a task and return its assignment, which stays until listeners hear of the end."""
         for each in self._of_task.get(task_id, ()):
             if each.has_slot:
                 self._set_slot(each, has_slot=False)
@@ -126,7 +126,7 @@ class Assignments:
         return None
 
     def undo(self, reserved: Sequence[Assignment], freed: Sequence[Assignment]) -> None:
-        """Take back what a transaction has reserved and freed, unless the map was corrected since."""
+        """Undo the reserved and freed slots of a failed transaction, unless the map was corrected since."""
         for each in reversed(reserved):
             if self.find(each.task_id, each.attempt) is each:
                 self._set_slot(each, has_slot=False)
@@ -135,10 +135,10 @@ class Assignments:
             if self.find(each.task_id, each.attempt) is each:
                 self._set_slot(each, has_slot=True)
 
-    # What listeners hear: it is durable.
+    # Published to listeners, so durable.
 
     def started(self, task: Task) -> None:
-        """Note that a task runs. Its slot was reserved before, unless the server has just read the table."""
+        """Mark a task as running. Its slot was reserved before, unless the server has just read the table."""
         each = self.find(task.id, task.attempt)
         if each is None:
             self._end(task.id, task.attempt - 1)
@@ -149,18 +149,18 @@ class Assignments:
             self._set_running(each, is_running=True)
 
     def ended(self, task_id: int, attempt: int, *, stays_held: bool) -> None:
-        """Note that this attempt of a task, like all before, no longer runs; a paused one may stay held.
+        """Mark this attempt and all earlier ones as ended; a paused one may stay held.
 
-        A later attempt stays: a transaction of which listeners have not heard may have reserved it already.
+        A later attempt stays: an unpublished transaction may have reserved its slot already.
         """
         self._end(task_id, attempt)
         if not stays_held and task_id in self._of_task:
             self.release(task_id)
 
-    # What units hold in memory.
+    # Held by units in memory.
 
     def hold(self, task_id: int, attempt: int, unit_id: str) -> None:
-        """Note that a unit holds an attempt paused in memory. No other one holds the task then."""
+        """Mark an attempt as held paused in memory by a unit. No other unit holds the task then."""
         each = self.find(task_id, attempt)
         if each is None or not each.is_held:
             self.release(task_id)
@@ -168,22 +168,22 @@ class Assignments:
             self._set_held(each, is_held=True)
 
     def release(self, task_id: int) -> Assignment | None:
-        """Note that no unit holds the task in memory any more. Returns the assignment that was held."""
+        """Mark a task as held by no unit. Returns the assignment that was held."""
         each = self.holder(task_id)
         if each:
             self._set_held(each, is_held=False)
             self._drop_if_over(each)
         return each
 
-    # Slots that no task gets, and repairs.
+    # Withheld slots, and repairs.
 
     def withhold(self, unit_id: str, slots: int) -> None:
-        """Withhold so many more slots of a unit from all tasks; a negative number gives them back."""
+        """Withhold a number of a unit's slots from all tasks; a negative number offers slots again."""
         self.of(unit_id).withheld += slots
         self._on_load(unit_id)
 
     def differences(self, unit_id: str, running: Iterable[Task]) -> list[str]:
-        """Tell in what a unit's slots differ from its RUNNING tasks, as the table has them."""
+        """Return the differences between a unit's slots and its RUNNING tasks in the table."""
         wanted = {task.id: task.attempt for task in running}
         known = {task_id: each.attempt for task_id, each in self.of(unit_id).in_slots.items()}
         missing = [f"task {key} attempt {wanted[key]} has no slot" for key in wanted if known.get(key) != wanted[key]]
@@ -191,9 +191,9 @@ class Assignments:
         return missing + surplus
 
     def correct(self, unit_id: str, running: Iterable[Task]) -> list[str]:
-        """Make a unit's assignments what the table says: these tasks run there. Returns what was wrong.
+        """Replace a unit's assignments by its RUNNING tasks in the table. Returns the differences.
 
-        The table must have been read after all earlier transactions, and before anything was decided on top of it.
+        The table must be read after all earlier transactions, and before later decisions.
         """
         tasks = {task.id: task for task in running}
         found = self.differences(unit_id, tasks.values())
@@ -208,7 +208,7 @@ class Assignments:
         return found
 
     def problems(self) -> list[str]:
-        """Tell in what the indexes disagree with the assignments. There are none unless this class is wrong."""
+        """Return the differences between indexes and assignments: none unless this class is wrong."""
         all_of_them = [*self.all()]
         wrong = [f"{each} is at no unit" for each in all_of_them if each.unit_id not in self._of_unit]
         for unit_id, index in self._of_unit.items():
@@ -223,7 +223,6 @@ class Assignments:
         return wrong
 
     def _end(self, task_id: int, attempt: int) -> None:
-        """End this attempt and all before; what is held stays."""
         for each in [*self._of_task.get(task_id, ())]:
             if each.attempt <= attempt:
                 self._set_running(each, is_running=False)

@@ -1,4 +1,4 @@
-"""What the server tells a unit."""
+"""Dispatches, and the commands that the server sends to units."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -12,7 +12,7 @@ from taskplane.server.core.task import Checkpoint, PendingCommand, Task, TaskSta
 
 @dataclass(frozen=True, slots=True)
 class Dispatch:
-    """A durable placement: what the unit is told. `checkpoint` has its data; `held_attempt` may go on from memory."""
+    """A durable placement. `checkpoint` includes its data; `held_attempt` is a paused attempt to resume from memory."""
 
     task: Task
     checkpoint: Checkpoint | None = None
@@ -20,7 +20,7 @@ class Dispatch:
 
 
 def dispatched(placement: Placement, now: datetime, chosen: Checkpoint | None = None) -> Effect:
-    """PENDING or PAUSED → RUNNING under a new attempt, which may go on from a checkpoint that was chosen for it."""
+    """Move PENDING or PAUSED → RUNNING under a new attempt, which may continue from a chosen checkpoint."""
     task, unit = placement.task, placement.offer
     return Effect(task).move(
         TaskStatus.RUNNING,
@@ -41,13 +41,13 @@ def dispatched(placement: Placement, now: datetime, chosen: Checkpoint | None = 
 
 
 def without_checkpoint(task: Task, now: datetime) -> Effect:
-    """Take a task out of the queue whose checkpoint is gone: to begin anew would lose work without a word."""
+    """Remove a task from the queue after its checkpoint disappeared: a start from scratch would silently lose work."""
     why = "the checkpoint that it was to go on from is not in the table any more; choose another"
     return Effect(task).edit(now=now, error_message=why, note=why, **UNQUEUED)
 
 
 def _goes_on(placement: Placement) -> bool:
-    """Whether the attempt goes on from memory or a checkpoint, or begins from scratch."""
+    """Return whether the attempt continues from memory or a checkpoint."""
     task = placement.task
     can_go_on = task.next_checkpoint_number is not None and task.task_type not in placement.offer.from_the_start
     return can_go_on or placement.held_attempt is not None
@@ -65,14 +65,14 @@ def _how(placement: Placement) -> str:
 
 @dataclass(frozen=True, slots=True)
 class StartOrder:
-    """Begin, from scratch or from a checkpoint."""
+    """Begin the attempt, from scratch or from a checkpoint."""
 
     dispatch: Dispatch
 
 
 @dataclass(frozen=True, slots=True)
 class ResumeOrder:
-    """Go on from memory with `held_attempt`, under the command's attempt; or begin `dispatch`, if memory fails."""
+    """Resume `held_attempt` from memory under the command's attempt; without it in memory, begin `dispatch`."""
 
     held_attempt: int
     dispatch: Dispatch
@@ -94,7 +94,7 @@ class CancelOrder:
 
 @dataclass(frozen=True, slots=True)
 class DropOrder:
-    """The attempt is not the unit's any more."""
+    """Drop the attempt: it is no longer assigned to the unit."""
 
     reason: DropReason
 
@@ -116,17 +116,17 @@ class Command:
 
     @property
     def key(self) -> AttemptKey:
-        """Which attempt it is about: task and number."""
+        """Return the task id and the attempt number."""
         return self.task_id, self.attempt
 
     @property
     def is_start(self) -> bool:
-        """Whether it begins an attempt, which the commands that control others go ahead of."""
+        """Return whether the command begins an attempt. Control commands overtake such commands."""
         return isinstance(self.order, StartOrder | ResumeOrder)
 
 
 def dispatch_command(dispatch: Dispatch) -> Command:
-    """Build the start, or resume from memory, of a durable assignment. Sent again, it has the same id."""
+    """Build the start, or the resume from memory, of a dispatch. A repeated build has the same id."""
     task = dispatch.task
     order: Order = StartOrder(dispatch)
     if dispatch.held_attempt is not None:
@@ -135,13 +135,13 @@ def dispatch_command(dispatch: Dispatch) -> Command:
 
 
 def control_command(task: Task, pending: PendingCommand) -> Command:
-    """Build the pause or cancel that is pending."""
+    """Build the pending pause or cancel."""
     order = CancelOrder(pending.reason) if pending.verb is Verb.CANCEL else PauseOrder(pending.reason)
     return Command(pending.command_id, task.id, task.attempt, order)
 
 
 def drop_command(task_id: int, attempt: int, reason: DropReason) -> Command:
-    """Build the order to let go of an attempt."""
+    """Build the command to drop an attempt."""
     return Command(f"drop-{task_id}-{attempt}", task_id, attempt, DropOrder(reason))
 
 
@@ -151,7 +151,7 @@ def start_id(task_id: int, attempt: int) -> str:
 
 
 class VerdictAction(StrEnum):
-    """What a unit shall do with an attempt of its inventory."""
+    """The server's decision on an attempt of a unit's inventory."""
 
     KEEP = "KEEP"
     PAUSE = "PAUSE"
@@ -160,7 +160,7 @@ class VerdictAction(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The answer to one line of a unit's inventory."""
+    """The server's response to one entry of a unit's inventory."""
 
     task_id: int
     attempt: int
@@ -170,7 +170,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Welcome:
-    """The answer to a unit's Hello."""
+    """The server's response to a unit's Hello."""
 
     unit_id: str
     session_id: str

@@ -1,6 +1,6 @@
-"""The ledger of commands: what was asked of a task, and what became of it.
+"""The command log: the commands on a task, and their outcomes.
 
-Nobody writes the ledger by hand: its entries follow from what a change does to the task.
+Entries are never written directly: they are derived from the effects on the task.
 """
 
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from taskplane.server.core.task import PendingCommand, Task, TaskStatus, Verb
 
 
 class CommandState(StrEnum):
-    """How far a command came; see taskplane/v1/task_service.proto."""
+    """The progress of a command; see taskplane/v1/task_service.proto."""
 
     ISSUED = "ISSUED"
     ACCEPTED = "ACCEPTED"
@@ -24,7 +24,7 @@ class CommandState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CommandLogEntry:
-    """One command; a later entry with the same id takes the place of an earlier one."""
+    """One command; a later entry with the same id replaces an earlier one."""
 
     command_id: str
     task_id: int
@@ -40,7 +40,7 @@ class CommandLogEntry:
 
 
 def entries(before: Task, change: Effect, now: datetime) -> list[CommandLogEntry]:
-    """Return what a change means for the commands of its task."""
+    """Return the log entries that an effect implies for the commands of its task."""
     found: list[CommandLogEntry] = []
     for step in change.steps:
         found += _of_step(before, step, now)
@@ -58,7 +58,7 @@ def _of_step(before: Task, step: Step, now: datetime) -> Iterator[CommandLogEntr
         yield _resume(after, after.queued_command_id, CommandState.ISSUED, now)
     if (old := before.pending_command) and _is_over(old, after):
         state, message = _outcome(old, step)
-        # The transaction's time is that of its beginning, and the unit may have accepted it since.
+        # The transaction's time is the time of its start; the unit may have accepted the command since.
         settled_at = max(now, old.accepted_at or now)
         yield _entry(before, old, state, settled_at=settled_at, message=message)
     if (new := after.pending_command) and (before.pending_command is None or _is_over(before.pending_command, after)):
@@ -112,7 +112,7 @@ def _resume(task: Task, command_id: str, state: CommandState, now: datetime) -> 
     return CommandLogEntry(
         command_id=command_id,
         task_id=task.id,
-        attempt=task.attempt + 1,  # which it is to begin
+        attempt=task.attempt + 1,  # the attempt that the resume begins
         verb=Verb.RESUME,
         state=state,
         actor=task.queued_by,

@@ -1,6 +1,6 @@
-"""Queued tasks whose time has not come (backoff after a failure, a refused start), the earliest first.
+"""Queued tasks with a delay (backoff after a failure, a refused start), the earliest first.
 
-The table has all of them. In memory are those up to an `end`; what lies behind is read when it is needed.
+The table holds all of them; memory holds the tasks up to an `end`, and the next page is read when needed.
 """
 
 from collections.abc import Sequence
@@ -12,31 +12,31 @@ from sortedcontainers import SortedDict
 from taskplane.server.core.task import Task
 from taskplane.server.core.task_queue import QueuedTask
 
-# Delayed tasks that are kept in memory, at some 400 bytes each.
+# The maximum number of delayed tasks in memory, at about 400 bytes each.
 MOST_KEPT = 20_000
 
 
 class DelayedTask(NamedTuple):
-    """When a task may be dispatched; ties go by the task's id."""
+    """The time from which a task may be dispatched; ties are ordered by task id."""
 
     not_before: datetime
     task_id: int
 
 
-# Behind all that may be delayed.
+# Sorts after every delayed task.
 NEVER = DelayedTask(datetime.max.replace(tzinfo=UTC), 0)
 
 
 class DelayedTasks:
-    """The delayed tasks whose time comes after a start, up to an `end`. Nothing is known before the first `learn`.
+    """The delayed tasks whose delay ends after a start, up to an `end`. Empty before the first `learn`.
 
-    A task that no longer waits may stay until its time comes: the dispatcher looks at each task before it starts it.
+    A task that left the queue may stay until its delay ends: the dispatcher checks each task before a dispatch.
     """
 
     def __init__(self, start: datetime, most: int = MOST_KEPT) -> None:
         self._most = most
         self._waiting: SortedDict[DelayedTask, QueuedTask] = SortedDict()
-        # All before this is in memory, and nothing else unless a page is being read.
+        # Memory holds all tasks before this, and later tasks only while a page is read.
         self.end = DelayedTask(start, 0)
         self._is_reading = False
 
@@ -45,13 +45,13 @@ class DelayedTasks:
         if task.not_before is None:
             raise AssertionError(f"task {task.id} has no delay")
         due = DelayedTask(task.not_before, task.id)
-        # What comes during a read may be missing in the page.
+        # The page may lack a task that is added during its read.
         if due < self.end or self._is_reading:
             self._waiting[due] = QueuedTask.of(task)
             self._trim()
 
     def needs_page(self) -> bool:
-        """Whether so few are left that the next page should be read."""
+        """Return whether the next page should be read, because few tasks are left."""
         return self.end != NEVER and len(self._waiting) <= self._most // 4
 
     def begin_read(self) -> int:
@@ -60,7 +60,7 @@ class DelayedTasks:
         return self._most // 2
 
     def learn(self, page: Sequence[tuple[datetime, QueuedTask]], limit: int) -> None:
-        """Take a page: all delayed tasks from `end` on, in order, or the first `limit` of them."""
+        """Add a page: all delayed tasks from `end` on, in order, or the first `limit` of them."""
         self._is_reading = False
         self._waiting.update((DelayedTask(not_before, queued.task_id), queued) for not_before, queued in page)
         is_last = len(page) < limit
@@ -68,19 +68,19 @@ class DelayedTasks:
         self._trim()
 
     def give_up_read(self) -> None:
-        """Forget what lies behind `end`: the page could not be read."""
+        """Drop the tasks behind `end`, because the page could not be read."""
         self._is_reading = False
         self._cut(self.end)
 
     def take(self, now: datetime, most: int) -> list[QueuedTask]:
-        """Remove and return up to `most` tasks whose time has come."""
+        """Remove and return up to `most` tasks whose delay is over."""
         taken: list[QueuedTask] = []
         while self._waiting and len(taken) < most and self._waiting.peekitem(0)[0].not_before <= now:
             taken.append(self._waiting.popitem(0)[1])
         return taken
 
     def next_at(self) -> datetime | None:
-        """Return when the next task's time comes, as far as is known."""
+        """Return the end of the next delay in memory."""
         return self._waiting.peekitem(0)[0].not_before if self._waiting else None
 
     def __len__(self) -> int:

@@ -1,7 +1,7 @@
-"""JSON documents of tasks: configs, checkpoints and results. One bound for all of them, whatever API they come by.
+"""JSON documents of tasks: configs, checkpoints and results, with the same bound in every API.
 
-Counted is what a document is on the wire as google.protobuf.Struct, since every message of a task has to fit into the
-4 MiB that gRPC's receivers take in every language.
+The size of a document is its size on the wire as google.protobuf.Struct: every message of a task must fit into the 4
+MiB that gRPC receivers accept in every language.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,14 +9,14 @@ from typing import Any
 
 # A config, a checkpoint or a result. All three of a task, with its texts and labels, stay below 4 MiB.
 MAX_DOCUMENT_BYTES = 768 * 1024
-# What a unit says of itself: a page of a thousand units is read at once.
+# The config of a unit: a page of a thousand units is read at once.
 MAX_UNIT_CONFIG_BYTES = 64 * 1024
-# Objects and lists in each other. Protobuf's decoders give up at about 30, counted from the whole message: what comes
-# in one message must fit into every other that carries it, or a task would break the stream of each unit it goes to.
+# Levels of objects and lists. Protobuf decoders fail at about 30 levels, counted from the message: a document of one
+# message must fit into every other message, or a task would break the stream of its unit.
 MAX_NESTING = 24
-# MySQL keeps no longer key in JSON.
+# MySQL stores no longer keys in JSON.
 MAX_KEY_BYTES = 65_535
-# A document of more bytes is converted away from the event loop.
+# Above this size, a document is converted off the event loop.
 LARGE_BYTES = 32 * 1024
 # On the wire: a Value without content; a number; the tag and length of a Value in a list.
 _EMPTY = 2
@@ -40,7 +40,7 @@ def too_large(size: int, at_most: int = MAX_DOCUMENT_BYTES) -> None:
 
 
 def wire_bytes(document: Mapping[str, Any], levels: int = MAX_NESTING) -> int:
-    """Return how many bytes a JSON object is as google.protobuf.Struct. Raises NotStorable for depth and keys."""
+    """Return the size of a JSON object as google.protobuf.Struct. Raises NotStorable for its depth and keys."""
     left = one_less(levels)
     total = 0
     for key, value in document.items():
@@ -53,19 +53,19 @@ def wire_bytes(document: Mapping[str, Any], levels: int = MAX_NESTING) -> int:
 
 
 def one_less(levels: int) -> int:
-    """Return how many levels are left inside an object or list. Raises NotStorable if there is none."""
+    """Return the levels left inside an object or list. Raises NotStorable if none is left."""
     if levels == 0:
         raise NotStorable(f"is nested deeper than {MAX_NESTING} levels")
     return levels - 1
 
 
 def is_large(document: Mapping[str, Any] | None) -> bool:
-    """Tell whether a document is to be converted away from the event loop; looks no further than it has to."""
+    """Return whether a document must be converted off the event loop; reads no further than necessary."""
     return bool(document) and _left(document, LARGE_BYTES) < 0
 
 
 def _value_bytes(value: Any, levels: int) -> int:
-    # Tested in the order of what is frequent.
+    # Tested in the order of frequency.
     if isinstance(value, str):
         return _with_length(_text_bytes(value))
     if value is None or isinstance(value, bool):
@@ -87,12 +87,12 @@ def _text_bytes(text: str) -> int:
 
 
 def _with_length(size: int) -> int:
-    """Return what a field of so many bytes is with its tag and its length before it."""
+    """Return the size of a field with its tag and length."""
     return size + 2 if size < 128 else size + 1 + (size.bit_length() + 6) // 7  # noqa: PLR2004  (7 bits a byte)
 
 
 def _left(value: Any, room: int) -> int:
-    """Return what is left of so many bytes after a value, roughly; below zero as soon as it has more."""
+    """Return about how many bytes of room are left after a value; negative as soon as the value has more."""
     if isinstance(value, str):
         return room - len(value)
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""What a verb or a report does to one task: a short path of steps, decided without I/O."""
+"""The effect of a verb or a report on one task: a short path of steps, decided without I/O."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -9,15 +9,15 @@ from taskplane.server.core.task import Checkpoint, Json, Task, TaskStatus, Trans
 
 # The server itself, in `changed_by`.
 SERVER = "taskplane"
-# The fields of a task that waits in the queue no more.
+# The field values of a task that leaves the queue.
 UNQUEUED: Mapping[str, Any] = {"queued_at": None, "queued_command_id": "", "queued_checkpoint_number": None}
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """The task after one change; `transition` is None if its status stayed.
+    """The task after one step; `transition` is None if the status stayed.
 
-    `note` is for those who wait. `taken_from_unit`: the unit has no say in it and must be told to drop its attempt.
+    `note` is for waiting callers. `taken_from_unit`: the attempt is no longer current, and its unit must drop it.
     """
 
     task: Task
@@ -28,9 +28,9 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """A path of steps, applied together or not at all, and the checkpoint to be stored with it.
+    """A path of steps, applied together or not at all, and a checkpoint to store with the path.
 
-    Built up from `Effect(task)`, which changes nothing; `task` is the task as it will be.
+    Built from `Effect(task)`, which changes nothing; `task` is the task after all steps.
     """
 
     task: Task
@@ -47,7 +47,7 @@ class Effect:
         taken_from_unit: bool = False,
         **changes: Any,
     ) -> Self:
-        """Add a change of status; IllegalTransition if the table forbids it."""
+        """Add a change of status. Raises IllegalTransition if the table forbids the change."""
         after = self.task.moved(to, now=now, updated_at=now, **changes)
         transition = Transition(
             task_id=after.id,
@@ -61,7 +61,7 @@ class Effect:
         return self._plus(Step(after, transition, taken_from_unit=taken_from_unit))
 
     def cancel(self, *, now: datetime, by: str, reason: str, taken_from_unit: bool = False) -> Self:
-        """Add the end of the task by a cancel: nothing is pending or queued any more."""
+        """Add the end of the task by a cancel; nothing stays pending or queued."""
         return self.move(
             TaskStatus.CANCELLED,
             now=now,
@@ -88,9 +88,9 @@ class Effect:
         )
 
     def resume_finished(self, *, now: datetime) -> Self:
-        """Add what the resume of a task comes to whose work was done while it was PAUSED: RUNNING, and SUCCESS at once.
+        """Add the resume of a task that finished its work while PAUSED: RUNNING, then SUCCESS at once.
 
-        No unit is asked, but it is an attempt as after any other resume.
+        No unit takes part, but the resume counts as an attempt.
         """
         task = self.task
         unit = f"unit:{task.execution_unit_id}"
@@ -107,11 +107,11 @@ class Effect:
         return running.finish(now=now, by=unit, reason="done while the task was paused", result=task.result)
 
     def edit(self, *, now: datetime, note: str = "", **changes: Any) -> Self:
-        """Add a change of anything but the status."""
+        """Add a change of fields other than the status."""
         return self._plus(Step(self.task.but(updated_at=now, **changes), note=note))
 
     def store(self, checkpoint: Checkpoint | None) -> Self:
-        """Take a checkpoint along, unless it is None or a repeat."""
+        """Add a checkpoint, unless it is None or a repeat."""
         if checkpoint is None:
             return self
         last = self.task.last_checkpoint_number

@@ -1,4 +1,4 @@
-"""The base URL by which a unit is driven over HTTP, and which ones are allowed."""
+"""The base URL of a unit that is driven over HTTP, and the allowed URLs."""
 
 from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
@@ -8,10 +8,10 @@ MAX_LENGTH = 500
 
 
 class Endpoints:
-    """Which endpoints are taken: all, or those on hosts and in networks (CIDR) that are listed.
+    """The allowed endpoints: all, or endpoints on the listed hosts and networks (CIDR).
 
-    A host name is compared as it is written; it is not resolved, so a network allows addresses only. Raises
-    ValueError for an entry that is neither.
+    Host names are compared as written and not resolved, so a network allows addresses only. Raises ValueError for an
+    entry that is neither a host nor a network.
     """
 
     def __init__(self, allowed: Sequence[str] = ()) -> None:
@@ -20,7 +20,7 @@ class Endpoints:
         self._all = not allowed
 
     def problem(self, endpoint: str) -> str | None:
-        """Tell what is wrong with an endpoint, or None."""
+        """Return the problem with an endpoint, or None."""
         if len(endpoint) > MAX_LENGTH:
             return f"has {len(endpoint)} characters; at most {MAX_LENGTH} are allowed"
         try:
@@ -47,7 +47,7 @@ def _malformed(endpoint: str, url: SplitResult) -> str | None:
         return "must be an http or https URL with a host, such as http://processor:8080"
     if url.username is not None or url.query or url.fragment or "?" in endpoint or "#" in endpoint:
         return "must have no user, query or fragment"
-    url.hostname.encode("idna")  # raises for what can be no host name
+    url.hostname.encode("idna")  # raises for an impossible host name
     if url.port == 0 or any(each <= " " or each == "\x7f" for each in endpoint):
         return "must have a port above 0 and no spaces"
     return None

@@ -1,22 +1,22 @@
-"""The catalogue of errors that callers can meet.
+"""The catalogue of errors that callers can receive.
 
-Each class is one `reason` of google.rpc.ErrorInfo. They are raised in core and below, and turned into a gRPC status
-once, in `rpc.guarding`, and into an HTTP answer once, in the gateway.
+Each class is one `reason` of google.rpc.ErrorInfo. Errors are raised in core and below, mapped to a gRPC status once,
+in `rpc.guarding`, and to an HTTP response once, in the gateway.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-# Bounds of what an answer says of an error, in bytes of UTF-8 but for the number of violations: a google.rpc.Status
-# below 4 KiB, which fits into gRPC's trailers of 8 KiB in base64, beside the message once more, percent-encoded.
+# Bounds of an error in a response, in bytes of UTF-8 except the number of violations: a google.rpc.Status below 4 KiB.
+# The status fits into gRPC's trailers of 8 KiB in base64, next to the percent-encoded message.
 MAX_MESSAGE = 700
 MAX_METADATA = 1100
 MAX_VIOLATIONS = 20
 _MAX_VIOLATION_BYTES = 1900
 _MAX_FIELD = 120
 _MAX_DESCRIPTION = 300
-# Bytes of a violation beside its texts.
+# Bytes of a violation without its texts.
 _OVERHEAD = 8
 
 
@@ -37,10 +37,10 @@ class Code(StrEnum):
 
 
 def shortened(text: str, at_most: int) -> str:
-    """Return a text cut to so many bytes of UTF-8; an ellipsis shows the cut."""
+    """Return a text cut to a number of bytes of UTF-8; an ellipsis marks the cut."""
     if len(text) * 4 <= at_most:
         return text
-    # No more characters than bytes are allowed need a look, however long the text is.
+    # Encode no more characters than the number of allowed bytes, however long the text is.
     encoded = text[: at_most + 1].encode(errors="replace")
     if len(encoded) <= at_most:
         return text
@@ -48,7 +48,7 @@ def shortened(text: str, at_most: int) -> str:
 
 
 class DropReason(StrEnum):
-    """Why an attempt is taken from a unit; see taskplane/v1/execution_unit_control.proto."""
+    """The reason why a unit must drop an attempt; see taskplane/v1/execution_unit_control.proto."""
 
     SUPERSEDED = "SUPERSEDED"
     FINISHED = "FINISHED"
@@ -58,14 +58,14 @@ class DropReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FieldViolation:
-    """One bad field: its path in the request, such as `task.priority`, and what is wrong with it."""
+    """One invalid field: its path in the request, such as `task.priority`, and the problem."""
 
     field: str
     description: str
 
 
 class TaskplaneError(Exception):
-    """Base of all: a code, a reason for programs and a message for people that says what to do."""
+    """The base of all errors: a code, a reason for programs, and a message for people with the next step."""
 
     code: Code = Code.INTERNAL
     reason: str = "INTERNAL"
@@ -95,7 +95,7 @@ def _bounded(metadata: Mapping[str, str]) -> dict[str, str]:
 
 
 class RepeatedRefusal(TaskplaneError):
-    """What one task of a bulk call was refused with, told once more to the repeat of that call."""
+    """The error of one task of a bulk call, repeated for a repeat of the call."""
 
     def __init__(self, code: str, reason: str, message: str) -> None:
         super().__init__(message)
@@ -106,7 +106,7 @@ class RepeatedRefusal(TaskplaneError):
 class InvalidFields(TaskplaneError):
     """The request is malformed; every bad field is named, up to MAX_VIOLATIONS.
 
-    `found` is how many there are in all, if only the first are given.
+    `found` is the total number of violations, if only the first are given.
     """
 
     code = Code.INVALID_ARGUMENT
@@ -119,7 +119,7 @@ class InvalidFields(TaskplaneError):
 
 
 def _first_violations(violations: Sequence[FieldViolation], found: int) -> list[FieldViolation]:
-    """Return what an answer has room for; the last one tells how many more there are."""
+    """Return the violations that fit into a response; the last one names the number of omitted ones."""
     most = MAX_VIOLATIONS if found <= MAX_VIOLATIONS else MAX_VIOLATIONS - 1
     named: list[FieldViolation] = []
     room = _MAX_VIOLATION_BYTES
@@ -135,7 +135,7 @@ def _first_violations(violations: Sequence[FieldViolation], found: int) -> list[
 
 
 class RequestTooLarge(TaskplaneError):
-    """The request has more bytes than any of its method may have; nothing of it was read."""
+    """The request exceeds the size limit of its method; nothing was read."""
 
     code = Code.RESOURCE_EXHAUSTED
     reason = "REQUEST_TOO_LARGE"
@@ -147,7 +147,7 @@ class RequestTooLarge(TaskplaneError):
 
 
 class RequestIdReused(TaskplaneError):
-    """The request_id was used before, for something else."""
+    """The request_id was used before, for another call."""
 
     code = Code.INVALID_ARGUMENT
     reason = "REQUEST_ID_REUSED"
@@ -229,7 +229,7 @@ class UnitCannotPause(TaskplaneError):
 
 
 class CommandRejected(TaskplaneError):
-    """The unit refused the command."""
+    """The unit rejected the command."""
 
     code = Code.FAILED_PRECONDITION
     reason = "COMMAND_REJECTED"
@@ -243,7 +243,7 @@ class UnitInUse(TaskplaneError):
 
 
 class UnitHasStream(TaskplaneError):
-    """A unit that is spoken to by its stream speaks by it too."""
+    """A unit with a stream must report over its stream."""
 
     code = Code.FAILED_PRECONDITION
     reason = "UNIT_HAS_STREAM"
@@ -256,28 +256,28 @@ class UnitHasStream(TaskplaneError):
 
 
 class UnitIdTaken(TaskplaneError):
-    """Another process has the unit's id, and still answers."""
+    """Another live process uses the unit's id."""
 
     code = Code.ALREADY_EXISTS
     reason = "UNIT_ID_TAKEN"
 
 
 class UnitDrained(TaskplaneError):
-    """An operator has drained the unit: its session is over, and it gets nothing until it registers again."""
+    """An operator has drained the unit: its session is over, and it gets no tasks until it registers again."""
 
     code = Code.FAILED_PRECONDITION
     reason = "UNIT_DRAINED"
 
 
 class ProtocolVersionUnsupported(TaskplaneError):
-    """The unit speaks a protocol that this server does not."""
+    """The server does not support the unit's protocol version."""
 
     code = Code.FAILED_PRECONDITION
     reason = "PROTOCOL_VERSION_UNSUPPORTED"
 
 
 class StaleAttempt(TaskplaneError):
-    """What was said concerns an attempt that is not the task's current one; it changed nothing."""
+    """The report concerns an attempt other than the task's current one, and changed nothing."""
 
     code = Code.FAILED_PRECONDITION
     reason = "STALE_ATTEMPT"
@@ -291,7 +291,7 @@ class StaleAttempt(TaskplaneError):
 
 
 class NeverDispatched(TaskplaneError):
-    """A unit reports on a task that no unit was ever given."""
+    """The unit reports on a task that was never dispatched."""
 
     code = Code.FAILED_PRECONDITION
     reason = "NEVER_DISPATCHED"
@@ -304,7 +304,7 @@ class NeverDispatched(TaskplaneError):
 
 
 class StaleRevision(TaskplaneError):
-    """The task has changed since the caller looked."""
+    """The task has changed since the caller read it."""
 
     code = Code.ABORTED
     reason = "STALE_REVISION"
@@ -317,14 +317,14 @@ class StaleRevision(TaskplaneError):
 
 
 class SessionSuperseded(TaskplaneError):
-    """A newer session of the same unit has come."""
+    """A newer session of the same unit has started."""
 
     code = Code.ABORTED
     reason = "SESSION_SUPERSEDED"
 
 
 class RevisionTooOld(TaskplaneError):
-    """The watch cannot go on from there."""
+    """The watch cannot resume from this revision."""
 
     code = Code.OUT_OF_RANGE
     reason = "REVISION_TOO_OLD"
@@ -338,7 +338,7 @@ class CommandPending(TaskplaneError):
 
 
 class HelloTimeout(TaskplaneError):
-    """The unit opened a stream and said nothing."""
+    """The unit opened a stream and sent no Hello."""
 
     code = Code.DEADLINE_EXCEEDED
     reason = "HELLO_TIMEOUT"
@@ -352,7 +352,7 @@ class SlowReader(TaskplaneError):
 
 
 class TooManyWatches(TaskplaneError):
-    """The server serves as many watches as it is set to."""
+    """The server already serves its configured number of watches."""
 
     code = Code.RESOURCE_EXHAUSTED
     reason = "TOO_MANY_WATCHES"
@@ -366,7 +366,7 @@ class TooManyWatches(TaskplaneError):
 
 
 class TooManyConnections(TaskplaneError):
-    """The server has as many connections as it serves, each with a request."""
+    """The server already serves its configured number of connections."""
 
     code = Code.UNAVAILABLE
     reason = "TOO_MANY_CONNECTIONS"
@@ -376,7 +376,7 @@ class TooManyConnections(TaskplaneError):
 
 
 class TooManyTasks(TaskplaneError):
-    """The filter of a call on many tasks chooses more of them than the call may change."""
+    """The filter of a bulk call selects more tasks than the call may change."""
 
     code = Code.RESOURCE_EXHAUSTED
     reason = "TOO_MANY_TASKS"
@@ -389,7 +389,7 @@ class TooManyTasks(TaskplaneError):
 
 
 class ReadTooLong(TaskplaneError):
-    """The database has not found in time what the caller wants to see."""
+    """The database did not find the result in time."""
 
     code = Code.DEADLINE_EXCEEDED
     reason = "READ_TOO_LONG"
@@ -399,7 +399,7 @@ class ReadTooLong(TaskplaneError):
 
 
 class TooManyReads(TaskplaneError):
-    """More calls want to read than the server reads for at a time."""
+    """The server already serves its maximum number of reads."""
 
     code = Code.RESOURCE_EXHAUSTED
     reason = "TOO_MANY_READS"
@@ -409,7 +409,7 @@ class TooManyReads(TaskplaneError):
 
 
 class DatabaseUnavailable(TaskplaneError):
-    """The database is away; nothing was done, or it was undone."""
+    """The database is unavailable; nothing was done, or the change was undone."""
 
     code = Code.UNAVAILABLE
     reason = "DATABASE_UNAVAILABLE"
@@ -419,21 +419,21 @@ class DatabaseUnavailable(TaskplaneError):
 
 
 class DatabaseRefused(DatabaseUnavailable):
-    """The database is there, but could not do this, perhaps only this: somebody holds a lock on a row of it."""
+    """The database is available, but could not do this operation, for example because a row is locked."""
 
     def __init__(self) -> None:
         super().__init__("the database could not do it now, since a row is locked or for another reason; try again")
 
 
 class DatabaseSilent(DatabaseUnavailable):
-    """The database has not answered for as long as the caller waits; what was asked for may be done all the same."""
+    """The database did not respond within the caller's deadline; the operation may still take effect."""
 
     def __init__(self) -> None:
         super().__init__("the database has not answered in time; repeat a change with its request_id")
 
 
 class LeaseExpired(TaskplaneError):
-    """The unit was silent for its lease; its tasks are given away."""
+    """The unit was silent for its lease; its tasks were taken away."""
 
     code = Code.UNAVAILABLE
     reason = "LEASE_EXPIRED"
@@ -447,7 +447,7 @@ class LeaseExpired(TaskplaneError):
 
 
 class ServerStopping(TaskplaneError):
-    """The server is about to stop."""
+    """The server is stopping."""
 
     code = Code.UNAVAILABLE
     reason = "SERVER_STOPPING"

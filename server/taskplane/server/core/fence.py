@@ -1,7 +1,7 @@
-"""The fence: who has a say about a task.
+"""The fence: it drops stale reports.
 
-Only the unit and the attempt that a RUNNING or PAUSED task names do. What anybody else says of it changes nothing, and
-they are told to drop what they hold.
+Only the assigned unit, with the current attempt number, may report on a RUNNING or PAUSED task. Any other report
+changes nothing, and its sender must drop the attempt.
 """
 
 from dataclasses import dataclass
@@ -12,19 +12,19 @@ from taskplane.server.core.task import Task, TaskStatus
 
 @dataclass(frozen=True, slots=True)
 class AttemptRef:
-    """In whose name something is reported: a unit and an attempt."""
+    """The sender of a report: a unit and an attempt."""
 
     unit_id: str
     attempt: int
 
     @property
     def name(self) -> str:
-        """As `changed_by` shows it."""
+        """Return the sender's name in `changed_by`."""
         return f"unit:{self.unit_id}"
 
 
 def drop_reason(task: Task | None, sender: AttemptRef) -> DropReason | None:
-    """Tell why the speaker has no say any more, or None if it has."""
+    """Return why the sender must drop the attempt, or None if the attempt is current."""
     if task is None:
         return DropReason.DELETED
     if task.attempt != sender.attempt or task.execution_unit_id != sender.unit_id:
@@ -41,13 +41,13 @@ def drop_reason(task: Task | None, sender: AttemptRef) -> DropReason | None:
 
 
 def fence(task: Task, sender: AttemptRef) -> None:
-    """Raise StaleAttempt if the speaker has no say any more."""
+    """Raise StaleAttempt unless the attempt is current."""
     if reason := drop_reason(task, sender):
         raise StaleAttempt(task.id, sender.attempt, reason)
 
 
 def fence_running(task: Task, sender: AttemptRef) -> None:
-    """Raise StaleAttempt also if the attempt does not run any more: what is said of a PAUSED one comes too late."""
+    """Raise StaleAttempt unless the attempt is current and RUNNING: a report on a PAUSED attempt is too late."""
     fence(task, sender)
     if task.status is not TaskStatus.RUNNING:
         raise StaleAttempt(task.id, sender.attempt, DropReason.SUPERSEDED)

@@ -1,6 +1,6 @@
-"""What becomes of the attempts that a connecting unit holds, and of those it should hold and does not.
+"""Reconciles the attempts that a connecting unit reports with the tasks assigned to it.
 
-Pure: the unit's inventory and its tasks in, verdicts, changes and commands out.
+Pure: takes the unit's inventory and tasks; returns verdicts, effects and commands.
 """
 
 from collections.abc import Iterable, Mapping
@@ -21,15 +21,15 @@ ANOTHER_PROCESS = "the unit came back as another process"
 
 @dataclass(slots=True)
 class Reconciliation:
-    """What a unit holds, compared with the tasks that are its own or that it names."""
+    """The comparison of a unit's inventory with its assigned tasks and the tasks that the inventory names."""
 
     unit_id: str
     now: datetime
     policy: RetryPolicy
-    # The unit has been restarted since its tasks were dispatched.
+    # The unit was restarted after its tasks were dispatched.
     is_new_process: bool = False
     verdicts: list[Verdict] = field(default_factory=list)
-    # What is to be stored, and what is to be sent again.
+    # Effects to store, and dispatches and commands to send again.
     changes: list[Effect] = field(default_factory=list)
     dispatches: list[Dispatch] = field(default_factory=list)
     commands: list[Command] = field(default_factory=list)
@@ -37,11 +37,11 @@ class Reconciliation:
     def settle(self, inventory: Iterable[HeldAttempt], tasks: Mapping[int, Task]) -> None:
         """Fill the lists.
 
-        `tasks` are the RUNNING and PAUSED ones last dispatched to the unit, and all of the inventory that exist. An
-        attempt that the unit lacks is lost if the unit had accepted it. If not, it is sent again to the same process;
-        another one gets it under a new attempt.
+        `tasks` are the RUNNING and PAUSED tasks last dispatched to the unit, and all existing tasks of the inventory.
+        An accepted attempt missing in the inventory is lost. An attempt that was not accepted is sent again to the same
+        process, or dispatched to another process under a new attempt number.
         """
-        # By attempt too: of one task, an older attempt can wait for its acknowledgement while a newer one runs.
+        # By attempt too: an older attempt may wait for its acknowledgement while a newer attempt of the task runs.
         held = {(each.task_id, each.attempt): each for each in inventory}
         self.verdicts += [self._verdict(tasks.get(each.task_id), each) for each in held.values()]
         for task in tasks.values():
@@ -54,7 +54,7 @@ class Reconciliation:
         reason = drop_reason(task, AttemptRef(self.unit_id, held.attempt))
         if reason:
             return Verdict(held.task_id, held.attempt, VerdictAction.DROP, reason)
-        # Of an attempt that has ended there is nothing to hold: the report of its end is wanted.
+        # An ended attempt holds nothing in memory: the unit must report the end.
         may_go_on = held.state is not AttemptState.ENDED
         is_paused = task is not None and task.status is TaskStatus.PAUSED and may_go_on
         return Verdict(held.task_id, held.attempt, VerdictAction.PAUSE if is_paused else VerdictAction.KEEP)
@@ -80,14 +80,14 @@ class Reconciliation:
                 case _:
                     return
         elif task.status is TaskStatus.RUNNING and task.accepted_at is None:
-            # It has it, so it has accepted it; a server that was killed may have forgotten.
+            # The unit holds the attempt, so it was accepted. A killed server may have lost the acceptance.
             self.changes.append(Effect(task).edit(now=self.now, accepted_at=self.now))
         if task.pending_command and not task.is_final:
             self.commands.append(control_command(task, task.pending_command))
 
 
 def as_recorded(unit_id: str, tasks: Iterable[Task]) -> list[HeldAttempt]:
-    """Return the inventory of a unit that does not tell it: all that it has accepted, running or paused."""
+    """Return the inventory of a unit that reports none: all its accepted RUNNING and PAUSED attempts."""
     own = (task for task in tasks if task.execution_unit_id == unit_id)
     return [
         HeldAttempt(task.id, task.attempt, AttemptState(task.status))
@@ -97,7 +97,7 @@ def as_recorded(unit_id: str, tasks: Iterable[Task]) -> list[HeldAttempt]:
 
 
 def _awaits_resume(task: Task, held: HeldAttempt) -> bool:
-    """Whether the unit holds the attempt before a resume that it has not heard of."""
+    """Return whether the unit holds the attempt before a resume that the unit has not received."""
     return (
         task.status is TaskStatus.RUNNING
         and task.accepted_at is None
@@ -107,6 +107,5 @@ def _awaits_resume(task: Task, held: HeldAttempt) -> bool:
 
 
 def _cancelled_unheld(task: Task, pending: PendingCommand, now: datetime) -> Effect:
-    """Finish a cancel that waited for a unit that no longer holds the task."""
     reason = pending.reason or "cancelled"
     return Effect(task).cancel(now=now, by=pending.actor, reason=reason)

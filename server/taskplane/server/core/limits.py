@@ -1,7 +1,7 @@
-"""Time limits: when one expires, and what becomes of the task then.
+"""Time limits, and the effects of their expiry on a task.
 
-The store keeps `next_expiry` with each task, so that one query finds what is due, also after a restart. It may be
-early, never late: `expired` looks again at the task as it is, and changes nothing if there is still time.
+The store keeps `next_expiry` with each task, so one query finds due tasks, also after a restart. The value may be
+early, never late: `expired` examines the current task, and changes nothing if time is left.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from taskplane.server.core.task import NO_LIMITS, PendingCommand, Task, TaskStat
 
 
 class Expiry(StrEnum):
-    """What expires, as the history names it."""
+    """The expired limit, as named in the history."""
 
     DEADLINE = "deadline exceeded"
     RUN_BUDGET = "run budget exceeded"
@@ -28,18 +28,18 @@ class Expiry(StrEnum):
 
 
 class Listening(Protocol):
-    """When the server could hear units; see execution_units.listening_clock."""
+    """The periods in which the server could hear units; see execution_units.listening_clock."""
 
     def silent_since(self, task: Task) -> datetime:
-        """Return from when on a RUNNING task's silence counts."""
+        """Return the time from which the silence of a RUNNING task counts."""
 
     def listening_from(self, when: datetime) -> datetime:
-        """Return the first time from `when` on at which the server could hear."""
+        """Return the first time at or after `when` at which the server could hear."""
 
 
 def next_expiry(task: Task) -> datetime | None:
-    """Return when the first limit of the task expires if nothing happens before; None if none does."""
-    # Compared by identity first, as each change of a task asks.
+    """Return the time at which the first limit of the task expires; None without limits."""
+    # Compared by identity first, as every change of a task calls this function.
     if task.pending_command is None and (task.limits is NO_LIMITS or task.limits == NO_LIMITS):
         return None
     return min((when for _, when in _expiries(task)), default=None)
@@ -53,9 +53,9 @@ def expired(
     wall_now: datetime | None = None,
     listening: "Listening | None" = None,
 ) -> Effect:
-    """Apply the first limit that has expired. Changes nothing if none has.
+    """Apply the first expired limit; without one, change nothing.
 
-    A deadline is a point in time that a user has named: it counts on the wall clock, all else on the server's own.
+    A deadline is named by a user, so it counts on the wall clock; all other limits count on the server's clock.
     """
     if listening and task.limits.stall_timeout and task.status is TaskStatus.RUNNING:
         task = task.but(silent_since=listening.silent_since(task))
@@ -69,7 +69,7 @@ def expired(
 
 
 def _postponed(task: Task, listening: Listening) -> PendingCommand | None:
-    """Return the pending command with a new deadline if the server could not hear its answer when the old one came."""
+    """Return the pending command with a later deadline, if the server could not hear at the old one."""
     pending = task.pending_command
     if pending is None or pending.deadline is None:
         return None
@@ -92,7 +92,7 @@ def _applied(task: Task, expiry: Expiry, now: datetime, policy: RetryPolicy) -> 
         case _ if task.status is TaskStatus.RUNNING:
             return _failed(task, now, expiry)
         case _:
-            # The table knows no way from PENDING or PAUSED to FAILED: what never ran is cancelled.
+            # The table has no transition from PENDING or PAUSED to FAILED, so a task that never ran is cancelled.
             return Effect(task).cancel(now=now, by=SERVER, reason=expiry, taken_from_unit=True)
 
 
@@ -119,7 +119,7 @@ _PENDING = {Verb.PAUSE: Expiry.PAUSE_DEADLINE, Verb.CANCEL: Expiry.CANCEL_DEADLI
 
 
 def last_sign_of_work(task: Task) -> datetime:
-    """Return when a RUNNING task last showed that it is at work."""
+    """Return the time of the last sign of work of a RUNNING task."""
     signs = [task.status_changed_at]
     if task.progress:
         signs.append(task.progress.reported_at)
@@ -129,7 +129,7 @@ def last_sign_of_work(task: Task) -> datetime:
 
 
 def _overdue(task: Task, now: datetime) -> Effect:
-    """Say so, once, and leave the command pending."""
+    """Report the overdue pause once, and leave it pending."""
     if task.pending_command is None:
         return Effect(task)
     pending = replace(task.pending_command, deadline=None)
@@ -144,7 +144,7 @@ def _forced_cancel(task: Task, now: datetime) -> Effect:
 
 
 def _stalled(task: Task, now: datetime, policy: RetryPolicy) -> Effect:
-    """Treat it as lost: a pending pause or cancel has its effect, else another attempt may do better."""
+    """Treat the task as lost: a pending pause or cancel takes effect, else another attempt follows."""
     why = f"{Expiry.STALL} for {_seconds(task.limits.stall_timeout)} s"
     return as_was_asked(task, now, why) or retried(_failed(task, now, why), now, policy, None)
 

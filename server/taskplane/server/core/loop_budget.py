@@ -1,13 +1,13 @@
-"""A bounded amount of work in each round of the event loop, whoever brings it."""
+"""A bound for the work in each round of the event loop."""
 
 import asyncio
 from collections import deque
 
 
 class LoopBudget:
-    """Gives turns: so much work begins in one round of the loop, and the rest waits for the next ones, in its order.
+    """Limits the work that begins in one round of the event loop; the rest waits in order for later rounds.
 
-    What else is ready in the loop comes in between: a probe, a commit. Without load no turn is waited for.
+    Other ready callbacks, such as probes and commits, run between rounds. Without load, nothing waits.
     """
 
     def __init__(self, at_once: int) -> None:
@@ -17,7 +17,7 @@ class LoopBudget:
         self._is_due = False
 
     async def turn(self, work: int = 1) -> None:
-        """Wait for a turn to do so much."""
+        """Wait until this amount of work may begin."""
         if self._waiting or self._begun >= self._at_once:
             turn = asyncio.get_running_loop().create_future()
             self._waiting.append((work, turn))

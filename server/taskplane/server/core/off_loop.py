@@ -1,4 +1,4 @@
-"""Work on large documents, away from the event loop, which has everybody else to serve meanwhile."""
+"""A thread for the conversion of large documents, which would block the event loop."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,12 +8,12 @@ from typing import ParamSpec, TypeVar
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# One thread: the interpreter runs one at a time anyway, and with several the event loop would wait for each in turn.
+# One thread: the interpreter runs one at a time, and with several threads the event loop would wait for each in turn.
 _THREAD = ThreadPoolExecutor(max_workers=1, thread_name_prefix="documents")
 
 
 async def off_loop(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call a function, which only computes, in the thread for large documents, and return its result."""
+    """Run a function that only computes in the thread for large documents, and return its result."""
     if kwargs:
         return await asyncio.get_running_loop().run_in_executor(_THREAD, lambda: function(*args, **kwargs))
     return await asyncio.get_running_loop().run_in_executor(_THREAD, function, *args)

@@ -1,4 +1,4 @@
-"""Origins of web pages, as browsers name them: SCHEME://HOST[:PORT]."""
+"""Origins of web pages in the form of browsers: SCHEME://HOST[:PORT]."""
 
 from collections.abc import Mapping
 from urllib.parse import urlsplit
@@ -7,7 +7,7 @@ _DEFAULT_PORTS: Mapping[str, str] = {"http": "80", "https": "443"}
 
 
 def read_origin(value: str) -> str:
-    """Return a setting's origin as browsers write it. Raises ValueError for what is none."""
+    """Return an origin of the settings in the form of browsers. Raises ValueError for other texts."""
     if value in ("*", "null"):
         return value
     parts = urlsplit(value.rstrip("/"))

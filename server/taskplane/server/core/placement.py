@@ -1,7 +1,7 @@
-"""Which unit gets which task: the units that take work, in the order in which their slots are given out.
+"""Placement: the choice of a unit for each task, the free slots, and the scan of the queue.
 
-The order is kept up to date, not computed for each task, so that thousands of units do not slow down the one task
-that wants a slot. The slots in use are in `core.assignments`.
+The order of units is kept up to date instead of computed for each task, so thousands of units do not slow down a
+placement. `core.assignments` holds the slots in use.
 """
 
 from collections import Counter
@@ -15,42 +15,42 @@ from taskplane.server.core.assignments import Assignment, Assignments
 from taskplane.server.core.task import Task, TaskStatus
 from taskplane.server.core.task_queue import Kind, TaskQueue, kind_of
 
-# Kinds of task for which the units that suit are kept in order. Labels are made up by clients, without an end.
+# Above this number, the orders of units are built again. Clients make up labels, so the number of kinds is unbounded.
 MAX_QUEUES = 10_000
 
 
-# By what units with free slots are ordered: suspects last, before them those that take every type, each by the share
-# of its capacity in use; the last part is the unit's id.
+# The order of units with free slots: suspects last, then units that accept every type, then by the share of capacity in
+# use, then by unit id.
 Rank = tuple[bool, bool, float, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offer:
-    """What a unit that takes work has to offer."""
+    """The slots, types and labels of a unit that accepts work."""
 
     unit_id: str
     unit_type: str
     capacity: int
-    # Without any it takes every type.
+    # Empty: the unit accepts every type.
     task_types: frozenset[str]
-    # Those of which it makes no checkpoints: it begins every attempt from the start.
+    # The types without checkpoints: each attempt begins from the start.
     from_the_start: frozenset[str] = frozenset()
     labels: Mapping[str, str] = field(default_factory=dict)
 
     def suits(self, kind: Kind) -> bool:
-        """Whether the unit accepts the type and has every label that is asked for."""
+        """Return whether the unit accepts the type and has every requested label."""
         return suits(self.task_types, self.labels, kind)
 
 
 def suits(task_types: Collection[str], labels: Mapping[str, str], kind: Kind) -> bool:
-    """Whether a unit that accepts these types (none: every type) and has these labels is one for tasks of a kind."""
+    """Return whether a unit with these types (none: every type) and labels suits a kind of task."""
     task_type, wanted = kind
     return (not task_types or task_type in task_types) and wanted <= labels.items()
 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """A task goes to a unit; `held_attempt` is set if the unit holds it paused and can continue from memory."""
+    """A task and its unit; `held_attempt` is set if the unit holds the task paused and can continue from memory."""
 
     task: Task
     offer: Offer
@@ -58,16 +58,16 @@ class Placement:
 
 
 def is_due(task: Task, now: datetime) -> bool:
-    """Whether the task waits for nothing but a slot. One whose deadline is over waits for its end."""
+    """Return whether the task waits only for a slot. A task past its deadline does not: the deadline ends the task."""
     waits = task.queued_at is not None and task.status in {TaskStatus.PENDING, TaskStatus.PAUSED}
     is_over = task.limits.deadline is not None and task.limits.deadline <= now
     return waits and not is_over and (task.not_before is None or task.not_before <= now)
 
 
 class FreeSlots:
-    """Counts free slots; those of a unit that accepts two types count for each.
+    """Numbers of free slots by task type; a slot of a unit that accepts two types counts for both.
 
-    The slots of units that name no types count for every type.
+    The slots of units without named types count for every type.
     """
 
     def __init__(self) -> None:
@@ -85,14 +85,14 @@ class FreeSlots:
         return f"{named} and {self._of_every_type} for every type"
 
     def change(self, task_types: Collection[str], by: int) -> None:
-        """Count more slots, or fewer, of a unit that accepts these types; none: every type."""
+        """Add free slots of a unit that accepts these types (none: every type), or subtract them."""
         for task_type in task_types:
             self._of_type[task_type] += by
         if not task_types:
             self._of_every_type += by
 
     def has(self, task_type: str) -> bool:
-        """Whether a slot is free for a type."""
+        """Return whether a slot is free for a type."""
         return self._of_every_type > 0 or self._of_type[task_type] > 0
 
     def types(self) -> list[str]:
@@ -100,32 +100,35 @@ class FreeSlots:
         return [task_type for task_type, free in self._of_type.items() if free]
 
     def for_types(self, task_types: Collection[str]) -> int:
-        """Return how many slots are free for these types at most."""
+        """Return an upper bound of the free slots for these types."""
         if not task_types:
             return 0
         return self._of_every_type + sum(self._of_type[each] for each in task_types)
 
 
 class QueueScan:
-    """The backlog, and of which types it is to be looked at. `free` are the free slots, as they change."""
+    """Tracks the task types for which a queued task may fit a free slot.
+
+    A scan is one pass over the queue while slots are free. A scan may continue in the next transaction.
+    """
 
     def __init__(self, free: FreeSlots) -> None:
         self.task_queue = TaskQueue()
         self._free = free
-        # The types of which something that waits may have room since the last look began.
+        # The types for which a queued task may fit since the last scan started.
         self._due: set[str] = set()
-        # Those at which the last look has not come to its end.
+        # The types whose last scan has not reached the end of the queue.
         self._unfinished: set[str] = set()
 
     def types(self) -> frozenset[str]:
-        """Return the types of which something in the backlog may have room since it was looked at last."""
+        """Return the types for which a queued task may fit since the last scan."""
         return frozenset(each for each in self._due | self._unfinished if self._free.has(each))
 
     def start(self) -> frozenset[str]:
-        """Begin a look, and return its types. A slot that opens from now on calls for another.
+        """Start a scan, and return its types. A slot that opens from now on calls for another scan.
 
-        So does one that opened in the middle of a look, which may have been past what waits for it. Types whose slots
-        are gone again are due no more: the next slot says so anew.
+        So does a slot that opened during a scan, which may have passed the tasks for the slot. Types without free slots
+        leave the scan; their next free slot adds them again.
         """
         task_types = self.types()
         new = task_types - self._unfinished
@@ -135,13 +138,13 @@ class QueueScan:
         return task_types
 
     def continue_later(self, task_types: Iterable[str]) -> None:
-        """Let the look at these types go on in the next transaction."""
+        """Continue the scan of these types in the next transaction."""
         self._unfinished.update(task_types)
 
     def opened(self, task_types: Collection[str], labels: Mapping[str, str]) -> None:
-        """Call for a look at what may wait for a slot that has opened, of a unit with these types and labels.
+        """Mark the types for which a queued task may fit a slot that has opened.
 
-        Without types it is a unit that takes every type.
+        The unit of the slot has these types (none: every type) and labels.
         """
         for task_type in task_types or self.task_queue.types_that_may_wait():
             waiting = self.task_queue.labels(task_type)
@@ -149,19 +152,19 @@ class QueueScan:
                 self._due.add(task_type)
 
     def reset(self) -> None:
-        """Forget what is known of the backlog, and look at all that may have room."""
+        """Forget the queue in memory, and scan all types that have free slots."""
         self.task_queue.forget()
         self._unfinished.clear()
         self._due.update(self._free.types(), self.task_queue.all_types())
 
 
 class _Place:
-    """A unit that takes work, and the queues of units in which it stands by its free slots."""
+    """A unit that accepts work, and the orders in which the unit has a place."""
 
     def __init__(self, offer: Offer) -> None:
         self.offer = offer
         self.queues: list[SortedList[Rank]] = []
-        # How it stands in the queues: with this rank, unless it has no free slot.
+        # The unit's place in the orders, while the unit has a free slot.
         self.rank: Rank = (False, False, 0.0, offer.unit_id)
         self.load = offer.capacity
 
@@ -171,24 +174,24 @@ class _Place:
 
 
 class Slots:
-    """The slots of all units that take work.
+    """The slots of all units that accept work.
 
-    A transaction frees slots and takes them when it is decided. If it fails it must `undo` that, before those that were
-    decided earlier do.
+    A transaction takes and frees slots when it is decided. A failed transaction must `undo` its slots, the latest
+    transaction first.
     """
 
     def __init__(self) -> None:
         self.assignments = Assignments(self._load_changed)
         self._places: dict[str, _Place] = {}
-        # Units that have refused their last start, have not answered it, or have handed back what they accepted.
+        # Units that refused or did not answer their last start, or handed back an accepted task.
         self._suspects: set[str] = set()
         self._free = FreeSlots()
         self.scan = QueueScan(self._free)
-        # For each kind of task that was placed: the units with free slots that suit it.
+        # For each kind of task placed so far: the suitable units with free slots.
         self._queues: dict[Kind, SortedList[Rank]] = {}
 
     def offer(self, offer: Offer) -> None:
-        """Add a unit that takes work, or change what it has to offer."""
+        """Add a unit that accepts work, or replace its offer."""
         self.withdraw(offer.unit_id)
         place = self._places[offer.unit_id] = _Place(offer)
         place.queues += [queue for kind, queue in self._queues.items() if offer.suits(kind)]
@@ -196,30 +199,30 @@ class Slots:
         self.scan.opened(place.offer.task_types, place.offer.labels)
 
     def withdraw(self, unit_id: str) -> None:
-        """Remove a unit that takes no work any more; what runs there stays."""
+        """Remove a unit that no longer accepts work; its assignments stay."""
         if place := self._places.pop(unit_id, None):
             self._hide(place)
 
     def load(self, unit_id: str) -> int:
-        """Return how many slots of a unit are in use, also by what it has not heard of yet."""
+        """Return the number of a unit's slots in use, unsent dispatches included."""
         return len(self.assignments.of(unit_id).in_slots)
 
     def mark_suspect(self, unit_id: str) -> None:
-        """Prefer other units to this one, which refused or gave back its last start, until it accepts one."""
+        """Prefer other units, until this unit accepts a start: it refused or handed back its last."""
         self._suspects.add(unit_id)
         self._load_changed(unit_id)
 
     def clear_suspect(self, unit_id: str) -> None:
-        """Stop suspecting a unit: it has accepted a start."""
+        """Stop suspecting a unit: the unit has accepted a start."""
         if unit_id in self._suspects:
             self._suspects.discard(unit_id)
             self._load_changed(unit_id)
 
     def take(self, task: Task) -> Placement | None:
-        """Reserve a slot for a task, which then counts as load; None if it fits nowhere.
+        """Reserve a slot for a task and return its placement; None if no unit suits.
 
-        A paused task goes back to the unit that holds it if that has a free slot. Otherwise the least loaded unit that
-        suits gets it (the smallest share of its capacity in use); units that name its type come before the others.
+        A paused task returns to the unit that holds the task, if that unit has a free slot. Otherwise the task goes to
+        the suitable unit with the smallest share of capacity in use. Units that name the type come first.
         """
         holder = self._holder(task)
         place = holder or self._least_loaded(kind_of(task))
@@ -229,17 +232,17 @@ class Slots:
         return Placement(task, place.offer, task.attempt if holder else None)
 
     def give_back(self, taken: Iterable[Placement]) -> None:
-        """Take back slots that the transaction that took them does not need."""
+        """Release slots that their transaction does not need."""
         self.assignments.undo([each for placement in taken if (each := self._reserved(placement))], [])
 
     def undo(self, taken: Sequence[Placement], freed: Sequence[Assignment]) -> None:
-        """Take back what a transaction took, and what it freed; what it knew of the backlog may not be so."""
+        """Restore the slots that a failed transaction took and freed, and scan the queue again."""
         self.give_back(taken)
         self.assignments.undo([], freed)
         self.scan.reset()
 
     def problems(self) -> list[str]:
-        """Tell in what the order of units disagrees with the assignments. There is nothing unless the code is wrong."""
+        """Return the differences between the order of units and the assignments: none unless the code is wrong."""
         wrong = self.assignments.problems()
         free = FreeSlots()
         for unit_id, place in self._places.items():
@@ -252,15 +255,15 @@ class Slots:
         return wrong if free == self._free else [*wrong, f"free slots are {self._free}, not {free}"]
 
     def has_room(self, task: Task) -> bool:
-        """Whether a task would get a slot now."""
+        """Return whether a task would get a slot now."""
         return self._holder(task) is not None or self._least_loaded(kind_of(task)) is not None
 
     def may_have_room(self, kind: Kind) -> bool:
-        """Whether a task of this kind would get a slot now, held in memory or not: who holds it suits it too."""
+        """Return whether a task of this kind would get a slot now. A unit that holds the task suits the kind too."""
         return self._least_loaded(kind) is not None
 
     def free(self, task_types: Collection[str]) -> int:
-        """Return how many slots are free for these types at the most."""
+        """Return an upper bound of the free slots for these types."""
         return self._free.for_types(task_types)
 
     def _reserved(self, placement: Placement) -> Assignment | None:
@@ -275,7 +278,6 @@ class Slots:
                 self.scan.opened(place.offer.task_types, place.offer.labels)
 
     def _show(self, place: _Place) -> None:
-        """Let a unit be found by its free slots: the smallest share in use first, suspects last."""
         unit_id, capacity = place.offer.unit_id, place.offer.capacity
         place.load = self.assignments.of(unit_id).load
         if not place.free:
@@ -296,7 +298,7 @@ class Slots:
     def _holder(self, task: Task) -> _Place | None:
         """Return the unit that holds the task's current attempt paused in memory, if the task can continue there.
 
-        A task that is resumed from an older checkpoint than its last cannot continue from memory.
+        A task resumed from an older checkpoint than its last cannot continue from memory.
         """
         held = self.assignments.holder(task.id) if task.status is TaskStatus.PAUSED else None
         place = self._places.get(held.unit_id) if held else None

@@ -1,7 +1,7 @@
-"""What each report of a unit does to a task, and what becomes of one whose unit is gone.
+"""The effects of units' reports on a task, and of the loss of its unit.
 
-Pure, like `verbs`. Every function first asks the fence, which raises StaleAttempt. A repeat of what already holds
-changes nothing.
+Pure, like `verbs`. Every function first applies the fence, which raises StaleAttempt. Repeating a report whose effect
+already holds changes nothing.
 """
 
 from datetime import datetime, timedelta
@@ -13,15 +13,15 @@ from taskplane.server.core.task import Checkpoint, Json, PendingCommand, Progres
 from taskplane.server.core.unit import DrainOrder
 from taskplane.server.core.unit_report import Failure, RejectReason
 
-# A start that a unit has refused, or given back at once, is offered again after so long, so that such a unit does not
-# spin.
+# A refused or released start is queued with this delay, so that its unit does not spin.
 REJECTED_START_DELAY = timedelta(seconds=1)
 
 
 def checkpointed(task: Task, sender: AttemptRef, now: datetime, *, checkpoint: Checkpoint) -> Effect:
-    """Keep a checkpoint.
+    """Store a checkpoint.
 
-    One without its own number that arrives after the pause may be older than that of the pause, and is ignored.
+    A checkpoint without a number that arrives after the pause may be older than the checkpoint of the pause, and is
+    ignored.
     """
     fence(task, sender)
     has_one = task.checkpoint is not None and task.checkpoint.attempt == sender.attempt
@@ -40,7 +40,7 @@ def paused(  # noqa: PLR0913  (whose, when, what, and what its type can do)
     progress: Progress | None,
     can_checkpoint: bool = False,
 ) -> Effect:
-    """RUNNING → PAUSED, with the checkpoint in the same change. `can_checkpoint`: tasks of its type make some."""
+    """Move RUNNING → PAUSED with the checkpoint. `can_checkpoint`: tasks of the type make checkpoints."""
     fence(task, sender)
     if task.status is TaskStatus.PAUSED:
         return Effect(task)
@@ -71,15 +71,15 @@ def released(  # noqa: PLR0913  (whose, when, what, and who has asked for it)
     can_checkpoint: bool = False,
     stays: bool = False,
 ) -> Effect:
-    """RUNNING → PAUSED and queued again, since the unit leaves; no retry is counted.
+    """Move RUNNING → PAUSED and queue the task again, because the unit leaves; no retry is counted.
 
-    A unit that stays may give back whatever it is given, so the task waits then as after a refused start.
-    If a pause was asked for, the task stays PAUSED; if a cancel was, it is CANCELLED. One that is PAUSED stays so.
+    A unit that stays may release every task it gets, so the task is then delayed as after a refused start. With a
+    pending pause the task stays PAUSED; with a pending cancel the task becomes CANCELLED. A PAUSED task stays PAUSED.
     """
     fence(task, sender)
     change = Effect(task).store(checkpoint)
     if task.status is TaskStatus.PAUSED and task.pending_command is None:
-        # A checkpoint without a number of its own may be one that is said again.
+        # A checkpoint without a number may be a repeat.
         is_new = checkpoint is not None and checkpoint.number and change.checkpoint
         return change.edit(now=now) if is_new else Effect(task)
     if task.status is TaskStatus.RUNNING:
@@ -104,7 +104,7 @@ def released(  # noqa: PLR0913  (whose, when, what, and who has asked for it)
 
 
 def unsaved_work(task: Task, attempt: int, progress: Progress | None = None) -> str:
-    """Return a warning if an attempt that stops has made progress and no checkpoint; empty if all is well."""
+    """Return a warning if a stopping attempt has progress and no checkpoint; else an empty text."""
     progress = progress or task.progress
     if progress is None or progress.fraction == 0 or (task.checkpoint and task.checkpoint.attempt >= attempt):
         return ""
@@ -113,7 +113,7 @@ def unsaved_work(task: Task, attempt: int, progress: Progress | None = None) -> 
 
 
 def succeeded(task: Task, sender: AttemptRef, now: datetime, *, result: Json | None) -> Effect:
-    """RUNNING → SUCCESS. If the task became PAUSED out of the unit's reach, the result is kept until it is resumed."""
+    """Move RUNNING → SUCCESS. A task that became PAUSED out of the unit's reach keeps the result until its resume."""
     fence(task, sender)
     if task.status is TaskStatus.PAUSED and task.pending_command is None:
         if task.result is not None:
@@ -125,7 +125,7 @@ def succeeded(task: Task, sender: AttemptRef, now: datetime, *, result: Json | N
 
 
 def failed(task: Task, sender: AttemptRef, now: datetime, *, failure: Failure, policy: RetryPolicy) -> Effect:
-    """RUNNING → FAILED, and on to PENDING if a retry is left and may help."""
+    """Move RUNNING → FAILED, then to PENDING if a retry is left and allowed."""
     fence_running(task, sender)
     change = Effect(task).store(failure.checkpoint)
     change = change.move(
@@ -143,7 +143,7 @@ def failed(task: Task, sender: AttemptRef, now: datetime, *, failure: Failure, p
 
 
 def cancelled(task: Task, sender: AttemptRef, now: datetime, *, message: str) -> Effect:
-    """RUNNING or PAUSED → CANCELLED."""
+    """Move RUNNING or PAUSED → CANCELLED."""
     fence(task, sender)
     by, reason = _who_asked(task, Verb.CANCEL, sender.name, "cancelled by the unit")
     reason = f"{reason}; {message}" if message else reason
@@ -151,7 +151,7 @@ def cancelled(task: Task, sender: AttemptRef, now: datetime, *, message: str) ->
 
 
 def start_rejected(task: Task, sender: AttemptRef, now: datetime, *, message: str) -> Effect:
-    """RUNNING → FAILED → PENDING: the unit did not take the attempt on. No retry is counted."""
+    """Move RUNNING → FAILED → PENDING, because the unit refused the start. No retry is counted."""
     fence_running(task, sender)
     return _given_up(task, now, by=sender.name, why=f"the unit refused: {message}", queued_as="refused by a unit")
 
@@ -159,10 +159,10 @@ def start_rejected(task: Task, sender: AttemptRef, now: datetime, *, message: st
 def command_rejected(  # noqa: PLR0913  (all that a refusal says)
     task: Task, sender: AttemptRef, now: datetime, *, command_id: str, reason: RejectReason, message: str
 ) -> Effect:
-    """Take back a pending pause that the unit refused; the task goes on as before.
+    """Withdraw a pending pause that the unit refused; the task continues as before.
 
-    A cancel has its effect at once if the unit does not hold the task any more. Else it stays pending, and is forced at
-    its deadline, whatever the unit thinks of it.
+    A cancel takes effect at once if the unit no longer holds the task. Otherwise the cancel stays pending, and is
+    forced at its deadline.
     """
     fence(task, sender)
     if task.pending_command is None or task.pending_command.command_id != command_id:
@@ -176,7 +176,7 @@ def command_rejected(  # noqa: PLR0913  (all that a refusal says)
 
 
 def not_accepted(task: Task, sender: AttemptRef, now: datetime, *, seconds: float) -> Effect:
-    """RUNNING → FAILED → PENDING: the unit has not answered the start. No retry is counted; the unit must drop it."""
+    """Move RUNNING → FAILED → PENDING after an unanswered start. No retry is counted; the unit drops the attempt."""
     fence_running(task, sender)
     if task.accepted_at:
         return Effect(task)
@@ -185,9 +185,9 @@ def not_accepted(task: Task, sender: AttemptRef, now: datetime, *, seconds: floa
 
 
 def not_begun(task: Task, sender: AttemptRef, now: datetime, *, why: str) -> Effect:
-    """RUNNING → FAILED → PENDING: the process that was sent the start is gone, and never accepted it.
+    """Move RUNNING → FAILED → PENDING, because the process is gone without having accepted the start.
 
-    It may have begun all the same, so the start is not sent again: an attempt is executed once. No retry is counted.
+    The process may have begun the attempt, so the start is not sent again: an attempt runs once. No retry is counted.
     """
     fence_running(task, sender)
     why = f"{why}, without having accepted it"
@@ -195,9 +195,9 @@ def not_begun(task: Task, sender: AttemptRef, now: datetime, *, why: str) -> Eff
 
 
 def lost(task: Task, sender: AttemptRef, now: datetime, *, why: str, policy: RetryPolicy) -> Effect:
-    """RUNNING → FAILED: the attempt is gone with its unit; and on to PENDING if a retry is left.
+    """Move RUNNING → FAILED, because the unit is lost; then to PENDING if a retry is left.
 
-    What was asked for holds: a pending cancel makes it CANCELLED, a pending pause PAUSED at the last checkpoint.
+    Pending commands take effect: a cancel makes the task CANCELLED, a pause PAUSED at the last checkpoint.
     """
     fence_running(task, sender)
     if settled := as_was_asked(task, now, why):
@@ -209,7 +209,7 @@ def lost(task: Task, sender: AttemptRef, now: datetime, *, why: str, policy: Ret
 
 
 def as_was_asked(task: Task, now: datetime, why: str) -> Effect | None:
-    """Give a pending pause or cancel its effect, now that no unit stands in its way; None if there is none."""
+    """Apply a pending pause or cancel of a task without a unit; None if no command is pending."""
     pending = task.pending_command
     if pending is None:
         return None
@@ -219,7 +219,7 @@ def as_was_asked(task: Task, now: datetime, why: str) -> Effect | None:
 
 
 def _given_up(task: Task, now: datetime, *, by: str, why: str, queued_as: str) -> Effect:
-    """Take an attempt away that has not begun, as far as anybody knows; what was asked for holds, as in `lost`."""
+    """Take an attempt that never began from its unit; pending commands take effect as in `lost`."""
     if settled := as_was_asked(task, now, why):
         return settled
     change = Effect(task).move(TaskStatus.FAILED, now=now, by=by, reason=why, taken_from_unit=by == SERVER)
@@ -237,7 +237,7 @@ def _given_up(task: Task, now: datetime, *, by: str, why: str, queued_as: str) -
 
 
 def retried(change: Effect, now: datetime, policy: RetryPolicy, delay: timedelta | None) -> Effect:
-    """Add FAILED → PENDING to a change that ends in FAILED, if a retry is left; `delay` overrules the policy."""
+    """Add FAILED → PENDING to an effect that ends in FAILED, if a retry is left; `delay` overrides the policy."""
     task = change.task
     if task.retry_count >= task.max_retries:
         return change

@@ -1,4 +1,4 @@
-"""How long a failed task waits before it is tried again."""
+"""The delay of a failed task before its retry."""
 
 import random
 from dataclasses import dataclass

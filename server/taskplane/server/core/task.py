@@ -1,7 +1,7 @@
-"""The task, its six statuses and the one table of allowed changes.
+"""The task, its six statuses and the one table of allowed transitions.
 
-Everything that decides whether a status may change lives in this file: `TRANSITIONS` is the table of the design,
-`Task.moved` is the only code that applies it. What each verb and each report does is in `verbs` and `reports`.
+Every rule for changes of status is in this file: `TRANSITIONS` is the table, and only `Task.moved` applies the table.
+The effects of verbs and reports are in `verbs` and `reports`.
 """
 
 import re
@@ -15,7 +15,7 @@ from taskplane.server.core.errors import IllegalTransition
 
 Json = Mapping[str, Any]
 
-# Patterns without anchors, which Python and the schemas of the REST API understand alike.
+# Patterns without anchors, valid in Python and in JSON Schema.
 TASK_TYPE = r"[A-Za-z0-9._:/-]{1,100}"
 TASK_TYPE_MEANING = "must be 1 to 100 characters of A-Z a-z 0-9 . _ : / -"
 LABEL_KEY = r"[A-Za-z0-9._/-]{1,63}"
@@ -25,14 +25,14 @@ _TASK_TYPE = re.compile(TASK_TYPE)
 
 
 def task_type_problem(name: str) -> str | None:
-    """Say what is wrong with the name of a task type, if anything."""
+    """Return the problem with the name of a task type, or None."""
     if not name:
         return "is required"
     return None if _TASK_TYPE.fullmatch(name) else f"is {name[:60]!r}; {TASK_TYPE_MEANING}"
 
 
 class TaskStatus(StrEnum):
-    """Where a task stands; see taskplane/v1/task.proto."""
+    """The status of a task; see taskplane/v1/task.proto."""
 
     PENDING = "PENDING"
     RUNNING = "RUNNING"
@@ -52,12 +52,12 @@ TRANSITIONS: Mapping[TaskStatus | None, frozenset[TaskStatus]] = {
     TaskStatus.SUCCESS: frozenset(),
 }
 
-# A task in one of these is finished: it can be deleted, and reports change nothing any more.
+# Finished statuses: the task can be deleted, and reports no longer change the task.
 FINAL = frozenset({TaskStatus.SUCCESS, TaskStatus.FAILED, TaskStatus.CANCELLED})
 
 
 class Verb(StrEnum):
-    """What is asked of a task or, as a command, of a unit."""
+    """A verb on a task or, as a command, on a unit."""
 
     START = "START"
     PAUSE = "PAUSE"
@@ -68,7 +68,7 @@ class Verb(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far an attempt is: a fraction 0 to 1 and a text for people."""
+    """The progress of an attempt: a fraction 0 to 1 and a text for people."""
 
     fraction: float
     message: str
@@ -77,9 +77,9 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A point from which an attempt can go on. `data` is None where only the number matters.
+    """A point from which an attempt can continue. `data` is None where only the number matters.
 
-    The number 0 stands for the task's next one, for units that do not count: it gets one when it is stored.
+    Number 0 stands for the task's next number, assigned when the checkpoint is stored, for units that do not count.
     """
 
     number: int
@@ -90,9 +90,9 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class PendingCommand:
-    """A pause or cancel that was recorded and has not taken effect.
+    """A recorded pause or cancel that has not taken effect.
 
-    At its `deadline` a cancel is forced, and a pause is reported as overdue; None: it was.
+    At its `deadline` a cancel is forced, and a pause is reported as overdue. None: the deadline has passed.
     """
 
     verb: Verb
@@ -106,7 +106,7 @@ class PendingCommand:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Time limits; None is no limit. Their meaning is in taskplane.v1.TaskLimits, their expiry in `limits`."""
+    """Time limits; None is no limit. Defined in taskplane.v1.TaskLimits; their expiry is in `limits`."""
 
     run_budget: timedelta | None = None
     deadline: datetime | None = None
@@ -119,7 +119,7 @@ NO_LIMITS = Limits()
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """One change of status. `revision` is 0 until the state manager has given it one."""
+    """One change of status. `revision` is 0 until the state manager assigns one."""
 
     task_id: int
     from_status: TaskStatus | None
@@ -132,7 +132,7 @@ class Transition:
 
     def numbered(self, revision: int) -> "Transition":
         """Return the transition with its revision."""
-        # Every change of status comes by here; `dataclasses.replace` would take three times as long.
+        # Called for every change of status; `dataclasses.replace` would take three times as long.
         return Transition(
             self.task_id,
             self.from_status,
@@ -174,40 +174,40 @@ class Task:
     # The highest checkpoint number ever used; survives a restart, which clears `checkpoint`.
     last_checkpoint_number: int = 0
     queued_at: datetime | None = None
-    # Who wants it to run and why; goes to the history with the dispatch.
+    # The actor and reason of the start or resume; recorded with the dispatch.
     queued_by: str = ""
     queued_reason: str = ""
-    # The ledger's id of the resume that waits in the queue; empty for a start or a retry.
+    # The command id of a queued resume; empty for a start or a retry.
     queued_command_id: str = ""
-    # The checkpoint that was chosen for the resume that waits; None for what the task would go on from anyway.
+    # The chosen checkpoint of a queued resume; None for the newest.
     queued_checkpoint_number: int | None = None
     not_before: datetime | None = None
     pending_command: PendingCommand | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     unit_labels: Mapping[str, str] = field(default_factory=dict)
     limits: Limits = NO_LIMITS
-    # Closed stretches only; `active_seconds_at` adds the one under way.
+    # Closed periods only; `active_seconds_at` adds the current period.
     active_seconds: float = 0.0
     paused_seconds: float = 0.0
     status_changed_at: datetime
-    # Not stored: from when on its silence counts, if that is later than its last sign of work; see core.limits.
+    # Not stored: the start of the counted silence, if later than the last sign of work; see core.limits.
     silent_since: datetime | None = None
 
     @property
     def next_checkpoint_number(self) -> int | None:
-        """The checkpoint from which the next attempt goes on; None if it begins from scratch."""
+        """Return the checkpoint from which the next attempt continues; None if it begins from scratch."""
         return self.queued_checkpoint_number or (self.checkpoint.number if self.checkpoint else None)
 
     @property
     def is_final(self) -> bool:
-        """Whether it is finished."""
+        """Return whether the task is finished."""
         return self.status in FINAL
 
     def but(self, **changes: Any) -> Self:
         """Return a copy with other values of some fields.
 
-        As `dataclasses.replace`, which looks at each of the forty fields: this is a sixth of its time, and each change
-        of a task is a copy or two.
+        Takes a sixth of the time of `dataclasses.replace`, which examines forty fields. Each change of a task makes one
+        or two copies.
         """
         copy = object.__new__(type(self))
         copy.__dict__.update(self.__dict__)
@@ -217,9 +217,9 @@ class Task:
         return copy
 
     def moved(self, to: TaskStatus, *, now: datetime, **changes: Any) -> Self:
-        """Return the task in status `to`, its clocks brought up to `now`, with `changes`.
+        """Return the task in status `to`, with its clocks advanced to `now` and `changes` applied.
 
-        A wait for a retry is over, unless they begin one. Raises IllegalTransition if the table does not allow it.
+        A retry delay ends, unless `changes` set one. Raises IllegalTransition if the table forbids the change.
         """
         if to not in TRANSITIONS[self.status]:
             raise illegal(self, to, f"move to {to}")
@@ -234,11 +234,11 @@ class Task:
         )
 
     def active_seconds_at(self, now: datetime) -> float:
-        """Seconds in RUNNING since creation or restart."""
+        """Return the seconds in RUNNING since creation or restart."""
         return self.active_seconds + self._seconds_in(TaskStatus.RUNNING, now)
 
     def paused_seconds_at(self, now: datetime) -> float:
-        """Seconds in PAUSED since creation or restart."""
+        """Return the seconds in PAUSED since creation or restart."""
         return self.paused_seconds + self._seconds_in(TaskStatus.PAUSED, now)
 
     def _seconds_in(self, status: TaskStatus, now: datetime) -> float:
@@ -246,7 +246,7 @@ class Task:
 
 
 def illegal(task: Task, to: TaskStatus, what: str) -> IllegalTransition:
-    """Build the error for a verb that the task's status does not allow."""
+    """Build the error for a verb that the task's status forbids."""
     allowed = sorted(TRANSITIONS[task.status])
     return IllegalTransition(
         f"cannot {what}: task {task.id} is {task.status}, from which it may become "

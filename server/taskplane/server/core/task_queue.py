@@ -1,6 +1,6 @@
-"""What waits for a slot: the first of each kind, in memory, in the order in which slots are given out.
+"""The queue: the first queued tasks of each kind, in memory, in the order of dispatch.
 
-The table has all of it. What was read there is kept up by every transaction, and forgotten when one has failed.
+The table holds the whole queue. Every transaction updates the part in memory; a failed transaction clears the part.
 """
 
 import sys
@@ -14,24 +14,24 @@ from sortedcontainers import SortedList
 
 from taskplane.server.core.task import Task
 
-# By what tasks that wait are ordered: highest priority first, then oldest, then lowest id.
+# The order of queued tasks: highest priority first, then the oldest, then the lowest id.
 QueueKey = tuple[int, datetime, int]
-# The unit labels that a task asks for.
+# The unit labels that a task requests.
 Labels = frozenset[tuple[str, str]]
-# What of a task decides which units suit it: its type and the labels that it asks for.
+# The properties of a task that decide which units suit: type and requested labels.
 Kind = tuple[str, Labels]
-# Before all that may wait, and behind it.
+# Sort before and after every queued task.
 FRONT: QueueKey = (-sys.maxsize, datetime.min.replace(tzinfo=UTC), 0)
 BACK: QueueKey = (sys.maxsize, datetime.max.replace(tzinfo=UTC), 0)
-# So many waiting tasks are kept of a kind; what is behind them is read when it is needed.
+# Above this number of queued tasks of a kind, the rest stays in the table until needed.
 MOST_KEPT = 10_000
-# So many tasks, and kinds, are kept of a type. Labels are made up by clients, without an end.
+# Above these numbers, a type's part in memory is dropped. Clients make up labels, so the number of kinds is unbounded.
 MOST_OF_A_TYPE = 50_000
 MOST_KINDS = 1_000
 
 
 class QueuedTask(NamedTuple):
-    """A task that waits, as far as it matters for whose turn it is. They compare by that."""
+    """A queued task: its place and its kind. Compared by place."""
 
     queue_key: QueueKey
     task_type: str
@@ -39,46 +39,46 @@ class QueuedTask(NamedTuple):
 
     @classmethod
     def of(cls, task: Task) -> Self:
-        """Return what matters of a task that is queued."""
+        """Return the queue entry of a task."""
         return cls(queue_key_of(task), *kind_of(task))
 
     @property
     def task_id(self) -> int:
-        """Whose turn it is."""
+        """Return the id of the task."""
         return self.queue_key[-1]
 
     @property
     def kind(self) -> Kind:
-        """Which units suit it."""
+        """Return the kind of the task."""
         return self.task_type, self.labels
 
 
 def kind_of(task: Task) -> Kind:
-    """Return what decides which units suit a task."""
+    """Return the kind of a task."""
     return task.task_type, frozenset(task.unit_labels.items())
 
 
 def queue_key(priority: int, queued_at: datetime, task_id: int) -> QueueKey:
-    """Return when a queued task gets its slot, before others or after them."""
+    """Return the place of a queued task."""
     return -priority, queued_at, task_id
 
 
 def queue_key_of(task: Task) -> QueueKey:
-    """Return when a task gets its slot; it must be queued."""
+    """Return the place of a task, which must be queued."""
     if task.queued_at is None:
         raise AssertionError(f"task {task.id} is not queued")
     return queue_key(task.priority, task.queued_at, task.id)
 
 
 class Page(NamedTuple):
-    """Tasks that wait, in order: all of the kinds in question that lie before the first, between, and up to `end`."""
+    """Queued tasks in order: all tasks of the requested kinds up to `end`."""
 
     queued: list[QueuedTask]
     end: QueueKey
 
 
 class _Line:
-    """What waits of one kind, up to `end`."""
+    """The queued tasks of one kind, up to `end`."""
 
     def __init__(self) -> None:
         self.queued: SortedList[QueuedTask] = SortedList()
@@ -86,7 +86,7 @@ class _Line:
 
 
 class _Type:
-    """What waits of one type, by the labels that it asks for: behind `begin`, up to `end` and the ends of its lines."""
+    """The queued tasks of one type, by requested labels: from `begin` to `end` and the ends of its kinds."""
 
     def __init__(self, begin: QueueKey = FRONT) -> None:
         self.begin = begin
@@ -102,7 +102,7 @@ class _Type:
         return self.count + more <= MOST_OF_A_TYPE and len(self.lines) + more <= MOST_KINDS
 
     def line_for(self, queued: QueuedTask) -> _Line | None:
-        """Return the line in which a task is to be kept, or None if it is not."""
+        """Return the kind's queue that must hold a task, or None if the task's place is not in memory."""
         if not self.begin < queued.queue_key <= self.end:
             return None
         line = self.lines.get(queued.labels)
@@ -111,7 +111,7 @@ class _Type:
         return line if queued.queue_key <= line.end else None
 
     def read(self, after: QueueKey, end: QueueKey) -> None:
-        """Extend what is known: all between `after` and `end` was read."""
+        """Extend the known part: all tasks between `after` and `end` were read."""
         self.end = max(self.end, end)
         for line in self.lines.values():
             if line.end >= after:
@@ -126,24 +126,24 @@ class _Type:
 
 
 class TaskQueue:
-    """The tasks that are due, by kind: those types that were read, as far as they were."""
+    """The due tasks by kind, as far as they were read from the table."""
 
     def __init__(self, most: int = MOST_KEPT) -> None:
         self._most = most
         self._types: dict[str, _Type] = {}
         self._by_id: dict[int, QueuedTask] = {}
-        # All types that anything has ever been queued of, and those of which something may wait.
+        # All types seen so far, and the types with possibly queued tasks.
         self._all_types: set[str] = set()
         self._may_wait: set[str] = set()
-        # Changes when all is forgotten, and when a read that is under way may lack a task.
+        # Changes when the queue is cleared, and when a pending read may miss a task.
         self.age = 0
 
     def page(
         self, task_types: Collection[str], after: QueuedTask | None, count: int, is_asked_for: Callable[[Kind], bool]
     ) -> Page:
-        """Return the next `count` of these types and of kinds that are asked for, or fewer: as many as are known.
+        """Return the next `count` tasks of these types and requested kinds, or as many as are in memory.
 
-        If there are fewer, what is behind the page's end must be read, unless that is BACK.
+        After a shorter page, the tasks behind the page's end must be read, unless the end is BACK.
         """
         lines, end = self._asked_for(task_types, is_asked_for)
         known = takewhile(lambda each: each.queue_key <= end, merge(*(_behind(line.queued, after) for line in lines)))
@@ -153,7 +153,7 @@ class TaskQueue:
     def _asked_for(
         self, task_types: Collection[str], is_asked_for: Callable[[Kind], bool]
     ) -> tuple[list[_Line], QueueKey]:
-        """Return the lines of these types and kinds, and how far all of them are known."""
+        """Return the queues of these types and kinds, and the place up to which all of them are known."""
         lines: list[_Line] = []
         ends: list[QueueKey] = []
         for task_type in task_types:
@@ -165,9 +165,9 @@ class TaskQueue:
     def learn(
         self, task_types: Collection[str], after: QueueKey, found: Sequence[QueuedTask], *, is_whole: bool, age: int
     ) -> None:
-        """Take what was read of these types behind the end of a page, unless all was forgotten since `age`.
+        """Add tasks that were read behind the end of a page, unless the queue was cleared since `age`.
 
-        What there is no room for is forgotten: then what follows is known, and what was before it no more.
+        A type without room drops its earlier tasks and keeps the tasks read now.
         """
         if age != self.age:
             return
@@ -182,30 +182,30 @@ class TaskQueue:
             self.put(queued)
 
     def begin_scan(self, task_types: Collection[str]) -> None:
-        """Prepare a look from the front: types of which something had to be forgotten are read anew."""
+        """Prepare a scan from the front: types that dropped tasks are read again."""
         for task_type in task_types:
             if (known := self._types.get(task_type)) and known.begin != FRONT:
                 self._forget(task_type)
 
     def add_types(self, task_types: Iterable[str]) -> None:
-        """Add types of which something may wait in the table."""
+        """Add types that may have queued tasks in the table."""
         self._all_types.update(task_types)
         self._may_wait.update(task_types)
 
     def all_types(self) -> Collection[str]:
-        """Return all types that were looked for, or of which something was queued."""
+        """Return all types seen so far."""
         return self._all_types
 
     def types_that_may_wait(self) -> list[str]:
-        """Return the types of which something waits, or of which it is not known."""
+        """Return the types with queued tasks, or with an unknown queue."""
         nothing_waits = [each for each in self._may_wait if self._is_known_to_be_empty(each)]
         self._may_wait.difference_update(nothing_waits)
         return list(self._may_wait)
 
     def put_if_new(self, queued: QueuedTask) -> None:
-        """Add a task whose delay is over, unless something later is known of it.
+        """Add a task whose delay is over, unless newer data is in memory.
 
-        If its place is not known yet, a read that is under way may have been too early to find the task, and is void.
+        If the task's place is not in memory, a pending read may miss the task, so the read is invalidated.
         """
         if queued.task_id not in self._by_id:
             self.put(queued)
@@ -213,7 +213,7 @@ class TaskQueue:
                 self.age += 1
 
     def put(self, queued: QueuedTask) -> None:
-        """Add a task that waits, or move it to its new place."""
+        """Add a queued task, or move the task to its new place."""
         self.discard(queued.task_id)
         if queued.task_type not in self._may_wait:
             self.add_types([queued.task_type])
@@ -231,17 +231,17 @@ class TaskQueue:
             self._forget(queued.task_type)
 
     def discard(self, task_id: int) -> None:
-        """Remove a task, which does not wait any more."""
+        """Remove a task that is no longer queued."""
         if queued := self._by_id.pop(task_id, None):
             self._types[queued.task_type].remove(queued)
 
     def labels(self, task_type: str) -> Iterable[Labels] | None:
-        """Return all that those ask for that may wait; None if it is not known."""
+        """Return the label sets that queued tasks of a type request; None if unknown."""
         known = self._types.get(task_type)
         return known.lines if known and known.is_whole else None
 
     def forget(self) -> None:
-        """Forget all."""
+        """Clear the queue in memory."""
         self._types.clear()
         self._by_id.clear()
         self._may_wait.update(self._all_types)

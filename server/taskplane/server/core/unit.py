@@ -1,4 +1,4 @@
-"""The execution unit, and what it says of itself."""
+"""The execution unit, and its registration."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,14 +8,14 @@ from enum import StrEnum
 from taskplane.server.core.errors import FieldViolation, InvalidFields
 from taskplane.server.core.task import Json, task_type_problem
 
-# Characters of a unit's id: with "unit:" before it, it must fit into the 255 of a transition's `changed_by`.
+# Characters of a unit's id: with the prefix "unit:", the id must fit into the 255 of a transition's `changed_by`.
 MAX_UNIT_ID = 250
-# Task types that a unit may name.
+# The maximum number of task types that a unit may name.
 MAX_TASK_TYPES = 1000
 
 
 def unit_id_problem(unit_id: str) -> str | None:
-    """Say what is wrong with an id that a unit has chosen, if anything: databases and HTTP paths must tell it apart."""
+    """Return the problem with a unit's id, or None: databases and HTTP paths must distinguish ids."""
     if unit_id != unit_id.strip():
         return "begins or ends with a space"
     if "/" in unit_id or unit_id in {".", ".."}:
@@ -24,7 +24,7 @@ def unit_id_problem(unit_id: str) -> str | None:
 
 
 class UnitStatus(StrEnum):
-    """Whether a unit can be given work; see taskplane/v1/execution_unit.proto."""
+    """The availability of a unit for work; see taskplane/v1/execution_unit.proto."""
 
     AVAILABLE = "AVAILABLE"
     BUSY = "BUSY"
@@ -33,7 +33,7 @@ class UnitStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TaskTypeSupport:
-    """What a unit can do with tasks of one type."""
+    """The capabilities of a unit for tasks of one type."""
 
     task_type: str
     can_pause: bool = False
@@ -42,7 +42,7 @@ class TaskTypeSupport:
 
 @dataclass(frozen=True, slots=True)
 class DrainOrder:
-    """An operator wants a unit gone, within `timeout_seconds` if that is set."""
+    """An operator's order to drain a unit, within `timeout_seconds` if set."""
 
     timeout_seconds: float | None = None
     actor: str = ""
@@ -68,29 +68,29 @@ class Unit:
     labels: Mapping[str, str] = field(default_factory=dict)
     draining: bool = False
     session_id: str = ""
-    # Names the process that was last connected; empty if it does not say.
+    # The process that was last connected; empty if unknown.
     boot_id: str = ""
     sdk: str = ""
-    # What an operator has asked of that process. A unit that is driven over HTTP stays away by it when it has left.
+    # The operator's drain order for the process. A unit driven over HTTP stays away after the drain.
     drain: DrainOrder | None = None
 
     def accepts(self, task_type: str) -> bool:
-        """Whether it runs tasks of this type: one that names no types runs all of them."""
+        """Return whether the unit runs tasks of this type; without named types, it runs all."""
         return not self.task_types or task_type in self.task_types
 
     def can_pause(self, task_type: str) -> bool:
-        """Whether it can pause tasks of this type, as it said; one that names no types can pause all of them."""
+        """Return whether the unit can pause tasks of this type; without named types, it can pause all."""
         support = self.task_types.get(task_type)
         return support.can_pause if support else not self.task_types
 
     def can_checkpoint(self, task_type: str) -> bool:
-        """Whether it makes checkpoints of tasks of this type and continues from them; without names, as `can_pause`."""
+        """Return whether the unit makes and uses checkpoints of this type; without named types, of all types."""
         support = self.task_types.get(task_type)
         return support.can_checkpoint if support else not self.task_types
 
 
 class AttemptState(StrEnum):
-    """What a unit does with an attempt."""
+    """The state of an attempt at its unit."""
 
     RUNNING = "RUNNING"
     PAUSED = "PAUSED"
@@ -99,7 +99,7 @@ class AttemptState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class HeldAttempt:
-    """One line of a unit's inventory."""
+    """One entry of a unit's inventory."""
 
     task_id: int
     attempt: int
@@ -108,10 +108,9 @@ class HeldAttempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registration:
-    """A unit without a stream introduces itself; see RegisterUnitRequest.
+    """The registration of a unit without a stream; see RegisterUnitRequest.
 
-    Task types that are not given are read from `config.taskTypes`, a list of names; without that one too the unit takes
-    every type.
+    Missing task types are read from `config.taskTypes`, a list of names. Without both, the unit accepts every type.
     """
 
     unit_id: str = ""
@@ -124,9 +123,9 @@ class Registration:
     labels: Mapping[str, str] = field(default_factory=dict)
 
     def accepted_task_types(self) -> Mapping[str, TaskTypeSupport]:
-        """Return what the unit accepts; nothing: every type. What is only named can be paused and makes checkpoints.
+        """Return the accepted types; empty: every type. Types given by name only can be paused and make checkpoints.
 
-        Raises InvalidFields if `config.taskTypes` is no list of names.
+        Raises InvalidFields if `config.taskTypes` is not a list of names.
         """
         if self.task_types:
             return self.task_types
@@ -146,7 +145,7 @@ class Registration:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hello:
-    """A unit introduces itself; see the message of the same name."""
+    """The first message of a unit; see the proto of the same name."""
 
     unit_id: str
     boot_id: str

@@ -1,4 +1,8 @@
-"""What a unit says about an attempt, as the server's code handles it."""
+"""Reports of units about attempts, and the outcome form of units without a stream.
+
+An outcome is a callback, the response to a command, or the response to a poll. All three share one form: the
+requirements' `getStatus()` merged with the status callback.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,30 +11,30 @@ from typing import Literal
 
 from taskplane.server.core.task import Checkpoint, Json, Progress, TaskStatus
 
-# Why a unit refuses; see taskplane/v1/execution_unit_control.proto.
+# The reason of a refusal; see taskplane/v1/execution_unit_control.proto.
 RejectReason = Literal["UNKNOWN_ATTEMPT", "UNKNOWN_TASK_TYPE", "NO_SLOT", "UNSUPPORTED", "DRAINING", "OTHER"]
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why an attempt failed and what may be done about it."""
+    """The reason of a failed attempt, and its retry."""
 
     message: str
     not_retryable: bool = False
     retry_delay: timedelta | None = None
     checkpoint: Checkpoint | None = None
-    # What was done so far, in the unit's own words.
+    # The partial result, as the unit describes it.
     result: Json | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The command has been taken on."""
+    """The unit accepted the command."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """The command will not be carried out."""
+    """The unit refused the command."""
 
     reason: RejectReason
     message: str
@@ -38,21 +42,21 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class ProgressMade:
-    """How far the attempt is."""
+    """The attempt made progress."""
 
     progress: Progress
 
 
 @dataclass(frozen=True, slots=True)
 class CheckpointMade:
-    """A point to go on from."""
+    """The attempt made a checkpoint."""
 
     checkpoint: Checkpoint
 
 
 @dataclass(frozen=True, slots=True)
 class Paused:
-    """Stopped at a safe point."""
+    """The attempt stopped at a safe point."""
 
     checkpoint: Checkpoint | None
     progress: Progress | None
@@ -60,28 +64,28 @@ class Paused:
 
 @dataclass(frozen=True, slots=True)
 class Succeeded:
-    """Done."""
+    """The attempt finished its work."""
 
     result: Json | None
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """Cannot be done."""
+    """The attempt failed."""
 
     failure: Failure
 
 
 @dataclass(frozen=True, slots=True)
 class Cancelled:
-    """Stopped and cleaned up."""
+    """The attempt stopped and cleaned up."""
 
     message: str
 
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """Given back unfinished."""
+    """The unit released the attempt unfinished."""
 
     checkpoint: Checkpoint | None
     message: str
@@ -92,7 +96,7 @@ ReportKind = Accepted | Rejected | ProgressMade | CheckpointMade | Paused | Succ
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One report. `command_id` is that of the command it answers, or empty."""
+    """One report. `command_id` names the command that the report answers, or is empty."""
 
     sequence: int
     task_id: int
@@ -103,26 +107,26 @@ class Report:
 
     @property
     def key(self) -> tuple[int, int]:
-        """The attempt that it is about: task and number."""
+        """Return the task id and the attempt number."""
         return self.task_id, self.attempt
 
 
 MAX_MESSAGE = 1000
 MAX_ERROR_MESSAGE = 10_000
-# How far a fraction may be beyond 0 and 1.
+# The tolerance for fractions below 0 and above 1.
 SLACK = 0.001
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How an attempt is. Only `status` is required; PENDING is RUNNING for a unit that has a queue of its own.
+    """The state of an attempt. Only `status` is required; PENDING means RUNNING, for units with their own queue.
 
     `progress` is a fraction 0 to 1, or a percentage above 1. `retryable` and `retry_delay` belong to FAILED. `released`
-    makes PAUSED a giving back: the unit leaves, and the task goes on elsewhere.
+    turns PAUSED into a release: the unit leaves, and the task continues elsewhere.
     """
 
     status: TaskStatus
-    # None: the attempt that is meant is the one that was asked about, or the task's current one.
+    # None: the attempt of the command or poll, or the task's current attempt.
     attempt: int | None = None
     progress: float | None = None
     message: str = ""
@@ -135,12 +139,12 @@ class Outcome:
 
 
 def rounded_fraction(progress: float) -> float | None:
-    """Return a fraction from 0 to 1; a little beyond, as a sum of fractions may be, is 0 or 1. None if it is none."""
+    """Return a fraction clamped to 0 and 1, for rounding errors of sums; None beyond the tolerance."""
     return min(max(float(progress), 0.0), 1.0) if -SLACK <= progress <= 1 + SLACK else None
 
 
 def fraction(progress: float) -> float:
-    """Return progress as a fraction: up to 1 it is one, up to 100 a percentage. Raises ValueError."""
+    """Return progress as a fraction; values above 1, up to 100, are percentages. Raises ValueError."""
     if (rounded := rounded_fraction(progress)) is not None:
         return rounded
     if 1 < progress <= 100:  # noqa: PLR2004  (per cent)
@@ -149,7 +153,7 @@ def fraction(progress: float) -> float:
 
 
 def kinds(outcome: Outcome, attempt: int, now: datetime) -> Iterator[ReportKind]:
-    """Yield the reports that an outcome stands for, in order. Raises ValueError for progress that is none."""
+    """Yield the reports that an outcome implies, in order. Raises ValueError for progress out of range."""
     checkpoint = None if outcome.checkpoint is None else Checkpoint(0, attempt, now, outcome.checkpoint)
     progress = _progress(outcome, now)
     match outcome.status:

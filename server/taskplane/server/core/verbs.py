@@ -1,4 +1,4 @@
-"""What each verb does to a task. Pure: a task and a request in, a change out, or an error that says why not.
+"""The effects of verbs on a task. Pure: takes a task and a call, returns an effect or raises the refusal.
 
 Repeating a verb whose effect already holds changes nothing.
 """
@@ -15,7 +15,7 @@ from taskplane.server.core.task import Checkpoint, Limits, PendingCommand, Task,
 
 @dataclass(frozen=True, slots=True)
 class CallContext:
-    """Who asks, why, and under which condition (0: none)."""
+    """The actor and reason of a call, and the expected revision (0: any)."""
 
     actor: str = "client"
     reason: str = ""
@@ -23,7 +23,7 @@ class CallContext:
 
 
 def check_revision(task: Task, caller: CallContext) -> None:
-    """Raise StaleRevision if the caller's condition does not hold."""
+    """Raise StaleRevision if the task does not have the expected revision."""
     if caller.expected_revision and caller.expected_revision != task.revision:
         raise StaleRevision(task.id, caller.expected_revision, task.revision)
 
@@ -42,13 +42,13 @@ def start(task: Task, caller: CallContext, now: datetime) -> Effect:
 
 @dataclass(frozen=True, slots=True)
 class NewCommand:
-    """The command that a verb would give: its id, and how long the unit may take."""
+    """The command that a verb may issue: its id, and the time limit for the unit."""
 
     command_id: str
     time_limit: timedelta
 
     def pending(self, verb: Verb, caller: CallContext, now: datetime) -> PendingCommand:
-        """Return it as it is recorded."""
+        """Return the command as it is recorded."""
         return PendingCommand(
             verb, self.command_id, now, deadline=now + self.time_limit, actor=caller.actor, reason=caller.reason
         )
@@ -57,7 +57,7 @@ class NewCommand:
 def pause(
     task: Task, caller: CallContext, now: datetime, *, command: NewCommand, can_pause: Callable[[Task], bool]
 ) -> Effect:
-    """Record a pause of a RUNNING task; withdraw the resume of one that is PAUSED and queued."""
+    """Record a pause of a RUNNING task; withdraw the resume of a PAUSED and queued task."""
     check_revision(task, caller)
     _refuse_while_cancelling(task, TaskStatus.PAUSED, "pause")
     match task.status:
@@ -78,10 +78,10 @@ def pause(
 def resume(
     task: Task, caller: CallContext, now: datetime, *, command_id: str, checkpoint: Checkpoint | None = None
 ) -> Effect:
-    """Queue a PAUSED task to go on, from memory or its newest checkpoint, or from the one given.
+    """Queue a PAUSED task to continue from memory, its newest checkpoint, or the given checkpoint.
 
-    One that is queued already only takes on another choice of a checkpoint. One whose unit has finished it while it was
-    PAUSED is SUCCESS at once, unless a checkpoint is given.
+    For a queued task, only the choice of the checkpoint changes. A task that finished its work while PAUSED becomes
+    SUCCESS at once, unless a checkpoint is given.
     """
     chosen = checkpoint.number if checkpoint else None
     check_revision(task, caller)
@@ -114,7 +114,7 @@ def resume(
 def cancel(
     task: Task, caller: CallContext, now: datetime, *, command: NewCommand, is_held: Callable[[Task], bool]
 ) -> Effect:
-    """Cancel at once what no unit holds; record a cancel for what one does, in place of a pending pause."""
+    """Cancel a task without a unit at once; else record a cancel, which replaces a pending pause."""
     check_revision(task, caller)
     match task.status:
         case TaskStatus.CANCELLED:
@@ -132,9 +132,9 @@ def cancel(
 
 
 def restart(task: Task, caller: CallContext, now: datetime, *, checkpoint: Checkpoint | None = None) -> Effect:
-    """Put a FAILED or CANCELLED task back, queued, to run from scratch or from the checkpoint given.
+    """Queue a FAILED or CANCELLED task again, to run from scratch or from the given checkpoint.
 
-    The attempt and the numbers of checkpoints go on counting.
+    The attempt number and the checkpoint numbers continue to grow.
     """
     check_revision(task, caller)
     if task.status is TaskStatus.PENDING and task.queued_at:
@@ -172,7 +172,7 @@ class Update:
 
 
 def update(task: Task, caller: CallContext, now: datetime, *, new: Update) -> Effect:
-    """Change what may change while a task is live."""
+    """Change the mutable fields of a live task."""
     check_revision(task, caller)
     if task.is_final:
         raise IllegalTransition(

@@ -1,7 +1,7 @@
 """The calls with idempotency keys in one transaction: recorded together with their effects, and replayed.
 
-Nearly all calls are new, so each is taken for new. A key is looked up in the database only after a refusal, or after
-the key could not be inserted because it exists.
+Nearly all calls are new, so each is taken for new. A key is looked up in the database only after a refusal, or after a
+transaction failed because the key exists.
 """
 
 from collections.abc import Iterable, Sequence
@@ -58,8 +58,8 @@ class KeyedCalls:
     def decide(self, key: IdempotencyKey, mutation: _Mutation[_AnyWork], work: _AnyWork) -> Any:
         """Let a mutation decide and record its call; a repeat decides nothing and returns a Replay.
 
-        Raises ResponseStored for a repeat whose first response is stored, RequestIdReused for a key of another call,
-        and what the mutation raises.
+        Raises ResponseStored for a repeat with a stored response, RequestIdReused for a key of another call, and the
+        refusals of the mutation.
         """
         if replay := self._replay(key, work):
             return replay

@@ -1,4 +1,4 @@
-"""The idempotency key of a call, and the ways in which a repeat is answered."""
+"""The idempotency key of a call, and the two results of a repeat."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from taskplane.server.store.keyed_calls import Refusal
 
 @dataclass(frozen=True, slots=True)
 class IdempotencyKey:
-    """The request id that a caller chose, with the method and the body that the caller used the id for."""
+    """The request id of a call, with the method and the body of the first call with the id."""
 
     request_id: str
     method: str

@@ -1,4 +1,4 @@
-"""The responses to calls with idempotency keys, so that a repeat gets the first response, also after later verbs."""
+"""The stored responses to calls with idempotency keys: a repeat gets the first response, also after later verbs."""
 
 import asyncio
 import logging

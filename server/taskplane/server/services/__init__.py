@@ -1,1 +1,1 @@
-"""What the faces call: one method a verb, for one task or many; lists and watches; figures for operators."""
+"""The services behind the APIs: a method for each verb, on one task or many; lists, watches and statistics."""

@@ -1,4 +1,4 @@
-"""One verb on many tasks at once. Effects are not waited for."""
+"""One verb on many tasks in one transaction. Calls do not wait for effects."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from taskplane.server.tasks.state_manager import TaskStateManager
 
 
 class BatchVerb(StrEnum):
-    """What is done to the tasks; see taskplane.v1.BatchVerb."""
+    """The verb to apply to the tasks; see taskplane.v1.BatchVerb."""
 
     START = "START"
     PAUSE = "PAUSE"
@@ -30,9 +30,9 @@ class BatchVerb(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchOrder:
-    """What is to be done to which tasks: those with these ids, or up to `max_tasks` that a filter chooses.
+    """A verb, and its tasks: the tasks with these ids, or up to `max_tasks` that a filter selects.
 
-    The filter may take `seconds` to choose them.
+    The filter may take `seconds` to select them.
     """
 
     verb: BatchVerb
@@ -53,11 +53,11 @@ class BatchControl:
     async def control(
         self, order: BatchOrder, caller: CallContext, key: IdempotencyKey | None
     ) -> Mapping[int, TaskplaneError | None]:
-        """Apply the verb to each task by itself. Returns the error of each, None where there is none, in order of id.
+        """Apply the verb to each task independently. Returns the error of each, or None, in order of id.
 
-        Raises TooManyTasks if the filter chooses too many, ReadTooLong if it takes too long, and ResponseStored for a
-        repeat. A repeat is found out in its turn: whatever the filter chooses by now, even too many, it is
-        about the tasks of the first.
+        Raises TooManyTasks if the filter selects too many, ReadTooLong if the selection takes too long, and
+        ResponseStored for a repeat. A repeat is recognised in its order of submission, and concerns the tasks of the
+        first call, not the tasks that the filter selects now.
         """
         try:
             task_ids = await self._chosen(order)
@@ -95,7 +95,7 @@ class BatchControl:
     async def _foresee(
         self, changes: Mapping[int, Callable[[Task, datetime], Effect | None]]
     ) -> Mapping[int, TaskplaneError | None]:
-        """Return what the tasks as they are now would be told."""
+        """Return the errors that the tasks would get in their present state."""
         now = utc_now()
         foreseen: dict[int, TaskplaneError | None] = {}
         task_ids = list(changes)

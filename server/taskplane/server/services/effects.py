@@ -1,7 +1,7 @@
-"""When the effect of a verb holds, and when it never will.
+"""Tests whether the effect of a verb holds, or can never hold.
 
-Each function looks at a task as it was just committed: True ends the wait, False goes on, an error says that the
-effect cannot come any more.
+Each function examines a task right after a commit: True ends the wait, False continues the wait, an error reports that
+the effect can no longer occur.
 """
 
 from taskplane.server.core.command_log import CommandLogEntry, CommandState
@@ -10,7 +10,7 @@ from taskplane.server.core.task import Task, TaskStatus, Verb
 
 
 def is_paused(task: Task, note: str = "") -> bool:
-    """Whether a pause holds."""
+    """Return whether a pause holds."""
     if task.status is TaskStatus.PAUSED:
         return True
     _check_still_pending(task, Verb.PAUSE, note)
@@ -18,7 +18,7 @@ def is_paused(task: Task, note: str = "") -> bool:
 
 
 def is_cancelled(task: Task, note: str = "") -> bool:
-    """Whether a cancel holds."""
+    """Return whether a cancel holds."""
     if task.status is TaskStatus.CANCELLED:
         return True
     _check_still_pending(task, Verb.CANCEL, note)
@@ -26,12 +26,12 @@ def is_cancelled(task: Task, note: str = "") -> bool:
 
 
 def is_dispatched(task: Task, note: str = "") -> bool:
-    """Whether a start, resume or restart holds: it runs, or has run, or does not want to any more."""
+    """Return whether a start, resume or restart holds: the task runs, has run, or is no longer queued."""
     return task.queued_at is None
 
 
 def check_not_lost(entry: CommandLogEntry, task: Task) -> None:
-    """Raise what became of a command if it has had no effect and never will."""
+    """Raise the outcome of a command without effect, if the command is over."""
     metadata = {"task_id": str(task.id), "from": task.status, "verb": entry.verb}
     if entry.state is CommandState.REJECTED:
         raise CommandRejected(f"{entry.verb.lower()} of task {task.id} was refused: {entry.message}", metadata=metadata)

@@ -15,13 +15,13 @@ from taskplane.server.store.reading import MAX_ROWS_BYTES, TaskFilter
 T = TypeVar("T")
 
 NOT_OURS = "is not a page token of this server"
-# Ours are shorter: a unit's id is up to 250 characters, of which JSON makes up to 12 bytes each.
+# Tokens of this server are shorter: a unit's id has up to 250 characters, and JSON takes up to 12 bytes for each.
 _MAX_TOKEN = 5000
 
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """Rows, and what makes the tokens of the pages after them: `key_after` gives the key behind so many rows."""
+    """Rows, and the source of page tokens: `key_after` returns the key of the last of a number of rows."""
 
     items: Sequence[T]
     is_last: bool
@@ -30,11 +30,11 @@ class Page(Generic[T]):
 
     @property
     def next_token(self) -> str:
-        """The token of the next page; empty on the last."""
+        """Return the token of the next page; empty on the last."""
         return self.token_after(len(self.items))
 
     def token_after(self, count: int) -> str:
-        """Return the token of the next page if this one ends after so many rows; empty if no more are left."""
+        """Return the token of the next page if this page ends after `count` rows; empty if no rows are left."""
         if self.is_last and count == len(self.items):
             return ""
         return page_token(self.fingerprint, self.key_after(count))
@@ -42,9 +42,9 @@ class Page(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class TaskPage:
-    """Tasks, the token of the next page, and how many there are in all if that was asked, up to COUNT_CAP + 1.
+    """Tasks, the token of the next page, and on request the total, up to COUNT_CAP + 1.
 
-    A page that is cut has fewer tasks than its size allows, since they are large.
+    A cut page has fewer tasks than its size allows, because the tasks are large.
     """
 
     tasks: Sequence[TaskView]
@@ -55,9 +55,9 @@ class TaskPage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskQuery:
-    """Which tasks, in which order, how many (1 to 1000), and after which page.
+    """The filter, order, size (1 to 1000) and position of a page of tasks.
 
-    `skip` is for faces that number their pages: the database reads what it skips, so it is to be small.
+    `skip` is for APIs with numbered pages: the database reads the skipped rows, so `skip` must be small.
     """
 
     filter: TaskFilter
@@ -66,14 +66,14 @@ class TaskQuery:
     page_token: str = ""
     skip: int = 0
     include_total: bool = False
-    # The page ends early where its tasks' documents have more bytes of JSON than this.
+    # The page ends early if the documents of its tasks exceed this size in JSON.
     max_bytes: int = MAX_ROWS_BYTES
-    # How long the database may look for them.
+    # The time limit of the query.
     seconds: float | None = None
 
     @property
     def fingerprint(self) -> str:
-        """Names the query: the same for each of its pages."""
+        """Return the identity of the query, equal for all its pages."""
         content = json.dumps([asdict(self.filter), self.newest_first], default=str, sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
@@ -88,12 +88,12 @@ def page_token(fingerprint: str, key: int | str) -> str:
 
 
 def is_page_token(text: str) -> bool:
-    """Whether a text is a page token of this server, for whatever list; an empty one gives the first page."""
+    """Return whether a text is empty or a page token of this server, for any list."""
     return not text or (len(text) <= _MAX_TOKEN and _content(text) is not None)
 
 
 def read_page_token(token: str, fingerprint: str) -> int | None:
-    """Return the key that a token holds, or None for an empty one. Raises InvalidFields if it is of another query."""
+    """Return the key in a token, or None for an empty token. Raises InvalidFields for a token of another query."""
     if not token:
         return None
     key = _read(token, fingerprint)
@@ -103,7 +103,7 @@ def read_page_token(token: str, fingerprint: str) -> int | None:
 
 
 def read_text_page_token(token: str, fingerprint: str) -> str:
-    """As `read_page_token`, for lists whose key is a text; empty for an empty token."""
+    """Return the key in a token of a list whose keys are texts; empty for an empty token."""
     key = _read(token, fingerprint) if token else ""
     if not isinstance(key, str):
         raise _invalid(NOT_OURS)

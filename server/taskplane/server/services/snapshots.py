@@ -1,4 +1,4 @@
-"""Snapshots for watches, page by page. Watches that wait for the same page are shown the same one."""
+"""Snapshots for watches, page by page. Watches that wait for the same page share the page."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterator, Sequence
@@ -12,17 +12,17 @@ from taskplane.server.store.reading import TaskFilter
 from taskplane.server.store.store import Store
 from taskplane.server.tasks.watch import Held, WatchMemory, weight_of
 
-# A page ends after so many tasks, or so many bytes of documents.
+# A page ends at this number of tasks, or this size of documents.
 _PAGE_TASKS = 250
 _PAGE_BYTES = 1024 * 1024
-# So much of it is told in one turn.
+# The part of a page that a watch writes in one turn.
 _PART_TASKS = 16
 _PART_BYTES = 64 * 1024
-# Pages are kept for watches that come to them later: so many, for so long.
+# Pages are kept for later watches, up to this number and age.
 _PAGES_KEPT = 32
 _KEPT_SECONDS = 10.0
 
-# What is read: ids, types, statuses, and the id after which the page begins.
+# The key of a page: ids, types, statuses, and the id after which the page begins.
 _Key = tuple[tuple[int, ...], tuple[str, ...], tuple[TaskStatus, ...], int]
 
 
@@ -36,19 +36,19 @@ class Page:
 
 
 class Snapshots:
-    """Reads pages. One that was begun to be read after a watch has followed may be shown to that watch."""
+    """Reads pages. A page whose read began after a watch subscribed is valid for the watch."""
 
     def __init__(self, store: Store, tasks: TaskService, memory: WatchMemory) -> None:
         self._store = store
         self._tasks = tasks
         self._memory = memory
-        # Readings by what is read, each with its number, the newest last.
+        # Reads by key, each with its number, the newest last.
         self._readings: dict[_Key, tuple[int, asyncio.Task[Held]]] = {}
-        # How many readings have begun.
+        # The number of reads so far.
         self.begun = 0
 
     async def pages(self, query: WatchQuery, followed_at: int) -> AsyncGenerator[Held]:
-        """Yield the pages of a snapshot; `followed_at` is what `begun` was when the watch followed."""
+        """Yield the pages of a snapshot; `followed_at` is the value of `begun` at the subscription."""
         after_id: int | None = 0
         while after_id is not None:
             held = await self._page((query.task_ids, query.task_types, query.statuses, after_id), followed_at)
@@ -60,7 +60,7 @@ class Snapshots:
         number, reading = self._readings.get(key, (0, None))
         if reading is None or number <= followed_at or _has_failed(reading):
             reading = self._begin(key)
-        # Shielded, as others may wait for the same page.
+        # Shielded: other watches may wait for the same page.
         return await asyncio.shield(reading)
 
     def _begin(self, key: _Key) -> "asyncio.Task[Held]":
@@ -86,12 +86,12 @@ class Snapshots:
         return held
 
     def _forget(self, key: _Key, number: int = 0) -> None:
-        """Forget the reading of a page; only the one with this number, if one is given."""
+        """Drop the read of a page; with a number, only the read with this number."""
         kept, reading = self._readings.get(key, (0, None))
         if reading is None or number not in {0, kept}:
             return
         del self._readings[key]
-        # If it is not read yet, those who wait for it still get it.
+        # Watches that wait for the read still get the page.
         reading.add_done_callback(self._let_go)
 
     def _let_go(self, reading: "asyncio.Task[Held]") -> None:
@@ -117,5 +117,5 @@ def _has_failed(reading: "asyncio.Task[Held]") -> bool:
 
 
 def _ask_for_error(reading: "asyncio.Task[Held]") -> None:
-    # Nobody may be left who asks for it.
+    # Retrieves the error, because no watch may be left to do so.
     _has_failed(reading)

@@ -1,4 +1,4 @@
-"""Writes to readers: one that nobody reads is noticed, and what waits behind it is let go."""
+"""A guard for writes to readers: a stalled write is noticed, and the events behind it are dropped."""
 
 import asyncio
 import time
@@ -6,15 +6,15 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Self
 
-# A reader that takes nothing for so long is cut; it can come back with the last revision that it has seen.
+# Above this time for one write, the reader is cut. The reader can resume with its last revision.
 WRITE_SECONDS = 30.0
 
 
 class StallGuard:
     """Notices a write that takes too long, within a context, and calls `on_stall` once.
 
-    It cancels nothing: gRPC could not end a stream behind a write that was given up. One timer serves all writes, as
-    thousands of readers may be told of the same event.
+    Cancels nothing: gRPC could not end a stream after an abandoned write. One timer serves all writes, because
+    thousands of readers may receive the same event.
     """
 
     def __init__(self, write_seconds: float) -> None:
@@ -23,18 +23,18 @@ class StallGuard:
         self.on_stall: list[Callable[[], None]] = []
 
     def __enter__(self) -> Self:
-        """Begin to look."""
+        """Start the timer."""
         self._look_later()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Look no longer."""
+        """Stop the timer."""
         self._timer.cancel()
 
     async def write(self, writing: Awaitable[None]) -> None:
-        """Wait for a write."""
+        """Await a write."""
         self._writing_since = time.monotonic()
         await writing
         self._writing_since = None

@@ -1,4 +1,4 @@
-"""The figures for operators: tasks from the database, units and slots from memory."""
+"""Statistics for operators: tasks from the database, units and slots from memory."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from taskplane.server.store.store import Store
 
 @dataclass(frozen=True, slots=True)
 class UnitFigures:
-    """How many of some units are connected, their slots, and how many of these hold a RUNNING task."""
+    """The number of connected units, of their slots, and of slots with a RUNNING task."""
 
     connected: int
     slots: int
@@ -22,7 +22,7 @@ class UnitFigures:
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """Figures at one moment, and over the window before it."""
+    """Statistics of one moment, and of the window before it."""
 
     taken_at: datetime
     window: timedelta
@@ -31,37 +31,37 @@ class Statistics:
 
     @property
     def oldest_queued(self) -> timedelta | None:
-        """How long the task has waited that wants to run for the longest; None if none does."""
+        """Return the longest wait of a queued task; None without queued tasks."""
         oldest_at = self.tasks.queue.oldest_at
         return max(self.taken_at - oldest_at, timedelta()) if oldest_at else None
 
     @property
     def success_rate(self) -> float:
-        """Which part of the tasks that ended did so with SUCCESS, 0 to 1; 0 if none ended."""
+        """Return the share of SUCCESS among the finished tasks, 0 to 1; 0 without finished tasks."""
         ended = self.tasks.ended
         return ended.successes / ended.tasks if ended.tasks else 0.0
 
     @property
     def mean_active_seconds(self) -> float:
-        """How long the tasks that ended were RUNNING, on average; 0 if none ended."""
+        """Return the mean seconds in RUNNING of the finished tasks; 0 without finished tasks."""
         ended = self.tasks.ended
         return ended.active_seconds / ended.tasks if ended.tasks else 0.0
 
     @property
     def finished_per_second(self) -> float:
-        """How many tasks ended a second."""
+        """Return the number of finished tasks for each second."""
         return self.tasks.ended.tasks / self.window.total_seconds()
 
 
 class StatisticsService:
-    """Takes figures. Raises DatabaseUnavailable, ReadTooLong, TooManyReads."""
+    """Reads statistics. Raises DatabaseUnavailable, ReadTooLong, TooManyReads."""
 
     def __init__(self, store: Store, units: ExecutionUnitManager) -> None:
         self._store = store
         self._units = units
 
     async def take(self, window: timedelta, task_type: str, seconds: float | None = None) -> Statistics:
-        """Return the figures of tasks of a type, or of all if it is empty, and of the units that run such tasks.
+        """Return the statistics of a task type (empty: all types) and of the units that accept the type.
 
         The database may take `seconds`.
         """
@@ -72,7 +72,7 @@ class StatisticsService:
 
 
 def unit_figures(units: Iterable[Unit]) -> UnitFigures:
-    """Return the figures of those units that are connected."""
+    """Return the statistics of the connected units among these."""
     connected = [unit for unit in units if unit.status is not UnitStatus.OFFLINE]
     return UnitFigures(
         connected=len(connected),

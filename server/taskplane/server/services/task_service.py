@@ -1,4 +1,4 @@
-"""The TaskService: one method a verb. It waits for effects; what they are is decided further down."""
+"""The TaskService: a method for each verb. It waits for effects; the core decides them."""
 
 import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -45,15 +45,15 @@ from taskplane.server.tasks.watch import Subscriber, WatchHub
 
 log = logging.getLogger(__name__)
 
-# Whether the effect of a command, given by its id, holds for a task.
+# Whether the effect of a command holds for a task; takes the task and the last note.
 EffectTest = Callable[[Task, str], bool]
 
 
 class TaskService:
     """Verbs and queries over tasks. Methods raise the errors of `core.errors`, as taskplane.v1.TaskService documents.
 
-    A verb waits for its effect until `wait_until` by `core.clock.monotonic`, however long it took to record it; with
-    None it returns as soon as it is recorded.
+    A verb waits for its effect until `wait_until` by `core.clock.monotonic`, including the time to record the verb.
+    With None, the verb returns as soon as it is recorded.
     """
 
     def __init__(  # noqa: PLR0913  (the composition root builds it)
@@ -82,7 +82,7 @@ class TaskService:
     async def start(
         self, task_id: int, caller: CallContext, key: IdempotencyKey | None, wait_until: float | None
     ) -> TaskView:
-        """Queue a PENDING task, and wait while a free slot is there for it."""
+        """Queue a PENDING task, and wait as long as a free slot is available for the task."""
         return await self._queue(task_id, self._changes.start(caller), key, wait_until)
 
     async def pause(
@@ -99,13 +99,13 @@ class TaskService:
         wait_until: float | None,
         checkpoint_number: int = 0,
     ) -> TaskView:
-        """Queue a PAUSED task to go on, from a chosen checkpoint if a number is given; waits as `start` does."""
+        """Queue a PAUSED task to continue, from a chosen checkpoint if a number is given; waits as `start` does."""
         return await self._queue(task_id, self._changes.resume(caller), key, wait_until, checkpoint_number)
 
     async def cancel(
         self, task_id: int, caller: CallContext, key: IdempotencyKey | None, wait_until: float | None
     ) -> TaskView:
-        """Cancel a task, and wait for the unit to have cleaned up."""
+        """Cancel a task, and wait until the unit has cleaned up."""
         return await self._command(task_id, self._changes.cancel(caller), key, wait_until, is_cancelled)
 
     async def restart(
@@ -116,7 +116,7 @@ class TaskService:
         wait_until: float | None,
         checkpoint_number: int = 0,
     ) -> TaskView:
-        """Queue a FAILED or CANCELLED task afresh, or from a chosen checkpoint; waits as `start` does."""
+        """Queue a FAILED or CANCELLED task again, from scratch or a chosen checkpoint; waits as `start` does."""
         return await self._queue(task_id, self._changes.restart(caller), key, wait_until, checkpoint_number)
 
     async def update(self, task_id: int, caller: CallContext, key: IdempotencyKey | None, new: Update) -> TaskView:
@@ -171,7 +171,7 @@ class TaskService:
         return Page(items, len(found) <= page_size, fingerprint, lambda count: _text_key(items[count - 1]))
 
     async def checkpoints(self, task_id: int, number: int = 0) -> Sequence[Checkpoint]:
-        """Return the checkpoints that are kept of a task, newest first, or the one of a number. Raises TaskNotFound."""
+        """Return the kept checkpoints of a task, newest first, or only one by number. Raises TaskNotFound."""
         await self._existing(task_id)
         if number:
             one = await self._store.get_checkpoint(task_id, number)
@@ -179,7 +179,7 @@ class TaskService:
         return await self._store.list_checkpoints(task_id)
 
     async def check_database(self) -> None:
-        """Raise DatabaseUnavailable if the database does not answer. Waits behind no caller's reads."""
+        """Raise DatabaseUnavailable if the database does not respond. Does not queue behind callers' reads."""
         await self._store.latest_revision()
 
     def view(self, task: Task) -> TaskView:
@@ -208,7 +208,7 @@ class TaskService:
 
     async def _while_about_to_run(self, subscriber: Subscriber, task: Task, wait_until: float) -> Task:
         async with aclosing(_later_changes(subscriber, task, wait_until)) as changes:
-            # A dispatch that was committed together with the verb has taken the slot already.
+            # A dispatch in the transaction of the verb has taken the slot already.
             while not is_dispatched(task) and (
                 subscriber.has_change_after(task.revision) or self._is_about_to_run(task)
             ):
@@ -240,7 +240,7 @@ class TaskService:
             return self.view(await self._with_checkpoint(task))
 
     async def _is_applied(self, task: Task, command_id: str) -> bool:
-        """Whether a command of an earlier call has had its effect, whatever came later. Raises why it never will."""
+        """Return whether the command of an earlier call has taken effect. Raises the reason if it never will."""
         entry = await self._store.get_command(command_id) if command_id else None
         if entry is None:
             return True
@@ -284,18 +284,18 @@ class TaskService:
     async def _with_checkpoint(self, task: Task) -> Task:
         if task.checkpoint is None or task.checkpoint.data is not None:
             return task
-        # It may have been pruned or deleted since the task was read.
+        # The checkpoint may have been pruned or deleted since the task was read.
         checkpoint = await self._store.get_checkpoint(task.id, task.checkpoint.number)
         return task.but(checkpoint=checkpoint or task.checkpoint)
 
 
 def _text_key(entry: CommandLogEntry) -> str:
-    """Return the place of a command in the list, as a page token holds it."""
+    """Return the key of a command for a page token."""
     return f"{entry.issued_at.isoformat()} {entry.command_id}"
 
 
 def _command_key(text: str) -> tuple[datetime, str] | None:
-    """Read a place in the list of commands; None is its beginning. Raises InvalidFields."""
+    """Read the key of a command; None: the beginning of the list. Raises InvalidFields."""
     if not text:
         return None
     issued_at, _, command_id = text.partition(" ")
@@ -306,7 +306,7 @@ def _command_key(text: str) -> tuple[datetime, str] | None:
 
 
 def _with_acceptance(entry: CommandLogEntry, task: Task) -> CommandLogEntry:
-    """That the unit has accepted a command is live news, stored when it is settled."""
+    """Add the acceptance of a pending command, which is stored only when the command is settled."""
     pending = task.pending_command
     if pending is None or pending.command_id != entry.command_id or not pending.accepted_at:
         return entry
@@ -314,9 +314,9 @@ def _with_acceptance(entry: CommandLogEntry, task: Task) -> CommandLogEntry:
 
 
 async def _later_changes(subscriber: Subscriber, task: Task, wait_until: float) -> AsyncGenerator[CommittedEvent]:
-    """Yield the changes after the task as it is given, until the time is over; those that are there already always."""
+    """Yield the changes after the given task until the time is over; already queued changes always."""
     while event := await subscriber.next_change(max(0.0, wait_until - monotonic())):
-        # What was committed between following and the verb is older than its answer.
+        # Events committed between the subscription and the verb are older than the verb's result.
         if event.task.revision > task.revision:
             yield event
 

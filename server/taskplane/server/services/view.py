@@ -1,4 +1,4 @@
-"""A task as callers see it: the stored record, what is live, and why it waits."""
+"""A task as callers see it: the stored record with its progress, and the reason of a wait."""
 
 from dataclasses import dataclass
 from datetime import datetime

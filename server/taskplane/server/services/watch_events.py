@@ -1,4 +1,4 @@
-"""The events of a watch, and what is asked of it."""
+"""The events of a watch, and its query."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -16,10 +16,10 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WatchQuery:
-    """What to watch; empty ids, types and statuses do not restrict.
+    """The filter of a watch; empty ids, types and statuses do not restrict.
 
-    Of statuses, a transition counts that leads into or out of one. Without `after_revision` the watch begins with a
-    snapshot, if it is asked for, and else with what happens from now on.
+    A transition matches if it leads into or out of one of the statuses. Without `after_revision` the watch begins with
+    a snapshot if requested, and otherwise with the next event.
     """
 
     task_ids: tuple[int, ...] = ()
@@ -32,7 +32,7 @@ class WatchQuery:
 
 
 class Rendered:
-    """What has been made of an event, kept with the event: many watchers are told the same one."""
+    """The renderings of an event, shared by all watchers of the event."""
 
     __slots__ = ("_made",)
 
@@ -41,11 +41,11 @@ class Rendered:
 
     @property
     def is_made(self) -> bool:
-        """Whether something was made already."""
+        """Return whether a rendering exists."""
         return bool(self._made)
 
     def once(self, make: Callable[..., R], *arguments: object) -> R:
-        """Return what `make` makes of the arguments, made only once."""
+        """Return the result of `make` for the arguments, computed only once."""
         if make not in self._made:
             self._made[make] = make(*arguments)
         return self._made[make]  # type: ignore[return-value]  # what it has made itself
@@ -53,7 +53,7 @@ class Rendered:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Snapshot:
-    """Some tasks as they were when the watch began."""
+    """Some tasks at the beginning of the watch."""
 
     views: Sequence[TaskView]
     rendered: Rendered = field(default_factory=Rendered)
@@ -61,14 +61,14 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotComplete:
-    """What follows happened later."""
+    """The end of the snapshot: all following events are later."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Changed:
-    """A durable change, with the task as it was right after; as it is now, if the change is replayed.
+    """A durable change with the task right after it; a replayed change has the task as it is now.
 
-    Compared by identity: many watchers are told the same one.
+    Compared by identity: many watchers share an event.
     """
 
     change: CommittedEvent
@@ -78,26 +78,26 @@ class Changed:
 
 @dataclass(frozen=True, slots=True)
 class Deleted:
-    """A task is gone."""
+    """The deletion of a task."""
 
     task_id: int
 
 
 @dataclass(frozen=True, slots=True)
 class KeepAlive:
-    """Nothing happened for a while."""
+    """A sign of life during a silence."""
 
 
 @dataclass(frozen=True, slots=True)
 class WatchEvent:
-    """One event, and the revision to go on from after it."""
+    """One event, and the revision to resume from after it."""
 
     revision: int
     event: Snapshot | SnapshotComplete | Changed | Deleted | Progressed | KeepAlive
 
 
 async def rendered(event: WatchEvent, render: Callable[[WatchEvent], R]) -> R:
-    """Return an event as an API tells it; away from the event loop where that is not made yet, and takes long."""
+    """Return an event as rendered by an API; a large event without a rendering is rendered off the event loop."""
     match event.event:
         case Snapshot(views, made):
             is_heavy = not made.is_made and any(_is_heavy(view) for view in views)
@@ -113,14 +113,14 @@ def _is_heavy(view: TaskView) -> bool:
 
 
 def matcher(query: WatchQuery) -> Callable[[CommittedEvent | Progressed], bool] | None:
-    """Return what tells whether an event is asked for; None if each is."""
+    """Return a predicate for the events of a query; None if all events match."""
     types, statuses = frozenset(query.task_types), frozenset(query.statuses)
     if not types and not statuses:
         return None if query.include_progress else _is_committed
 
     def is_asked_for(event: CommittedEvent | Progressed) -> bool:
         if isinstance(event, Progressed):
-            # Only a RUNNING task has any.
+            # Only RUNNING tasks make progress.
             is_of_status = not statuses or TaskStatus.RUNNING in statuses
             return query.include_progress and is_of_status and (not types or event.task_type in types)
         return (not types or event.task.task_type in types) and (not statuses or touches(statuses, event))
@@ -129,7 +129,7 @@ def matcher(query: WatchQuery) -> Callable[[CommittedEvent | Progressed], bool] 
 
 
 def touches(statuses: frozenset[TaskStatus], change: CommittedEvent) -> bool:
-    """Whether a change is one of a task in these statuses, or into or out of one. Deletions always are."""
+    """Return whether a change leads into, out of, or stays in these statuses. Deletions always match."""
     was = change.transition.from_status if change.transition else None
     now = change.transition.to_status if change.transition else change.task.status
     return change.deleted or now in statuses or was in statuses

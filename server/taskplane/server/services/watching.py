@@ -1,4 +1,4 @@
-"""The course of a watch: a snapshot or the missed history, then what happens, in order and without a gap."""
+"""The course of a watch: a snapshot or the missed history, then live events, in order and without a gap."""
 
 import time
 from collections import deque
@@ -29,13 +29,13 @@ from taskplane.server.tasks.unit_of_work import CommittedEvent
 from taskplane.server.tasks.watch import Subscriber, WatchHub, weight_of
 
 KEEP_ALIVE_SECONDS = 15.0
-# Watchers tell a change at about the same time: so many are kept, of so many bytes together.
+# Watchers write a change at about the same time: events are shared up to this number and size.
 _TOLD_KEPT = 500
 _TOLD_KEPT_BYTES = 8 * 1024 * 1024
-# Changes that a replay reads at a time, and tells in one turn.
+# Changes in one read of a replay, and changes written in one turn.
 _PAGE = 500
 _PART = 16
-# A part of a snapshot that is made already costs a watch about as much as some messages.
+# The cost of a rendered part of a snapshot, in messages.
 _PART_MESSAGES = 4
 _NOT_READ = "the watch was not read for too long; go on with after_revision"
 
@@ -50,26 +50,26 @@ class WatchService:
         self._snapshots = Snapshots(store, tasks, hub.memory)
         self._max_watches = max_watches
         self._watches = 0
-        # By revision, oldest first, each with its weight.
+        # By revision, oldest first, each with its size.
         self._recently_told: dict[int, tuple[Changed, int]] = {}
         self._recently_told_bytes = 0
 
     @property
     def follower_count(self) -> int:
-        """How many follow what happens now: watches, and verbs that wait for their effect."""
+        """Return the number of subscribers: watches, and verbs that wait for their effect."""
         return self._hub.follower_count
 
     async def watch(self, query: WatchQuery, guard: StallGuard | None = None) -> AsyncGenerator[WatchEvent]:
-        """Yield events for ever. Close the generator when done with it.
+        """Yield events forever. Close the generator after use.
 
-        With the guard of the writes to its reader, the watch is cut when one of them takes too long.
+        With the guard of the writes to its reader, the watch is cut when a write takes too long.
 
         Raises TooManyWatches, TaskNotFound, RevisionTooOld, and SlowReader when the reader falls behind.
         """
         with self._counted(), self._hub.watch(query.task_ids, matcher(query)) as follower:
             if guard:
                 guard.on_stall.append(lambda: follower.cut(SlowReader(_NOT_READ)))
-            # Followed first, read after: what is committed in between is in both, and told once.
+            # Subscribe first, then read: an event committed in between is in both, and sent once.
             position = _Position(self._hub.revision)
             if query.after_revision is not None:
                 await self._check_revision(query.after_revision)
@@ -93,7 +93,7 @@ class WatchService:
             self._watches -= 1
 
     async def _check_revision(self, after: int) -> None:
-        """Raise RevisionTooOld unless everything behind a revision can be told."""
+        """Raise RevisionTooOld unless all events after a revision are available."""
         if after > self._hub.revision:
             raise RevisionTooOld(
                 f"revision {after} is not reached yet; the last one is {self._hub.revision}",
@@ -102,7 +102,7 @@ class WatchService:
         await self._check_kept(after)
 
     async def _check_kept(self, after: int) -> None:
-        """Raise RevisionTooOld if something behind a revision may be gone."""
+        """Raise RevisionTooOld if an event after a revision may be purged."""
         purged = await self._store.purged_revision()
         if after < purged:
             raise RevisionTooOld(
@@ -111,7 +111,7 @@ class WatchService:
             )
 
     async def _check_ids(self, query: WatchQuery) -> None:
-        """Raise TaskNotFound if there is a task of which nothing can be told: not even that it was deleted."""
+        """Raise TaskNotFound if a task is missing and its deletion is not recorded."""
         if not query.task_ids:
             return
         chosen = TaskFilter(task_ids=query.task_ids)
@@ -136,7 +136,7 @@ class WatchService:
                     position.saw(task)
                 parts = deque(held.what.parts)
                 del held
-                # Nothing but the part that is being written is kept for a reader that does not read.
+                # Only the part being written stays in memory for a reader that does not read.
                 follower.on_cut = parts.clear
                 while parts:
                     await self._hub.scheduler.turn(_PART_MESSAGES if parts[0].rendered.is_made else MESSAGES_AT_ONCE)
@@ -158,20 +158,20 @@ class WatchService:
                 after = each.revision
 
     async def _missed(self, task_ids: tuple[int, ...], after: int, until: int) -> list[Transition | Deletion]:
-        """Return what happened next, in order; nothing if that was all. Raises RevisionTooOld if some of it is gone."""
+        """Return the next missed events in order; none at the end. Raises RevisionTooOld if some are purged."""
         transitions = await self._store.transitions_since(after, task_ids=task_ids, limit=_PAGE)
         deletions = await self._store.deletions_since(after, task_ids=task_ids, limit=_PAGE)
-        # Asked after the reading: what is not gone yet has been read.
+        # Checked after the reads: events that are not purged yet were read.
         await self._check_kept(after)
         missed: list[Transition | Deletion] = [*transitions, *deletions]
         missed.sort(key=lambda each: each.revision)
-        # What is later is told live. It may not be whole here, as the two were not read at the same time.
+        # Later events follow live. They may be incomplete here, because the two reads are not simultaneous.
         return [each for each in missed[:_PAGE] if each.revision <= until]
 
     def _replayed(
         self, missed: Transition | Deletion, task: Task | None, query: WatchQuery
     ) -> Changed | Deleted | None:
-        """Return what a watch is told of something missed. A task that is not there is told of when its deletion is."""
+        """Return the watch event of a missed event; None without a match, or if the deletion of its task follows."""
         if isinstance(missed, Deletion):
             return Deleted(missed.task_id) if _is_asked_for(query, missed.task_type) else None
         if task is None or not _is_asked_for(query, task.task_type):
@@ -204,12 +204,12 @@ class WatchService:
             if fresh or due:
                 silent_since = time.monotonic()
             elif time.monotonic() - silent_since >= KEEP_ALIVE_SECONDS:
-                # Progress that is held back, and changes that were told already, wake the loop too.
+                # Delayed progress and changes sent before also wake the loop.
                 silent_since = time.monotonic()
                 yield WatchEvent(revision, KeepAlive())
 
     def _told(self, change: CommittedEvent) -> Changed | Deleted:
-        """Return the same object to every watcher, so that it is made, and turned into a message, only once."""
+        """Return the same object to every watcher, so that it is created and rendered only once."""
         if change.deleted:
             return Deleted(change.task.id)
         revision = change.task.revision
@@ -229,7 +229,7 @@ class WatchService:
 
 
 class _Position:
-    """What a watch has told already: everything up to `begin`, and some tasks up to a later revision."""
+    """The position of a watch: all events up to `begin`, and some tasks up to a later revision, are sent."""
 
     def __init__(self, begin: int) -> None:
         self.begin = begin

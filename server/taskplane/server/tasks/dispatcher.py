@@ -1,7 +1,7 @@
-"""The dispatcher: at the end of every transaction it gives the free slots to what is queued, highest priority first.
+"""The dispatcher: gives free slots to queued tasks at the end of every transaction, highest priority first.
 
-It takes from the tasks of the transaction and from the backlog. A *look* is one pass over the backlog of the types that
-have free slots; one that is long goes on in the next transaction.
+The tasks come from the transaction and from the queue. A *scan* is one pass over the queue for the types with free
+slots; a long scan continues in the next transaction.
 """
 
 import logging
@@ -20,13 +20,13 @@ from taskplane.server.tasks.unit_of_work import UnitOfWork
 
 log = logging.getLogger(__name__)
 
-# How much of the backlog is looked at at once, and in one transaction at the most.
+# Queued tasks in one page, and in one transaction. More would delay the commit.
 LARGEST_PAGE = 500
 MOST_LOOKED_AT = 5_000
 
 
 class Dispatcher:
-    """Gives out slots in one transaction. If that fails, so that nobody got any, the slots are as before."""
+    """Assigns slots in one transaction. If the transaction fails, all slots are restored."""
 
     def __init__(self, work: UnitOfWork, transaction: WriteTransaction, slots: Slots) -> None:
         self._work = work
@@ -34,14 +34,14 @@ class Dispatcher:
         self._slots = slots
 
     def fill_slots(self) -> None:
-        """Give the free slots to what is due: to tasks of this transaction, and to the backlog.
+        """Assign the free slots to due tasks of this transaction and of the queue.
 
-        The slots of tasks that stop running are free at once: who gets one is told after that is durable.
+        Slots of tasks that stop running are free at once: their next dispatch is sent only after the commit.
         """
         taken: list[Placement] = []
         freed: list[Assignment] = []
         self._correct()
-        # Not a lambda: that would hold the batch, which holds the transaction, so none is freed before a collection.
+        # A lambda would hold the unit of work, and so the transaction, until a garbage collection.
         self._transaction.on_rollback.append(partial(self._slots.undo, taken, freed))
         self._free(freed)
         self._take(taken)
@@ -49,9 +49,9 @@ class Dispatcher:
         self._remember_the_rest()
 
     def _correct(self) -> None:
-        """Compare the units whose tasks were read with their assignments: the table is right.
+        """Correct the assignments of the units whose tasks were read: the table is right.
 
-        All that was decided before is durable then, so a difference is a defect, and ends here.
+        All earlier decisions are durable then, so a difference is a defect.
         """
         for unit_id, running in self._work.running_on.items():
             for difference in self._slots.assignments.correct(unit_id, running):
@@ -90,9 +90,9 @@ class Dispatcher:
             self._slots.scan.task_queue.discard(task_id)
 
     def _queued_tasks(self, task_types: Collection[str]) -> Iterator[Task]:
-        """Return what else waits for these types and may have room, in order, as long as there are slots.
+        """Yield the other queued tasks of these types that may fit, in order, while slots are free.
 
-        The table is read once at the most: what lies further behind is looked at by the next transaction.
+        The table is read at most once: the next transaction examines the rest.
         """
         task_queue, after, left, may_read = self._slots.scan.task_queue, None, MOST_LOOKED_AT, True
         while count := min(self._slots.free(task_types), LARGEST_PAGE, left):
@@ -124,10 +124,10 @@ class Dispatcher:
         self._slots.scan.task_queue.learn(task_types, after, found, is_whole=len(found) < LARGEST_PAGE, age=age)
 
     def _due(self, task_ids: Iterable[int]) -> list[Task]:
-        """Return those of the tasks that wait for nothing but a slot.
+        """Return the tasks that wait only for a slot.
 
-        By the present time, not by the transaction's: a delay may have ended since the transaction began, and a task is
-        offered only once at the end of its delay.
+        Measured by the present time instead of the transaction's: a delay may have ended since the start, and a task is
+        offered only once after its delay.
         """
         now = utc_now()
         return [task for task_id in task_ids if (task := self._work.find(task_id)) and is_due(task, now)]

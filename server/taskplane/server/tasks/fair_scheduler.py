@@ -1,6 +1,7 @@
-"""Turns: watchers go on a few at a time, so that a thousand of one task hold up neither commits nor verbs.
+"""The fair scheduler: watchers run a few at a time, so that a thousand watchers delay neither commits nor verbs.
 
-After some messages they rest, longer while verbs are under way, and the less the longer somebody has waited.
+After a number of messages the watchers rest, longer while verbs are pending, and shorter the longer a watcher has
+waited.
 """
 
 import asyncio
@@ -8,50 +9,50 @@ import time
 from collections import deque
 from typing import Protocol
 
-# How many messages watchers may write before everything else has its time again; a message takes some 50 µs.
+# Messages that watchers may write between two rests; a message takes about 50 µs.
 MESSAGES_AT_ONCE = 20
 # A longer message counts as several.
 MESSAGE_BYTES = 4 * 1024
-# How long they rest then, so that callers and commits come first.
+# The rest of the watchers, in which callers and commits run.
 REST_SECONDS = 0.001
-# The same while verbs are under way.
+# The rest while verbs are pending.
 REST_BEHIND_VERBS_SECONDS = 0.010
-# The longer somebody has waited the shorter is the rest, and after this there is none until that is made good.
+# The rest shrinks with the longest wait of a watcher, and is zero from this wait on.
 PATIENT_FOR_SECONDS = 2.0
 
 
 class Waiter(Protocol):
-    """Somebody who waits for a turn."""
+    """A watcher that waits for its turn."""
 
     def take_turn(self) -> int:
-        """Go on with what there is. Returns how many messages that may be."""
+        """Use the turn. Returns the number of messages that the watcher may write."""
 
 
 class FairScheduler:
-    """Who waits for a turn, the longest waiting first, and when the next ones have it."""
+    """The waiting watchers, the longest wait first, and the time of the next turns."""
 
     def __init__(self) -> None:
-        # Each with since when, by the monotonic clock.
+        # Each with the start of its wait, by the monotonic clock.
         self._waiting: deque[tuple[float, Waiter]] = deque()
         self._is_due = False
-        # How many verbs wait for their effect.
+        # The number of verbs that wait for their effect.
         self.verbs_under_way = 0
 
     def wait(self, patient: Waiter) -> None:
-        """Give somebody a turn, after those who wait already."""
+        """Give a waiter a turn, after the earlier ones."""
         self._waiting.append((time.monotonic(), patient))
         if not self._is_due:
             self._is_due = True
             asyncio.get_running_loop().call_soon(self._begin)
 
     async def turn(self, messages: int) -> None:
-        """Wait for a turn in which to write so many messages."""
+        """Wait for a turn for this number of messages."""
         once = _Once(messages)
         self.wait(once)
         await once.comes
 
     def _begin(self) -> None:
-        # A few are not worth the delay.
+        # Few waiters are not worth a rest.
         if len(self._waiting) > MESSAGES_AT_ONCE:
             self._rest()
         else:
@@ -66,7 +67,7 @@ class FairScheduler:
             self._rest()
 
     def _rest(self) -> None:
-        # Even if it is over at once, what else is ready in the loop comes in between.
+        # Also with a rest of zero, other ready callbacks of the loop run first.
         asyncio.get_running_loop().call_later(self._rest_seconds(), self._let_some_go_on)
 
     def _rest_seconds(self) -> float:
@@ -76,8 +77,6 @@ class FairScheduler:
 
 
 class _Once:
-    """A wait for one turn."""
-
     def __init__(self, messages: int) -> None:
         self._messages = messages
         self.comes = asyncio.get_running_loop().create_future()

@@ -1,7 +1,7 @@
-"""Group commit: proposals that come while a transaction is under way share the next one.
+"""Group commit: mutations submitted while a transaction is pending share the next transaction.
 
-There is no timer: when nothing is under way a lone proposal is committed at once, and when many tasks wait the next
-transaction is decided while the last one is still on its way to the disk.
+There is no timer: without a pending transaction a single mutation is committed at once. Under load the next transaction
+is decided while the last is on its way to the disk.
 """
 
 import asyncio
@@ -28,11 +28,11 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-# With more in one transaction, a unit's slots wait longer for it than the transaction gains.
+# Larger transactions delay slot turnover more than they save.
 MOST_TASKS = 200
-# With so many proposals at hand, those that nobody waits for any more are dropped.
+# Above this number of submitted mutations, the mutations of cancelled calls are dropped.
 ROOM = 10_000
-# So many tasks are worth a transaction that is decided while the last one is on its way; fewer wait and gather.
+# At least this number of tasks starts a transaction during a pending transaction; fewer tasks wait.
 WORTH_AN_OVERLAP = 64
 
 
@@ -46,15 +46,15 @@ class _Waiting:
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    # For each proposal its answer, or the error it raised.
+    # The result of each mutation, or the error that it raised.
     answers: list[Any]
     committed: list[CommittedEvent]
 
 
 class GroupCommit:
-    """The only writer of what tasks are to be.
+    """The only writer of tasks.
 
-    `listeners` hear of every durable change, in order, before any caller is answered.
+    `listeners` receive every committed event, in order, before any caller gets its result.
     """
 
     def __init__(self, store: Store, progress_cache: ProgressCache, slots: Slots) -> None:
@@ -79,11 +79,11 @@ class GroupCommit:
     def submit(
         self, mutation: Mutation[T], key: IdempotencyKey | None = None, *, tasks: int = 1
     ) -> "asyncio.Future[Any]":
-        """Hand a proposal over, which is about so many tasks; the future answers when it is durable, or with the error.
+        """Submit a mutation of this number of tasks; the future has the result after the commit, or the error.
 
-        Proposals are decided in the order of their submission, but for those of a transaction that one of them has
-        spoiled: they are done over one by one. A proposal whose future is cancelled before its turn is not decided.
-        A repeat of a call with a key decides nothing and returns a Replay, or raises ResponseStored.
+        Mutations are decided in the order of their submission, except after a failed transaction, whose mutations are
+        retried one by one. A mutation whose future is cancelled before is not decided. A repeat of a call with a key
+        decides nothing and returns a Replay, or raises ResponseStored.
         """
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         if self._stopping:
@@ -97,7 +97,7 @@ class GroupCommit:
         return answer
 
     def stop(self) -> None:
-        """Refuse new proposals; `run` returns when those at hand are durable."""
+        """Refuse new mutations; `run` returns after the submitted ones are durable."""
         self._stopping = True
         self._wake.set()
 
@@ -117,7 +117,7 @@ class GroupCommit:
                 finishing = asyncio.create_task(self._finish(group, pending))
                 await pending.decided.wait()
                 if last:
-                    await last  # it is durable; two are under way at the most
+                    await last  # durable now: at most two are pending
                 last = finishing
         if last:
             await last
@@ -134,7 +134,7 @@ class GroupCommit:
         return group
 
     def _make_room(self) -> None:
-        """Drop those whose callers have gone: while a database is away for long, callers come again and again."""
+        """Drop mutations of cancelled calls: while the database is away for long, callers retry again and again."""
         self._inbox = deque(each for each in self._inbox if not each.answer.cancelled())
         self._tasks_waiting = sum(each.tasks for each in self._inbox)
         self._room = max(ROOM, 2 * len(self._inbox))
@@ -143,7 +143,7 @@ class GroupCommit:
         return self._store.begin(lambda transaction: self._decide(transaction, group))
 
     async def _finish(self, group: list[_Waiting], pending: PendingTransaction[_Outcome]) -> None:
-        """Wait until a transaction is durable, and tell."""
+        """Wait until a transaction is durable, and publish its events."""
         try:
             outcome = await pending.durable()
         except Exception as error:  # noqa: BLE001  (those who wait hear of it)
@@ -158,7 +158,7 @@ class GroupCommit:
     async def _failed(self, group: list[_Waiting], error: Exception) -> None:
         is_away = isinstance(error, DatabaseUnavailable) and not isinstance(error, DatabaseRefused)
         if len(group) > 1 and not is_away:
-            # One proposal may have spoiled the transaction of all: let each try alone, so that it fails alone.
+            # One mutation may have spoiled the transaction: retry each alone, so that only this one fails.
             for each in group:
                 await self._finish([each], self._begin([each]))
             return
@@ -169,7 +169,7 @@ class GroupCommit:
                 each.answer.set_exception(error)
 
     def _decide(self, transaction: WriteTransaction, group: list[_Waiting]) -> _Outcome:
-        """Decide all proposals of a group, in order, give free slots to what waits, and write."""
+        """Decide all mutations of a group in order, fill free slots, and write."""
         work = UnitOfWork(transaction, self._progress_cache, utc_now())
         calls = KeyedCalls(transaction)
         # Every call is taken for new, until a transaction fails.
@@ -190,7 +190,7 @@ class GroupCommit:
             listener(outcome.committed)
         for each, answer in zip(group, outcome.answers, strict=True):
             if each.answer.done():
-                continue  # its caller has gone away; the change holds all the same
+                continue  # the caller has gone; the effect holds all the same
             if isinstance(answer, TaskplaneError | ResponseStored):
                 each.answer.set_exception(answer)
             else:
@@ -208,7 +208,7 @@ def _decided(waiting: _Waiting, calls: KeyedCalls, work: UnitOfWork) -> Any:
 
 
 def _as_dispatched(answer: Any, dispatched: Mapping[int, Task]) -> Any:
-    """Show tasks that got a slot in the transaction of their answer as they are now."""
+    """Replace tasks that got a slot in the same transaction by their dispatched state."""
     match answer:
         case Task():
             return dispatched.get(answer.revision, answer)

@@ -1,4 +1,4 @@
-"""The renewal of the server's lease on the tasks: a write that always happens, so it shows whether any can."""
+"""The renewal of the server's lease: a regular write, which shows whether the database accepts writes."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -7,21 +7,21 @@ from taskplane.server.core.errors import DatabaseUnavailable
 from taskplane.server.store.database import Database
 
 RENEW_SECONDS = 1.0
-# A renewal that takes longer means that nothing can be written, until it is done.
+# After a longer renewal the database counts as unavailable, until the renewal ends.
 ANSWER_SECONDS = 5.0
-# An answer that came while the event loop stood still is found within that time.
+# A response that arrived while the event loop was blocked is found within this time.
 LATE_SECONDS = 0.5
 
 
 class LeaseKeeper:
-    """Renews the lease. After each try `show` hears why the database cannot be read or written, or "" if it can."""
+    """Renews the lease. After each renewal `show` gets the reason of an outage, or "" without one."""
 
     def __init__(self, database: Database, show: Callable[[str], Awaitable[None]]) -> None:
         self._database = database
         self._show = show
 
     async def run(self) -> None:
-        """Renew once a second, for ever. A server that was taken over learns of it here at the latest."""
+        """Renew once a second, forever. A replaced server learns of its replacement here at the latest."""
         while True:
             await asyncio.sleep(RENEW_SECONDS)
             await self.renew()
@@ -37,7 +37,7 @@ class LeaseKeeper:
                 await self._show(self._database.outage)
             await renewal
         except DatabaseUnavailable:
-            pass  # the outage is noted and logged, by its cause, where it was noticed
+            pass  # the writer has noted and logged the outage
         finally:
             renewal.cancel()
         await self._show(self._database.outage)

@@ -1,4 +1,4 @@
-"""What must be done from time to time: expire time limits, purge what is old."""
+"""Periodic work: expire time limits, purge old rows."""
 
 import asyncio
 import logging
@@ -15,11 +15,11 @@ log = logging.getLogger(__name__)
 
 EXPIRE_SECONDS = 0.5
 PURGE_SECONDS = 60.0
-# Small enough that a batch does not hold up what else is to be committed.
+# Small enough not to delay other commits.
 BATCH = 200
 # The API promises one day for idempotency keys.
 KEYS_KEPT = timedelta(days=2)
-# A watch that comes back within that is told what was deleted meanwhile.
+# A watch that resumes within this time receives the deletions that it missed.
 DELETIONS_KEPT = timedelta(days=2)
 
 
@@ -50,13 +50,13 @@ class Maintenance:
         """Apply all time limits that have expired."""
         there_may_be_more = True
         while there_may_be_more:
-            # Asked beside the transactions: nearly always there are none.
+            # Read outside of transactions: the result is nearly always empty.
             if due := await self._store.expired_tasks(utc_now(), BATCH, wall_now()):
                 await self._states.expire(due, self._listening)
             there_may_be_more = len(due) == BATCH
 
     async def purge(self) -> None:
-        """Delete finished tasks older than the retention, and what nobody is expected to come back for any more."""
+        """Delete finished tasks after their retention, and old idempotency keys and deletions."""
         now = utc_now()
         if self._retention is not None:
             while await self._states.purge(now - self._retention, BATCH) == BATCH:
@@ -66,7 +66,7 @@ class Maintenance:
 
 
 async def repeat(seconds: float, job: Callable[[], Awaitable[None]]) -> None:
-    """Do a job every so often, until the server stops; what the database is away for is done the next time."""
+    """Run a job at this interval until the server stops; after an outage the job runs at the next interval."""
     while True:
         await asyncio.sleep(seconds)
         try:

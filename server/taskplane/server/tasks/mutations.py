@@ -1,4 +1,4 @@
-"""What can be proposed to the state manager."""
+"""The mutations of tasks."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,7 +22,7 @@ from taskplane.server.tasks.unit_of_work import UnitOfWork
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskSpec:
-    """What a task is to be; the fields are those of taskplane.v1.TaskSpec."""
+    """The fields of a new task; see taskplane.v1.TaskSpec."""
 
     task_name: str
     task_type: str
@@ -36,7 +36,7 @@ class TaskSpec:
 
 
 _BEFORE = datetime.min.replace(tzinfo=UTC)
-# What a new task is made from: a copy of a task takes a third of the time of a task from all its fields.
+# The template of new tasks: a copy takes a third of the time of building a task from all its fields.
 _BLANK = Task(
     id=0,
     task_name="",
@@ -93,7 +93,7 @@ class CreateTasks:
 
 @dataclass(frozen=True, slots=True)
 class ChangeTask:
-    """Change one task by a verb or a report: `change` is told the task as it is and the time."""
+    """Change one task by a verb or a report: `change` gets the current task and the time."""
 
     task_id: int
     change: Callable[[Task, datetime], Effect]
@@ -107,7 +107,7 @@ class ChangeTask:
 
 @dataclass(frozen=True, slots=True)
 class ChangeFromCheckpoint:
-    """Change one task by a verb that goes on from a checkpoint of the caller's choice."""
+    """Change one task by a verb that continues from a checkpoint of the caller's choice."""
 
     task_id: int
     number: int
@@ -128,9 +128,9 @@ class ChangeFromCheckpoint:
 
 @dataclass(frozen=True, slots=True)
 class ControlTasks:
-    """Change several tasks, each by itself. Answers with the error of each, by id; None: it was changed."""
+    """Change several tasks independently. Returns the error of each task by id, or None."""
 
-    # What is to become of each task, by id, in the order in which they are decided; None deletes it.
+    # The change of each task by id, in the order of decision; None deletes the task.
     changes: Mapping[int, Callable[[Task, datetime], Effect | None]]
 
     def task_ids(self) -> Iterable[int]:
@@ -157,7 +157,7 @@ def _error_of(
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """Refuse a call in its turn, when it is known whether it is a repeat of one that was answered."""
+    """Refuse a call in its order of submission, unless it is a repeat."""
 
     error: TaskplaneError
 
@@ -170,7 +170,7 @@ class Refuse:
 
 @dataclass(frozen=True, slots=True)
 class LoseAttempts:
-    """Take a unit's attempts away from it: it is gone. Those that are not its own any more are passed over."""
+    """Take attempts away from a lost unit, unless they are no longer current."""
 
     unit_id: str
     # Attempts by task id.
@@ -190,7 +190,7 @@ class LoseAttempts:
 
 @dataclass(frozen=True, slots=True)
 class LeaveUnit:
-    """Take all that a unit has away from it, which says goodbye: no start was decided after that."""
+    """Take all attempts away from a leaving unit: after the goodbye no start was decided."""
 
     unit_id: str
     why: str
@@ -212,7 +212,7 @@ class LeaveUnit:
 
 @dataclass(frozen=True, slots=True)
 class CheckUnit:
-    """Read which tasks run on a unit. The dispatcher corrects its assignments by what a transaction has read."""
+    """Read the tasks that run on a unit, so that the dispatcher corrects the unit's assignments."""
 
     unit_id: str
 
@@ -225,7 +225,7 @@ class CheckUnit:
 
 @dataclass(frozen=True, slots=True)
 class ExpireTasks:
-    """Apply the time limits that have expired, to tasks of which the table says that one has."""
+    """Apply expired time limits to tasks that the table lists as due."""
 
     due: Sequence[int]
     policy: RetryPolicy
@@ -240,13 +240,13 @@ class ExpireTasks:
             if change.steps:
                 work.put(change)
             elif next_expiry(task):
-                # There is still time, since it made progress or could not be heard: let the table know.
+                # Time is left, because of progress or a deaf server: store the new expiry.
                 work.put(change.edit(now=work.now))
 
 
 @dataclass(frozen=True, slots=True)
 class PurgeTasks:
-    """Delete old finished tasks. Answers with how many."""
+    """Delete old finished tasks. Returns their number."""
 
     completed_before: datetime
     limit: int
@@ -278,10 +278,10 @@ class DeleteTask:
 
 @dataclass(frozen=True, slots=True)
 class FillSlots:
-    """Nothing but what every transaction does at its end: give free slots to queued tasks.
+    """An empty mutation: every transaction gives free slots to queued tasks.
 
-    Every task of a transaction is considered, so those that have just become due are named, whatever is known of the
-    backlog.
+    Tasks that have just become due are named, so that the dispatcher considers them even if the queue in memory lacks
+    them.
     """
 
     due: Sequence[int] = ()
@@ -290,12 +290,12 @@ class FillSlots:
         return self.due
 
     def decide(self, work: UnitOfWork) -> None:
-        """Leave it to the batch."""
+        """Do nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReconciledUnit:
-    """What a connecting unit is told."""
+    """The result for a connecting unit."""
 
     verdicts: Sequence[Verdict]
     dispatches: Sequence[Dispatch]
@@ -306,7 +306,7 @@ class ReconciledUnit:
 
 @dataclass(frozen=True, slots=True)
 class ReconcileUnit:
-    """Settle what a connecting unit holds against what is its own; see core.inventory. None: as is recorded."""
+    """Reconcile a unit's inventory with its assigned tasks; see core.inventory. None: the recorded inventory."""
 
     unit_id: str
     inventory: Sequence[HeldAttempt] | None

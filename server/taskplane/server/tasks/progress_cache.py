@@ -1,7 +1,7 @@
-"""What is known of running attempts but not yet in the database: progress, and that commands were accepted.
+"""Progress of running attempts, and acceptances, before they are in the database.
 
-Such news is frequent and not worth a transaction each. It is kept here, shown at once to whoever reads a task, written
-with the task's next change, and otherwise once a second for all tasks together.
+They are too frequent for a transaction each. Readers see the cache at once. Entries are written with the task's next
+change, or once a second for all tasks together.
 """
 
 import asyncio
@@ -21,41 +21,41 @@ FLUSH_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class CachedProgress:
-    """The latest of one attempt; None is "nothing new"."""
+    """The latest progress of one attempt; None: nothing new."""
 
     attempt: int
     progress: Progress | None = None
     accepted_at: datetime | None = None
-    # The command that was accepted, and when.
+    # The accepted command, and the time.
     command_id: str = ""
     command_accepted_at: datetime | None = None
 
 
 class ProgressCache:
-    """The latest of each running attempt, by task id."""
+    """The latest progress of each running attempt, by task id."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._progress_cache: dict[int, CachedProgress] = {}
         self._dirty: set[int] = set()
-        # Of these only that they were accepted is new, since the last flush: most are over before the next.
+        # Attempts whose acceptance is new since the last flush: most end before the next flush.
         self._accepted: set[int] = set()
 
     def progressed(self, task_id: int, attempt: int, progress: Progress) -> None:
-        """Take progress of an attempt."""
+        """Record progress of an attempt."""
         self._put(task_id, replace(self._of(task_id, attempt), progress=progress))
 
     def accepted(self, task_id: int, attempt: int, at: datetime, *, may_wait: bool = True) -> None:
-        """Note that the unit accepted the attempt; it `may_wait` for the flush after next if the unit knows it too."""
+        """Record that the unit accepted the attempt; `may_wait` skips one flush, if the unit keeps it too."""
         self._progress_cache[task_id] = replace(self._of(task_id, attempt), accepted_at=at)
         (self._accepted if may_wait else self._dirty).add(task_id)
 
     def command_accepted(self, task_id: int, attempt: int, command_id: str, at: datetime) -> None:
-        """Note that the unit accepted a pause or cancel."""
+        """Record that the unit accepted a pause or cancel."""
         self._put(task_id, replace(self._of(task_id, attempt), command_id=command_id, command_accepted_at=at))
 
     def overlay(self, task: Task) -> Task:
-        """Return the task with the latest of its current attempt."""
+        """Return the task with the latest progress of its current attempt."""
         progress_cache = self._progress_cache.get(task.id)
         if progress_cache is None or progress_cache.attempt != task.attempt or task.is_final:
             return task
@@ -69,20 +69,20 @@ class ProgressCache:
         )
 
     def forget(self, task_id: int) -> None:
-        """Drop what is known: the attempt is over, and its last change has taken everything along."""
+        """Drop the progress of an attempt that ended: its last change has written everything."""
         self._progress_cache.pop(task_id, None)
         self._dirty.discard(task_id)
         self._accepted.discard(task_id)
 
     async def close(self) -> None:
-        """Write all that is new."""
+        """Write all new progress."""
         self._dirty |= self._accepted
         await self.flush()
 
     async def flush(self) -> None:
-        """Write what is new since the last flush, and what was only accepted before that one.
+        """Write progress that is new since the last flush, and acceptances from before the last flush.
 
-        What is taken meanwhile waits for the next.
+        Later progress waits for the next flush.
         """
         rows = [self._row(task_id, self._progress_cache[task_id]) for task_id in self._dirty]
         taken, self._dirty, self._accepted = self._dirty, self._accepted, set()
@@ -93,7 +93,7 @@ class ProgressCache:
             raise
 
     async def run(self) -> None:
-        """Flush once a second, for ever. While the database is away, news gathers."""
+        """Flush once a second, forever. While the database is away, progress accumulates."""
         while True:
             await asyncio.sleep(FLUSH_SECONDS)
             try:

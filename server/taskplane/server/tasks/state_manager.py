@@ -1,4 +1,4 @@
-"""The TaskStateManager: every change of a task, and of `tasks.status` above all, goes through here."""
+"""The TaskStateManager: the only way to change a task, and `tasks.status` above all."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -38,10 +38,10 @@ T = TypeVar("T")
 class TaskStateManager:
     """Applies verbs, reports and dispatches to tasks, durably and in one order.
 
-    Each method returns when the change and its history are committed. It raises what the decision raised
+    Each method returns when the change and its history are committed. Each raises the refusal of the decision
     (IllegalTransition, StaleAttempt, StaleRevision, TaskNotFound, …), RequestIdReused, DatabaseUnavailable or
-    ServerStopping, and then nothing was done. A repeat of a call with a `key` changes nothing and returns the
-    tasks as they are now, unless its first response is stored; see taskplane.server.idempotency.
+    ServerStopping; then nothing was done. A repeat of a call with a `key` changes nothing and returns the tasks as they
+    are now, unless its first response is stored; see taskplane.server.idempotency.
     """
 
     def __init__(self, commits: GroupCommit, retry_policy: RetryPolicy) -> None:
@@ -51,7 +51,7 @@ class TaskStateManager:
     async def create(
         self, specs: Sequence[TaskSpec], caller: CallContext, key: IdempotencyKey | None = None
     ) -> list[Task]:
-        """Create tasks, all or none, in the order given. A repeat raises TaskNotFound if one was deleted meanwhile."""
+        """Create tasks, all or none, in the given order. A repeat raises TaskNotFound if a task was deleted since."""
         answer = await self._commits.submit(CreateTasks(specs, caller), key, tasks=len(specs))
         if not isinstance(answer, Replay):
             return answer
@@ -71,15 +71,15 @@ class TaskStateManager:
     async def command(
         self, task_id: int, change: Callable[[Task, datetime], Effect], key: IdempotencyKey | None
     ) -> tuple[Task, str | None]:
-        """Apply a verb as `change` does. For a repeat, the id is returned too of the command that the first call gave.
+        """Apply a verb as `change` does. For a repeat, also return the id of the command that the first call issued.
 
-        It is empty if that gave none, and None for a first call.
+        The id is empty if the first call issued no command, and None for a first call.
         """
         answer = await self._commits.submit(ChangeTask(task_id, change), key)
         return _the_task(task_id, answer), answer.command_id if isinstance(answer, Replay) else None
 
     def propose(self, task_id: int, change: Callable[[Task, datetime], Effect]) -> "asyncio.Future[Task]":
-        """Apply a change as `change` does, for callers that do not wait; changes are decided in the order of calls."""
+        """Submit a change without waiting; changes are decided in the order of calls."""
         return self._commits.submit(ChangeTask(task_id, change))
 
     async def change_from_checkpoint(
@@ -89,49 +89,49 @@ class TaskStateManager:
         change: Callable[[Task, datetime, Checkpoint], Effect],
         key: IdempotencyKey | None = None,
     ) -> Task:
-        """Apply a verb that goes on from a chosen checkpoint. Raises InvalidFields if it is not kept."""
+        """Apply a verb that continues from a chosen checkpoint. Raises InvalidFields if the checkpoint is not kept."""
         answer = await self._commits.submit(ChangeFromCheckpoint(task_id, number, change), key)
         return _the_task(task_id, answer)
 
     async def control(
         self, changes: Mapping[int, Callable[[Task, datetime], Effect | None]], key: IdempotencyKey | None = None
     ) -> Mapping[int, TaskplaneError | None]:
-        """Change tasks by id, or delete those whose change is None, in one transaction, each by itself.
+        """Change tasks by id, or delete those whose change is None, in one transaction and independently.
 
-        Returns the error of each, or None: what a change raises is told for its task alone. A repeat whose answer is
-        not kept is told the same as the first call, since what was refused is stored with the request.
+        Returns the error of each task, or None. A repeat without a stored response returns the first result again,
+        because the refusals are stored with the key.
         """
         return _errors_of(await self._commits.submit(ControlTasks(changes), key, tasks=len(changes)))
 
     async def refuse(
         self, error: TaskplaneError, key: IdempotencyKey | None = None
     ) -> Mapping[int, TaskplaneError | None]:
-        """Raise an error, unless the call is a repeat of a `control`, which is answered as `control` answers it."""
+        """Raise an error, unless the call is a repeat of `control`, which gets the result of `control`."""
         if key is None:
             raise error
         return _errors_of(await self._commits.submit(Refuse(error), key))
 
     async def lose(self, unit_id: str, attempts: Mapping[int, int], why: str) -> None:
-        """Take a unit's attempts (by task id) away from it, in one transaction; those that are over are passed over."""
+        """Take a unit's attempts (by task id) away in one transaction, unless they are no longer current."""
         await self._commits.submit(LoseAttempts(unit_id, attempts, why, self.retry_policy), tasks=len(attempts))
 
     async def leave(self, unit_id: str, why: str) -> None:
-        """Take all that a unit has away from it, without counting a retry for what it has not accepted."""
+        """Take all attempts of a unit away; attempts that were not accepted count no retry."""
         await self._commits.submit(LeaveUnit(unit_id, why, self.retry_policy))
 
     async def check_unit(self, unit_id: str) -> None:
-        """Read which tasks run on a unit, and correct its assignments by that."""
+        """Correct a unit's assignments by its RUNNING tasks in the table."""
         await self._commits.submit(CheckUnit(unit_id))
 
     async def expire(self, task_ids: Sequence[int], listening: Listening | None = None) -> None:
-        """Apply time limits of these tasks that have expired; see core.limits. Those that are gone are passed over.
+        """Apply the expired time limits of these tasks; see core.limits. Deleted tasks are skipped.
 
-        `listening` tells when the server could not hear; None: it always could.
+        `listening` knows when the server could not hear; None: it always could.
         """
         await self._commits.submit(ExpireTasks(task_ids, self.retry_policy, listening), tasks=len(task_ids))
 
     async def purge(self, completed_before: datetime, limit: int) -> int:
-        """Delete up to `limit` tasks that were finished before a time. Returns how many."""
+        """Delete up to `limit` tasks that finished before a time. Returns their number."""
         return await self._commits.submit(PurgeTasks(completed_before, limit))
 
     async def delete(self, task_id: int, caller: CallContext, key: IdempotencyKey | None = None) -> None:
@@ -139,13 +139,13 @@ class TaskStateManager:
         await self._commits.submit(DeleteTask(task_id, caller), key)
 
     async def fill_slots(self, due: Sequence[int] = ()) -> None:
-        """Give free slots to queued tasks, those that are named among them; listeners hear who got what."""
+        """Give free slots to queued tasks, the `due` tasks included; listeners receive the dispatches."""
         await self._commits.submit(FillSlots(due), tasks=1 + len(due))
 
     async def reconcile(
         self, unit_id: str, inventory: Sequence[HeldAttempt] | None, *, is_new_process: bool
     ) -> ReconciledUnit:
-        """Settle what a connecting unit holds; see core.inventory. None: what it was last known to hold."""
+        """Reconcile the inventory of a connecting unit; see core.inventory. None: the recorded inventory."""
         reconcile = ReconcileUnit(unit_id, inventory, is_new_process, self.retry_policy)
         return await self._commits.submit(reconcile, tasks=1 + len(inventory or ()))
 

@@ -1,7 +1,7 @@
-"""One transaction of the state manager, and the proposals that share it.
+"""The unit of work: one transaction of the state manager, shared by many mutations.
 
-A batch loads the tasks of its proposals, lets each decide on the tasks as the ones before it have left them, and writes
-everything at the end with a few statements.
+A unit of work loads the tasks of its mutations. Each mutation decides on the tasks as left by the earlier mutations. A
+few statements at the end write everything.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,7 +19,7 @@ from taskplane.server.store.deletions import Deletion
 from taskplane.server.store.transaction import WriteTransaction
 from taskplane.server.tasks.progress_cache import ProgressCache
 
-# Checkpoints that are kept of a task.
+# The number of checkpoints kept for each task.
 CHECKPOINTS_KEPT = 5
 
 T_co = TypeVar("T_co", covariant=True)
@@ -27,42 +27,42 @@ T_co = TypeVar("T_co", covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class CommittedEvent:
-    """One durable change of one task, as it is told to listeners in the order of revisions."""
+    """One durable change of one task, published to listeners in the order of revisions."""
 
     task: Task
     transition: Transition | None = None
     note: str = ""
-    # The unit has no say in it and must be told to drop its attempt.
+    # The attempt is no longer current, and its unit must drop it.
     taken_from_unit: bool = False
     deleted: bool = False
-    # It was given to a unit, which must be told.
+    # The dispatch to send to the unit.
     dispatch: Dispatch | None = None
 
 
 class Mutation(Protocol[T_co]):
-    """Something that wants to change tasks."""
+    """A change of tasks to be decided within a transaction."""
 
     def task_ids(self) -> Iterable[int]:
-        """Return the tasks that must be loaded before."""
+        """Return the ids of the tasks to load before the decision."""
 
     def decide(self, work: "UnitOfWork") -> T_co:
-        """Put changes to the batch and return the answer, or raise a TaskplaneError before any was put."""
+        """Add effects and return the result, or raise a TaskplaneError before the first effect."""
 
 
 class UnitOfWork:
-    """The tasks of one transaction as they will be."""
+    """The tasks of one transaction after its mutations so far."""
 
     def __init__(self, transaction: WriteTransaction, progress_cache: ProgressCache, now: datetime) -> None:
         self.now = now
-        # As the proposals so far have left them, by id; and which of them are new, or not as they were.
+        # By id; and the ids of new and changed tasks among them.
         self.tasks: dict[int, Task] = {}
         self.created: set[int] = set()
         self.changed: set[int] = set()
         self.committed: list[CommittedEvent] = []
-        # The tasks that got a slot in this transaction, by the revision that they had before: answers of that revision
-        # show them so, and earlier ones do not.
+        # The tasks that got a slot in this transaction, by their revision before: only results of that revision show
+        # the dispatch.
         self.dispatched: dict[int, Task] = {}
-        # The RUNNING tasks of units that were asked for, as the table has them.
+        # The RUNNING tasks of units as the table has them, for the units read so far.
         self.running_on: dict[str, list[Task]] = {}
         self._transaction = transaction
         self._progress_cache = progress_cache
@@ -72,9 +72,9 @@ class UnitOfWork:
         self._commands: list[CommandLogEntry] = []
 
     def load(self, task_ids: Iterable[int]) -> None:
-        """Load tasks by id, unless they are, so that they stay as they are until the commit, or that fails.
+        """Load tasks by id, so that they stay unchanged until the commit, or the commit fails.
 
-        Those that do not exist are passed over.
+        Missing and loaded tasks are skipped.
         """
         found = self._transaction.load_tasks(task_id for task_id in task_ids if task_id not in self.tasks)
         self.tasks.update((task_id, self._progress_cache.overlay(task)) for task_id, task in found.items())
@@ -109,14 +109,14 @@ class UnitOfWork:
         return self._transaction.next_revisions(count)
 
     def create(self, tasks: Sequence[Task], transitions: Sequence[Transition]) -> list[Task]:
-        """Add new tasks, each with the transition that made it, under new ids and revisions. Returns the tasks."""
+        """Add new tasks with new ids and revisions, each with its first transition. Returns the tasks."""
         self.tasks.update((task.id, task) for task in tasks)
         self.created.update(task.id for task in tasks)
         self.committed += map(CommittedEvent, tasks, transitions)
         return list(tasks)
 
     def put(self, change: Effect) -> Task:
-        """Add a change. Returns the task with its new revision; without steps it stays as it is."""
+        """Add an effect. Returns the task with its new revision; without steps the task is unchanged."""
         self._commands += entries(self.tasks[change.task.id], change, self.now)
         for step, revision in zip(change.steps, self._transaction.next_revisions(len(change.steps)), strict=True):
             task = step.task.but(revision=revision)
@@ -134,28 +134,29 @@ class UnitOfWork:
         return self._transaction.checkpoint(task_id, number)
 
     def delete(self, task: Task) -> None:
-        """Delete a loaded task with all that belongs to it. That it was deleted is kept, for watchers that are away."""
+        """Delete a loaded task with its history. A tombstone stays for watches that resume."""
         revision = self._remove(task)
         self._deletions.append(Deletion(revision, task.id, task.task_type))
 
     def purge(self, tasks: Sequence[Task]) -> None:
-        """Delete loaded tasks that are old, and keep only up to which revision history may have gaps now."""
+        """Purge expired tasks and record the revision below which history may have gaps."""
         for task in tasks:
             self._remove(task)
         if tasks:
             self._transaction.note_purge(max(task.revision for task in tasks))
 
     def _remove(self, task: Task) -> int:
-        """Delete a task. Returns the revision of that."""
+        """Delete a task and return the revision of the deletion."""
         (revision,) = self._transaction.next_revisions(1)
         self._deleted.add(task.id)
         self.committed.append(CommittedEvent(task.but(revision=revision), deleted=True))
         return revision
 
     def with_checkpoints(self, dispatches: Iterable[Dispatch]) -> list[Dispatch]:
-        """Complete dispatches with the data that their units need to go on from.
+        """Add to dispatches the checkpoint data that their units need.
 
-        One whose checkpoint is gone is left out: its unit will not accept it, and the next dispatch says why.
+        A dispatch without its checkpoint is left out: the unit does not accept it, and the next dispatch reports the
+        reason.
         """
         dispatches = list(dispatches)
         data = self.newest_checkpoints(each.task for each in dispatches)
@@ -170,7 +171,7 @@ class UnitOfWork:
         self.dispatched[placement.task.revision] = task
 
     def newest_checkpoints(self, tasks: Iterable[Task]) -> dict[int, Checkpoint]:
-        """Return the checkpoints that tasks would go on from, with their data, by task id; those that are gone not."""
+        """Return the checkpoints, with data, from which tasks would continue, by task id; missing ones are omitted."""
         wanted = {task.id: number for task in tasks if (number := task.next_checkpoint_number)}
         if not wanted:
             return {}
@@ -189,7 +190,7 @@ class UnitOfWork:
         self._transaction.insert_transitions([each for each in transitions if each.task_id not in self._deleted])
         if checkpoints:
             self._transaction.insert_checkpoints(checkpoints)
-            # The first ones, whose numbers are that small, cannot be too many.
+            # Tasks with lower numbers have at most this number of checkpoints.
             many = {task_id for task_id, each in checkpoints if each.number > CHECKPOINTS_KEPT}
             self._transaction.prune_checkpoints(many, CHECKPOINTS_KEPT)
         self._transaction.save_commands([each for each in self._commands if each.task_id not in self._deleted])

@@ -1,7 +1,7 @@
-"""Who wants to hear of changes, and how they hear: by a bounded queue each, filled after every commit, in order.
+"""Subscriptions to changes: each subscriber has a bounded queue, filled after every commit, in order.
 
-Verbs that wait for their effect hear at once, watchers when it is their turn. What one watch tells its caller (first
-how tasks are, or what was missed, then this) is services.watching.
+Verbs that wait for their effect receive events at once, watchers in their turn. The course of a watch (a snapshot or
+missed history, then these events) is in services.watching.
 """
 
 import asyncio
@@ -16,18 +16,18 @@ from taskplane.server.core.task import Progress, Task
 from taskplane.server.tasks.fair_scheduler import MESSAGE_BYTES, FairScheduler
 from taskplane.server.tasks.unit_of_work import CommittedEvent
 
-# A follower that is this many changes behind is cut.
+# Above this number of queued changes, a subscriber is cut.
 BACKLOG = 20_000
-# A watch that has not told changes of so many bytes is cut: eight of the largest tasks.
+# Above this size of unread changes, a watch is cut: eight of the largest tasks.
 WATCH_BYTES = 8 * 1024 * 1024
-# Above this, for all watches together, those that hold the most are cut. What many hold counts once.
+# Above this size for all watches together, the largest are cut. Shared changes count once.
 ALL_WATCHES_BYTES = 256 * 1024 * 1024
-# A task without documents, and its message.
+# The size of a task without documents, and of its message.
 _TASK_BYTES = 1500
 _TEXT_BYTES = 50
 _CONTAINER_BYTES = 80
 _NUMBER_BYTES = 16
-# Counting ends here: whatever the rest is, it is much.
+# Above this size, the count stops.
 _ENOUGH_BYTES = 4 * 1024 * 1024
 
 
@@ -42,7 +42,7 @@ class Progressed:
 
 
 class Held:
-    """Something that watches hold in memory until they have told it, and how many of them do."""
+    """An object that watches hold in memory until it is written, and the number of its holders."""
 
     __slots__ = ("bytes", "holders", "what")
 
@@ -53,7 +53,7 @@ class Held:
 
 
 def weight_of(task: Task) -> int:
-    """Return about how many bytes a task takes."""
+    """Return the approximate size of a task in memory, in bytes."""
     documents = (task.config, task.result, task.labels, task.error_message)
     return _TASK_BYTES + sum(_document_bytes(each) for each in documents if each)
 
@@ -77,29 +77,29 @@ def _document_bytes(document: Any) -> int:
 
 
 class WatchMemory:
-    """Counts what all watches hold."""
+    """Counts the memory of all watches."""
 
     def __init__(self) -> None:
         self.bytes = 0
 
     def take(self, held: Held) -> None:
-        """Count one more holder."""
+        """Add a holder."""
         if not held.holders:
             self.bytes += held.bytes
         held.holders += 1
 
     def give_back(self, held: Held) -> None:
-        """Count one holder less."""
+        """Remove a holder."""
         held.holders -= 1
         if not held.holders:
             self.bytes -= held.bytes
 
 
 class Subscriber:
-    """One reader's queue. Changes come in order and whole; progress only as its latest value for each task.
+    """One reader's queue. Changes are complete and in order; of progress only the latest value of each task is kept.
 
-    With `scheduler`, what it is offered is there to take when its turn has come. With `memory`, it holds WATCH_BYTES at
-    most.
+    With `scheduler`, events become available in the subscriber's turn. With `memory`, the queue holds at most
+    WATCH_BYTES.
     """
 
     __slots__ = (
@@ -118,19 +118,19 @@ class Subscriber:
         self._memory = memory
         self._awaits_turn = False
         self._changes: deque[Held] = deque()
-        # What was taken, until more is asked for.
+        # The objects taken by the reader, held until its next wait.
         self._telling: list[Held] = []
         self._progress: dict[int, Progressed] = {}
         self._wake = asyncio.Event()
         self._error: TaskplaneError | None = None
-        # What it holds.
+        # The size of all held objects.
         self.bytes = 0
-        # Drops what the reader has taken and not told.
+        # Drops events that the reader has taken and not written.
         self.on_cut: Callable[[], None] | None = None
 
     def offer(self, event: CommittedEvent | Progressed, held: Held) -> None:
-        """Queue an event if it matches; `held` is the same for all that it is offered to."""
-        # A thousand of these are between a verb's commit and its answer.
+        """Queue an event if it matches; all subscribers share `held`."""
+        # Up to a thousand of these calls run between a verb's commit and its response.
         if self._error or (self._matches and not self._matches(event)):
             return
         if isinstance(event, Progressed):
@@ -147,7 +147,7 @@ class Subscriber:
             self._scheduler.wait(self)
 
     def tell(self, held: Held) -> None:
-        """Hold something in place of what was told before. Raises what cut the follower."""
+        """Hold an object instead of the earlier taken ones. Raises the error of a cut subscriber."""
         self.check()
         self._release_told()
         if self._memory:
@@ -156,12 +156,12 @@ class Subscriber:
             self._telling.append(held)
 
     def check(self) -> None:
-        """Raise what cut the follower, if it is cut."""
+        """Raise the error of a cut subscriber."""
         if self._error:
             raise self._error
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Release everything."""
         self._release_told()
         self._drop_changes()
 
@@ -191,13 +191,13 @@ class Subscriber:
         self._changes.clear()
 
     def take_turn(self) -> int:
-        """Go on with what there is. Returns how many messages that may be; large ones count as several."""
+        """Use the turn. Returns the number of messages; large ones count as several."""
         self._awaits_turn = False
         self._wake.set()
         return len(self._progress) + max(len(self._changes), self.bytes // MESSAGE_BYTES)
 
     def cut(self, error: TaskplaneError) -> None:
-        """Give the reader an error instead of what is queued."""
+        """Replace the queue by an error for the reader."""
         self._error = error
         self.close()
         self._progress.clear()
@@ -206,11 +206,11 @@ class Subscriber:
             self.on_cut()
 
     def has_change_after(self, revision: int) -> bool:
-        """Whether a change is queued that came later than the revision."""
+        """Return whether a change later than the revision is queued."""
         return any(held.what.task.revision > revision for held in self._changes)
 
     async def next_change(self, timeout_seconds: float) -> CommittedEvent | None:
-        """Return the next change, or None after `timeout_seconds` without one. Raises what cut the follower."""
+        """Return the next change, or None after `timeout_seconds`. Raises the error of a cut subscriber."""
         try:
             async with asyncio.timeout(timeout_seconds):
                 while self._awaits_turn or not self._changes:
@@ -223,7 +223,7 @@ class Subscriber:
         return change
 
     async def arrival(self, timeout_seconds: float) -> None:
-        """Wait until something is there to take, or the time is over. Raises what cut the follower."""
+        """Wait until events are available, or the time is over. Raises the error of a cut subscriber."""
         self._release_told()
         try:
             async with asyncio.timeout(timeout_seconds):
@@ -233,7 +233,7 @@ class Subscriber:
             return
 
     def take(self) -> tuple[deque[CommittedEvent], list[Progressed]]:
-        """Return all that is there. It is held until `arrival` is waited for again."""
+        """Return all available events, which are held until the next `arrival`."""
         self._telling += self._changes
         changes, progress = deque(held.what for held in self._changes), list(self._progress.values())
         self._changes.clear()
@@ -248,7 +248,7 @@ class Subscriber:
 
 
 class WatchHub:
-    """Hands every durable change, and live progress, to those who follow."""
+    """Publishes every durable change, and progress, to subscribers."""
 
     def __init__(self) -> None:
         self.scheduler = FairScheduler()
@@ -256,46 +256,46 @@ class WatchHub:
         self._of_task: dict[int, set[Subscriber]] = defaultdict(set)
         self._of_all: set[Subscriber] = set()
         self._is_stopping = False
-        # The last revision that was made public.
+        # The last published revision.
         self.revision = 0
 
     def publish(self, committed: Sequence[CommittedEvent]) -> None:
-        """Tell of durable changes."""
+        """Publish durable changes."""
         for event in committed:
             self.revision = event.task.revision
             self._offer(event.task.id, event)
         self.make_room()
 
     def publish_progress(self, event: Progressed) -> None:
-        """Tell of progress."""
+        """Publish progress."""
         self._offer(event.task_id, event)
 
     def make_room(self) -> None:
-        """Cut the watches that hold the most until all together hold no more than ALL_WATCHES_BYTES."""
+        """Cut the watches with the most memory until the total is at most ALL_WATCHES_BYTES."""
         while self.memory.bytes > ALL_WATCHES_BYTES:
             slowest = max(self._followers(), key=lambda follower: follower.bytes, default=None)
             if slowest is None or not slowest.bytes:
-                return  # what is left is kept for watches to come
+                return  # the rest is kept for later watches
             slowest.cut(SlowReader("too much waits for slow readers, most for this one; go on with after_revision"))
 
     def stop(self) -> None:
-        """Cut all who follow, and take no more: the server stops."""
+        """Cut all subscribers, and accept no more: the server stops."""
         self._is_stopping = True
         for follower in self._followers():
             follower.cut(ServerStopping())
 
     @property
     def follower_count(self) -> int:
-        """How many follow: watches, and verbs that wait for their effect."""
+        """Return the number of subscribers: watches, and verbs that wait for their effect."""
         return len(self._followers())
 
     @contextmanager
     def follow(
         self, task_ids: Iterable[int], matches: Callable[[CommittedEvent | Progressed], bool] | None = None
     ) -> Iterator[Subscriber]:
-        """Follow some tasks, or all if no ids are given, until the context ends, for a verb: news are there at once.
+        """Subscribe a verb to some tasks, or to all without ids, until the context ends; events arrive at once.
 
-        Without `matches`, all that happens to them is heard. Raises ServerStopping once the hub is stopped.
+        Without `matches`, all events arrive. Raises ServerStopping after the hub is stopped.
         """
         self.scheduler.verbs_under_way += 1
         try:
@@ -307,14 +307,14 @@ class WatchHub:
     def watch(
         self, task_ids: Iterable[int], matches: Callable[[CommittedEvent | Progressed], bool] | None = None
     ) -> AbstractContextManager[Subscriber]:
-        """Follow as `follow` does, for a watcher: news are there to take when its turn has come."""
+        """Subscribe a watcher as `follow` does; events become available in the watcher's turn."""
         return self._following(Subscriber(matches, self.scheduler, self.memory), task_ids)
 
     @contextmanager
     def _following(self, follower: Subscriber, task_ids: Iterable[int]) -> Iterator[Subscriber]:
         if self._is_stopping:
             raise ServerStopping
-        # By id, so that a thousand followers of one task cost the others nothing.
+        # By id, so that a thousand subscribers of one task cost the other tasks nothing.
         ids = tuple(task_ids)
         groups = [self._of_task[task_id] for task_id in ids] if ids else [self._of_all]
         for group in groups:
