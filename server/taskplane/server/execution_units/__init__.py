@@ -1,1 +1,1 @@
-"""Who can run what: the units, their sessions and the dispatcher."""
+"""The server's side of execution units: registry, sessions, leases, dispatch loop and reports."""

@@ -1,8 +1,7 @@
-"""Compares the assignments in memory with the RUNNING tasks of the table from time to time, and repairs differences.
+"""The assignment check: compares the assignments in memory with the RUNNING tasks of the table, and repairs them.
 
-There are none unless the server has a defect: then a slot would be lost, or a task would run for no unit, until the
-unit's next welcome. The check finds that earlier. It also lets the queue be read from the table again, so that no
-queued task is left out forever.
+Differences arise from defects only. Without the check, a lost slot or a task without a unit would stay until the
+unit's next welcome. The check also restarts the queue scan, so that no queued task is missed forever.
 """
 
 import logging
@@ -14,16 +13,16 @@ from taskplane.server.tasks.state_manager import TaskStateManager
 
 log = logging.getLogger(__name__)
 
-# How often to compare. A difference is repaired when it was there twice.
+# Interval in seconds. A difference that two checks have found is repaired.
 CHECK_SECONDS = 30.0
 UNKNOWN_UNIT = "unit lost: it is not known"
 
-# A unit, and one attempt of a task there.
+# Unit id, task id and attempt.
 Place = tuple[str, int, int]
 
 
 class AssignmentCheck:
-    """Finds what differs for longer than transactions are on their way."""
+    """Finds differences that last longer than pending transactions."""
 
     def __init__(self, states: TaskStateManager, store: Store, registry: Registry) -> None:
         self._states = states
@@ -32,7 +31,7 @@ class AssignmentCheck:
         self._differed: set[Place] = set()
 
     async def check(self) -> None:
-        """Compare once. What differed the last time too is corrected by a transaction, which reads the table."""
+        """Compare once. A difference found last time too is corrected by a transaction that reads the table."""
         table = {(unit_id, task_id, attempt) for task_id, attempt, unit_id in await self._store.running_attempts()}
         unknown = {place for place in table if self._registry.find(place[0]) is None}
         assignments = self._registry.slots.assignments

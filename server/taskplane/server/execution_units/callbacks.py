@@ -1,9 +1,9 @@
-"""What units without a stream report by calls: the callback of the HTTP gateway, and ReportTaskStatus."""
+"""Reports of HTTP units by calls: the callback of the REST API, and ReportTaskStatus."""
 
 from dataclasses import dataclass, replace
 
 from taskplane.server.core.clock import utc_now
-from taskplane.server.core.command import Verdict, VerdictAction, start_id
+from taskplane.server.core.command import AttemptKey, Verdict, VerdictAction, start_id
 from taskplane.server.core.errors import DropReason, FieldViolation, InvalidFields, NeverDispatched, TaskNotFound
 from taskplane.server.core.fence import AttemptRef, drop_reason
 from taskplane.server.core.task import Task, TaskStatus
@@ -19,9 +19,9 @@ from taskplane.server.store.store import Store
 
 @dataclass(frozen=True, slots=True)
 class CallbackResponse:
-    """What a unit is told: the verdict on the attempt that it spoke for, and the task as it now is.
+    """The verdict on the reported attempt, and the task after the report.
 
-    DROP: what it said changed nothing. Saying again how the attempt has ended is no reason for it.
+    DROP: the report has changed nothing. A repeated report of the attempt's end does not count as DROP.
     """
 
     verdict: Verdict
@@ -29,9 +29,9 @@ class CallbackResponse:
 
 
 class Callbacks:
-    """Takes calls. All methods answer when what was said is durable.
+    """Handles the calls. All methods return when the report is durable.
 
-    They raise TaskNotFound, UnitNotFound, UnitHasStream, UnitDrained, InvalidFields and DatabaseUnavailable.
+    All methods raise TaskNotFound, UnitNotFound, UnitHasStream, UnitDrained, InvalidFields and DatabaseUnavailable.
     """
 
     def __init__(self, store: Store, registry: Registry, units: HttpUnits, report_handler: ReportHandler) -> None:
@@ -41,10 +41,9 @@ class Callbacks:
         self._report_handler = report_handler
 
     async def report_outcome(self, task_id: int, outcome: Outcome, *, unit_id: str = "") -> CallbackResponse:
-        """Take how an attempt is.
+        """Apply the outcome of an attempt; by default of the task's current attempt, from the task's unit.
 
-        Without an attempt the task's current one is meant, without a unit the one that has the task. Raises
-        NeverDispatched if no unit ever had it.
+        Raises NeverDispatched if the task has no attempt.
         """
         task = await self._task(task_id)
         if not task.attempt:
@@ -58,13 +57,13 @@ class Callbacks:
         return await self._handle(session, (task_id, attempt), reports)
 
     async def report(self, unit_id: str, report: Report) -> CallbackResponse:
-        """Take one report."""
+        """Apply one report."""
         await self._task(report.task_id)
         session = await self._units.session_of(unit_id)
         report = replace(report, kind=as_release_if_draining(session, report.kind))
         return await self._handle(session, (report.task_id, report.attempt), [report])
 
-    async def _handle(self, session: Session, key: tuple[int, int], reports: list[Report]) -> CallbackResponse:
+    async def _handle(self, session: Session, key: AttemptKey, reports: list[Report]) -> CallbackResponse:
         await self._infer_accepted(session, key)
         if isinstance(session.link, HttpLink):
             session.link.note_callback(key)
@@ -73,14 +72,14 @@ class Callbacks:
             drop = await self._report_handler.handle(session, report) or drop
         task = await self._task(key[0])
         if all(isinstance(report.kind, Accepted) for report in reports):
-            # Nothing that the fence was asked about, but a question: whether the attempt is still the unit's.
+            # Such a report passes no fence. The unit asks if the attempt is still its own.
             drop = drop or drop_reason(task, AttemptRef(session.unit_id, key[1]))
         if drop and any(_has_ended_so(task, session, report) for report in reports):
             drop = None
         return CallbackResponse(_verdict(task, key, drop), task)
 
-    async def _infer_accepted(self, session: Session, key: tuple[int, int]) -> None:
-        """Whoever speaks for an attempt has accepted it, even if it has not answered the request yet."""
+    async def _infer_accepted(self, session: Session, key: AttemptKey) -> None:
+        """Accept the attempt: the unit has reported on it, perhaps before its response to the start."""
         unit = self._registry.find(session.unit_id)
         running = unit.running.get(key[0]) if unit else None
         if running and running.attempt == key[1] and not running.accepted:
@@ -93,14 +92,14 @@ class Callbacks:
         return task
 
 
-def _verdict(task: Task, key: tuple[int, int], drop: DropReason | None) -> Verdict:
+def _verdict(task: Task, key: AttemptKey, drop: DropReason | None) -> Verdict:
     if drop:
         return Verdict(*key, VerdictAction.DROP, drop)
     return Verdict(*key, VerdictAction.PAUSE if task.status is TaskStatus.PAUSED else VerdictAction.KEEP)
 
 
 def _has_ended_so(task: Task, session: Session, report: Report) -> bool:
-    """Whether the report only repeats how its attempt has ended."""
+    """Return True if the report repeats the end of its attempt."""
     ended = {Succeeded: TaskStatus.SUCCESS, Failed: TaskStatus.FAILED, Cancelled: TaskStatus.CANCELLED}
     kind: type[ReportKind] = type(report.kind)
     is_its_own = (task.execution_unit_id, task.attempt) == (session.unit_id, report.attempt)

@@ -1,4 +1,4 @@
-"""Delivery: tells units what a commit has decided about their attempts."""
+"""Delivery: sends the committed commands to the units."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -12,15 +12,15 @@ from taskplane.server.tasks.unit_of_work import CommittedEvent
 
 
 class Delivery:
-    """Sends commands over the sessions of units. `on_commit` must hear every commit, after the registry."""
+    """Sends commands over the units' sessions. `on_commit` must receive every commit, after the registry."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
 
     def on_commit(self, committed: Sequence[CommittedEvent]) -> None:
-        """Send the starts, pauses and cancels that were committed, and drop what was taken from a unit.
+        """Send the committed starts, pauses and cancels, and drops of attempts that were taken from a unit.
 
-        What cannot be sent now is sent when the unit connects.
+        A unit that is not connected receives its commands with its welcome.
         """
         latest = {event.task.id: event.task for event in committed}
         starts: dict[str, list[Dispatch]] = defaultdict(list)
@@ -39,7 +39,7 @@ class Delivery:
             self._start(unit_id, dispatches)
 
     def _settle(self, task: Task, *, is_paused: bool) -> None:
-        """Let nothing be sent again for an attempt that runs no longer."""
+        """Stop resending commands of an attempt that no longer runs."""
         unit = self._registry.find(task.execution_unit_id)
         if unit and unit.session:
             settle = unit.session.attempt_paused if is_paused else unit.session.attempt_ended
@@ -48,7 +48,7 @@ class Delivery:
     def _drop(self, event: CommittedEvent, latest: Task) -> None:
         task = event.task
         sender = AttemptRef(task.execution_unit_id or "", task.attempt)
-        # By what became of the task in the end: one that failed and is tried again is not over. PAUSED is not either.
+        # By the task's last state in this commit: after a retry the task is not over, nor is it while PAUSED.
         reason = drop_reason(latest, sender) or DropReason.SUPERSEDED
         self._deliver(task.execution_unit_id, [drop_command(task.id, task.attempt, reason)])
 

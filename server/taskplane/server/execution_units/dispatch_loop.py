@@ -1,7 +1,7 @@
-"""The dispatch loop: sees to it that a transaction comes along whenever a queued task may have room.
+"""The dispatch loop: submits an empty transaction when a queued task may fit a free slot.
 
-The dispatcher gives out slots at the end of every transaction; see tasks.dispatcher. So the loop proposes one only when
-nothing else may come: slots have become free, or a task's delay is over.
+Slots are assigned at the end of every transaction, by tasks.dispatcher. The loop covers the cases without another
+transaction: a slot has become free, or a task's delay is over.
 """
 
 import asyncio
@@ -21,36 +21,36 @@ from taskplane.server.tasks.unit_of_work import CommittedEvent
 
 log = logging.getLogger(__name__)
 
-# How often the loop looks without being woken: for what a transaction that has failed would have given out.
+# Interval of checks without a wake-up, in seconds: covers transactions that have failed.
 TICK_SECONDS = 1.0
-# How long to wait before asking a database again that is away.
+# Wait before the next try after the database was unavailable, in seconds.
 AWAY_SECONDS = 1.0
-# Tasks whose delay is over that are loaded in one transaction.
+# Tasks with an expired delay in one transaction.
 MOST_DUE = 200
-# No wait for a delay is longer, so that the clock and the timers do not part.
+# Upper bound of one wait for a delay, in seconds, since the clock and the timers drift apart.
 LONGEST_WAIT_SECONDS = 60.0
 
 
 class DispatchLoop:
-    """Looks after the queue. `on_commit` must hear every commit, after the registry.
+    """Triggers dispatches. `on_commit` must receive every commit, after the registry.
 
-    To be built before the first transaction: delays that end from now on are its concern.
+    Must be built before the first transaction: it handles the delays that end from now on.
     """
 
     def __init__(self, states: TaskStateManager, store: Store, registry: Registry) -> None:
         self._states = states
         self._store = store
         self._slots = registry.slots
-        # Set when there may be more to offer than before, or more that waits.
+        # Set when there may be more free slots or more queued tasks.
         self._wake = registry.may_offer_more
         self._delays = DelayedTasks(utc_now())
-        # Tasks whose delay is over and that may have room.
+        # Tasks with an expired delay that may fit a free slot.
         self._due: list[int] = []
         self._sleeps_until: datetime | None = None
         self._earlier = asyncio.Event()
 
     def on_commit(self, committed: Sequence[CommittedEvent]) -> None:
-        """Wake up for slots that have become free, and for tasks when their delay is over."""
+        """Wake up the loops for free slots and new delays."""
         for event in committed:
             task = event.task
             if task.queued_at and task.not_before and task.not_before > task.updated_at:
@@ -61,7 +61,7 @@ class DispatchLoop:
             self._wake.set()
 
     async def run(self) -> None:
-        """Propose a transaction whenever there is something to give out, forever."""
+        """Submit a transaction whenever a task may fit a free slot, forever."""
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(TICK_SECONDS):
@@ -80,19 +80,19 @@ class DispatchLoop:
                 self._wake.set()
 
     async def run_delays(self) -> None:
-        """Offer each delayed task a slot when its time comes, forever. Begins with what the table has."""
+        """Queue each delayed task when its delay is over, forever. Begins with the delays in the table."""
         while True:
             self._earlier.clear()
             if self._delays.needs_page():
                 await self._read_page()
             if due := self._delays.take(utc_now(), MOST_DUE):
                 self._offer(due)
-                await asyncio.sleep(0)  # many that are due at once do not hold up others
+                await asyncio.sleep(0)  # many delays that end together must not block the event loop
             else:
                 await self._sleep()
 
     def _offer(self, due: Sequence[QueuedTask]) -> None:
-        """Let what may have room go into the next transaction, wherever the look at the backlog is; the rest waits."""
+        """Load tasks that may fit a free slot by the next transaction, wherever the scan is; queue the others."""
         for queued in due:
             if self._slots.may_have_room(queued.kind):
                 self._due.append(queued.task_id)
@@ -111,7 +111,7 @@ class DispatchLoop:
             await asyncio.sleep(AWAY_SECONDS)
 
     async def _sleep(self) -> None:
-        """Sleep until the next delay is over, or one comes that is over earlier."""
+        """Sleep until the next delay ends, or an earlier one is added."""
         self._sleeps_until = self._delays.next_at()
         seconds = (self._sleeps_until - utc_now()).total_seconds() if self._sleeps_until else LONGEST_WAIT_SECONDS
         with suppress(TimeoutError):

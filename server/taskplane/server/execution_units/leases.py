@@ -1,7 +1,7 @@
-"""Leases: a unit that has been silent for a lease loses its tasks, and a start that is not accepted goes to another.
+"""Leases: a unit that is silent for a lease loses its tasks, and an unaccepted start goes to another unit.
 
-A pause or cancel that is not answered is sent again. All times are the server's own monotonic clock. Every unit counts
-as heard from when the server starts, so that none is taken for silent for one lease after that.
+Unanswered pauses and cancels are sent again. All times are monotonic. At the server's start, the lease of every unit
+begins anew.
 """
 
 import asyncio
@@ -19,14 +19,14 @@ from taskplane.server.tasks.state_manager import TaskStateManager
 
 log = logging.getLogger(__name__)
 
-# How often leases are looked at; a lost unit is noticed this much later at the most.
+# Interval of checks, in seconds: a lost unit is detected at most this late.
 CHECK_SECONDS = 0.5
-# How long a unit may take to accept a start; a pause or cancel that is not answered for so long is sent again.
+# Time to accept a start, in seconds. After the same time, an unanswered pause or cancel is sent again.
 ACCEPT_SECONDS = 5.0
 
 
 class Leases:
-    """Takes tasks away from units that are silent, or do not accept them."""
+    """Takes tasks from silent units, and unaccepted starts from all units."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class Leases:
         self._listening_clock = listening_clock or ListeningClock(registry, lease_seconds)
 
     async def run(self) -> None:
-        """Check for ever. While the database is away nothing can be taken, and is taken later."""
+        """Check forever. While the database is unavailable, tasks stay where they are."""
         while True:
             await asyncio.sleep(CHECK_SECONDS)
             try:
@@ -50,9 +50,9 @@ class Leases:
                 log.debug("leases cannot be settled: %s", error.message)
 
     async def check(self) -> None:
-        """Settle every unit that is silent, and every start that is not accepted.
+        """Take the tasks of every silent unit, and every unaccepted start.
 
-        All are proposed at once, so that a thousand units that are lost together need a few transactions.
+        All changes are submitted together, so that a thousand lost units need few transactions.
         """
         self._listening_clock.check_for_stall()
         now = monotonic()
@@ -70,7 +70,7 @@ class Leases:
     def _lose(self, unit: UnitEntry) -> Iterator[Awaitable[None]]:
         if unit.session:
             log.warning("unit %s is silent for its lease of %g s", unit.record.id, self._lease_seconds)
-            unit.session.set_flags(is_responsive=False)  # so that it does not get back at once what it loses
+            unit.session.set_flags(is_responsive=False)  # so that the lost tasks are not dispatched to it again at once
             unit.session.link.end(LeaseExpired(unit.record.id, self._lease_seconds))
         if unit.running:
             attempts = {task_id: each.attempt for task_id, each in unit.running.items()}

@@ -1,7 +1,6 @@
-"""How long the server has been listening: only then is silence of a unit or of a task a sign of trouble.
+"""The listening clock: silence of a unit or task counts only while the server could receive messages.
 
-A server that is down, or stands still (it was stopped, its machine was frozen), cannot hear. Such time counts against
-nobody.
+Downtime and stalls of the server (a stopped process, a frozen machine) do not count.
 """
 
 import asyncio
@@ -16,35 +15,35 @@ from taskplane.server.execution_units.registry import Registry
 
 log = logging.getLogger(__name__)
 
-# How often the server looks whether it has stood still; a delay of no more than this is no standstill.
+# Interval of checks for stalls, in seconds; a shorter delay is no stall.
 TICK_SECONDS = 0.5
-# Standstills that are remembered; tasks that have been silent for longer than all of these are rare.
+# Stalls that are remembered; a task that was silent for more of them is rare.
 MAX_STALLS = 1_000
-# A wall clock that is further away than this has been set.
+# A larger difference of wall clock and server clock, in seconds, is logged: the wall clock was set.
 WALL_CLOCK_SECONDS = 1.0
 
 
 class ListeningClock:
-    """Tells from when on silence counts. `run` must run, and `check_for_stall` be called before leases are judged."""
+    """Measures silence without stalls. `run` must be running; call `check_for_stall` before a check of leases."""
 
     def __init__(self, registry: Registry, lease_seconds: float) -> None:
         self._registry = registry
         self._began_at = utc_now()
-        # Units need so long at most to come back after a restart.
+        # After a restart of the server, units return within a lease.
         self._lease = timedelta(seconds=lease_seconds)
         self._checked_at = monotonic()
         self._stalls: deque[tuple[datetime, timedelta]] = deque(maxlen=MAX_STALLS)
         self._wall_ahead = 0.0
 
     async def run(self) -> None:
-        """Look twice a second, forever, and let the server's clock follow the wall clock."""
+        """Check for stalls, and steer the server's clock to the wall clock, forever."""
         while True:
             await asyncio.sleep(TICK_SECONDS)
             self.check_for_stall()
             self._steer()
 
     def check_for_stall(self) -> None:
-        """Find out whether the server has stood still since the last look; all leases are longer by that then."""
+        """Extend all leases by the length of a stall since the last check."""
         now = monotonic()
         stood_still = now - self._checked_at - TICK_SECONDS
         self._checked_at = now
@@ -55,11 +54,11 @@ class ListeningClock:
                 unit.extend_lease(stood_still)
 
     def silent_since(self, task: Task) -> datetime:
-        """Return from when on a RUNNING task's silence counts.
+        """Return the time from which a RUNNING task's silence counts, stalls included.
 
-        Silence counts from the task's last sign of work. A sign from before the server's start counts as if it came a
-        lease after the start, and a sign from before the unit's session as if it came with the session. While the unit
-        is away, its lease decides.
+        This is the task's last sign of work. A sign from before the server's start moves to a lease after the start; a
+        sign from before the unit's session moves to the start of the session. While the unit is away, its lease
+        decides.
         """
         self.check_for_stall()
         unit = self._registry.find(task.execution_unit_id)
@@ -71,7 +70,7 @@ class ListeningClock:
         return since + sum((seconds for at, seconds in self._stalls if at > since), timedelta())
 
     def listening_from(self, when: datetime) -> datetime:
-        """Return the first time from `when` on at which the server could hear: after its start, and no standstill."""
+        """Return the first time from `when` on that is after the server's start and in no stall."""
         self.check_for_stall()
         if when < self._began_at:
             return self._began_at

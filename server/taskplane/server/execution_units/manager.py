@@ -1,4 +1,4 @@
-"""The ExecutionUnitManager: takes units on, lets them go, and drains them."""
+"""The ExecutionUnitManager: connects, drains and deletes units."""
 
 import asyncio
 import logging
@@ -31,20 +31,20 @@ from taskplane.server.tasks.state_manager import TaskStateManager
 
 log = logging.getLogger(__name__)
 
-# How often to check whether a unit that is drained has gone.
+# Interval at which a drain call checks if the unit has left, in seconds.
 DRAIN_CHECK_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Intervals:
-    """How often a unit is to be heard, and how long it may be silent, in seconds."""
+    """Interval of a unit's heartbeats, and how long it may be silent, in seconds."""
 
     heartbeat: float = 5.0
     lease: float = 30.0
 
 
 class ExecutionUnitManager:
-    """The sessions of all units: how they begin and end, and what operators ask of them."""
+    """Begins and ends the sessions of all units, and executes the requests of operators."""
 
     def __init__(self, store: Store, states: TaskStateManager, registry: Registry, intervals: Intervals) -> None:
         self._store = store
@@ -54,7 +54,7 @@ class ExecutionUnitManager:
         self.unit_ids = UnitIdGuard(registry, intervals.lease)
 
     async def connect(self, hello: Hello, link: Link) -> Session:
-        """Take a unit with a stream on, as `attach` does. Raises UnitIdTaken too."""
+        """Connect a unit with a stream; see `attach`. Raises UnitIdTaken as well."""
         unit_id = hello.unit_id or new_unit_id(hello.unit_name)
         await self.unit_ids.admit(unit_id, ConnectingProcess(boot_id=hello.boot_id))
         known = self._registry.find(unit_id)
@@ -63,11 +63,11 @@ class ExecutionUnitManager:
     async def attach(
         self, record: Unit, link: Link, inventory: Sequence[HeldAttempt] | None, boot_id: str = ""
     ) -> Session:
-        """Connect a unit: supersede its older session, settle its inventory, welcome it.
+        """Begin a session: end the unit's older session, reconcile its inventory, and send the welcome.
 
-        For a process that has the right to the unit's id: see `unit_ids`.
-        Without an inventory it holds what it was last known to hold. Raises SessionSuperseded if a newer session of
-        the same unit comes meanwhile, and DatabaseUnavailable; then it is not connected.
+        The process must have been admitted by `unit_ids`. Without an inventory, the recorded attempts are assumed.
+        Raises SessionSuperseded if the unit begins a newer session meanwhile, and DatabaseUnavailable; the unit is not
+        connected then.
         """
         unit, session = self._attach(record, boot_id, link)
         try:
@@ -85,15 +85,15 @@ class ExecutionUnitManager:
         settled = await self._states.reconcile(session.unit_id, inventory, is_new_process=is_new_process)
         if unit.session is not session:
             raise _superseded(session.unit_id)
-        # At once: what was settled is not so for long.
+        # Before any await: later transactions may change the verdicts.
         self._welcome(unit, session, settled)
         drain = unit.record.drain
         if is_new_process and drain is drain_before:
-            drain = None  # it was asked of the process before; what was asked meanwhile is for this one
+            drain = None  # requested of the previous process; a drain requested meanwhile stays
         if drain:
             self._request_drain(session, drain)
-        # Only now: should the server die before, the next one must know too that this is another process. And before
-        # it is given anything new.
+        # After the reconciliation: if the server dies before, the next one must see a new process too. Before any new
+        # work.
         unit.record = replace(unit.record, boot_id=session.boot_id, drain=drain)
         await self._store.save_units([unit.view()])
         session.set_flags(welcomed=True)
@@ -103,7 +103,7 @@ class ExecutionUnitManager:
         for verdict in settled.verdicts:
             match verdict.action:
                 case VerdictAction.PAUSE if self._runs_elsewhere(unit, verdict):
-                    # Resumed in the transaction of the verdict, which had no holder to take the task from yet.
+                    # The same transaction has resumed the task elsewhere, when no holder was known.
                     superseded.append(drop_command(verdict.task_id, verdict.attempt, DropReason.SUPERSEDED))
                 case VerdictAction.PAUSE:
                     self._registry.hold(unit, verdict.task_id, verdict.attempt)
@@ -114,14 +114,14 @@ class ExecutionUnitManager:
         session.deliver([*map(unit.dispatch_command, settled.dispatches), *settled.commands, *superseded])
 
     def _runs_elsewhere(self, unit: UnitEntry, verdict: Verdict) -> bool:
-        """Whether the attempt after that of the verdict was given to another unit."""
+        """Return True if the next attempt is assigned to another unit."""
         following = self._registry.slots.assignments.find(verdict.task_id, verdict.attempt + 1)
         return following is not None and following.unit_id != unit.record.id
 
     async def disconnect(self, session: Session) -> None:
-        """End a session whose stream has ended. Without a goodbye the unit keeps its tasks.
+        """End a session after the end of its stream. Without a goodbye, the unit keeps its tasks.
 
-        Does nothing about a session that was superseded: the unit is connected by its newer one.
+        A superseded session is ignored: the unit is connected by the newer session.
         """
         unit = self._registry.find(session.unit_id)
         if unit is None or unit.session is not session:
@@ -134,9 +134,9 @@ class ExecutionUnitManager:
             log.debug("unit %s is not stored as OFFLINE: %s", session.unit_id, error.message)
 
     async def goodbye(self, session: Session, reason: str) -> None:
-        """Let a unit leave: the attempts that it still has are lost at once.
+        """Mark a unit as left: its remaining attempts are lost at once.
 
-        With that it has done what a drain asked for. Only one that is driven over HTTP stays drained.
+        A goodbye completes a drain. An HTTP unit stays drained; a unit with a stream may connect again.
         """
         session.set_flags(draining=True)
         unit = self._registry.find(session.unit_id)
@@ -144,17 +144,17 @@ class ExecutionUnitManager:
             return
         unit.has_left = True
         if not unit.record.endpoint:
-            unit.record = replace(unit.record, drain=None)  # stored when its stream ends
-        # By its slots, as not all that it was given may have been told.
+            unit.record = replace(unit.record, drain=None)  # stored at the end of the stream
+        # Slots, not running attempts: a start may be committed and not yet sent.
         if self._registry.slots.load(session.unit_id):
             await self._states.leave(session.unit_id, f"unit left: {reason}" if reason else "unit left")
 
     async def drain(self, unit_id: str, drain: DrainOrder, wait_seconds: float) -> Unit:
-        """Ask a unit to give its tasks back and leave; it gets nothing new. Waits for it to be gone.
+        """Ask a unit to release its tasks and leave, and wait until it has left. It gets no new tasks.
 
-        If the same process comes back, also to the next server, it is asked again, or for the first time if it was out
-        of reach. Raises UnitNotFound, DatabaseUnavailable, and CommandPending if it has not left within `wait_seconds`
-        (0: does not wait). One that is not connected and has no task has left.
+        The request is stored. If the same process connects again, also to the next server, the request is repeated.
+        A unit has left when it is not connected and has no task. Raises UnitNotFound, DatabaseUnavailable, and
+        CommandPending if the unit has not left within `wait_seconds` (0: no wait).
         """
         asked_at = asyncio.get_running_loop().time()
         unit = self._registry.find(unit_id)
@@ -162,7 +162,7 @@ class ExecutionUnitManager:
             raise UnitNotFound(unit_id)
         await self._store_drain(unit, drain)
         if not unit.is_gone:
-            # Unless it has left meanwhile, or somebody else has asked.
+            # Not if another call has requested a drain meanwhile.
             if unit.session and unit.record.drain is drain:
                 self._request_drain(unit.session, drain)
             if wait_seconds:
@@ -171,7 +171,7 @@ class ExecutionUnitManager:
 
     async def _store_drain(self, unit: UnitEntry, drain: DrainOrder) -> None:
         before = unit.record.drain
-        # First, so that what else is stored of the unit meanwhile does not take it back.
+        # Before the write, so that concurrent writes of the record include the drain.
         unit.record = replace(unit.record, drain=drain)
         try:
             await self._store.save_units([unit.view()])
@@ -185,7 +185,7 @@ class ExecutionUnitManager:
         session.link.request_drain(drain)
 
     def change_capacity(self, session: Session, capacity: int) -> None:
-        """Change how many slots the unit has."""
+        """Change the number of the unit's slots."""
         if unit := self._registry.find(session.unit_id):
             self._registry.add(replace(unit.record, capacity=capacity, updated_at=utc_now()))
 
@@ -199,17 +199,17 @@ class ExecutionUnitManager:
             unit.last_heartbeat = utc_now()
 
     def units(self) -> list[Unit]:
-        """Return all units as they are, by id."""
+        """Return all units in order of id."""
         return [unit.view() for unit in self._registry.all()]
 
     def unit(self, unit_id: str) -> Unit:
-        """Return a unit as it is. Raises UnitNotFound."""
+        """Return a unit. Raises UnitNotFound."""
         if unit := self._registry.find(unit_id):
             return unit.view()
         raise UnitNotFound(unit_id)
 
     async def delete_unit(self, unit_id: str) -> None:
-        """Forget a unit without RUNNING tasks; one with a stream must be OFFLINE. Raises UnitNotFound, UnitInUse."""
+        """Delete a unit without RUNNING tasks; a unit with a stream must be OFFLINE. Raises UnitNotFound, UnitInUse."""
         unit = self._registry.find(unit_id)
         if unit is None:
             raise UnitNotFound(unit_id)
@@ -224,25 +224,25 @@ class ExecutionUnitManager:
         self._registry.remove(unit_id)
 
     async def purge_absent(self, unseen_since: datetime) -> None:
-        """Forget the units with a stream that have not been connected since then, and have no RUNNING task.
+        """Delete the units with a stream that were not connected since then and have no RUNNING task.
 
-        Who comes back is taken on as before. Those that are driven over HTTP were registered, and stay.
+        A deleted unit may connect again. HTTP units stay registered.
         """
         for unit in self._registry.all():
             if unit.is_gone and not unit.record.endpoint and unit.last_seen < unseen_since:
-                # It may have come back, or have been forgotten, while another one was.
+                # The unit may have connected, or was deleted, during an earlier iteration.
                 with suppress(UnitInUse, UnitNotFound):
                     await self.delete_unit(unit.record.id)
 
     def _check_unused(self, unit: UnitEntry) -> None:
         if unit.session and not unit.record.endpoint:
             raise _in_use(unit, "it is connected")
-        # Its slots, as not all that it was given may have been told.
+        # Slots, not running attempts: a start may be committed and not yet sent.
         if in_use := self._registry.slots.load(unit.record.id):
             raise _in_use(unit, f"{in_use} of its slots are in use")
 
     async def save_heartbeats(self) -> None:
-        """Store the connected units as they are, and of the others those that have changed: lost ones above all."""
+        """Store all connected units, and each other unit whose status or load has changed."""
         units = [unit for unit in self._registry.all() if unit.session or not unit.is_stored]
         views = [unit.view() for unit in units]
         await self._store.save_heartbeats(views)
@@ -250,7 +250,7 @@ class ExecutionUnitManager:
             unit.stored = view.status, view.current_load
 
     def end_all(self) -> None:
-        """End every session: the server stops, and the units will come back."""
+        """End all sessions: the server is stopping."""
         for unit in self._registry.all():
             if unit.session:
                 unit.session.link.end(ServerStopping())
@@ -271,7 +271,7 @@ class ExecutionUnitManager:
 async def _wait_until_gone(unit: UnitEntry, asked_at: float, wait_seconds: float) -> None:
     try:
         async with asyncio.timeout_at(asked_at + wait_seconds):
-            while not unit.is_gone:  # noqa: ASYNC110  (many things lead to it, and nobody is in a hurry)
+            while not unit.is_gone:  # noqa: ASYNC110  (many events lead here, and none is urgent)
                 await asyncio.sleep(DRAIN_CHECK_SECONDS)
     except TimeoutError:
         raise CommandPending(
@@ -281,7 +281,7 @@ async def _wait_until_gone(unit: UnitEntry, asked_at: float, wait_seconds: float
 
 
 def new_unit_id(unit_name: str) -> str:
-    """Make up a lasting id for a unit that has none."""
+    """Generate an id for a unit."""
     return f"{unit_name.strip().replace('/', '-')[:200]}-{secrets.token_hex(4)}"
 
 

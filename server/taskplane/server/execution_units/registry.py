@@ -1,7 +1,6 @@
-"""All units that are known: their records, their sessions, and why a task finds no slot at any of them.
+"""The registry: all known units with their sessions, and the reason why a task is waiting.
 
-The database is the truth about tasks. What runs where is in core.assignments, which
-is brought up to date here by every commit.
+The database is the truth about tasks. core.assignments maps tasks to units; every commit updates it here.
 """
 
 import asyncio
@@ -25,20 +24,20 @@ class Registry:
 
     def __init__(self, units: Iterable[Unit] = (), running: Iterable[Task] = ()) -> None:
         self.slots = Slots()
-        # Set when there may be more to offer than before: somebody who looks for slots should look again.
+        # Set when slots may have become free.
         self.may_offer_more = asyncio.Event()
         self._assignments = self.slots.assignments
         self._units = {
             unit.id: UnitEntry(unit, self._assignments.of(unit.id), has_left=unit.status is UnitStatus.OFFLINE)
             for unit in units
         }
-        # Why a kind of task finds no room, until a unit comes, goes or changes.
+        # Reasons by kind of task; cleared by every change of a unit.
         self._reasons: dict[Kind, Waiting] = {}
         for task in running:
             self._assignments.started(task)
 
     def find(self, unit_id: str | None) -> UnitEntry | None:
-        """Return a unit if it is known."""
+        """Return a unit, or None."""
         return self._units.get(unit_id or "")
 
     def add(self, record: Unit) -> UnitEntry:
@@ -51,35 +50,35 @@ class Registry:
         return known
 
     def remove(self, unit_id: str) -> None:
-        """Forget a unit."""
+        """Remove a unit."""
         if unit := self._units.pop(unit_id, None):
             self.detach_session(unit)
             self.slots.clear_suspect(unit_id)
             self._assignments.forget_unit(unit_id)
 
     def attach_session(self, unit: UnitEntry, session: Session) -> None:
-        """Give a unit a session, whose changes are followed from now on."""
+        """Connect a unit by a session. Changes of the session's flags update the unit's offer."""
         unit.session = session
         unit.heard_at = monotonic()
         unit.connected_at = utc_now()
         for each in unit.running.values():
-            each.since = unit.heard_at  # what it has not accepted it will be sent again
+            each.since = unit.heard_at  # unaccepted starts are sent again
         session.on_change = partial(self._update_offer, unit)
         self._update_offer(unit)
 
     def detach_session(self, unit: UnitEntry) -> None:
-        """Take its session from a unit, and with it what it holds paused in memory."""
+        """Disconnect a unit: its session ends, and no attempt counts as held in its memory."""
         unit.session = None
         self._update_offer(unit)
         for task_id in [*unit.assignments.held]:
             self._assignments.release(task_id)
 
     def all(self) -> list[UnitEntry]:
-        """Return all units, by id."""
+        """Return all units in order of id."""
         return [self._units[unit_id] for unit_id in sorted(self._units)]
 
     def on_commit(self, committed: Sequence[CommittedEvent]) -> None:
-        """Keep up with durable changes."""
+        """Update the assignments by committed events."""
         for event in committed:
             task = event.task
             if event.transition and task.status is TaskStatus.RUNNING:
@@ -89,7 +88,7 @@ class Registry:
                 self._assignments.ended(task.id, task.attempt, stays_held=stays_held)
 
     def withhold_slot(self, unit_id: str, seconds: float) -> None:
-        """Give one slot of a unit to no task for some time."""
+        """Withhold one slot of a unit from all tasks for some time."""
         self._assignments.withhold(unit_id, 1)
 
         def restore() -> None:
@@ -99,33 +98,33 @@ class Registry:
         asyncio.get_running_loop().call_later(seconds, restore)
 
     def hold(self, unit: UnitEntry, task_id: int, attempt: int) -> None:
-        """Note that a unit holds an attempt paused in memory."""
+        """Mark an attempt as held: the unit keeps it paused in memory."""
         self._assignments.hold(task_id, attempt, unit.record.id)
 
     def release(self, task_id: int) -> tuple[UnitEntry, int] | None:
-        """Note that no unit holds the task any more. Returns which unit held which attempt."""
+        """Mark a task as no longer held. Returns the unit and the attempt that it held."""
         held = self._assignments.release(task_id)
         holder = self.find(held.unit_id) if held else None
         return (holder, held.attempt) if held and holder else None
 
     def release_if(self, task_id: int, unit_id: str, attempt: int) -> None:
-        """Note that a unit does not hold this attempt any more, if it did."""
+        """Mark an attempt as no longer held, if this unit holds it."""
         unit = self.find(unit_id)
         if unit and unit.holds(task_id, attempt):
             self.release(task_id)
 
     def can_pause(self, task: Task) -> bool:
-        """Whether the task's unit said that it can pause this type."""
+        """Return True if the task's unit can pause this task type."""
         unit = self.find(task.execution_unit_id)
         return unit is not None and unit.record.can_pause(task.task_type)
 
     def is_held(self, task: Task) -> bool:
-        """Whether the task's unit is connected and holds its attempt paused in memory."""
+        """Return True if the task's unit is connected and holds the attempt paused in memory."""
         unit = self.find(task.execution_unit_id)
         return unit is not None and unit.session is not None and unit.holds(task.id, task.attempt)
 
     def waiting(self, task: Task, now: datetime) -> Waiting | None:
-        """Tell why a queued task does not run, or None if it does not want to."""
+        """Return why a queued task is waiting; None for a task that is not queued."""
         if task.queued_at is None:
             return None
         if task.not_before and task.not_before > now:
@@ -141,7 +140,7 @@ class Registry:
         return self._reasons[kind]
 
     def _update_offer(self, unit: UnitEntry) -> None:
-        """Pass on to the slots what has changed about a unit."""
+        """Update the slots after a change of a unit."""
         self._reasons.clear()
         if offer := unit.offer():
             self.slots.offer(offer)

@@ -1,4 +1,4 @@
-"""A connected unit: one stream of it, or one registration of a unit without a stream."""
+"""A unit's session: one stream, or one registration of an HTTP unit."""
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
@@ -7,6 +7,7 @@ from typing import TypedDict, Unpack
 
 from taskplane.server.core.clock import monotonic, utc_now
 from taskplane.server.core.command import (
+    AttemptKey,
     CancelOrder,
     Command,
     DropOrder,
@@ -19,12 +20,12 @@ from taskplane.server.execution_units.links import Link
 
 log = logging.getLogger(__name__)
 
-# Drops that are remembered as long as they are not answered, so that none is sent twice. A repeat is harmless.
+# Unanswered drops that are remembered, so that none is sent twice. Above this number, the oldest may be repeated.
 MAX_DROPS = 1_000
 
 
 class SessionFlags(TypedDict, total=False):
-    """What can be marked about a session."""
+    """The flags of a session; see the attributes of Session."""
 
     draining: bool
     welcomed: bool
@@ -33,47 +34,47 @@ class SessionFlags(TypedDict, total=False):
 
 @dataclass(slots=True)
 class UnansweredCommand:
-    """A command that was sent and is not answered: no more of it than may be needed, and no config."""
+    """A command without a response, reduced to what a retry needs: no config."""
 
-    key: tuple[int, int]
+    key: AttemptKey
     sent_at: float
-    # What is sent again if it is not answered: a pause or cancel.
+    # The pause or cancel to send again; None for other commands.
     resend: Command | None = None
-    # What a resume was to continue from.
+    # The held attempt that a resume continues.
     held_attempt: int | None = None
 
 
 class Session:
-    """A unit's session: its link, and what was sent over it."""
+    """A unit's link, flags and unanswered commands."""
 
     def __init__(self, session_id: str, unit_id: str, boot_id: str, link: Link) -> None:
-        # Called when what is marked has changed, so that it may take work, or may not any more.
+        # Called after a change of the flags.
         self.on_change: Callable[[], None] = lambda: None
         self.session_id = session_id
         self.unit_id = unit_id
         self.boot_id = boot_id
         self.draining = False
-        # The welcome is on its way: the unit's inventory is settled, so it can be given work.
+        # The inventory is reconciled and the welcome is queued, so the unit can receive work.
         self.welcomed = False
-        # It accepts what it is sent. One that does not gets nothing new until it is heard from again.
+        # False after a start without response, until the next message: the unit gets no new work.
         self.is_responsive = True
         self.link = link
         self.since = utc_now()
-        # What was sent and is not answered, by command id: of attempts that are not over.
+        # Unanswered commands by command id, for attempts that are not over.
         self._unanswered: dict[str, UnansweredCommand] = {}
-        self._unanswered_of: dict[tuple[int, int], list[str]] = {}
-        # Attempts that it was asked to pause or cancel, until they are over or paused.
-        self._asked_to_stop: set[tuple[int, int]] = set()
-        # Drops that were sent and are not answered, the oldest first.
+        self._unanswered_of: dict[AttemptKey, list[str]] = {}
+        # Attempts with a pause or cancel, until they are paused or over.
+        self._asked_to_stop: set[AttemptKey] = set()
+        # Unanswered drops, the oldest first.
         self._drops: dict[str, None] = {}
 
     @property
     def accepts_work(self) -> bool:
-        """Whether it may be sent a start."""
+        """Return True if the unit may receive a start."""
         return self.welcomed and self.is_responsive and not self.draining
 
     def set_flags(self, **flags: Unpack[SessionFlags]) -> None:
-        """Note what has changed about it: see the attributes."""
+        """Set flags; calls `on_change` if one has changed."""
         if any(getattr(self, name) is not value for name, value in flags.items()):
             for name, value in flags.items():
                 setattr(self, name, value)
@@ -81,11 +82,11 @@ class Session:
 
     @property
     def unanswered(self) -> int:
-        """How many commands are remembered because they are not answered."""
+        """Return the number of unanswered commands."""
         return len(self._unanswered) + len(self._drops)
 
     def deliver(self, commands: Iterable[Command]) -> None:
-        """Send commands, each once until it is answered or has been silent for long."""
+        """Send commands, except those that were sent and are unanswered."""
         new: list[Command] = []
         for command in commands:
             if command.command_id not in self._unanswered and command.command_id not in self._drops:
@@ -95,7 +96,7 @@ class Session:
             self.link.send(new)
 
     def mark_answered(self, command_id: str) -> UnansweredCommand | None:
-        """Note that the unit has answered a command. Returns what was sent, unless it was answered before."""
+        """Mark a command as answered. Returns the command; None if it was answered before."""
         self._drops.pop(command_id, None)
         sent = self._unanswered.pop(command_id, None)
         if sent:
@@ -105,28 +106,28 @@ class Session:
                 del self._unanswered_of[sent.key]
         return sent
 
-    def is_asked_to_stop(self, key: tuple[int, int]) -> bool:
-        """Whether a pause or cancel of the attempt was sent, answered or not."""
+    def is_asked_to_stop(self, key: AttemptKey) -> bool:
+        """Return True if a pause or cancel of the attempt was sent, answered or not."""
         return key in self._asked_to_stop
 
-    def attempt_paused(self, key: tuple[int, int]) -> None:
-        """Take a pause for the answer to all that was asked of an attempt, but a cancel."""
+    def attempt_paused(self, key: AttemptKey) -> None:
+        """Mark all commands of a paused attempt as answered, except a cancel."""
         self._asked_to_stop.discard(key)
         for command_id in [*self._unanswered_of.get(key, ())]:
             resend = self._unanswered[command_id].resend
             if resend is None or not isinstance(resend.order, CancelOrder):
                 self.mark_answered(command_id)
 
-    def attempt_ended(self, key: tuple[int, int]) -> None:
-        """Take the end of an attempt, however it came, for the answer to all that was asked of it."""
+    def attempt_ended(self, key: AttemptKey) -> None:
+        """Mark all commands of an ended attempt as answered."""
         self._asked_to_stop.discard(key)
         for command_id in [*self._unanswered_of.get(key, ())]:
             self.mark_answered(command_id)
 
     def resend_unanswered(self, sent_before: float) -> None:
-        """Send pauses and cancels again that were sent before a time, and are not answered."""
+        """Send unanswered pauses and cancels again that were sent before a time."""
         if not self._unanswered:
-            return  # as it is with nearly all of thousands of units
+            return  # the usual case, for thousands of units
         late = [sent for sent in self._unanswered.values() if sent.resend and sent.sent_at < sent_before]
         for sent in late:
             sent.sent_at = monotonic()
@@ -152,7 +153,7 @@ class Session:
         self._unanswered_of.setdefault(command.key, []).append(command.command_id)
 
     def _dropped_with(self, command: Command) -> Iterator[Command]:
-        """Return the drop of the held attempt that a resume was to continue, if the resume is dropped unanswered."""
+        """Yield the drop of the held attempt that an unanswered, now dropped resume would have continued."""
         if isinstance(command.order, DropOrder):
             start = self.mark_answered(start_id(*command.key))
             if start and start.held_attempt is not None:

@@ -1,4 +1,4 @@
-"""A unit as the server knows it at this moment: its record, its session, and what it does."""
+"""The registry's entry for one unit: record, session and assignments."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -14,60 +14,60 @@ from taskplane.server.execution_units.session import Session
 
 @dataclass(slots=True)
 class UnitEntry:
-    """A unit, its session if it is connected, and what it does."""
+    """A unit with its session, if connected, and its assignments."""
 
     record: Unit
-    # An index of core.assignments, which keeps it.
+    # An index into core.assignments, which maintains it.
     assignments: UnitAssignments = field(default_factory=UnitAssignments)
     session: Session | None = None
-    # When its session began.
+    # Start of the session.
     connected_at: datetime = field(default_factory=utc_now)
-    # When it was last heard from; at the server's start, every unit was just now.
+    # Monotonic time of the last message. At the server's start, every unit counts as just heard.
     heard_at: float = field(default_factory=monotonic)
     last_heartbeat: datetime | None = None
-    # It has said goodbye, and not come back.
+    # The unit has sent a goodbye and has not connected since.
     has_left: bool = False
-    # The status and load that are stored, if that is known.
+    # Status and load in the database; None if unknown.
     stored: tuple[UnitStatus, int] | None = None
 
     @property
     def running(self) -> Mapping[int, Assignment]:
-        """The attempts at work, by task id, as far as listeners have heard."""
+        """Return the running attempts by task id, as of the last commit that listeners have received."""
         return self.assignments.running
 
     @property
     def is_gone(self) -> bool:
-        """Whether it is not connected and has nothing left."""
+        """Return True if the unit is not connected and has no running attempt."""
         return self.session is None and not self.running
 
     @property
     def is_drained(self) -> bool:
-        """Whether it was asked to leave, and has."""
+        """Return True if a drain was requested and the unit has left."""
         return self.record.drain is not None and self.is_gone
 
     @property
     def last_seen(self) -> datetime:
-        """When it was last heard from, also by an earlier server."""
+        """Return the time of the last message, to this server or an earlier one."""
         return self.last_heartbeat or self.record.last_heartbeat or self.record.updated_at
 
     def runs(self, task_id: int, attempt: int) -> bool:
-        """Whether the attempt is at work here."""
+        """Return True if the attempt runs on this unit."""
         running = self.running.get(task_id)
         return running is not None and running.attempt == attempt
 
     def holds(self, task_id: int, attempt: int) -> bool:
-        """Whether it holds the attempt paused in memory."""
+        """Return True if the unit holds the attempt paused in memory."""
         held = self.assignments.held.get(task_id)
         return held is not None and held.attempt == attempt
 
     def extend_lease(self, seconds: float) -> None:
-        """Count so much less time as silence."""
+        """Extend the lease, and the time to accept starts."""
         self.heard_at += seconds
         for attempt in self.running.values():
             attempt.since += seconds
 
     def view(self) -> Unit:
-        """Return the record as it is now."""
+        """Return the record with the current status, load and session."""
         return replace(
             self.record,
             status=self._status(),
@@ -79,11 +79,11 @@ class UnitEntry:
 
     @property
     def is_stored(self) -> bool:
-        """Whether its status and load are stored as they are."""
+        """Return True if the database has the current status and load."""
         return self.stored == (self._status(), len(self.running))
 
     def offer(self) -> Offer | None:
-        """Return what the unit has to offer, or None if it takes no work."""
+        """Return the unit's offer of slots; None if the unit accepts no work."""
         if self.session is None or not self.session.accepts_work:
             return None
         return Offer(
@@ -96,7 +96,7 @@ class UnitEntry:
         )
 
     def dispatch_command(self, dispatch: Dispatch) -> Command:
-        """Build the command for an attempt that it is given, without a checkpoint if it makes none of this type."""
+        """Build the command of a dispatch; without the checkpoint if the unit cannot use one for this task type."""
         if not self.record.can_checkpoint(dispatch.task.task_type):
             dispatch = replace(dispatch, checkpoint=None)
         return dispatch_command(dispatch)

@@ -1,4 +1,4 @@
-"""The right to a unit's id: a process that still answers keeps the id, whoever else asks for it."""
+"""Ownership of unit ids: a process that still responds keeps its id."""
 
 import asyncio
 from dataclasses import dataclass
@@ -10,23 +10,23 @@ from taskplane.server.execution_units.registry import Registry
 from taskplane.server.execution_units.session import Session
 from taskplane.server.execution_units.unit_entry import UnitEntry
 
-# A process that is asked for a sign of life has this long to give one, in seconds.
+# Time to respond to a probe, in seconds. Afterwards the process loses its id.
 ANSWER_SECONDS = 2.0
-# How often to check whether it has, in seconds.
+# Interval of checks for the response, in seconds.
 CHECK_SECONDS = 0.02
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectingProcess:
-    """A process that asks for a unit's id: known by its boot id, or by the endpoint at which it listens."""
+    """A process that requests a unit id, identified by its boot id or by its endpoint."""
 
     boot_id: str = ""
     endpoint: str = ""
 
     def is_process_of(self, unit: UnitEntry, session: Session) -> bool:
-        """Whether the session is an earlier one of the same process.
+        """Return True if the session belongs to the same process.
 
-        One process listens at one host and port, so that a new path there is no other process.
+        Endpoints are compared by host and port: a new path is the same process.
         """
         if self.boot_id:
             return self.boot_id == session.boot_id
@@ -34,17 +34,17 @@ class ConnectingProcess:
 
 
 class UnitIdGuard:
-    """Admits processes to the ids of units."""
+    """Admits processes to unit ids."""
 
     def __init__(self, registry: Registry, lease_seconds: float) -> None:
         self._registry = registry
         self._lease_seconds = lease_seconds
 
     async def admit(self, unit_id: str, newcomer: ConnectingProcess) -> None:
-        """Return as soon as the newcomer may have the id, which it must take before anything else is awaited.
+        """Return when the newcomer may use the id. The caller must begin its session before the next await.
 
-        The process that has the id is asked for a sign of life, and loses the id if it gives none. Of several
-        newcomers, those that come later ask the first. Raises UnitIdTaken.
+        The current process is probed, and loses the id if it does not respond. Of several newcomers, the first one is
+        probed for the later ones. Raises UnitIdTaken.
         """
         if unit := self._registry.find(unit_id):
             await self._wait_for_reconnect(unit, newcomer)
@@ -60,7 +60,7 @@ class UnitIdGuard:
             self._check_absence(unit)
 
     def _check_absence(self, unit: UnitEntry) -> None:
-        """Raise UnitIdTaken if a unit with a stream is only out of reach, and may come back within its lease."""
+        """Raise UnitIdTaken if a unit with a stream is disconnected and may return within its lease."""
         silent = monotonic() - unit.heard_at
         may_return = bool(unit.running) or not unit.has_left
         if may_return and not unit.record.endpoint and silent <= self._lease_seconds:
@@ -71,7 +71,7 @@ class UnitIdGuard:
             )
 
     async def _wait_for_reconnect(self, unit: UnitEntry, newcomer: ConnectingProcess) -> None:
-        """Let the process that a server's start has cut off come back first, if tasks are with it."""
+        """Wait for a process with tasks that a restart of the server has disconnected."""
         is_cut_off = unit.session is None and unit.last_heartbeat is None and bool(unit.running)
         if is_cut_off and unit.record.boot_id and newcomer.boot_id != unit.record.boot_id:
             for _ in range(round(ANSWER_SECONDS / CHECK_SECONDS)):
@@ -81,13 +81,13 @@ class UnitIdGuard:
 
 
 async def _answers_probe(unit: UnitEntry, session: Session) -> bool:
-    """Ask the process behind a session, and return whether it has said anything since.
+    """Probe the process of a session. Return True if it has sent any message since.
 
-    Time is counted in turns of the loop: while the server itself stands still, nobody can answer.
+    Time is counted in iterations of the event loop, since no response arrives while the server itself is stalled.
     """
-    while not session.welcomed and unit.session is session:  # noqa: ASYNC110  (many things end it, and it is rare)
-        await asyncio.sleep(CHECK_SECONDS)  # the process has just said hello, and it is for the server to answer
-    heard_before = unit.last_heartbeat  # not `heard_at`, which also moves when silence is forgiven
+    while not session.welcomed and unit.session is session:  # noqa: ASYNC110  (many events end the wait, and it is rare)
+        await asyncio.sleep(CHECK_SECONDS)  # the process has just sent its hello, and the server owes the welcome
+    heard_before = unit.last_heartbeat  # not `heard_at`, which lease extensions change too
     session.link.probe()
     for _ in range(round(ANSWER_SECONDS / CHECK_SECONDS)):
         if unit.session is not session or unit.last_heartbeat is not heard_before:

@@ -1,4 +1,4 @@
-"""Why a task that wants to run does not."""
+"""The reason why a queued task is waiting."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from taskplane.server.execution_units.unit_entry import UnitEntry
 
 
 class WaitingReason(StrEnum):
-    """Why a task that wants to run does not; see taskplane/v1/task.proto."""
+    """Reason why a queued task is waiting; see taskplane/v1/task.proto."""
 
     DISPATCHING = "DISPATCHING"
     NO_UNIT_FOR_TYPE = "NO_UNIT_FOR_TYPE"
@@ -23,14 +23,14 @@ class WaitingReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """The reason, and a text for people that says what would help."""
+    """The reason, and a message for people that suggests a remedy."""
 
     reason: WaitingReason
     message: str
 
 
 def explain_waiting(task: Task, units: Iterable[UnitEntry]) -> Waiting:
-    """Tell why none of these units has room for a task."""
+    """Return why none of these units has a slot for a task."""
     connected = [unit for unit in units if unit.session]
     of_type = [unit for unit in connected if unit.record.accepts(task.task_type)]
     if not of_type:
