@@ -1,77 +1,58 @@
-"""Databases for the tests. Each fixture gives an empty database of its own; nothing has a schema yet."""
+"""Databases for the tests, and what the test run itself needs."""
 
-import os
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
-import pymysql
 import pytest
-from sqlalchemy import URL, make_url
-
-SERVER_VARIABLES = {"mysql": "TASKPLANE_TEST_MYSQL_URL", "mariadb": "TASKPLANE_TEST_MARIADB_URL"}
-
-# MariaDB is tested where there is one; a missing MySQL is told by `mysql_url`.
-SERVERS = ["mysql", *(["mariadb"] if os.environ.get(SERVER_VARIABLES["mariadb"]) else [])]
-DATABASES = ["sqlite", *SERVERS]
+from support.databases import DATABASES, MigratedDatabases, fresh_database, server_url, sqlite_url
 
 
 @pytest.fixture(scope="session")
-def mysql_url() -> str:
-    """URL of a MySQL server, whose user may create databases. Without one: skips on a laptop, fails in CI.
+def migrated_databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MigratedDatabases]:
+    databases = MigratedDatabases(tmp_path_factory.mktemp("migrated"))
+    yield databases
+    databases.close()
 
-    `make test` starts a server, or fails before pytest begins.
-    """
-    return server_url("mysql")
+
+@pytest.fixture(params=DATABASES)
+def database_url(
+    request: pytest.FixtureRequest, tmp_path: Path, migrated_databases: MigratedDatabases
+) -> Iterator[str]:
+    """URL of a database with the schema and without tasks. The test runs once for each kind of database."""
+    with migrated_databases.lent(request.param, tmp_path) as url:
+        yield url
 
 
 @pytest.fixture
-def fresh_mysql_url(mysql_url: str) -> Iterator[str]:
-    """URL of an empty MySQL database, dropped after the test."""
-    with fresh_database(mysql_url) as url:
+def sqlite_database_url(tmp_path: Path, migrated_databases: MigratedDatabases) -> Iterator[str]:
+    """URL of an SQLite database with the schema and without tasks."""
+    with migrated_databases.lent("sqlite", tmp_path) as url:
         yield url
 
 
 @pytest.fixture(params=DATABASES)
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """URL of an empty database: the test runs once for each kind of database that there is."""
+def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """URL of a database without the schema. The test runs once for each kind of database."""
     kind: str = request.param
     if kind == "sqlite":
-        yield f"sqlite:///{tmp_path / 'taskplane.db'}"
+        yield sqlite_url(tmp_path)
         return
     with fresh_database(server_url(kind)) as url:
         yield url
 
 
-def server_url(kind: str) -> str:
-    variable = SERVER_VARIABLES[kind]
-    url = os.environ.get(variable)
-    if url:
-        return make_url(url).set(drivername="mysql+pymysql").render_as_string(hide_password=False)
-    if os.environ.get("CI") == "true":
-        pytest.fail(f"{variable} is not set: CI tests every database")
-    pytest.skip(f"{variable} is not set: `make test` starts a server by itself")
+@pytest.fixture
+def fresh_mysql_url() -> Iterator[str]:
+    """URL of a MySQL database without the schema."""
+    with fresh_database(server_url("mysql")) as url:
+        yield url
 
 
-@contextmanager
-def fresh_database(url: str) -> Iterator[str]:
-    """Creates a database on the server of `url`, gives its URL, and drops it."""
-    server = make_url(url)
-    name = f"test_{uuid.uuid4().hex}"
-    execute(server, f"CREATE DATABASE `{name}`")
-    try:
-        yield server.set(database=name).render_as_string(hide_password=False)
-    finally:
-        execute(server, f"DROP DATABASE `{name}`")
-
-
-def execute(server: URL, statement: str) -> None:
-    connection = pymysql.connect(
-        host=server.host or "127.0.0.1",
-        port=server.port or 3306,
-        user=server.username,
-        password=server.password or "",
-    )
-    with connection, connection.cursor() as cursor:
-        cursor.execute(statement)
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Escape lone surrogates in captured output: pytest-xdist's workers cannot send them."""
+    report = yield
+    report.sections = [
+        (name, text.encode("utf-8", "backslashreplace").decode("utf-8")) for name, text in report.sections
+    ]
+    return report

@@ -30,9 +30,9 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def any_cluster(tmp_path: Path, database_url: str) -> Iterator[Cluster]:
+def any_cluster(tmp_path: Path, empty_database_url: str) -> Iterator[Cluster]:
     """Return a cluster over each kind of database."""
-    with running_cluster(tmp_path, database_url) as cluster:
+    with running_cluster(tmp_path, empty_database_url) as cluster:
         yield cluster
 
 

@@ -11,14 +11,14 @@ from contextlib import contextmanager, suppress
 
 import pytest
 import sqlalchemy
-from conftest import SERVERS
 from end_to_end.cluster import Cluster
 from end_to_end.processes import PATIENCE_SECONDS, TASKPLANE, Process
+from support.databases import SERVERS
 
 from taskplane.client import Client, RetryPolicy, TaskplaneError, task_spec
 from taskplane.v1.task_pb2 import TaskStatus
 
-on_servers = pytest.mark.parametrize("database_url", SERVERS, indirect=True)
+on_servers = pytest.mark.parametrize("empty_database_url", SERVERS, indirect=True)
 
 TASKS = 120
 ANYWHERE = ["--grpc", "127.0.0.1:0", "--no-http"]

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
 
 import pytest
 from support.actions import AT_ONCE
@@ -18,7 +17,6 @@ from taskplane.server.execution_units.registry import Registry
 from taskplane.server.execution_units.report_handler import ReportHandler
 from taskplane.server.execution_units.session import Session
 from taskplane.server.store.database import Database
-from taskplane.server.store.migrate import migrate
 from taskplane.server.store.store import Store
 from taskplane.server.tasks.group_commit import GroupCommit
 from taskplane.server.tasks.progress_cache import ProgressCache
@@ -29,9 +27,8 @@ Connect = Callable[..., Awaitable[ConnectedUnit]]
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    database = Database(f"sqlite:///{tmp_path / 'taskplane.db'}")
-    migrate(database.engine)
+async def store(sqlite_database_url: str) -> AsyncIterator[Store]:
+    database = Database(sqlite_database_url)
     yield Store(database)
     await database.close()
 

@@ -11,8 +11,8 @@ from rpc.server import Wire
 
 
 @pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[RunningServer]:
-    server = running_server(tmp_path)
+async def server(tmp_path: Path, sqlite_database_url: str) -> AsyncIterator[RunningServer]:
+    server = running_server(tmp_path, database_url=sqlite_database_url)
     await server.start()
     yield server
     await server.stop()

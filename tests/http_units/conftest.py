@@ -1,7 +1,6 @@
 """A server that polls quickly, a scripted unit, and the calls of a unit without a stream."""
 
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,8 +16,8 @@ def settings() -> dict[str, Any]:
 
 
 @pytest.fixture
-async def server(tmp_path: Path, settings: dict[str, Any]) -> AsyncIterator[ServerUnderTest]:
-    server = ServerUnderTest(f"sqlite:///{tmp_path / 'taskplane.db'}", **settings)
+async def server(sqlite_database_url: str, settings: dict[str, Any]) -> AsyncIterator[ServerUnderTest]:
+    server = ServerUnderTest(sqlite_database_url, **settings)
     await server.start()
     yield server
     await server.stop()

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,9 +12,9 @@ Connect = Callable[..., Awaitable[RawUnit]]
 
 
 @pytest.fixture
-def served_url(tmp_path: Path) -> str:
-    """Return the URL of the server's database. Modules that try every kind of database override the fixture."""
-    return f"sqlite:///{tmp_path / 'taskplane.db'}"
+def served_url(sqlite_database_url: str) -> str:
+    """Return the URL of the server\'s database. Modules that try every kind of database override the fixture."""
+    return sqlite_database_url
 
 
 @pytest.fixture

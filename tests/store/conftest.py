@@ -1,58 +1,27 @@
 """A store over every kind of database there is."""
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import ExitStack
-from functools import cache
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from conftest import DATABASES, fresh_database, server_url
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, event
+from support.databases import DATABASES, MigratedDatabases
 
 from taskplane.server.store.database import Database
 from taskplane.server.store.dialects import mysql_statements
 from taskplane.server.store.dialects.mysql_sessions import execute_message
-from taskplane.server.store.migrate import migrate
-from taskplane.server.store.schema import id_blocks, metadata, owners
 from taskplane.server.store.store import Store
-
-
-@pytest.fixture(scope="session")
-def migrated() -> Iterator[Callable[[str], str]]:
-    """Give the URL of a database with the schema, by kind. Made once: that takes longer than most of the tests."""
-    with ExitStack() as databases:
-
-        @cache
-        def url_of(kind: str) -> str:
-            url = databases.enter_context(fresh_database(server_url(kind)))
-            engine = create_engine(url)
-            migrate(engine)
-            engine.dispose()
-            return url
-
-        yield url_of
 
 
 @pytest.fixture(params=DATABASES)
 async def database(
-    request: pytest.FixtureRequest, tmp_path: Path, migrated: Callable[[str], str]
+    request: pytest.FixtureRequest, tmp_path: Path, migrated_databases: MigratedDatabases
 ) -> AsyncIterator[Database]:
-    """A database with the schema and nothing in it; one test for each kind of database."""
-    is_sqlite = request.param == "sqlite"
-    database = Database(f"sqlite:///{tmp_path / 'taskplane.db'}" if is_sqlite else migrated(request.param))
-    if is_sqlite:
-        migrate(database.engine)
-    yield database
-    if not is_sqlite:
-        _empty(database.engine)
-    await database.close()
-
-
-def _empty(engine: Engine) -> None:
-    with engine.begin() as connection:
-        for table in reversed(metadata.sorted_tables):
-            if table not in {id_blocks, owners}:
-                connection.execute(table.delete())
+    """A database with the schema and without tasks. The test runs once for each kind of database."""
+    with migrated_databases.lent(request.param, tmp_path) as url:
+        database = Database(url)
+        yield database
+        await database.close()
 
 
 @pytest.fixture

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
-from conftest import SERVERS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine, text
 from support.builders import NOW, TASK_TYPE, a_task, at
+from support.databases import SERVERS
 from support.stored import in_transaction, insert
 
 from taskplane.server.core.delayed_tasks import DelayedTask

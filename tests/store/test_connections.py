@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from conftest import SERVERS
 from sqlalchemy import Connection, text
+from support.databases import SERVERS
 
 from taskplane.server.core.errors import DatabaseUnavailable
 from taskplane.server.store.database import Database

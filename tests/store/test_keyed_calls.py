@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from os import urandom
 
 import pytest
-from conftest import SERVERS
+from support.databases import SERVERS
 from sqlalchemy import Engine, text
 from support.builders import NOW, a_task, at
 from support.stored import in_transaction, insert, update

@@ -8,10 +8,10 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from conftest import SERVERS
 from sqlalchemy import Engine, Float, create_engine, inspect, text
 from sqlalchemy.dialects.mysql import DOUBLE
 from sqlalchemy.schema import SchemaItem
+from support.databases import SERVERS
 
 from taskplane.server.store import migrations
 from taskplane.server.store.migrate import DatabaseNewer, migrate, missing_migrations
@@ -89,8 +89,8 @@ FOREIGN_KEYS = text(
 
 
 @pytest.fixture
-def empty(database_url: str) -> Engine:
-    return create_engine(database_url)
+def empty(empty_database_url: str) -> Engine:
+    return create_engine(empty_database_url)
 
 
 def downgrade(engine: Engine) -> None:
@@ -190,7 +190,7 @@ def drop_all(engine: Engine) -> None:
             connection.execute(text(f"DROP TABLE {table}"))
 
 
-@pytest.mark.parametrize("database_url", SERVERS, indirect=True)  # the requirements are written for MySQL
+@pytest.mark.parametrize("empty_database_url", SERVERS, indirect=True)  # the requirements are written for MySQL
 def test_the_requirements_tables_exist_exactly_as_given(empty: Engine) -> None:
     with empty.begin() as connection:
         for table in REQUIREMENTS:

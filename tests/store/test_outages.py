@@ -12,10 +12,10 @@ from threading import Event
 from typing import Any
 
 import pytest
-from conftest import SERVERS
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.util import await_only
 from support.builders import NOW, PATIENCE_SECONDS, a_task
+from support.databases import SERVERS
 from support.stored import before_commit, in_transaction, insert, kill
 
 from taskplane.server.core.errors import Code, DatabaseUnavailable

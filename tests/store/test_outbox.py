@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 import pytest
-from conftest import SERVERS
 from support.builders import a_task
+from support.databases import SERVERS
 from support.stored import in_transaction, insert
 
 from taskplane.server.store.dialects.mysql_statements import MOST_CHARACTERS

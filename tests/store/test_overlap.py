@@ -6,10 +6,10 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 import pytest
-from conftest import SERVERS
 from sqlalchemy import Engine
 from sqlalchemy.util import await_only
 from support.builders import PATIENCE_SECONDS, TASK_TYPE, a_task, at
+from support.databases import SERVERS
 from support.stored import before_commit, in_transaction, insert, kill
 
 from taskplane.server.core.task import Progress, TaskStatus

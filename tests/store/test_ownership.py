@@ -8,11 +8,11 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from conftest import SERVERS, execute
 from sqlalchemy import Engine, insert, make_url, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.util import await_only
 from support.builders import NOW, PATIENCE_SECONDS, a_task, a_unit
+from support.databases import SERVERS, execute
 from support.stored import in_transaction, update
 from support.stored import insert as insert_tasks
 

@@ -1,9 +1,9 @@
 """What was written last need not be read again, as long as nobody else has changed it."""
 
 import pytest
-from conftest import SERVERS
 from sqlalchemy import Engine, text
 from support.builders import a_checkpoint, a_task, at
+from support.databases import SERVERS
 from support.stored import in_transaction, insert, update
 
 from taskplane.server.core.task import Progress, Task, TaskStatus

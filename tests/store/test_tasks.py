@@ -6,9 +6,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from conftest import SERVERS
 from sqlalchemy.exc import DBAPIError
 from support.builders import NOW, a_command, a_task, at
+from support.databases import SERVERS
 from support.stored import in_transaction, insert, update
 
 from taskplane.server.core.task import Checkpoint, Limits, Progress, Task, TaskStatus, Verb

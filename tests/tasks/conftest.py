@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from support.actions import AT_ONCE
@@ -10,22 +9,20 @@ from support.writer import ClaimingStates, CountingStore
 
 from taskplane.server.core.placement import Slots
 from taskplane.server.store.database import Database
-from taskplane.server.store.migrate import migrate
 from taskplane.server.tasks.group_commit import GroupCommit
 from taskplane.server.tasks.progress_cache import ProgressCache
 from taskplane.server.tasks.unit_of_work import CommittedEvent
 
 
 @pytest.fixture
-def url(tmp_path: Path) -> str:
+def url(sqlite_database_url: str) -> str:
     """The quickest database; modules that must hold on every kind override this by `database_url`."""
-    return f"sqlite:///{tmp_path / 'taskplane.db'}"
+    return sqlite_database_url
 
 
 @pytest.fixture
 async def store(url: str) -> AsyncIterator[CountingStore]:
     database = Database(url)
-    migrate(database.engine)
     yield CountingStore(database)
     await database.close()
 

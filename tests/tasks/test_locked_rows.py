@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from conftest import SERVERS
 from sqlalchemy import create_engine, text
 from support.builders import ALICE, a_spec, an_offer
+from support.databases import SERVERS
 from support.writer import ClaimingStates, CountingStore, HeldCommit
 
 from taskplane.server.core.effect import Effect
