@@ -57,7 +57,7 @@ async def test_our_own_mistakes_are_not_taken_for_an_outage(database: Database) 
 
 @on_servers
 async def test_a_user_who_is_not_let_in_is_an_outage_too(database: Database) -> None:
-    stranger = database.engine.url.set(username="nobody", password="wrong")
+    stranger = database.engine.url.set(username="nobody", password="wrong", query={})
     database = Database(stranger.render_as_string(hide_password=False))
     store = Store(database)
     for call in (store.get_task(1), insert(store, a_task()), store.save_units([])):
@@ -70,7 +70,7 @@ async def test_a_user_who_is_not_let_in_is_an_outage_too(database: Database) -> 
 async def of_user(database: Database) -> AsyncIterator[Database]:
     """The database as a user has it who has all rights on it."""
     user = f"user_{secrets.token_hex(4)}"
-    url = database.engine.url.set(username=user, password="secret")
+    url = database.engine.url.set(username=user, password="secret", query={})
     with database.engine.connect() as connection:
         connection.execute(text(f"CREATE USER {user} IDENTIFIED BY 'secret'"))
         connection.execute(text(f"GRANT ALL ON {url.database}.* TO {user}"))

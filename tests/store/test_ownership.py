@@ -237,7 +237,9 @@ async def test_who_may_not_end_the_older_servers_sessions_says_so(
     execute(server, f"CREATE USER '{name}'@'%' IDENTIFIED BY 'secret'")
     try:
         execute(server, f"GRANT ALL ON `{server.database}`.* TO '{name}'@'%'")
-        stranger = Database(server.set(username=name, password="secret").render_as_string(hide_password=False))
+        stranger = Database(
+            server.set(username=name, password="secret", query={}).render_as_string(hide_password=False)
+        )
         with caplog.at_level(logging.WARNING):
             await stranger.take_over("127.0.0.1:2")
         await insert_tasks(Store(stranger), a_task(id=2))
