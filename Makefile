@@ -29,7 +29,7 @@ serve: runtime ## Run a server on 127.0.0.1:50051 over ./taskplane.db [ARGS=opti
 
 .PHONY: test
 test: dev ## Run all tests, with databases of their own [ARGS=pytest options]
-	scripts/with_databases.sh $(BIN)/python -m pytest $(ARGS)
+	scripts/with_databases.sh $(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 .PHONY: test-on-image-python
 test-on-image-python: ## Run tests that need no database server on the Python of the image, if it is here [ARGS=pytest options]

@@ -22,4 +22,4 @@ fi
   tests/rpc/test_idempotency.py tests/rpc/test_other_services.py tests/rpc/test_pause.py tests/rpc/test_watch.py
 # No database server is wanted here, so tests of MySQL and MariaDB are left out, not skipped.
 exec env -u TASKPLANE_TEST_MYSQL_URL -u TASKPLANE_TEST_MARIADB_URL \
-  ".venv-$version/bin/python" -m pytest -p no:cacheprovider -k "not mysql and not mariadb" "$@"
+  ".venv-$version/bin/python" -m pytest -n auto --dist loadfile -p no:cacheprovider -k "not mysql and not mariadb" "$@"

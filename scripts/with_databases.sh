@@ -20,7 +20,7 @@ say() { echo "with_databases.sh: $*" >&2; }
 # start NAME [SERVER]: prints the URL. Tests kill processes, not machines: the page cache is durable enough.
 start() {
   TASKPLANE_MYSQL_DIR=$FOLDER/$1 TASKPLANE_MYSQL_PORT=0 TASKPLANE_MYSQL_SERVER=${2:-} \
-    TASKPLANE_MYSQL_ARGS="--skip-log-bin --innodb-flush-log-at-trx-commit=2" "$SCRIPTS/mysql.sh" start
+    TASKPLANE_MYSQL_ARGS="--skip-log-bin --innodb-flush-log-at-trx-commit=2 --max-connections=500" "$SCRIPTS/mysql.sh" start
 }
 
 stop_all() {

@@ -1,9 +1,11 @@
 """Databases for the tests, and what the test run itself needs."""
 
+import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
+from support.alone import AlonePlugin
 from support.databases import DATABASES, MigratedDatabases, fresh_database, server_url, sqlite_url
 
 
@@ -46,6 +48,22 @@ def fresh_mysql_url() -> Iterator[str]:
     """URL of a MySQL database without the schema."""
     with fresh_database(server_url("mysql")) as url:
         yield url
+
+
+# Tests wait during half of their time, for leases and databases. Each worker takes some 300 MiB with its servers.
+WORKERS_FOR_EACH_CORE = 2
+MOST_WORKERS = 8
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Return the number of workers for `-n auto`."""
+    return min(WORKERS_FOR_EACH_CORE * (os.cpu_count() or 1), MOST_WORKERS)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if hasattr(config, "workerinput"):  # a worker of pytest-xdist
+        config.pluginmanager.register(AlonePlugin())
 
 
 @pytest.hookimpl(wrapper=True)

@@ -13,7 +13,7 @@ Connect = Callable[..., Awaitable[RawUnit]]
 
 @pytest.fixture
 def served_url(sqlite_database_url: str) -> str:
-    """Return the URL of the server\'s database. Modules that try every kind of database override the fixture."""
+    """Return the URL of the server's database. Modules that try every kind of database override the fixture."""
     return sqlite_database_url
 
 

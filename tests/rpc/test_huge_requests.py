@@ -17,6 +17,8 @@ from taskplane.v1 import execution_unit_control_pb2 as unit_pb
 
 FILES = (task_service_pb2, execution_unit_control_pb2, operations_service_pb2)
 SERVICES = [service for file in FILES for service in file.DESCRIPTOR.services_by_name.values()]
+pytestmark = pytest.mark.alone
+
 # Sizes that every method decodes, and one above every limit.
 SIZES = (60_000, 3_000_000)
 REFUSALS = {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED}

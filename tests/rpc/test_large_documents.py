@@ -117,6 +117,7 @@ async def test_a_page_of_units_with_large_configs_ends_early(wire: Wire) -> None
     assert found == [f"{number:03}" for number in range(60)]
 
 
+@pytest.mark.alone
 async def test_nobody_waits_for_the_largest_documents(tmp_path: Path) -> None:
     document = largest()
     with server_process(f"sqlite:///{tmp_path / 'taskplane.db'}") as server, monitored(server) as probes:

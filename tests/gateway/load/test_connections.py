@@ -92,6 +92,7 @@ def test_with_few_open_files_both_apis_survive_silent_connections(tmp_path: Path
             assert units.ListUnits(operations_pb.ListUnitsRequest(), timeout=PATIENCE_SECONDS, wait_for_ready=True)
 
 
+@pytest.mark.alone
 def test_bodies_in_chunks_of_a_byte_hold_nobody_up(tmp_path: Path) -> None:
     head = (
         b"POST /api/tasks HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"

@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import grpc
+import pytest
 from rpc.server import PATIENCE_SECONDS
 from rpc.tasks import spec
 from support.responsiveness import monitored, server_process
@@ -14,10 +15,11 @@ from taskplane.v1 import task_service_pb2 as pb
 from taskplane.v1 import task_service_pb2_grpc as task_grpc
 
 MIB = 1024 * 1024
-# Generous, as other tests may run at the same time; minutes without fair scheduling.
+# Generous: without the fair scheduler the wait is minutes.
 LONGEST_SECONDS = 8.0
 
 
+@pytest.mark.alone
 def test_probes_are_answered_beside_watches_that_nobody_reads(tmp_path: Path) -> None:
     with server_process(f"sqlite:///{tmp_path / 'taskplane.db'}") as server:
         with Client(server.grpc) as client:

@@ -52,6 +52,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
         yield server
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("path", PATHS)
 def test_a_huge_body_is_refused_and_holds_up_nobody(path: str, server: ServerProcess) -> None:
     headers = {"content-type": "application/json"}
