@@ -19,7 +19,10 @@ NO_SUCH_PYTHON=3
 say() { echo "environment.sh: $*" >&2; }
 
 # What the environment was made from. The path is part of it: programs in an environment hold its absolute path.
-fingerprint() { echo "$VENV $(cat "requirements/$1.txt" pyproject.toml | cksum)"; }
+fingerprint() { echo "$VENV $( (cat "requirements/$1.txt" && package_sections) | cksum)"; }
+
+# The settings of linters and tests, which stand in the same file, change nothing in an environment.
+package_sections() { awk '/^\[/ { counts = !/^\[+tool\./ || /^\[tool\.hatch/ } counts' pyproject.toml; }
 
 is_current() {
   local stamp=$VENV/.$SET-stamp
@@ -38,18 +41,13 @@ places() {
   fi
 }
 
-# Prints the interpreters that will do. First come those that were built with optimisations, as those of distributions
-# are (which do not always say so) and those that pyenv compiles are not unless told: they are a sixth faster.
+# Prints the interpreters that will do, those that were built with optimisations first.
 candidates() {
   local python kind plain=()
   while read -r python; do
     # Run it, as a path may be the shim of a version that is not chosen.
-    kind=$("$python" -c '
-import sys, sysconfig
-if sys.version_info < (3, 11): sys.exit(1)
-built_with = sysconfig.get_config_var("CONFIG_ARGS") or ""
-print(sys.base_prefix == "/usr" or "--enable-optimizations" in built_with)' 2>/dev/null) || continue
-    if [ "$kind" = True ]; then echo "$python"; else plain+=("$python"); fi
+    kind=$("$python" scripts/python_build.py 2>/dev/null) || continue
+    if [ "$kind" = optimised ]; then echo "$python"; else plain+=("$python"); fi
   done < <(places)
   [ ${#plain[@]} = 0 ] || printf '%s\n' "${plain[@]}"
 }

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from os import urandom
 
 import pytest
-from support.databases import SERVERS
 from sqlalchemy import Engine, text
 from support.builders import NOW, a_task, at
+from support.databases import SERVERS
 from support.stored import in_transaction, insert, update
 
 from taskplane.server.idempotency.responses import MAX_RESPONSE_BYTES
