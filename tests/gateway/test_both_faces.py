@@ -10,7 +10,7 @@ from rpc.raw_unit import RawUnit, hello
 from rpc.refusals import refusal_of
 from rpc.server import Wire
 
-from taskplane.server.core import documents
+from taskplane.protocol import documents
 from taskplane.v1 import execution_unit_control_pb2 as unit_pb
 from taskplane.v1 import task_pb2
 from taskplane.v1 import task_service_pb2 as pb

@@ -12,7 +12,7 @@ from rpc.refusals import Refusal, refusal_of
 from rpc.server import Wire
 from rpc.tasks import spec
 
-from taskplane.server.rpc.structs import fill_struct
+from taskplane.protocol.structs import fill_struct
 from taskplane.v1 import execution_unit_control_pb2 as unit_pb
 from taskplane.v1 import task_service_pb2 as pb
 

@@ -16,7 +16,8 @@ from taskplane.gateway.errors import Refused
 from taskplane.gateway.once import Kept
 from taskplane.gateway.schema import DOCUMENT_BODY_BYTES, MAX_FIELDS, Schema
 from taskplane.gateway.strict_json import NotStrictJson, parse
-from taskplane.server.core.documents import LARGE_BYTES, NotStorable, check
+from taskplane.protocol.documents import DocumentError
+from taskplane.server.core.documents import LARGE_BYTES, check
 from taskplane.server.core.errors import MAX_VIOLATIONS, DatabaseSilent, FieldViolation, InvalidFields
 from taskplane.server.core.off_loop import off_loop
 
@@ -129,7 +130,7 @@ def _check_documents(value: dict[str, Any], model: type[Schema]) -> None:
         document = value.get(name)
         try:
             check(document if isinstance(document, dict) else {"value": document}, at_most)
-        except NotStorable as error:
+        except DocumentError as error:
             violations.append(FieldViolation(name, str(error)))
     if violations:
         raise InvalidFields(*violations)

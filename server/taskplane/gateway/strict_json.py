@@ -5,7 +5,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from taskplane.server.core.documents import MAX_KEY_BYTES, MAX_NESTING
+from taskplane.protocol.documents import MAX_NESTING
+from taskplane.server.core.documents import MAX_KEY_BYTES
 
 # The body's own level and those of a document in it.
 MAX_DEPTH = MAX_NESTING + 1

@@ -7,13 +7,12 @@ MiB that gRPC receivers accept in every language.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from taskplane.protocol.documents import MAX_NESTING, DocumentError, levels_inside
+
 # A config, a checkpoint or a result. All three of a task, with its texts and labels, stay below 4 MiB.
 MAX_DOCUMENT_BYTES = 768 * 1024
 # The config of a unit: a page of a thousand units is read at once.
 MAX_UNIT_CONFIG_BYTES = 64 * 1024
-# Levels of objects and lists. Protobuf decoders fail at about 30 levels, counted from the message: a document of one
-# message must fit into every other message, or a task would break the stream of its unit.
-MAX_NESTING = 24
 # MySQL stores no longer keys in JSON.
 MAX_KEY_BYTES = 65_535
 # Above this size, a document is converted off the event loop.
@@ -24,39 +23,28 @@ _NUMBER = 9
 _ELEMENT = 2
 
 
-class NotStorable(ValueError):
-    """The document is too large or nested too deeply; the text completes "the config …"."""
-
-
 def check(document: Mapping[str, Any], at_most: int = MAX_DOCUMENT_BYTES) -> None:
-    """Raise NotStorable if a JSON document is too large, nested too deeply, or has too long a key."""
+    """Raise DocumentError if a JSON document is too large, nested too deeply, or has too long a key."""
     too_large(wire_bytes(document), at_most)
 
 
 def too_large(size: int, at_most: int = MAX_DOCUMENT_BYTES) -> None:
-    """Raise NotStorable if a document has too many bytes on the wire."""
+    """Raise DocumentError if a document has too many bytes on the wire."""
     if size > at_most:
-        raise NotStorable(f"has {size} bytes as a google.protobuf.Struct; at most {at_most} are allowed")
+        raise DocumentError(f"has {size} bytes as a google.protobuf.Struct; at most {at_most} are allowed")
 
 
 def wire_bytes(document: Mapping[str, Any], levels: int = MAX_NESTING) -> int:
-    """Return the size of a JSON object as google.protobuf.Struct. Raises NotStorable for its depth and keys."""
-    left = one_less(levels)
+    """Return the size of a JSON object as google.protobuf.Struct. Raises DocumentError for its depth and keys."""
+    left = levels_inside(levels)
     total = 0
     for key, value in document.items():
         key_bytes = _text_bytes(key)
         if key_bytes > MAX_KEY_BYTES:
-            raise NotStorable(f"has a key of {key_bytes} bytes; at most {MAX_KEY_BYTES} are allowed")
+            raise DocumentError(f"has a key of {key_bytes} bytes; at most {MAX_KEY_BYTES} are allowed")
         entry = _with_length(key_bytes) + _with_length(_value_bytes(value, left))
         total += _with_length(entry)
     return total
-
-
-def one_less(levels: int) -> int:
-    """Return the levels left inside an object or list. Raises NotStorable if none is left."""
-    if levels == 0:
-        raise NotStorable(f"is nested deeper than {MAX_NESTING} levels")
-    return levels - 1
 
 
 def is_large(document: Mapping[str, Any] | None) -> bool:
@@ -78,7 +66,7 @@ def _value_bytes(value: Any, levels: int) -> int:
 
 
 def _list_bytes(values: Sequence[Any], levels: int) -> int:
-    left = one_less(levels)
+    left = levels_inside(levels)
     return sum(_with_length(_value_bytes(each, left)) for each in values)
 
 

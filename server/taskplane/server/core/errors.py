@@ -5,8 +5,10 @@ in `rpc.guarding`, and to an HTTP response once, in the gateway.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
+
+from taskplane.protocol.errors import FieldViolation as FieldViolation  # noqa: PLC0414  part of this catalogue
+from taskplane.protocol.errors import Reason
 
 # Bounds of an error in a response, in bytes of UTF-8 except the number of violations: a google.rpc.Status below 4 KiB.
 # The status fits into gRPC's trailers of 8 KiB in base64, next to the percent-encoded message.
@@ -54,14 +56,6 @@ class DropReason(StrEnum):
     FINISHED = "FINISHED"
     CANCELLED = "CANCELLED"
     DELETED = "DELETED"
-
-
-@dataclass(frozen=True, slots=True)
-class FieldViolation:
-    """One invalid field: its path in the request, such as `task.priority`, and the problem."""
-
-    field: str
-    description: str
 
 
 class TaskplaneError(Exception):
@@ -199,7 +193,7 @@ class IllegalTransition(TaskplaneError):
     """The task's status does not allow the verb."""
 
     code = Code.FAILED_PRECONDITION
-    reason = "ILLEGAL_TRANSITION"
+    reason = Reason.ILLEGAL_TRANSITION.value
 
 
 class TaskNotFinal(TaskplaneError):
@@ -219,7 +213,7 @@ class UnitCannotPause(TaskplaneError):
     """The unit said that it cannot pause tasks of this type."""
 
     code = Code.FAILED_PRECONDITION
-    reason = "UNIT_CANNOT_PAUSE"
+    reason = Reason.UNIT_CANNOT_PAUSE.value
 
     def __init__(self, task_id: int, unit_id: str, task_type: str) -> None:
         super().__init__(
@@ -307,7 +301,7 @@ class StaleRevision(TaskplaneError):
     """The task has changed since the caller read it."""
 
     code = Code.ABORTED
-    reason = "STALE_REVISION"
+    reason = Reason.STALE_REVISION.value
 
     def __init__(self, task_id: int, expected: int, actual: int) -> None:
         super().__init__(
@@ -320,7 +314,7 @@ class SessionSuperseded(TaskplaneError):
     """A newer session of the same unit has started."""
 
     code = Code.ABORTED
-    reason = "SESSION_SUPERSEDED"
+    reason = Reason.SESSION_SUPERSEDED.value
 
 
 class RevisionTooOld(TaskplaneError):
@@ -334,7 +328,7 @@ class CommandPending(TaskplaneError):
     """Time ran out; the command stays pending and takes effect later."""
 
     code = Code.DEADLINE_EXCEEDED
-    reason = "COMMAND_PENDING"
+    reason = Reason.COMMAND_PENDING.value
 
 
 class HelloTimeout(TaskplaneError):
@@ -348,7 +342,7 @@ class SlowReader(TaskplaneError):
     """The watch was cut because it was not read quickly enough."""
 
     code = Code.RESOURCE_EXHAUSTED
-    reason = "SLOW_READER"
+    reason = Reason.SLOW_READER.value
 
 
 class TooManyWatches(TaskplaneError):

@@ -7,6 +7,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import code_pb2
 
+from taskplane.protocol.structs import fill_struct
 from taskplane.server.core.command_log import CommandLogEntry, CommandState
 from taskplane.server.core.documents import MAX_UNIT_CONFIG_BYTES, is_large, wire_bytes
 from taskplane.server.core.errors import TaskplaneError
@@ -24,7 +25,7 @@ from taskplane.server.core.task import (
 )
 from taskplane.server.core.unit import Unit, UnitStatus
 from taskplane.server.execution_units.waiting import WaitingReason
-from taskplane.server.rpc.structs import fill_struct, struct_of
+from taskplane.server.rpc.structs import struct_of
 from taskplane.server.services.view import TaskView
 from taskplane.server.services.watch_events import (
     Changed,

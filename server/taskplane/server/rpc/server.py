@@ -6,6 +6,7 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2
 
+from taskplane.protocol.channel import KEEPALIVE_OPTIONS
 from taskplane.server.rpc import task_service
 from taskplane.server.rpc.common_services import HealthServicer, add_common_services
 from taskplane.server.rpc.guarding import GuardingServer
@@ -32,10 +33,7 @@ OPTIONS: Sequence[tuple[str, int]] = (
     # A second server on the same port must fail, not share its connections.
     ("grpc.so_reuseport", 0),
     # Both ends ping, so that a connection that died in silence is found; clients may ping every 10 s.
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.max_pings_without_data", 0),
+    *KEEPALIVE_OPTIONS,
     ("grpc.http2.min_ping_interval_without_data_ms", 9_000),
     # Who connects and says nothing is let go, and so is a connection without calls.
     ("grpc.server_handshake_timeout_ms", 10_000),

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from taskplane.protocol.structs import fill_struct
 from taskplane.server.core.command import (
     CancelOrder,
     Command,
@@ -19,7 +20,6 @@ from taskplane.server.core.unit import MAX_TASK_TYPES, AttemptState, HeldAttempt
 from taskplane.server.execution_units.links.stream import PROBE_TASK_ID, Outgoing, RejectedReport
 from taskplane.server.rpc.bounds import MAX_CAPACITY, MAX_NAME, MAX_STATUSES, MAX_UNIT_TYPE
 from taskplane.server.rpc.messages import checkpoint_message, seconds_message
-from taskplane.server.rpc.structs import fill_struct
 from taskplane.server.rpc.validation import Checker
 from taskplane.v1 import execution_unit_control_pb2 as pb
 from taskplane.v1 import execution_unit_pb2

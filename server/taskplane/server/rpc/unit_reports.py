@@ -7,7 +7,7 @@ from typing import get_args
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.struct_pb2 import Struct
 
-from taskplane.server.core.documents import NotStorable
+from taskplane.protocol.documents import DocumentError
 from taskplane.server.core.errors import FieldViolation
 from taskplane.server.core.task import Checkpoint, Progress
 from taskplane.server.core.unit_report import (
@@ -158,5 +158,5 @@ def _checkpoint(check: Checker, message: pb.CheckpointReport, attempt: int, now:
 def _json(what: str, value: Struct) -> dict[str, object]:
     try:
         return dict(json_of(value))
-    except NotStorable as error:
+    except DocumentError as error:
         raise _TooBig(f"{what} {error}") from error

@@ -11,7 +11,8 @@ from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from taskplane.server.core.documents import MAX_DOCUMENT_BYTES, NotStorable
+from taskplane.protocol.documents import DocumentError
+from taskplane.server.core.documents import MAX_DOCUMENT_BYTES
 from taskplane.server.core.errors import MAX_VIOLATIONS, FieldViolation, InvalidFields
 from taskplane.server.core.task import LABEL_KEY, LABEL_KEY_MEANING, Json, task_type_problem
 from taskplane.server.core.unit import MAX_UNIT_ID, unit_id_problem
@@ -122,7 +123,7 @@ class Checker:
         """Check a Struct."""
         try:
             return json_of(value, at_most)
-        except NotStorable as error:
+        except DocumentError as error:
             self.refuse(name, str(error))
             return {}
 

@@ -5,7 +5,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from taskplane.server.core.documents import NotStorable, check
+from taskplane.protocol.documents import DocumentError
+from taskplane.server.core.documents import check
 from taskplane.server.core.task import TaskStatus
 from taskplane.server.core.unit_report import Outcome, fraction
 
@@ -61,7 +62,7 @@ def _document_problem(document: Mapping[str, Any]) -> str | None:
     for name in ("checkpoint", "result"):
         try:
             check(_object(document, name) or {})
-        except NotStorable as error:
+        except DocumentError as error:
             return f"the unit's {name} {error}"
     return None
 
