@@ -31,7 +31,7 @@ class Config(pydantic.BaseModel):
 
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
-    """The configs of all runs of a server; each run exits with 7."""
+    """Collect the configs of all runs of a server; each run exits with 7."""
     configs: list[Config] = []
 
     def run(config: Config) -> int:

@@ -56,7 +56,7 @@ def unit_server() -> Iterator[ScriptedServer]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
-    """A folder with a user's unit that imports a neighbour."""
+    """Make a folder with a user's unit that imports a neighbour."""
     (tmp_path / "own.py").write_text(OWN_UNIT)
     (tmp_path / "neighbour.py").write_text('NAME = "own-1"\n')
     yield tmp_path

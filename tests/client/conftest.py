@@ -121,6 +121,6 @@ def server(channel: grpc_testing.Channel) -> FakeServer:
 
 @pytest.fixture
 def client(channel: grpc_testing.Channel) -> Iterator[Client]:
-    """A client with three tries for each call, without waits."""
+    """Connect a client with three tries for each call, without waits."""
     with Client(channel=channel, retry=AT_ONCE, timeout=PATIENCE_SECONDS) as client:
         yield client

@@ -146,7 +146,7 @@ async def client(address: str) -> AsyncIterator[AsyncClient]:
 
 @pytest.fixture
 async def gathering(address: str) -> AsyncIterator[AsyncClient]:
-    """A client with coalescing."""
+    """Connect a client with coalescing."""
     async with AsyncClient(address, retry=AT_ONCE, timeout=PATIENCE_SECONDS, coalesce=True) as client:
         yield client
 

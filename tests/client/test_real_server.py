@@ -81,7 +81,7 @@ class Script(TaskServiceServicer):
 
 @pytest.fixture
 def start_server() -> Iterator[StartServer]:
-    """A function that starts scripted servers, on free ports or a given port."""
+    """Give a function that starts scripted servers, on free ports or a given port."""
     started: list[Script] = []
 
     def start(port: int = 0) -> Script:
