@@ -1,7 +1,7 @@
-"""What is kept of deleted tasks, so that who was away is told of them; and the revision up to which something is gone.
+"""Tombstones of deleted tasks, for watches that resume; and the revision up to which history may have gaps.
 
-Deletions have a place in the order of revisions, as transitions have. Those that are dropped with age, and tasks that
-are purged, are noted before they are gone: who goes on from a revision asks for the note after having read.
+A deletion has a revision, as a transition has. Before old tombstones or purged tasks are deleted, their highest
+revision is recorded: a watch that resumes reads history first, and the recorded revision afterwards.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ class Deletion:
 def deletions_since(
     connection: Connection, after_revision: int, *, task_ids: Sequence[int], limit: int
 ) -> list[Deletion]:
-    """Return the deletions of some tasks, or of all if no ids are given, by revision, oldest first."""
+    """Return the deletions of some tasks, or of all without ids, in the order of revisions."""
     table = schema.deleted_tasks
     query = select(table.c.revision, table.c.task_id, table.c.task_type).where(table.c.revision > after_revision)
     if task_ids:
@@ -35,7 +35,7 @@ def deletions_since(
 
 
 def newest_deletion(connection: Connection, before: datetime) -> int | None:
-    """Return the revision of the newest deletion from before a time, if there is one."""
+    """Return the revision of the newest deletion before a time, or None."""
     table = schema.deleted_tasks
     query = select(func.max(table.c.revision)).where(table.c.deleted_at < naive(before))
     newest: int | None = connection.execute(query).scalar_one()
@@ -43,19 +43,19 @@ def newest_deletion(connection: Connection, before: datetime) -> int | None:
 
 
 def drop_deletions(connection: Connection, up_to_revision: int) -> None:
-    """Drop the deletions up to a revision, which must have been noted before."""
+    """Delete the tombstones up to a revision, which must have been recorded before."""
     table = schema.deleted_tasks
     connection.execute(table.delete().where(table.c.revision <= up_to_revision))
 
 
 def note_purge(connection: Connection, revision: int) -> None:
-    """Remember that history up to a revision may have gaps, of transitions or deletions."""
+    """Record the revision up to which transitions or deletions may be missing."""
     table = schema.id_blocks
     later = (table.c.name == "purged") & (table.c.next_id < revision)
     connection.execute(table.update().where(later).values(next_id=revision))
 
 
 def purged_revision(connection: Connection) -> int:
-    """Return the revision up to which history may have gaps, since old tasks were purged or deletions dropped."""
+    """Return the revision up to which transitions or deletions may be missing."""
     table = schema.id_blocks
     return int(connection.execute(select(table.c.next_id).where(table.c.name == "purged")).scalar_one())

@@ -34,7 +34,7 @@ def is_outage(error: DBAPIError) -> bool:
 
 
 def translated(error: DBAPIError) -> Exception:
-    """Return AlreadyStored, ReadTooLong, DatabaseUnavailable for a passing reason, or the error for a bug of ours."""
+    """Return AlreadyStored, ReadTooLong, DatabaseUnavailable for a passing reason, or the error itself for a bug."""
     kinds = kinds_of(error)
     if ErrorKind.DUPLICATE in kinds:
         return AlreadyStored()

@@ -1,22 +1,22 @@
-"""Numbers from the database in blocks, so that ids are known before the INSERT on every database."""
+"""Ids and revisions, reserved in blocks: every id is known before its INSERT, on every database."""
 
 from sqlalchemy import Connection, select
 
 from taskplane.server.store import schema
 
-# How many numbers are taken at once. Those in hand when the server is killed are never used, which shows in the ids of
-# tasks only; of revisions a task has several. A server that stops in order leaves them to the next one.
+# Size of a block. A killed server leaves the rest of its block unused, which users see as a gap in the ids of tasks; a
+# server that stops in order returns the rest.
 BLOCKS = {"task": 1_000, "revision": 10_000}
 
 
 class IdBlocks:
-    """Numbers in hand, of the blocks that were fetched last."""
+    """The unused rests of the reserved blocks, by name."""
 
     def __init__(self) -> None:
         self._spans: dict[str, range] = {}
 
     def take(self, connection: Connection, name: str, count: int) -> range:
-        """Return `count` consecutive numbers, greater than any given out before under this name."""
+        """Return `count` consecutive numbers, greater than all earlier ones of this name."""
         span = self._spans.get(name, range(0))
         if len(span) < count:
             span = self._fetch(connection, name, max(BLOCKS[name], count))
@@ -24,31 +24,31 @@ class IdBlocks:
         return span[:count]
 
     def snapshot(self) -> dict[str, range]:
-        """Return what a transaction finds in hand, for `restore`."""
+        """Return the state at the begin of a transaction, for `restore`."""
         return dict(self._spans)
 
     def restore(self, snapshot: dict[str, range]) -> None:
-        """Take back what a transaction that failed has taken, after all that was decided behind it has been undone.
+        """Undo all `take` since a snapshot, after the transaction failed and its successors were undone.
 
-        A block that it had fetched was rolled back with it, so the database gives out the same numbers again.
+        Reservations of blocks were rolled back too, so the database will return the same numbers again.
         """
         self._spans = snapshot
 
     def release(self) -> dict[str, range]:
-        """Return what is in hand, for `return_unused`. Then nothing is."""
+        """Empty all blocks and return the rests, for `return_unused`."""
         spans, self._spans = self._spans, {}
         return spans
 
     @staticmethod
     def return_unused(connection: Connection, spans: dict[str, range]) -> None:
-        """Let the database give out again what was let go, where nothing behind that was given out meanwhile."""
+        """Return the rests of blocks to the database, unless later numbers have been reserved since."""
         table = schema.id_blocks
         for name, span in spans.items():
             is_last = (table.c.name == name) & (table.c.next_id == span.stop)
             connection.execute(table.update().where(is_last).values(next_id=span.start))
 
     def are_stored(self, connection: Connection) -> bool:
-        """Look, by another connection, whether the database knows that all numbers in hand are given out."""
+        """Return whether the database, on another connection, has all blocks reserved."""
         table = schema.id_blocks
         ends = {row.name: row.next_id for row in connection.execute(select(table))}
         return all(span.stop <= ends[name] for name, span in self._spans.items() if span)

@@ -1,4 +1,4 @@
-"""The rows of calls with idempotency keys, and their responses as they are stored: long ones compressed."""
+"""Rows of calls with idempotency keys, and their responses; long responses are compressed."""
 
 import json
 import zlib
@@ -13,7 +13,7 @@ from taskplane.server.store.dialects.dialect import BulkUpdate, ValueType
 
 # Below this size, compression costs more than it saves.
 _MIN_COMPRESSED_BYTES = 2048
-# Marks a compressed response: no serialized message begins with this byte, which would be a tag of field 15.
+# Marks a compressed response. No serialized message begins with this byte, a tag of field 15.
 _COMPRESSED = b"z"
 
 _RESPONSES = BulkUpdate(
@@ -34,21 +34,21 @@ class Refusal(NamedTuple):
 
 
 class KeyedCall(NamedTuple):
-    """A call that was made under an idempotency key: the key, and the tasks that the call was about."""
+    """A call with an idempotency key, and the tasks of the call."""
 
     request_id: str
     method: str
     fingerprint: str
     task_ids: tuple[int, ...]
-    # The command that the call issued; empty if none.
+    # The command issued by the call; empty if none.
     command_id: str = ""
-    # The first response; None if it is not stored yet, or too long to store.
+    # The first response; None before the response, and for responses too long to store.
     response: bytes | None = None
-    # Of a bulk call: the tasks for which the call had no effect.
+    # Tasks of a bulk call for which the call had no effect.
     refusals: tuple[Refusal, ...] = ()
 
     def tasks_as_json(self) -> str:
-        """Return the ids of the tasks as they are stored, with the refusals if there are any."""
+        """Return the ids of the tasks as stored, with any refusals."""
         if not self.refusals:
             return json.dumps(self.task_ids)
         return json.dumps({"ids": self.task_ids, "refusals": self.refusals})
@@ -73,7 +73,7 @@ def find_calls(connection: Connection, request_ids: Sequence[str]) -> dict[str, 
 
 
 def compressed(responses: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Return responses as they are stored, by request id. Slow for megabytes: call it off the event loop."""
+    """Return responses as stored, by request id. Slow for megabytes: do not call on the event loop."""
     return {request_id: _compressed(response) for request_id, response in responses.items()}
 
 

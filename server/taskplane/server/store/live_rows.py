@@ -1,4 +1,4 @@
-"""Progress and acknowledgements of running attempts, stored beside the transactions of tasks; never a status."""
+"""Progress and acknowledgements of running attempts, stored apart from transactions of tasks; never a status."""
 
 from collections.abc import Sequence
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""Brings a database to the schema of this version."""
+"""Migration of a database to the schema of this version."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ class DatabaseNewer(Exception):
 
 
 def migrate(engine: Engine) -> None:
-    """Apply every migration that is missing; none to a database that is up to date. Raises DatabaseNewer."""
+    """Apply all missing migrations. Raises DatabaseNewer."""
     with engine.connect() as connection:
         config = _config()
         _check_known(connection, config)
@@ -32,7 +32,7 @@ def missing_migrations(engine: Engine) -> str | None:
 
 
 def _check_known(connection: Connection, config: Config) -> str | None:
-    """Return the migration that the database is at."""
+    """Return the last migration of the database. Raises DatabaseNewer."""
     have = MigrationContext.configure(connection).get_current_revision()
     scripts = ScriptDirectory.from_config(config)
     if have is not None and have not in {script.revision for script in scripts.walk_revisions()}:

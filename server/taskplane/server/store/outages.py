@@ -1,4 +1,4 @@
-"""Outages of the database in the log and in readiness: the cause at once, then every minute, then that it is over."""
+"""Outages of the database in the log and in readiness: logged at the begin, every minute, and at the end."""
 
 import logging
 import threading
@@ -12,15 +12,15 @@ from taskplane.server.store.driver_errors import is_kind, is_outage
 
 log = logging.getLogger(__name__)
 
-# How often the cause of an outage that lasts is logged.
+# Interval of the log lines about a lasting outage.
 REMINDER_SECONDS = 60.0
-# How long a write that failed counts against the renewal of the lease, which works: a full disk may have room for that.
-# Then other writes are let come, and tell.
+# A failed write outweighs successful renewals of the lease for this time: a full disk may have room for a renewal.
+# Afterwards the outage counts as over, until a new write fails.
 DOUBT_SECONDS = 5.0
 
 
 class Source(Enum):
-    """Kinds of work, noted apart: one may work while another does not."""
+    """Kinds of work, recorded separately: one may succeed while another fails."""
 
     READ = "read"
     WRITE = "write"
@@ -28,23 +28,23 @@ class Source(Enum):
 
 
 class Outage:
-    """One way to the database, which is there or not. May be used from several threads."""
+    """The availability of the database for reads or for writes. Thread-safe."""
 
     def __init__(self, what: str) -> None:
         self._what = what
         self._lock = threading.Lock()
         self._refusals = _Refusals()
-        # When each source failed last.
+        # Time of the last failure of each source.
         self._failed_at: dict[Source, float] = {}
         self._began_at = 0.0
         self._logged_at = 0.0
-        # Why it is not there; empty while it is.
+        # Cause of the outage; empty without an outage.
         self.cause = ""
-        # When a session was not let do something, by `core.clock.monotonic`.
+        # Time when the database last denied a session a right, by `core.clock.monotonic`.
         self.denied_at = 0.0
 
     def failed(self, source: Source, error: BaseException | str) -> None:
-        """Note that work has failed. What concerns one transaction alone is no outage, except for the lease."""
+        """Record failed work. An error of one transaction alone is no outage, except for the lease."""
         if isinstance(error, DBAPIError):
             if source is not Source.LEASE and not is_outage(error):
                 self._refusals.log(error)
@@ -64,7 +64,7 @@ class Outage:
                 log.error("the database cannot be %s%s: %s", self._what, so_far, self.cause)
 
     def succeeded(self, source: Source) -> None:
-        """Note that work was done."""
+        """Record successful work."""
         if not self.cause:
             return
         now = monotonic()
@@ -79,7 +79,7 @@ class Outage:
 
 
 class _Refusals:
-    """Errors that concern one transaction each: of each code the first is logged, then one a minute with the number."""
+    """Errors of single transactions: for each code, the first is logged, then one a minute with their number."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -1,8 +1,8 @@
-"""Ownership of the tasks: one server decides about them, and every writing transaction checks that it still does.
+"""Ownership of the tasks: one server decides about tasks, and every writing transaction checks the owner's epoch.
 
-The check is part of each transaction: on MySQL and MariaDB an assignment in the message that ends with COMMIT; on
-SQLite together with BEGIN IMMEDIATE. It keeps the owner row as it is until the transaction ends. So no transaction of
-an older server commits after a newer one has taken over.
+On MySQL and MariaDB the check is part of the message that ends with COMMIT; on SQLite, of the script that begins with
+BEGIN IMMEDIATE. The check locks the owner row until the transaction ends. So no transaction of an older server commits
+after a newer server has taken over.
 """
 
 import os
@@ -17,18 +17,18 @@ from taskplane.server.core.clock import utc_now
 from taskplane.server.store import schema
 from taskplane.server.store.records import naive
 
-# The one row of today: who owns it decides about all tasks.
+# Name of the only owner row: its owner decides about all tasks.
 PARTITION = "tasks"
-# Most writing sessions of one server: those in use, and lost ones that have not ended yet.
+# Maximal number of writing sessions of one server, including lost sessions that have not ended yet.
 MOST_SESSIONS = 16
-# How long an owner counts as alive after its last renewal. For operators: a newer server takes over all the same.
+# An owner counts as alive for this time after its last renewal. For operators: a newer server does not wait.
 LEASE = timedelta(seconds=10)
 
 EPOCH_QUERY = f"SELECT epoch FROM owners WHERE name = '{PARTITION}'"  # noqa: S608  (a name of ours)
 
 
 class TakenOver(Exception):
-    """Another server has taken over the database, so this one must no longer write."""
+    """Another server has taken over the database, so this server must no longer write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,17 +47,17 @@ class Owner:
 
 
 class Ownership:
-    """The ownership as one server knows it. Before the take-over the epoch is 0, that of no server."""
+    """The ownership as known to one server. Before the take-over the epoch is 0, which belongs to no server."""
 
     def __init__(self) -> None:
-        # 64 characters are the most that the name of a lock may have.
+        # The name of a lock may have at most 64 characters.
         self.instance = secrets.token_hex(16)
         self.process = f"pid {os.getpid()} on {socket.gethostname()}"[:300]
         self.epoch = 0
 
 
 def session_locks(instance: str) -> list[str]:
-    """Return the names of the locks by which the database knows the writing sessions of a server."""
+    """Return the names of the locks that identify the writing sessions of a server in the database."""
     return [f"taskplane-{instance}-{number}" for number in range(MOST_SESSIONS)]
 
 
@@ -69,7 +69,7 @@ def read_owner(connection: Connection) -> Owner:
 
 
 def become_owner(connection: Connection, ownership: Ownership, address: str, before: Owner) -> bool:
-    """Begin a new epoch, unless another server has done so since `before` was read. Returns whether it was begun."""
+    """Begin a new epoch, unless another server has begun one since `before` was read. Return whether it succeeded."""
     table = schema.owners
     now = utc_now()
     begin = table.update().where(table.c.name == PARTITION, table.c.epoch == before.epoch)
@@ -88,7 +88,7 @@ def become_owner(connection: Connection, ownership: Ownership, address: str, bef
 
 
 def renew_lease(connection: Connection) -> None:
-    """Renew the lease of the owner. The transaction's own check tells whether that is still this server."""
+    """Renew the lease of the owner. The check in the transaction proves that this server is still the owner."""
     table = schema.owners
     now = utc_now()
     renewal = table.update().where(table.c.name == PARTITION)

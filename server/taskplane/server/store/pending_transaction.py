@@ -1,4 +1,4 @@
-"""A pending transaction, from its begin until its listeners have been notified, and one try of it."""
+"""Pending transactions, from their begin until all listeners have been notified, and their tries."""
 
 import asyncio
 import logging
@@ -35,9 +35,9 @@ class PredecessorFailed(Exception):
 
 
 class WriterFailed(BaseException):
-    """Memory and the database may disagree. Only a restart, which reads the database, repairs that.
+    """Memory and the database may disagree. Only a restart, which reads the database, repairs the difference.
 
-    Not an Exception, so that it is never mistaken for a retryable error.
+    A BaseException, never mistaken for a retryable error.
     """
 
 
@@ -55,7 +55,7 @@ class Transaction(Protocol):
 
     @property
     def touched(self) -> AbstractSet[int]:
-        """The tasks that the transaction changes, once decided."""
+        """Return the ids of changed tasks, once decided."""
 
     def commit(self) -> None:
         """Write the decisions, and commit."""
@@ -67,7 +67,7 @@ class Transaction(Protocol):
         """Update memory: the transaction is durable."""
 
     def after_rollback(self) -> None:
-        """Undo the transaction's effects on memory. The transaction that was decided last is undone first."""
+        """Undo the transaction's effects on memory, after those of its successor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class TransactionStart:
     """Circumstances in which a try begins."""
 
     connection: Connection
-    # The preceding transaction, if not published yet. Rows that it touched or may have added must not be read before.
+    # The preceding transaction, if not published yet. Rows touched or added by the predecessor must not be read.
     predecessor: "PendingTransaction[Any] | None" = None
     # An earlier try failed, perhaps because a new row existed already, or a row was not as cached.
     is_retry: bool = False
@@ -84,12 +84,12 @@ class TransactionStart:
 class PendingTransaction(Generic[T]):
     """A transaction from its begin until its listeners have been notified.
 
-    1. Decided: the successor may be decided too, as long as it reads nothing that this one touched.
-    2. Committed, or failed. After a failure, a successor that was decided by then is rolled back first, then this one;
-       both are retried in order. A transaction that fails for good leaves no successor built on it.
-    3. Published: its owner got the result from `durable` and has notified the listeners. Now the successor may read
-       everything. A successor that does not overlap is decided only now, because listeners must learn of slots that
-       this one takes or frees before those of the successor.
+    1. Decided: the successor may be decided too, as long as it reads no row touched by its predecessor.
+    2. Committed, or failed. After a failure, a successor already decided is rolled back first, then its predecessor;
+       both are retried in order. No successor builds on a transaction that has failed for good.
+    3. Published: the owner got the result from `durable` and has notified the listeners. Now the successor may read
+       everything. A successor without overlap is decided only now: listeners must learn which slots the predecessor
+       takes or frees before they learn the same of the successor.
     """
 
     def __init__(self, start: Callable[[TransactionStart], Any], decide: Callable[[Any], T]) -> None:
@@ -99,7 +99,7 @@ class PendingTransaction(Generic[T]):
         self.decided = asyncio.Event()
         # Whether decisions on top of this transaction are valid, once known. If not, both are retried.
         self.successor_is_valid: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        # The tasks that the transaction changes.
+        # Ids of changed tasks.
         self.touched: AbstractSet[int] = frozenset()
         # The preceding transaction, until published.
         self.predecessor: PendingTransaction[Any] | None = None
@@ -113,7 +113,7 @@ class PendingTransaction(Generic[T]):
         return await asyncio.shield(self._result)
 
     def published(self) -> None:
-        """Note that all listeners have been notified, or that the transaction failed."""
+        """Record the end of all notifications, or a failure."""
         self._published.set()
 
     async def wait_for_predecessor(self) -> None:
@@ -124,7 +124,7 @@ class PendingTransaction(Generic[T]):
 
     @property
     def is_rolled_back(self) -> bool:
-        """Return whether a try failed, so that decisions on top of it are void."""
+        """Return whether a try failed, which voids decisions on top of the transaction."""
         return self.successor_is_valid.done() and not self.successor_is_valid.result()
 
     def block_until_published(self) -> None:
@@ -149,7 +149,7 @@ class PendingTransaction(Generic[T]):
         self._result.exception()  # marks it as retrieved, in case the owner has gone
 
     def abandon(self) -> None:
-        """Release all waiters, unless the transaction is done: its outcome is unknown."""
+        """Release all waiters, unless the transaction is done. The outcome is unknown."""
         self.decided.set()
         if not self.successor_is_valid.done():
             self.successor_is_valid.set_result(True)
@@ -158,7 +158,7 @@ class PendingTransaction(Generic[T]):
 
 
 class TransactionTry:
-    """One try of a transaction. Its methods run in greenlets, which yield to the loop while the database works."""
+    """One try of a transaction. Methods run in greenlets, which yield to the loop while the database works."""
 
     def __init__(self) -> None:
         self.result: Any = None
@@ -183,7 +183,7 @@ class TransactionTry:
         pending.touched = self._transaction.touched
 
     def write(self, engine: Engine, write: Callable[[Connection], Any]) -> None:
-        """Execute a whole transaction that decides nothing."""
+        """Execute a whole transaction without decisions."""
         self._connection = connection = engine.connect()
         connection.begin()
         self.result = write(connection)
@@ -222,7 +222,7 @@ class TransactionTry:
                 self._transaction.after_rollback()
 
     async def roll_back(self) -> None:
-        """Roll back and release the connection, or leave the rollback to a database that does not answer."""
+        """Roll back and release the connection. A silent database rolls back without being asked."""
         with fatal_on_error():
             try:
                 await with_timeout(self._roll_back)

@@ -1,4 +1,4 @@
-"""What waits for a slot, as the table has it: by the index that has it in the order in which slots are given out."""
+"""Queries for queued tasks, by the index that is in the order of dispatch."""
 
 import json
 from collections.abc import Collection, Sequence
@@ -12,7 +12,7 @@ from taskplane.server.core.task_queue import FRONT, QueuedTask, QueueKey, queue_
 from taskplane.server.store.dialects import dialect_of
 from taskplane.server.store.records import time_text
 
-# None is converted by the driver: thousands are read, and a text is the fastest way to a time.
+# The driver converts none of these columns: thousands of rows are read, and texts are the fastest way to times.
 _COLUMNS = "id, task_type, priority, CAST(queued_at AS CHAR), unit_labels"
 
 
@@ -25,18 +25,18 @@ def queued_tasks(  # noqa: PLR0913  (filter and window of one query)
     *,
     locks: bool = False,
 ) -> list[QueuedTask]:
-    """Return the first behind `after` that are queued and due of these types, in order.
+    """Return the first due queued tasks of these types after a key, in order.
 
-    If it `locks`, they are locked, and those that others have locked are left out.
+    With `locks`, lock them, and leave out tasks that other sessions have locked.
 
-    The order must come from the index: with a sort, SKIP LOCKED would lock every row it reads, and where MySQL merges
-    two indexes it would even wait.
+    The order must come from the index: with a sort, SKIP LOCKED would lock every row it reads, and wait where MySQL
+    merges two indexes.
     """
     dialect = dialect_of(connection)
     mark, hint, lock = dialect.mark, dialect.index_hint("idx_queue"), dialect.lock_unlocked if locks else ""
-    behind, position = ("", ()) if after == FRONT else _behind(after, mark)
+    condition, position = ("", ()) if after == FRONT else _after(after, mark)
     query = (
-        f"SELECT {_COLUMNS} FROM tasks {hint} WHERE queued = 1 {behind}"  # noqa: S608  (words of ours and marks)
+        f"SELECT {_COLUMNS} FROM tasks {hint} WHERE queued = 1 {condition}"  # noqa: S608  (words of ours and marks)
         f" AND task_type IN ({', '.join([mark] * len(task_types))})"
         f" AND (not_before IS NULL OR not_before <= {mark})"
         f" ORDER BY priority DESC, queued_at, id LIMIT {limit} {lock}"
@@ -47,7 +47,7 @@ def queued_tasks(  # noqa: PLR0913  (filter and window of one query)
 def delayed_tasks(connection: Connection, first: DelayedTask, limit: int) -> list[tuple[datetime, QueuedTask]]:
     """Return the first queued tasks whose delay ends at `first` or later, in order, each with the end of its delay.
 
-    It reads the whole queue: delays come and go too often for an index of their own, and this is done rarely.
+    Reads the whole queue. The query is rare, and an index on delays would change too often.
     """
     dialect = dialect_of(connection)
     mark, hint = dialect.mark, dialect.index_hint("idx_queue")
@@ -61,8 +61,8 @@ def delayed_tasks(connection: Connection, first: DelayedTask, limit: int) -> lis
     return [(_time(not_before), _queued(row)) for *row, not_before in rows]
 
 
-def _behind(after: QueueKey, mark: str) -> tuple[str, tuple[Any, ...]]:
-    """Return the condition for what is behind a turn, as ranges of the index, and what its marks stand for."""
+def _after(after: QueueKey, mark: str) -> tuple[str, tuple[Any, ...]]:
+    """Return the condition for tasks after a key, as ranges of the index, and its parameters."""
     priority, queued_at, task_id = -after[0], time_text(after[1]), after[2]
     condition = (
         f"AND (priority < {mark} OR (priority = {mark} AND queued_at > {mark})"
@@ -73,8 +73,8 @@ def _behind(after: QueueKey, mark: str) -> tuple[str, tuple[Any, ...]]:
 
 def _queued(row: Sequence[Any]) -> QueuedTask:
     task_id, task_type, priority, queued_at, labels = row
-    whose = queue_key(priority, _time(queued_at), task_id)
-    return QueuedTask(whose, task_type, frozenset(json.loads(labels).items()) if labels else frozenset())
+    key = queue_key(priority, _time(queued_at), task_id)
+    return QueuedTask(key, task_type, frozenset(json.loads(labels).items()) if labels else frozenset())
 
 
 def _time(text: str) -> datetime:

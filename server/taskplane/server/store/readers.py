@@ -1,6 +1,6 @@
-"""Pools of threads that read. A pool has so many threads, each with a connection, and so many calls may wait for one.
+"""Pools of reading threads. Each thread has a connection; the number of calls that wait for a thread is bounded.
 
-A reading ends when its time is over or its caller has gone: the database is told to stop, so that the thread is free.
+A read ends at its time limit, or when its caller goes: the database stops the statement, and the thread becomes free.
 """
 
 import asyncio
@@ -25,21 +25,21 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-# How long a reading that was stopped may take to end, before it is stopped again.
+# A stopped read that has not ended after this time is stopped again.
 _STOP_AGAIN_SECONDS = 0.05
 
 
 class ReadPool:
-    """Readers of one kind. Use it from the event loop only, and close it."""
+    """The reading threads for one kind of call. Use a pool on the event loop only, and close it."""
 
     def __init__(
         self, engine: Engine, outage: Outage, name: str, threads: int, most_waiting: int | None = None
     ) -> None:
-        """Without `most_waiting`, any number of calls may wait for a thread."""
+        """Create the threads. Without `most_waiting`, any number of calls may wait."""
         self._engine = engine
         self._outage = outage
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix=f"database-{name}")
-        # Readings are stopped by another thread: their own is blocked, and the event loop must not be.
+        # Another thread stops reads: their own is blocked, and the event loop must not block.
         self._stopper = ThreadPoolExecutor(1, thread_name_prefix=f"database-{name}-stopper")
         self._free = asyncio.Semaphore(threads)
         self._waiting = 0
@@ -48,8 +48,8 @@ class ReadPool:
     async def run(self, work: Callable[[Connection], T], seconds: float | None = None) -> T:
         """Run `work` in a thread, in a transaction that is rolled back.
 
-        Raises DatabaseUnavailable; TooManyReads if too many calls wait, or no thread was free in time; and ReadTooLong
-        if the database has not finished within `seconds`.
+        Raises DatabaseUnavailable; TooManyReads if too many calls wait, or no thread became free in time; and
+        ReadTooLong if the database does not finish within `seconds`.
         """
         until = None if seconds is None else monotonic() + seconds
         has_thread = False
@@ -65,12 +65,12 @@ class ReadPool:
             raise (ReadTooLong() if has_thread else TooManyReads()) from error
 
     async def close(self) -> None:
-        """Wait for the readings under way, then end all threads."""
+        """Wait for running reads, then end all threads."""
         await asyncio.to_thread(self._threads.shutdown)
         await asyncio.to_thread(self._stopper.shutdown)
 
     async def _thread(self) -> None:
-        """Wait until a thread is free, and take it."""
+        """Wait for a free thread, and take it."""
         if self._free.locked() and self._most_waiting is not None and self._waiting >= self._most_waiting:
             raise TooManyReads
         self._waiting += 1
@@ -81,7 +81,7 @@ class ReadPool:
 
     async def _read(self, reading: "_Reading[T]") -> T:
         reads = asyncio.get_running_loop().run_in_executor(self._threads, reading.run)
-        # Not when the caller goes: the thread is free when the database has let go of it.
+        # The thread becomes free when the database has stopped, not when the caller goes.
         reads.add_done_callback(self._finished)
         try:
             return await asyncio.shield(reads)
@@ -91,7 +91,7 @@ class ReadPool:
             raise
 
     def _stop(self, reading: "_Reading[Any]") -> None:
-        """Stop a reading, again and again: a stop that comes between two statements stops nothing."""
+        """Stop a read, repeatedly: a stop between two statements has no effect."""
         reading.stop()
         if not reading.ended.wait(_STOP_AGAIN_SECONDS):
             self._stopper.submit(self._stop, reading)
@@ -99,19 +99,19 @@ class ReadPool:
     def _finished(self, reads: "asyncio.Future[Any]") -> None:
         self._free.release()
         if not reads.cancelled():
-            # Nobody may be left who asks for it.
+            # Marks the error as retrieved, in case the caller has gone.
             reads.exception()
 
 
 class _Reading(Generic[T]):
-    """Work of a reader's thread that another thread may stop."""
+    """One read, which another thread may stop."""
 
     def __init__(self, engine: Engine, outage: Outage, work: Callable[[Connection], T], until: float | None) -> None:
         self._engine = engine
         self._outage = outage
         self._work = work
         self._until = until
-        # Held while the connection is stopped: so the one that is stopped is not yet used for something else.
+        # Held while the connection is stopped, so that no later read is using the connection by then.
         self._lock = Lock()
         self._connection: Connection | None = None
         self._is_stopped = False
@@ -142,7 +142,7 @@ class _Reading(Generic[T]):
             with self._lock:
                 self._connection = None
                 if self._is_stopped:
-                    # A stop that comes late would hit the next statement.
+                    # A late stop would end another read's statement.
                     connection.invalidate()
 
 
@@ -151,8 +151,8 @@ def _translating(outage: Outage) -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        published = translated(error)
-        if isinstance(published, DatabaseUnavailable):
+        translation = translated(error)
+        if isinstance(translation, DatabaseUnavailable):
             outage.failed(Source.READ, error)
-        raise published from error
+        raise translation from error
     outage.succeeded(Source.READ)

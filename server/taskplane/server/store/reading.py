@@ -1,4 +1,4 @@
-"""The readers' queries: one task, lists by key, history, checkpoints, units."""
+"""Queries of the readers: one task, lists by key, history, checkpoints, units."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,11 +13,10 @@ from taskplane.server.core.unit import Unit
 from taskplane.server.store import schema
 from taskplane.server.store.records import checkpoint_of, command_of, naive, task_of, transition_of, unit_of
 
-# Counts stop here: a full count reads the whole table.
+# Counts stop at this number: a full count reads the whole table.
 COUNT_CAP = 10_000
 
-
-# Rows are read at a time until their documents have so many bytes of JSON.
+# A page of tasks ends when its documents reach this many bytes of JSON.
 MAX_ROWS_BYTES = 4 * 1024 * 1024
 # The columns that may be large.
 _WIDE = ("config", "result", "error_message")
@@ -30,13 +29,13 @@ class TaskRows:
     tasks: Sequence[Task]
     # The id after which the list continues; None at its end.
     continue_after: int | None
-    # Whether there are fewer than the limit allows, since they are large.
+    # Whether the page ends below its limit because the tasks are large.
     is_cut: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskFilter:
-    """Which tasks; fields restrict together, empty ones do not restrict."""
+    """A choice of tasks that match all fields; empty fields match every task."""
 
     task_ids: tuple[int, ...] = ()
     statuses: tuple[TaskStatus, ...] = ()
@@ -59,9 +58,9 @@ def get_task(connection: Connection, task_id: int) -> Task | None:
 def choose_tasks(  # noqa: PLR0913  (filter, order and window of one query)
     connection: Connection, chosen: TaskFilter, *, newest_first: bool, after_id: int | None, limit: int, skip: int = 0
 ) -> list[int]:
-    """Return up to `limit` ids, beyond `after_id` in the direction of the order and `skip` more.
+    """Return up to `limit` ids in order, after `after_id` and `skip` more ids.
 
-    Rows are read by their ids afterwards: MySQL cannot sort whole rows once one of them is wide.
+    Rows are read by id afterwards: MySQL cannot sort whole rows if one of them is wide.
     """
     key = schema.tasks.c.id
     query = select(key).where(*_conditions(chosen)).limit(limit)
@@ -87,7 +86,7 @@ def list_tasks(  # noqa: PLR0913  (as above)
     ids = choose_tasks(connection, chosen, newest_first=newest_first, after_id=after_id, limit=limit + 1, skip=skip)
     found = tasks_that_fit(connection, ids[:limit], max_bytes)
     read = len(found)
-    # One that was deleted in between no longer exists.
+    # Tasks deleted in between are None.
     tasks = [task for task in found.values() if task]
     return TaskRows(tasks, ids[read - 1] if read < len(ids) else None, read < min(len(ids), limit))
 
@@ -95,7 +94,7 @@ def list_tasks(  # noqa: PLR0913  (as above)
 def tasks_that_fit(
     connection: Connection, task_ids: Sequence[int], max_bytes: int = MAX_ROWS_BYTES
 ) -> dict[int, Task | None]:
-    """Return the first of some tasks, one at least, up to so much memory, in the order given; None if one is gone."""
+    """Return the first of some tasks, at least one, within `max_bytes`, in the given order; None for a missing task."""
     fitting = _as_many_as_fit(connection, task_ids, max_bytes)
     if not fitting:
         return {}
@@ -105,7 +104,7 @@ def tasks_that_fit(
 
 
 def _as_many_as_fit(connection: Connection, task_ids: Sequence[int], max_bytes: int) -> Sequence[int]:
-    """Return the first of the ids, one at least, whose rows take no more than so much memory."""
+    """Return the first of the ids, at least one, whose rows together have at most `max_bytes`."""
     if not task_ids:
         return task_ids
     table = schema.tasks
@@ -136,7 +135,7 @@ def list_transitions(connection: Connection, task_id: int, *, after_revision: in
 def transitions_since(
     connection: Connection, after_revision: int, *, task_ids: Sequence[int], limit: int
 ) -> list[Transition]:
-    """Return the history of some tasks, or of all if no ids are given, by revision, oldest first."""
+    """Return the history of some tasks, or of all without ids, in the order of revisions."""
     table = schema.task_status_history
     query = select(table).where(table.c.id > after_revision)
     if task_ids:
@@ -145,7 +144,7 @@ def transitions_since(
 
 
 def list_checkpoints(connection: Connection, task_id: int) -> list[Checkpoint]:
-    """Return the checkpoints that are kept of a task, newest first, with data."""
+    """Return the stored checkpoints of a task with their data, newest first."""
     table = schema.task_checkpoints
     query = select(table).where(table.c.task_id == task_id).order_by(table.c.number.desc())
     return [checkpoint_of(row) for row in connection.execute(query)]
@@ -161,14 +160,14 @@ def get_checkpoint(connection: Connection, task_id: int, number: int) -> Checkpo
 def list_commands(
     connection: Connection, task_id: int, *, before: tuple[datetime, str] | None, limit: int
 ) -> list[CommandLogEntry]:
-    """Return a task's commands, newest first, older than the one that was issued at a time and has an id."""
+    """Return a task's commands, newest first, before a command given by its time and id."""
     table = schema.task_commands
     key = table.c.issued_at, table.c.command_id
     query = select(table).where(table.c.task_id == task_id)
     if before:
         issued_at, command_id = naive(before[0]), before[1]
         query = query.where(or_(key[0] < issued_at, and_(key[0] == issued_at, key[1] < command_id)))
-    # The order of an index, so that nothing is sorted.
+    # The order of an index, which saves a sort.
     query = query.order_by(key[0].desc(), key[1].desc()).limit(limit)
     return [command_of(row) for row in connection.execute(query)]
 
@@ -181,15 +180,15 @@ def get_command(connection: Connection, command_id: str) -> CommandLogEntry | No
 
 
 def latest_revision(connection: Connection) -> int:
-    """Return a revision that none ever given out is above, that of a deleted task neither."""
+    """Return the highest revision ever assigned, or a higher one; deleted tasks included."""
     table = schema.id_blocks
     return int(connection.execute(select(table.c.next_id).where(table.c.name == "revision")).scalar_one()) - 1
 
 
 def expired_tasks(connection: Connection, now: datetime, wall_now: datetime, limit: int) -> list[int]:
-    """Return the ids of up to `limit` tasks one of whose limits may have expired, the first to do so first.
+    """Return the ids of up to `limit` tasks with a limit that may have expired, in the order of expiry.
 
-    Deadlines count on the wall clock. Both clocks say nearly the same, unless the wall clock was set.
+    Deadlines count on the wall clock. The clocks differ only after the wall clock was set.
     """
     expires_at, deadline_at = schema.tasks.c.expires_at, schema.tasks.c.deadline_at
     is_deadline = and_(deadline_at.is_not(None), expires_at == deadline_at)
@@ -258,5 +257,5 @@ def _conditions(chosen: TaskFilter) -> Sequence[ColumnElement[bool]]:
 
 
 def _is_exactly(text: ColumnElement[Any], value: str) -> ColumnElement[bool]:
-    """Compare byte by byte: as texts, MySQL and MariaDB take two that differ in spaces at the end for the same."""
+    """Compare bytes: MySQL and MariaDB ignore trailing spaces when they compare texts."""
     return cast(text, LargeBinary) == value.encode()

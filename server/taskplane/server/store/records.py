@@ -1,4 +1,4 @@
-"""Rows to core objects and back. The only place that knows how a task is spread over columns."""
+"""Conversion of rows to core objects and back: the only code that knows the columns of a task."""
 
 import json
 from collections import namedtuple
@@ -27,12 +27,12 @@ from taskplane.server.store import schema
 
 
 def naive(moment: datetime | None) -> datetime | None:
-    """UTC without a zone, as the database keeps it."""
+    """Return a time as stored: UTC without a zone."""
     return moment.astimezone(UTC).replace(tzinfo=None) if moment else None
 
 
 def aware(moment: datetime | None) -> datetime | None:
-    """UTC with its zone, as the code uses it."""
+    """Return a stored time with its zone, UTC."""
     return moment.replace(tzinfo=UTC) if moment else None
 
 
@@ -40,23 +40,23 @@ def _known(moment: datetime) -> datetime:
     return moment.replace(tzinfo=UTC)
 
 
-# Made once: `json.dumps` with options makes an encoder for each call.
+# `json.dumps` with options would make an encoder for each call.
 encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 
 def json_text(value: Mapping[str, Any] | None) -> str | None:
-    """JSON for a JSON column; None stays NULL."""
+    """Return the JSON text for a column; None stays NULL."""
     return None if value is None else encode(value)
 
 
 def time_text(moment: datetime | None) -> str | None:
-    """A time as every database here reads it, and as SQLAlchemy's SQLite type writes it."""
+    """Return a time as text for every dialect, as SQLAlchemy's SQLite type writes it."""
     return None if moment is None else _time_text(moment)
 
 
 @lru_cache(maxsize=1024)  # a transaction puts its own time into ten columns of each of its rows
 def _time_text(moment: datetime) -> str:
-    # Times are UTC all over the server, so this is the text without its zone.
+    # All times in the server are UTC, so this is the text without its zone.
     return moment.isoformat(" ", "microseconds").removesuffix("+00:00")
 
 
@@ -67,18 +67,18 @@ _TIMES = tuple(index for index, column in enumerate(_TASK_COLUMNS) if isinstance
 _DOCUMENTS = tuple(index for index, column in enumerate(_TASK_COLUMNS) if isinstance(column.type, JSON))
 
 # A whole row of `tasks` as one JSON array, for MySQL and MariaDB; `task_row` reads it.
-# Text, because SQLAlchemy would look at each of the columns again for every query.
+# Text, because SQLAlchemy would compile each column for every query.
 TASK_DOCUMENT = literal_column(f"JSON_ARRAY({', '.join(f'tasks.{name}' for name in _TASK_NAMES)})", String)
 
 
 def task_row(document: Sequence[Any]) -> Any:
-    """Return a row with all columns of `tasks`, as `task_of` takes it, from a TASK_DOCUMENT that was loaded."""
+    """Return a row with all columns of `tasks`, for `task_of`, from a parsed TASK_DOCUMENT."""
     values = list(document)
     for index in _TIMES:
         if values[index]:
             values[index] = datetime.fromisoformat(values[index])
     for index in _DOCUMENTS:
-        # MariaDB, whose JSON columns are texts, nests them as such.
+        # MariaDB's JSON columns are texts, also within a document.
         if isinstance(values[index], str):
             values[index] = json.loads(values[index])
     return _TaskRow._make(values)
@@ -181,11 +181,11 @@ def _plain(value: Any) -> Any:
 
 
 def _part(name: str, value_of: Callable[[Any], Any] = _plain) -> Callable[[Any], Any]:
-    """Return what stores one attribute of a value, NULL if there is no value."""
+    """Return a function that stores one attribute of a value; NULL without a value."""
     return lambda value: None if value is None else value_of(getattr(value, name))
 
 
-# For each field of a task that is more than one column of the same name and value: its columns and what goes there.
+# Columns and conversions of each field, except for fields stored unchanged in one column of the same name.
 _SPREAD: Mapping[str, Mapping[str, Callable[[Any], Any]]] = {
     "status": {"status": lambda status: status.value},
     "config": {"config": json_text},
@@ -228,13 +228,13 @@ _SPREAD: Mapping[str, Mapping[str, Callable[[Any], Any]]] = {
         "queue_timeout_seconds": _part("queue_timeout", _total_seconds),
         "stall_timeout_seconds": _part("stall_timeout", _total_seconds),
     },
-    # Only `expires_at` shows it.
+    # Stored only as part of `expires_at`.
     "silent_since": {},
 }
 
 
 def _default(column: Column[Any]) -> int | str | None:
-    """Return what the database puts into a column that an INSERT does not name, if it is the same for all rows."""
+    """Return the default value of a column, if it is the same for all rows."""
     given = getattr(column.server_default, "arg", None)
     if isinstance(given, str):
         return int(given) if given.isdigit() else str(given)
@@ -245,9 +245,9 @@ _DEFAULTS = {column.name: _default(column) for column in _TASK_COLUMNS}
 
 
 def new_rows(tasks: Sequence[Task]) -> tuple[Sequence[str], Sequence[tuple[Any, ...]]]:
-    """Spread new tasks over columns of `tasks`, as driver values: texts and numbers. Returns their names and the rows.
+    """Return the columns and rows of new tasks, as driver values: texts and numbers.
 
-    Columns in which all have the default are left out: that is three out of four, and each value that is sent costs.
+    Columns with the default in all rows are left out: three out of four, and each sent value costs time.
     """
     spread = [_new_values(task) for task in tasks]
     names = list(dict.fromkeys(name for values in spread for name in values))
@@ -269,7 +269,7 @@ def _is_by_default(name: str, value: Any) -> bool:
     return all(_DEFAULTS[column] == stored for column, stored in _spread({name: value}).items())
 
 
-# What a field of a task has if the defaults of its columns say the same.
+# Default values of fields whose columns have the same defaults.
 _LEFT_OUT: Mapping[str, Any] = {
     each.name: each.default
     for each in fields(Task)
@@ -278,7 +278,7 @@ _LEFT_OUT: Mapping[str, Any] = {
 
 
 def _new_values(task: Task) -> dict[str, Any]:
-    # Most fields have the very object that is the default, which is quick to see.
+    # Most fields are identical to the default object, a fast check.
     named = {name: value for name, value in vars(task).items() if value is not _LEFT_OUT.get(name, MISSING)}
     values = {"expires_at": time_text(next_expiry(task))} | _spread(named)
     return {column: value for column, value in values.items() if value != _DEFAULTS[column]}
@@ -287,13 +287,13 @@ def _new_values(task: Task) -> dict[str, Any]:
 def changed_values(before: Task, after: Task) -> dict[str, Any]:
     """Return the columns of `tasks` in which two versions of a task differ, with the values of the later one."""
     old = vars(before)
-    # Most fields are the same objects, which is quick to see.
+    # Most fields are identical objects, a fast check.
     changed = {name: value for name, value in vars(after).items() if value is not old[name] and value != old[name]}
     values = _spread(changed)
-    # MySQL would put its own time into a row in which it is not named.
+    # Without a value, MySQL would set its own time.
     values["updated_at"] = time_text(after.updated_at)
     expires_at = next_expiry(after)
-    # Progress is stored without what it puts off, so the row of one that must not stall may have an earlier time.
+    # Live progress does not update `expires_at`, so with a stall timeout the row may have an earlier time.
     if expires_at != next_expiry(before) or after.limits.stall_timeout:
         values["expires_at"] = time_text(expires_at)
     return values
@@ -319,7 +319,7 @@ def checkpoint_of(row: Row[Any]) -> Checkpoint:
 
 
 def command_of(row: Row[Any]) -> CommandLogEntry:
-    """Build an entry of the ledger from a row of `task_commands`."""
+    """Build an entry of the command log from a row of `task_commands`."""
     return CommandLogEntry(
         command_id=row.command_id,
         task_id=row.task_id,
@@ -336,7 +336,7 @@ def command_of(row: Row[Any]) -> CommandLogEntry:
 
 
 def command_values(entry: CommandLogEntry) -> tuple[Any, ...]:
-    """Spread an entry over the columns of `task_commands`, as plain driver values."""
+    """Return the columns of `task_commands` for an entry, as driver values."""
     return (
         entry.command_id,
         entry.task_id,
@@ -375,7 +375,7 @@ def unit_of(row: Row[Any]) -> Unit:
 
 
 def unit_values(unit: Unit) -> dict[str, Any]:
-    """Spread a unit over the columns of `execution_units`, as SQLAlchemy takes them."""
+    """Return the columns of `execution_units` for a unit, as SQLAlchemy values."""
     return {
         "id": unit.id,
         "unit_type": unit.unit_type,

@@ -1,7 +1,7 @@
-"""The tables. `tasks`, `task_status_history` and `execution_units` are those of the requirements, with more columns.
+"""The tables: `tasks`, `task_status_history` and `execution_units` of the requirements, with more columns; and others.
 
-One definition serves MySQL, MariaDB and SQLite. Times are UTC without a zone; all have microseconds. Values that the
-requirements give a TIMESTAMP are one; what we add is DATETIME, which does not end in 2038.
+One definition serves MySQL, MariaDB and SQLite. Times are UTC without a zone, with microseconds. Times of the
+requirements are TIMESTAMP; added times are DATETIME, which does not end in 2038.
 """
 
 from sqlalchemy import (
@@ -37,7 +37,7 @@ metadata = MetaData(
 )
 
 _MYSQL = ("mysql", "mariadb")
-# SQLite gives out row ids only for INTEGER.
+# SQLite assigns row ids only to INTEGER.
 _ID = BigInteger().with_variant(Integer, "sqlite")
 _TIMESTAMP = DateTime().with_variant(mysql.TIMESTAMP(fsp=6), *_MYSQL)
 _DATETIME = DateTime().with_variant(mysql.DATETIME(fsp=6), *_MYSQL)
@@ -46,7 +46,7 @@ _NOW = text("CURRENT_TIMESTAMP")
 
 
 def _key(length: int) -> TypeEngine[str]:
-    """Text that identifies: compared exactly, while MySQL by default takes "a" and "A" for the same."""
+    """Return a type for identifiers, compared exactly. By default MySQL does not distinguish "a" from "A"."""
     exact = mysql.VARCHAR(length, collation="utf8mb4_bin")
     return String(length).with_variant(exact, *_MYSQL)
 
@@ -86,7 +86,7 @@ tasks = Table(
     Column("checkpoint_attempt", Integer),
     Column("checkpoint_at", _DATETIME),
     Column("last_checkpoint_number", BigInteger, nullable=False, server_default="0"),
-    # Whether `queued_at` is set: what the queue's index needs, since it orders by priority before time.
+    # Whether `queued_at` is set. The queue's index needs this column in front of the priority.
     Column("queued", Boolean(create_constraint=False), nullable=False, server_default="0"),
     Column("queued_at", _DATETIME),
     Column("queued_by", String(255)),
@@ -110,12 +110,12 @@ tasks = Table(
     Column("deadline_at", _DATETIME),
     Column("queue_timeout_seconds", Float(53)),
     Column("stall_timeout_seconds", Float(53)),
-    # When the first limit expires if nothing happens before; see core.limits.
+    # Time when the next limit expires; see core.limits.
     Column("expires_at", _DATETIME),
     Index("idx_status", "status"),
     Index("idx_created_at", "created_at"),
     Index("idx_task_type", "task_type"),
-    # Without the status, so that a task that waits for nothing does not move in it.
+    # Without the status: transitions of unqueued tasks do not change the index.
     Index("idx_queue", "queued", text("priority DESC"), "queued_at", "id"),
     Index("idx_tasks_execution_unit_id", "execution_unit_id", "status"),
     Index("idx_tasks_expires_at", "expires_at"),
@@ -125,7 +125,7 @@ tasks = Table(
 task_status_history = Table(
     "task_status_history",
     metadata,
-    # The id is the revision that the transition gave the task: unique over all tasks, ordered by commit.
+    # The id is the task's new revision: unique over all tasks, ordered by commit.
     Column("id", _ID, primary_key=True, autoincrement=True),
     Column("task_id", BigInteger, ForeignKey("tasks.id", ondelete="CASCADE"), nullable=False),
     Column("from_status", String(50)),
@@ -158,11 +158,11 @@ execution_units = Table(
     Column("task_types", JSON),
     Column("labels", JSON),
     Column("sdk", String(100)),
-    # The process that was last connected.
+    # The last connected process.
     Column("boot_id", String(64)),
-    # What an operator has asked of it; NULL if nothing.
+    # The operator's drain order; NULL without one.
     Column("drain", JSON(none_as_null=True)),
-    # The requirements' name. SQLite, where index names are the database's, has it as idx_execution_units_status.
+    # The requirements' name. In SQLite, whose index names are global, the name is idx_execution_units_status.
     Index("idx_status", "status"),
     Index("idx_unit_type", "unit_type"),
     mysql_charset="utf8mb4",
@@ -179,7 +179,7 @@ task_checkpoints = Table(
     mysql_charset="utf8mb4",
 )
 
-# The ledger of pause, resume and cancel.
+# The command log: pause, resume and cancel.
 task_commands = Table(
     "task_commands",
     metadata,
@@ -198,11 +198,11 @@ task_commands = Table(
     mysql_charset="utf8mb4",
 )
 
-# What tells a watch that comes back of the tasks that were deleted meanwhile. Rows are dropped with age.
+# Tombstones of deleted tasks, for watches that resume. Old rows are deleted.
 deleted_tasks = Table(
     "deleted_tasks",
     metadata,
-    # That of the deletion.
+    # The revision of the deletion.
     Column("revision", BigInteger, primary_key=True, autoincrement=False),
     Column("task_id", BigInteger, nullable=False),
     Column("task_type", _key(100), nullable=False),
@@ -211,25 +211,25 @@ deleted_tasks = Table(
     mysql_charset="utf8mb4",
 )
 
-# Answers that a replay of the same request_id gets. Rows are dropped with age.
+# Calls with idempotency keys and their responses, for replays. Old rows are deleted.
 task_requests = Table(
     "task_requests",
     metadata,
     Column("request_id", _key(64), primary_key=True),
     Column("method", String(40), nullable=False),
-    # SHA-256 of the request's body: the same id with another body is an error.
+    # SHA-256 of the request's body: a repeat with another body is an error.
     Column("fingerprint", String(64), nullable=False),
     Column("task_ids", JSON, nullable=False),
-    # The command that it waits for; a verb that gave none waits for nothing that can fail.
+    # The command issued by the call; NULL without a command.
     Column("command_id", _key(64)),
-    # The answer as it went out, a serialized message; NULL until it has, and for one that is too long to keep.
+    # The response, a serialized message; NULL before the response, and for responses too long to store.
     Column("answer", _BYTES),
     Column("created_at", _DATETIME, nullable=False),
     Index("idx_task_requests_created_at", "created_at"),
     mysql_charset="utf8mb4",
 )
 
-# Numbers are given out in blocks, so that ids are known before the INSERT on every database.
+# Blocks of ids and revisions: every id is known before its INSERT, on every database.
 id_blocks = Table(
     "id_blocks",
     metadata,
@@ -238,16 +238,16 @@ id_blocks = Table(
     mysql_charset="utf8mb4",
 )
 
-# Which server decides about tasks. One row today; later one for each partition of the tasks.
+# The server that decides about tasks. One row today, later one for each partition of the tasks.
 owners = Table(
     "owners",
     metadata,
     Column("name", _key(64), primary_key=True),
-    # Grows with every take-over. Each writing transaction checks it; see store.ownership.
+    # Grows with every take-over. Each writing transaction checks the epoch; see store.ownership.
     Column("epoch", BigInteger, nullable=False),
-    # Random name of the server process. The names of its database sessions' locks begin with it.
+    # Random name of the server process, and part of the names of its sessions' locks.
     Column("instance", _key(64), nullable=False),
-    # Where the server listens for gRPC, and which process it is, for operators.
+    # The server's gRPC address and process, for operators.
     Column("address", String(300), nullable=False),
     Column("process", String(300), nullable=False),
     Column("taken_at", _DATETIME),

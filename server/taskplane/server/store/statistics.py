@@ -1,4 +1,4 @@
-"""The figures of tasks: how many there are of each kind now, and what ended of late."""
+"""Statistics of tasks: counts by status now, and endings within a window."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ STATUS_COUNT_CAP = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """How many tasks want to run and do not, and since when the first of them does."""
+    """Length of the queue, and the time since which the oldest task is queued."""
 
     length: int
     oldest_at: datetime | None
@@ -24,7 +24,7 @@ class Queue:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How many tasks have ended, how many of them with SUCCESS, and their active seconds in all."""
+    """Number of ended tasks, number of successes, and the sum of active seconds."""
 
     tasks: int
     successes: int
@@ -33,19 +33,19 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class TaskStatistics:
-    """Figures of all tasks, or of those of one type."""
+    """Statistics of all tasks, or of one type."""
 
     # Every status, counted up to STATUS_COUNT_CAP.
     by_status: Mapping[TaskStatus, int]
     queue: Queue
     # Since the beginning of the window.
     ended: Ended
-    # Attempts that have failed since then, also those that were tried again.
+    # Attempts that have failed since then, including retried ones.
     failures: int
 
 
 def task_statistics(connection: Connection, since: datetime, task_type: str) -> TaskStatistics:
-    """Return the figures as they are, with a window that begins at `since`; an empty type is all types."""
+    """Return the statistics with a window that begins at `since`; an empty type stands for all types."""
     of_type = [schema.tasks.c.task_type == task_type] if task_type else []
     return TaskStatistics(
         by_status=_by_status(connection, of_type),
@@ -56,7 +56,7 @@ def task_statistics(connection: Connection, since: datetime, task_type: str) -> 
 
 
 def _by_status(connection: Connection, of_type: list[ColumnElement[bool]]) -> dict[TaskStatus, int]:
-    """Count in one statement, so that no task that moves meanwhile is in two statuses or in none."""
+    """Count in one statement, so that a task that changes its status is counted exactly once."""
     tasks = schema.tasks
     counts = []
     for status in TaskStatus:
@@ -73,10 +73,10 @@ def _queue(connection: Connection, of_type: list[ColumnElement[bool]]) -> Queue:
 
 
 def _ended(connection: Connection, since: datetime, of_type: list[ColumnElement[bool]]) -> Ended:
-    """Find those that ended by their history, which has an index by time. One that was restarted has not ended."""
+    """Find ended tasks by their history, which has an index by time. Restarted tasks do not count."""
     tasks, history = schema.tasks, schema.task_status_history
     final = [status.value for status in FINAL]
-    # Distinct, as one may have ended twice; and read first, where a database might look at all final tasks instead.
+    # Distinct, because a task may have ended twice. A subquery, because a join might read all final tasks.
     moved = select(history.c.task_id).distinct()
     moved = moved.where(history.c.changed_at >= naive(since), history.c.to_status.in_(final))
     recent = moved.subquery()

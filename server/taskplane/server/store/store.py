@@ -1,4 +1,4 @@
-"""The store by intent: what the server asks of its database."""
+"""The store: every read and write of the server, named by intent."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -33,32 +33,32 @@ T = TypeVar("T")
 class Store:
     """Durable tasks, history, checkpoints and units. Every method raises DatabaseUnavailable when the database is away.
 
-    What tasks are to be is written by `begin` only, which group commit alone calls.
+    Only `begin` changes the status of tasks, and only group commit calls it.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._ids = IdBlocks()
         self._task_cache = TaskCache()
-        # Units are stored one after the other, so that what was seen first is not stored last.
+        # Writes of units are serialised, so that an older state never overwrites a newer one.
         self._units = asyncio.Lock()
 
     def begin(self, decide: Callable[[WriteTransaction], T]) -> PendingTransaction[T]:
-        """Begin a transaction in which `decide` says what is to be written. See Database.begin."""
+        """Begin a transaction whose writes `decide` chooses. See Database.begin."""
         return self._database.begin(lambda start: WriteTransaction(start, self._ids, self._task_cache), decide)
 
     async def return_unused_ids(self) -> None:
-        """Leave the numbers in hand to the next server. Call it when nothing is begun any more."""
+        """Return the rests of id blocks to the database. Call it after the last transaction."""
         spans: dict[str, range] = {}
 
         def return_unused(connection: Connection) -> None:
-            spans.update(self._ids.release())  # in another try, nothing is in hand any more
+            spans.update(self._ids.release())  # empty in a retry
             self._ids.return_unused(connection, spans)
 
         await self._database.write(return_unused)
 
     async def save_live(self, rows: Sequence[LiveRow]) -> None:
-        """Store what is new of running attempts; never a status."""
+        """Store progress and acknowledgements of running attempts; never a status."""
 
         def save(connection: Connection) -> None:
             self._task_cache.evict(row.task_id for row in rows)
@@ -117,9 +117,9 @@ class Store:
         )
 
     async def tasks_that_fit(self, task_ids: Sequence[int]) -> dict[int, Task | None]:
-        """Return the first of some tasks, one at least, in the order given, None for one that does not exist.
+        """Return the first of some tasks, at least one, in the given order; None for a task that does not exist.
 
-        Continue with the ids behind them. Raises TooManyReads.
+        The caller continues with the remaining ids. Raises TooManyReads.
         """
         return await self._database.read_rows(lambda connection: reading.tasks_that_fit(connection, task_ids))
 
@@ -136,7 +136,7 @@ class Store:
         return await self._database.scan(lambda connection: reading.count_tasks(connection, chosen), seconds)
 
     async def task_statistics(self, since: datetime, task_type: str, seconds: float | None = None) -> TaskStatistics:
-        """Return figures of the tasks of a type, or of all if it is empty, with a window that begins at `since`.
+        """Return figures of the tasks of a type, or of all types if empty, with a window that begins at `since`.
 
         Raises ReadTooLong, TooManyReads.
         """
@@ -149,16 +149,13 @@ class Store:
         )
 
     async def transitions_since(self, after_revision: int, *, task_ids: Sequence[int], limit: int) -> list[Transition]:
-        """Return the history of some tasks, or of all if no ids are given, oldest first. Raises ReadTooLong."""
+        """Return the history of some tasks, or of all without ids, oldest first. Raises ReadTooLong."""
         return await self._database.read_for_watch(
             lambda connection: reading.transitions_since(connection, after_revision, task_ids=task_ids, limit=limit)
         )
 
     async def deletions_since(self, after_revision: int, *, task_ids: Sequence[int], limit: int) -> list[Deletion]:
-        """Return the deletions of some tasks, or of all if no ids are given, that are kept, oldest first.
-
-        Raises ReadTooLong.
-        """
+        """Return the stored deletions of some tasks, or of all without ids, oldest first. Raises ReadTooLong."""
         return await self._database.read_for_watch(
             lambda connection: deletions.deletions_since(connection, after_revision, task_ids=task_ids, limit=limit)
         )
@@ -188,15 +185,15 @@ class Store:
         return await self._database.read_rows(deletions.purged_revision)
 
     async def latest_revision(self) -> int:
-        """Return a revision that none ever given out is above."""
+        """Return the highest revision ever assigned, or a higher one."""
         return await self._database.read(reading.latest_revision)
 
     async def take_over(self, address: str) -> None:
-        """Become the server that decides; see Database.take_over."""
+        """Become the owner; see Database.take_over."""
         await self._database.take_over(address)
 
     async def renew_lease(self) -> None:
-        """Tell that this server still decides."""
+        """Renew the owner's lease."""
         await self._database.renew_lease()
 
     async def expired_tasks(self, now: datetime, limit: int, wall_now: datetime | None = None) -> list[int]:
@@ -239,7 +236,7 @@ class Store:
             await self._database.write(lambda connection: _save_units(connection, units))
 
     async def save_heartbeats(self, units: Sequence[Unit]) -> None:
-        """Store what changes of connected units by itself: status, load, last heartbeat."""
+        """Store status, load and last heartbeat of connected units."""
         if units:
             async with self._units:
                 await self._database.write_unordered(lambda connection: save_heartbeats(connection, units))
@@ -257,16 +254,16 @@ class Store:
         await self._database.write_unordered(lambda connection: connection.execute(without_response))
 
     async def forget_deletions(self, before: datetime) -> None:
-        """Forget deletions from before a time, and all up to the newest of them; `purged_revision` is that one then."""
+        """Delete the tombstones before a time; `purged_revision` becomes the revision of the newest."""
         newest = await self._database.read(lambda connection: deletions.newest_deletion(connection, before))
         if newest is None:
             return
-        # In this order, so that none is missing without being noted, whatever happens in between.
+        # In this order: after a crash in between, no tombstone is missing without a record.
         await self._database.write(lambda connection: deletions.note_purge(connection, newest))
         await self._database.write_unordered(lambda connection: deletions.drop_deletions(connection, newest))
 
     async def delete_unit(self, unit_id: str) -> None:
-        """Forget a unit."""
+        """Delete a unit."""
         table = schema.execution_units
         async with self._units:
             await self._database.write(

@@ -1,7 +1,7 @@
-"""The take-over of a database by a server that starts: its own epoch begins, and the sessions of the older server end.
+"""The take-over of a database by a starting server: a new epoch begins, and the older server's sessions end.
 
-On MySQL and MariaDB it does not wait for an older server, not even for one that is frozen in the middle of a
-transaction: that server's database sessions are killed, and their locks go with them.
+On MySQL and MariaDB a take-over does not wait for an older server, even a server frozen in the middle of a transaction:
+its database sessions are killed, which releases their locks.
 """
 
 import logging
@@ -17,16 +17,16 @@ from taskplane.server.store.ownership import Owner, Ownership, become_owner, rea
 
 log = logging.getLogger(__name__)
 
-# How long the owner row may stay locked, be it by the older server or by other servers that start.
+# Time limit for a locked owner row. Other starting servers lock the row too.
 _PATIENCE_SECONDS = 30.0
 
 
 class CannotTakeOver(Exception):
-    """The older server keeps the database locked; the message says which one it is, and what to do."""
+    """An older server holds the database's lock; the message names the server and the remedy."""
 
 
 def take_over(engine: Engine, ownership: Ownership, address: str) -> None:
-    """Begin a new epoch, whose owner is this server. Blocks its thread. Raises CannotTakeOver, DBAPIError."""
+    """Begin a new epoch owned by this server. Blocks the thread. Raises CannotTakeOver, DBAPIError."""
     give_up_at = time.monotonic() + _PATIENCE_SECONDS
     while True:
         with engine.connect() as connection:
@@ -37,7 +37,7 @@ def take_over(engine: Engine, ownership: Ownership, address: str) -> None:
                 if become_owner(connection, ownership, address, before):
                     connection.commit()
                     ownership.epoch = before.epoch + 1
-                    # A session that was opened since then has seen the new epoch, or is ended here.
+                    # Sessions opened since the first time have either seen the new epoch, or are ended here.
                     _end_sessions(connection, before)
                     log.info("took over from %s", before if before.epoch else "nobody")
                     return

@@ -1,4 +1,4 @@
-"""The tasks that were written last, as they are in the table: what most transactions change need not be read again."""
+"""A cache of recently written tasks, as stored: most transactions change tasks of this cache, and need no read."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -7,37 +7,37 @@ from typing import Any
 
 from taskplane.server.core.task import Task
 
-# Each takes some 3 KiB beside its config.
+# Each task takes some 3 KiB, besides its config.
 MOST_TASKS = 5_000
-# A config may have a MiB of JSON. Tasks with one of more characters than this are not kept.
+# A config may have a MiB of JSON. Tasks with longer configs are not cached.
 MOST_CONFIG_CHARACTERS = 4_096
-# What a value takes at least, in characters, so that a list of numbers counts too.
+# Minimal size of a value, in characters, so that a list of numbers counts too.
 _VALUE_CHARACTERS = 8
 
 
 class TaskCache:
-    """Unfinished tasks with a small config by id, as the last durable transactions left them.
+    """Unfinished tasks with small configs, as written by the last durable transactions.
 
-    A task counts only as long as its row has the same revision. What changes a row under the same revision (news of
-    running attempts) must make it be forgotten.
+    A cached task is valid only while its row has the same revision. Writes that keep the revision (live progress) must
+    evict the task.
     """
 
     def __init__(self, most: int = MOST_TASKS) -> None:
         self._most = most
-        # The one that was written longest ago comes first.
+        # By id, least recently written first.
         self._tasks: dict[int, Task] = {}
 
     def get(self, task_id: int) -> Task | None:
-        """Return a task as it was written last."""
+        """Return a task as last written."""
         return self._tasks.get(task_id)
 
     def find(self, task_id: int, revision: int) -> Task | None:
-        """Return a task if its row, which has this revision, is still as it was written."""
+        """Return a task if its revision is the given one."""
         task = self._tasks.get(task_id)
         return task if task and task.revision == revision else None
 
     def put(self, tasks: Iterable[Task]) -> None:
-        """Take what a durable transaction has written."""
+        """Cache tasks that a durable transaction has written."""
         for task in tasks:
             before = self._tasks.pop(task.id, None)
             is_small = (before and before.config is task.config) or _left(MOST_CONFIG_CHARACTERS, task.config) >= 0
@@ -47,7 +47,7 @@ class TaskCache:
             del self._tasks[next(iter(self._tasks))]
 
     def evict(self, task_ids: Iterable[int]) -> None:
-        """Drop tasks whose rows are about to change in another way."""
+        """Drop tasks whose rows are about to change."""
         for task_id in task_ids:
             self._tasks.pop(task_id, None)
 
@@ -59,7 +59,7 @@ def _as_in_its_row(task: Task) -> Task:
 
 
 def _left(characters: int, value: Any) -> int:
-    """Return how many of the characters are left behind a JSON value; if it is longer, something below 0."""
+    """Return the number of characters minus the size of a JSON value; any negative number if the value is larger."""
     characters -= _VALUE_CHARACTERS
     match value:
         case str():

@@ -1,7 +1,6 @@
-"""The writer's statements: lock, insert, change and delete in batches, by hand where it is hot.
+"""The content of a transaction: rows locked, read, inserted, changed and deleted in batches.
 
-A batch costs a few statements whatever its size. Rows with different values are changed by one statement on MySQL and
-MariaDB; SQLite runs one prepared statement for each row.
+A batch of any size costs a few statements. Statements on the hot path are written by hand.
 """
 
 from collections import defaultdict
@@ -35,42 +34,42 @@ from taskplane.server.store.task_cache import TaskCache
 
 
 class WriteTransaction:
-    """One transaction of the writer.
+    """One try of a transaction.
 
-    Tasks that it returns are as they stay until it commits: locked, or known and checked then. If a check fails, the
-    next try locks them all.
+    Returned tasks cannot change before the commit: they are locked, or cached and checked by the commit. If a check
+    fails, the retry locks all tasks.
     """
 
     def __init__(self, start: TransactionStart, ids: IdBlocks, task_cache: TaskCache) -> None:
         self._connection = connection = start.connection
         self._predecessor = start.predecessor
-        # Whether an earlier try has failed, perhaps because a new row was there already, or one was not as known.
+        # An earlier try failed, perhaps because a new row existed already, or a row was not as cached.
         self.is_retry = start.is_retry
-        # What takes back what was done beside the database, if the transaction fails.
+        # Callbacks that undo effects on memory, if the transaction fails.
         self.on_rollback: list[Callable[[], None]] = []
         self._ids = ids
         self._ids_before = ids.snapshot()
         self._task_cache = task_cache
         self._dialect = dialect_of(connection)
         self._buffer = self._dialect.buffer(connection)
-        # The tasks that it has looked at, as they are in the table.
+        # Loaded tasks, as stored before the transaction.
         self._loaded: dict[int, Task] = {}
-        # Those of them that are not locked, until they are checked.
+        # Loaded tasks without a lock, until checked.
         self._to_check: set[int] = set()
-        # The tasks as they will be in the table.
+        # Inserted and changed tasks.
         self._written: dict[int, Task] = {}
-        # What tells in the database whether this transaction is there: revisions are unique.
+        # Id and revision of a written task, which prove the commit: revisions are unique.
         self._proof: tuple[int, int] | None = None
         self._deleted: list[int] = []
         self._request_id = ""
 
     @property
     def touched(self) -> set[int]:
-        """The tasks that it changes."""
+        """Return the ids of the tasks that the transaction changes."""
         return self._written.keys() | self._deleted
 
     def is_stored(self, connection: Connection) -> bool:
-        """Look, by another connection, whether this transaction was committed. One that changed nothing was."""
+        """Return whether the transaction was committed, asked on another connection. True without changes."""
         table = schema.tasks
         if self._proof:
             task_id, revision = self._proof
@@ -91,33 +90,33 @@ class WriteTransaction:
         return self._ids.take(self._connection, "revision", count)
 
     def load_tasks(self, task_ids: Iterable[int]) -> dict[int, Task]:
-        """Return those of the tasks that exist.
+        """Return the tasks with these ids that exist.
 
-        One that is as the writer left it last, as far as it knows, is not locked but checked when it is written: that
-        saves a trip to the database. Others are locked in the order of ids, so that two writers rarely deadlock.
+        Cached tasks are not locked but checked by the commit, which saves a round trip. Other tasks are locked in the
+        order of their ids, so that two writers rarely deadlock.
         """
         ids = sorted(task_ids)
         if self._predecessor and not self._predecessor.touched.isdisjoint(ids):
             self._wait_for_predecessor()
         if self._dialect.has_one_lock:
-            # Nobody else can change the rows, and a read costs no round trip.
+            # No other session can change the rows, and a read costs no round trip.
             marks = ", ".join([self._dialect.mark] * len(ids))
             query = f"SELECT id, revision FROM tasks WHERE id IN ({marks})"  # noqa: S608  (marks)
             return self._as_loaded(self._connection.exec_driver_sql(query, tuple(ids)))
-        known = {} if self.is_retry else {task_id: task for task_id in ids if (task := self._task_cache.get(task_id))}
-        self._loaded.update(known)
-        self._to_check.update(known)
-        return known | self._lock_and_read([task_id for task_id in ids if task_id not in known])
+        cached = {} if self.is_retry else {task_id: task for task_id in ids if (task := self._task_cache.get(task_id))}
+        self._loaded.update(cached)
+        self._to_check.update(cached)
+        return cached | self._lock_and_read([task_id for task_id in ids if task_id not in cached])
 
     def lock_queued(
         self, task_types: Collection[str], now: datetime, limit: int, after: QueueKey = FRONT
     ) -> list[QueuedTask]:
-        """Return the first behind `after` that are queued and due of these types, but what others have locked."""
+        """Lock and return the first due queued tasks of these types after a key, without those locked elsewhere."""
         self._wait_for_predecessor()
         return queued_tasks(self._connection, task_types, now, limit, after, locks=True)
 
     def lock_running_on(self, unit_id: str) -> list[Task]:
-        """Return the RUNNING and PAUSED tasks whose last dispatch was to this unit."""
+        """Lock and return the RUNNING and PAUSED tasks whose last dispatch was to a unit."""
         self._wait_for_predecessor()
         table = schema.tasks
         query = select(table).where(
@@ -126,7 +125,7 @@ class WriteTransaction:
         return self._lock(query.with_for_update())
 
     def checkpoints(self, numbers: Mapping[int, int]) -> dict[int, Checkpoint]:
-        """Return those of these checkpoints that are kept, with their data, by task id; given the number for each."""
+        """Return stored checkpoints with their data, by task id, given one checkpoint number for each task."""
         if not numbers:
             return {}
         table = schema.task_checkpoints
@@ -139,7 +138,7 @@ class WriteTransaction:
         self._buffer.insert("tasks", *new_rows(tasks))
 
     def update_tasks(self, tasks: Sequence[Task]) -> None:
-        """Store what has changed of the tasks, which must be locked."""
+        """Store the changed columns of loaded tasks."""
         self._remember(tasks)
         by_columns: dict[tuple[str, ...], list[tuple[Any, ...]]] = defaultdict(list)
         for task in tasks:
@@ -158,7 +157,7 @@ class WriteTransaction:
             self._buffer.execute(f"DELETE FROM tasks WHERE id IN ({', '.join(map(str, ids))})")  # noqa: S608  (numbers of ours)
 
     def insert_deletions(self, deletions: Sequence[Deletion], now: datetime) -> None:
-        """Remember that tasks were deleted."""
+        """Store tombstones of deleted tasks."""
         self._buffer.insert(
             "deleted_tasks",
             ("revision", "task_id", "task_type", "deleted_at"),
@@ -197,21 +196,22 @@ class WriteTransaction:
         )
 
     def checkpoint(self, task_id: int, number: int) -> Checkpoint | None:
-        """Return one checkpoint of a task, if it is kept."""
+        """Return one checkpoint of a task, if stored."""
         return get_checkpoint(self._connection, task_id, number)
 
     def save_commands(self, entries: Sequence[CommandLogEntry]) -> None:
         """Write entries of the ledger, new or in place of an earlier one with the same id."""
-        # The last one counts; within one statement a row may be named only once.
+        # The last entry of an id counts: within one statement, a row may occur only once.
         rows = [command_values(entry) for entry in {entry.command_id: entry for entry in entries}.values()]
         columns = tuple(column.name for column in schema.task_commands.columns)
         settled = ("state", "accepted_at", "settled_at", "message")
         self._buffer.upsert("task_commands", columns, rows, "command_id", settled)
 
     def lock_finished(self, before: datetime, limit: int) -> list[Task]:
-        """Return final tasks that were completed before a time.
+        """Lock and return final tasks that were completed before a time.
 
-        They are found among those that were created before it, which saves every task an index of its own for this.
+        The index on `created_at` finds them among the tasks created before; an index for this query alone would cost
+        every task more.
         """
         self._wait_for_predecessor()
         table = schema.tasks
@@ -226,13 +226,13 @@ class WriteTransaction:
         return self._lock(query.with_for_update(skip_locked=True))
 
     def note_purge(self, revision: int) -> None:
-        """Remember that history up to a revision may have gaps."""
+        """Record the revision below which history may have gaps."""
         note_purge(self._connection, revision)
 
     def prune_checkpoints(self, task_ids: Iterable[int], keep: int) -> None:
-        """Drop all but the last `keep` checkpoints of each task."""
+        """Delete all but the last `keep` checkpoints of each task."""
         for task_id in task_ids:
-            # MySQL does not delete from a table that it reads, unless it reads it into another one before.
+            # MySQL deletes from a table that it also reads only if the read goes through a derived table.
             oldest_kept = (
                 f"SELECT number FROM (SELECT number FROM task_checkpoints WHERE task_id = {task_id} "  # noqa: S608  (numbers of ours)
                 f"ORDER BY number DESC LIMIT 1 OFFSET {keep - 1}) AS kept"
@@ -269,28 +269,28 @@ class WriteTransaction:
         )
 
     def commit(self) -> None:
-        """Send what was written, with COMMIT."""
+        """Send all statements, with COMMIT."""
         self._check(set(self._to_check))
         self._buffer.commit()
 
     def after_commit(self) -> None:
-        """Keep what it has written in mind: it is durable."""
+        """Cache the written tasks."""
         self._task_cache.put(self._written.values())
 
     def after_rollback(self) -> None:
-        """Take back what it did beside the database: it has failed."""
+        """Undo the effects on memory."""
         self._ids.restore(self._ids_before)
         for undo in reversed(self.on_rollback):
             undo()
 
     def _wait_for_predecessor(self) -> None:
-        """Wait until nothing is new in the transaction before, if that is still on its way."""
+        """Wait until the preceding transaction is published."""
         if self._predecessor:
             self._predecessor.block_until_published()
             self._predecessor = None
 
     def _check(self, task_ids: Collection[int]) -> None:
-        """Let the transaction fail if one of these tasks is not as it is taken to be."""
+        """Let the transaction fail if one of these tasks has changed since it was cached."""
         if task_ids:
             self._buffer.check_unchanged([self._loaded[task_id] for task_id in task_ids])
             self._to_check.difference_update(task_ids)
@@ -301,11 +301,11 @@ class WriteTransaction:
             self._proof = (tasks[0].id, tasks[0].revision)
 
     def _as_loaded(self, rows: Iterable[Any]) -> dict[int, Task]:
-        """Return the tasks of locked rows, given as (id, revision): what is as it was written last is not read."""
-        known = {task_id: self._task_cache.find(task_id, revision) for task_id, revision in rows}
-        found = {task_id: task for task_id, task in known.items() if task}
-        self._loaded.update(found)
-        return found | self._lock_and_read([task_id for task_id in known if task_id not in found])
+        """Return the tasks of locked rows, given as (id, revision). Only tasks that are not cached are read."""
+        tasks = {task_id: self._task_cache.find(task_id, revision) for task_id, revision in rows}
+        cached = {task_id: task for task_id, task in tasks.items() if task}
+        self._loaded.update(cached)
+        return cached | self._lock_and_read([task_id for task_id in tasks if task_id not in cached])
 
     def _lock_and_read(self, ids: Sequence[int]) -> dict[int, Task]:
         if not ids:
@@ -316,6 +316,6 @@ class WriteTransaction:
     def _lock(self, query: Select[Any]) -> list[Task]:
         found = self._dialect.read_tasks(self._connection, query)
         for task in found:
-            # What was decided on what was known before is still to be checked against that.
+            # A cached task stays: decisions were based on it, and the commit checks its revision.
             self._loaded.setdefault(task.id, task)
         return found

@@ -1,7 +1,7 @@
-"""The writer of pending transactions: it decides one transaction while the preceding one is on its way to the disk.
+"""The writer of pending transactions: decides a transaction while its predecessor is on its way to the disk.
 
-Transactions become durable in the order in which they were decided. If one fails, a successor that was decided on top
-of it is rolled back, and both are retried one after the other: the successor is decided again only after the first is
+Transactions become durable in the order of decision. After a failure, a successor decided on top of the failed
+transaction is rolled back, and both are retried in order: the successor is decided again only after its predecessor is
 published. If an outcome cannot be determined, or another server has taken over, the writer fails for good.
 """
 
@@ -37,11 +37,11 @@ from taskplane.server.store.pending_transaction import (
 
 log = logging.getLogger(__name__)
 
-# After so many seconds, a failed transaction is not retried again.
+# Time limit of all retries of a transaction, in seconds.
 _RETRY_SECONDS = 5.0
-# How long the outcome of a COMMIT is looked up: longer than any outage of a database.
+# Time limit of the search for the outcome of a COMMIT, in seconds: longer than any outage of a database.
 _RESOLVE_SECONDS = 24 * 3600.0
-# At the end, transactions that the database has not finished after so many seconds are cancelled.
+# Time limit of `close` in seconds. Transactions unfinished by then are cancelled.
 _CLOSE_SECONDS = 10.0
 
 T = TypeVar("T")
@@ -59,7 +59,7 @@ class Writer:
         *,
         overlaps: bool,
     ) -> None:
-        """With `overlaps`, a transaction may be decided before the preceding one is durable."""
+        """Create a writer. With `overlaps`, transactions may be decided before their predecessors are durable."""
         self._engine = engine.sync_engine
         self._read = read
         self._outage = outage
@@ -75,7 +75,7 @@ class Writer:
         self._has_failed = asyncio.Event()
 
     def begin(self, start: Callable[[TransactionStart], X], decide: Callable[[X], T]) -> PendingTransaction[T]:
-        """Begin a transaction, decided as soon as the preceding one is. It continues even if its owner goes."""
+        """Begin a transaction, decided as soon as its predecessor is decided, and continued even without its owner."""
         pending = PendingTransaction(start, decide)
         self._spawn(self._run(pending), pending)
         return pending
@@ -83,13 +83,13 @@ class Writer:
     def begin_exclusive(
         self, start: Callable[[TransactionStart], X], decide: Callable[[X], T], source: Source = Source.WRITE
     ) -> PendingTransaction[T]:
-        """Begin a transaction that overlaps with no other, and changes nothing that others may have cached."""
+        """Begin a transaction without overlaps, which must change nothing cached by others."""
         pending = PendingTransaction(start, decide)
         self._spawn(self._run_exclusive(pending, source), pending)
         return pending
 
     async def write_unordered(self, write: Callable[[Connection], T], source: Source = Source.WRITE) -> T:
-        """Write beside the pending transactions, without a retry. Raises DatabaseUnavailable. Not on one lock."""
+        """Write concurrently with pending transactions, without a retry. Raises DatabaseUnavailable. Not on SQLite."""
         async with self._unordered[source]:
             tried = TransactionTry()
             try:
@@ -142,7 +142,7 @@ class Writer:
             raise WriterFailed
 
     def _is_taken_over(self, error: BaseException) -> bool:
-        """Return whether an error means that another server has taken over. If so, the writer has failed for good."""
+        """Return whether another server has taken over, according to an error. Then the writer fails for good."""
         by_check = isinstance(error, DBAPIError) and is_kind(error, ErrorKind.TAKEN_OVER)
         is_taken_over = by_check or isinstance(error, TakenOver)
         if is_taken_over and not self._has_failed.is_set():
@@ -214,7 +214,7 @@ class Writer:
         pending.succeed(result)
 
     def _log_retry(self, error: Exception) -> None:
-        """Log the cause of a retry, except for a successor that only follows its predecessor's retry."""
+        """Log the cause of a retry, unless the transaction only follows its predecessor's retry."""
         if not isinstance(error, PredecessorFailed):
             self._retries += 1
             is_away = isinstance(error, DBAPIError) and is_outage(error)
@@ -255,7 +255,7 @@ class Writer:
                 self._succeed(pending, result, source)
                 break
             is_retry = True
-            # Random, so that two writers that collided do not collide again.
+            # A random delay keeps two writers from colliding again.
             await asyncio.sleep(random.uniform(0, min(0.5, 0.01 * 2**tries)))  # noqa: S311  (keeps no secret)
         if not pending.successor_is_valid.done():
             pending.successor_is_valid.set_result(True)
@@ -289,7 +289,7 @@ class Writer:
         return decided
 
     async def _commit(self, decided: TransactionTry) -> None:
-        """Commit a try. An error means that it is not durable; if the outcome stays unknown, the writer fails."""
+        """Commit a try. After an error the try is not durable; if the outcome stays unknown, the writer fails."""
         try:
             self._require_working()
             await with_timeout(decided.commit)
@@ -307,7 +307,7 @@ class Writer:
         decided.after_commit()
 
     async def _is_stored(self, decided: TransactionTry) -> bool:
-        """Ask the database, as soon as it is back: an outcome is never guessed."""
+        """Ask the database as soon as the outage ends: an outcome is never guessed."""
         give_up_at = time.monotonic() + _RESOLVE_SECONDS
         while True:
             try:

@@ -1,4 +1,4 @@
-"""The interface of a database dialect, named by intent. Only this package contains code of one dialect."""
+"""The interface of a database dialect, named by intent. No other package contains code for a dialect."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -14,7 +14,7 @@ from taskplane.server.store.ownership import Ownership
 
 # Execution option of a connection: time at which its SELECT statements must end, by `core.clock.monotonic`.
 UNTIL = "taskplane_until"
-# A database that is silent for so long counts as lost.
+# A database counts as lost after this time without an answer.
 SILENT_SECONDS = 15
 
 
@@ -61,9 +61,9 @@ class ValueType(Enum):
 
 @dataclass(frozen=True, slots=True)
 class BulkUpdate:
-    """An UPDATE of many rows, each with its own values: `given.NAME` in an expression is the row's value of that name.
+    """An UPDATE of many rows, each with own values.
 
-    Expressions qualify the table's columns (`tasks.id`).
+    In expressions, `given.NAME` stands for the new value NAME, and columns are qualified by the table (`tasks.id`).
     """
 
     table: str
@@ -88,15 +88,15 @@ class StatementBuffer(ABC):
 
     @abstractmethod
     def update_tasks(self, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
-        """Change columns of tasks. A row is the task's id, the revision that it must have, and the values."""
+        """Change columns of tasks. A row is the task's id, the expected revision, and the values."""
 
     @abstractmethod
     def check_unchanged(self, tasks: Collection[Task]) -> None:
-        """Let the transaction fail unless all these tasks have their revisions."""
+        """Let the transaction fail unless all tasks have the given revisions."""
 
     @abstractmethod
     def execute(self, statement: str) -> None:
-        """Add a statement that returns no rows."""
+        """Add any statement without result rows."""
 
     @abstractmethod
     def send(self) -> None:
@@ -114,17 +114,17 @@ class Dialect(ABC):
     has_one_lock: ClassVar[bool]
     # The placeholder of a parameter.
     mark: ClassVar[str]
-    # The end of a SELECT that locks its rows and leaves out rows that others have locked.
+    # The end of a SELECT to lock its rows and leave out rows locked elsewhere.
     lock_unlocked: ClassVar[str]
     driver_error: ClassVar[type[Exception]]
 
     @abstractmethod
     def engine(self, url: URL, connections: int, *, reads_only: bool = False) -> Engine:
-        """Return a blocking engine. With `reads_only`, the database refuses writes on it."""
+        """Return a blocking engine. With `reads_only`, the database refuses writes."""
 
     @abstractmethod
     def writing_engine(self, url: URL, ownership: Ownership) -> AsyncEngine:
-        """Return the engine of all writes, for the event loop. Each transaction on it checks the ownership."""
+        """Return the engine of all writes, for the event loop. Each transaction checks the ownership."""
 
     @abstractmethod
     def renew_sessions(self, engine: Engine, denied_at: Callable[[], float]) -> None:
@@ -140,27 +140,27 @@ class Dialect(ABC):
 
     @abstractmethod
     def update_rows(self, connection: Connection, update: BulkUpdate, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Execute a bulk update; rows that match nothing are ignored."""
+        """Execute a bulk update. Rows without a match are ignored."""
 
     @abstractmethod
     def read_tasks(self, connection: Connection, query: Select[Any]) -> list[Task]:
-        """Return the tasks of a query that selects from `tasks`."""
+        """Return the tasks of a query on `tasks`."""
 
     @abstractmethod
     def index_hint(self, index: str) -> str:
-        """Return the text behind a table's name that makes the database use an index."""
+        """Return the text after a table's name to make the database use an index."""
 
     @abstractmethod
     def interrupt(self, engine: Engine, connection: Connection) -> None:
-        """Stop the statement that another thread executes on a connection."""
+        """Stop another thread's statement on a connection."""
 
     @abstractmethod
     def session_lock(self, connection: Connection) -> str:
-        """Return the name of the lock that identifies a writing session; empty if the dialect needs none."""
+        """Return the name of the lock by which a writing session is found; empty if the dialect needs none."""
 
     @abstractmethod
     def end_sessions(self, connection: Connection, locks: Sequence[str]) -> None:
-        """End the sessions that hold these locks, and wait until they have ended.
+        """End the sessions with these locks, and wait for their end.
 
-        Raises DatabaseUnavailable if they do not end, and DBAPIError if the user may not end them.
+        Raises DatabaseUnavailable if a session does not end, and DBAPIError if the user may not end the session.
         """

@@ -91,7 +91,7 @@ class MySQL(Dialect):
         return engine
 
     def writing_engine(self, url: URL, ownership: Ownership) -> AsyncEngine:
-        """Return an engine with four connections: two transactions of tasks overlap, two writes go beside them."""
+        """Return an engine with four connections: for two overlapping transactions and two unordered writes."""
         opened: deque[WriterConnection] = deque(maxlen=_MOST_CLOSING)
         settings = _SETTINGS | {
             "client_flag": CLIENT.FOUND_ROWS | CLIENT.MULTI_STATEMENTS,

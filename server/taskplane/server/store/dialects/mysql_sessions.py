@@ -1,4 +1,4 @@
-"""A session of the writer with MySQL or MariaDB: how it begins, is spoken to, and is ended from outside."""
+"""Sessions of the writer with MySQL or MariaDB: their begin, their messages, and their end from outside."""
 
 import asyncio
 import inspect
@@ -26,14 +26,14 @@ from taskplane.server.store.ownership import EPOCH_QUERY, Ownership, TakenOver, 
 log = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 5
-# How often to check whether a session has ended.
+# Interval of checks for the end of a session.
 _POLL_SECONDS = 0.02
 
 
 class WriterConnection(aiomysql.Connection):  # type: ignore[misc]  # (it has no types)
-    """A connection of the writer, which the database knows by a lock that is held as long as its session lasts.
+    """A connection of the writer, identified in the database by a lock that the session holds until its end.
 
-    Whatever commits on it checks the ownership of the tasks, in the same message.
+    Every commit on the connection checks the ownership, in the same message.
     """
 
     def __init__(self, *, ownership: Ownership, **settings: Any) -> None:
@@ -44,9 +44,10 @@ class WriterConnection(aiomysql.Connection):  # type: ignore[misc]  # (it has no
         super().__init__(**settings)
 
     async def begin_session(self) -> None:
-        """Take the first free of the server's locks, by which a newer server finds this session and ends it.
+        """Take the first free of the server's locks, so that a newer server can find and end this session.
 
-        Raises TakenOver if there is a newer server already. In this order, so that one of both notices the other.
+        Raises TakenOver if a newer server has taken over. The lock comes before the check: so either the newer server
+        finds this session, or this session notices the newer server.
         """
         for lock in session_locks(self._ownership.instance):
             if await self._ask(f"SELECT GET_LOCK('{lock}', 0)"):
@@ -66,31 +67,31 @@ class WriterConnection(aiomysql.Connection):  # type: ignore[misc]  # (it has no
         return value
 
     def abort(self) -> None:
-        """Break the connection off, be it in the middle of something, or about to close."""
+        """Close the connection without waiting, even in the middle of a statement."""
         self.close()
         if self.transport:
-            # With TLS, Python 3.11.2 for one fails here if the connection is lost already: nothing is left to break.
+            # With TLS, Python 3.11.2 raises this error if the connection is already lost.
             with suppress(AttributeError):
                 self.transport.abort()
 
     async def execute_message(self, statements: Sequence[str], *, commits: bool) -> None:
-        """Execute statements in one round trip; if it `commits`, with the check of the ownership and COMMIT behind."""
+        """Execute statements in one round trip; with `commits`, followed by the ownership check and COMMIT."""
         await self.query(
             ";\n".join([*_owned(statements, _owner_check(self._ownership.epoch)), "COMMIT"] if commits else statements)
         )
-        while self._result.has_next:  # a cursor would tell, but ask for warnings too
+        while self._result.has_next:  # a cursor would ask for warnings too
             await self.next_result()
         self._has_committed = commits
 
     async def commit(self) -> None:
-        """Commit, unless the last message has."""
+        """Commit, unless the last message has committed."""
         if not self._has_committed:
             await self.execute_message((), commits=True)
         self._has_committed = False
 
 
 def _owned(statements: Sequence[str], check: str) -> list[str]:
-    """Return statements with the check of the ownership: in the last SET if there is one, as each statement costs."""
+    """Return statements with the ownership check, added to the last SET if possible: each statement costs time."""
     place = max((index for index, each in enumerate(statements) if each.startswith("SET ")), default=None)
     if place is None:
         return [*statements, f"SET {check}"]
@@ -105,12 +106,12 @@ def _owner_check(epoch: int) -> str:
 
 
 def connector(url: sqlalchemy.URL, opened: deque[WriterConnection], ownership: Ownership) -> Any:
-    """Return what connects as PyMySQL does: with TLS if the server has it, only with TLS if the URL says how."""
+    """Return a function that connects as PyMySQL does: with TLS if available, and only with TLS if the URL sets it."""
     _, named = sqlalchemy.create_engine(url).dialect.create_connect_args(url)
     blocking: Any = pymysql.Connection(**named, defer_connect=True)
     tls = blocking.ctx if blocking.ssl else None
     needs_tls = any(name.startswith("ssl_") for name in url.query if name != "ssl_disabled")
-    # A URL may have settings that only PyMySQL knows, like timeouts: this driver has none, and ours for all it does.
+    # Settings that only PyMySQL knows, like timeouts, are dropped: the writer has its own timeouts.
     known = inspect.signature(aiomysql.connect).parameters.keys() - {"ssl"}
 
     async def connect(**settings: Any) -> aiomysql.Connection:
@@ -118,7 +119,7 @@ def connector(url: sqlalchemy.URL, opened: deque[WriterConnection], ownership: O
         connection = WriterConnection(ownership=ownership, **taken, ssl=tls)
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                await connection._connect()  # noqa: SLF001  (aiomysql.connect does no more, but for its own class)
+                await connection._connect()  # noqa: SLF001  (aiomysql.connect does the same for its own class)
         except TimeoutError as error:
             raise pymysql.OperationalError(CR.CR_CONN_HOST_ERROR, "the server does not answer") from error
         connection.transport = connection._writer.transport  # noqa: SLF001  (there is no other way to know)
@@ -140,9 +141,9 @@ def connector(url: sqlalchemy.URL, opened: deque[WriterConnection], ownership: O
 
 
 def execute_message(connection: Connection, statements: Sequence[str], *, commits: bool = False) -> None:
-    """Execute statements on a writing engine of MySQL or MariaDB in one round trip, which may end with COMMIT.
+    """Execute statements on a writing engine in one round trip, which may end with COMMIT.
 
-    Raises DBAPIError for the first that fails; those behind it, and COMMIT, are not executed.
+    Raises DBAPIError for the first statement that fails; later statements, and COMMIT, are not executed.
     """
     session: Any = connection.connection.driver_connection
     try:
@@ -153,14 +154,14 @@ def execute_message(connection: Connection, statements: Sequence[str], *, commit
             connection.invalidate(error)
         raise DBAPIError.instance(None, None, error, pymysql.Error, connection_invalidated=lost) from error
     if commits:
-        connection.commit()  # no trip: only SQLAlchemy has to know
+        connection.commit()  # no round trip: updates SQLAlchemy's state
 
 
 def end_sessions(connection: Connection, locks: Sequence[str]) -> None:
-    """End the sessions that hold these locks: what they were still doing is done then, or never will be.
+    """End the sessions that hold these locks; afterwards their last messages are either executed or void.
 
-    To the database a message is no less to be executed since nobody waits for the answer any more. Blocks its thread
-    until they have ended. Raises DatabaseUnavailable if they do not end, and DBAPIError if they must not be ended.
+    A lost connection alone does not stop the database from executing its last message. Blocks the thread until the
+    sessions have ended. Raises DatabaseUnavailable if they do not end, and DBAPIError if the user may not end them.
     """
     give_up_at = time.monotonic() + SILENT_SECONDS
     used = "SELECT " + ", ".join(["IS_USED_LOCK(%s)"] * len(locks))
@@ -173,5 +174,5 @@ def end_sessions(connection: Connection, locks: Sequence[str]) -> None:
             except DBAPIError as error:
                 if error.orig and ErrorKind.KILL_REFUSED in kinds(error.orig):
                     raise
-                log.info("a session is left to end by itself: %r", error)
+                log.info("a session is left to end without a KILL: %r", error)
         time.sleep(_POLL_SECONDS)

@@ -1,4 +1,4 @@
-"""The writes of a transaction for MySQL and MariaDB: one message with COMMIT, whatever their number.
+"""The writes of a transaction for MySQL and MariaDB: one message with COMMIT.
 
 Each round trip costs the writer more than most statements do.
 """

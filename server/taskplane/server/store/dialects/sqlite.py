@@ -54,7 +54,7 @@ class SQLite(Dialect):
         return engine
 
     def renew_sessions(self, engine: Engine, denied_at: Callable[[], float]) -> None:
-        """Do nothing: a session has no rights of its own."""
+        """Do nothing: sessions have no rights."""
 
     def kinds(self, error: Exception) -> ErrorKind:
         """Return the meanings of an error by its text."""
@@ -179,5 +179,5 @@ def _begin_writing(ownership: Ownership, connection: Connection) -> None:
 
 @lru_cache(maxsize=2)
 def _owned_begin(epoch: int) -> str:
-    # An integer overflow. One script, because each statement by itself is a hop to the driver's thread.
+    # An integer overflow. One script, because each statement alone is a hop to the driver's thread.
     return f"BEGIN IMMEDIATE; SELECT CASE WHEN ({EPOCH_QUERY}) = {epoch} THEN 1 ELSE abs(-9223372036854775808) END;"

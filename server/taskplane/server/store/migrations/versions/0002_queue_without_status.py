@@ -1,4 +1,4 @@
-"""The queue's index without the status: a task moves in it when it begins or ends to wait, not at every transition."""
+"""The queue's index without the status: only queueing changes the index, not every transition."""
 
 import sqlalchemy as sa
 from alembic import op

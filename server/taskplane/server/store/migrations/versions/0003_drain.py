@@ -1,4 +1,4 @@
-"""The drain that an operator has ordered, with the unit: it outlives the server."""
+"""The drain order of an operator, stored with the unit to survive the server."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""What a request waits for, what a resume has chosen, and which server serves."""
+"""Commands of requests, choices of resumes, and the serving server."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""What tells a watch that comes back of the tasks that were deleted meanwhile."""
+"""Tombstones of deleted tasks, for watches that resume."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""The owner of the tasks: which server decides about them, and since which epoch."""
+"""The owner of the tasks, with its epoch."""
 
 import sqlalchemy as sa
 from alembic import op
