@@ -107,6 +107,28 @@ async def test_a_last_word_with_a_bad_checkpoint_fails_the_task(kind: str, wire:
     assert await wire.statuses(task.id) == ["PENDING", "RUNNING", "FAILED"]
 
 
+@pytest.mark.parametrize("command_id", ["x" * 101, "a\x00b"])
+@pytest.mark.parametrize(
+    ("report", "status"),
+    [
+        ({"succeeded": unit_pb.SucceededReport()}, "SUCCESS"),
+        ({"cancelled": unit_pb.CancelledReport()}, "CANCELLED"),
+        ({"failed": unit_pb.FailedReport(message="no", not_retryable=True)}, "FAILED"),
+    ],
+    ids=["succeeded", "cancelled", "failed"],
+)
+async def test_the_end_of_an_attempt_counts_whatever_its_command_id(
+    report: dict[str, Any], status: str, command_id: str, wire: Wire, unit: RawUnit
+) -> None:
+    """Check that only responses to commands need a valid command id: otherwise the task would stay RUNNING."""
+    start = await running(wire, unit)
+    await unit.report(start, command_id=command_id, **report)
+    await unit.all_acknowledged()
+    task = await wire.get(start.task_id)
+    assert (status_name(task.status), unit.rejected) == (status, [])
+    assert "command_id" not in task.error_message
+
+
 async def test_checkpoints_are_kept_and_a_repeat_changes_nothing(wire: Wire, unit: RawUnit) -> None:
     start = await running(wire, unit)
     await unit.report(start, checkpoint=checkpoint(1, row=1))
@@ -324,7 +346,11 @@ BAD_REPORTS: list[tuple[str, unit_pb.Report, str]] = [
     ("no attempt", unit_pb.Report(task_id=1, succeeded=DONE), "attempt"),
     ("no command", unit_pb.Report(task_id=1, attempt=1, accepted=unit_pb.CommandAccepted()), "command_id"),
     ("no refused command", unit_pb.Report(task_id=1, attempt=1, rejected=unit_pb.CommandRejected()), "command_id"),
-    ("a long command", unit_pb.Report(task_id=1, attempt=1, command_id="x" * 101, succeeded=DONE), "command_id"),
+    (
+        "a long command",
+        unit_pb.Report(task_id=1, attempt=1, command_id="x" * 101, accepted=unit_pb.CommandAccepted()),
+        "command_id",
+    ),
 ]
 
 

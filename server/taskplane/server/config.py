@@ -1,4 +1,4 @@
-"""The server's settings: flags first, then TASKPLANE_* variables, then the requirements' DB_* variables."""
+"""The server's settings: flags, then TASKPLANE_* variables, then DB_* variables, the first found wins."""
 
 import re
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ from taskplane.server.core.origin import read_origin
 
 DEFAULT_DATABASE_URL = "sqlite:///taskplane.db"
 _PREFIX = "TASKPLANE_"
-# Of the client and the units, of tests and scripts, and what Kubernetes sets for a Service that is called taskplane.
+# Variables of clients, units, tests and scripts, and those that Kubernetes sets for a Service named taskplane.
 _OTHER_VARIABLES = re.compile(
     r"TASKPLANE_(SERVER|TEST_.*|MYSQL_.*|ROBUSTNESS_.*|SERVICE_(HOST|PORT)(_.*)?|PORT(_[0-9]+_(TCP|UDP|SCTP).*)?)$"
 )
@@ -42,7 +42,7 @@ def _listed(value: object) -> object:
 
 
 def _endpoints(value: tuple[str, ...]) -> tuple[str, ...]:
-    Endpoints(value)  # raises ValueError for what is neither a host nor a network
+    Endpoints(value)  # raises ValueError for an invalid entry
     return value
 
 
@@ -51,7 +51,7 @@ def _origins(value: tuple[str, ...]) -> tuple[str, ...]:
 
 
 class ServerConfig(BaseSettings):
-    """All settings; each is checked when the server starts. Raises pydantic.ValidationError, which names the field."""
+    """All settings, validated at the start. Raises pydantic.ValidationError, which names the field."""
 
     model_config = SettingsConfigDict(env_prefix=_PREFIX, extra="forbid", populate_by_name=True)
 
@@ -142,7 +142,7 @@ class ServerConfig(BaseSettings):
 
 
 def unknown_variables(environment: Iterable[str]) -> list[str]:
-    """Return a warning for each variable that looks like a setting and is none: it would be passed over in silence."""
+    """Return a warning for each variable with the prefix that is no setting, and would be ignored."""
     fields = [name.upper() for name in ServerConfig.model_fields]
     known = {name: name if name.startswith("DB_") else f"{_PREFIX}{name}" for name in fields}
     warnings = []

@@ -1,4 +1,4 @@
-"""The limit of open files, and how the connections share it: none may use up what the others need."""
+"""The limit of open files, divided between the connections of both APIs."""
 
 import logging
 import resource
@@ -6,28 +6,28 @@ from dataclasses import dataclass
 
 log = logging.getLogger(__name__)
 
-# More than the server is meant for. Some systems allow a billion.
+# Upper bound of the limit. Some systems allow a billion, which the server cannot use.
 _ENOUGH = 65_536
-# Listeners, the event loop, the log, the database's connections and files, units that are driven over HTTP, and the
-# HTTP connections beyond the most, which are told so.
+# Files for everything else: listeners, event loop, log, database, HTTP units, and HTTP connections above the limit,
+# which receive an error.
 _RESERVED = 160
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionBudget:
-    """How many connections each API may have."""
+    """Maximum number of connections of each API."""
 
     http: int
     grpc: int
 
 
 def connection_budget(wanted_http: int) -> ConnectionBudget:
-    """Raise the limit of open files as far as allowed, and share it out; HTTP gets half at most, and what it wants."""
+    """Raise the limit of open files as far as allowed, and divide it; HTTP gets what it wants, at most half."""
     return share(_raised_limit(), wanted_http)
 
 
 def share(limit: int, wanted_http: int) -> ConnectionBudget:
-    """Share a limit out."""
+    """Divide a limit of open files."""
     left = max(limit - _RESERVED, 2)
     http = min(wanted_http, left // 2)
     if http < wanted_http:

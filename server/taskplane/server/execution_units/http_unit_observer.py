@@ -10,7 +10,7 @@ from taskplane.server.execution_units.report_handler import ReportHandler
 from taskplane.server.execution_units.session import Session
 from taskplane.server.execution_units.unit_entry import UnitEntry
 
-# A unit with heartbeats of its own is silent for one interval, plus some delay, between two heartbeats.
+# The usual silence between two heartbeats: one interval plus some delay.
 SILENT_INTERVALS = 1.2
 
 

@@ -1,7 +1,7 @@
 """Leases: a unit that is silent for a lease loses its tasks, and an unaccepted start goes to another unit.
 
-Unanswered pauses and cancels are sent again. All times are monotonic. At the server's start, the lease of every unit
-begins anew.
+Unanswered pauses and cancels are sent again. All times are monotonic. The server's start renews the lease of
+every unit.
 """
 
 import asyncio

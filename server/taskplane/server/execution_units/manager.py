@@ -66,7 +66,7 @@ class ExecutionUnitManager:
         """Begin a session: end the unit's older session, reconcile its inventory, and send the welcome.
 
         The process must have been admitted by `unit_ids`. Without an inventory, the recorded attempts are assumed.
-        Raises SessionSuperseded if the unit begins a newer session meanwhile, and DatabaseUnavailable; the unit is not
+        Raises SessionSuperseded if a newer session of the unit begins first, and DatabaseUnavailable; the unit is not
         connected then.
         """
         unit, session = self._attach(record, boot_id, link)
@@ -89,7 +89,7 @@ class ExecutionUnitManager:
         self._welcome(unit, session, settled)
         drain = unit.record.drain
         if is_new_process and drain is drain_before:
-            drain = None  # requested of the previous process; a drain requested meanwhile stays
+            drain = None  # requested of the previous process; a concurrent drain stays
         if drain:
             self._request_drain(session, drain)
         # After the reconciliation: if the server dies before, the next one must see a new process too. Before any new
@@ -162,7 +162,7 @@ class ExecutionUnitManager:
             raise UnitNotFound(unit_id)
         await self._store_drain(unit, drain)
         if not unit.is_gone:
-            # Not if another call has requested a drain meanwhile.
+            # Not if a concurrent call has requested a drain.
             if unit.session and unit.record.drain is drain:
                 self._request_drain(unit.session, drain)
             if wait_seconds:

@@ -1,1 +1,1 @@
-"""What the server tells about itself."""
+"""Logs of the server."""

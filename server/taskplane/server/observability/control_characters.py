@@ -1,18 +1,17 @@
-"""Texts of callers in lines for people: nothing in them starts a new line or steers the terminal.
+"""Escapes control characters in the console log: no text of a caller may start a new line or control the terminal.
 
-Actors, reasons, names and messages are logged as they came. JSON escapes control characters
-anyway; here the same is done for the console.
+Actors, reasons, names and messages are logged unchanged. The JSON format escapes control characters itself.
 """
 
 from collections.abc import MutableMapping
 from typing import Any
 
-# Characters for which structlog's console quotes a text, and so escapes it.
+# Characters that make structlog's console quote a text, which escapes it.
 QUOTED = frozenset(" \t=\r\n\"'")
 
 
 def escaped(text: str, kept: str = "") -> str:
-    """Return a text in which every character that cannot be printed, but for `kept`, is written as in Python."""
+    """Escape the characters of a text that cannot be printed, as Python does, except `kept`."""
     if text.isprintable():
         return text
     return "".join(
@@ -21,12 +20,12 @@ def escaped(text: str, kept: str = "") -> str:
 
 
 def escape_all(_: Any, __: str, record: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Escape the texts of a record. A processor of structlog, for its console."""
+    """Escape all texts of a record; a structlog processor for the console."""
     for name, value in record.items():
         if not isinstance(value, str):
             continue
         if name == "exception":
-            # Indented, so that no line of it can be taken for one of the log.
+            # Indented, so that no line of a traceback looks like a log line.
             record[name] = "\n".join(f"  {line}" for line in escaped(value, "\n").split("\n"))
         elif name == "event" or QUOTED.isdisjoint(value):
             record[name] = escaped(value)

@@ -1,4 +1,4 @@
-"""Logs: structured, on standard error, one INFO line for each transition."""
+"""Structured logs on standard error, with one INFO line for each transition."""
 
 import logging
 import sys
@@ -27,21 +27,21 @@ def configure(level: str, style: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    # No line tells of these, and finding them out is a third of the cost of a record.
+    # No format contains these fields, and collecting them is a third of the cost of a record.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    # Alembic tells of each start of its context; the migrations themselves are told by our own lines.
+    # Alembic logs each start of its context; the server logs the migrations itself.
     logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
 def formatter(style: str, *, has_colours: bool) -> logging.Formatter:
-    """Return what makes lines of records."""
+    """Return the formatter of a style."""
     if style == "json":
-        return TransitionFormatter(json_line, _by(structlog.processors.JSONRenderer(ensure_ascii=False)))
-    others = _by(escape_all, structlog.dev.ConsoleRenderer(colors=has_colours))
-    return TransitionFormatter(line_by(others) if has_colours else plain_line, others)
+        return TransitionFormatter(json_line, _processors(structlog.processors.JSONRenderer(ensure_ascii=False)))
+    fallback = _processors(escape_all, structlog.dev.ConsoleRenderer(colors=has_colours))
+    return TransitionFormatter(line_by(fallback) if has_colours else plain_line, fallback)
 
 
-def _by(*renderers: structlog.types.Processor) -> logging.Formatter:
+def _processors(*renderers: structlog.types.Processor) -> logging.Formatter:
     shared: list[structlog.types.Processor] = [
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
@@ -59,6 +59,6 @@ def _by(*renderers: structlog.types.Processor) -> logging.Formatter:
 
 
 def log_transitions(committed: Sequence[CommittedEvent]) -> None:
-    """Tell of each change of status. A listener of the group commit."""
-    if log.isEnabledFor(logging.INFO) and (told := [each for each in committed if each.transition]):
-        log.handle(transitions_record(told))
+    """Log each transition; a listener of the group commit."""
+    if log.isEnabledFor(logging.INFO) and (changed := [each for each in committed if each.transition]):
+        log.handle(transitions_record(changed))

@@ -1,7 +1,7 @@
-"""Lines of the log for transitions: as structlog's renderers write them, in a tenth of their time.
+"""Log lines of transitions: the output of structlog's renderers, in a tenth of the time.
 
-A busy server writes thousands of these in a second, and next to nothing else. What one group commit has changed is
-one record, formatted and written at once, with a line for each transition.
+A busy server writes thousands of these lines per second. The transitions of one group commit are one log record, with
+a line for each.
 """
 
 import logging
@@ -17,30 +17,30 @@ from taskplane.server.tasks.unit_of_work import CommittedEvent
 
 LOGGER = "taskplane.transitions"
 
-# The transition, its task's unit, and the time of the line.
+# Formats a transition, the unit id of its task, and the time.
 Line = Callable[[Transition, str | None, str], str]
 
 
 def transitions_record(committed: Sequence[CommittedEvent]) -> logging.LogRecord:
-    """Return the one record of all transitions of a commit, which only TransitionFormatter can tell one by one."""
+    """Return one record for all transitions of a commit, which TransitionFormatter writes line by line."""
     record = logging.LogRecord(LOGGER, logging.INFO, "", 0, "%d transitions", (len(committed),), None)
     record.__dict__["committed"] = committed
     return record
 
 
 class TransitionFormatter(logging.Formatter):
-    """Writes the records of transitions itself, and leaves all others to another formatter."""
+    """Formats records of transitions, and all other records by a fallback formatter."""
 
-    def __init__(self, line: Line, others: logging.Formatter) -> None:
+    def __init__(self, line: Line, fallback: logging.Formatter) -> None:
         super().__init__()
         self._line = line
-        self._others = others
+        self._fallback = fallback
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return a record's line or lines."""
+        """Return the line or lines of a record."""
         committed: Sequence[CommittedEvent] | None = record.__dict__.get("committed")
         if committed is None:
-            return self._others.format(record)
+            return self._fallback.format(record)
         at = datetime.fromtimestamp(record.created, UTC).isoformat().replace("+00:00", "Z")
         return "\n".join(
             [self._line(each.transition, each.task.execution_unit_id, at) for each in committed if each.transition]
@@ -58,19 +58,19 @@ def json_line(transition: Transition, unit_id: str | None, at: str) -> str:
 
 
 def plain_line(transition: Transition, unit_id: str | None, at: str) -> str:
-    """Return a transition for people, without colours."""
+    """Return a transition as text without colours."""
     return (
         f"{at} [info     ] {_event(transition):<30} [{LOGGER}] attempt={transition.attempt}"
-        f" by={_legible(transition.changed_by)} reason={_legible(transition.reason)}"
-        f" task_id={transition.task_id} unit_id={_legible(unit_id)}"
+        f" by={_escaped_or_quoted(transition.changed_by)} reason={_escaped_or_quoted(transition.reason)}"
+        f" task_id={transition.task_id} unit_id={_escaped_or_quoted(unit_id)}"
     ).rstrip(" ")
 
 
-def line_by(others: logging.Formatter) -> Line:
-    """Return the slow way to a line, by a formatter of usual records."""
+def line_by(fallback: logging.Formatter) -> Line:
+    """Return a slower formatter of transitions, which uses a formatter of records."""
 
     def line(transition: Transition, unit_id: str | None, at: str) -> str:
-        told: dict[str, Any] = {
+        fields: dict[str, Any] = {
             "task_id": transition.task_id,
             "attempt": transition.attempt,
             "unit_id": unit_id,
@@ -78,7 +78,7 @@ def line_by(others: logging.Formatter) -> Line:
             "reason": transition.reason,
         }
         head = {"name": LOGGER, "levelname": "INFO", "levelno": logging.INFO, "msg": _event(transition)}
-        return others.format(logging.makeLogRecord(head | told))
+        return fallback.format(logging.makeLogRecord(head | fields))
 
     return line
 
@@ -87,6 +87,6 @@ def _event(transition: Transition) -> str:
     return f"{transition.from_status or 'new'} -> {transition.to_status}"
 
 
-@lru_cache(maxsize=1024)  # units and reasons come back
-def _legible(value: str | None) -> str:
+@lru_cache(maxsize=1024)  # units and reasons repeat
+def _escaped_or_quoted(value: str | None) -> str:
     return escaped(value) if value is not None and QUOTED.isdisjoint(value) else repr(value)

@@ -1,6 +1,6 @@
-"""The gRPC face of ExecutionUnitControl: one coroutine reads a unit's stream, one writes it, one sees to outages.
+"""The gRPC API of ExecutionUnitControl. Each stream has three coroutines: reader, writer, report pipeline.
 
-The calls of units without a stream are converted, made and converted back.
+The calls of HTTP units are converted, executed and converted back.
 """
 
 import asyncio
@@ -44,9 +44,10 @@ from taskplane.v1 import execution_unit_control_pb2_grpc as pb_grpc
 
 log = logging.getLogger(__name__)
 
+# A stream without a hello ends after this time.
 HELLO_TIMEOUT_SECONDS = 10.0
-# Reports of all units that are read in one round of the event loop, and those of one unit in a turn; each takes some
-# 50 µs with what follows from it. Fewer would spread the reports of one message over several transactions.
+# Reports that are read in one iteration of the event loop, of all units and of one unit. A report takes about 50 µs.
+# Lower limits would spread the reports of one message over several transactions.
 REPORTS_AT_ONCE = 250
 _REPORTS_IN_A_TURN = 250
 
@@ -55,13 +56,13 @@ _Check = Callable[[Command], Awaitable[bool]]
 
 
 class _StreamEnded(Exception):
-    """The unit's side is over: half-closed or broken. Ends the other coroutines of the stream."""
+    """The unit has closed or lost the stream. Ends the other coroutines of the stream."""
 
 
 class UnitControlServicer(pb_grpc.ExecutionUnitControlServicer):
-    """Holds the streams of all units, and takes the calls of those without one.
+    """Serves the streams of units and the calls of HTTP units.
 
-    Units whose streams ended because the server stops come back at once: while `is_stopping` they are sent away.
+    When the server stops, its units reconnect at once; `is_stopping` refuses them.
     """
 
     def __init__(
@@ -80,7 +81,7 @@ class UnitControlServicer(pb_grpc.ExecutionUnitControlServicer):
         self._is_stopping = is_stopping
         self._loop_budget = LoopBudget(REPORTS_AT_ONCE)
 
-    async def Connect(  # type: ignore[override]  # the stub knows generators only; a coroutine cleans up at once
+    async def Connect(  # type: ignore[override]  # the stub allows generators only; a coroutine cleans up at once
         self, request_iterator: AsyncIterator[pb.UnitMessage], context: Context
     ) -> None:
         hello_message = await _first_message(request_iterator)
@@ -124,8 +125,8 @@ class UnitControlServicer(pb_grpc.ExecutionUnitControlServicer):
                 group.create_task(pipeline.run())
                 group.create_task(self._read(session, link, pipeline, messages))
         except BaseExceptionGroup as errors:
-            # Unwrapped here: raised as a group, the answer to the unit would be INTERNAL. Without its frames, which
-            # would refer to it and to the last message until the garbage collector comes by.
+            # Unwrapped, since a group would become INTERNAL. Without its frames, which form a cycle and would keep the
+            # last message until the next garbage collection.
             cause = _root_cause(errors.with_traceback(None))
             if not isinstance(cause, _StreamEnded):
                 raise cause from None
@@ -151,7 +152,7 @@ class UnitControlServicer(pb_grpc.ExecutionUnitControlServicer):
                 case "hello":
                     raise HelloExpected("a second hello")
                 case None:
-                    pass  # a body that this server does not know yet; it has renewed the lease
+                    pass  # unknown to this version; the message has renewed the lease
         raise _StreamEnded
 
     async def _take_reports(
@@ -170,7 +171,7 @@ class UnitControlServicer(pb_grpc.ExecutionUnitControlServicer):
                 await pipeline.wait_for_room()
             read = partial(read_report, each, now, f"reports[{index}]")
             try:
-                # Nearly always all are small, and a coroutine for each costs more than to read it.
+                # Reports are small, as a rule, and a coroutine for each costs more than reading it.
                 report = await read_request(each, read) if may_be_large else read()
             except InvalidFields as error:
                 _reject(session, link, each, described(error.violations))
@@ -181,7 +182,7 @@ class UnitControlServicer(pb_grpc.ExecutionUnitControlServicer):
                 pipeline.skip(each.sequence)
 
     async def _can_be_received(self, session: Session, command: Command) -> bool:
-        """Fail the task of a start that no unit could receive; older servers took larger documents."""
+        """Fail the task if its start exceeds the limits of messages: older servers accepted larger documents."""
         if not is_heavy_start(command):
             return True
         problem = await off_loop(start_problem, command)
@@ -218,7 +219,7 @@ def _reject(session: Session, link: StreamLink, report: pb.Report, message: str)
 
 
 def _read_unary_report(request: pb.ReportTaskStatusRequest) -> Report:
-    """Read the report of a unit that is answered."""
+    """Read the report of a unary call, whose sender can correct invalid fields."""
     report = read_report(request.report, utc_now(), "report", can_be_corrected=True)
     if report is None:
         raise InvalidFields(FieldViolation("report.kind", "is required, and must be one that this server knows"))
@@ -241,12 +242,12 @@ async def _write(link: StreamLink, context: Context, can_be_received: _Check = _
             try:
                 await context.write(message)
             except grpc.aio.InternalError as error:
-                # The stream broke before the reader has heard of it.
+                # The stream is broken, which the reader has not seen yet.
                 raise _StreamEnded from error
 
 
 def _root_cause(errors: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return what ended the stream: an error of ours before anything else, the mere end of the stream last."""
+    """Return the error that ended the stream: a TaskplaneError first, the end of the stream last."""
     leaves: list[BaseException] = []
     groups: list[BaseException] = [errors]
     while groups:

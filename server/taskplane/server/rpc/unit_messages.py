@@ -1,4 +1,4 @@
-"""Messages of a unit's stream, checked and in the words of the core, and back."""
+"""Conversion between the messages of a unit's stream and core types."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -25,10 +25,10 @@ from taskplane.v1 import execution_unit_control_pb2 as pb
 from taskplane.v1 import execution_unit_pb2
 
 PROTOCOL_VERSION = 1
-# Commands that do not fit go into a further message. A start with a large config and checkpoint has one for itself:
-# receivers take 4 MiB if nothing is said, and one message too large would end the stream, again on every session.
+# Commands above this size go into another message. gRPC receivers accept 4 MiB by default, and a larger message would
+# end the stream, again in every session.
 FULL_MESSAGE_BYTES = 1024 * 1024
-# How the ids of questions for a sign of life begin.
+# Prefix of the command ids of probes.
 PROBE_ID_PREFIX = "sign-of-life"
 
 _STATES = {
@@ -66,7 +66,7 @@ def read_hello(message: pb.Hello) -> Hello:
 def read_task_types(
     check: Checker, name: str, messages: Sequence[execution_unit_pb2.TaskTypeSupport]
 ) -> dict[str, TaskTypeSupport]:
-    """Read what a unit accepts, by task type."""
+    """Read the accepted task types, by name."""
     if not check.few(name, messages, at_most=MAX_TASK_TYPES):
         return {}
     check.unique(name, [each.task_type for each in messages], at_most=MAX_TASK_TYPES)
@@ -95,7 +95,7 @@ def _held(check: Checker, name: str, message: pb.HeldAttempt) -> HeldAttempt:
 
 
 def server_messages(outgoing: Outgoing) -> list[pb.ServerMessage]:
-    """Return what goes out as messages, in order."""
+    """Convert one batch to messages, in sending order."""
     messages = []
     if outgoing.welcome:
         messages.append(pb.ServerMessage(welcome=_welcome(outgoing.welcome)))
@@ -113,7 +113,7 @@ def server_messages(outgoing: Outgoing) -> list[pb.ServerMessage]:
 
 
 def _probe(number: int) -> pb.Command:
-    """Return the question for a sign of life."""
+    """Return the command of a probe."""
     command_id = f"{PROBE_ID_PREFIX}-{number}"
     return pb.Command(command_id=command_id, task_id=PROBE_TASK_ID, attempt=1, get_status=pb.GetStatusOrder())
 
@@ -148,7 +148,7 @@ def _welcome(welcome: Welcome) -> pb.Welcome:
 
 
 def verdict_message(verdict: Verdict) -> pb.Verdict:
-    """Return what becomes of an attempt."""
+    """Convert a verdict."""
     return pb.Verdict(
         task_id=verdict.task_id,
         attempt=verdict.attempt,
@@ -189,7 +189,7 @@ def _fill_start(message: pb.StartOrder, dispatch: Dispatch) -> None:
 
 
 def unit_statuses(check: Checker, statuses: "Sequence[execution_unit_pb2.ExecutionUnitStatus.ValueType]") -> set[str]:
-    """Read a filter of unit statuses, as their names."""
+    """Read a filter of unit statuses as names."""
     names = execution_unit_pb2.ExecutionUnitStatus
     if not check.few("statuses", statuses, at_most=MAX_STATUSES):
         return set()

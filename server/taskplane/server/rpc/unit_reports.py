@@ -1,4 +1,4 @@
-"""Reports of units, checked and in the words of the core."""
+"""Validation and conversion of unit reports."""
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -30,32 +30,31 @@ from taskplane.server.rpc.structs import json_of
 from taskplane.server.rpc.validation import Checker
 from taskplane.v1 import execution_unit_control_pb2 as pb
 
-# Reports in one message. A unit should not have sent more than half of that without an acknowledgement.
+# Reports in one message. A unit should keep at most half of this number unacknowledged.
 MAX_REPORTS = 1000
 MAX_PROGRESS_MESSAGE = 1000
 MAX_ERROR_MESSAGE = 10_000
-# Longer waits than this are no retry.
+# Longer retry delays are cut to this.
 _MAX_RETRY_DELAY = timedelta(days=365)
 _NANOS = 1_000_000_000
-# After these the unit does nothing more about the attempt.
+# After these reports the unit forgets the attempt.
 _LAST_KINDS = frozenset({"paused", "failed", "released"})
-# A unit may be newer than this server, and know further reasons.
+# Unknown reasons, from newer units, become OTHER.
 _REJECT: dict[int, RejectReason] = {
     pb.RejectReason.Value(f"REJECT_REASON_{reason}"): reason for reason in get_args(RejectReason)
 }
 
 
 class _TooBig(ValueError):
-    """What was reported can never be stored: the attempt fails by it."""
+    """A document that can never be stored, which fails its attempt."""
 
 
 def read_report(message: pb.Report, now: datetime, field: str, *, can_be_corrected: bool = False) -> Report | None:
-    """Read a report, which is in this field of its message. Raises InvalidFields.
+    """Read a report; `field` is its path in the message. Returns None for an unknown kind. Raises InvalidFields.
 
-    None for a kind that this server does not know. What can never be stored, since it is too large or not JSON, is read
-    as a failure of the attempt that cannot be retried: the unit would only report the same again. So is a bad
-    checkpoint of a report that ends or pauses the attempt, unless the unit is answered and can correct the report:
-    the unit is done with the attempt, and nothing else would settle the task.
+    A document that can never be stored (too large, not JSON) becomes a failure without retry, since the unit would
+    report the same again. The same holds for an invalid checkpoint in a report that ends or pauses the attempt, unless
+    the sender can correct it: the unit has forgotten the attempt, and nothing else would settle the task.
     """
     name = message.WhichOneof("kind")
     if name is None:
@@ -63,9 +62,12 @@ def read_report(message: pb.Report, now: datetime, field: str, *, can_be_correct
     check = Checker(f"{field}.")
     task_id = check.task_id("task_id", message.task_id)
     check.number("attempt", message.attempt, at_least=1, at_most=2**31 - 1)
-    command_id = check.text("command_id", message.command_id, at_most=100)
-    if name in {"accepted", "rejected"} and not message.command_id:
-        check.refuse("command_id", f"is required with {name}")
+    # Other reports do not refer to a command, so their command id is ignored.
+    command_id = ""
+    if name in {"accepted", "rejected", "attempt_status"}:
+        command_id = check.text("command_id", message.command_id, at_most=100)
+        if not command_id and name != "attempt_status":
+            check.refuse("command_id", f"is required with {name}")
     names_an_attempt = not check.found
     kind = _kind(check, name, message, now)
     if names_an_attempt and check.found and name in _LAST_KINDS and not can_be_corrected:
@@ -76,7 +78,7 @@ def read_report(message: pb.Report, now: datetime, field: str, *, can_be_correct
 
 
 def described(violations: Iterable[FieldViolation]) -> str:
-    """Return bad fields as a text."""
+    """Return the violations as one text."""
     return "; ".join(f"{each.field}: {each.description}" for each in violations)
 
 
@@ -87,7 +89,7 @@ def _kind(check: Checker, name: str, message: pb.Report, now: datetime) -> Repor
         return Failed(Failure(f"the unit's {name} report: {error}", not_retryable=True))
 
 
-def _known_kind(  # noqa: PLR0911  (one line a kind)
+def _known_kind(  # noqa: PLR0911  (one return for each kind)
     check: Checker, name: str, message: pb.Report, now: datetime
 ) -> ReportKind:
     attempt = message.attempt
@@ -125,7 +127,7 @@ def _failure(check: Checker, message: pb.FailedReport, attempt: int, now: dateti
 
 
 def _retry_delay(message: Duration) -> timedelta:
-    """Read a delay within its bounds. Not by ToTimedelta, which fails on what a timedelta cannot hold."""
+    """Read a delay, cut to its bounds. ToTimedelta would raise for values outside the range of timedelta."""
     seconds = message.seconds + message.nanos / _NANOS
     return timedelta(seconds=min(max(seconds, 0.0), _MAX_RETRY_DELAY.total_seconds()))
 
@@ -138,7 +140,7 @@ def _progress(check: Checker, message: pb.ProgressReport, now: datetime) -> Prog
 
 
 def _last_progress(message: pb.PausedReport, now: datetime) -> Progress | None:
-    """Return how far a paused attempt is; None, as if it were not told, if that is out of range."""
+    """Return the progress of a paused attempt; None if it is missing or out of range."""
     check = Checker()
     progress = _progress(check, message.progress, now)
     return progress if message.HasField("progress") and not check.found else None

@@ -1,4 +1,4 @@
-"""Requests of units without a stream, checked and in the words of the core, and the verdict they are answered with."""
+"""Validation and conversion of the requests of HTTP units."""
 
 from taskplane.server.core.documents import MAX_UNIT_CONFIG_BYTES
 from taskplane.server.core.endpoint import Endpoints
@@ -11,7 +11,7 @@ from taskplane.v1 import execution_unit_control_pb2 as pb
 
 
 def read_registration(message: pb.RegisterUnitRequest) -> Registration:
-    """Read a registration. Raises InvalidFields with every bad field; which endpoints are allowed is for settings."""
+    """Read a registration. Raises InvalidFields with every invalid field. HttpUnits checks for allowed endpoints."""
     check = Checker()
     capacity = message.capacity if message.HasField("capacity") else 1
     registration = Registration(
@@ -40,7 +40,7 @@ def _endpoint(check: Checker, endpoint: str) -> str:
 
 
 def read_heartbeat(message: pb.HeartbeatRequest) -> tuple[str, int | None]:
-    """Read a heartbeat: the unit, and its capacity if that has changed. Raises InvalidFields."""
+    """Read a heartbeat: unit id, and the new capacity or None. Raises InvalidFields."""
     check = Checker()
     unit_id = check.text("unit_id", message.unit_id, at_least=1, at_most=MAX_UNIT_ID)
     capacity = None
@@ -51,7 +51,7 @@ def read_heartbeat(message: pb.HeartbeatRequest) -> tuple[str, int | None]:
 
 
 def read_unit_id(message: pb.ReportTaskStatusRequest) -> str:
-    """Read who reports. Raises InvalidFields."""
+    """Read the unit id of a report. Raises InvalidFields."""
     check = Checker()
     unit_id = check.text("unit_id", message.unit_id, at_least=1, at_most=MAX_UNIT_ID)
     check.done()
