@@ -52,6 +52,8 @@ PLACES = {
     TaskStatus.CANCELLED: (120, 340),
 }
 HALF_WIDTH, HALF_HEIGHT = 62, 20
+# Around labels, so that they can be read on top of lines.
+HALO = 'style="paint-order: stroke; stroke: var(--md-default-bg-color, white); stroke-width: 5px"'
 
 
 def diagram_svg() -> str:
@@ -87,7 +89,7 @@ def _svg_line(start: TaskStatus, to: TaskStatus, label: str) -> str:
     x, y = (begin[0] + end[0]) / 2, (begin[1] + end[1]) / 2 - 6
     return (
         f'<line x1="{begin[0]}" y1="{begin[1]}" x2="{end[0]}" y2="{end[1]}" stroke="currentColor" '
-        f'marker-end="url(#arrow)"/><text x="{x}" y="{y}" text-anchor="middle" font-size="11">{label}</text>'
+        f'marker-end="url(#arrow)"/><text x="{x}" y="{y}" text-anchor="middle" font-size="11" {HALO}>{label}</text>'
     )
 
 
