@@ -1,7 +1,8 @@
-"""The tutorial, run as printed: its program, and its commands terminal by terminal."""
+"""The tutorial and the README, run as printed: programs, and commands terminal by terminal."""
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -11,10 +12,13 @@ from pathlib import Path
 
 import pytest
 
-DOCS = Path(__file__).parents[2] / "docs" / "tutorial"
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs" / "tutorial"
 BLOCK = re.compile(r'```(\w+) title="([^"]+)"\n(.*?)```', re.DOTALL)
 # A command of the tutorial returns within seconds; the longest watches 48 steps of 0.05 s.
 COMMAND_SECONDS = 60
+# A terminal of the README, and the indented lines below it.
+README_BLOCK = re.compile(r"^(Terminal \d|终端 \d)[^\n]*\n\n((?:    [^\n]*\n)+)", re.MULTILINE)
 
 
 @dataclass
@@ -103,3 +107,19 @@ def test_both_languages_print_the_same_code() -> None:
         return [(language, title, re.sub("  # .*", "", text)) for language, title, text in blocks_of(page)]
 
     assert without_comments("first-unit.md") == without_comments("first-unit.zh-CN.md")
+
+
+def test_the_readme_runs_as_printed(reader: Reader) -> None:
+    shutil.copytree(ROOT / "examples", reader.folder / "examples")
+    blocks = README_BLOCK.findall((ROOT / "README.md").read_text())
+    assert [title for title, _ in blocks] == ["Terminal 1", "Terminal 2", "Terminal 3"]
+    for title, text in blocks:
+        export, *commands = text.replace("    ", "").replace("upTo=600", "upTo=50").splitlines()
+        assert export == 'export PATH="$PWD/.venv/bin:$PATH"'
+        reader.follow("sh", title, "\n".join(commands))
+    reader.run("taskplane task get 1 # SUCCESS")
+
+
+def test_both_readmes_print_the_same_commands() -> None:
+    english, chinese = (README_BLOCK.findall((ROOT / name).read_text()) for name in ("README.md", "README.zh-CN.md"))
+    assert [text for _, text in english] == [text for _, text in chinese]
