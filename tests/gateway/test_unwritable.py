@@ -26,17 +26,19 @@ EVENTS = {"owners": "UPDATE", "tasks": "INSERT"}
 
 
 @pytest.fixture
-async def server(tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[RunningServer]:
+async def server(
+    tmp_path: Path, empty_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[RunningServer]:
     monkeypatch.setattr(lease_keeper, "RENEW_SECONDS", 0.05)
-    server = running_server(tmp_path, database_url=database_url)
+    server = running_server(tmp_path, database_url=empty_database_url)
     await server.start()
     yield server
     await server.stop()
 
 
 @pytest.fixture
-def engine(database_url: str) -> Engine:
-    return create_engine(database_url)
+def engine(empty_database_url: str) -> Engine:
+    return create_engine(empty_database_url)
 
 
 def fill_disk(engine: Engine, table: str) -> None:
@@ -83,7 +85,7 @@ async def test_writes_that_fail_show_in_readiness_and_log_until_they_work_again(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(outages, "DOUBT_SECONDS", 0.5)
+    monkeypatch.setattr(outages, "DOUBT_SECONDS", 3600.0)
     assert (await ready(rest), await health(wire)) == (200, {SERVING})
     caplog.set_level(logging.INFO)
     await asyncio.to_thread(fill_disk, engine, table)
@@ -98,6 +100,7 @@ async def test_writes_that_fail_show_in_readiness_and_log_until_they_work_again(
         await rest.post("/api/tasks", {"taskName": "more", "taskType": "WORK"})
     assert len(lines_with(caplog, FULL)) == 1, "the cause is told once"
     assert len([each for each in caplog.records if each.levelno >= logging.WARNING]) == 1
+    monkeypatch.setattr(outages, "DOUBT_SECONDS", 0.0)
     await asyncio.to_thread(free_disk, engine)
     await eventually(partial(ready, rest), lambda status: status == 200)
     await eventually(partial(health, wire), lambda statuses: statuses == {SERVING})
