@@ -5,7 +5,7 @@ from datetime import datetime
 
 import pytest
 from support.actions import AT_ONCE, REPORTS, dispatch, do
-from support.builders import a_command, a_task, at, speaker_of
+from support.builders import a_command, a_task, at, attempt_ref_of
 
 from taskplane.server.core.command_log import CommandLogEntry, CommandState, entries
 from taskplane.server.core.effect import Effect
@@ -22,7 +22,7 @@ def caller(verb: Verb, command_id: str, *, is_held: bool = False) -> Deed:
 
 
 def hear(name: str) -> Deed:
-    return lambda task, now: REPORTS[name](task, speaker_of(task), now)
+    return lambda task, now: REPORTS[name](task, attempt_ref_of(task), now)
 
 
 def after(task: Task, *deeds: Deed) -> dict[str, CommandLogEntry]:

@@ -34,7 +34,7 @@ def reconcile(task: Task | None, inventory: Iterable[HeldAttempt], *, is_new_pro
 
 
 def consequences(outcome: Reconciliation) -> list[object]:
-    return [*outcome.changes, *outcome.dispatches, *outcome.commands]
+    return [*outcome.effects, *outcome.dispatches, *outcome.commands]
 
 
 def verdict_on(task: Task | None, line: HeldAttempt) -> Verdict:
@@ -86,13 +86,13 @@ def test_an_attempt_whose_resume_never_arrived_stays_held_and_the_resume_is_sent
     outcome = reconcile(resumed, [held(ATTEMPT - 1, AttemptState.PAUSED)])
     assert outcome.verdicts == [Verdict(1, ATTEMPT - 1, VerdictAction.PAUSE)]
     assert [(each.task, each.held_attempt) for each in outcome.dispatches] == [(resumed, ATTEMPT - 1)]
-    assert outcome.changes == []
+    assert outcome.effects == []
 
 
 def test_a_running_attempt_that_the_unit_lacks_is_lost_and_retried() -> None:
     task = a_third_attempt(TaskStatus.RUNNING, checkpoint=a_checkpoint(), last_checkpoint_number=1)
     outcome = reconcile(task, [])
-    (change,) = outcome.changes
+    (change,) = outcome.effects
     moves = [(step.transition.from_status, step.transition.to_status) for step in change.steps if step.transition]
     assert moves == [(TaskStatus.RUNNING, TaskStatus.FAILED), (TaskStatus.FAILED, TaskStatus.PENDING)]
     assert change.task.queued_at == NOW
@@ -105,14 +105,14 @@ def test_a_start_that_the_unit_never_accepted_is_sent_again() -> None:
     task = a_third_attempt(TaskStatus.RUNNING, accepted_at=None)
     outcome = reconcile(task, [])
     assert [(each.task, each.held_attempt) for each in outcome.dispatches] == [(task, None)]
-    assert outcome.changes == []
+    assert outcome.effects == []
 
 
 def test_a_start_that_another_process_of_the_unit_may_have_begun_is_not_sent_again() -> None:
     task = a_third_attempt(TaskStatus.RUNNING, accepted_at=None, max_retries=0)
     outcome = reconcile(task, [], is_new_process=True)
     assert outcome.dispatches == []
-    (change,) = outcome.changes
+    (change,) = outcome.effects
     moves = [(step.transition.from_status, step.transition.to_status) for step in change.steps if step.transition]
     assert moves == [(TaskStatus.RUNNING, TaskStatus.FAILED), (TaskStatus.FAILED, TaskStatus.PENDING)]
     assert change.task.queued_at == NOW
@@ -121,7 +121,7 @@ def test_a_start_that_another_process_of_the_unit_may_have_begun_is_not_sent_aga
 
 def test_an_attempt_that_the_unit_has_is_accepted_though_nobody_remembers() -> None:
     outcome = reconcile(a_third_attempt(TaskStatus.RUNNING, accepted_at=None), [held()])
-    (change,) = outcome.changes
+    (change,) = outcome.effects
     assert change.task.accepted_at == NOW
     assert [step.transition for step in change.steps] == [None]
     assert outcome.dispatches == []
@@ -130,7 +130,7 @@ def test_an_attempt_that_the_unit_has_is_accepted_though_nobody_remembers() -> N
 @pytest.mark.parametrize(("verb", "to"), [(Verb.PAUSE, TaskStatus.PAUSED), (Verb.CANCEL, TaskStatus.CANCELLED)])
 def test_a_lost_attempt_ends_as_was_asked(verb: Verb, to: TaskStatus) -> None:
     task = a_third_attempt(TaskStatus.RUNNING, pending_command=a_command(verb))
-    (change,) = reconcile(task, []).changes
+    (change,) = reconcile(task, []).effects
     assert change.task.status is to
     assert change.task.pending_command is None
     assert change.task.queued_at is None
@@ -143,7 +143,7 @@ def test_a_paused_task_that_nobody_holds_waits_for_its_resume() -> None:
 
 def test_a_cancel_that_waited_for_the_holder_takes_hold_when_it_holds_nothing() -> None:
     task = a_third_attempt(TaskStatus.PAUSED, pending_command=a_command(Verb.CANCEL))
-    (change,) = reconcile(task, []).changes
+    (change,) = reconcile(task, []).effects
     assert change.task.status is TaskStatus.CANCELLED
     (step,) = change.steps
     assert step.transition
@@ -177,12 +177,12 @@ def test_an_older_attempt_of_the_same_task_does_not_hide_the_one_that_runs() -> 
     for inventory in ([held(), ended], [ended, held()]):
         outcome = reconcile(a_third_attempt(TaskStatus.RUNNING), inventory)
         assert Verdict(1, ATTEMPT, VerdictAction.KEEP) in outcome.verdicts
-        assert outcome.changes == [], "nothing is lost"
+        assert outcome.effects == [], "nothing is lost"
 
 
 def test_a_task_of_two_is_settled_by_itself() -> None:
     lost, kept = a_third_attempt(TaskStatus.RUNNING), replace(a_third_attempt(TaskStatus.RUNNING), id=2)
     outcome = Reconciliation(UNIT_ID, NOW, AT_ONCE)
     outcome.settle([HeldAttempt(2, ATTEMPT, AttemptState.RUNNING)], {1: lost, 2: kept})
-    assert [change.task.id for change in outcome.changes] == [1]
+    assert [change.task.id for change in outcome.effects] == [1]
     assert outcome.verdicts == [Verdict(2, ATTEMPT, VerdictAction.KEEP)]

@@ -18,7 +18,7 @@ class Workers:
         self._is_over = False
 
     async def work(self, name: str, amount: int = 1) -> None:
-        await self.loop_budget.turn(amount)
+        await self.loop_budget.acquire(amount)
         self.done.append(name)
         self._work_of_round += amount
         self.most_in_a_round = max(self.most_in_a_round, self._work_of_round)
@@ -47,7 +47,7 @@ async def test_no_round_has_more_work_than_is_allowed_and_all_have_their_turn_in
 async def test_without_load_nobody_waits() -> None:
     loop_budget = LoopBudget(at_once=1)
     for _ in range(3):
-        turn = loop_budget.turn()
+        turn = loop_budget.acquire()
         with pytest.raises(StopIteration):
             turn.send(None)
         await asyncio.sleep(0)

@@ -106,9 +106,9 @@ def test_a_task_goes_only_where_all_its_labels_are() -> None:
 
 def test_who_takes_no_work_any_more_gets_none_and_keeps_what_it_has() -> None:
     slots = slots_of(an_offer("a", capacity=2), loads={"a": 1})
-    assert slots.has_room(a_task())
+    assert slots.fits_now(a_task())
     slots.withdraw("a")
-    assert not slots.has_room(a_task())
+    assert not slots.fits_now(a_task())
     assert slots.free([TASK_TYPE]) == 0
     slots.offer(an_offer("a", capacity=2))
     assert slots.free([TASK_TYPE]) == 1
@@ -116,9 +116,9 @@ def test_who_takes_no_work_any_more_gets_none_and_keeps_what_it_has() -> None:
 
 def test_what_a_unit_offers_now_takes_the_place_of_what_it_offered() -> None:
     slots = slots_of(an_offer("a", capacity=5))
-    assert slots.has_room(a_task())
+    assert slots.fits_now(a_task())
     slots.offer(an_offer("a", capacity=2, task_types=frozenset({"VIDEO"})))
-    assert not slots.has_room(a_task())
+    assert not slots.fits_now(a_task())
     assert (slots.free([TASK_TYPE]), slots.free(["VIDEO"])) == (0, 2)
 
 
@@ -267,9 +267,9 @@ def test_a_look_goes_on_until_its_end_and_what_opens_meanwhile_calls_for_another
 def test_kinds_that_may_have_room_are_told_by_what_they_ask_for() -> None:
     slots = slots_of(an_offer("a", labels={"gpu": "yes"}))
     kinds = [kind_of(a_task(unit_labels=labels)) for labels in ({}, {"gpu": "yes"}, {"tpu": "yes"})]
-    assert [slots.may_have_room(kind) for kind in kinds] == [True, True, False]
+    assert [slots.kind_fits_now(kind) for kind in kinds] == [True, True, False]
     occupy(slots, 9, "a")
-    assert [slots.may_have_room(kind) for kind in kinds] == [False, False, False]
+    assert [slots.kind_fits_now(kind) for kind in kinds] == [False, False, False]
 
 
 def test_a_task_that_came_to_wait_later_is_remembered_too() -> None:
@@ -383,7 +383,7 @@ def test_what_is_undone_leaves_no_trace(tasks: list[Task], fleet: Fleet) -> None
 def test_what_has_room_where_it_is_held_is_of_a_kind_that_has_room(tasks: list[Task], fleet: Fleet) -> None:
     slots = fleet.slots()
     for task in tasks:
-        assert slots.has_room(task) == slots.may_have_room(kind_of(task))
+        assert slots.fits_now(task) == slots.kind_fits_now(kind_of(task))
 
 
 def test_a_unit_that_takes_every_type_calls_for_a_look_at_all_types_that_may_wait() -> None:

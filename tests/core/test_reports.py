@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from support.actions import AT_ONCE, REPORTS
-from support.builders import NOW, OTHER_UNIT_ID, UNIT_ID, a_checkpoint, a_command, a_task, at, speaker_of
+from support.builders import NOW, OTHER_UNIT_ID, UNIT_ID, a_checkpoint, a_command, a_task, at, attempt_ref_of
 
 from taskplane.server.core import reports, verbs
 from taskplane.server.core.effect import SERVER, Effect
@@ -61,7 +61,7 @@ CASES = [
 
 
 def report(name: str, task: Task) -> Effect:
-    return REPORTS[name](task, speaker_of(task), at(1))
+    return REPORTS[name](task, attempt_ref_of(task), at(1))
 
 
 def moves(change: Effect) -> list[Transition]:
@@ -114,7 +114,7 @@ def test_a_task_that_is_gone_is_told_as_deleted() -> None:
 def test_a_pause_takes_the_checkpoint_and_the_progress_along() -> None:
     progress = Progress(0.4, "row 40", at(1))
     task = a_task(RUNNING, pending_command=a_command(Verb.PAUSE))
-    change = reports.paused(task, speaker_of(task), at(1), checkpoint=a_checkpoint(7), progress=progress)
+    change = reports.paused(task, attempt_ref_of(task), at(1), checkpoint=a_checkpoint(7), progress=progress)
     assert change.checkpoint == change.task.checkpoint == a_checkpoint(7)
     assert change.task.last_checkpoint_number == 7
     assert change.task.progress == progress
@@ -154,11 +154,11 @@ def test_nothing_is_told_where_no_work_can_be_lost(kind: str, changes: dict[str,
 def stopped(kind: str, task: Task, *, can_checkpoint: bool) -> str:
     if kind == "paused":
         change = reports.paused(
-            task, speaker_of(task), at(2), checkpoint=None, progress=None, can_checkpoint=can_checkpoint
+            task, attempt_ref_of(task), at(2), checkpoint=None, progress=None, can_checkpoint=can_checkpoint
         )
     else:
         change = reports.released(
-            task, speaker_of(task), at(2), checkpoint=None, message="", can_checkpoint=can_checkpoint
+            task, attempt_ref_of(task), at(2), checkpoint=None, message="", can_checkpoint=can_checkpoint
         )
     return moves(change)[0].reason
 
@@ -176,9 +176,11 @@ def test_a_pause_that_comes_before_a_cancel_leaves_the_cancel_pending() -> None:
 def test_a_checkpoint_that_is_not_above_the_last_is_a_repeat() -> None:
     task = a_task(RUNNING, checkpoint=a_checkpoint(7), last_checkpoint_number=7)
     for number in (6, 7):
-        change = reports.checkpointed(task, speaker_of(task), at(1), checkpoint=a_checkpoint(number))
+        change = reports.checkpointed(task, attempt_ref_of(task), at(1), checkpoint=a_checkpoint(number))
         assert change == Effect(task)
-    paused = reports.paused(task, speaker_of(task), at(1), checkpoint=a_checkpoint(7, data={"row": 0}), progress=None)
+    paused = reports.paused(
+        task, attempt_ref_of(task), at(1), checkpoint=a_checkpoint(7, data={"row": 0}), progress=None
+    )
     assert paused.checkpoint is None
     assert paused.task.checkpoint == a_checkpoint(7)
 
@@ -186,7 +188,7 @@ def test_a_checkpoint_that_is_not_above_the_last_is_a_repeat() -> None:
 def test_a_checkpoint_without_a_number_does_not_replace_that_of_the_pause() -> None:
     """Over HTTP the two come on different connections: by the answer to a question, and by a callback."""
     task = a_task(PAUSED, last_checkpoint_number=7)
-    sender = speaker_of(task)
+    sender = attempt_ref_of(task)
     paused = task.but(checkpoint=a_checkpoint(7, attempt=sender.attempt))
     assert reports.checkpointed(paused, sender, at(1), checkpoint=a_checkpoint(0)) == Effect(paused)
     assert reports.checkpointed(paused, sender, at(1), checkpoint=a_checkpoint(8)).checkpoint == a_checkpoint(8)
@@ -199,8 +201,8 @@ def test_a_checkpoint_without_a_number_does_not_replace_that_of_the_pause() -> N
 
 def test_after_a_restart_the_numbers_of_checkpoints_go_on() -> None:
     task = a_task(RUNNING, checkpoint=None, last_checkpoint_number=7)
-    assert reports.checkpointed(task, speaker_of(task), at(1), checkpoint=a_checkpoint(7)) == Effect(task)
-    stored = reports.checkpointed(task, speaker_of(task), at(1), checkpoint=a_checkpoint(8))
+    assert reports.checkpointed(task, attempt_ref_of(task), at(1), checkpoint=a_checkpoint(7)) == Effect(task)
+    stored = reports.checkpointed(task, attempt_ref_of(task), at(1), checkpoint=a_checkpoint(8))
     assert stored.checkpoint == a_checkpoint(8)
 
 
@@ -230,7 +232,7 @@ def test_the_last_retry_is_the_last() -> None:
 def test_the_unit_may_say_how_long_a_retry_waits() -> None:
     task = a_task(RUNNING)
     failure = Failure("busy", retry_delay=timedelta(seconds=90))
-    after = reports.failed(task, speaker_of(task), NOW, failure=failure, policy=AT_ONCE).task
+    after = reports.failed(task, attempt_ref_of(task), NOW, failure=failure, policy=AT_ONCE).task
     assert after.not_before == at(90)
 
 
@@ -238,7 +240,7 @@ def test_otherwise_the_policy_says() -> None:
     task = a_task(RUNNING, retry_count=2)
     failure = Failure("oh", checkpoint=a_checkpoint())
     policy = RetryPolicy(base_seconds=10, cap_seconds=15)
-    after = reports.failed(task, speaker_of(task), NOW, failure=failure, policy=policy).task
+    after = reports.failed(task, attempt_ref_of(task), NOW, failure=failure, policy=policy).task
     assert after.not_before is not None
     assert NOW <= after.not_before <= at(15)
     assert after.checkpoint == a_checkpoint()
@@ -270,7 +272,7 @@ def test_a_start_that_is_not_taken_costs_no_retry(name: str) -> None:
 
 def test_an_accepted_start_cannot_time_out() -> None:
     task = a_task(RUNNING, accepted_at=NOW)
-    assert reports.not_accepted(task, speaker_of(task), at(1), seconds=5) == Effect(task)
+    assert reports.not_accepted(task, attempt_ref_of(task), at(1), seconds=5) == Effect(task)
 
 
 def test_a_refused_command_is_taken_back_and_those_who_wait_hear_why() -> None:
@@ -298,7 +300,9 @@ def test_a_cancel_of_what_the_unit_does_not_hold_any_more_is_the_work_of_who_ask
 @pytest.mark.parametrize(("status", "reason"), [(RUNNING, "OTHER"), (PAUSED, "UNKNOWN_ATTEMPT")])
 def test_the_refusal_of_an_earlier_command_changes_nothing(status: TaskStatus, reason: RejectReason) -> None:
     task = a_task(status, pending_command=a_command(Verb.CANCEL, "newer"))
-    change = reports.command_rejected(task, speaker_of(task), at(1), command_id="older", reason=reason, message="NO")
+    change = reports.command_rejected(
+        task, attempt_ref_of(task), at(1), command_id="older", reason=reason, message="NO"
+    )
     assert change == Effect(task)
 
 
@@ -355,10 +359,10 @@ def test_work_that_was_done_is_done_again_if_a_checkpoint_is_chosen_and_forgotte
 def test_a_failure_keeps_its_result_unless_it_is_tried_again() -> None:
     failure = Failure("half of it", not_retryable=True, result={"rows": 1})
     task = a_task(RUNNING)
-    kept = reports.failed(task, speaker_of(task), at(1), failure=failure, policy=RetryPolicy()).task
+    kept = reports.failed(task, attempt_ref_of(task), at(1), failure=failure, policy=RetryPolicy()).task
     assert (kept.status, kept.result) == (FAILED, {"rows": 1})
     failure = replace(failure, not_retryable=False)
-    tried = reports.failed(task, speaker_of(task), at(1), failure=failure, policy=RetryPolicy()).task
+    tried = reports.failed(task, attempt_ref_of(task), at(1), failure=failure, policy=RetryPolicy()).task
     assert (tried.status, tried.result) == (PENDING, None)
 
 

@@ -5,7 +5,7 @@ from itertools import product
 
 import pytest
 from support.actions import REPORTS, dispatch, do
-from support.builders import NOW, a_task, at, speaker_of
+from support.builders import NOW, a_task, at, attempt_ref_of
 
 from taskplane.server.core.errors import Code, IllegalTransition
 from taskplane.server.core.task import FINAL, TRANSITIONS, Task, TaskStatus, Verb
@@ -97,7 +97,7 @@ def everything_that_can_happen(task: Task, now: datetime) -> set[tuple[TaskStatu
     changes = [dispatch(queued, now)] if task.status in {TaskStatus.PENDING, TaskStatus.PAUSED} else []
     changes += [do(verb, task, now) for verb in Verb if is_legal(verb, task.status)]
     if task.status is TaskStatus.RUNNING:
-        changes += [report(task, speaker_of(task), now) for report in REPORTS.values()]
+        changes += [report(task, attempt_ref_of(task), now) for report in REPORTS.values()]
     steps = [step.transition for change in changes for step in change.steps if step.transition]
     return {(step.from_status, step.to_status) for step in steps}
 

@@ -123,7 +123,7 @@ def test_what_is_not_asked_for_is_in_nobodys_way() -> None:
     assert task_queue.page([TASK_TYPE], None, 9, everything) == (misfits[2:4], misfits[3].queue_key)
 
 
-@pytest.mark.parametrize("limit", ["MOST_KINDS", "MOST_OF_A_TYPE"])
+@pytest.mark.parametrize("limit", ["MAX_KINDS_OF_TYPE", "MAX_QUEUED_OF_TYPE"])
 def test_what_there_is_no_room_for_is_let_go_and_all_is_seen_nonetheless(
     monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:
@@ -136,12 +136,12 @@ def test_what_there_is_no_room_for_is_let_go_and_all_is_seen_nonetheless(
         seen += task_queue.page([TASK_TYPE], None, 9, everything).queued
         assert task_queue.labels(TASK_TYPE) is None
     assert sorted(set(seen)) == table
-    task_queue.begin_scan([TASK_TYPE])
+    task_queue.start_scan([TASK_TYPE])
     assert task_queue.page([TASK_TYPE], None, 9, everything) == ([], FRONT), "it is read anew"
 
 
 def test_what_comes_to_wait_is_not_kept_without_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST_KINDS", 3)
+    monkeypatch.setattr(module, "MAX_KINDS_OF_TYPE", 3)
     task_queue = knowing()
     for number in range(1, 5):
         task_queue.put(queued(number, unit_labels={"job": str(number)}))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.actions import AT_ONCE, REPORTS, dispatch, do
-from support.builders import NOW, OTHER_UNIT_ID, UNIT_ID, a_task, speaker_of
+from support.builders import NOW, OTHER_UNIT_ID, UNIT_ID, a_task, attempt_ref_of
 
 from taskplane.server.core.effect import Effect
 from taskplane.server.core.errors import IllegalTransition, StaleAttempt
@@ -30,7 +30,7 @@ def _dispatch(unit_id: str, *, held: bool = False) -> Deed:
 
 
 def _current(name: str) -> Deed:
-    return lambda task, now: REPORTS[name](task, speaker_of(task), now)
+    return lambda task, now: REPORTS[name](task, attempt_ref_of(task), now)
 
 
 def _stale(name: str) -> Deed:

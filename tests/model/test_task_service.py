@@ -23,7 +23,7 @@ from taskplane.v1 import task_service_pb2 as pb
 from taskplane.v1.task_pb2 import Task
 
 CAPACITY = 2
-MOST_TASKS = 6
+MAX_TASKS = 6
 
 # The choice of a task: mostly one of the unit, sometimes any, also a deleted one.
 picks = st.integers(0, 99)
@@ -71,7 +71,7 @@ class Comparison(RuleBasedStateMachine):
 
     # Clients.
 
-    @precondition(lambda self: len(self.model.tasks) < MOST_TASKS)
+    @precondition(lambda self: len(self.model.tasks) < MAX_TASKS)
     @rule(priority=st.integers(0, 2), max_retries=st.integers(0, 2), start=st.sampled_from([True, True, False]))
     def create(self, priority: int, max_retries: int, start: bool) -> None:  # noqa: FBT001  hypothesis names them
         spec = pb.TaskSpec(

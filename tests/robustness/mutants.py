@@ -59,8 +59,8 @@ MUTANTS = (
         (
             Edit(
                 f"{_CORE}/reports.py",
-                "change = Effect(task).store(checkpoint)\n    warning",
-                "change = Effect(task)\n    warning",
+                "effect = Effect(task).store(checkpoint)\n    warning",
+                "effect = Effect(task)\n    warning",
             ),
         ),
         breaks=("acknowledged_checkpoints_are_stored",),
@@ -283,7 +283,7 @@ MUTANTS = (
                 '_IS_NEWER = "1 = 1"',
             ),
             Edit(f"{_TASKS}/progress_cache.py", "        self._dirty.discard(task_id)\n", ""),
-            Edit(f"{_TASKS}/progress_cache.py", "self._progress_cache.pop(task_id, None)", "pass"),
+            Edit(f"{_TASKS}/progress_cache.py", "self._cached.pop(task_id, None)", "pass"),
         ),
         breaks=("progress_is_not_older_than_the_status",),
     ),

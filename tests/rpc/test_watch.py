@@ -266,7 +266,7 @@ async def narrow(server: ServerUnderTest) -> AsyncIterator[Wire]:
 async def test_a_slow_reader_is_cut_and_goes_on_without_a_gap(
     wire: Wire, narrow: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watch_hub, "BACKLOG", 200)
+    monkeypatch.setattr(watch_hub, "MAX_QUEUED_CHANGES", 200)
     labels = {str(number): "x" * 255 for number in range(32)}
     batch = pb.BatchCreateTasksRequest(tasks=[spec(labels=labels)] * 100)
     created: list[int] = []
@@ -351,8 +351,8 @@ async def test_a_watch_that_is_not_read_is_cut(wire: Wire, narrow: Wire, monkeyp
     cut = asyncio.Event()
     cut_follower = watch_hub.Subscriber.cut
 
-    def note(follower: watch_hub.Subscriber, error: TaskplaneError) -> None:
-        cut_follower(follower, error)
+    def note(subscriber: watch_hub.Subscriber, error: TaskplaneError) -> None:
+        cut_follower(subscriber, error)
         cut.set()
 
     monkeypatch.setattr(watch_hub.Subscriber, "cut", note)

@@ -10,7 +10,7 @@ from taskplane.server.tasks.watch import WatchHub
 
 async def test_what_is_there_when_the_time_is_over_counts_all_the_same() -> None:
     hub, task = WatchHub(), a_task(id=1, revision=2)
-    with hub.follow([1]) as follower:
+    with hub.subscribe([1]) as subscriber:
         hub.publish([CommittedEvent(a_task(id=1, revision=revision)) for revision in (1, 2, 3, 4)])
-        later = [event.task.revision async for event in _later_changes(follower, task, monotonic() - 1.0)]
+        later = [event.task.revision async for event in _later_changes(subscriber, task, monotonic() - 1.0)]
     assert later == [3, 4]

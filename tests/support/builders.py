@@ -89,7 +89,7 @@ def an_offer(unit_id: str = UNIT_ID, *, capacity: int = 1, **changes: Any) -> Of
     )
 
 
-def speaker_of(task: Task) -> AttemptRef:
+def attempt_ref_of(task: Task) -> AttemptRef:
     """Return who may speak for the task's current attempt."""
     return AttemptRef(task.execution_unit_id or "", task.attempt)
 

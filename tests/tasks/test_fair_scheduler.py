@@ -20,10 +20,10 @@ def changes(revision: int, task_id: int = 1) -> list[CommittedEvent]:
     return [CommittedEvent(a_task(id=task_id, revision=revision))]
 
 
-async def told(follower: Subscriber, timeout_seconds: float) -> tuple[int, ...]:
-    """Return the revisions that the follower may take within the time."""
-    await follower.arrival(timeout_seconds)
-    return tuple(event.task.revision for event in follower.take()[0])
+async def told(subscriber: Subscriber, timeout_seconds: float) -> tuple[int, ...]:
+    """Return the revisions that the subscriber may take within the time."""
+    await subscriber.wait_for_events(timeout_seconds)
+    return tuple(event.task.revision for event in subscriber.take()[0])
 
 
 async def test_watchers_take_turns_and_let_others_go_between(hub: WatchHub, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,14 +31,14 @@ async def test_watchers_take_turns_and_let_others_go_between(hub: WatchHub, monk
     order: list[str] = []
 
     async def read(name: str, following: AbstractContextManager[Subscriber]) -> None:
-        with following as follower:
+        with following as subscriber:
             is_there.release()
-            await follower.next_change(PATIENCE_SECONDS)
+            await subscriber.next_change(PATIENCE_SECONDS)
             order.append(name)
 
     is_there = asyncio.Semaphore(0)
     readers = [asyncio.create_task(read(f"watcher {number}", hub.watch([1]))) for number in range(5)]
-    readers.append(asyncio.create_task(read("verb", hub.follow([1]))))
+    readers.append(asyncio.create_task(read("verb", hub.subscribe([1]))))
     for _ in readers:
         await is_there.acquire()
     hub.publish(changes(1))
@@ -49,11 +49,11 @@ async def test_watchers_take_turns_and_let_others_go_between(hub: WatchHub, monk
 
 async def test_many_watchers_wait_for_a_verb_and_a_few_do_not(hub: WatchHub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fair_scheduler, "MESSAGES_AT_ONCE", 1)
-    monkeypatch.setattr(fair_scheduler, "REST_BEHIND_VERBS_SECONDS", 3600.0)
+    monkeypatch.setattr(fair_scheduler, "REST_WITH_VERBS_SECONDS", 3600.0)
     with ExitStack() as stack:
         watchers = [stack.enter_context(hub.watch([each])) for each in (1, 1, 2)]
-        waiting = [asyncio.create_task(follower.arrival(PATIENCE_SECONDS)) for follower in watchers]
-        stack.enter_context(hub.follow([3]))
+        waiting = [asyncio.create_task(subscriber.wait_for_events(PATIENCE_SECONDS)) for subscriber in watchers]
+        stack.enter_context(hub.subscribe([3]))
         await asyncio.sleep(0)  # all have begun to wait
         hub.publish(changes(1, task_id=2))
         await asyncio.wait_for(waiting.pop(), PATIENCE_SECONDS)
@@ -73,19 +73,19 @@ async def test_what_gathers_until_the_turn_comes_is_told_whole_and_in_order(
         for revision in range(1, 6):
             hub.publish(changes(revision))
             await asyncio.sleep(0)
-        for follower in watchers:
+        for subscriber in watchers:
             heard_revisions: list[int] = []
             while len(heard_revisions) < 5:
-                heard_revisions += await told(follower, PATIENCE_SECONDS)
+                heard_revisions += await told(subscriber, PATIENCE_SECONDS)
             assert heard_revisions == [1, 2, 3, 4, 5]
 
 
 async def test_who_has_waited_long_waits_no_more_for_verbs(hub: WatchHub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fair_scheduler, "MESSAGES_AT_ONCE", 1)
-    monkeypatch.setattr(fair_scheduler, "PATIENT_FOR_SECONDS", 1e-9)
-    monkeypatch.setattr(fair_scheduler, "REST_BEHIND_VERBS_SECONDS", 3600.0)
+    monkeypatch.setattr(fair_scheduler, "MAX_REST_WAIT_SECONDS", 1e-9)
+    monkeypatch.setattr(fair_scheduler, "REST_WITH_VERBS_SECONDS", 3600.0)
     with ExitStack() as stack:
         watchers = [stack.enter_context(hub.watch([1])) for _ in range(20)]
-        stack.enter_context(hub.follow([1]))
+        stack.enter_context(hub.subscribe([1]))
         hub.publish(changes(1))
-        assert [await told(follower, PATIENCE_SECONDS) for follower in watchers] == [(1,)] * 20
+        assert [await told(subscriber, PATIENCE_SECONDS) for subscriber in watchers] == [(1,)] * 20

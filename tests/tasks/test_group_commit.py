@@ -79,7 +79,7 @@ async def test_what_gathers_during_a_commit_shares_the_next(commits: GroupCommit
 async def test_a_transaction_has_a_limit(
     commits: GroupCommit, store: CountingStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(group_commit, "MOST_TASKS", 10)
+    monkeypatch.setattr(group_commit, "MAX_TASKS", 10)
     async with HeldCommit(commits):
         answers = [commits.submit(CREATE) for _ in range(25)]
     await asyncio.gather(*answers)
@@ -183,14 +183,14 @@ async def test_what_was_proposed_by_one_who_goes_away_before_its_turn_is_not_don
 async def test_callers_who_come_again_and_again_while_nothing_moves_are_not_gathered(
     commits: GroupCommit, store: CountingStore, ids: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(group_commit, "ROOM", 5)
-    commits._room = 5
+    monkeypatch.setattr(group_commit, "MAX_SUBMITTED", 5)
+    commits._max_submitted = 5
     async with HeldCommit(commits):
         stay = [commits.submit(set_priority(ids[0], 7)), commits.submit(set_priority(ids[1], 8))]
         for _ in range(100):
             commits.submit(set_priority(ids[0], 9)).cancel()
         assert len(commits._inbox) <= 6
-        assert commits._tasks_waiting == len(commits._inbox)
+        assert commits._submitted_tasks == len(commits._inbox)
     await asyncio.gather(*stay)
     assert [(await stored(store, each)).priority for each in ids[:2]] == [7, 8]
 

@@ -39,7 +39,7 @@ async def test_a_renewal_is_stored(store: CountingStore, keeper: LeaseKeeper, sh
 async def test_a_renewal_that_waits_shows_until_it_is_done(
     store: CountingStore, keeper: LeaseKeeper, shown: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lease_keeper, "ANSWER_SECONDS", 0.05)
+    monkeypatch.setattr(lease_keeper, "RESPONSE_SECONDS", 0.05)
     monkeypatch.setattr(lease_keeper, "LATE_SECONDS", 0.05)
     may_end = asyncio.Event()
 

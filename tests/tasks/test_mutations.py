@@ -16,7 +16,7 @@ from support.builders import (
     a_spec,
     an_offer,
     assert_is_path,
-    speaker_of,
+    attempt_ref_of,
 )
 from support.stored import in_transaction
 from support.writer import ClaimingStates, CountingStore, HeldCommit
@@ -53,7 +53,7 @@ async def caller(states: ClaimingStates, task: Task, verb: Verb) -> Task:
 async def hear(states: ClaimingStates, task: Task, report: str, times: int = 1) -> Task:
     """Let the task's unit report."""
     for _ in range(times):
-        task = await states.change(task.id, lambda each, now: REPORTS[report](each, speaker_of(each), now))
+        task = await states.change(task.id, lambda each, now: REPORTS[report](each, attempt_ref_of(each), now))
     return task
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 from support.actions import REPORTS, do
-from support.builders import ALICE, NOW, UNIT_ID, a_command, a_spec, a_task, an_offer, at, speaker_of
+from support.builders import ALICE, NOW, UNIT_ID, a_command, a_spec, a_task, an_offer, at, attempt_ref_of
 from support.writer import ClaimingStates, CountingStore
 
 from taskplane.server.core.errors import DatabaseUnavailable
@@ -140,7 +140,7 @@ async def test_after_the_end_of_an_attempt_its_news_is_forgotten(
 ) -> None:
     progress_cache.progressed(task.id, task.attempt, HALF)
     failed = REPORTS["failed for good"]
-    ended = await states.change(task.id, lambda each, now: failed(each, speaker_of(each), now))
+    ended = await states.change(task.id, lambda each, now: failed(each, attempt_ref_of(each), now))
     assert ended.progress == HALF, "how far it came stays visible"
     restarted = await states.change(task.id, lambda each, now: do(Verb.RESTART, each, now))
     assert progress_cache.overlay(restarted).progress is None

@@ -13,7 +13,7 @@ from itertools import product
 
 import pytest
 from support.actions import REPORTS, do
-from support.builders import ALICE, OTHER_UNIT_ID, TASK_TYPE, UNIT_ID, a_spec, an_offer, assert_is_path, speaker_of
+from support.builders import ALICE, OTHER_UNIT_ID, TASK_TYPE, UNIT_ID, a_spec, an_offer, assert_is_path, attempt_ref_of
 from support.writer import ClaimingStates, CountingStore, HeldCommit
 
 from taskplane.server.core.effect import Effect
@@ -38,7 +38,7 @@ def url(database_url: str) -> str:
 @pytest.fixture(autouse=True)
 def _transactions_overlap(monkeypatch: pytest.MonkeyPatch) -> None:
     """However small they are."""
-    monkeypatch.setattr(group_commit, "WORTH_AN_OVERLAP", 1)
+    monkeypatch.setattr(group_commit, "MIN_OVERLAP_TASKS", 1)
 
 
 @dataclass
@@ -97,7 +97,7 @@ def verb(verb: Verb) -> Deed:
 
 
 def report(name: str) -> Deed:
-    return lambda task, now: REPORTS[name](task, speaker_of(task), now)
+    return lambda task, now: REPORTS[name](task, attempt_ref_of(task), now)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import pymysql
 import pytest
 from sqlalchemy.exc import DBAPIError
 from support.actions import REPORTS, Report, do
-from support.builders import ALICE, TASK_TYPE, a_spec, an_offer, speaker_of
+from support.builders import ALICE, TASK_TYPE, a_spec, an_offer, attempt_ref_of
 from support.writer import ClaimingStates, CountingStore
 
 from taskplane.server.core.effect import Effect
@@ -76,8 +76,8 @@ class Faults:
 
 @pytest.fixture(params=range(3))
 def faults(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Faults:
-    monkeypatch.setattr(group_commit, "WORTH_AN_OVERLAP", 1)
-    monkeypatch.setattr(group_commit, "MOST_TASKS", 2)  # so that there are many transactions
+    monkeypatch.setattr(group_commit, "MIN_OVERLAP_TASKS", 1)
+    monkeypatch.setattr(group_commit, "MAX_TASKS", 2)  # so that there are many transactions
     faults = Faults(request.param)
     monkeypatch.setattr(WriteTransaction, "commit", lambda transaction: faults.commit(transaction))  # noqa: PLW0108  (not a method of faults)
     return faults
@@ -92,7 +92,7 @@ async def client(seed: int, states: ClaimingStates, store: CountingStore) -> Non
         with suppress(TaskplaneError):
             if task.status is TaskStatus.RUNNING:
                 report = REPORTS[chosen.choice(["succeeded", "failed", "paused", "cancelled", "lost", "released"])]
-                await states.change(task.id, partial(_reported, report, speaker_of(task)))
+                await states.change(task.id, partial(_reported, report, attempt_ref_of(task)))
             else:
                 verb = chosen.choice([Verb.START, Verb.RESUME, Verb.RESTART, Verb.CANCEL])
                 await states.change(task.id, partial(do, verb))

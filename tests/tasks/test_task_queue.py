@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 import pytest
 from support.actions import AT_ONCE, REPORTS, do
-from support.builders import ALICE, PATIENCE_SECONDS, TASK_TYPE, a_spec, an_offer, speaker_of
+from support.builders import ALICE, PATIENCE_SECONDS, TASK_TYPE, a_spec, an_offer, attempt_ref_of
 from support.stored import in_transaction
 from support.writer import ClaimingStates, CountingStore, HeldCommit
 
@@ -52,7 +52,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def reported(what: str, task: Task) -> ChangeTask:
     def change(each: Task, now: datetime) -> Effect:
-        return REPORTS[what](each, speaker_of(each), now)
+        return REPORTS[what](each, attempt_ref_of(each), now)
 
     return ChangeTask(task.id, change)
 
@@ -114,7 +114,7 @@ async def test_what_is_behind_what_was_read_is_read_when_it_is_its_turn(
     reads: list[int],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(dispatcher, "LARGEST_PAGE", 2)
+    monkeypatch.setattr(dispatcher, "PAGE_TASKS", 2)
     tasks = await states.create([a_spec(start=True)] * 5, ALICE)
     states.slots.offer(an_offer(capacity=1))
     await states.fill_slots()
@@ -197,9 +197,9 @@ async def test_what_fits_no_unit_does_not_keep_others_from_their_slot(
 @pytest.fixture
 def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pages and memory so small that a few tasks fill them."""
-    monkeypatch.setattr(dispatcher, "LARGEST_PAGE", 5)
-    monkeypatch.setattr(task_queue, "MOST_OF_A_TYPE", 20)
-    monkeypatch.setattr(task_queue, "MOST_KINDS", 15)
+    monkeypatch.setattr(dispatcher, "PAGE_TASKS", 5)
+    monkeypatch.setattr(task_queue, "MAX_QUEUED_OF_TYPE", 20)
+    monkeypatch.setattr(task_queue, "MAX_KINDS_OF_TYPE", 15)
 
 
 async def look_to_the_end(states: ClaimingStates) -> None:
@@ -227,7 +227,7 @@ async def test_nothing_starves_behind_more_misfits_than_are_kept(
 async def test_what_fits_no_unit_is_read_once_however_often_a_slot_opens(
     states: ClaimingStates, commits: GroupCommit, reads: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dispatcher, "LARGEST_PAGE", 5)
+    monkeypatch.setattr(dispatcher, "PAGE_TASKS", 5)
     states.slots.scan.task_queue = TaskQueue(most=3)
     await states.create([a_spec(start=True, priority=9, unit_labels={"gpu": "yes"})] * 12, ALICE)
     for _ in range(3):
@@ -241,7 +241,7 @@ async def test_what_fits_no_unit_is_read_once_however_often_a_slot_opens(
 async def test_a_transaction_places_so_many_and_the_next_one_goes_on(
     states: ClaimingStates, store: CountingStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dispatcher, "MOST_LOOKED_AT", 2)
+    monkeypatch.setattr(dispatcher, "MAX_SCANNED_TASKS", 2)
     tasks = await states.create([a_spec(start=True)] * 3, ALICE)
     states.slots.offer(an_offer(capacity=5))
     await states.fill_slots()
@@ -255,8 +255,8 @@ async def test_a_transaction_places_so_many_and_the_next_one_goes_on(
 async def test_a_transaction_that_overlaps_gives_slots_to_what_the_one_before_has_queued(
     states: ClaimingStates, commits: GroupCommit, store: CountingStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(group_commit, "WORTH_AN_OVERLAP", 1)
-    monkeypatch.setattr(group_commit, "MOST_TASKS", 1)
+    monkeypatch.setattr(group_commit, "MIN_OVERLAP_TASKS", 1)
+    monkeypatch.setattr(group_commit, "MAX_TASKS", 1)
     (first,) = await started(states, 1)
     async with HeldCommit(commits):
         created = commits.submit(CreateTasks([a_spec(start=True)], ALICE))

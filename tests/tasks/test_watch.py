@@ -33,16 +33,16 @@ def revisions(taken: Sequence[CommittedEvent]) -> list[int]:
     return [event.task.revision for event in taken]
 
 
-async def heard(follower: Subscriber) -> list[int]:
-    """Return the revisions that the follower has, one by one, without waiting for more."""
+async def heard(subscriber: Subscriber) -> list[int]:
+    """Return the revisions that the subscriber has, one by one, without waiting for more."""
     found = []
-    while event := await follower.next_change(AT_ONCE):
+    while event := await subscriber.next_change(AT_ONCE):
         found.append(event.task.revision)
     return found
 
 
 async def test_changes_come_whole_and_in_order(hub: WatchHub) -> None:
-    with hub.follow([1]) as one_by_one, hub.follow([1]) as all_at_once:
+    with hub.subscribe([1]) as one_by_one, hub.subscribe([1]) as all_at_once:
         hub.publish(changes(1, 2, 3))
         hub.publish(changes(4))
         assert await heard(one_by_one) == [1, 2, 3, 4]
@@ -51,7 +51,7 @@ async def test_changes_come_whole_and_in_order(hub: WatchHub) -> None:
 
 
 async def test_a_follower_hears_of_its_tasks_alone_and_one_without_ids_of_all(hub: WatchHub) -> None:
-    with hub.follow([1, 3]) as two, hub.follow([]) as everything:
+    with hub.subscribe([1, 3]) as two, hub.subscribe([]) as everything:
         for task_id in (1, 2, 3):
             hub.publish(changes(task_id * 10, task_id=task_id))
         assert await heard(two) == [10, 30]
@@ -59,17 +59,17 @@ async def test_a_follower_hears_of_its_tasks_alone_and_one_without_ids_of_all(hu
 
 
 async def test_a_follower_hears_what_matches(hub: WatchHub) -> None:
-    with hub.follow([1], lambda event: isinstance(event, CommittedEvent) and event.task.revision > 1) as follower:
+    with hub.subscribe([1], lambda event: isinstance(event, CommittedEvent) and event.task.revision > 1) as subscriber:
         hub.publish(changes(1, 2))
         hub.publish_progress(progress(0.5))
-        assert await heard(follower) == [2]
-        assert follower.take() == (deque(), [])
+        assert await heard(subscriber) == [2]
+        assert subscriber.take() == (deque(), [])
 
 
 async def test_whoever_waits_is_woken(hub: WatchHub) -> None:
-    with hub.follow([1]) as first, hub.follow([1]) as second:
+    with hub.subscribe([1]) as first, hub.subscribe([1]) as second:
         waiting = asyncio.create_task(first.next_change(PATIENCE_SECONDS))
-        arriving = asyncio.create_task(second.arrival(PATIENCE_SECONDS))
+        arriving = asyncio.create_task(second.wait_for_events(PATIENCE_SECONDS))
         await asyncio.sleep(0)  # both have begun to wait
         hub.publish(changes(1))
         event = await waiting
@@ -80,60 +80,60 @@ async def test_whoever_waits_is_woken(hub: WatchHub) -> None:
 
 
 async def test_of_progress_the_latest_value_of_each_task_is_kept(hub: WatchHub) -> None:
-    with hub.follow([]) as follower:
+    with hub.subscribe([]) as subscriber:
         for fraction in (0.1, 0.2, 0.3):
             hub.publish_progress(progress(fraction, task_id=1))
             hub.publish_progress(progress(fraction / 2, task_id=2))
-        await follower.arrival(PATIENCE_SECONDS)
-        assert follower.take() == (deque(), [progress(0.3, task_id=1), progress(0.15, task_id=2)])
+        await subscriber.wait_for_events(PATIENCE_SECONDS)
+        assert subscriber.take() == (deque(), [progress(0.3, task_id=1), progress(0.15, task_id=2)])
 
 
 async def test_a_slow_reader_is_cut_and_what_it_has_is_dropped(hub: WatchHub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch, "BACKLOG", 3)
-    with hub.follow([1]) as slow, hub.follow([1]) as quick:
+    monkeypatch.setattr(watch, "MAX_QUEUED_CHANGES", 3)
+    with hub.subscribe([1]) as slow, hub.subscribe([1]) as quick:
         for revision in range(1, 5):
             hub.publish(changes(revision))
             assert await heard(quick) == [revision]
         with pytest.raises(SlowReader):
             await slow.next_change(PATIENCE_SECONDS)
         with pytest.raises(SlowReader):
-            await slow.arrival(PATIENCE_SECONDS)
+            await slow.wait_for_events(PATIENCE_SECONDS)
         hub.publish(changes(5))
         assert slow.take() == (deque(), []), "nothing gathers for it any more"
         assert await heard(quick) == [5]
 
 
 async def test_a_full_backlog_is_still_whole(hub: WatchHub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch, "BACKLOG", 3)
-    with hub.follow([1]) as follower:
+    monkeypatch.setattr(watch, "MAX_QUEUED_CHANGES", 3)
+    with hub.subscribe([1]) as subscriber:
         hub.publish(changes(1, 2, 3))
         hub.publish_progress(progress(0.5))
-        assert await heard(follower) == [1, 2, 3]
+        assert await heard(subscriber) == [1, 2, 3]
 
 
 async def test_progress_alone_never_makes_a_reader_slow(hub: WatchHub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch, "BACKLOG", 3)
-    with hub.follow([1]) as follower:
+    monkeypatch.setattr(watch, "MAX_QUEUED_CHANGES", 3)
+    with hub.subscribe([1]) as subscriber:
         for number in range(100):
             hub.publish_progress(progress(number / 100))
-        assert follower.take() == (deque(), [progress(0.99)])
+        assert subscriber.take() == (deque(), [progress(0.99)])
 
 
 async def test_thousands_follow_one_task_and_each_hears_it(hub: WatchHub) -> None:
-    contexts = [hub.follow([1]) for _ in range(3000)]
-    followers = [context.__enter__() for context in contexts]
+    contexts = [hub.subscribe([1]) for _ in range(3000)]
+    subscribers = [context.__enter__() for context in contexts]
     hub.publish(changes(1, 2))
     hub.publish(changes(3, task_id=2))
-    for follower in followers:
-        assert revisions(follower.take()[0]) == [1, 2]
+    for subscriber in subscribers:
+        assert revisions(subscriber.take()[0]) == [1, 2]
     for context in contexts:
         context.__exit__(None, None, None)
 
 
 async def test_who_has_left_hears_nothing_and_leaves_nothing_behind(hub: WatchHub) -> None:
-    with hub.follow([1, 2]) as gone, hub.follow([1]):
+    with hub.subscribe([1, 2]) as gone, hub.subscribe([1]):
         pass
-    with hub.follow([1]) as stays:
+    with hub.subscribe([1]) as stays:
         hub.publish(changes(1))
         hub.publish_progress(progress(0.5, task_id=2))
         assert await heard(stays) == [1]
@@ -147,23 +147,23 @@ async def test_the_hub_knows_the_last_revision_that_was_told(hub: WatchHub) -> N
 
 
 async def test_a_stopping_server_cuts_all(hub: WatchHub) -> None:
-    with hub.follow([1]) as one, hub.follow([]) as everything:
+    with hub.subscribe([1]) as one, hub.subscribe([]) as everything:
         hub.publish(changes(1))
         hub.stop()
-        for follower in (one, everything):
+        for subscriber in (one, everything):
             with pytest.raises(ServerStopping):
-                await follower.next_change(PATIENCE_SECONDS)
-    with pytest.raises(ServerStopping), hub.follow([1]):
+                await subscriber.next_change(PATIENCE_SECONDS)
+    with pytest.raises(ServerStopping), hub.subscribe([1]):
         pass
 
 
 async def test_a_watcher_is_cut_before_its_turn(hub: WatchHub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch, "BACKLOG", 3)
+    monkeypatch.setattr(watch, "MAX_QUEUED_CHANGES", 3)
     with hub.watch([1]) as slow:
         for revision in range(1, 5):
             hub.publish(changes(revision))
         with pytest.raises(SlowReader):
-            await slow.arrival(PATIENCE_SECONDS)
+            await slow.wait_for_events(PATIENCE_SECONDS)
 
 
 def large(revision: int) -> CommittedEvent:
@@ -171,11 +171,11 @@ def large(revision: int) -> CommittedEvent:
 
 
 async def test_a_watch_is_cut_by_the_bytes_that_it_leaves_unread(hub: WatchHub) -> None:
-    with hub.watch([]) as watching, hub.follow([]) as verb:
+    with hub.watch([]) as watching, hub.subscribe([]) as verb:
         for revision in range(1, 20):
             hub.publish([large(revision)])
         with pytest.raises(SlowReader):
-            await watching.arrival(PATIENCE_SECONDS)
+            await watching.wait_for_events(PATIENCE_SECONDS)
         assert len(await heard(verb)) == 19, "a verb's own wait is not a watch"
     assert hub.memory.bytes == 0
 
@@ -184,13 +184,13 @@ async def test_what_is_being_told_counts_until_more_is_asked_for(hub: WatchHub) 
     with hub.watch([]) as watching:
         for revision in range(1, 6):
             hub.publish([large(revision)])
-        await watching.arrival(PATIENCE_SECONDS)
+        await watching.wait_for_events(PATIENCE_SECONDS)
         changes, _ = watching.take()
         assert len(changes) == 5
         for revision in range(6, 12):
             hub.publish([large(revision)])
         with pytest.raises(SlowReader):
-            await watching.arrival(PATIENCE_SECONDS)
+            await watching.wait_for_events(PATIENCE_SECONDS)
     assert hub.memory.bytes == 0
 
 
@@ -198,7 +198,7 @@ async def test_one_change_is_told_however_large(hub: WatchHub, monkeypatch: pyte
     monkeypatch.setattr(watch, "WATCH_BYTES", 1000)
     with hub.watch([]) as watching:
         hub.publish([large(1)])
-        await watching.arrival(PATIENCE_SECONDS)
+        await watching.wait_for_events(PATIENCE_SECONDS)
         assert revisions(watching.take()[0]) == [1]
 
 
@@ -221,6 +221,6 @@ async def test_of_all_watches_together_those_that_hold_the_most_are_cut(
         for revision in range(1, 5):
             hub.publish([large(revision)])
         with pytest.raises(SlowReader):
-            await slow.arrival(PATIENCE_SECONDS)
-        await quick.arrival(PATIENCE_SECONDS)
+            await slow.wait_for_events(PATIENCE_SECONDS)
+        await quick.wait_for_events(PATIENCE_SECONDS)
         assert revisions(quick.take()[0]) == [4]

@@ -33,7 +33,7 @@ class Admission:
             await answer(TooManyConnections(), {"connection": "close"})(scope, receive, send)
             return
         else:
-            await self._loop_budget.turn()
+            await self._loop_budget.acquire()
         await self._app(scope, receive, send)
 
 

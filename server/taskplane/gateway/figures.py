@@ -26,5 +26,5 @@ def figures_of(services: Services) -> Figures:
         units_connected=figures.connected,
         slots=figures.slots,
         slots_used=figures.slots_used,
-        watch_followers=services.watches.follower_count,
+        watch_followers=services.watches.subscriber_count,
     )

@@ -29,7 +29,7 @@ from taskplane.server.rpc.bounds import (
     MAX_REASON,
     MAX_REQUEST_ID,
 )
-from taskplane.server.services.pages import NOT_OURS, is_page_token
+from taskplane.server.services.pages import NOT_ISSUED_HERE, is_page_token
 
 # A body that holds no document, and one that does, in whatever way it is spaced and escaped.
 PLAIN_BODY_BYTES = 64 * 1024
@@ -103,7 +103,7 @@ def _check_few_labels(value: Any) -> Any:
 
 def _check_page_token(value: str) -> str:
     if not is_page_token(value):
-        raise ValueError(NOT_OURS)
+        raise ValueError(NOT_ISSUED_HERE)
     return value
 
 

@@ -186,8 +186,8 @@ class Server:
             self._dispatch_loop.run(),
             self._dispatch_loop.run_delays(),
             self._http_units.reconnect_lost(),
-            maintenance.expire_for_ever(),
-            maintenance.purge_for_ever(),
+            maintenance.expire_forever(),
+            maintenance.purge_forever(),
             repeat(HEARTBEATS_STORED_SECONDS, self._units.save_heartbeats),
             repeat(CHECK_SECONDS, AssignmentCheck(self._states, self._store, registry).check),
         ):

@@ -26,12 +26,12 @@ def dispatched(placement: Placement, now: datetime, chosen: Checkpoint | None = 
         TaskStatus.RUNNING,
         now=now,
         by=task.queued_by or SERVER,
-        reason="; ".join(part for part in (task.queued_reason, _how(placement)) if part),
+        reason="; ".join(part for part in (task.queued_reason, _reason(placement)) if part),
         attempt=task.attempt + 1,
         execution_unit_id=unit.unit_id,
         execution_unit_type=unit.unit_type,
         accepted_at=None,
-        progress=task.progress if _goes_on(placement) else None,
+        progress=task.progress if _continues(placement) else None,
         checkpoint=replace(chosen, data=None) if chosen else task.checkpoint,
         started_at=task.started_at or now,
         queued_by="",
@@ -46,19 +46,19 @@ def without_checkpoint(task: Task, now: datetime) -> Effect:
     return Effect(task).edit(now=now, error_message=why, note=why, **UNQUEUED)
 
 
-def _goes_on(placement: Placement) -> bool:
+def _continues(placement: Placement) -> bool:
     """Return whether the attempt continues from memory or a checkpoint."""
     task = placement.task
-    can_go_on = task.next_checkpoint_number is not None and task.task_type not in placement.offer.from_the_start
-    return can_go_on or placement.held_attempt is not None
+    can_continue = task.next_checkpoint_number is not None and task.task_type not in placement.offer.from_the_start
+    return can_continue or placement.held_attempt is not None
 
 
-def _how(placement: Placement) -> str:
+def _reason(placement: Placement) -> str:
     where = f"dispatched to {placement.offer.unit_id}"
     if placement.held_attempt is not None:
         return f"{where}, which holds it in memory"
     number = placement.task.next_checkpoint_number
-    if number and not _goes_on(placement):
+    if number and not _continues(placement):
         return f"{where} from the start, as it makes no checkpoints"
     return f"{where} from checkpoint {number}" if number else where
 

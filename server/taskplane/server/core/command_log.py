@@ -39,10 +39,10 @@ class CommandLogEntry:
     message: str = ""
 
 
-def entries(before: Task, change: Effect, now: datetime) -> list[CommandLogEntry]:
+def entries(before: Task, effect: Effect, now: datetime) -> list[CommandLogEntry]:
     """Return the log entries that an effect implies for the commands of its task."""
     found: list[CommandLogEntry] = []
-    for step in change.steps:
+    for step in effect.steps:
         found += _of_step(before, step, now)
         before = step.task
     return found

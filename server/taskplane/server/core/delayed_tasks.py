@@ -13,7 +13,7 @@ from taskplane.server.core.task import Task
 from taskplane.server.core.task_queue import QueuedTask
 
 # The maximum number of delayed tasks in memory, at about 400 bytes each.
-MOST_KEPT = 20_000
+MAX_KEPT = 20_000
 
 
 class DelayedTask(NamedTuple):
@@ -33,7 +33,7 @@ class DelayedTasks:
     A task that left the queue may stay until its delay ends: the dispatcher checks each task before a dispatch.
     """
 
-    def __init__(self, start: datetime, most: int = MOST_KEPT) -> None:
+    def __init__(self, start: datetime, most: int = MAX_KEPT) -> None:
         self._most = most
         self._waiting: SortedDict[DelayedTask, QueuedTask] = SortedDict()
         # Memory holds all tasks before this, and later tasks only while a page is read.

@@ -40,6 +40,11 @@ def drop_reason(task: Task | None, sender: AttemptRef) -> DropReason | None:
             return DropReason.SUPERSEDED
 
 
+def is_current(task: Task | None, sender: AttemptRef) -> bool:
+    """Return whether the sender may report on the task."""
+    return drop_reason(task, sender) is None
+
+
 def fence(task: Task, sender: AttemptRef) -> None:
     """Raise StaleAttempt unless the attempt is current."""
     if reason := drop_reason(task, sender):

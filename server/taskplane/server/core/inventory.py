@@ -30,7 +30,7 @@ class Reconciliation:
     is_new_process: bool = False
     verdicts: list[Verdict] = field(default_factory=list)
     # Effects to store, and dispatches and commands to send again.
-    changes: list[Effect] = field(default_factory=list)
+    effects: list[Effect] = field(default_factory=list)
     dispatches: list[Dispatch] = field(default_factory=list)
     commands: list[Command] = field(default_factory=list)
 
@@ -55,8 +55,8 @@ class Reconciliation:
         if reason:
             return Verdict(held.task_id, held.attempt, VerdictAction.DROP, reason)
         # An ended attempt holds nothing in memory: the unit must report the end.
-        may_go_on = held.state is not AttemptState.ENDED
-        is_paused = task is not None and task.status is TaskStatus.PAUSED and may_go_on
+        may_continue = held.state is not AttemptState.ENDED
+        is_paused = task is not None and task.status is TaskStatus.PAUSED and may_continue
         return Verdict(held.task_id, held.attempt, VerdictAction.PAUSE if is_paused else VerdictAction.KEEP)
 
     def _settle(self, task: Task, held: Mapping[tuple[int, int], HeldAttempt]) -> None:
@@ -64,24 +64,24 @@ class Reconciliation:
             match task.status:
                 case TaskStatus.RUNNING if task.accepted_at:
                     sender = AttemptRef(self.unit_id, task.attempt)
-                    self.changes.append(lost(task, sender, self.now, why=GONE, policy=self.policy))
+                    self.effects.append(lost(task, sender, self.now, why=GONE, policy=self.policy))
                     return
                 case TaskStatus.RUNNING if self.is_new_process:
                     sender = AttemptRef(self.unit_id, task.attempt)
-                    self.changes.append(not_begun(task, sender, self.now, why=ANOTHER_PROCESS))
+                    self.effects.append(not_begun(task, sender, self.now, why=ANOTHER_PROCESS))
                     return
                 case TaskStatus.RUNNING:
                     before = held.get((task.id, task.attempt - 1))
                     resumed = before.attempt if before and _awaits_resume(task, before) else None
                     self.dispatches.append(Dispatch(task, held_attempt=resumed))
                 case TaskStatus.PAUSED if task.pending_command:
-                    self.changes.append(_cancelled_unheld(task, task.pending_command, self.now))
+                    self.effects.append(_cancelled_unheld(task, task.pending_command, self.now))
                     return
                 case _:
                     return
         elif task.status is TaskStatus.RUNNING and task.accepted_at is None:
             # The unit holds the attempt, so it was accepted. A killed server may have lost the acceptance.
-            self.changes.append(Effect(task).edit(now=self.now, accepted_at=self.now))
+            self.effects.append(Effect(task).edit(now=self.now, accepted_at=self.now))
         if task.pending_command and not task.is_final:
             self.commands.append(control_command(task, task.pending_command))
 

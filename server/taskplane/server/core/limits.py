@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from taskplane.server.core.effect import SERVER, Effect
-from taskplane.server.core.reports import as_was_asked, retried
+from taskplane.server.core.reports import retried, settled_by_pending_command
 from taskplane.server.core.retry import RetryPolicy
 from taskplane.server.core.task import NO_LIMITS, PendingCommand, Task, TaskStatus, Verb
 
@@ -146,7 +146,7 @@ def _forced_cancel(task: Task, now: datetime) -> Effect:
 def _stalled(task: Task, now: datetime, policy: RetryPolicy) -> Effect:
     """Treat the task as lost: a pending pause or cancel takes effect, else another attempt follows."""
     why = f"{Expiry.STALL} for {_seconds(task.limits.stall_timeout)} s"
-    return as_was_asked(task, now, why) or retried(_failed(task, now, why), now, policy, None)
+    return settled_by_pending_command(task, now, why) or retried(_failed(task, now, why), now, policy, None)
 
 
 def _failed(task: Task, now: datetime, why: str) -> Effect:

@@ -13,31 +13,31 @@ class LoopBudget:
     def __init__(self, at_once: int) -> None:
         self._at_once = at_once
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
-        self._begun = 0
-        self._is_due = False
+        self._used = 0
+        self._is_scheduled = False
 
-    async def turn(self, work: int = 1) -> None:
+    async def acquire(self, work: int = 1) -> None:
         """Wait until this amount of work may begin."""
-        if self._waiting or self._begun >= self._at_once:
-            turn = asyncio.get_running_loop().create_future()
-            self._waiting.append((work, turn))
-            await turn
+        if self._waiting or self._used >= self._at_once:
+            acquired = asyncio.get_running_loop().create_future()
+            self._waiting.append((work, acquired))
+            await acquired
             return
-        self._begun += work
-        self._go_on_later()
+        self._used += work
+        self._resume_later()
 
-    def _go_on_later(self) -> None:
-        if not self._is_due:
-            self._is_due = True
-            asyncio.get_running_loop().call_soon(self._go_on)
+    def _resume_later(self) -> None:
+        if not self._is_scheduled:
+            self._is_scheduled = True
+            asyncio.get_running_loop().call_soon(self._resume)
 
-    def _go_on(self) -> None:
-        self._is_due = False
-        self._begun = 0
-        while self._waiting and self._begun < self._at_once:
-            work, turn = self._waiting.popleft()
-            if not turn.cancelled():
-                turn.set_result(None)
-                self._begun += work
-        if self._begun:
-            self._go_on_later()
+    def _resume(self) -> None:
+        self._is_scheduled = False
+        self._used = 0
+        while self._waiting and self._used < self._at_once:
+            work, acquired = self._waiting.popleft()
+            if not acquired.cancelled():
+                acquired.set_result(None)
+                self._used += work
+        if self._used:
+            self._resume_later()

@@ -16,7 +16,7 @@ from taskplane.server.core.task import Task, TaskStatus
 from taskplane.server.core.task_queue import Kind, TaskQueue, kind_of
 
 # Above this number, the orders of units are built again. Clients make up labels, so the number of kinds is unbounded.
-MAX_QUEUES = 10_000
+MAX_ORDERS = 10_000
 
 
 # The order of units with free slots: suspects last, then units that accept every type, then by the share of capacity in
@@ -134,7 +134,7 @@ class QueueScan:
         new = task_types - self._unfinished
         self._due &= self._unfinished
         self._unfinished -= task_types
-        self.task_queue.begin_scan(new)
+        self.task_queue.start_scan(new)
         return task_types
 
     def continue_later(self, task_types: Iterable[str]) -> None:
@@ -146,7 +146,7 @@ class QueueScan:
 
         The unit of the slot has these types (none: every type) and labels.
         """
-        for task_type in task_types or self.task_queue.types_that_may_wait():
+        for task_type in task_types or self.task_queue.types_maybe_queued():
             waiting = self.task_queue.labels(task_type)
             if waiting is None or any(wanted <= labels.items() for wanted in waiting):
                 self._due.add(task_type)
@@ -163,7 +163,7 @@ class _Place:
 
     def __init__(self, offer: Offer) -> None:
         self.offer = offer
-        self.queues: list[SortedList[Rank]] = []
+        self.orders: list[SortedList[Rank]] = []
         # The unit's place in the orders, while the unit has a free slot.
         self.rank: Rank = (False, False, 0.0, offer.unit_id)
         self.load = offer.capacity
@@ -188,13 +188,13 @@ class Slots:
         self._free = FreeSlots()
         self.scan = QueueScan(self._free)
         # For each kind of task placed so far: the suitable units with free slots.
-        self._queues: dict[Kind, SortedList[Rank]] = {}
+        self._orders: dict[Kind, SortedList[Rank]] = {}
 
     def offer(self, offer: Offer) -> None:
         """Add a unit that accepts work, or replace its offer."""
         self.withdraw(offer.unit_id)
         place = self._places[offer.unit_id] = _Place(offer)
-        place.queues += [queue for kind, queue in self._queues.items() if offer.suits(kind)]
+        place.orders += [queue for kind, queue in self._orders.items() if offer.suits(kind)]
         self._show(place)
         self.scan.opened(place.offer.task_types, place.offer.labels)
 
@@ -231,13 +231,13 @@ class Slots:
         self.assignments.reserve(task, place.offer.unit_id)
         return Placement(task, place.offer, task.attempt if holder else None)
 
-    def give_back(self, taken: Iterable[Placement]) -> None:
+    def release(self, taken: Iterable[Placement]) -> None:
         """Release slots that their transaction does not need."""
         self.assignments.undo([each for placement in taken if (each := self._reserved(placement))], [])
 
     def undo(self, taken: Sequence[Placement], freed: Sequence[Assignment]) -> None:
         """Restore the slots that a failed transaction took and freed, and scan the queue again."""
-        self.give_back(taken)
+        self.release(taken)
         self.assignments.undo([], freed)
         self.scan.reset()
 
@@ -250,15 +250,15 @@ class Slots:
             if place.load != load:
                 wrong.append(f"{unit_id} is offered with {place.load} slots in use, not {load}")
             free.change(place.offer.task_types, place.free)
-            if any((place.rank in queue) is not (place.free > 0) for queue in place.queues):
+            if any((place.rank in queue) is not (place.free > 0) for queue in place.orders):
                 wrong.append(f"{unit_id} stands in the queues as if it had not {place.free} free slots")
         return wrong if free == self._free else [*wrong, f"free slots are {self._free}, not {free}"]
 
-    def has_room(self, task: Task) -> bool:
+    def fits_now(self, task: Task) -> bool:
         """Return whether a task would get a slot now."""
         return self._holder(task) is not None or self._least_loaded(kind_of(task)) is not None
 
-    def may_have_room(self, kind: Kind) -> bool:
+    def kind_fits_now(self, kind: Kind) -> bool:
         """Return whether a task of this kind would get a slot now. A unit that holds the task suits the kind too."""
         return self._least_loaded(kind) is not None
 
@@ -284,14 +284,14 @@ class Slots:
             return
         takes_every_type = not place.offer.task_types
         place.rank = unit_id in self._suspects, takes_every_type, place.load / capacity, unit_id
-        for queue in place.queues:
+        for queue in place.orders:
             queue.add(place.rank)
         self._free.change(place.offer.task_types, place.free)
 
     def _hide(self, place: _Place) -> None:
         if not place.free:
             return
-        for queue in place.queues:
+        for queue in place.orders:
             queue.remove(place.rank)
         self._free.change(place.offer.task_types, -place.free)
 
@@ -302,26 +302,26 @@ class Slots:
         """
         held = self.assignments.holder(task.id) if task.status is TaskStatus.PAUSED else None
         place = self._places.get(held.unit_id) if held else None
-        goes_on = task.next_checkpoint_number in {None, task.last_checkpoint_number}
-        if held is None or place is None or held.attempt != task.attempt or not goes_on:
+        can_continue = task.next_checkpoint_number in {None, task.last_checkpoint_number}
+        if held is None or place is None or held.attempt != task.attempt or not can_continue:
             return None
         return place if place.free and place.offer.suits(kind_of(task)) else None
 
     def _least_loaded(self, kind: Kind) -> _Place | None:
-        queue = self._queues.get(kind)
+        queue = self._orders.get(kind)
         if queue is None:
-            queue = self._queues[kind] = self._new_queue(kind)
+            queue = self._orders[kind] = self._new_queue(kind)
         return self._places[queue[0][-1]] if queue else None
 
     def _new_queue(self, kind: Kind) -> "SortedList[Rank]":
-        if len(self._queues) >= MAX_QUEUES:
-            self._queues.clear()
+        if len(self._orders) >= MAX_ORDERS:
+            self._orders.clear()
             for place in self._places.values():
-                place.queues.clear()
+                place.orders.clear()
         queue: SortedList[Rank] = SortedList()
         for place in self._places.values():
             if place.offer.suits(kind):
-                place.queues.append(queue)
+                place.orders.append(queue)
                 if place.free:
                     queue.add(place.rank)
         return queue

@@ -47,10 +47,10 @@ def paused(  # noqa: PLR0913  (whose, when, what, and what its type can do)
     by_itself = "paused by the unit"
     if _pending(task) is Verb.CANCEL:
         by_itself = "paused by the unit, before it heard of the cancel; a pause that was asked for has expired by that"
-    by, reason = _who_asked(task, Verb.PAUSE, sender.name, by_itself)
-    change = Effect(task).store(checkpoint)
-    warning = unsaved_work(change.task, sender.attempt, progress) if can_checkpoint else ""
-    return change.move(
+    by, reason = _requester(task, Verb.PAUSE, sender.name, by_itself)
+    effect = Effect(task).store(checkpoint)
+    warning = unsaved_work(effect.task, sender.attempt, progress) if can_checkpoint else ""
+    return effect.move(
         TaskStatus.PAUSED,
         now=now,
         by=by,
@@ -60,7 +60,7 @@ def paused(  # noqa: PLR0913  (whose, when, what, and what its type can do)
     )
 
 
-def released(  # noqa: PLR0913  (whose, when, what, and who has asked for it)
+def released(  # noqa: PLR0913  (whose, when, what, and who requested the drain)
     task: Task,
     sender: AttemptRef,
     now: datetime,
@@ -77,30 +77,30 @@ def released(  # noqa: PLR0913  (whose, when, what, and who has asked for it)
     pending pause the task stays PAUSED; with a pending cancel the task becomes CANCELLED. A PAUSED task stays PAUSED.
     """
     fence(task, sender)
-    change = Effect(task).store(checkpoint)
+    effect = Effect(task).store(checkpoint)
     if task.status is TaskStatus.PAUSED and task.pending_command is None:
         # A checkpoint without a number may be a repeat.
-        is_new = checkpoint is not None and checkpoint.number and change.checkpoint
-        return change.edit(now=now) if is_new else Effect(task)
+        is_new = checkpoint is not None and checkpoint.number and effect.checkpoint
+        return effect.edit(now=now) if is_new else Effect(task)
     if task.status is TaskStatus.RUNNING:
-        by, why = _who_asked(task, Verb.PAUSE, sender.name, "")
+        by, why = _requester(task, Verb.PAUSE, sender.name, "")
         if drain and _pending(task) is not Verb.PAUSE:
             by, why = drain.actor or sender.name, drain.reason or "drained"
         given_back = f"given back: {message}" if message else "given back by the unit"
-        warning = unsaved_work(change.task, sender.attempt) if can_checkpoint else ""
+        warning = unsaved_work(effect.task, sender.attempt) if can_checkpoint else ""
         reason = "; ".join(filter(None, (why, given_back, warning)))
         pending = _unless(task, Verb.PAUSE)
-        change = change.move(TaskStatus.PAUSED, now=now, by=by, reason=reason, pending_command=pending)
+        effect = effect.move(TaskStatus.PAUSED, now=now, by=by, reason=reason, pending_command=pending)
     match _pending(task):
         case Verb.CANCEL:
-            by, reason = _who_asked(task, Verb.CANCEL, SERVER, "cancelled")
-            return change.cancel(now=now, by=by, reason=reason)
+            by, reason = _requester(task, Verb.CANCEL, SERVER, "cancelled")
+            return effect.cancel(now=now, by=by, reason=reason)
         case Verb.PAUSE:
-            return change
+            return effect
         case _:
             why = "given back by a unit that stays" if stays else "moved from a leaving unit"
             not_before = now + REJECTED_START_DELAY if stays else None
-            return change.edit(now=now, queued_at=now, queued_by=SERVER, queued_reason=why, not_before=not_before)
+            return effect.edit(now=now, queued_at=now, queued_by=SERVER, queued_reason=why, not_before=not_before)
 
 
 def unsaved_work(task: Task, attempt: int, progress: Progress | None = None) -> str:
@@ -118,8 +118,8 @@ def succeeded(task: Task, sender: AttemptRef, now: datetime, *, result: Json | N
     if task.status is TaskStatus.PAUSED and task.pending_command is None:
         if task.result is not None:
             return Effect(task)
-        change = Effect(task).edit(now=now, result=result if result is not None else {})
-        return change.resume_finished(now=now) if task.queued_at else change
+        effect = Effect(task).edit(now=now, result=result if result is not None else {})
+        return effect.resume_finished(now=now) if task.queued_at else effect
     fence_running(task, sender)
     return Effect(task).finish(now=now, by=sender.name, reason="done", result=result)
 
@@ -127,8 +127,8 @@ def succeeded(task: Task, sender: AttemptRef, now: datetime, *, result: Json | N
 def failed(task: Task, sender: AttemptRef, now: datetime, *, failure: Failure, policy: RetryPolicy) -> Effect:
     """Move RUNNING → FAILED, then to PENDING if a retry is left and allowed."""
     fence_running(task, sender)
-    change = Effect(task).store(failure.checkpoint)
-    change = change.move(
+    effect = Effect(task).store(failure.checkpoint)
+    effect = effect.move(
         TaskStatus.FAILED,
         now=now,
         by=sender.name,
@@ -138,14 +138,14 @@ def failed(task: Task, sender: AttemptRef, now: datetime, *, failure: Failure, p
         pending_command=None,
     )
     if failure.not_retryable or _pending(task) is Verb.CANCEL:
-        return change
-    return retried(change, now, policy, failure.retry_delay)
+        return effect
+    return retried(effect, now, policy, failure.retry_delay)
 
 
 def cancelled(task: Task, sender: AttemptRef, now: datetime, *, message: str) -> Effect:
     """Move RUNNING or PAUSED → CANCELLED."""
     fence(task, sender)
-    by, reason = _who_asked(task, Verb.CANCEL, sender.name, "cancelled by the unit")
+    by, reason = _requester(task, Verb.CANCEL, sender.name, "cancelled by the unit")
     reason = f"{reason}; {message}" if message else reason
     return Effect(task).cancel(now=now, by=by, reason=reason)
 
@@ -170,8 +170,10 @@ def command_rejected(  # noqa: PLR0913  (all that a refusal says)
     if task.pending_command.verb is Verb.PAUSE:
         return Effect(task).edit(now=now, pending_command=None, note=message or "refused by the unit")
     if reason == "UNKNOWN_ATTEMPT":
-        by, asked = _who_asked(task, Verb.CANCEL, SERVER, "")
-        return Effect(task).cancel(now=now, by=by, reason=f"{asked}; no unit holds it any more", taken_from_unit=True)
+        by, requested = _requester(task, Verb.CANCEL, SERVER, "")
+        return Effect(task).cancel(
+            now=now, by=by, reason=f"{requested}; no unit holds it any more", taken_from_unit=True
+        )
     return Effect(task)
 
 
@@ -200,7 +202,7 @@ def lost(task: Task, sender: AttemptRef, now: datetime, *, why: str, policy: Ret
     Pending commands take effect: a cancel makes the task CANCELLED, a pause PAUSED at the last checkpoint.
     """
     fence_running(task, sender)
-    if settled := as_was_asked(task, now, why):
+    if settled := settled_by_pending_command(task, now, why):
         return settled
     moved = Effect(task).move(
         TaskStatus.FAILED, now=now, by=SERVER, reason=why, error_message=why, taken_from_unit=True
@@ -208,7 +210,7 @@ def lost(task: Task, sender: AttemptRef, now: datetime, *, why: str, policy: Ret
     return retried(moved, now, policy, None)
 
 
-def as_was_asked(task: Task, now: datetime, why: str) -> Effect | None:
+def settled_by_pending_command(task: Task, now: datetime, why: str) -> Effect | None:
     """Apply a pending pause or cancel of a task without a unit; None if no command is pending."""
     pending = task.pending_command
     if pending is None:
@@ -220,10 +222,10 @@ def as_was_asked(task: Task, now: datetime, why: str) -> Effect | None:
 
 def _given_up(task: Task, now: datetime, *, by: str, why: str, queued_as: str) -> Effect:
     """Take an attempt that never began from its unit; pending commands take effect as in `lost`."""
-    if settled := as_was_asked(task, now, why):
+    if settled := settled_by_pending_command(task, now, why):
         return settled
-    change = Effect(task).move(TaskStatus.FAILED, now=now, by=by, reason=why, taken_from_unit=by == SERVER)
-    return change.move(
+    effect = Effect(task).move(TaskStatus.FAILED, now=now, by=by, reason=why, taken_from_unit=by == SERVER)
+    return effect.move(
         TaskStatus.PENDING,
         now=now,
         by=SERVER,
@@ -236,13 +238,13 @@ def _given_up(task: Task, now: datetime, *, by: str, why: str, queued_as: str) -
     )
 
 
-def retried(change: Effect, now: datetime, policy: RetryPolicy, delay: timedelta | None) -> Effect:
+def retried(effect: Effect, now: datetime, policy: RetryPolicy, delay: timedelta | None) -> Effect:
     """Add FAILED → PENDING to an effect that ends in FAILED, if a retry is left; `delay` overrides the policy."""
-    task = change.task
+    task = effect.task
     if task.retry_count >= task.max_retries:
-        return change
+        return effect
     wait = policy.backoff(task.retry_count) if delay is None else delay
-    return change.move(
+    return effect.move(
         TaskStatus.PENDING,
         now=now,
         by=SERVER,
@@ -264,7 +266,7 @@ def _unless(task: Task, verb: Verb) -> PendingCommand | None:
     return None if _pending(task) is verb else task.pending_command
 
 
-def _who_asked(task: Task, verb: Verb, otherwise: str, reason: str) -> tuple[str, str]:
+def _requester(task: Task, verb: Verb, otherwise: str, reason: str) -> tuple[str, str]:
     command = task.pending_command
     if command is None or command.verb is not verb:
         return otherwise, reason

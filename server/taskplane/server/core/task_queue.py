@@ -24,10 +24,10 @@ Kind = tuple[str, Labels]
 FRONT: QueueKey = (-sys.maxsize, datetime.min.replace(tzinfo=UTC), 0)
 BACK: QueueKey = (sys.maxsize, datetime.max.replace(tzinfo=UTC), 0)
 # Above this number of queued tasks of a kind, the rest stays in the table until needed.
-MOST_KEPT = 10_000
+MAX_KEPT = 10_000
 # Above these numbers, a type's part in memory is dropped. Clients make up labels, so the number of kinds is unbounded.
-MOST_OF_A_TYPE = 50_000
-MOST_KINDS = 1_000
+MAX_QUEUED_OF_TYPE = 50_000
+MAX_KINDS_OF_TYPE = 1_000
 
 
 class QueuedTask(NamedTuple):
@@ -77,7 +77,7 @@ class Page(NamedTuple):
     end: QueueKey
 
 
-class _Line:
+class _KindQueue:
     """The queued tasks of one kind, up to `end`."""
 
     def __init__(self) -> None:
@@ -91,76 +91,78 @@ class _Type:
     def __init__(self, begin: QueueKey = FRONT) -> None:
         self.begin = begin
         self.end = begin
-        self.lines: dict[Labels, _Line] = {}
+        self.kinds: dict[Labels, _KindQueue] = {}
         self.count = 0
 
     @property
     def is_whole(self) -> bool:
         return self.begin == FRONT and self.end == BACK
 
-    def may_keep(self, more: int) -> bool:
-        return self.count + more <= MOST_OF_A_TYPE and len(self.lines) + more <= MOST_KINDS
+    def has_room_for(self, more: int) -> bool:
+        return self.count + more <= MAX_QUEUED_OF_TYPE and len(self.kinds) + more <= MAX_KINDS_OF_TYPE
 
-    def line_for(self, queued: QueuedTask) -> _Line | None:
+    def queue_for(self, queued: QueuedTask) -> _KindQueue | None:
         """Return the kind's queue that must hold a task, or None if the task's place is not in memory."""
         if not self.begin < queued.queue_key <= self.end:
             return None
-        line = self.lines.get(queued.labels)
-        if line is None:
-            line = self.lines[queued.labels] = _Line()
-        return line if queued.queue_key <= line.end else None
+        kind_queue = self.kinds.get(queued.labels)
+        if kind_queue is None:
+            kind_queue = self.kinds[queued.labels] = _KindQueue()
+        return kind_queue if queued.queue_key <= kind_queue.end else None
 
     def read(self, after: QueueKey, end: QueueKey) -> None:
         """Extend the known part: all tasks between `after` and `end` were read."""
         self.end = max(self.end, end)
-        for line in self.lines.values():
-            if line.end >= after:
-                line.end = max(line.end, end)
+        for kind_queue in self.kinds.values():
+            if kind_queue.end >= after:
+                kind_queue.end = max(kind_queue.end, end)
 
     def remove(self, queued: QueuedTask) -> None:
-        line = self.lines[queued.labels]
-        line.queued.remove(queued)
+        kind_queue = self.kinds[queued.labels]
+        kind_queue.queued.remove(queued)
         self.count -= 1
-        if not line.queued and line.end == BACK:
-            del self.lines[queued.labels]
+        if not kind_queue.queued and kind_queue.end == BACK:
+            del self.kinds[queued.labels]
 
 
 class TaskQueue:
     """The due tasks by kind, as far as they were read from the table."""
 
-    def __init__(self, most: int = MOST_KEPT) -> None:
+    def __init__(self, most: int = MAX_KEPT) -> None:
         self._most = most
         self._types: dict[str, _Type] = {}
         self._by_id: dict[int, QueuedTask] = {}
         # All types seen so far, and the types with possibly queued tasks.
         self._all_types: set[str] = set()
-        self._may_wait: set[str] = set()
+        self._maybe_queued: set[str] = set()
         # Changes when the queue is cleared, and when a pending read may miss a task.
         self.age = 0
 
     def page(
-        self, task_types: Collection[str], after: QueuedTask | None, count: int, is_asked_for: Callable[[Kind], bool]
+        self, task_types: Collection[str], after: QueuedTask | None, count: int, is_requested: Callable[[Kind], bool]
     ) -> Page:
         """Return the next `count` tasks of these types and requested kinds, or as many as are in memory.
 
         After a shorter page, the tasks behind the page's end must be read, unless the end is BACK.
         """
-        lines, end = self._asked_for(task_types, is_asked_for)
-        known = takewhile(lambda each: each.queue_key <= end, merge(*(_behind(line.queued, after) for line in lines)))
+        kinds, end = self._requested(task_types, is_requested)
+        known = takewhile(
+            lambda each: each.queue_key <= end, merge(*(_behind(kind_queue.queued, after) for kind_queue in kinds))
+        )
         queued = list(islice(known, count))
         return Page(queued, end if len(queued) < count else queued[-1].queue_key)
 
-    def _asked_for(
-        self, task_types: Collection[str], is_asked_for: Callable[[Kind], bool]
-    ) -> tuple[list[_Line], QueueKey]:
+    def _requested(
+        self, task_types: Collection[str], is_requested: Callable[[Kind], bool]
+    ) -> tuple[list[_KindQueue], QueueKey]:
         """Return the queues of these types and kinds, and the place up to which all of them are known."""
-        lines: list[_Line] = []
+        kinds: list[_KindQueue] = []
         ends: list[QueueKey] = []
         for task_type in task_types:
             known = self._types.get(task_type, _Type())
             ends.append(known.end)
-            lines += (line for labels, line in known.lines.items() if is_asked_for((task_type, labels)))
-        return lines, min([*ends, *(line.end for line in lines)], default=BACK)
+            kinds += (kind_queue for labels, kind_queue in known.kinds.items() if is_requested((task_type, labels)))
+        return kinds, min([*ends, *(kind_queue.end for kind_queue in kinds)], default=BACK)
 
     def learn(
         self, task_types: Collection[str], after: QueueKey, found: Sequence[QueuedTask], *, is_whole: bool, age: int
@@ -174,14 +176,14 @@ class TaskQueue:
         self._all_types.update(task_types)
         for task_type in task_types:
             known = self._types.get(task_type)
-            if known is None or not known.may_keep(len(found)):
+            if known is None or not known.has_room_for(len(found)):
                 self._forget(task_type)
                 known = self._types[task_type] = _Type(begin=after)
             known.read(after, BACK if is_whole else found[-1].queue_key)
         for queued in found:
             self.put(queued)
 
-    def begin_scan(self, task_types: Collection[str]) -> None:
+    def start_scan(self, task_types: Collection[str]) -> None:
         """Prepare a scan from the front: types that dropped tasks are read again."""
         for task_type in task_types:
             if (known := self._types.get(task_type)) and known.begin != FRONT:
@@ -190,17 +192,17 @@ class TaskQueue:
     def add_types(self, task_types: Iterable[str]) -> None:
         """Add types that may have queued tasks in the table."""
         self._all_types.update(task_types)
-        self._may_wait.update(task_types)
+        self._maybe_queued.update(task_types)
 
     def all_types(self) -> Collection[str]:
         """Return all types seen so far."""
         return self._all_types
 
-    def types_that_may_wait(self) -> list[str]:
+    def types_maybe_queued(self) -> list[str]:
         """Return the types with queued tasks, or with an unknown queue."""
-        nothing_waits = [each for each in self._may_wait if self._is_known_to_be_empty(each)]
-        self._may_wait.difference_update(nothing_waits)
-        return list(self._may_wait)
+        empty = [each for each in self._maybe_queued if self._is_known_to_be_empty(each)]
+        self._maybe_queued.difference_update(empty)
+        return list(self._maybe_queued)
 
     def put_if_new(self, queued: QueuedTask) -> None:
         """Add a task whose delay is over, unless newer data is in memory.
@@ -215,19 +217,19 @@ class TaskQueue:
     def put(self, queued: QueuedTask) -> None:
         """Add a queued task, or move the task to its new place."""
         self.discard(queued.task_id)
-        if queued.task_type not in self._may_wait:
+        if queued.task_type not in self._maybe_queued:
             self.add_types([queued.task_type])
         known = self._types.get(queued.task_type)
-        line = known and known.line_for(queued)
-        if not known or not line:
+        kind_queue = known and known.queue_for(queued)
+        if not known or not kind_queue:
             return
-        line.queued.add(queued)
+        kind_queue.queued.add(queued)
         self._by_id[queued.task_id] = queued
         known.count += 1
-        if len(line.queued) > self._most:
-            self.discard(line.queued[-1].task_id)
-            line.end = line.queued[-1].queue_key
-        if not known.may_keep(0):
+        if len(kind_queue.queued) > self._most:
+            self.discard(kind_queue.queued[-1].task_id)
+            kind_queue.end = kind_queue.queued[-1].queue_key
+        if not known.has_room_for(0):
             self._forget(queued.task_type)
 
     def discard(self, task_id: int) -> None:
@@ -238,26 +240,26 @@ class TaskQueue:
     def labels(self, task_type: str) -> Iterable[Labels] | None:
         """Return the label sets that queued tasks of a type request; None if unknown."""
         known = self._types.get(task_type)
-        return known.lines if known and known.is_whole else None
+        return known.kinds if known and known.is_whole else None
 
     def forget(self) -> None:
         """Clear the queue in memory."""
         self._types.clear()
         self._by_id.clear()
-        self._may_wait.update(self._all_types)
+        self._maybe_queued.update(self._all_types)
         self.age += 1
 
     def _is_known_to_be_empty(self, task_type: str) -> bool:
         known = self._types.get(task_type)
-        return known is not None and known.is_whole and not known.lines
+        return known is not None and known.is_whole and not known.kinds
 
     def _forget(self, task_type: str) -> None:
-        self._may_wait.add(task_type)
+        self._maybe_queued.add(task_type)
         if known := self._types.pop(task_type, None):
-            for line in known.lines.values():
-                for queued in line.queued:
+            for kind_queue in known.kinds.values():
+                for queued in kind_queue.queued:
                     del self._by_id[queued.task_id]
 
 
-def _behind(line: "SortedList[QueuedTask]", after: QueuedTask | None) -> Iterable[QueuedTask]:
-    return line if after is None else line.irange(after, inclusive=(False, False))
+def _behind(kind_queue: "SortedList[QueuedTask]", after: QueuedTask | None) -> Iterable[QueuedTask]:
+    return kind_queue if after is None else kind_queue.irange(after, inclusive=(False, False))

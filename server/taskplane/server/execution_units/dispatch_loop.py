@@ -94,7 +94,7 @@ class DispatchLoop:
     def _offer(self, due: Sequence[QueuedTask]) -> None:
         """Load tasks that may fit a free slot by the next transaction, wherever the scan is; queue the others."""
         for queued in due:
-            if self._slots.may_have_room(queued.kind):
+            if self._slots.kind_fits_now(queued.kind):
                 self._due.append(queued.task_id)
             else:
                 self._slots.scan.task_queue.put_if_new(queued)

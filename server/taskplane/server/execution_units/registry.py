@@ -9,7 +9,7 @@ from datetime import datetime
 from functools import partial
 
 from taskplane.server.core.clock import monotonic, utc_now
-from taskplane.server.core.placement import MAX_QUEUES, Slots
+from taskplane.server.core.placement import MAX_ORDERS, Slots
 from taskplane.server.core.task import Task, TaskStatus
 from taskplane.server.core.task_queue import Kind, kind_of
 from taskplane.server.core.unit import Unit, UnitStatus
@@ -130,10 +130,10 @@ class Registry:
         if task.not_before and task.not_before > now:
             when = task.not_before.isoformat(timespec="milliseconds")
             return Waiting(WaitingReason.RETRY_BACKOFF, f"next try not before {when}")
-        if self.slots.has_room(task):
+        if self.slots.fits_now(task):
             return Waiting(WaitingReason.DISPATCHING, "about to be dispatched")
         kind = kind_of(task)
-        if len(self._reasons) > MAX_QUEUES:
+        if len(self._reasons) > MAX_ORDERS:
             self._reasons.clear()
         if kind not in self._reasons:
             self._reasons[kind] = explain_waiting(task, self._units.values())

@@ -105,7 +105,7 @@ class ReportHandler:
 
     def submit(self, session: Session, report: Report) -> "asyncio.Future[Task]":
         """Submit the change of a report. The future is done when the change is durable, or has failed."""
-        future = self._states.propose(report.task_id, self._change(session, report))
+        future = self._states.submit(report.task_id, self._change(session, report))
         if isinstance(report.kind, Paused | Released) and report.kind.checkpoint is None:
             future.add_done_callback(partial(self._warn_of_unsaved_work, session.unit_id, report))
         return future

@@ -24,7 +24,7 @@ class _Work(Protocol):
     """The tasks of the transaction, as the mutations so far have left them."""
 
     @property
-    def committed(self) -> Sequence[_Event]: ...
+    def events(self) -> Sequence[_Event]: ...
     def load(self, task_ids: Iterable[int]) -> None: ...
     def find(self, task_id: int) -> Task | None: ...
 
@@ -63,7 +63,7 @@ class KeyedCalls:
         """
         if replay := self._replay(key, work):
             return replay
-        before = len(work.committed)
+        before = len(work.events)
         try:
             result = mutation.decide(work)
         except TaskplaneError:
@@ -72,7 +72,7 @@ class KeyedCalls:
             if replay := self._replay(key, work):
                 return replay
             raise
-        changed = [each.task.id for each in work.committed[before:]]
+        changed = [each.task.id for each in work.events[before:]]
         pending = result.pending_command if isinstance(result, Task) else None
         call = KeyedCall(
             key.request_id,

@@ -165,7 +165,7 @@ class UnitControlServicer(pb_grpc.ExecutionUnitControlServicer):
         may_be_large = message.ByteSize() > LARGE_BYTES
         for index, each in enumerate(message.reports):
             if index % _REPORTS_IN_A_TURN == 0:
-                await self._loop_budget.turn(min(_REPORTS_IN_A_TURN, len(message.reports) - index))
+                await self._loop_budget.acquire(min(_REPORTS_IN_A_TURN, len(message.reports) - index))
             pipeline.check_sequence(each.sequence)
             if not pipeline.has_room:
                 await pipeline.wait_for_room()

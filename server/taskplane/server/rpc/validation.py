@@ -18,7 +18,7 @@ from taskplane.server.core.task import LABEL_KEY, LABEL_KEY_MEANING, Json, task_
 from taskplane.server.core.unit import MAX_UNIT_ID, unit_id_problem
 from taskplane.server.rpc.bounds import MAX_DURATION_SECONDS, MAX_LABEL_VALUE, MAX_LABELS, MAX_PAGE
 from taskplane.server.rpc.structs import json_of
-from taskplane.server.services.pages import NOT_OURS, is_page_token
+from taskplane.server.services.pages import NOT_ISSUED_HERE, is_page_token
 
 T = TypeVar("T")
 
@@ -136,7 +136,7 @@ class Checker:
     def page_token(self, name: str, value: str) -> str:
         """Check that a text is a page token at all. Whether it belongs to the list shows when that is read."""
         if not is_page_token(value):
-            self.refuse(name, NOT_OURS)
+            self.refuse(name, NOT_ISSUED_HERE)
         return value
 
     def time(self, message: Message, name: str, path: str) -> datetime | None:

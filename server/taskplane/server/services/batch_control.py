@@ -65,7 +65,7 @@ class BatchControl:
             errors = await self._states.refuse(error, key)
         else:
             changes = {task_id: self._change(order.verb, caller) for task_id in sorted(task_ids)}
-            errors = await (self._foresee(changes) if order.validate_only else self._states.control(changes, key))
+            errors = await (self._validate(changes) if order.validate_only else self._states.control(changes, key))
         return dict(sorted(errors.items()))
 
     async def _chosen(self, order: BatchOrder) -> list[int]:
@@ -92,17 +92,17 @@ class BatchControl:
             case BatchVerb.DELETE:
                 return _deletion(caller)
 
-    async def _foresee(
+    async def _validate(
         self, changes: Mapping[int, Callable[[Task, datetime], Effect | None]]
     ) -> Mapping[int, TaskplaneError | None]:
         """Return the errors that the tasks would get in their present state."""
         now = utc_now()
-        foreseen: dict[int, TaskplaneError | None] = {}
+        outcomes: dict[int, TaskplaneError | None] = {}
         task_ids = list(changes)
-        while rest := task_ids[len(foreseen) :]:
+        while rest := task_ids[len(outcomes) :]:
             found = await self._store.tasks_that_fit(rest)
-            foreseen.update((each, _foreseen(each, task, changes[each], now)) for each, task in found.items())
-        return foreseen
+            outcomes.update((each, _outcome(each, task, changes[each], now)) for each, task in found.items())
+        return outcomes
 
 
 def _deletion(caller: CallContext) -> Callable[[Task, datetime], None]:
@@ -112,7 +112,7 @@ def _deletion(caller: CallContext) -> Callable[[Task, datetime], None]:
     return delete
 
 
-def _foreseen(
+def _outcome(
     task_id: int, task: Task | None, change: Callable[[Task, datetime], Effect | None], now: datetime
 ) -> TaskplaneError | None:
     try:

@@ -14,7 +14,7 @@ from taskplane.server.store.reading import MAX_ROWS_BYTES, TaskFilter
 
 T = TypeVar("T")
 
-NOT_OURS = "is not a page token of this server"
+NOT_ISSUED_HERE = "is not a page token of this server"
 # Tokens of this server are shorter: a unit's id has up to 250 characters, and JSON takes up to 12 bytes for each.
 _MAX_TOKEN = 5000
 
@@ -98,7 +98,7 @@ def read_page_token(token: str, fingerprint: str) -> int | None:
         return None
     key = _read(token, fingerprint)
     if not isinstance(key, int) or not 0 <= key < 2**63:
-        raise _invalid(NOT_OURS)
+        raise _invalid(NOT_ISSUED_HERE)
     return int(key)
 
 
@@ -106,14 +106,14 @@ def read_text_page_token(token: str, fingerprint: str) -> str:
     """Return the key in a token of a list whose keys are texts; empty for an empty token."""
     key = _read(token, fingerprint) if token else ""
     if not isinstance(key, str):
-        raise _invalid(NOT_OURS)
+        raise _invalid(NOT_ISSUED_HERE)
     return key
 
 
 def _read(token: str, fingerprint: str) -> object:
     content = _content(token)
     if content is None:
-        raise _invalid(NOT_OURS)
+        raise _invalid(NOT_ISSUED_HERE)
     written_for, key = content
     if written_for != fingerprint:
         raise _invalid("belongs to another list: use it with the same filter and order that gave it")

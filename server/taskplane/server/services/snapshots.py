@@ -47,18 +47,18 @@ class Snapshots:
         # The number of reads so far.
         self.begun = 0
 
-    async def pages(self, query: WatchQuery, followed_at: int) -> AsyncGenerator[Held]:
-        """Yield the pages of a snapshot; `followed_at` is the value of `begun` at the subscription."""
+    async def pages(self, query: WatchQuery, subscribed_at: int) -> AsyncGenerator[Held]:
+        """Yield the pages of a snapshot; `subscribed_at` is the value of `begun` at the subscription."""
         after_id: int | None = 0
         while after_id is not None:
-            held = await self._page((query.task_ids, query.task_types, query.statuses, after_id), followed_at)
+            held = await self._page((query.task_ids, query.task_types, query.statuses, after_id), subscribed_at)
             yield held
-            page: Page = held.what
+            page: Page = held.item
             after_id = page.continue_after
 
-    async def _page(self, key: _Key, followed_at: int) -> Held:
+    async def _page(self, key: _Key, subscribed_at: int) -> Held:
         number, reading = self._readings.get(key, (0, None))
-        if reading is None or number <= followed_at or _has_failed(reading):
+        if reading is None or number <= subscribed_at or _has_failed(reading):
             reading = self._begin(key)
         # Shielded: other watches may wait for the same page.
         return await asyncio.shield(reading)
@@ -96,7 +96,7 @@ class Snapshots:
 
     def _let_go(self, reading: "asyncio.Task[Held]") -> None:
         if not _has_failed(reading):
-            self._memory.give_back(reading.result())
+            self._memory.release(reading.result())
 
 
 def _parts(views: Sequence[TaskView], weights: Sequence[int]) -> Iterator[Snapshot]:

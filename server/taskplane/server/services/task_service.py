@@ -27,7 +27,7 @@ from taskplane.server.execution_units.waiting import WaitingReason
 from taskplane.server.idempotency.keys import IdempotencyKey
 from taskplane.server.services.effects import check_not_lost, is_cancelled, is_dispatched, is_paused
 from taskplane.server.services.pages import (
-    NOT_OURS,
+    NOT_ISSUED_HERE,
     Page,
     TaskPage,
     TaskQuery,
@@ -196,7 +196,7 @@ class TaskService:
         wait_until: float | None,
         checkpoint_number: int = 0,
     ) -> TaskView:
-        with self._follow(task_id) as subscriber:
+        with self._subscribe(task_id) as subscriber:
             if checkpoint_number:
                 chosen = partial(_from_checkpoint, change)
                 task = await self._states.change_from_checkpoint(task_id, checkpoint_number, chosen, key)
@@ -226,7 +226,7 @@ class TaskService:
         wait_until: float | None,
         effect: EffectTest,
     ) -> TaskView:
-        with self._follow(task_id) as subscriber:
+        with self._subscribe(task_id) as subscriber:
             task, repeated = await self._states.command(task_id, timed(change), key)
             try:
                 if repeated is not None and await self._is_applied(task, repeated):
@@ -268,8 +268,8 @@ class TaskService:
             metadata={"task_id": str(task.id)},
         )
 
-    def _follow(self, task_id: int) -> AbstractContextManager[Subscriber]:
-        return self._watch.follow([task_id], lambda event: isinstance(event, CommittedEvent))
+    def _subscribe(self, task_id: int) -> AbstractContextManager[Subscriber]:
+        return self._watch.subscribe([task_id], lambda event: isinstance(event, CommittedEvent))
 
     def _is_about_to_run(self, task: Task) -> bool:
         waiting = self._registry.waiting(task, utc_now())
@@ -302,7 +302,7 @@ def _command_key(text: str) -> tuple[datetime, str] | None:
     try:
         return datetime.fromisoformat(issued_at), command_id
     except ValueError as error:
-        raise InvalidFields(FieldViolation("page_token", NOT_OURS)) from error
+        raise InvalidFields(FieldViolation("page_token", NOT_ISSUED_HERE)) from error
 
 
 def _with_acceptance(entry: CommandLogEntry, task: Task) -> CommandLogEntry:

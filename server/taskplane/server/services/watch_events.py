@@ -118,14 +118,14 @@ def matcher(query: WatchQuery) -> Callable[[CommittedEvent | Progressed], bool] 
     if not types and not statuses:
         return None if query.include_progress else _is_committed
 
-    def is_asked_for(event: CommittedEvent | Progressed) -> bool:
+    def matches(event: CommittedEvent | Progressed) -> bool:
         if isinstance(event, Progressed):
             # Only RUNNING tasks make progress.
             is_of_status = not statuses or TaskStatus.RUNNING in statuses
             return query.include_progress and is_of_status and (not types or event.task_type in types)
         return (not types or event.task.task_type in types) and (not statuses or touches(statuses, event))
 
-    return is_asked_for
+    return matches
 
 
 def touches(statuses: frozenset[TaskStatus], change: CommittedEvent) -> bool:

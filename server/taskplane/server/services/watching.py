@@ -30,8 +30,8 @@ from taskplane.server.tasks.watch import Subscriber, WatchHub, weight_of
 
 KEEP_ALIVE_SECONDS = 15.0
 # Watchers write a change at about the same time: events are shared up to this number and size.
-_TOLD_KEPT = 500
-_TOLD_KEPT_BYTES = 8 * 1024 * 1024
+_EVENTS_KEPT = 500
+_EVENTS_KEPT_BYTES = 8 * 1024 * 1024
 # Changes in one read of a replay, and changes written in one turn.
 _PAGE = 500
 _PART = 16
@@ -51,13 +51,13 @@ class WatchService:
         self._max_watches = max_watches
         self._watches = 0
         # By revision, oldest first, each with its size.
-        self._recently_told: dict[int, tuple[Changed, int]] = {}
-        self._recently_told_bytes = 0
+        self._recent_events: dict[int, tuple[Changed, int]] = {}
+        self._recent_bytes = 0
 
     @property
-    def follower_count(self) -> int:
+    def subscriber_count(self) -> int:
         """Return the number of subscribers: watches, and verbs that wait for their effect."""
-        return self._hub.follower_count
+        return self._hub.subscriber_count
 
     async def watch(self, query: WatchQuery, guard: StallGuard | None = None) -> AsyncGenerator[WatchEvent]:
         """Yield events forever. Close the generator after use.
@@ -66,20 +66,20 @@ class WatchService:
 
         Raises TooManyWatches, TaskNotFound, RevisionTooOld, and SlowReader when the reader falls behind.
         """
-        with self._counted(), self._hub.watch(query.task_ids, matcher(query)) as follower:
+        with self._counted(), self._hub.watch(query.task_ids, matcher(query)) as subscriber:
             if guard:
-                guard.on_stall.append(lambda: follower.cut(SlowReader(_NOT_READ)))
+                guard.on_stall.append(lambda: subscriber.cut(SlowReader(_NOT_READ)))
             # Subscribe first, then read: an event committed in between is in both, and sent once.
             position = _Position(self._hub.revision)
             if query.after_revision is not None:
                 await self._check_revision(query.after_revision)
                 beginning = self._replay(query, query.after_revision, position.begin)
             else:
-                beginning = self._snapshot(query, follower, position)
+                beginning = self._snapshot(query, subscriber, position)
             await self._check_ids(query)
             async for event in beginning:
                 yield event
-            async for event in self._live(follower, ProgressPacer(query.max_progress_per_second), position):
+            async for event in self._live(subscriber, ProgressPacer(query.max_progress_per_second), position):
                 yield event
 
     @contextmanager
@@ -119,30 +119,32 @@ class WatchService:
         missing = [task_id for task_id in query.task_ids if task_id not in found]
         if missing and query.after_revision is not None:
             kept = await self._store.deletions_since(query.after_revision, task_ids=missing, limit=len(missing))
-            told = {each.task_id for each in kept}
-            missing = [task_id for task_id in missing if task_id not in told]
+            deleted = {each.task_id for each in kept}
+            missing = [task_id for task_id in missing if task_id not in deleted]
         if missing:
             raise TaskNotFound(missing[0])
 
     async def _snapshot(
-        self, query: WatchQuery, follower: Subscriber, position: "_Position"
+        self, query: WatchQuery, subscriber: Subscriber, position: "_Position"
     ) -> AsyncGenerator[WatchEvent]:
         if query.with_snapshot:
             async for held in self._snapshots.pages(query, self._snapshots.begun):
-                follower.tell(held)
+                subscriber.hold(held)
                 self._hub.make_room()
-                follower.check()
-                for task in held.what.tasks:
+                subscriber.check()
+                for task in held.item.tasks:
                     position.saw(task)
-                parts = deque(held.what.parts)
+                parts = deque(held.item.parts)
                 del held
                 # Only the part being written stays in memory for a reader that does not read.
-                follower.on_cut = parts.clear
+                subscriber.on_cut = parts.clear
                 while parts:
-                    await self._hub.scheduler.turn(_PART_MESSAGES if parts[0].rendered.is_made else MESSAGES_AT_ONCE)
-                    follower.check()
+                    await self._hub.scheduler.wait_for_turn(
+                        _PART_MESSAGES if parts[0].rendered.is_made else MESSAGES_AT_ONCE
+                    )
+                    subscriber.check()
                     yield WatchEvent(0, parts.popleft())
-                    follower.check()
+                    subscriber.check()
         yield WatchEvent(position.begin, SnapshotComplete())
 
     async def _replay(self, query: WatchQuery, after: int, until: int) -> AsyncGenerator[WatchEvent]:
@@ -152,7 +154,7 @@ class WatchService:
                 if each.task_id not in tasks:
                     break
                 if count % _PART == 0:
-                    await self._hub.scheduler.turn(_PART)
+                    await self._hub.scheduler.wait_for_turn(_PART)
                 if event := self._replayed(each, tasks[each.task_id], query):
                     yield WatchEvent(each.revision, event)
                 after = each.revision
@@ -173,8 +175,8 @@ class WatchService:
     ) -> Changed | Deleted | None:
         """Return the watch event of a missed event; None without a match, or if the deletion of its task follows."""
         if isinstance(missed, Deletion):
-            return Deleted(missed.task_id) if _is_asked_for(query, missed.task_type) else None
-        if task is None or not _is_asked_for(query, task.task_type):
+            return Deleted(missed.task_id) if _matches(query, missed.task_type) else None
+        if task is None or not _matches(query, task.task_type):
             return None
         change = CommittedEvent(task, missed)
         if query.statuses and not touches(frozenset(query.statuses), change):
@@ -182,13 +184,15 @@ class WatchService:
         return Changed(change, self._tasks.view(task))
 
     async def _live(
-        self, follower: Subscriber, pacer: "ProgressPacer", position: "_Position"
+        self, subscriber: Subscriber, pacer: "ProgressPacer", position: "_Position"
     ) -> AsyncGenerator[WatchEvent]:
         silent_since = time.monotonic()
         while True:
-            await follower.arrival(pacer.seconds_to_next(silent_since + KEEP_ALIVE_SECONDS - time.monotonic()))
-            changes, progress = follower.take()
-            follower.on_cut = changes.clear
+            await subscriber.wait_for_events(
+                pacer.seconds_to_next(silent_since + KEEP_ALIVE_SECONDS - time.monotonic())
+            )
+            changes, progress = subscriber.take()
+            subscriber.on_cut = changes.clear
             revision = self._hub.revision
             fresh = False
             while changes:
@@ -196,7 +200,7 @@ class WatchService:
                 if position.is_new(change):
                     fresh = True
                     pacer.changed(change)
-                    yield WatchEvent(change.task.revision, self._told(change))
+                    yield WatchEvent(change.task.revision, self._event_of(change))
             pacer.take(progress)
             due = pacer.due()
             for each in due:
@@ -208,24 +212,24 @@ class WatchService:
                 silent_since = time.monotonic()
                 yield WatchEvent(revision, KeepAlive())
 
-    def _told(self, change: CommittedEvent) -> Changed | Deleted:
+    def _event_of(self, change: CommittedEvent) -> Changed | Deleted:
         """Return the same object to every watcher, so that it is created and rendered only once."""
         if change.deleted:
             return Deleted(change.task.id)
         revision = change.task.revision
-        if kept := self._recently_told.get(revision):
+        if kept := self._recent_events.get(revision):
             return kept[0]
-        told = Changed(change, self._tasks.view(change.task))
-        self._keep(revision, told)
-        return told
+        event = Changed(change, self._tasks.view(change.task))
+        self._keep(revision, event)
+        return event
 
-    def _keep(self, revision: int, told: Changed) -> None:
-        weight = weight_of(told.change.task)
-        self._recently_told[revision] = told, weight
-        self._recently_told_bytes += weight
-        while len(self._recently_told) > _TOLD_KEPT or self._recently_told_bytes > _TOLD_KEPT_BYTES:
-            _, weight = self._recently_told.pop(next(iter(self._recently_told)))
-            self._recently_told_bytes -= weight
+    def _keep(self, revision: int, event: Changed) -> None:
+        weight = weight_of(event.change.task)
+        self._recent_events[revision] = event, weight
+        self._recent_bytes += weight
+        while len(self._recent_events) > _EVENTS_KEPT or self._recent_bytes > _EVENTS_KEPT_BYTES:
+            _, weight = self._recent_events.pop(next(iter(self._recent_events)))
+            self._recent_bytes -= weight
 
 
 class _Position:
@@ -243,5 +247,5 @@ class _Position:
         return change.task.revision > self._later.get(change.task.id, self.begin)
 
 
-def _is_asked_for(query: WatchQuery, task_type: str) -> bool:
+def _matches(query: WatchQuery, task_type: str) -> bool:
     return not query.task_types or task_type in query.task_types

@@ -21,8 +21,8 @@ from taskplane.server.tasks.unit_of_work import UnitOfWork
 log = logging.getLogger(__name__)
 
 # Queued tasks in one page, and in one transaction. More would delay the commit.
-LARGEST_PAGE = 500
-MOST_LOOKED_AT = 5_000
+PAGE_TASKS = 500
+MAX_SCANNED_TASKS = 5_000
 
 
 class Dispatcher:
@@ -46,7 +46,7 @@ class Dispatcher:
         self._free(freed)
         self._take(taken)
         self._dispatch(taken)
-        self._remember_the_rest()
+        self._update_queue()
 
     def _correct(self) -> None:
         """Correct the assignments of the units whose tasks were read: the table is right.
@@ -76,12 +76,12 @@ class Dispatcher:
         checkpoints = self._work.newest_checkpoints(each.task for each in placements)
         for placement in placements:
             if placement.task.next_checkpoint_number and placement.task.id not in checkpoints:
-                self._slots.give_back([placement])
-                self._work.put(without_checkpoint(placement.task, self._work.now))
+                self._slots.release([placement])
+                self._work.apply(without_checkpoint(placement.task, self._work.now))
             else:
                 self._work.dispatch(placement, checkpoints.get(placement.task.id))
 
-    def _remember_the_rest(self) -> None:
+    def _update_queue(self) -> None:
         ids = self._work.created | self._work.changed
         due = self._due(ids)
         for task in due:
@@ -94,9 +94,9 @@ class Dispatcher:
 
         The table is read at most once: the next transaction examines the rest.
         """
-        task_queue, after, left, may_read = self._slots.scan.task_queue, None, MOST_LOOKED_AT, True
-        while count := min(self._slots.free(task_types), LARGEST_PAGE, left):
-            queued, end = task_queue.page(task_types, after, count, self._slots.may_have_room)
+        task_queue, after, left, may_read = self._slots.scan.task_queue, None, MAX_SCANNED_TASKS, True
+        while count := min(self._slots.free(task_types), PAGE_TASKS, left):
+            queued, end = task_queue.page(task_types, after, count, self._slots.kind_fits_now)
             yield from self._still_due(queued)
             after, left = queued[-1] if queued else after, left - len(queued)
             if len(queued) == count or not self._slots.free(task_types):
@@ -105,7 +105,7 @@ class Dispatcher:
                 return
             if not may_read:
                 break
-            self._read_on(task_types, end)
+            self._read_more(task_types, end)
             may_read = False
         if self._slots.free(task_types):
             self._slots.scan.continue_later(task_types)
@@ -118,10 +118,10 @@ class Dispatcher:
             self._slots.scan.task_queue.discard(task_id)
         yield from due
 
-    def _read_on(self, task_types: Collection[str], after: QueueKey) -> None:
+    def _read_more(self, task_types: Collection[str], after: QueueKey) -> None:
         age = self._slots.scan.task_queue.age
-        found = self._transaction.lock_queued(task_types, self._work.now, LARGEST_PAGE, after)
-        self._slots.scan.task_queue.learn(task_types, after, found, is_whole=len(found) < LARGEST_PAGE, age=age)
+        found = self._transaction.lock_queued(task_types, self._work.now, PAGE_TASKS, after)
+        self._slots.scan.task_queue.learn(task_types, after, found, is_whole=len(found) < PAGE_TASKS, age=age)
 
     def _due(self, task_ids: Iterable[int]) -> list[Task]:
         """Return the tasks that wait only for a slot.

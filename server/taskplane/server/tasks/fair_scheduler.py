@@ -16,9 +16,9 @@ MESSAGE_BYTES = 4 * 1024
 # The rest of the watchers, in which callers and commits run.
 REST_SECONDS = 0.001
 # The rest while verbs are pending.
-REST_BEHIND_VERBS_SECONDS = 0.010
+REST_WITH_VERBS_SECONDS = 0.010
 # The rest shrinks with the longest wait of a watcher, and is zero from this wait on.
-PATIENT_FOR_SECONDS = 2.0
+MAX_REST_WAIT_SECONDS = 2.0
 
 
 class Waiter(Protocol):
@@ -36,29 +36,29 @@ class FairScheduler:
         self._waiting: deque[tuple[float, Waiter]] = deque()
         self._is_due = False
         # The number of verbs that wait for their effect.
-        self.verbs_under_way = 0
+        self.pending_verbs = 0
 
-    def wait(self, patient: Waiter) -> None:
+    def enqueue(self, waiter: Waiter) -> None:
         """Give a waiter a turn, after the earlier ones."""
-        self._waiting.append((time.monotonic(), patient))
+        self._waiting.append((time.monotonic(), waiter))
         if not self._is_due:
             self._is_due = True
             asyncio.get_running_loop().call_soon(self._begin)
 
-    async def turn(self, messages: int) -> None:
+    async def wait_for_turn(self, messages: int) -> None:
         """Wait for a turn for this number of messages."""
-        once = _Once(messages)
-        self.wait(once)
-        await once.comes
+        turn = _SingleTurn(messages)
+        self.enqueue(turn)
+        await turn.has_come
 
     def _begin(self) -> None:
         # Few waiters are not worth a rest.
         if len(self._waiting) > MESSAGES_AT_ONCE:
             self._rest()
         else:
-            self._let_some_go_on()
+            self._run_some()
 
-    def _let_some_go_on(self) -> None:
+    def _run_some(self) -> None:
         messages = 0
         while self._waiting and messages < MESSAGES_AT_ONCE:
             messages += self._waiting.popleft()[1].take_turn()
@@ -68,21 +68,21 @@ class FairScheduler:
 
     def _rest(self) -> None:
         # Also with a rest of zero, other ready callbacks of the loop run first.
-        asyncio.get_running_loop().call_later(self._rest_seconds(), self._let_some_go_on)
+        asyncio.get_running_loop().call_later(self._rest_seconds(), self._run_some)
 
     def _rest_seconds(self) -> float:
-        longest = REST_BEHIND_VERBS_SECONDS if self.verbs_under_way else REST_SECONDS
+        longest = REST_WITH_VERBS_SECONDS if self.pending_verbs else REST_SECONDS
         waited = time.monotonic() - self._waiting[0][0]
-        return longest * max(0.0, 1.0 - waited / PATIENT_FOR_SECONDS)
+        return longest * max(0.0, 1.0 - waited / MAX_REST_WAIT_SECONDS)
 
 
-class _Once:
+class _SingleTurn:
     def __init__(self, messages: int) -> None:
         self._messages = messages
-        self.comes = asyncio.get_running_loop().create_future()
+        self.has_come = asyncio.get_running_loop().create_future()
 
     def take_turn(self) -> int:
-        if self.comes.cancelled():
+        if self.has_come.cancelled():
             return 0
-        self.comes.set_result(None)
+        self.has_come.set_result(None)
         return self._messages

@@ -29,26 +29,26 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 # Larger transactions delay slot turnover more than they save.
-MOST_TASKS = 200
+MAX_TASKS = 200
 # Above this number of submitted mutations, the mutations of cancelled calls are dropped.
-ROOM = 10_000
+MAX_SUBMITTED = 10_000
 # At least this number of tasks starts a transaction during a pending transaction; fewer tasks wait.
-WORTH_AN_OVERLAP = 64
+MIN_OVERLAP_TASKS = 64
 
 
 @dataclass(frozen=True, slots=True)
-class _Waiting:
+class _Submitted:
     mutation: Mutation[Any]
     key: IdempotencyKey | None
     tasks: int
-    answer: asyncio.Future[Any]
+    result: asyncio.Future[Any]
 
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
     # The result of each mutation, or the error that it raised.
-    answers: list[Any]
-    committed: list[CommittedEvent]
+    results: list[Any]
+    events: list[CommittedEvent]
 
 
 class GroupCommit:
@@ -61,9 +61,9 @@ class GroupCommit:
         self._store = store
         self._progress_cache = progress_cache
         self._slots = slots
-        self._inbox: deque[_Waiting] = deque()
-        self._tasks_waiting = 0
-        self._room = ROOM
+        self._inbox: deque[_Submitted] = deque()
+        self._submitted_tasks = 0
+        self._max_submitted = MAX_SUBMITTED
         self._wake = asyncio.Event()
         self._stopping = False
         self.listeners: list[Callable[[Sequence[CommittedEvent]], None]] = []
@@ -85,16 +85,16 @@ class GroupCommit:
         retried one by one. A mutation whose future is cancelled before is not decided. A repeat of a call with a key
         decides nothing and returns a Replay, or raises ResponseStored.
         """
-        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        result: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         if self._stopping:
-            answer.set_exception(ServerStopping())
+            result.set_exception(ServerStopping())
         else:
-            if len(self._inbox) >= self._room:
-                self._make_room()
-            self._inbox.append(_Waiting(mutation, key, tasks, answer))
-            self._tasks_waiting += tasks
+            if len(self._inbox) >= self._max_submitted:
+                self._drop_cancelled()
+            self._inbox.append(_Submitted(mutation, key, tasks, result))
+            self._submitted_tasks += tasks
             self._wake.set()
-        return answer
+        return result
 
     def stop(self) -> None:
         """Refuse new mutations; `run` returns after the submitted ones are durable."""
@@ -108,7 +108,7 @@ class GroupCommit:
             await self._wake.wait()
             self._wake.clear()
             while self._inbox:
-                if last and self._tasks_waiting < WORTH_AN_OVERLAP:
+                if last and self._submitted_tasks < MIN_OVERLAP_TASKS:
                     await last
                 group = self._next_group()
                 if not group:
@@ -122,27 +122,27 @@ class GroupCommit:
         if last:
             await last
 
-    def _next_group(self) -> list[_Waiting]:
-        group: list[_Waiting] = []
+    def _next_group(self) -> list[_Submitted]:
+        group: list[_Submitted] = []
         tasks = 0
-        while self._inbox and tasks < MOST_TASKS:
-            waiting = self._inbox.popleft()
-            self._tasks_waiting -= waiting.tasks
-            if not waiting.answer.cancelled():
-                group.append(waiting)
-                tasks += waiting.tasks
+        while self._inbox and tasks < MAX_TASKS:
+            submitted = self._inbox.popleft()
+            self._submitted_tasks -= submitted.tasks
+            if not submitted.result.cancelled():
+                group.append(submitted)
+                tasks += submitted.tasks
         return group
 
-    def _make_room(self) -> None:
+    def _drop_cancelled(self) -> None:
         """Drop mutations of cancelled calls: while the database is away for long, callers retry again and again."""
-        self._inbox = deque(each for each in self._inbox if not each.answer.cancelled())
-        self._tasks_waiting = sum(each.tasks for each in self._inbox)
-        self._room = max(ROOM, 2 * len(self._inbox))
+        self._inbox = deque(each for each in self._inbox if not each.result.cancelled())
+        self._submitted_tasks = sum(each.tasks for each in self._inbox)
+        self._max_submitted = max(MAX_SUBMITTED, 2 * len(self._inbox))
 
-    def _begin(self, group: list[_Waiting]) -> PendingTransaction[_Outcome]:
+    def _begin(self, group: list[_Submitted]) -> PendingTransaction[_Outcome]:
         return self._store.begin(lambda transaction: self._decide(transaction, group))
 
-    async def _finish(self, group: list[_Waiting], pending: PendingTransaction[_Outcome]) -> None:
+    async def _finish(self, group: list[_Submitted], pending: PendingTransaction[_Outcome]) -> None:
         """Wait until a transaction is durable, and publish its events."""
         try:
             outcome = await pending.durable()
@@ -151,11 +151,11 @@ class GroupCommit:
             await self._failed(group, error)
         else:
             try:
-                self._tell(group, outcome)
+                self._publish(group, outcome)
             finally:
                 pending.published()
 
-    async def _failed(self, group: list[_Waiting], error: Exception) -> None:
+    async def _failed(self, group: list[_Submitted], error: Exception) -> None:
         is_away = isinstance(error, DatabaseUnavailable) and not isinstance(error, DatabaseRefused)
         if len(group) > 1 and not is_away:
             # One mutation may have spoiled the transaction: retry each alone, so that only this one fails.
@@ -163,12 +163,12 @@ class GroupCommit:
                 await self._finish([each], self._begin([each]))
             return
         if not isinstance(error, DatabaseUnavailable):
-            log.error("a proposal failed: %r", group[0].mutation, exc_info=error)
+            log.error("a mutation failed: %r", group[0].mutation, exc_info=error)
         for each in group:
-            if not each.answer.done():
-                each.answer.set_exception(error)
+            if not each.result.done():
+                each.result.set_exception(error)
 
-    def _decide(self, transaction: WriteTransaction, group: list[_Waiting]) -> _Outcome:
+    def _decide(self, transaction: WriteTransaction, group: list[_Submitted]) -> _Outcome:
         """Decide all mutations of a group in order, fill free slots, and write."""
         work = UnitOfWork(transaction, self._progress_cache, utc_now())
         calls = KeyedCalls(transaction)
@@ -176,43 +176,43 @@ class GroupCommit:
         keys = [each.key for each in group if each.key] if transaction.is_retry else []
         named = {task_id for each in group for task_id in each.mutation.task_ids()}
         work.load(named | calls.look_up(keys))
-        answers = [_decided(each, calls, work) for each in group]
+        results = [_decided(each, calls, work) for each in group]
         Dispatcher(work, transaction, self._slots).fill_slots()
         work.write()
         calls.write(work.now)
-        return _Outcome([_as_dispatched(each, work.dispatched) for each in answers], work.committed)
+        return _Outcome([_as_dispatched(each, work.dispatched) for each in results], work.events)
 
-    def _tell(self, group: list[_Waiting], outcome: _Outcome) -> None:
-        for committed in outcome.committed:
-            if committed.transition or committed.deleted:
-                self._progress_cache.forget(committed.task.id)
+    def _publish(self, group: list[_Submitted], outcome: _Outcome) -> None:
+        for event in outcome.events:
+            if event.transition or event.deleted:
+                self._progress_cache.forget(event.task.id)
         for listener in self.listeners:
-            listener(outcome.committed)
-        for each, answer in zip(group, outcome.answers, strict=True):
-            if each.answer.done():
+            listener(outcome.events)
+        for each, result in zip(group, outcome.results, strict=True):
+            if each.result.done():
                 continue  # the caller has gone; the effect holds all the same
-            if isinstance(answer, TaskplaneError | ResponseStored):
-                each.answer.set_exception(answer)
+            if isinstance(result, TaskplaneError | ResponseStored):
+                each.result.set_exception(result)
             else:
-                each.answer.set_result(answer)
+                each.result.set_result(result)
 
 
-def _decided(waiting: _Waiting, calls: KeyedCalls, work: UnitOfWork) -> Any:
+def _decided(submitted: _Submitted, calls: KeyedCalls, work: UnitOfWork) -> Any:
     """Return the result of a mutation, or the error that it raises."""
     try:
-        if waiting.key:
-            return calls.decide(waiting.key, waiting.mutation, work)
-        return waiting.mutation.decide(work)
+        if submitted.key:
+            return calls.decide(submitted.key, submitted.mutation, work)
+        return submitted.mutation.decide(work)
     except (TaskplaneError, ResponseStored) as error:
         return error
 
 
-def _as_dispatched(answer: Any, dispatched: Mapping[int, Task]) -> Any:
+def _as_dispatched(result: Any, dispatched: Mapping[int, Task]) -> Any:
     """Replace tasks that got a slot in the same transaction by their dispatched state."""
-    match answer:
+    match result:
         case Task():
-            return dispatched.get(answer.revision, answer)
+            return dispatched.get(result.revision, result)
         case list():
-            return [_as_dispatched(each, dispatched) for each in answer]
+            return [_as_dispatched(each, dispatched) for each in result]
         case _:
-            return answer
+            return result

@@ -8,7 +8,7 @@ from taskplane.server.store.database import Database
 
 RENEW_SECONDS = 1.0
 # After a longer renewal the database counts as unavailable, until the renewal ends.
-ANSWER_SECONDS = 5.0
+RESPONSE_SECONDS = 5.0
 # A response that arrived while the event loop was blocked is found within this time.
 LATE_SECONDS = 0.5
 
@@ -30,10 +30,10 @@ class LeaseKeeper:
         """Renew once."""
         renewal = asyncio.ensure_future(self._database.renew_lease())
         try:
-            await asyncio.wait([renewal], timeout=ANSWER_SECONDS)
+            await asyncio.wait([renewal], timeout=RESPONSE_SECONDS)
             await asyncio.wait([renewal], timeout=LATE_SECONDS)
             if not renewal.done():
-                self._database.lease_is_overdue(f"no answer within {ANSWER_SECONDS:g} s")
+                self._database.lease_is_overdue(f"no answer within {RESPONSE_SECONDS:g} s")
                 await self._show(self._database.outage)
             await renewal
         except DatabaseUnavailable:

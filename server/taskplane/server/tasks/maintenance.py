@@ -38,11 +38,11 @@ class Maintenance:
         self._retention = retention
         self._listening = listening
 
-    async def expire_for_ever(self) -> None:
+    async def expire_forever(self) -> None:
         """Apply time limits twice a second."""
         await repeat(EXPIRE_SECONDS, self.expire)
 
-    async def purge_for_ever(self) -> None:
+    async def purge_forever(self) -> None:
         """Delete what is old once a minute."""
         await repeat(PURGE_SECONDS, self.purge)
 

@@ -9,7 +9,7 @@ from taskplane.server.core.clock import wall_now
 from taskplane.server.core.command import Command, Dispatch, Verdict
 from taskplane.server.core.effect import Effect
 from taskplane.server.core.errors import FieldViolation, InvalidFields, TaskplaneError
-from taskplane.server.core.fence import AttemptRef, drop_reason
+from taskplane.server.core.fence import AttemptRef, is_current
 from taskplane.server.core.inventory import Reconciliation, as_recorded
 from taskplane.server.core.limits import Listening, expired, next_expiry
 from taskplane.server.core.reports import lost, not_begun
@@ -102,7 +102,7 @@ class ChangeTask:
         return (self.task_id,)
 
     def decide(self, work: UnitOfWork) -> Task:
-        return work.put(self.change(work.task(self.task_id), work.now))
+        return work.apply(self.change(work.task(self.task_id), work.now))
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ class ChangeFromCheckpoint:
             raise InvalidFields(
                 FieldViolation("checkpoint_number", f"task {task.id} has no checkpoint {self.number} (any more)")
             )
-        return work.put(self.change(task, work.now, replace(checkpoint, data=None)))
+        return work.apply(self.change(task, work.now, replace(checkpoint, data=None)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +151,7 @@ def _error_of(
     if decided is None:
         work.delete(task)
     else:
-        work.put(decided)
+        work.apply(decided)
     return None
 
 
@@ -184,8 +184,8 @@ class LoseAttempts:
     def decide(self, work: UnitOfWork) -> None:
         for task_id, attempt in self.attempts.items():
             task, sender = work.find(task_id), AttemptRef(self.unit_id, attempt)
-            if task and task.status is TaskStatus.RUNNING and not drop_reason(task, sender):
-                work.put(lost(task, sender, work.now, why=self.why, policy=self.policy))
+            if task and task.status is TaskStatus.RUNNING and is_current(task, sender):
+                work.apply(lost(task, sender, work.now, why=self.why, policy=self.policy))
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,9 +205,9 @@ class LeaveUnit:
             if task.status is not TaskStatus.RUNNING:
                 continue
             if task.accepted_at:
-                work.put(lost(task, sender, work.now, why=self.why, policy=self.policy))
+                work.apply(lost(task, sender, work.now, why=self.why, policy=self.policy))
             else:
-                work.put(not_begun(task, sender, work.now, why=self.why))
+                work.apply(not_begun(task, sender, work.now, why=self.why))
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,12 +236,12 @@ class ExpireTasks:
 
     def decide(self, work: UnitOfWork) -> None:
         for task in filter(None, map(work.find, self.due)):
-            change = expired(task, work.now, self.policy, wall_now=wall_now(), listening=self.listening)
-            if change.steps:
-                work.put(change)
+            effect = expired(task, work.now, self.policy, wall_now=wall_now(), listening=self.listening)
+            if effect.steps:
+                work.apply(effect)
             elif next_expiry(task):
                 # Time is left, because of progress or a deaf server: store the new expiry.
-                work.put(change.edit(now=work.now))
+                work.apply(effect.edit(now=work.now))
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,8 +322,8 @@ class ReconcileUnit:
         named = {each.task_id: task for each in inventory if (task := work.find(each.task_id))}
         outcome = Reconciliation(self.unit_id, work.now, self.policy, self.is_new_process)
         outcome.settle(inventory, own | named)
-        for change in outcome.changes:
-            work.put(change)
+        for effect in outcome.effects:
+            work.apply(effect)
         after = [task for task_id in own if (task := work.find(task_id))]
         running = [task for task in after if task.status is TaskStatus.RUNNING]
         return ReconciledUnit(outcome.verdicts, work.with_checkpoints(outcome.dispatches), outcome.commands, running)

@@ -36,7 +36,7 @@ class ProgressCache:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._progress_cache: dict[int, CachedProgress] = {}
+        self._cached: dict[int, CachedProgress] = {}
         self._dirty: set[int] = set()
         # Attempts whose acceptance is new since the last flush: most end before the next flush.
         self._accepted: set[int] = set()
@@ -47,7 +47,7 @@ class ProgressCache:
 
     def accepted(self, task_id: int, attempt: int, at: datetime, *, may_wait: bool = True) -> None:
         """Record that the unit accepted the attempt; `may_wait` skips one flush, if the unit keeps it too."""
-        self._progress_cache[task_id] = replace(self._of(task_id, attempt), accepted_at=at)
+        self._cached[task_id] = replace(self._of(task_id, attempt), accepted_at=at)
         (self._accepted if may_wait else self._dirty).add(task_id)
 
     def command_accepted(self, task_id: int, attempt: int, command_id: str, at: datetime) -> None:
@@ -56,21 +56,21 @@ class ProgressCache:
 
     def overlay(self, task: Task) -> Task:
         """Return the task with the latest progress of its current attempt."""
-        progress_cache = self._progress_cache.get(task.id)
-        if progress_cache is None or progress_cache.attempt != task.attempt or task.is_final:
+        cached = self._cached.get(task.id)
+        if cached is None or cached.attempt != task.attempt or task.is_final:
             return task
         pending = task.pending_command
-        if pending and pending.command_id == progress_cache.command_id and progress_cache.command_accepted_at:
-            pending = replace(pending, accepted_at=progress_cache.command_accepted_at)
+        if pending and pending.command_id == cached.command_id and cached.command_accepted_at:
+            pending = replace(pending, accepted_at=cached.command_accepted_at)
         return task.but(
-            progress=progress_cache.progress or task.progress,
-            accepted_at=progress_cache.accepted_at or task.accepted_at,
+            progress=cached.progress or task.progress,
+            accepted_at=cached.accepted_at or task.accepted_at,
             pending_command=pending,
         )
 
     def forget(self, task_id: int) -> None:
         """Drop the progress of an attempt that ended: its last change has written everything."""
-        self._progress_cache.pop(task_id, None)
+        self._cached.pop(task_id, None)
         self._dirty.discard(task_id)
         self._accepted.discard(task_id)
 
@@ -84,12 +84,12 @@ class ProgressCache:
 
         Later progress waits for the next flush.
         """
-        rows = [self._row(task_id, self._progress_cache[task_id]) for task_id in self._dirty]
+        rows = [self._row(task_id, self._cached[task_id]) for task_id in self._dirty]
         taken, self._dirty, self._accepted = self._dirty, self._accepted, set()
         try:
             await self._store.save_live(rows)
         except BaseException:
-            self._dirty |= taken & self._progress_cache.keys()
+            self._dirty |= taken & self._cached.keys()
             raise
 
     async def run(self) -> None:
@@ -102,20 +102,20 @@ class ProgressCache:
                 log.debug("progress is not written: %s", error.message)
 
     def _of(self, task_id: int, attempt: int) -> CachedProgress:
-        progress_cache = self._progress_cache.get(task_id)
-        return progress_cache if progress_cache and progress_cache.attempt == attempt else CachedProgress(attempt)
+        cached = self._cached.get(task_id)
+        return cached if cached and cached.attempt == attempt else CachedProgress(attempt)
 
-    def _put(self, task_id: int, progress_cache: CachedProgress) -> None:
-        self._progress_cache[task_id] = progress_cache
+    def _put(self, task_id: int, cached: CachedProgress) -> None:
+        self._cached[task_id] = cached
         self._dirty.add(task_id)
 
     @staticmethod
-    def _row(task_id: int, progress_cache: CachedProgress) -> LiveRow:
+    def _row(task_id: int, cached: CachedProgress) -> LiveRow:
         return LiveRow(
             task_id,
-            progress_cache.attempt,
-            progress_cache.progress,
-            progress_cache.accepted_at,
-            progress_cache.command_id,
-            progress_cache.command_accepted_at,
+            cached.attempt,
+            cached.progress,
+            cached.accepted_at,
+            cached.command_id,
+            cached.command_accepted_at,
         )

@@ -78,7 +78,7 @@ class TaskStateManager:
         answer = await self._commits.submit(ChangeTask(task_id, change), key)
         return _the_task(task_id, answer), answer.command_id if isinstance(answer, Replay) else None
 
-    def propose(self, task_id: int, change: Callable[[Task, datetime], Effect]) -> "asyncio.Future[Task]":
+    def submit(self, task_id: int, change: Callable[[Task, datetime], Effect]) -> "asyncio.Future[Task]":
         """Submit a change without waiting; changes are decided in the order of calls."""
         return self._commits.submit(ChangeTask(task_id, change))
 

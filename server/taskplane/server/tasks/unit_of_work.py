@@ -58,7 +58,7 @@ class UnitOfWork:
         self.tasks: dict[int, Task] = {}
         self.created: set[int] = set()
         self.changed: set[int] = set()
-        self.committed: list[CommittedEvent] = []
+        self.events: list[CommittedEvent] = []
         # The tasks that got a slot in this transaction, by their revision before: only results of that revision show
         # the dispatch.
         self.dispatched: dict[int, Task] = {}
@@ -112,22 +112,22 @@ class UnitOfWork:
         """Add new tasks with new ids and revisions, each with its first transition. Returns the tasks."""
         self.tasks.update((task.id, task) for task in tasks)
         self.created.update(task.id for task in tasks)
-        self.committed += map(CommittedEvent, tasks, transitions)
+        self.events += map(CommittedEvent, tasks, transitions)
         return list(tasks)
 
-    def put(self, change: Effect) -> Task:
+    def apply(self, effect: Effect) -> Task:
         """Add an effect. Returns the task with its new revision; without steps the task is unchanged."""
-        self._commands += entries(self.tasks[change.task.id], change, self.now)
-        for step, revision in zip(change.steps, self._transaction.next_revisions(len(change.steps)), strict=True):
+        self._commands += entries(self.tasks[effect.task.id], effect, self.now)
+        for step, revision in zip(effect.steps, self._transaction.next_revisions(len(effect.steps)), strict=True):
             task = step.task.but(revision=revision)
             transition = step.transition and step.transition.numbered(revision)
             self.tasks[task.id] = task
-            self.committed.append(CommittedEvent(task, transition, step.note, step.taken_from_unit))
-        if change.steps:
-            self.changed.add(change.task.id)
-        if change.checkpoint:
-            self._checkpoints.append((change.task.id, change.checkpoint))
-        return self.tasks[change.task.id]
+            self.events.append(CommittedEvent(task, transition, step.note, step.taken_from_unit))
+        if effect.steps:
+            self.changed.add(effect.task.id)
+        if effect.checkpoint:
+            self._checkpoints.append((effect.task.id, effect.checkpoint))
+        return self.tasks[effect.task.id]
 
     def checkpoint(self, task_id: int, number: int) -> Checkpoint | None:
         """Return one checkpoint of a task, if it is kept."""
@@ -149,7 +149,7 @@ class UnitOfWork:
         """Delete a task and return the revision of the deletion."""
         (revision,) = self._transaction.next_revisions(1)
         self._deleted.add(task.id)
-        self.committed.append(CommittedEvent(task.but(revision=revision), deleted=True))
+        self.events.append(CommittedEvent(task.but(revision=revision), deleted=True))
         return revision
 
     def with_checkpoints(self, dispatches: Iterable[Dispatch]) -> list[Dispatch]:
@@ -166,8 +166,8 @@ class UnitOfWork:
     def dispatch(self, placement: Placement, checkpoint: Checkpoint | None) -> None:
         """Give a task to the unit that has a slot for it."""
         chosen = checkpoint if placement.task.queued_checkpoint_number else None
-        task = self.put(dispatched(placement, self.now, chosen))
-        self.committed[-1] = replace(self.committed[-1], dispatch=Dispatch(task, checkpoint, placement.held_attempt))
+        task = self.apply(dispatched(placement, self.now, chosen))
+        self.events[-1] = replace(self.events[-1], dispatch=Dispatch(task, checkpoint, placement.held_attempt))
         self.dispatched[placement.task.revision] = task
 
     def newest_checkpoints(self, tasks: Iterable[Task]) -> dict[int, Checkpoint]:
@@ -184,7 +184,7 @@ class UnitOfWork:
         created = [self.tasks[task_id] for task_id in kept if task_id in self.created]
         changed = [self.tasks[task_id] for task_id in kept if task_id not in self.created]
         checkpoints = [each for each in self._checkpoints if each[0] not in self._deleted]
-        transitions = [each.transition for each in self.committed if each.transition]
+        transitions = [each.transition for each in self.events if each.transition]
         self._transaction.insert_tasks(created)
         self._transaction.update_tasks(changed)
         self._transaction.insert_transitions([each for each in transitions if each.task_id not in self._deleted])

@@ -17,7 +17,7 @@ from taskplane.server.tasks.fair_scheduler import MESSAGE_BYTES, FairScheduler
 from taskplane.server.tasks.unit_of_work import CommittedEvent
 
 # Above this number of queued changes, a subscriber is cut.
-BACKLOG = 20_000
+MAX_QUEUED_CHANGES = 20_000
 # Above this size of unread changes, a watch is cut: eight of the largest tasks.
 WATCH_BYTES = 8 * 1024 * 1024
 # Above this size for all watches together, the largest are cut. Shared changes count once.
@@ -44,10 +44,10 @@ class Progressed:
 class Held:
     """An object that watches hold in memory until it is written, and the number of its holders."""
 
-    __slots__ = ("bytes", "holders", "what")
+    __slots__ = ("bytes", "holders", "item")
 
-    def __init__(self, what: Any, weight: int) -> None:
-        self.what = what
+    def __init__(self, item: Any, weight: int) -> None:
+        self.item = item
         self.bytes = weight
         self.holders = 0
 
@@ -88,7 +88,7 @@ class WatchMemory:
             self.bytes += held.bytes
         held.holders += 1
 
-    def give_back(self, held: Held) -> None:
+    def release(self, held: Held) -> None:
         """Remove a holder."""
         held.holders -= 1
         if not held.holders:
@@ -103,7 +103,7 @@ class Subscriber:
     """
 
     __slots__ = (
-        *("_awaits_turn", "_changes", "_error", "_matches", "_memory", "_progress", "_telling", "_scheduler", "_wake"),
+        *("_awaits_turn", "_changes", "_error", "_matches", "_memory", "_progress", "_taken", "_scheduler", "_wake"),
         *("bytes", "on_cut"),
     )
 
@@ -119,7 +119,7 @@ class Subscriber:
         self._awaits_turn = False
         self._changes: deque[Held] = deque()
         # The objects taken by the reader, held until its next wait.
-        self._telling: list[Held] = []
+        self._taken: list[Held] = []
         self._progress: dict[int, Progressed] = {}
         self._wake = asyncio.Event()
         self._error: TaskplaneError | None = None
@@ -135,7 +135,7 @@ class Subscriber:
             return
         if isinstance(event, Progressed):
             self._progress[event.task_id] = event
-        elif len(self._changes) < BACKLOG and self._holds(held):
+        elif len(self._changes) < MAX_QUEUED_CHANGES and self._holds(held):
             self._changes.append(held)
         else:
             self.cut(SlowReader("the watch was not read quickly enough; go on with after_revision"))
@@ -144,16 +144,16 @@ class Subscriber:
             self._wake.set()
         elif not self._awaits_turn:
             self._awaits_turn = True
-            self._scheduler.wait(self)
+            self._scheduler.enqueue(self)
 
-    def tell(self, held: Held) -> None:
+    def hold(self, held: Held) -> None:
         """Hold an object instead of the earlier taken ones. Raises the error of a cut subscriber."""
         self.check()
-        self._release_told()
+        self._release_taken()
         if self._memory:
             self._memory.take(held)
             self.bytes += held.bytes
-            self._telling.append(held)
+            self._taken.append(held)
 
     def check(self) -> None:
         """Raise the error of a cut subscriber."""
@@ -162,14 +162,14 @@ class Subscriber:
 
     def close(self) -> None:
         """Release everything."""
-        self._release_told()
+        self._release_taken()
         self._drop_changes()
 
     def _holds(self, held: Held) -> bool:
         if self._memory is None:
             return True
         if held.bytes < 0:
-            held.bytes = weight_of(held.what.task)
+            held.bytes = weight_of(held.item.task)
         if self.bytes and self.bytes + held.bytes > WATCH_BYTES:
             return False
         self._memory.take(held)
@@ -179,12 +179,12 @@ class Subscriber:
     def _release(self, every: Iterable[Held]) -> None:
         if self._memory:
             for held in every:
-                self._memory.give_back(held)
+                self._memory.release(held)
                 self.bytes -= held.bytes
 
-    def _release_told(self) -> None:
-        self._release(self._telling)
-        self._telling = []
+    def _release_taken(self) -> None:
+        self._release(self._taken)
+        self._taken = []
 
     def _drop_changes(self) -> None:
         self._release(self._changes)
@@ -207,7 +207,7 @@ class Subscriber:
 
     def has_change_after(self, revision: int) -> bool:
         """Return whether a change later than the revision is queued."""
-        return any(held.what.task.revision > revision for held in self._changes)
+        return any(held.item.task.revision > revision for held in self._changes)
 
     async def next_change(self, timeout_seconds: float) -> CommittedEvent | None:
         """Return the next change, or None after `timeout_seconds`. Raises the error of a cut subscriber."""
@@ -219,12 +219,12 @@ class Subscriber:
             return None
         held = self._changes.popleft()
         self._release([held])
-        change: CommittedEvent = held.what
+        change: CommittedEvent = held.item
         return change
 
-    async def arrival(self, timeout_seconds: float) -> None:
+    async def wait_for_events(self, timeout_seconds: float) -> None:
         """Wait until events are available, or the time is over. Raises the error of a cut subscriber."""
-        self._release_told()
+        self._release_taken()
         try:
             async with asyncio.timeout(timeout_seconds):
                 while self._awaits_turn or not (self._changes or self._progress):
@@ -233,9 +233,9 @@ class Subscriber:
             return
 
     def take(self) -> tuple[deque[CommittedEvent], list[Progressed]]:
-        """Return all available events, which are held until the next `arrival`."""
-        self._telling += self._changes
-        changes, progress = deque(held.what for held in self._changes), list(self._progress.values())
+        """Return all available events, which are held until the next `wait_for_events`."""
+        self._taken += self._changes
+        changes, progress = deque(held.item for held in self._changes), list(self._progress.values())
         self._changes.clear()
         self._progress.clear()
         return changes, progress
@@ -259,9 +259,9 @@ class WatchHub:
         # The last published revision.
         self.revision = 0
 
-    def publish(self, committed: Sequence[CommittedEvent]) -> None:
+    def publish(self, events: Sequence[CommittedEvent]) -> None:
         """Publish durable changes."""
-        for event in committed:
+        for event in events:
             self.revision = event.task.revision
             self._offer(event.task.id, event)
         self.make_room()
@@ -273,7 +273,7 @@ class WatchHub:
     def make_room(self) -> None:
         """Cut the watches with the most memory until the total is at most ALL_WATCHES_BYTES."""
         while self.memory.bytes > ALL_WATCHES_BYTES:
-            slowest = max(self._followers(), key=lambda follower: follower.bytes, default=None)
+            slowest = max(self._subscribers(), key=lambda subscriber: subscriber.bytes, default=None)
             if slowest is None or not slowest.bytes:
                 return  # the rest is kept for later watches
             slowest.cut(SlowReader("too much waits for slow readers, most for this one; go on with after_revision"))
@@ -281,60 +281,60 @@ class WatchHub:
     def stop(self) -> None:
         """Cut all subscribers, and accept no more: the server stops."""
         self._is_stopping = True
-        for follower in self._followers():
-            follower.cut(ServerStopping())
+        for subscriber in self._subscribers():
+            subscriber.cut(ServerStopping())
 
     @property
-    def follower_count(self) -> int:
+    def subscriber_count(self) -> int:
         """Return the number of subscribers: watches, and verbs that wait for their effect."""
-        return len(self._followers())
+        return len(self._subscribers())
 
     @contextmanager
-    def follow(
+    def subscribe(
         self, task_ids: Iterable[int], matches: Callable[[CommittedEvent | Progressed], bool] | None = None
     ) -> Iterator[Subscriber]:
         """Subscribe a verb to some tasks, or to all without ids, until the context ends; events arrive at once.
 
         Without `matches`, all events arrive. Raises ServerStopping after the hub is stopped.
         """
-        self.scheduler.verbs_under_way += 1
+        self.scheduler.pending_verbs += 1
         try:
-            with self._following(Subscriber(matches), task_ids) as follower:
-                yield follower
+            with self._subscribed(Subscriber(matches), task_ids) as subscriber:
+                yield subscriber
         finally:
-            self.scheduler.verbs_under_way -= 1
+            self.scheduler.pending_verbs -= 1
 
     def watch(
         self, task_ids: Iterable[int], matches: Callable[[CommittedEvent | Progressed], bool] | None = None
     ) -> AbstractContextManager[Subscriber]:
-        """Subscribe a watcher as `follow` does; events become available in the watcher's turn."""
-        return self._following(Subscriber(matches, self.scheduler, self.memory), task_ids)
+        """Subscribe a watcher as `subscribe` does; events become available in the watcher's turn."""
+        return self._subscribed(Subscriber(matches, self.scheduler, self.memory), task_ids)
 
     @contextmanager
-    def _following(self, follower: Subscriber, task_ids: Iterable[int]) -> Iterator[Subscriber]:
+    def _subscribed(self, subscriber: Subscriber, task_ids: Iterable[int]) -> Iterator[Subscriber]:
         if self._is_stopping:
             raise ServerStopping
         # By id, so that a thousand subscribers of one task cost the other tasks nothing.
         ids = tuple(task_ids)
         groups = [self._of_task[task_id] for task_id in ids] if ids else [self._of_all]
         for group in groups:
-            group.add(follower)
+            group.add(subscriber)
         try:
-            yield follower
+            yield subscriber
         finally:
-            follower.close()
+            subscriber.close()
             for group in groups:
-                group.discard(follower)
+                group.discard(subscriber)
             for task_id in ids:
                 if not self._of_task.get(task_id, True):
                     del self._of_task[task_id]
 
-    def _followers(self) -> set[Subscriber]:
+    def _subscribers(self) -> set[Subscriber]:
         return self._of_all.union(*self._of_task.values())
 
     def _offer(self, task_id: int, event: CommittedEvent | Progressed) -> None:
         held = Held(event, -1)
-        for follower in self._of_task.get(task_id, ()):
-            follower.offer(event, held)
-        for follower in self._of_all:
-            follower.offer(event, held)
+        for subscriber in self._of_task.get(task_id, ()):
+            subscriber.offer(event, held)
+        for subscriber in self._of_all:
+            subscriber.offer(event, held)
