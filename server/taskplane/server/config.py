@@ -99,7 +99,8 @@ class ServerConfig(BaseSettings):
     allowed_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = ()
     # Origins of web pages on other sites that may call the REST API, such as `https://ui.example.com`; `*` for all.
     allowed_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed), AfterValidator(_origins)] = ()
-    # Seconds that a unit may take to pause. After this time the pause is logged as overdue and stays pending.
+    # Seconds that a unit may take to pause. After this time the command log marks the pause as overdue, and the pause
+    # stays pending.
     pause_seconds: float = Field(default=30.0, gt=0, le=24 * 3600)
     # Seconds that a unit may take to cancel. After this time the cancel is forced.
     cancel_seconds: float = Field(default=30.0, gt=0, le=24 * 3600)
