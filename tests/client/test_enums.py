@@ -1,13 +1,13 @@
 import pytest
 from client.conftest import FakeServer, in_background
 
-from taskplane.client import FINAL_STATUSES, Client, TaskStatus, UnitStatus, Verb, status_of, task_filter
+from taskplane.client import FINAL_STATUSES, Client, TaskStatus, UnitStatus, Verb, status_of, task_filter, verb_of
 from taskplane.client.enums import task_status_number, unit_status_number, verb_number
 from taskplane.v1 import execution_unit_pb2, task_pb2, task_service_pb2
 from taskplane.v1.execution_unit_pb2 import EXECUTION_UNIT_STATUS_BUSY, ExecutionUnit
-from taskplane.v1.operations_service_pb2 import ListUnitsResponse
-from taskplane.v1.task_pb2 import TASK_STATUS_FAILED, TASK_STATUS_RUNNING, Task
-from taskplane.v1.task_service_pb2 import BATCH_VERB_RESTART, BatchControlTasksResponse
+from taskplane.v1.operations_service_pb2 import ListUnitsResponse, StatusCount
+from taskplane.v1.task_pb2 import TASK_STATUS_FAILED, TASK_STATUS_RUNNING, PendingCommand, Task, TaskTransition
+from taskplane.v1.task_service_pb2 import BATCH_VERB_RESTART, BatchControlTasksResponse, TaskCommand
 
 
 def test_statuses_and_verbs_are_texts() -> None:
@@ -28,9 +28,17 @@ def test_the_enums_have_all_that_the_protocol_has() -> None:
 def test_a_status_comes_from_a_message_or_from_protobufs_number() -> None:
     assert status_of(Task(status=TASK_STATUS_RUNNING)) is TaskStatus.RUNNING
     assert status_of(ExecutionUnit(status=EXECUTION_UNIT_STATUS_BUSY)) is UnitStatus.BUSY
+    assert status_of(TaskTransition(from_status=TASK_STATUS_RUNNING, to_status=TASK_STATUS_FAILED)) == "FAILED"
+    assert status_of(StatusCount(status=TASK_STATUS_FAILED, count=3)) == "FAILED"
     assert TaskStatus.of(TASK_STATUS_FAILED) is TaskStatus.FAILED
     with pytest.raises(ValueError, match="UNSPECIFIED"):
         TaskStatus.of(0)
+
+
+@pytest.mark.parametrize("number", task_pb2.CommandVerb.values()[1:])
+def test_every_verb_of_a_command_has_a_member(number: task_pb2.CommandVerb.ValueType) -> None:
+    verbs = [verb_of(PendingCommand(verb=number)), verb_of(TaskCommand(verb=number))]
+    assert {f"COMMAND_VERB_{each}" for each in verbs} == {task_pb2.CommandVerb.Name(number)}
 
 
 @pytest.mark.parametrize("status", [TaskStatus.FAILED, "FAILED", TASK_STATUS_FAILED])

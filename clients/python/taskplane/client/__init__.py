@@ -4,13 +4,13 @@
         task = client.run("DATA_PROCESSING", "users", {"inputPath": "users.csv"}, timeout=600)
         print(to_dict(task.result))
 
-Needs grpcio, protobuf and googleapis-common-protos. Calls return the messages of `taskplane.v1`, take and compare
-statuses and verbs as enums of strings (`enums`), and raise the errors in `errors`.
+Needs grpcio, protobuf and googleapis-common-protos. Calls return the messages of `taskplane.v1` and raise
+the errors in `errors`. Statuses and verbs are enums of strings: see `enums`.
 """
 
 from taskplane.client.client import Client
 from taskplane.client.convert import to_dict, to_struct
-from taskplane.client.enums import FINAL_STATUSES, TaskStatus, UnitStatus, Verb, status_of
+from taskplane.client.enums import FINAL_STATUSES, TaskStatus, UnitStatus, Verb, status_of, verb_of
 from taskplane.client.errors import (
     AbortedError,
     AlreadyExistsError,
@@ -70,4 +70,5 @@ __all__ = [
     "task_spec",
     "to_dict",
     "to_struct",
+    "verb_of",
 ]

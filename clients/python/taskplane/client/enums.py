@@ -1,13 +1,17 @@
 """Statuses and verbs as enums of strings: `TaskStatus.RUNNING == "RUNNING"`.
 
 Every argument that is a status or a verb takes a member, its name, or protobuf's number. Messages hold numbers, as in
-every language; `status_of(task)` and `TaskStatus.of(number)` give the member.
+every language; `status_of(task)`, `verb_of(command)` and `TaskStatus.of(number)` return the member.
 """
 
 from enum import StrEnum
 from typing import Self, TypeAlias, cast, overload
 
 from taskplane.v1 import execution_unit_pb2, task_pb2, task_service_pb2
+from taskplane.v1.execution_unit_pb2 import ExecutionUnit
+from taskplane.v1.operations_service_pb2 import StatusCount
+from taskplane.v1.task_pb2 import PendingCommand, Task, TaskTransition
+from taskplane.v1.task_service_pb2 import TaskCommand
 
 # A status or a verb as an argument: the enum's member, its name, or protobuf's number.
 AnyTaskStatus: TypeAlias = str | task_pb2.TaskStatus.ValueType
@@ -56,7 +60,7 @@ class UnitStatus(StrEnum):
 
 
 class Verb(StrEnum):
-    """The verbs for many tasks in one call."""
+    """The verbs of tasks."""
 
     START = "START"
     PAUSE = "PAUSE"
@@ -67,14 +71,22 @@ class Verb(StrEnum):
 
 
 @overload
-def status_of(message: task_pb2.Task) -> TaskStatus: ...
+def status_of(message: Task | TaskTransition | StatusCount) -> TaskStatus: ...
 @overload
-def status_of(message: execution_unit_pb2.ExecutionUnit) -> UnitStatus: ...
-def status_of(message: task_pb2.Task | execution_unit_pb2.ExecutionUnit) -> TaskStatus | UnitStatus:
-    """Return the status of a task or a unit as an enum of strings."""
-    if isinstance(message, task_pb2.Task):
-        return TaskStatus.of(message.status)
-    return UnitStatus.of(message.status)
+def status_of(message: ExecutionUnit) -> UnitStatus: ...
+def status_of(message: Task | TaskTransition | StatusCount | ExecutionUnit) -> TaskStatus | UnitStatus:
+    """Return the status in a message; of a transition, the status after the change.
+
+    Raises ValueError for a message without a status.
+    """
+    if isinstance(message, ExecutionUnit):
+        return UnitStatus.of(message.status)
+    return TaskStatus.of(message.to_status if isinstance(message, TaskTransition) else message.status)
+
+
+def verb_of(command: PendingCommand | TaskCommand) -> Verb:
+    """Return the verb of a command. Raises ValueError for a command without a verb."""
+    return Verb(task_pb2.CommandVerb.Name(command.verb).removeprefix("COMMAND_VERB_"))
 
 
 def task_status_number(status: AnyTaskStatus) -> task_pb2.TaskStatus.ValueType:
