@@ -1,4 +1,4 @@
-"""A store over every kind of database there is."""
+"""Stores on every kind of database."""
 
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
@@ -26,7 +26,7 @@ async def database(
 
 @pytest.fixture
 def engine(database: Database) -> Engine:
-    """Connections of a stranger, beside the store's own."""
+    """Return an engine for connections apart from the store's."""
     return database.engine
 
 
@@ -37,7 +37,7 @@ def store(database: Database) -> Store:
 
 @pytest.fixture
 def statements(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sequence[str]]:
-    """What is sent to the database from now on, one entry a round trip."""
+    """Yield all statements sent to the database from now on, an entry for each round trip."""
     sent: list[str] = []
 
     def note(*args: object) -> None:

@@ -1,4 +1,4 @@
-"""How the reading and the writing connections come about: by the same URL in the same way."""
+"""Reading and writing connections follow the same URL in the same way."""
 
 import re
 from collections.abc import AsyncIterator
@@ -18,7 +18,7 @@ ENCRYPTED = {"ssl_check_hostname": "false"}
 
 @asynccontextmanager
 async def with_settings(database: Database, **settings: str) -> AsyncIterator[Database]:
-    """Yield the same database, by a URL with these settings alone."""
+    """Yield the same database by a URL with the given settings."""
     url = database.engine.url.set(query=settings)
     another = Database(url.render_as_string(hide_password=False))
     yield another
@@ -26,18 +26,18 @@ async def with_settings(database: Database, **settings: str) -> AsyncIterator[Da
 
 
 def cipher(connection: Connection) -> str:
-    """What the connection is encrypted with; empty if it is not."""
+    """Return the cipher of the connection; empty without encryption."""
     return str(connection.execute(text("SHOW SESSION STATUS LIKE 'Ssl_cipher'")).one()[1])
 
 
-async def test_both_are_encrypted_if_the_server_can_and_nobody_objects(database: Database) -> None:
+async def test_both_are_encrypted_if_the_server_can(database: Database) -> None:
     async with with_settings(database) as default:
         assert bool(await default.read(cipher)) == bool(await default.write(cipher))
     async with with_settings(database, ssl_disabled="true") as plain:
         assert await plain.read(cipher) == await plain.write(cipher) == ""
 
 
-async def test_who_asks_for_encryption_gets_it_or_no_connection(
+async def test_required_encryption_is_used_or_the_connection_fails(
     database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with with_settings(database) as default, with_settings(database, **ENCRYPTED) as demanding:
@@ -51,6 +51,6 @@ async def test_who_asks_for_encryption_gets_it_or_no_connection(
                 assert re.search("SSL|TLS", caplog.text), "the log says why"
 
 
-async def test_settings_that_only_one_driver_knows_are_no_hindrance(database: Database) -> None:
+async def test_settings_of_one_driver_do_not_disturb_the_other(database: Database) -> None:
     async with with_settings(database, read_timeout="20") as patient:
         assert await patient.write(lambda connection: connection.execute(text("SELECT 1")).scalar_one()) == 1

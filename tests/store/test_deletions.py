@@ -1,4 +1,4 @@
-"""What is kept of deleted tasks, and how it is known that some of it is not kept any more."""
+"""Tombstones of deleted tasks, and the record of purged tombstones."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -18,7 +18,7 @@ EARLY, LATE = at(1), at(2)
 
 
 async def deletions(store: Store, *times: datetime) -> list[Deletion]:
-    """Keep deletions of tasks 1, 2, … at these times, under new revisions."""
+    """Store deletions of tasks 1, 2, … at the given times, with new revisions."""
 
     def work(transaction: WriteTransaction) -> list[Deletion]:
         revisions = transaction.next_revisions(len(times))
@@ -34,7 +34,7 @@ async def kept(store: Store) -> list[Deletion]:
     return await store.deletions_since(0, task_ids=(), limit=10)
 
 
-async def test_deletions_come_out_oldest_first_as_they_went_in(store: Store) -> None:
+async def test_deletions_are_returned_oldest_first(store: Store) -> None:
     first, second, third = await deletions(store, LATE, EARLY, LATE)
     assert await kept(store) == [first, second, third]
     assert await store.deletions_since(first.revision, task_ids=(), limit=1) == [second]
@@ -42,14 +42,14 @@ async def test_deletions_come_out_oldest_first_as_they_went_in(store: Store) -> 
     assert await store.deletions_since(third.revision, task_ids=(), limit=10) == []
 
 
-async def test_old_deletions_are_forgotten_and_it_is_known_up_to_where(store: Store) -> None:
+async def test_old_deletions_are_purged_up_to_the_purged_revision(store: Store) -> None:
     _, newest_old, young = await deletions(store, EARLY, EARLY, LATE)
     await store.forget_deletions(before=LATE)
     assert await kept(store) == [young]
     assert await store.purged_revision() == newest_old.revision
 
 
-async def test_if_nothing_is_old_enough_nothing_is_forgotten(store: Store) -> None:
+async def test_without_old_deletions_nothing_is_purged(store: Store) -> None:
     purged = await store.purged_revision()
     young = await deletions(store, LATE)
     await store.forget_deletions(before=LATE)
@@ -57,7 +57,7 @@ async def test_if_nothing_is_old_enough_nothing_is_forgotten(store: Store) -> No
     assert await store.purged_revision() == purged
 
 
-async def test_what_is_known_to_be_gone_stays_gone(store: Store) -> None:
+async def test_the_purged_revision_never_decreases(store: Store) -> None:
     old, later = await deletions(store, EARLY, LATE)
     await in_transaction(store, lambda transaction: transaction.note_purge(later.revision))
     await store.forget_deletions(before=LATE)
@@ -66,7 +66,7 @@ async def test_what_is_known_to_be_gone_stays_gone(store: Store) -> None:
 
 
 @pytest.mark.parametrize("step", ["write", "write_unordered"])
-async def test_no_deletion_is_forgotten_without_being_noted_whatever_fails(
+async def test_no_deletion_is_purged_without_a_record_after_any_failure(
     store: Store, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (old,) = await deletions(store, EARLY)

@@ -1,4 +1,4 @@
-"""Code of one dialect stands in its class only."""
+"""Code for a dialect stands only in the class of the dialect."""
 
 import ast
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ _DRIVERS = {"sqlite3", "aiosqlite", "pymysql", "aiomysql"}
 
 
 def asked_of(source: str) -> Iterator[str]:
-    """The places of a module that ask for the dialect by name, or know a driver."""
+    """Yield the places where a module asks for the dialect by name, or imports a driver."""
     for node in ast.walk(ast.parse(source)):
         match node:
             case ast.Constant(value=str(text)) if text.lower() in _NAMES:

@@ -1,4 +1,4 @@
-"""Which tasks may have reached a limit: deadlines by the wall clock, all else by the server's own."""
+"""Expired limits: deadlines count on the wall clock, all other limits on the server's clock."""
 
 from datetime import timedelta
 
@@ -22,7 +22,7 @@ HOUR = timedelta(hours=1)
         (3600, 3600, {"budget", "deadline", "deadline first", "budget first"}),
     ],
 )
-async def test_a_wall_clock_that_is_set_matters_to_deadlines_only(
+async def test_setting_the_wall_clock_affects_only_deadlines(
     store: Store, server_clock: float, wall_clock: float, expected: set[str]
 ) -> None:
     started = NOW - HOUR

@@ -1,4 +1,4 @@
-"""When nobody can say any more what is true, the writer has failed: all who wait hear of it, and nothing is written."""
+"""After an unknown outcome or a bug, the writer fails: all waiters get an error, and nothing is written."""
 
 import asyncio
 from collections.abc import Callable
@@ -20,11 +20,11 @@ from taskplane.server.store.transaction import WriteTransaction
 
 
 def fail(*_: object) -> None:
-    raise ZeroDivisionError("a mistake of ours")
+    raise ZeroDivisionError("a bug")
 
 
-async def is_told(under_way: PendingTransaction[Any]) -> None:
-    """Take that a transaction is unavailable, and that nobody waits for it."""
+async def ends_unavailable(under_way: PendingTransaction[Any]) -> None:
+    """Assert that a transaction ends as unavailable, and that it blocks nothing."""
     async with asyncio.timeout(PATIENCE_SECONDS):
         with pytest.raises(DatabaseUnavailable):
             await under_way.durable()
@@ -34,7 +34,7 @@ async def is_told(under_way: PendingTransaction[Any]) -> None:
 
 
 async def has_failed(database: Database, store: Store) -> BaseException | None:
-    """Take that the writer has failed and writes nothing more. Returns why."""
+    """Assert that the writer has failed and writes nothing more. Return the cause."""
     with pytest.raises(WriterFailed) as failed:
         await asyncio.wait_for(database.wait_for_failure(), PATIENCE_SECONDS)
     with pytest.raises(DatabaseUnavailable):
@@ -44,10 +44,10 @@ async def has_failed(database: Database, store: Store) -> BaseException | None:
     return cause and cause.__cause__
 
 
-async def test_an_outcome_that_stays_unknown_is_not_taken_for_a_failure(
+async def test_an_unknown_outcome_is_not_mistaken_for_a_failure(
     database: Database, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """COMMIT was executed, its answer is lost, and then the database stays away."""
+    """The answer to an executed COMMIT is lost, and then the database stays away."""
     undone: list[int] = []
 
     def work(transaction: WriteTransaction) -> None:
@@ -64,18 +64,18 @@ async def test_an_outcome_that_stays_unknown_is_not_taken_for_a_failure(
     monkeypatch.setattr(writer, "_RESOLVE_SECONDS", 0)
     monkeypatch.setattr(database._writer, "_read", away)
     with before_commit(lose):
-        await is_told(store.begin(work))
+        await ends_unavailable(store.begin(work))
     assert undone == []
     assert isinstance(await has_failed(database, store), DatabaseUnavailable)
     assert await store.get_task(1) == a_task(id=1)
 
 
-def break_undo(monkeypatch: pytest.MonkeyPatch) -> None:
+def break_after_rollback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(WriteTransaction, "after_rollback", fail)
     monkeypatch.setattr(WriteTransaction, "commit", fail)
 
 
-def break_keep(monkeypatch: pytest.MonkeyPatch) -> None:
+def break_after_commit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(WriteTransaction, "after_commit", fail)
 
 
@@ -89,8 +89,8 @@ def break_close(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Connection, "close", close_and_fail)
 
 
-@pytest.mark.parametrize("break_it", [break_undo, break_keep, break_close])
-async def test_a_mistake_of_the_writer_lets_nobody_wait(
+@pytest.mark.parametrize("break_it", [break_after_rollback, break_after_commit, break_close])
+async def test_a_bug_of_the_writer_blocks_no_caller(
     database: Database,
     store: Store,
     monkeypatch: pytest.MonkeyPatch,
@@ -109,6 +109,6 @@ async def test_a_mistake_of_the_writer_lets_nobody_wait(
     with monkeypatch.context() as broken:
         break_it(broken)
         may_go_on.set()
-        await asyncio.gather(*map(is_told, [first, *others]))
+        await asyncio.gather(*map(ends_unavailable, [first, *others]))
     assert isinstance(await has_failed(database, store), ZeroDivisionError)
     assert [await store.get_task(task_id) for task_id in (2, 3)] == [None, None]

@@ -1,4 +1,4 @@
-"""Ids and revisions: unique and growing, over failures, restarts and several servers."""
+"""Ids and revisions are unique and grow, over failures, restarts and several servers."""
 
 from itertools import pairwise
 
@@ -12,11 +12,11 @@ from taskplane.server.store.transaction import WriteTransaction
 
 
 class Undone(Exception):
-    """Rolls a transaction back."""
+    """The transaction must be rolled back."""
 
 
 async def take(store: Store, *counts: int) -> list[int]:
-    """Take task ids, so many at once, in one transaction."""
+    """Take a number of task ids in one transaction."""
     return await in_transaction(
         store, lambda transaction: [each for count in counts for each in transaction.next_task_ids(count)]
     )
@@ -26,15 +26,15 @@ def grows(ids: list[int]) -> bool:
     return all(before < after for before, after in pairwise(ids))
 
 
-async def test_ids_begin_at_one_and_come_one_after_another(store: Store, database: Database) -> None:
+async def test_ids_begin_at_one_and_are_consecutive(store: Store, database: Database) -> None:
     first = await take(store, 1, 2)
     assert first[1:] == [first[0] + 1, first[0] + 2]
-    if database.engine.dialect.name == "sqlite":  # the others' database is not new
+    if database.engine.dialect.name == "sqlite":  # the databases of servers are shared
         assert first == [1, 2, 3]
 
 
 @pytest.mark.parametrize("count", [1, 700, 1000, 1001, 2500])
-async def test_ids_never_repeat_whatever_is_taken_at_once(store: Store, count: int) -> None:
+async def test_ids_never_repeat_for_any_number_at_once(store: Store, count: int) -> None:
     ids = [each for _ in range(4) for each in await take(store, count)]
     assert len(ids) == 4 * count
     assert grows(ids)
@@ -42,7 +42,7 @@ async def test_ids_never_repeat_whatever_is_taken_at_once(store: Store, count: i
 
 @pytest.mark.parametrize("lost", [1, 600, 1001])
 async def test_ids_never_repeat_after_a_transaction_that_failed(store: Store, lost: int) -> None:
-    """The block that it had fetched is rolled back with it; whatever is left of that block must not be used."""
+    """The reservation of the block is rolled back too, so the rest of the block must not be used."""
     ids: list[int] = []
     for _ in range(3):
         with pytest.raises(Undone):
@@ -57,15 +57,13 @@ def _take_and_fail(transaction: WriteTransaction, count: int) -> None:
     raise Undone
 
 
-async def test_two_servers_over_one_database_never_give_out_the_same(store: Store, database: Database) -> None:
+async def test_two_servers_never_assign_the_same_id(store: Store, database: Database) -> None:
     servers = [store, Store(database), Store(database)]
     ids = [each for _ in range(5) for server in servers for each in await take(server, 400)]
     assert len(set(ids)) == len(ids) == 5 * 3 * 400
 
 
-async def test_a_server_that_stops_in_order_leaves_its_numbers_to_the_next_one(
-    store: Store, database: Database
-) -> None:
+async def test_a_server_that_stops_in_order_returns_unused_ids(store: Store, database: Database) -> None:
     first = await in_transaction(
         store, lambda transaction: (transaction.next_task_ids(3), transaction.next_revisions(5))
     )
@@ -79,7 +77,7 @@ async def test_a_server_that_stops_in_order_leaves_its_numbers_to_the_next_one(
     assert revisions[0] == first[1][-1] + 1
 
 
-async def test_what_was_left_to_the_next_server_is_not_given_out_here_again(store: Store, database: Database) -> None:
+async def test_returned_ids_are_not_assigned_here_again(store: Store, database: Database) -> None:
     ids = await take(store, 3)
     await store.return_unused_ids()
     for server in (Store(database), store, Store(database)):
@@ -88,13 +86,13 @@ async def test_what_was_left_to_the_next_server_is_not_given_out_here_again(stor
     assert grows(ids)
 
 
-async def test_a_block_that_is_not_the_last_one_is_kept(store: Store, database: Database) -> None:
+async def test_a_block_with_successors_is_not_returned(store: Store, database: Database) -> None:
     ids = await take(store, 3) + await take(Store(database), 3)
     await store.return_unused_ids()
     assert grows(ids + await take(store, 3))
 
 
-async def test_tasks_and_revisions_are_counted_apart(store: Store) -> None:
+async def test_ids_and_revisions_are_counted_separately(store: Store) -> None:
     def work(transaction: WriteTransaction) -> tuple[range, range]:
         return transaction.next_task_ids(3), transaction.next_revisions(5)
 
@@ -103,7 +101,7 @@ async def test_tasks_and_revisions_are_counted_apart(store: Store) -> None:
     assert more_revisions[0] == revisions[-1] + 1
 
 
-async def test_no_revision_ever_given_out_is_above_the_latest(store: Store) -> None:
+async def test_no_assigned_revision_is_above_the_latest(store: Store) -> None:
     given = await in_transaction(store, lambda transaction: transaction.next_revisions(5))
     latest = await store.latest_revision()
     assert latest >= given[-1]

@@ -64,7 +64,7 @@ async def test_many_long_responses_take_more_than_one_statement(store: Store, st
     assert {each: found.response for each, found in (await recorded(store, *responses)).items()} == responses
 
 
-@pytest.mark.parametrize("database", SERVERS, indirect=True)  # SQLite has one lock for all
+@pytest.mark.parametrize("database", SERVERS, indirect=True)  # SQLite has a single lock
 async def test_responses_do_not_wait_for_a_blocked_transaction(store: Store, engine: Engine) -> None:
     await insert(store, a_task(id=1))
     await in_transaction(store, lambda transaction: transaction.insert_keyed_calls([CALL], NOW))

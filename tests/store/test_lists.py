@@ -1,4 +1,4 @@
-"""Lists: each filter, pages by key in both directions, and counts that stop."""
+"""Lists: filters, pages by key in both directions, and capped counts."""
 
 from collections.abc import Mapping, Sequence
 
@@ -25,7 +25,7 @@ ODD_LABELS: Mapping[str, str] = {
     "number": "1",
     "true": "true",
 }
-# Each is another text than Val, whatever a collation takes it for.
+# Different from Val, though some collations consider them equal.
 ODD_TEXTS = ("Val ", " Val", "Val\t", "Val\u00a0", "val", "Va\u013a")
 
 
@@ -35,7 +35,7 @@ async def chosen(store: Store, **fields: object) -> list[int]:
     return [task.id for task in found]
 
 
-async def test_without_a_filter_all_are_chosen(store: Store) -> None:
+async def test_without_a_filter_all_tasks_are_listed(store: Store) -> None:
     await insert(store, a_task(id=1), a_task(id=2))
     assert await chosen(store) == [1, 2]
 
@@ -65,7 +65,7 @@ async def test_by_unit(store: Store) -> None:
 
 
 @pytest.mark.parametrize("odd", ODD_TEXTS)
-async def test_a_space_at_an_end_makes_another_text(store: Store, odd: str) -> None:
+async def test_trailing_spaces_are_significant(store: Store, odd: str) -> None:
     texts = ("Val", odd)
     await insert(
         store, *(a_task(id=number, execution_unit_id=each, labels={"K": each}) for number, each in enumerate(texts, 1))
@@ -106,7 +106,7 @@ async def test_by_time_from_included_before_excluded(store: Store) -> None:
         ("nowhere", []),
     ],
 )
-async def test_by_name_case_does_not_matter_and_nothing_is_a_wildcard(store: Store, part: str, ids: list[int]) -> None:
+async def test_names_match_without_case_and_without_wildcards(store: Store, part: str, ids: list[int]) -> None:
     names = ["convert users.csv", "Users of axb", "100% done", "a_b", "back\\slash", "sl/ash", "it's", "🦆"]
     await insert(store, *(a_task(id=number, task_name=name) for number, name in enumerate(names, 1)))
     assert await chosen(store, name_contains=part) == ids

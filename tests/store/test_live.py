@@ -1,4 +1,4 @@
-"""News of running attempts, written in bulk and late: it fills in what it knows, and never overrules what is newer."""
+"""Live progress, written in bulk and late: fills known columns, and never overwrites newer values."""
 
 from dataclasses import replace
 from typing import Any
@@ -27,7 +27,7 @@ def news(task_id: int = 1, attempt: int = 1, **known: Any) -> LiveRow:
 
 
 async def after(store: Store, task: Task, *rows: LiveRow) -> Task | None:
-    """Return what becomes of a stored task, but for the time of its last change."""
+    """Return a task after the update, without the time of the change."""
     await insert(store, task)
     await store.save_live(rows)
     stored = await store.get_task(task.id)
@@ -40,17 +40,17 @@ async def test_progress_is_stored(store: Store) -> None:
     assert await after(store, task, news(progress=NEW)) == replace(task, progress=NEW)
 
 
-async def test_what_is_not_new_stays(store: Store) -> None:
+async def test_missing_values_keep_their_columns(store: Store) -> None:
     task = a_task(RUNNING, progress=OLD, accepted_at=at(1), pending_command=a_command(Verb.PAUSE, accepted_at=at(2)))
     assert await after(store, task, news()) == task
 
 
-async def test_that_a_start_was_accepted_is_stored(store: Store) -> None:
+async def test_the_acceptance_of_a_start_is_stored(store: Store) -> None:
     task = a_task(RUNNING, accepted_at=None, progress=OLD)
     assert await after(store, task, news(accepted_at=at(3))) == replace(task, accepted_at=at(3))
 
 
-async def test_that_a_command_was_accepted_is_stored_with_that_command_alone(store: Store) -> None:
+async def test_the_acceptance_of_a_command_is_stored_with_the_same_command_only(store: Store) -> None:
     pending = a_command(Verb.PAUSE, "this one")
     task = a_task(RUNNING, pending_command=pending)
     row = news(command_id="another", command_accepted_at=at(3))
@@ -68,21 +68,21 @@ async def test_another_attempt_changes_nothing(store: Store, attempt: int) -> No
 
 
 @pytest.mark.parametrize("stored", [NEW, Progress(1.0, "done", at(21))])
-async def test_older_progress_never_takes_the_place_of_newer(store: Store, stored: Progress) -> None:
-    """It was under way to the database while a pause with later progress was committed before it."""
+async def test_older_progress_never_replaces_newer(store: Store, stored: Progress) -> None:
+    """A pause with later progress was committed first."""
     for task_id, status in enumerate((RUNNING, TaskStatus.PAUSED), 1):
         task = a_task(status, id=task_id, progress=stored)
         assert await after(store, task, news(task_id, progress=OLD)) == task
 
 
 @pytest.mark.parametrize("status", [TaskStatus.PENDING, TaskStatus.SUCCESS, TaskStatus.FAILED, TaskStatus.CANCELLED])
-async def test_an_attempt_that_is_over_has_no_news(store: Store, status: TaskStatus) -> None:
-    """Restart clears progress; what comes late must not bring it back."""
+async def test_an_ended_attempt_is_not_updated(store: Store, status: TaskStatus) -> None:
+    """A restart clears progress; a late update must not restore old progress."""
     task = a_task(status, attempt=1)
     assert await after(store, task, news(progress=NEW, accepted_at=at(3))) == task
 
 
-async def test_many_rows_go_at_once(store: Store) -> None:
+async def test_many_rows_are_written_at_once(store: Store) -> None:
     await insert(store, *(a_task(RUNNING, id=number) for number in range(1, 101)))
     await store.save_live([news(number, progress=_progress(number)) for number in range(1, 101)])
     for number in (1, 50, 100):
@@ -95,6 +95,6 @@ def _progress(number: int) -> Progress:
     return Progress(number / 100, f"row {number}", at(number))
 
 
-async def test_a_task_that_is_gone_is_passed_over(store: Store) -> None:
+async def test_a_deleted_task_is_ignored(store: Store) -> None:
     task = a_task(RUNNING)
     assert await after(store, task, news(99, progress=NEW), news(progress=NEW)) == replace(task, progress=NEW)

@@ -1,4 +1,4 @@
-"""The schema: made by the migrations, described by the metadata, and that of the requirements."""
+"""The schema: migrations, metadata and requirements agree."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +17,7 @@ from taskplane.server.store import migrations
 from taskplane.server.store.migrate import DatabaseNewer, migrate, missing_migrations
 from taskplane.server.store.schema import metadata
 
-# Word for word from the requirements, section 5.
+# Copied from the requirements, section 5.
 REQUIREMENTS = [
     """
     CREATE TABLE tasks (
@@ -119,7 +119,7 @@ def test_up_and_down_and_up_again(empty: Engine) -> None:
 
 
 @pytest.mark.parametrize("bring_up", [migrate, missing_migrations])
-def test_a_database_that_a_newer_program_has_migrated_is_refused_with_advice_that_works(
+def test_a_database_migrated_by_a_newer_program_is_refused_with_advice(
     empty: Engine, bring_up: Callable[[Engine], object]
 ) -> None:
     migrate(empty)
@@ -132,7 +132,7 @@ def test_a_database_that_a_newer_program_has_migrated_is_refused_with_advice_tha
 
 
 def test_a_server_of_an_older_version_learns_of_the_migration(empty: Engine) -> None:
-    """It looks at a number, which is no longer what it was."""
+    """An older server checks the number of the last migration."""
     config = Config()
     config.set_main_option("script_location", str(Path(migrations.__path__[0])))
     with empty.connect() as connection:
@@ -145,7 +145,7 @@ def test_a_server_of_an_older_version_learns_of_the_migration(empty: Engine) -> 
     empty.dispose()
 
 
-def test_migrating_what_is_up_to_date_changes_nothing(engine: Engine) -> None:
+def test_migrating_an_up_to_date_database_changes_nothing(engine: Engine) -> None:
     with engine.begin() as connection:
         connection.execute(text("UPDATE id_blocks SET next_id = 77 WHERE name = 'task'"))
     migrate(engine)
@@ -153,24 +153,24 @@ def test_migrating_what_is_up_to_date_changes_nothing(engine: Engine) -> None:
         assert connection.execute(text("SELECT next_id FROM id_blocks WHERE name = 'task'")).scalar_one() == 77
 
 
-def test_the_database_is_what_the_metadata_says(engine: Engine) -> None:
+def test_the_database_matches_the_metadata(engine: Engine) -> None:
     options = {"compare_type": differ, "include_object": is_comparable}
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection, opts=options), metadata) == []
 
 
 def is_comparable(item: SchemaItem, name: str | None, kind: str, *_: object) -> bool:
-    """Leave out what Alembic cannot compare: the order in an index, and SQLite's own name of one of two idx_status."""
+    """Skip objects that Alembic cannot compare: the order in an index, and SQLite's name of the second idx_status."""
     return name not in {"idx_queue", "idx_status", "idx_execution_units_status"} or kind != "index"
 
 
 def differ(_context: object, _column: object, _described: object, found: object, wanted: object) -> bool | None:
-    """Tell Alembic, whose own comparison None leaves it to, that a FLOAT(53) of MySQL is called DOUBLE."""
+    """Treat FLOAT(53) as MySQL's DOUBLE; None leaves other types to Alembic."""
     return False if isinstance(found, DOUBLE) and isinstance(wanted, Float) else None
 
 
 def described(engine: Engine) -> set[tuple[object, ...]]:
-    """Describe the requirements' tables, but for the fractions of a second that ours have."""
+    """Describe the requirements' tables, without fractions of a second."""
     with engine.connect() as connection:
         rows = [
             ("foreign key" if query is FOREIGN_KEYS else "column" if query is COLUMNS else "index", *row)
@@ -191,7 +191,7 @@ def drop_all(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("empty_database_url", SERVERS, indirect=True)  # the requirements are written for MySQL
-def test_the_requirements_tables_exist_exactly_as_given(empty: Engine) -> None:
+def test_the_requirements_tables_exist_exactly(empty: Engine) -> None:
     with empty.begin() as connection:
         for table in REQUIREMENTS:
             connection.execute(text(table))

@@ -1,4 +1,4 @@
-"""What breaks between the server and its database: what can be mended is done again, once; what cannot is told."""
+"""Failures between server and database: passing ones are retried, effects happen once, others are reported."""
 
 import asyncio
 import logging
@@ -25,13 +25,13 @@ from taskplane.server.store.reading import TaskFilter
 from taskplane.server.store.store import Store
 from taskplane.server.store.transaction import WriteTransaction
 
-# SQLite locks the whole database and takes values of any length: nothing to see there.
+# SQLite has neither sessions nor row locks.
 on_servers = pytest.mark.parametrize("database", SERVERS, indirect=True)
 
 NOBODY_LISTENS = "mysql+pymysql://root@127.0.0.1:1/taskplane"
 
 
-async def test_a_database_that_is_away_is_told_as_such() -> None:
+async def test_a_missing_database_is_unavailable() -> None:
     database = Database(NOBODY_LISTENS)
     store = Store(database)
     for call in (store.get_task(1), insert(store, a_task()), store.save_units([])):
@@ -42,21 +42,21 @@ async def test_a_database_that_is_away_is_told_as_such() -> None:
     await database.close()
 
 
-async def test_a_file_that_cannot_be_opened_is_told_as_such(tmp_path: Path) -> None:
+async def test_a_file_that_cannot_be_opened_is_unavailable(tmp_path: Path) -> None:
     database = Database(f"sqlite:///{tmp_path / 'no such folder' / 'taskplane.db'}")
     with pytest.raises(DatabaseUnavailable):
         await Store(database).get_task(1)
     await database.close()
 
 
-async def test_our_own_mistakes_are_not_taken_for_an_outage(database: Database) -> None:
+async def test_bugs_are_not_mistaken_for_an_outage(database: Database) -> None:
     with pytest.raises(Exception, match="no_such_table") as mistake:
         await database.read(lambda connection: connection.execute(text("SELECT * FROM no_such_table")))
     assert not isinstance(mistake.value, DatabaseUnavailable)
 
 
 @on_servers
-async def test_a_user_who_is_not_let_in_is_an_outage_too(database: Database) -> None:
+async def test_a_refused_user_is_an_outage(database: Database) -> None:
     stranger = database.engine.url.set(username="nobody", password="wrong", query={})
     database = Database(stranger.render_as_string(hide_password=False))
     store = Store(database)
@@ -68,7 +68,7 @@ async def test_a_user_who_is_not_let_in_is_an_outage_too(database: Database) -> 
 
 @pytest.fixture
 async def of_user(database: Database) -> AsyncIterator[Database]:
-    """The database as a user has it who has all rights on it."""
+    """Yield the database, used by another user with all rights."""
     user = f"user_{secrets.token_hex(4)}"
     url = database.engine.url.set(username=user, password="secret", query={})
     with database.engine.connect() as connection:
@@ -81,8 +81,8 @@ async def of_user(database: Database) -> AsyncIterator[Database]:
 
 
 @on_servers
-async def test_a_right_that_is_given_back_counts_at_once(database: Database, of_user: Database) -> None:
-    """A session keeps the rights with which it began, so those that were refused something must not stay."""
+async def test_a_restored_right_counts_at_once(database: Database, of_user: Database) -> None:
+    """A session keeps its initial rights, so sessions that were denied a right must be replaced."""
     store = Store(of_user)
     calls: list[Callable[[], Awaitable[object]]] = [
         lambda: store.get_task(1),
@@ -103,7 +103,7 @@ async def test_a_right_that_is_given_back_counts_at_once(database: Database, of_
 
 
 @on_servers
-async def test_a_session_that_begins_while_others_are_refused_something_is_used_once(database: Database) -> None:
+async def test_a_session_begun_during_denials_is_used_once(database: Database) -> None:
     database.reading.denied_at = math.inf
     sessions = [await database.read(lambda each: each.execute(text("SELECT CONNECTION_ID()")).scalar()) for _ in "123"]
     assert len(set(sessions)) == len(sessions)
@@ -116,7 +116,7 @@ def _end_sessions(connection: Connection, user: str) -> None:
 
 
 @on_servers
-async def test_a_statement_that_an_operator_has_interrupted_is_told_as_an_outage(
+async def test_a_statement_interrupted_by_an_operator_is_an_outage(
     store: Store, database: Database, engine: Engine
 ) -> None:
     def sleep(connection: Connection) -> None:
@@ -127,7 +127,7 @@ async def test_a_statement_that_an_operator_has_interrupted_is_told_as_an_outage
     with engine.connect() as killer:
         find = text("SELECT id FROM information_schema.processlist WHERE info LIKE 'SELECT task_name%SLEEP%'")
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while not (number := killer.execute(find).scalar()):  # noqa: ASYNC110  (the database does not tell)
+            while not (number := killer.execute(find).scalar()):  # noqa: ASYNC110  (no event)
                 await asyncio.sleep(0.01)
         killer.execute(text(f"KILL QUERY {number}"))
     with pytest.raises(DatabaseUnavailable):
@@ -153,7 +153,7 @@ async def test_readers_do_not_wait_for_the_writer(store: Store) -> None:
     assert await store.get_task(2) == a_task(id=2)
 
 
-async def test_a_transaction_that_fails_leaves_nothing_and_the_next_one_goes_on(store: Store) -> None:
+async def test_a_failed_transaction_leaves_nothing_and_the_next_one_succeeds(store: Store) -> None:
     def fail(transaction: WriteTransaction) -> None:
         transaction.insert_tasks([a_task(id=1)])
         raise LookupError("undo all of it")
@@ -165,8 +165,8 @@ async def test_a_transaction_that_fails_leaves_nothing_and_the_next_one_goes_on(
 
 
 @on_servers
-async def test_a_deadlock_is_tried_again(store: Store, database: Database, engine: Engine) -> None:
-    """Two transactions take two rows in opposite order. The database undoes the one that has written less: ours."""
+async def test_a_deadlock_is_retried(store: Store, database: Database, engine: Engine) -> None:
+    """Two transactions lock two rows in opposite order. The database rolls back the smaller one: the store's."""
     await insert(Store(database), *(a_task(id=number) for number in range(1, 60)))
     theirs_has_2, ours_has_1 = Event(), Event()
     tries: list[int] = []
@@ -214,7 +214,7 @@ async def test_a_connection_that_breaks_in_a_transaction_costs_nothing(store: St
 
 
 @on_servers
-async def test_a_connection_that_broke_while_it_was_idle_is_not_noticed(store: Store, database: Database) -> None:
+async def test_a_connection_that_broke_while_idle_has_no_effect(store: Store, database: Database) -> None:
     def kill_all_others(connection: Connection) -> None:
         others = connection.execute(
             text("SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()")
@@ -234,7 +234,7 @@ async def test_a_connection_that_broke_while_it_was_idle_is_not_noticed(store: S
 async def test_a_connection_that_breaks_in_commit_is_resolved_by_reading_back(
     store: Store, engine: Engine, caplog: pytest.LogCaptureFixture, *, is_durable: bool
 ) -> None:
-    """Nothing is lost, and nothing is done twice: the second try would meet its own row."""
+    """Nothing is lost and nothing is repeated: a retry would collide with the first row."""
 
     def break_off(transaction: WriteTransaction) -> None:
         if is_durable:
@@ -250,7 +250,7 @@ async def test_a_connection_that_breaks_in_commit_is_resolved_by_reading_back(
 
 @on_servers
 async def test_a_request_id_is_not_forgotten_when_the_connection_breaks(store: Store, engine: Engine) -> None:
-    """Nor if the request has changed nothing: repeated later it could."""
+    """Not even if the request changed nothing: a later repeat could."""
     call = KeyedCall("request-1", "PauseTask", "a" * 64, (1,))
     with before_commit(partial(kill, engine)):
         await in_transaction(store, lambda transaction: transaction.insert_keyed_calls([call], NOW))
@@ -259,10 +259,10 @@ async def test_a_request_id_is_not_forgotten_when_the_connection_breaks(store: S
 
 
 @on_servers
-async def test_what_a_lost_connection_is_still_doing_is_ended_before_it_is_done_again(
+async def test_the_session_of_a_lost_connection_is_ended_before_the_retry(
     store: Store, database: Database, engine: Engine
 ) -> None:
-    """The database goes on with a message whose sender is gone: both it and the second try could become true."""
+    """The database continues a message without its sender: both the message and the retry could commit."""
     held = a_task(id=1_000_000)
     await insert(store, held)
     waiting = text("SELECT id FROM information_schema.processlist WHERE info LIKE 'UPDATE tasks SET%'")
@@ -282,7 +282,7 @@ async def test_what_a_lost_connection_is_still_doing_is_ended_before_it_is_done_
             while not await database.read(lambda connection: connection.scalar(waiting)):  # noqa: ASYNC110  (no event)
                 await asyncio.sleep(0.01)
         sessions[0]._writer.transport.abort()
-        await asyncio.sleep(0.2)  # time enough to look, and to do it again
+        await asyncio.sleep(0.2)  # enough time to look up the outcome and retry
     await pending.durable()
     pending.published()
     assert await store.count_tasks(TaskFilter()) == 2

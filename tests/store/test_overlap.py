@@ -1,4 +1,4 @@
-"""A transaction that is decided while the one before is on its way: the same comes of it as one after the other."""
+"""Overlapping transactions have the same result as transactions one after the other."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -27,9 +27,9 @@ Act = Callable[[WriteTransaction], None]
 
 @asynccontextmanager
 async def on_its_way(store: Store, decide: Act, then: Act = lambda _: None) -> AsyncIterator[PendingTransaction[None]]:
-    """Begin a transaction and hold it before its COMMIT as long as the context lasts; `then` may act on it.
+    """Begin a transaction and delay its COMMIT until the end of the context; `then` may act on the transaction.
 
-    Its owner has to say `published`.
+    The caller must call `published`.
     """
     has_come, may_go = asyncio.Event(), asyncio.Event()
 
@@ -49,7 +49,7 @@ async def on_its_way(store: Store, decide: Act, then: Act = lambda _: None) -> A
 
 
 class Noting:
-    """Inserts a task, and notes whenever that is decided or undone."""
+    """Inserts a task, and records each decision and rollback."""
 
     def __init__(self, notes: list[str], task_id: int) -> None:
         self._notes = notes
@@ -58,7 +58,7 @@ class Noting:
 
     def __call__(self, transaction: WriteTransaction) -> None:
         self._notes.append(f"{self._task_id} decided")
-        transaction.on_rollback.append(lambda: self._notes.append(f"{self._task_id} undone"))
+        transaction.on_rollback.append(lambda: self._notes.append(f"{self._task_id} rolled back"))
         transaction.insert_tasks([a_task(id=self._task_id)])
         self.has_decided.set()
 
@@ -68,11 +68,11 @@ async def is_set(happened: asyncio.Event) -> None:
 
 
 async def settle() -> None:
-    """Give what could go on the time to do so."""
+    """Give other asyncio tasks time to run."""
     await asyncio.sleep(0.05)
 
 
-async def test_the_next_one_is_decided_meanwhile_and_durable_later(store: Store) -> None:
+async def test_the_second_is_decided_early_and_durable_later(store: Store) -> None:
     notes: list[str] = []
     second = Noting(notes, 2)
     async with on_its_way(store, Noting(notes, 1)) as first:
@@ -87,7 +87,7 @@ async def test_the_next_one_is_decided_meanwhile_and_durable_later(store: Store)
     assert notes == ["1 decided", "2 decided"]
 
 
-async def test_if_the_first_fails_both_are_undone_and_done_over_in_order(store: Store, engine: Engine) -> None:
+async def test_if_the_first_fails_both_are_rolled_back_and_retried_in_order(store: Store, engine: Engine) -> None:
     notes: list[str] = []
     second = Noting(notes, 2)
     async with on_its_way(store, Noting(notes, 1), partial(kill, engine)) as first:
@@ -95,30 +95,30 @@ async def test_if_the_first_fails_both_are_undone_and_done_over_in_order(store: 
         await is_set(second.has_decided)
     first.published()
     await later.durable()
-    assert notes == ["1 decided", "2 decided", "2 undone", "1 undone", "1 decided", "2 decided"]
+    assert notes == ["1 decided", "2 decided", "2 rolled back", "1 rolled back", "1 decided", "2 decided"]
     assert [await store.get_task(task_id) for task_id in (1, 2)] == [a_task(id=1), a_task(id=2)]
 
 
-async def test_after_a_failure_the_next_one_is_not_decided_before_all_have_heard_of_the_first(
+async def test_after_a_failure_the_second_is_decided_only_after_the_first_is_published(
     store: Store, engine: Engine
 ) -> None:
-    """Listeners would take a slot for the first that the next one has given back already."""
+    """Otherwise listeners would count a slot as taken by the first after the second has freed it."""
     notes: list[str] = []
     second = Noting(notes, 2)
     async with on_its_way(store, Noting(notes, 1), partial(kill, engine)) as first:
         later = store.begin(second)
         await is_set(second.has_decided)
     await settle()
-    notes.append("1 told")
+    notes.append("1 published")
     first.published()
     await later.durable()
     assert notes == [
-        *("1 decided", "2 decided", "2 undone", "1 undone"),
-        *("1 decided", "1 told", "2 decided"),
+        *("1 decided", "2 decided", "2 rolled back", "1 rolled back"),
+        *("1 decided", "1 published", "2 decided"),
     ]
 
 
-async def test_a_first_that_fails_for_good_does_not_take_the_next_one_along(store: Store) -> None:
+async def test_a_final_failure_of_the_first_does_not_fail_the_second(store: Store) -> None:
     await insert(store, a_task(id=1))
     first = store.begin(lambda transaction: transaction.insert_tasks([a_task(id=1)]))
     await first.decided.wait()
@@ -144,7 +144,7 @@ async def test_a_row_that_the_first_adds_is_not_added_twice(store: Store) -> Non
     assert tries == [False, True]
 
 
-async def test_a_task_that_the_first_changes_is_not_looked_at_before_all_have_heard(store: Store) -> None:
+async def test_a_task_changed_by_the_first_is_read_only_after_publication(store: Store) -> None:
     before, after = a_task(id=1, revision=1), a_task(id=1, revision=2, priority=9)
     await insert(store, before, a_task(id=2))
 
@@ -161,7 +161,7 @@ async def test_a_task_that_the_first_changes_is_not_looked_at_before_all_have_he
     assert await found.durable() == after
 
 
-async def test_the_queue_is_not_looked_at_before_all_have_heard(store: Store) -> None:
+async def test_the_queue_is_read_only_after_publication(store: Store) -> None:
     async with on_its_way(store, lambda each: each.insert_tasks([a_task(id=1, queued_at=at(0))])) as first:
         found = store.begin(lambda transaction: transaction.lock_queued([TASK_TYPE], at(3600), 10))
     await settle()
@@ -170,8 +170,8 @@ async def test_the_queue_is_not_looked_at_before_all_have_heard(store: Store) ->
     assert [each.task_id for each in await found.durable()] == [1]
 
 
-async def test_other_writes_come_after_what_was_decided_before(store: Store) -> None:
-    """News of an attempt changes a row under the same revision: the first must not be kept in memory over it."""
+async def test_other_writes_follow_earlier_decisions(store: Store) -> None:
+    """Live progress keeps the revision, so the cache must not keep the first transaction's version."""
     running, progress = a_task(TaskStatus.RUNNING, id=1, attempt=1, revision=2), Progress(0.5, "half", at(9))
     await insert(store, a_task(id=1, revision=1))
 
@@ -188,10 +188,10 @@ async def test_other_writes_come_after_what_was_decided_before(store: Store) -> 
     assert (await in_transaction(store, lambda transaction: transaction.load_tasks([1])))[1].progress == progress
 
 
-async def test_numbers_never_repeat_when_the_transaction_that_fetched_them_fails(
+async def test_ids_never_repeat_when_the_reserving_transaction_fails(
     store: Store, database: Database, engine: Engine
 ) -> None:
-    """The block is rolled back with it, and the one after it has taken from that block already."""
+    """The reservation of the block is rolled back, and the second transaction has already taken ids of the block."""
     given: list[int] = []
 
     def take(transaction: WriteTransaction) -> int:

@@ -1,4 +1,4 @@
-"""Two servers over one database: when the newer one has taken over, nothing of the older one is written any more."""
+"""Two servers on one database: after the take-over by the newer server, the older one writes nothing."""
 
 import asyncio
 import logging
@@ -36,7 +36,7 @@ on_servers = pytest.mark.parametrize("database_url", SERVERS, indirect=True)
 
 @pytest.fixture
 async def older(database_url: str) -> AsyncIterator[Database]:
-    """The database of a server that has taken over."""
+    """Yield the database of the older server, which has taken over."""
     database = Database(database_url)
     await asyncio.to_thread(migrate, database.engine)
     await database.take_over("127.0.0.1:1")
@@ -46,14 +46,14 @@ async def older(database_url: str) -> AsyncIterator[Database]:
 
 @pytest.fixture
 async def newer(older: Database, database_url: str) -> AsyncIterator[Database]:
-    """The same of a server that has not yet."""
+    """Yield the database of the newer server, before the take-over."""
     database = Database(database_url)
     yield database
     await database.close()
 
 
 def contents(engine: Engine) -> dict[str, list[object]]:
-    """All that is stored, but for who owns it."""
+    """Return all rows except the owner's."""
     with engine.connect() as connection:
         return {
             table.name: [tuple(row) for row in connection.execute(select(table))]
@@ -66,7 +66,7 @@ async def progress(store: Store) -> None:
     await store.save_live([LiveRow(1, 1, Progress(0.5, "half", NOW), None, "", None)])
 
 
-# Everything by which the store writes.
+# All writes of the store.
 WRITES: dict[str, Write] = {
     "tasks": lambda store: insert_tasks(store, a_task(id=2)),
     "a change": lambda store: update(store, a_task(TaskStatus.RUNNING, id=1, attempt=1, revision=3)),
@@ -94,8 +94,8 @@ async def fill(database: Database) -> None:
 
 
 async def is_taken_over(database: Database) -> None:
-    """Take that the server learns of it, by the renewal of its lease at the latest."""
-    with suppress(DatabaseUnavailable):  # the first may only find its connection cut
+    """Assert that the server notices the take-over, at the latest by the renewal of its lease."""
+    with suppress(DatabaseUnavailable):  # the first may only notice a lost connection
         await database.renew_lease()
     with suppress(DatabaseUnavailable):
         await database.renew_lease()
@@ -105,7 +105,7 @@ async def is_taken_over(database: Database) -> None:
 
 
 @pytest.mark.parametrize("name", WRITES)
-async def test_an_older_server_writes_nothing_any_more(older: Database, newer: Database, name: str) -> None:
+async def test_an_older_server_no_longer_writes(older: Database, newer: Database, name: str) -> None:
     await fill(older)
     store = Store(older)
     await newer.take_over("127.0.0.1:2")
@@ -122,9 +122,7 @@ async def test_the_owner_writes(older: Database, name: str) -> None:
     await WRITES[name](Store(older))
 
 
-async def test_what_an_older_server_has_under_way_is_written_before_the_take_over_or_never(
-    older: Database, newer: Database
-) -> None:
+async def test_a_pending_transaction_commits_before_the_take_over_or_never(older: Database, newer: Database) -> None:
     store, has_decided, may_commit = Store(older), asyncio.Event(), asyncio.Event()
     await insert_tasks(store, a_task(id=1, revision=1))
 
@@ -136,7 +134,7 @@ async def test_what_an_older_server_has_under_way_is_written_before_the_take_ove
     under_way = store.begin(hold)
     await asyncio.wait_for(has_decided.wait(), PATIENCE_SECONDS)
     taking_over = asyncio.create_task(newer.take_over("127.0.0.1:2"))
-    if older.engine.dialect.name == "sqlite":  # it has one lock for all, which no other process can break
+    if older.engine.dialect.name == "sqlite":  # no other process can break SQLite's lock
         may_commit.set()
         await under_way.durable()
         await taking_over
@@ -151,8 +149,8 @@ async def test_what_an_older_server_has_under_way_is_written_before_the_take_ove
 
 
 @on_servers
-async def test_row_locks_of_a_frozen_server_go_with_the_take_over(older: Database, newer: Database) -> None:
-    """The older one has locked a task and the owner row, and says nothing more."""
+async def test_a_take_over_releases_row_locks_of_a_frozen_server(older: Database, newer: Database) -> None:
+    """The older server has locked a task and the owner row, and hangs."""
     await insert_tasks(Store(older), a_task(id=1, revision=1))
     has_locked, may_go_on = asyncio.Event(), asyncio.Event()
 
@@ -175,7 +173,7 @@ async def test_row_locks_of_a_frozen_server_go_with_the_take_over(older: Databas
     assert await Store(newer).get_task(1) == a_task(id=1, revision=5, priority=9)
 
 
-async def test_one_that_works_all_the_time_is_taken_over_and_the_tasks_are_of_one_of_both(
+async def test_a_busy_server_is_taken_over_and_each_task_belongs_to_one_server(
     older: Database, newer: Database
 ) -> None:
     mine, theirs = Store(older), Store(newer)
@@ -196,7 +194,7 @@ async def test_one_that_works_all_the_time_is_taken_over_and_the_tasks_are_of_on
         return task_id
 
     working = asyncio.create_task(work(mine))
-    while not await mine.get_task(1):  # noqa: ASYNC110  (nothing tells)
+    while not await mine.get_task(1):  # noqa: ASYNC110  (no event)
         await asyncio.sleep(0.01)
     await newer.take_over("127.0.0.1:2")
     first_revision = await theirs.latest_revision() + 1
@@ -215,7 +213,7 @@ async def test_readers_cannot_write(older: Database) -> None:
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-async def test_a_file_that_another_process_keeps_locked_is_told_with_what_to_do(
+async def test_a_file_locked_by_another_process_is_reported_with_advice(
     older: Database, newer: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sqlite, "_BUSY_MILLISECONDS", 100)
@@ -228,7 +226,7 @@ async def test_a_file_that_another_process_keeps_locked_is_told_with_what_to_do(
 
 
 @on_servers
-async def test_who_may_not_end_the_older_servers_sessions_says_so(
+async def test_a_missing_right_to_end_sessions_is_logged(
     older: Database, database_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     await insert_tasks(Store(older), a_task(id=1))

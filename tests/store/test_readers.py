@@ -1,4 +1,4 @@
-"""Pools of readers: a scan ends with its time or its caller, and holds up neither single rows nor the server."""
+"""Pools of readers: a scan ends with its time or its caller, and delays neither single rows nor the server."""
 
 import asyncio
 import threading
@@ -24,7 +24,7 @@ _MYSQL = "SELECT count(*) FROM information_schema.columns a, information_schema.
 
 
 class Endless:
-    """A scan that would take very long; tells when it has begun, and when it has ended."""
+    """A very long scan, with events for its begin and end."""
 
     def __init__(self, database: Database) -> None:
         self._statement = _SQLITE if database.engine.dialect.name == "sqlite" else _MYSQL
@@ -40,7 +40,7 @@ class Endless:
 
 
 async def occupy(database: Database) -> Sequence["asyncio.Future[None]"]:
-    """Endless scans in all threads of scans."""
+    """Yield endless scans in all threads of the pool for scans."""
     scans = [Endless(database) for _ in range(database_module._SCAN_THREADS)]
     tasks = [asyncio.ensure_future(database.scan(scan)) for scan in scans]
     for scan in scans:
@@ -54,7 +54,7 @@ async def end(tasks: Sequence["asyncio.Future[None]"]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def test_a_scan_ends_with_its_time_and_its_thread_is_free(database: Database) -> None:
+async def test_a_scan_ends_at_its_time_limit_and_frees_its_thread(database: Database) -> None:
     scan = Endless(database)
     with pytest.raises(ReadTooLong, match="narrow the filter"):
         await database.scan(scan, 0.2)
@@ -72,7 +72,7 @@ async def test_a_scan_ends_when_its_caller_goes(database: Database) -> None:
     assert await database.scan(lambda connection: connection.execute(text("SELECT 1")).scalar()) == 1
 
 
-async def test_a_scan_ends_also_when_its_caller_goes_between_two_statements(database: Database) -> None:
+async def test_a_scan_ends_when_its_caller_goes_between_two_statements(database: Database) -> None:
     scan, between, has_gone = Endless(database), asyncio.Event(), threading.Event()
     loop = asyncio.get_running_loop()
 
@@ -92,11 +92,11 @@ async def test_a_scan_ends_also_when_its_caller_goes_between_two_statements(data
     await asyncio.wait_for(scan.ended.wait(), PATIENCE_SECONDS)
 
 
-async def test_the_database_itself_ends_a_scan_whose_end_is_not_told(
+async def test_the_database_ends_a_scan_that_is_not_stopped(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if database.engine.dialect.name == "sqlite":
-        return  # it is in this process, and always told
+        return  # SQLite runs in this process and is always stopped
     monkeypatch.setattr("taskplane.server.store.readers._Reading.stop", lambda _: None)
     scan = Endless(database)
     with pytest.raises(ReadTooLong):
@@ -104,7 +104,7 @@ async def test_the_database_itself_ends_a_scan_whose_end_is_not_told(
     await asyncio.wait_for(scan.ended.wait(), PATIENCE_SECONDS)
 
 
-async def test_scans_hold_up_neither_single_rows_nor_the_server(store: Store, database: Database) -> None:
+async def test_scans_delay_neither_single_rows_nor_the_server(store: Store, database: Database) -> None:
     await insert(store, a_task(id=1))
     scans = await occupy(database)
     async with asyncio.timeout(PATIENCE_SECONDS):
@@ -115,7 +115,7 @@ async def test_scans_hold_up_neither_single_rows_nor_the_server(store: Store, da
     await end(scans)
 
 
-async def test_a_scan_that_finds_no_thread_in_time_is_told_to_come_later(database: Database) -> None:
+async def test_a_scan_without_a_thread_in_time_is_refused(database: Database) -> None:
     scans = await occupy(database)
     with pytest.raises(TooManyReads) as refused:
         await database.scan(lambda _: None, 0.05)
@@ -123,9 +123,7 @@ async def test_a_scan_that_finds_no_thread_in_time_is_told_to_come_later(databas
     await end(scans)
 
 
-async def test_more_calls_than_may_wait_are_refused_at_once(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_too_many_waiting_calls_are_refused_at_once(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database._scans, "_most_waiting", 2)
     scans = await occupy(database)
     waiting = [asyncio.ensure_future(database.scan(lambda _: 7)) for _ in range(2)]
@@ -136,7 +134,7 @@ async def test_more_calls_than_may_wait_are_refused_at_once(
     assert await asyncio.wait_for(asyncio.gather(*waiting), PATIENCE_SECONDS) == [7, 7]
 
 
-async def test_a_call_that_waits_and_goes_leaves_no_work_behind(database: Database) -> None:
+async def test_a_cancelled_waiting_call_leaves_no_work_behind(database: Database) -> None:
     scans = await occupy(database)
     ran: list[Callable[..., object]] = []
     waiting = asyncio.ensure_future(database.scan(lambda _: ran.append(threading.current_thread)))

@@ -1,4 +1,4 @@
-"""Figures of tasks: counts of this moment, and what ended in a window."""
+"""Statistics of tasks: current counts, and endings within a window."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ SINCE = at(0)
 
 
 def ended(number: int, status: TaskStatus = TaskStatus.SUCCESS, *, seconds: float, **changes: object) -> Task:
-    """A task that ended so many seconds after SINCE."""
+    """Return a task that ended a number of seconds after SINCE."""
     return a_task(status, id=number, completed_at=at(seconds), **changes)
 
 
@@ -24,7 +24,7 @@ def moved(task: Task, to: TaskStatus, seconds: float) -> Transition:
 
 
 async def insert_with_history(store: Store, tasks: Sequence[Task], *transitions: Transition) -> None:
-    """Store tasks, each final one with the transition that made it so, and more transitions."""
+    """Store tasks, final ones with their last transition, and more transitions."""
     ends = [
         moved(task, task.status, (task.completed_at - SINCE).total_seconds()) for task in tasks if task.completed_at
     ]
@@ -37,7 +37,7 @@ async def figures(store: Store, task_type: str = "") -> TaskStatistics:
     return await store.task_statistics(SINCE, task_type)
 
 
-async def test_where_there_is_nothing_all_figures_are_zero(store: Store) -> None:
+async def test_without_tasks_all_figures_are_zero(store: Store) -> None:
     for task_type in ("", "A"):
         found = await figures(store, task_type)
         assert dict(found.by_status) == dict.fromkeys(TaskStatus, 0)
@@ -66,7 +66,7 @@ async def test_the_count_of_a_status_stops_at_its_cap(store: Store, monkeypatch:
     assert list((await figures(store)).by_status.values()) == [3, 3, 0, 0, 0, 0]
 
 
-async def test_the_queue_is_what_wants_to_run(store: Store) -> None:
+async def test_the_queue_counts_queued_tasks(store: Store) -> None:
     await insert(
         store,
         a_task(id=1),
@@ -78,7 +78,7 @@ async def test_the_queue_is_what_wants_to_run(store: Store) -> None:
     assert (await figures(store, "A")).queue == Queue(1, at(3))
 
 
-async def test_what_ended_in_the_window_is_counted_with_its_active_time(store: Store) -> None:
+async def test_endings_in_the_window_are_counted_with_their_active_time(store: Store) -> None:
     tasks = [
         ended(1, seconds=-1e-6, active_seconds=100.0),
         ended(2, seconds=0, active_seconds=1.0),

@@ -1,4 +1,4 @@
-"""What was written last need not be read again, as long as nobody else has changed it."""
+"""Recently written tasks are not read again, unless another server has changed them."""
 
 import pytest
 from sqlalchemy import Engine, text
@@ -22,7 +22,7 @@ async def locked(store: Store, *task_ids: int) -> list[Task]:
     return [*(await in_transaction(store, lambda transaction: transaction.load_tasks(task_ids))).values()]
 
 
-async def test_a_task_that_was_just_written_is_not_read(store: Store, statements: list[str]) -> None:
+async def test_a_just_written_task_is_not_read(store: Store, statements: list[str]) -> None:
     tasks = [a_task(id=number) for number in (1, 2)]
     await insert(store, *tasks)
     statements.clear()
@@ -31,7 +31,7 @@ async def test_a_task_that_was_just_written_is_not_read(store: Store, statements
 
 
 @on_servers
-async def test_what_is_known_is_changed_in_one_trip(store: Store, statements: list[str]) -> None:
+async def test_a_cached_task_is_changed_in_one_round_trip(store: Store, statements: list[str]) -> None:
     await insert(store, a_task(id=1, revision=1))
     statements.clear()
     await update(store, a_task(id=1, revision=2, priority=9))
@@ -39,9 +39,7 @@ async def test_what_is_known_is_changed_in_one_trip(store: Store, statements: li
     assert "UPDATE tasks" in message
 
 
-async def test_what_is_decided_on_what_another_server_has_changed_is_decided_again(
-    store: Store, engine: Engine
-) -> None:
+async def test_a_decision_on_a_stale_task_is_retried(store: Store, engine: Engine) -> None:
     await insert(store, *(a_task(id=number, revision=number) for number in (1, 2)))
     with engine.begin() as other:
         other.execute(text("UPDATE tasks SET priority = 5, revision = 6, updated_at = updated_at WHERE id = 1"))
@@ -59,7 +57,7 @@ async def test_what_is_decided_on_what_another_server_has_changed_is_decided_aga
     assert [task and task.priority for task in (await store.get_task(1), await store.get_task(2))] == [6, 1]
 
 
-async def test_what_was_decided_before_a_task_was_read_again_is_checked_too(store: Store, engine: Engine) -> None:
+async def test_decisions_before_a_task_is_read_again_are_checked_too(store: Store, engine: Engine) -> None:
     await insert(store, a_task(RUNNING, id=1, revision=1, execution_unit_id="unit-1"))
     with engine.begin() as other:
         other.execute(text("UPDATE tasks SET priority = 5, revision = 6, updated_at = updated_at"))
@@ -75,7 +73,7 @@ async def test_what_was_decided_before_a_task_was_read_again_is_checked_too(stor
     assert stored.priority == 6
 
 
-async def test_what_another_server_has_changed_is_not_deleted(store: Store, engine: Engine) -> None:
+async def test_a_task_changed_by_another_server_is_not_deleted(store: Store, engine: Engine) -> None:
     await insert(store, a_task(id=1, revision=1))
     with engine.begin() as other:
         other.execute(text("UPDATE tasks SET priority = 5, revision = 6, updated_at = updated_at"))
@@ -87,27 +85,27 @@ async def test_what_another_server_has_changed_is_not_deleted(store: Store, engi
     assert await store.get_task(1)
 
 
-async def test_what_is_not_known_is_read_beside_what_is(store: Store, database: Database) -> None:
+async def test_uncached_tasks_are_read_together_with_cached_ones(store: Store, database: Database) -> None:
     await insert(store, a_task(id=1))
     await insert(Store(database), a_task(id=2))
     assert await locked(store, 1, 2, 3) == [a_task(id=1), a_task(id=2)]
 
 
-async def test_what_another_server_has_changed_is_read(store: Store, engine: Engine) -> None:
+async def test_a_task_changed_by_another_server_is_read(store: Store, engine: Engine) -> None:
     await insert(store, a_task(id=1, revision=5))
     with engine.begin() as other:
         other.execute(text("UPDATE tasks SET priority = 9, revision = 6, updated_at = updated_at"))
     assert await locked(store, 1) == [a_task(id=1, revision=6, priority=9)]
 
 
-async def test_what_another_server_has_deleted_is_not_there(store: Store, engine: Engine) -> None:
+async def test_a_task_deleted_by_another_server_is_missing(store: Store, engine: Engine) -> None:
     await insert(store, a_task(id=1))
     with engine.begin() as other:
         other.execute(text("DELETE FROM tasks"))
     assert await locked(store, 1) == []
 
 
-async def test_news_of_a_running_attempt_is_not_missed(store: Store) -> None:
+async def test_live_progress_is_not_missed(store: Store) -> None:
     task, progress = a_task(RUNNING, attempt=1), Progress(0.5, "half", at(9))
     await insert(store, task)
     await store.save_live([LiveRow(task.id, 1, progress, None, "", None)])
@@ -115,7 +113,7 @@ async def test_news_of_a_running_attempt_is_not_missed(store: Store) -> None:
     assert found.progress == progress
 
 
-async def test_a_transaction_that_failed_leaves_nothing_behind(store: Store) -> None:
+async def test_a_failed_transaction_leaves_nothing_in_the_cache(store: Store) -> None:
     await insert(store, a_task(id=1))
 
     def work(transaction: WriteTransaction) -> None:
@@ -142,7 +140,7 @@ async def test_only_the_columns_that_differ_are_written(store: Store, statements
     assert await store.get_task(1) == before.but(priority=3, revision=7)
 
 
-def test_so_many_tasks_are_kept_and_none_that_is_finished() -> None:
+def test_the_cache_is_bounded_and_holds_no_final_task() -> None:
     task_cache = TaskCache(most=2)
     first, second, third = (a_task(id=number, revision=number) for number in (1, 2, 3))
     task_cache.put([first, second])
@@ -164,7 +162,7 @@ def test_so_many_tasks_are_kept_and_none_that_is_finished() -> None:
         ({"deep": [{"er": ["x" * 1000] * 5}]}, False),
     ],
 )
-def test_a_large_config_is_not_kept_in_memory(config: dict[str, object], *, is_kept: bool) -> None:
+def test_a_task_with_a_large_config_is_not_cached(config: dict[str, object], *, is_kept: bool) -> None:
     task_cache = TaskCache()
     task_cache.put([a_task(id=1, config=config)])
     assert (task_cache.get(1) is not None) is is_kept
@@ -172,7 +170,7 @@ def test_a_large_config_is_not_kept_in_memory(config: dict[str, object], *, is_k
     assert (task_cache.get(1) is not None) is is_kept
 
 
-def test_the_data_of_a_checkpoint_is_not_kept() -> None:
+def test_the_data_of_a_checkpoint_is_not_cached() -> None:
     task_cache = TaskCache()
     task_cache.put([a_task(id=1, checkpoint=a_checkpoint(1, data={"row": 1}))])
     task = task_cache.get(1)

@@ -1,4 +1,4 @@
-"""Tasks go in and come out as they were, whatever they hold; a transaction that cannot hold them changes nothing."""
+"""Tasks are stored and returned unchanged; a transaction with an invalid value changes nothing."""
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
@@ -14,7 +14,7 @@ from support.stored import in_transaction, insert, update
 from taskplane.server.core.task import Checkpoint, Limits, Progress, Task, TaskStatus, Verb
 from taskplane.server.store.store import Store
 
-# SQLite locks the whole database and takes values of any length: nothing to see there.
+# SQLite accepts values of any length.
 on_servers = pytest.mark.parametrize("database", SERVERS, indirect=True)
 
 ODD_TEXTS = {
@@ -40,7 +40,7 @@ ODD_JSON: list[dict[str, Any]] = [
 
 
 def a_full_task(text: str = "text", json: dict[str, Any] | None = None) -> Task:
-    """Return a task with a value in every field, all different."""
+    """Return a task with a different value in every field."""
     document = json if json is not None else {"key": text}
     return a_task(
         TaskStatus.RUNNING,
@@ -89,7 +89,7 @@ def a_full_task(text: str = "text", json: dict[str, Any] | None = None) -> Task:
 def test_a_full_task_is_full() -> None:
     bare = a_task()
     same = {field.name for field in fields(Task) if getattr(a_full_task(), field.name) == getattr(bare, field.name)}
-    # Since when the task is silent is what a server knows at the moment, and is not stored.
+    # `silent_since` is known in memory only.
     assert same == {"id", "task_type", "silent_since"}
 
 
@@ -104,14 +104,14 @@ async def test_every_field_survives_both_ways_in(store: Store) -> None:
 
 
 def _with_fixed_of(task: Task, original: Task) -> Task:
-    """Return the task with what never changes after the creation."""
+    """Return the task with only the fields of its creation."""
     return replace(
         task, task_name=original.task_name, config=original.config, created_at=original.created_at, id=original.id
     )
 
 
 async def come_out_as_they_went_in(store: Store, *tasks: Task) -> None:
-    """Store the tasks by inserts, and again, under other ids, by an update of bare ones."""
+    """Store the tasks by inserts, and under other ids by updates of bare tasks."""
     copies = [replace(task, id=task.id + 1000) for task in tasks]
     await insert(store, *tasks, *(_with_fixed_of(a_task(), copy) for copy in copies))
     await update(store, *copies)
@@ -134,7 +134,7 @@ async def test_odd_documents_survive(store: Store) -> None:
     await come_out_as_they_went_in(store, *tasks)
 
 
-async def test_types_are_told_apart_by_case(store: Store) -> None:
+async def test_types_differ_by_case(store: Store) -> None:
     await insert(
         store, *(a_task(id=number, task_type=name, queued_at=NOW) for number, name in ((1, "video"), (2, "VIDEO")))
     )
@@ -143,7 +143,7 @@ async def test_types_are_told_apart_by_case(store: Store) -> None:
     assert (await store.get_task(1)) != (await store.get_task(2))
 
 
-async def test_many_rows_change_to_different_values_in_one_trip(store: Store, statements: Sequence[str]) -> None:
+async def test_many_rows_change_to_different_values_in_one_round_trip(store: Store, statements: Sequence[str]) -> None:
     tasks = [a_task(id=number) for number in range(1, 301)]
     await insert(store, *tasks)
     changed = [
@@ -157,10 +157,10 @@ async def test_many_rows_change_to_different_values_in_one_trip(store: Store, st
         assert await store.get_task(task.id) == task
 
 
-async def test_one_bad_row_undoes_the_whole_transaction(store: Store) -> None:
+async def test_one_bad_row_rolls_back_the_whole_transaction(store: Store) -> None:
     first, second = a_task(id=1), a_task(id=2)
     await insert(store, first, second)
-    bad: Any = None  # which the column does not take
+    bad: Any = None  # which the column refuses
     with pytest.raises(DBAPIError):
         await update(store, replace(first, priority=9), replace(second, attempt=bad))
     assert await store.get_task(1) == first
@@ -179,7 +179,7 @@ TOO_MUCH: dict[str, Any] = {
 
 
 @on_servers
-async def test_a_value_that_does_not_fit_is_refused_and_not_cut(store: Store) -> None:
+async def test_a_too_long_value_is_refused_and_not_cut(store: Store) -> None:
     task, other = a_task(id=1), a_task(id=2)
     await insert(store, task, other)
     for field, value in TOO_MUCH.items():
@@ -195,8 +195,8 @@ async def test_a_task_that_does_not_exist_is_none(store: Store) -> None:
 
 
 @on_servers
-async def test_no_message_is_longer_than_a_database_takes(store: Store, statements: list[str]) -> None:
-    """Large results of many tasks can end up in one transaction, and MariaDB takes 16 MiB at once."""
+async def test_no_message_exceeds_the_limit_of_a_database(store: Store, statements: list[str]) -> None:
+    """One transaction may contain large results of many tasks, and MariaDB accepts 16 MiB at once."""
     tasks = [a_task(id=number) for number in range(1, 21)]
     await insert(store, *tasks)
     finished = [replace(task, updated_at=at(1), result={"text": f"{task.id}" + "x" * 2**20}) for task in tasks]

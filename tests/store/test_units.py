@@ -1,4 +1,4 @@
-"""Units go in and come out as they were."""
+"""Units are stored and returned unchanged."""
 
 from dataclasses import replace
 
@@ -42,7 +42,7 @@ async def test_every_field_survives(store: Store) -> None:
     assert await all_by_id(store) == {FULL.id: FULL, "bare": bare}
 
 
-async def test_a_unit_is_saved_in_place_of_its_earlier_self(store: Store) -> None:
+async def test_a_saved_unit_replaces_its_earlier_version(store: Store) -> None:
     await store.save_units([FULL])
     changed = replace(FULL, capacity=0, status=UnitStatus.OFFLINE, task_types={}, labels={}, updated_at=at(4))
     changed = replace(changed, drain=None)
@@ -56,18 +56,18 @@ async def test_saving_a_unit_that_has_not_changed_is_harmless(store: Store) -> N
     assert await all_by_id(store) == {FULL.id: FULL}
 
 
-async def test_units_are_told_apart_by_case(store: Store) -> None:
+async def test_unit_ids_differ_by_case(store: Store) -> None:
     await store.save_units([a_unit("unit"), a_unit("Unit")])
     await store.delete_unit("unit")
     assert set(await all_by_id(store)) == {"Unit"}
 
 
-async def test_deleting_what_is_not_there_is_harmless(store: Store) -> None:
+async def test_deleting_a_missing_unit_is_harmless(store: Store) -> None:
     await store.delete_unit("never heard of")
     assert await stored_unit(store, "never heard of") is None
 
 
-async def test_heartbeats_change_what_changes_by_itself_and_nothing_else(store: Store) -> None:
+async def test_heartbeats_change_status_load_and_time_only(store: Store) -> None:
     quiet = a_unit("Unit 🦆 'QUOTED' \\")
     await store.save_units([FULL, quiet])
     heard = replace(
@@ -77,6 +77,6 @@ async def test_heartbeats_change_what_changes_by_itself_and_nothing_else(store: 
     assert await all_by_id(store) == {FULL.id: heard, quiet.id: quiet}
 
 
-async def test_no_heartbeats_are_no_statement(store: Store) -> None:
+async def test_without_heartbeats_no_statement_is_sent(store: Store) -> None:
     await store.save_heartbeats([])
     assert await all_by_id(store) == {}

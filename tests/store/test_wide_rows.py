@@ -1,4 +1,4 @@
-"""Tasks with large documents: lists find them on every database, and end before they take too much memory."""
+"""Tasks with large documents: lists find them on every database, and pages end before memory does."""
 
 import pytest
 from sqlalchemy import Connection, text
@@ -15,7 +15,7 @@ WIDE = {"text": "x" * 700_000}
 
 
 async def all_tasks(store: Store, **fields: object) -> list[list[int]]:
-    """The ids on each page of a list."""
+    """Return the ids on each page of a list."""
     pages: list[list[int]] = []
     after_id: int | None = 0
     while after_id is not None:
@@ -38,13 +38,13 @@ async def test_filters_find_tasks_with_large_configs(store: Store) -> None:
         assert await store.choose_tasks(TaskFilter(**fields), limit=100) == [task.id for task in tasks]
 
 
-async def test_one_task_is_read_however_large(store: Store) -> None:
+async def test_one_task_is_read_in_any_size(store: Store) -> None:
     await insert(store, a_task(id=1, config={"text": "x" * 5_000_000}))
     await insert(store, a_task(id=2))
     assert await all_tasks(store) == [[1], [2]]
 
 
-async def test_tasks_by_their_ids_come_in_the_order_asked_for(store: Store) -> None:
+async def test_tasks_by_id_are_returned_in_the_given_order(store: Store) -> None:
     await insert(store, a_task(id=1), a_task(id=2, config={"text": "x" * 5_000_000}), a_task(id=3))
     assert list(await store.tasks_that_fit([3, 9, 1, 2])) == [3, 9, 1]
     assert (await store.tasks_that_fit([9, 3]))[9] is None
@@ -52,7 +52,7 @@ async def test_tasks_by_their_ids_come_in_the_order_asked_for(store: Store) -> N
 
 
 async def test_an_error_of_the_query_itself_is_no_outage(database: Database) -> None:
-    """Whoever waits for the database to come back would wait forever."""
+    """A caller that waits for the database to recover would wait forever."""
     if database.engine.dialect.name == "sqlite":
         statement = "SELECT no_such_function()"
     else:

@@ -1,4 +1,4 @@
-"""Tasks put into a store by hand, past the state manager, and connections cut: for tests of what lies below."""
+"""Helpers for tests below the state manager: tasks stored directly, and killed connections."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,7 +25,7 @@ async def in_transaction(store: Store, decide: Callable[[WriteTransaction], T]) 
 
 
 async def stored_unit(store: Store, unit_id: str) -> Unit | None:
-    """Return a unit as it was last stored."""
+    """Return a unit as last stored."""
     return next((unit for unit in await store.all_units() if unit.id == unit_id), None)
 
 
@@ -35,7 +35,7 @@ async def insert(store: Store, *tasks: Task) -> None:
 
 
 async def update(store: Store, *tasks: Task) -> None:
-    """Lock tasks and store them as they are given, in one transaction."""
+    """Load tasks and store the given versions, in one transaction."""
 
     def work(transaction: WriteTransaction) -> None:
         transaction.load_tasks(task.id for task in tasks)
@@ -46,7 +46,7 @@ async def update(store: Store, *tasks: Task) -> None:
 
 @contextmanager
 def before_commit(act: Callable[[WriteTransaction], None]) -> Iterator[None]:
-    """Do something right before the next transaction of tasks is sent with its COMMIT; it runs in the same greenlet."""
+    """Act right before the COMMIT of the next transaction, in the greenlet of the transaction."""
     commit = WriteTransaction.commit
     came: list[WriteTransaction] = []
 
@@ -63,7 +63,7 @@ def before_commit(act: Callable[[WriteTransaction], None]) -> Iterator[None]:
 
 
 def kill(engine: Engine, transaction: WriteTransaction) -> None:
-    """Cut a transaction's connection at the database's end, as a restart or a firewall does."""
+    """Kill a transaction's session, as a restart of the database does."""
     number = transaction._connection.exec_driver_sql("SELECT CONNECTION_ID()").scalar_one()
     with engine.connect() as killer:
         killer.execute(text(f"KILL CONNECTION {number}"))

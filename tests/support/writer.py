@@ -1,4 +1,4 @@
-"""The server's writer under observation: its transactions counted, failed, or held open so that proposals gather."""
+"""Helpers to count transactions, make them fail, or hold them open while mutations gather."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 class CountingStore(Store):
-    """A store that counts its transactions, and can be made to fail the next one."""
+    """A store that counts transactions, and fails the next one on demand."""
 
     def __init__(self, database: Database) -> None:
         super().__init__(database)
@@ -30,7 +30,7 @@ class CountingStore(Store):
         self.next_error: Exception | None = None
 
     def begin(self, decide: Callable[[WriteTransaction], T]) -> PendingTransaction[T]:
-        """Begin a transaction as the store does, or one that raises the error."""
+        """Begin a transaction, or one that raises `next_error`."""
         self.transactions += 1
         error, self.next_error = self.next_error, None
 
@@ -40,8 +40,8 @@ class CountingStore(Store):
         return super().begin(fail if error else decide)
 
 
-class ClaimingStates(TaskStateManager):
-    """A state manager with units that are there for the moment of a claim only, and hold nothing after it."""
+class DispatchingStates(TaskStateManager):
+    """A state manager whose units exist only during a dispatch."""
 
     def __init__(self, commits: GroupCommit, retry_policy: RetryPolicy, slots: Slots) -> None:
         super().__init__(commits, retry_policy)
@@ -49,8 +49,8 @@ class ClaimingStates(TaskStateManager):
         self._published: list[CommittedEvent] = []
         commits.listeners.append(self._published.extend)
 
-    async def claim(self, offers: Sequence[Offer]) -> list[Dispatch]:
-        """Let units take from the queue what they have room for."""
+    async def dispatch(self, offers: Sequence[Offer]) -> list[Dispatch]:
+        """Dispatch queued tasks to the free slots of units."""
         self._published.clear()
         for offer in offers:
             self.slots.offer(offer)
@@ -64,7 +64,7 @@ class ClaimingStates(TaskStateManager):
 
 
 class HeldCommit:
-    """Holds a transaction open as long as the context lasts; what is submitted meanwhile gathers behind it."""
+    """A mutation that holds its transaction open until the end of the context; later mutations gather."""
 
     def __init__(self, commits: GroupCommit) -> None:
         self._commits = commits
@@ -72,11 +72,11 @@ class HeldCommit:
         self._may_end = asyncio.Event()
 
     def task_ids(self) -> Iterable[int]:
-        """No tasks: it is a proposal that changes nothing."""
+        """Return no tasks: the mutation changes nothing."""
         return ()
 
     def decide(self, batch: UnitOfWork) -> None:
-        """Wait for the end of the context, as a transaction waits for the database."""
+        """Wait for the end of the context, as for the database."""
         self._has_begun.set()
         await_only(asyncio.wait_for(self._may_end.wait(), PATIENCE_SECONDS))
 

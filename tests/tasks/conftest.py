@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from support.actions import AT_ONCE
-from support.writer import ClaimingStates, CountingStore
+from support.writer import CountingStore, DispatchingStates
 
 from taskplane.server.core.placement import Slots
 from taskplane.server.store.database import Database
@@ -56,5 +56,5 @@ async def commits(
 
 
 @pytest.fixture
-def states(commits: GroupCommit, slots: Slots) -> ClaimingStates:
-    return ClaimingStates(commits, AT_ONCE, slots)
+def states(commits: GroupCommit, slots: Slots) -> DispatchingStates:
+    return DispatchingStates(commits, AT_ONCE, slots)

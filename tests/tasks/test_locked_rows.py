@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import create_engine, text
 from support.builders import ALICE, a_spec, an_offer
 from support.databases import SERVERS
-from support.writer import ClaimingStates, CountingStore, HeldCommit
+from support.writer import CountingStore, DispatchingStates, HeldCommit
 
 from taskplane.server.core.effect import Effect
 from taskplane.server.core.errors import DatabaseRefused
@@ -53,7 +53,7 @@ async def test_what_comes_with_a_change_of_a_locked_task_is_done_without_it(
 
 
 async def test_a_queued_task_that_is_locked_is_passed_over_by_those_behind_it(
-    states: ClaimingStates, commits: GroupCommit, store: CountingStore, url: str
+    states: DispatchingStates, commits: GroupCommit, store: CountingStore, url: str
 ) -> None:
     theirs, mine = await states.create([a_spec(start=True)] * 2, ALICE)
     with locked(url, theirs):

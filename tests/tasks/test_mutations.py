@@ -19,7 +19,7 @@ from support.builders import (
     attempt_ref_of,
 )
 from support.stored import in_transaction
-from support.writer import ClaimingStates, CountingStore, HeldCommit
+from support.writer import CountingStore, DispatchingStates, HeldCommit
 
 from taskplane.server.core import verbs
 from taskplane.server.core.command import VerdictAction
@@ -40,24 +40,26 @@ from taskplane.server.tasks.unit_of_work import CHECKPOINTS_KEPT, CommittedEvent
 PENDING, RUNNING, _, FAILED, _, CANCELLED = TaskStatus
 
 
-async def running(states: ClaimingStates, count: int = 1, **spec: object) -> list[Task]:
+async def running(states: DispatchingStates, count: int = 1, **spec: object) -> list[Task]:
     """Create tasks and give them to the unit."""
     await states.create([a_spec(start=True, **spec)] * count, ALICE)
-    return [each.task for each in await states.claim([an_offer(UNIT_ID, capacity=count)])]
+    return [each.task for each in await states.dispatch([an_offer(UNIT_ID, capacity=count)])]
 
 
-async def caller(states: ClaimingStates, task: Task, verb: Verb) -> Task:
+async def caller(states: DispatchingStates, task: Task, verb: Verb) -> Task:
     return await states.change(task.id, lambda each, now: do(verb, each, now))
 
 
-async def hear(states: ClaimingStates, task: Task, report: str, times: int = 1) -> Task:
+async def hear(states: DispatchingStates, task: Task, report: str, times: int = 1) -> Task:
     """Let the task's unit report."""
     for _ in range(times):
         task = await states.change(task.id, lambda each, now: REPORTS[report](each, attempt_ref_of(each), now))
     return task
 
 
-async def test_a_created_task_has_a_history_from_the_first_moment(states: ClaimingStates, store: CountingStore) -> None:
+async def test_a_created_task_has_a_history_from_the_first_moment(
+    states: DispatchingStates, store: CountingStore
+) -> None:
     (task,) = await states.create([a_spec(priority=7, labels={"a": "b"})], CallContext("alice", "a reason"))
     (created,) = await store.list_transitions(task.id, after_revision=0, limit=10)
     assert (created.from_status, created.to_status, created.revision) == (None, PENDING, task.revision)
@@ -66,30 +68,30 @@ async def test_a_created_task_has_a_history_from_the_first_moment(states: Claimi
     assert (task.priority, task.labels, task.queued_at) == (7, {"a": "b"}, None)
 
 
-async def test_a_task_that_is_to_start_is_queued_at_once(states: ClaimingStates) -> None:
+async def test_a_task_that_is_to_start_is_queued_at_once(states: DispatchingStates) -> None:
     (task,) = await states.create([a_spec(start=True)], ALICE)
     assert (task.status, task.queued_at, task.queued_by) == (PENDING, task.created_at, "alice")
 
 
-async def test_tasks_are_claimed_by_priority_as_far_as_there_are_slots(states: ClaimingStates) -> None:
+async def test_tasks_are_claimed_by_priority_as_far_as_there_are_slots(states: DispatchingStates) -> None:
     specs = [a_spec(task_name=f"priority {priority}", priority=priority, start=True) for priority in (1, 3, 2)]
     await states.create(specs, ALICE)
-    dispatches = await states.claim([an_offer(capacity=2)])
+    dispatches = await states.dispatch([an_offer(capacity=2)])
     assert [each.task.task_name for each in dispatches] == ["priority 3", "priority 2"]
-    assert [each.task.task_name for each in await states.claim([an_offer(capacity=9)])] == ["priority 1"]
-    assert await states.claim([an_offer(capacity=9)]) == []
+    assert [each.task.task_name for each in await states.dispatch([an_offer(capacity=9)])] == ["priority 1"]
+    assert await states.dispatch([an_offer(capacity=9)]) == []
 
 
-async def test_a_claim_looks_beyond_what_fits_nowhere(states: ClaimingStates, store: CountingStore) -> None:
+async def test_a_claim_looks_beyond_what_fits_nowhere(states: DispatchingStates, store: CountingStore) -> None:
     await states.create([a_spec(priority=9, start=True, unit_labels={"gpu": "yes"})] * 30, ALICE)
     (waiting,) = await running(states)
     await hear(states, waiting, "paused")
     await caller(states, waiting, Verb.RESUME)
-    assert [each.task.id for each in await states.claim([an_offer()])] == [waiting.id]
+    assert [each.task.id for each in await states.dispatch([an_offer()])] == [waiting.id]
 
 
 async def test_what_is_created_while_a_slot_is_free_is_dispatched_in_the_same_transaction(
-    states: ClaimingStates, store: CountingStore, told: list[CommittedEvent]
+    states: DispatchingStates, store: CountingStore, told: list[CommittedEvent]
 ) -> None:
     states.slots.offer(an_offer(capacity=2))
     before = store.transactions
@@ -102,7 +104,7 @@ async def test_what_is_created_while_a_slot_is_free_is_dispatched_in_the_same_tr
     assert [each.dispatch.task for each in told if each.dispatch] == [first, second]
 
 
-async def test_nobody_overtakes_what_waits_with_a_higher_priority(states: ClaimingStates) -> None:
+async def test_nobody_overtakes_what_waits_with_a_higher_priority(states: DispatchingStates) -> None:
     (waiting,) = await states.create([a_spec(start=True, priority=9)], ALICE)
     states.slots.offer(an_offer(capacity=2))
     low, high = await states.create([a_spec(start=True), a_spec(start=True, priority=10)], ALICE)
@@ -111,20 +113,20 @@ async def test_nobody_overtakes_what_waits_with_a_higher_priority(states: Claimi
 
 
 async def test_slots_that_were_taken_in_a_transaction_that_failed_are_free_again(
-    states: ClaimingStates, monkeypatch: pytest.MonkeyPatch
+    states: DispatchingStates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await states.create([a_spec(start=True)], ALICE)
     with monkeypatch.context() as broken:
         broken.setattr(UnitOfWork, "write", lambda _: 1 // 0)
         with pytest.raises(ZeroDivisionError):
-            await states.claim([an_offer()])
+            await states.dispatch([an_offer()])
     states.slots.offer(an_offer())
     assert states.slots.free([TASK_TYPE]) == 1
-    assert len(await states.claim([an_offer()])) == 1
+    assert len(await states.dispatch([an_offer()])) == 1
 
 
 async def test_a_task_that_its_unit_gives_back_moves_in_the_same_transaction(
-    states: ClaimingStates, store: CountingStore
+    states: DispatchingStates, store: CountingStore
 ) -> None:
     (task,) = await running(states)
     states.slots.assignments.started(task)
@@ -135,7 +137,7 @@ async def test_a_task_that_its_unit_gives_back_moves_in_the_same_transaction(
 
 
 async def test_a_task_that_is_started_and_cancelled_in_one_transaction_is_not_dispatched(
-    states: ClaimingStates, commits: GroupCommit, told: list[CommittedEvent]
+    states: DispatchingStates, commits: GroupCommit, told: list[CommittedEvent]
 ) -> None:
     (task,) = await states.create([a_spec()], ALICE)
     states.slots.offer(an_offer())
@@ -145,17 +147,17 @@ async def test_a_task_that_is_started_and_cancelled_in_one_transaction_is_not_di
     assert not any(each.dispatch for each in told)
 
 
-async def test_a_unit_is_told_the_checkpoint_that_it_goes_on_from(states: ClaimingStates) -> None:
+async def test_a_unit_is_told_the_checkpoint_that_it_goes_on_from(states: DispatchingStates) -> None:
     (task,) = await running(states)
     await hear(states, task, "checkpointed", times=2)
     await states.lose(UNIT_ID, {task.id: task.attempt}, "unit lost")
-    (dispatch,) = await states.claim([an_offer(OTHER_UNIT_ID)])
+    (dispatch,) = await states.dispatch([an_offer(OTHER_UNIT_ID)])
     assert dispatch.checkpoint == a_checkpoint(2)
     assert (dispatch.task.attempt, dispatch.task.retry_count) == (2, 1)
 
 
 async def test_a_task_whose_checkpoint_is_gone_leaves_the_queue_and_says_why(
-    states: ClaimingStates, store: CountingStore
+    states: DispatchingStates, store: CountingStore
 ) -> None:
     (task,) = await running(states, priority=9)
     await hear(states, task, "checkpointed", times=2)
@@ -163,7 +165,7 @@ async def test_a_task_whose_checkpoint_is_gone_leaves_the_queue_and_says_why(
     await hear(states, task, "cancelled")
     await states.change_from_checkpoint(task.id, 1, restart_from)
     await in_transaction(store, lambda transaction: transaction.prune_checkpoints({task.id}, 1))
-    assert await states.claim([an_offer()]) == []
+    assert await states.dispatch([an_offer()]) == []
     after = await store.get_task(task.id)
     assert after
     assert (after.status, after.queued_at) == (PENDING, None)
@@ -174,7 +176,7 @@ async def test_a_task_whose_checkpoint_is_gone_leaves_the_queue_and_says_why(
 
 
 async def test_the_last_checkpoints_are_kept_and_one_can_be_chosen(
-    states: ClaimingStates, store: CountingStore
+    states: DispatchingStates, store: CountingStore
 ) -> None:
     (task,) = await running(states)
     await hear(states, task, "checkpointed", times=CHECKPOINTS_KEPT + 2)
@@ -184,7 +186,7 @@ async def test_the_last_checkpoints_are_kept_and_one_can_be_chosen(
     with pytest.raises(InvalidFields):
         await states.change_from_checkpoint(task.id, 2, restart_from)
     await states.change_from_checkpoint(task.id, 4, restart_from)
-    (dispatch,) = await states.claim([an_offer()])
+    (dispatch,) = await states.dispatch([an_offer()])
     assert dispatch.checkpoint == a_checkpoint(4)
 
 
@@ -193,7 +195,7 @@ def restart_from(task: Task, now: datetime, checkpoint: Checkpoint) -> Effect:
 
 
 async def test_a_lost_unit_gives_its_tasks_back_in_one_transaction(
-    states: ClaimingStates, store: CountingStore, told: list[CommittedEvent]
+    states: DispatchingStates, store: CountingStore, told: list[CommittedEvent]
 ) -> None:
     tasks = await running(states, 3)
     await hear(states, tasks[2], "succeeded")
@@ -209,14 +211,14 @@ async def test_a_lost_unit_gives_its_tasks_back_in_one_transaction(
     assert {each.task.id for each in told} == {tasks[0].id, tasks[1].id}, "what is over is left alone"
 
 
-async def test_an_attempt_that_is_another_units_is_not_lost_with_this_one(states: ClaimingStates) -> None:
+async def test_an_attempt_that_is_another_units_is_not_lost_with_this_one(states: DispatchingStates) -> None:
     (task,) = await running(states)
     await states.lose(OTHER_UNIT_ID, {task.id: task.attempt}, "unit lost")
     await states.lose(UNIT_ID, {task.id: task.attempt + 1}, "unit lost")
     assert (await caller(states, task, Verb.START)).status is RUNNING
 
 
-async def test_a_connecting_unit_is_settled_in_one_transaction(states: ClaimingStates, store: CountingStore) -> None:
+async def test_a_connecting_unit_is_settled_in_one_transaction(states: DispatchingStates, store: CountingStore) -> None:
     unsent, held, ended = await running(states, 3)
     await hear(states, ended, "succeeded")
     transactions = store.transactions
@@ -231,20 +233,22 @@ async def test_a_connecting_unit_is_settled_in_one_transaction(states: ClaimingS
     assert {each.id for each in settled.running} == {unsent.id, held.id}
 
 
-async def test_a_start_whose_checkpoint_is_gone_is_not_repeated(states: ClaimingStates, store: CountingStore) -> None:
+async def test_a_start_whose_checkpoint_is_gone_is_not_repeated(
+    states: DispatchingStates, store: CountingStore
+) -> None:
     """It would begin anew, and lose the work without a word."""
     (task,) = await running(states)
     await hear(states, task, "checkpointed", times=2)
     await caller(states, task, Verb.CANCEL)
     await hear(states, task, "cancelled")
     await states.change_from_checkpoint(task.id, 1, restart_from)
-    assert len(await states.claim([an_offer()])) == 1
+    assert len(await states.dispatch([an_offer()])) == 1
     await in_transaction(store, lambda transaction: transaction.prune_checkpoints({task.id}, 1))
     settled = await states.reconcile(UNIT_ID, [], is_new_process=False)
     assert settled.dispatches == []
 
 
-async def test_limits_that_have_expired_are_applied(states: ClaimingStates, store: CountingStore) -> None:
+async def test_limits_that_have_expired_are_applied(states: DispatchingStates, store: CountingStore) -> None:
     over, still_time = await states.create(
         [a_spec(limits=Limits(deadline=NOW)), a_spec(limits=Limits(deadline=datetime.max.replace(tzinfo=UTC)))], ALICE
     )
@@ -261,7 +265,7 @@ async def test_limits_that_have_expired_are_applied(states: ClaimingStates, stor
 
 @pytest.mark.parametrize("is_stored", [False, True])
 async def test_the_table_hears_that_progress_has_put_a_limit_off(
-    states: ClaimingStates, store: CountingStore, progress_cache: ProgressCache, *, is_stored: bool
+    states: DispatchingStates, store: CountingStore, progress_cache: ProgressCache, *, is_stored: bool
 ) -> None:
     (task,) = await running(states, limits=Limits(stall_timeout=timedelta(hours=1)))
     late = task.updated_at + timedelta(hours=1)
@@ -277,7 +281,7 @@ async def test_the_table_hears_that_progress_has_put_a_limit_off(
 
 
 async def test_old_finished_tasks_are_purged_and_the_gap_is_remembered(
-    states: ClaimingStates, store: CountingStore, told: list[CommittedEvent]
+    states: DispatchingStates, store: CountingStore, told: list[CommittedEvent]
 ) -> None:
     done, cancelled, progress_cache = await running(states, 3)
     done = await hear(states, done, "succeeded")
@@ -293,7 +297,7 @@ async def test_old_finished_tasks_are_purged_and_the_gap_is_remembered(
 
 
 async def test_a_deletion_is_kept_under_its_revision(
-    states: ClaimingStates, store: CountingStore, told: list[CommittedEvent]
+    states: DispatchingStates, store: CountingStore, told: list[CommittedEvent]
 ) -> None:
     tasks = [await hear(states, task, "cancelled") for task in await running(states, 2)]
     await asyncio.gather(*(states.delete(task.id, ALICE) for task in tasks))
@@ -304,7 +308,7 @@ async def test_a_deletion_is_kept_under_its_revision(
 
 
 async def test_what_watches_are_told_of_deletions_is_forgotten_with_age(
-    states: ClaimingStates, store: CountingStore, monkeypatch: pytest.MonkeyPatch
+    states: DispatchingStates, store: CountingStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (task,) = await running(states)
     await hear(states, task, "cancelled")
@@ -319,7 +323,7 @@ async def test_what_watches_are_told_of_deletions_is_forgotten_with_age(
 
 
 async def test_only_finished_tasks_are_deleted_and_only_as_the_caller_knows_them(
-    states: ClaimingStates, store: CountingStore
+    states: DispatchingStates, store: CountingStore
 ) -> None:
     (task,) = await running(states)
     with pytest.raises(TaskNotFinal):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from support.actions import REPORTS, do
 from support.builders import ALICE, NOW, UNIT_ID, a_command, a_spec, a_task, an_offer, at, attempt_ref_of
-from support.writer import ClaimingStates, CountingStore
+from support.writer import CountingStore, DispatchingStates
 
 from taskplane.server.core.errors import DatabaseUnavailable
 from taskplane.server.core.task import FINAL, Progress, Task, TaskStatus, Verb
@@ -17,10 +17,10 @@ RUNNING = TaskStatus.RUNNING
 
 
 @pytest.fixture
-async def task(states: ClaimingStates) -> Task:
+async def task(states: DispatchingStates) -> Task:
     """A task that a unit has just been given."""
     await states.create([a_spec(start=True)], ALICE)
-    (dispatch,) = await states.claim([an_offer(UNIT_ID)])
+    (dispatch,) = await states.dispatch([an_offer(UNIT_ID)])
     return dispatch.task
 
 
@@ -126,7 +126,7 @@ async def test_what_could_not_be_written_is_written_with_the_next_flush(
 
 
 async def test_the_next_change_of_a_task_takes_the_news_along(
-    progress_cache: ProgressCache, states: ClaimingStates, store: CountingStore, task: Task
+    progress_cache: ProgressCache, states: DispatchingStates, store: CountingStore, task: Task
 ) -> None:
     progress_cache.accepted(task.id, task.attempt, at(1))
     progress_cache.progressed(task.id, task.attempt, HALF)
@@ -136,7 +136,7 @@ async def test_the_next_change_of_a_task_takes_the_news_along(
 
 
 async def test_after_the_end_of_an_attempt_its_news_is_forgotten(
-    progress_cache: ProgressCache, states: ClaimingStates, store: CountingStore, task: Task
+    progress_cache: ProgressCache, states: DispatchingStates, store: CountingStore, task: Task
 ) -> None:
     progress_cache.progressed(task.id, task.attempt, HALF)
     failed = REPORTS["failed for good"]

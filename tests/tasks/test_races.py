@@ -14,7 +14,7 @@ from itertools import product
 import pytest
 from support.actions import REPORTS, do
 from support.builders import ALICE, OTHER_UNIT_ID, TASK_TYPE, UNIT_ID, a_spec, an_offer, assert_is_path, attempt_ref_of
-from support.writer import ClaimingStates, CountingStore, HeldCommit
+from support.writer import CountingStore, DispatchingStates, HeldCommit
 
 from taskplane.server.core.effect import Effect
 from taskplane.server.core.errors import IllegalTransition, StaleAttempt
@@ -45,7 +45,7 @@ def _transactions_overlap(monkeypatch: pytest.MonkeyPatch) -> None:
 class Arena:
     """A task on which several fall at once, and what has become of it."""
 
-    states: ClaimingStates
+    states: DispatchingStates
     store: CountingStore
     commits: GroupCommit
     task: Task
@@ -75,7 +75,7 @@ REPORT_OF = {SUCCESS: "succeeded", FAILED: "failed for good", PAUSED: "paused"}
 class Arenas:
     """Makes tasks in the status that is wanted, by the ways that lead there."""
 
-    states: ClaimingStates
+    states: DispatchingStates
     store: CountingStore
     commits: GroupCommit
 
@@ -84,7 +84,7 @@ class Arenas:
         if status is CANCELLED:
             task = await self.states.change(task.id, verb(Verb.CANCEL))
         elif status is not PENDING:
-            (dispatch,) = await self.states.claim([an_offer()])
+            (dispatch,) = await self.states.dispatch([an_offer()])
             task = dispatch.task
         if status in REPORT_OF:
             task = await self.states.change(task.id, report(REPORT_OF[status]))
@@ -101,7 +101,7 @@ def report(name: str) -> Deed:
 
 
 @pytest.fixture
-def arenas(states: ClaimingStates, store: CountingStore, commits: GroupCommit) -> Arenas:
+def arenas(states: DispatchingStates, store: CountingStore, commits: GroupCommit) -> Arenas:
     return Arenas(states, store, commits)
 
 
@@ -191,7 +191,7 @@ async def test_a_task_ends_once_however_many_want_to_end_it(arenas: Arenas, seed
 class Crowd:
     """Clients, units and a dispatcher that do at random whatever can be done."""
 
-    states: ClaimingStates
+    states: DispatchingStates
     ids: Sequence[int]
     chance: random.Random
 
@@ -205,7 +205,7 @@ class Crowd:
 
     async def dispatcher(self, offers: Sequence[Offer]) -> None:
         for _ in range(10):
-            for dispatch in await self.states.claim(offers):
+            for dispatch in await self.states.dispatch(offers):
                 assert dispatch.task.status is RUNNING
 
     async def _try(self, change: Deed) -> None:
@@ -215,7 +215,7 @@ class Crowd:
 
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_whatever_happens_at_once_every_history_is_a_path(
-    states: ClaimingStates, store: CountingStore, seed: int
+    states: DispatchingStates, store: CountingStore, seed: int
 ) -> None:
     tasks = await states.create([a_spec(start=number % 2 == 0, max_retries=1000) for number in range(12)], ALICE)
     chance = random.Random(seed)  # noqa: S311  (chooses, keeps no secret)

@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy.exc import DBAPIError
 from support.actions import REPORTS, Report, do
 from support.builders import ALICE, TASK_TYPE, a_spec, an_offer, attempt_ref_of
-from support.writer import ClaimingStates, CountingStore
+from support.writer import CountingStore, DispatchingStates
 
 from taskplane.server.core.effect import Effect
 from taskplane.server.core.errors import TaskplaneError
@@ -83,7 +83,7 @@ def faults(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> F
     return faults
 
 
-async def client(seed: int, states: ClaimingStates, store: CountingStore) -> None:
+async def client(seed: int, states: DispatchingStates, store: CountingStore) -> None:
     """Do to random tasks what clients and units do, whatever comes of it."""
     chosen = random.Random(seed)  # noqa: S311  (a walk that can be repeated)
     for _ in range(DEEDS_EACH):
@@ -103,7 +103,7 @@ def _reported(report: Report, sender: AttemptRef, task: Task, now: datetime) -> 
 
 
 async def test_slots_are_those_of_the_table(  # noqa: PLR0913, PLR0917  (what the server is made of)
-    states: ClaimingStates,
+    states: DispatchingStates,
     commits: GroupCommit,
     store: CountingStore,
     registry: Registry,

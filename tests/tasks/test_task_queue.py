@@ -9,7 +9,7 @@ import pytest
 from support.actions import AT_ONCE, REPORTS, do
 from support.builders import ALICE, PATIENCE_SECONDS, TASK_TYPE, a_spec, an_offer, attempt_ref_of
 from support.stored import in_transaction
-from support.writer import ClaimingStates, CountingStore, HeldCommit
+from support.writer import CountingStore, DispatchingStates, HeldCommit
 
 from taskplane.server.core import task_queue
 from taskplane.server.core.effect import Effect
@@ -61,7 +61,7 @@ async def status_of(store: Store, *tasks: Task) -> list[TaskStatus | None]:
     return [found.status if found else None for found in [await store.get_task(task.id) for task in tasks]]
 
 
-async def started(states: ClaimingStates, count: int) -> list[Task]:
+async def started(states: DispatchingStates, count: int) -> list[Task]:
     """Tasks that are to start, with one slot for all of them."""
     states.slots.offer(an_offer(capacity=1))
     return await states.create([a_spec(start=True)] * count, ALICE)
@@ -69,7 +69,7 @@ async def started(states: ClaimingStates, count: int) -> list[Task]:
 
 @pytest.mark.parametrize("report", ["succeeded", "failed for good", "paused", "cancelled", "failed"])
 async def test_a_task_that_stops_running_makes_room_in_its_own_transaction(
-    states: ClaimingStates, commits: GroupCommit, store: CountingStore, report: str
+    states: DispatchingStates, commits: GroupCommit, store: CountingStore, report: str
 ) -> None:
     first, second = await started(states, 2)
     assert (first.status, second.status) == (RUNNING, PENDING)
@@ -81,7 +81,7 @@ async def test_a_task_that_stops_running_makes_room_in_its_own_transaction(
 
 
 async def test_a_slot_that_a_failed_transaction_freed_is_in_use_still(
-    states: ClaimingStates, commits: GroupCommit, store: CountingStore, monkeypatch: pytest.MonkeyPatch
+    states: DispatchingStates, commits: GroupCommit, store: CountingStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = await started(states, 2)
     with monkeypatch.context() as broken:
@@ -95,7 +95,7 @@ async def test_a_slot_that_a_failed_transaction_freed_is_in_use_still(
 
 
 async def test_the_table_is_asked_once_and_then_what_comes_and_goes_is_known(
-    states: ClaimingStates, commits: GroupCommit, store: CountingStore, reads: list[int]
+    states: DispatchingStates, commits: GroupCommit, store: CountingStore, reads: list[int]
 ) -> None:
     tasks = await started(states, 4)
     await states.change(tasks[2].id, lambda task, now: do(Verb.CANCEL, task, now))
@@ -108,7 +108,7 @@ async def test_the_table_is_asked_once_and_then_what_comes_and_goes_is_known(
 
 
 async def test_what_is_behind_what_was_read_is_read_when_it_is_its_turn(
-    states: ClaimingStates,
+    states: DispatchingStates,
     commits: GroupCommit,
     store: CountingStore,
     reads: list[int],
@@ -125,7 +125,7 @@ async def test_what_is_behind_what_was_read_is_read_when_it_is_its_turn(
 
 
 async def test_what_another_server_has_taken_is_passed_over(
-    states: ClaimingStates, commits: GroupCommit, store: CountingStore, url: str
+    states: DispatchingStates, commits: GroupCommit, store: CountingStore, url: str
 ) -> None:
     first, taken, third = await started(states, 3)
     database = Database(url)
@@ -142,23 +142,23 @@ async def test_what_another_server_has_taken_is_passed_over(
 
 
 @asynccontextmanager
-async def another_server(url: str) -> AsyncIterator[tuple[ClaimingStates, GroupCommit, list[CommittedEvent]]]:
+async def another_server(url: str) -> AsyncIterator[tuple[DispatchingStates, GroupCommit, list[CommittedEvent]]]:
     """The writer of a second server over the same database, and what its listeners hear."""
     database, slots = Database(url), Slots()
     store = CountingStore(database)
     commits, told = GroupCommit(store, ProgressCache(store), slots), list[CommittedEvent]()
     commits.listeners.append(told.extend)
     running = asyncio.create_task(commits.run())
-    yield ClaimingStates(commits, AT_ONCE, slots), commits, told
+    yield DispatchingStates(commits, AT_ONCE, slots), commits, told
     commits.stop()
     await running
     await database.close()
 
 
 async def test_two_servers_at_one_backlog_start_each_task_once(
-    states: ClaimingStates, commits: GroupCommit, store: CountingStore, told: list[CommittedEvent], url: str
+    states: DispatchingStates, commits: GroupCommit, store: CountingStore, told: list[CommittedEvent], url: str
 ) -> None:
-    async def work(states: ClaimingStates, commits: GroupCommit, told: list[CommittedEvent]) -> None:
+    async def work(states: DispatchingStates, commits: GroupCommit, told: list[CommittedEvent]) -> None:
         while await store.count_tasks(TaskFilter(statuses=(SUCCESS,))) < len(tasks):
             states.slots.scan.reset()
             await states.fill_slots()
@@ -182,7 +182,7 @@ async def test_two_servers_at_one_backlog_start_each_task_once(
 
 
 async def test_what_fits_no_unit_does_not_keep_others_from_their_slot(
-    states: ClaimingStates, commits: GroupCommit, store: CountingStore, reads: list[int]
+    states: DispatchingStates, commits: GroupCommit, store: CountingStore, reads: list[int]
 ) -> None:
     first, second = await started(states, 2)
     misfits = await states.create([a_spec(start=True, priority=9, unit_labels={"gpu": "yes"})] * 20, ALICE)
@@ -202,7 +202,7 @@ def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(task_queue, "MAX_KINDS_OF_TYPE", 15)
 
 
-async def look_to_the_end(states: ClaimingStates) -> None:
+async def look_to_the_end(states: DispatchingStates) -> None:
     """Look as long as the dispatcher would."""
     while states.slots.scan.types():
         await states.fill_slots()
@@ -211,7 +211,7 @@ async def look_to_the_end(states: ClaimingStates) -> None:
 @pytest.mark.usefixtures("small_pages")
 @pytest.mark.parametrize("is_of_one_kind", [True, False])
 async def test_nothing_starves_behind_more_misfits_than_are_kept(
-    states: ClaimingStates, store: CountingStore, *, is_of_one_kind: bool
+    states: DispatchingStates, store: CountingStore, *, is_of_one_kind: bool
 ) -> None:
     labels = [{"gpu": "yes" if is_of_one_kind else str(number)} for number in range(40)]
     misfits = await states.create([a_spec(start=True, priority=9, unit_labels=each) for each in labels], ALICE)
@@ -225,7 +225,7 @@ async def test_nothing_starves_behind_more_misfits_than_are_kept(
 
 
 async def test_what_fits_no_unit_is_read_once_however_often_a_slot_opens(
-    states: ClaimingStates, commits: GroupCommit, reads: list[int], monkeypatch: pytest.MonkeyPatch
+    states: DispatchingStates, commits: GroupCommit, reads: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dispatcher, "PAGE_TASKS", 5)
     states.slots.scan.task_queue = TaskQueue(most=3)
@@ -239,7 +239,7 @@ async def test_what_fits_no_unit_is_read_once_however_often_a_slot_opens(
 
 
 async def test_a_transaction_places_so_many_and_the_next_one_goes_on(
-    states: ClaimingStates, store: CountingStore, monkeypatch: pytest.MonkeyPatch
+    states: DispatchingStates, store: CountingStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dispatcher, "MAX_SCANNED_TASKS", 2)
     tasks = await states.create([a_spec(start=True)] * 3, ALICE)
@@ -253,7 +253,7 @@ async def test_a_transaction_places_so_many_and_the_next_one_goes_on(
 
 
 async def test_a_transaction_that_overlaps_gives_slots_to_what_the_one_before_has_queued(
-    states: ClaimingStates, commits: GroupCommit, store: CountingStore, monkeypatch: pytest.MonkeyPatch
+    states: DispatchingStates, commits: GroupCommit, store: CountingStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(group_commit, "MIN_OVERLAP_TASKS", 1)
     monkeypatch.setattr(group_commit, "MAX_TASKS", 1)
@@ -267,7 +267,7 @@ async def test_a_transaction_that_overlaps_gives_slots_to_what_the_one_before_ha
 
 
 async def test_a_delay_that_ends_while_a_transaction_is_decided_is_over(
-    states: ClaimingStates, commits: GroupCommit, store: CountingStore, monkeypatch: pytest.MonkeyPatch
+    states: DispatchingStates, commits: GroupCommit, store: CountingStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = await started(states, 2)
     await commits.submit(reported("failed", first))

@@ -1,4 +1,4 @@
-"""What belongs to a task: history, checkpoints and commands."""
+"""Records of a task: history, checkpoints and commands."""
 
 from dataclasses import replace
 
@@ -43,7 +43,7 @@ async def two_tasks(store: Store) -> None:
 
 
 @pytest.mark.usefixtures("two_tasks")
-async def test_a_history_comes_out_oldest_first_as_it_went_in(store: Store) -> None:
+async def test_a_history_is_returned_oldest_first(store: Store) -> None:
     await history(store, DISPATCHED, OF_ANOTHER, CREATED)
     assert await store.list_transitions(1, after_revision=0, limit=10) == [CREATED, DISPATCHED]
     assert await store.list_transitions(1, after_revision=0, limit=1) == [CREATED]
@@ -60,7 +60,7 @@ async def test_the_history_of_many_is_in_the_order_of_commits(store: Store) -> N
 
 
 @pytest.mark.usefixtures("two_tasks")
-async def test_a_revision_is_given_once(store: Store) -> None:
+async def test_a_revision_is_unique(store: Store) -> None:
     await history(store, CREATED)
     with pytest.raises(AlreadyStored):
         await history(store, replace(OF_ANOTHER, revision=CREATED.revision))
@@ -99,7 +99,7 @@ async def test_checkpoints_of_several_tasks_are_found_together(store: Store) -> 
 
 
 @pytest.mark.usefixtures("two_tasks")
-async def test_commands_come_out_newest_first(store: Store) -> None:
+async def test_commands_are_returned_newest_first(store: Store) -> None:
     newer = replace(ENTRY, command_id="command-0", verb=Verb.CANCEL, issued_at=at(2))
     await commands(store, ENTRY, newer, replace(ENTRY, command_id="command-2", task_id=2))
     assert await store.list_commands(1, before=None, limit=10) == [newer, ENTRY]
@@ -108,7 +108,7 @@ async def test_commands_come_out_newest_first(store: Store) -> None:
 
 
 @pytest.mark.usefixtures("two_tasks")
-async def test_pages_of_commands_repeat_none_and_leave_none_out_while_others_come(store: Store) -> None:
+async def test_pages_of_commands_repeat_and_skip_none_while_others_are_added(store: Store) -> None:
     at_once = [replace(ENTRY, command_id=f"at once {number}") for number in range(5)]
     await commands(store, *at_once)
     found = []
@@ -121,7 +121,7 @@ async def test_pages_of_commands_repeat_none_and_leave_none_out_while_others_com
 
 
 @pytest.mark.usefixtures("two_tasks")
-async def test_a_later_word_on_a_command_takes_the_place_of_the_earlier(store: Store) -> None:
+async def test_a_later_state_of_a_command_replaces_the_earlier(store: Store) -> None:
     accepted = replace(ENTRY, state=CommandState.ACCEPTED, accepted_at=at(2))
     applied = replace(accepted, state=CommandState.APPLIED, settled_at=at(3), message="paused 🦆")
     await commands(store, ENTRY)
@@ -129,7 +129,7 @@ async def test_a_later_word_on_a_command_takes_the_place_of_the_earlier(store: S
     assert await store.list_commands(1, before=None, limit=10) == [applied]
 
 
-async def test_deleting_a_task_takes_everything_of_it_along_and_nothing_else(store: Store, engine: Engine) -> None:
+async def test_deleting_a_task_deletes_its_records_and_nothing_else(store: Store, engine: Engine) -> None:
     await insert(store, a_task(id=1), a_task(id=2))
     await history(store, CREATED, OF_ANOTHER)
     await checkpoints(store, (1, a_checkpoint(1)), (2, a_checkpoint(1)))

@@ -1,4 +1,4 @@
-"""Writes that are sent together: all of them, in order, or none."""
+"""Buffered writes are executed together, in order, or not at all."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ on_servers = pytest.mark.parametrize("database", SERVERS, indirect=True)
 
 
 @on_servers
-async def test_what_a_transaction_writes_is_one_message(store: Store, statements: Sequence[str]) -> None:
+async def test_the_writes_of_a_transaction_are_one_message(store: Store, statements: Sequence[str]) -> None:
     def work(transaction: WriteTransaction) -> None:
         transaction.insert_tasks([a_task(id=1)])
         transaction.insert_tasks([a_task(id=2), a_task(id=3)])
@@ -27,7 +27,7 @@ async def test_what_a_transaction_writes_is_one_message(store: Store, statements
     assert [task_id for task_id in range(5) if await store.get_task(task_id)] == [1, 2, 3]
 
 
-async def test_a_statement_that_fails_behind_another_undoes_both(store: Store) -> None:
+async def test_a_failing_statement_rolls_back_the_statements_before(store: Store) -> None:
     await insert(store, a_task(id=2))
 
     def work(transaction: WriteTransaction) -> None:
@@ -41,7 +41,7 @@ async def test_a_statement_that_fails_behind_another_undoes_both(store: Store) -
 
 
 @on_servers
-async def test_what_is_too_long_for_one_message_goes_in_several(store: Store, statements: Sequence[str]) -> None:
+async def test_long_writes_are_split_into_several_messages(store: Store, statements: Sequence[str]) -> None:
     tasks = [a_task(id=number, config={"text": f"{number}" + "x" * (MOST_CHARACTERS // 2)}) for number in range(1, 6)]
     await insert(store, *tasks)
     assert max(map(len, statements)) < 2 * MOST_CHARACTERS

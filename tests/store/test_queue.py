@@ -1,4 +1,4 @@
-"""The queue: who is next, who is due, and two servers that look at once."""
+"""The queue: order, due tasks, and two servers that scan at the same time."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,7 +21,7 @@ from taskplane.server.store.store import Store
 from taskplane.server.store.task_cache import TaskCache
 from taskplane.server.store.transaction import WriteTransaction
 
-# SQLite locks the whole database and takes values of any length: nothing to see there.
+# SQLite locks the whole database, so these tests do not apply.
 on_servers = pytest.mark.parametrize("database", SERVERS, indirect=True)
 
 PENDING, PAUSED = TaskStatus.PENDING, TaskStatus.PAUSED
@@ -31,7 +31,7 @@ def queued(task_id: int, seconds: float = 0, status: TaskStatus = PENDING, **cha
     return a_task(status, **{"id": task_id, "queued_at": at(seconds), **changes})
 
 
-async def claimed(store: Store, limit: int = 100) -> list[int]:
+async def scanned(store: Store, limit: int = 100) -> list[int]:
     found = await in_transaction(store, lambda each: each.lock_queued([TASK_TYPE], NOW, limit))
     return [each.task_id for each in found]
 
@@ -46,8 +46,8 @@ async def test_the_highest_priority_comes_first_then_the_oldest(store: Store) ->
         queued(5, 10, PAUSED, priority=7),
         queued(6, 2, priority=0),
     )
-    assert await claimed(store) == [3, 5, 4, 2, 6, 1]
-    assert await claimed(store, limit=2) == [3, 5]
+    assert await scanned(store) == [3, 5, 4, 2, 6, 1]
+    assert await scanned(store, limit=2) == [3, 5]
 
 
 async def test_delayed_tasks_come_in_the_order_in_which_their_delays_end(store: Store) -> None:
@@ -68,7 +68,7 @@ async def test_delayed_tasks_come_in_the_order_in_which_their_delays_end(store: 
     assert [each.task_id for _, each in rest] == [5, 4, 2]
 
 
-async def test_only_what_wants_to_run_and_is_due_is_claimed(store: Store) -> None:
+async def test_only_due_queued_tasks_are_returned(store: Store) -> None:
     await insert(
         store,
         a_task(id=1),
@@ -77,10 +77,10 @@ async def test_only_what_wants_to_run_and_is_due_is_claimed(store: Store) -> Non
         queued(4, not_before=NOW),
         *(a_task(status, id=number) for number, status in enumerate(TaskStatus, 5)),
     )
-    assert await claimed(store) == [4]
+    assert await scanned(store) == [4]
 
 
-async def test_the_claim_tells_whose_turn_it_is_and_what_it_asks_for(store: Store) -> None:
+async def test_queued_tasks_have_their_key_type_and_labels(store: Store) -> None:
     tasks = [
         queued(1, 5.000001, priority=-3, unit_labels={"größe": '"9"'}),
         queued(2, 7, priority=-4, task_type="VIDEO"),
@@ -97,7 +97,7 @@ queues = st.lists(
 
 @given(queues)
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-async def test_the_first_and_those_behind_any_are_the_same_whatever_their_status(
+async def test_the_order_is_the_same_for_every_status(
     store: Store, waiting: Sequence[tuple[TaskStatus, int, int]]
 ) -> None:
     tasks = [
@@ -108,21 +108,21 @@ async def test_the_first_and_those_behind_any_are_the_same_whatever_their_status
     firsts: list[list[QueuedTask]] = []
     others: list[list[QueuedTask]] = []
 
-    def look(transaction: WriteTransaction) -> None:
+    def scan(transaction: WriteTransaction) -> None:
         transaction.insert_tasks(tasks)
         transaction._buffer.send()
         firsts[:] = (transaction.lock_queued([TASK_TYPE], NOW, limit) for limit in range(len(tasks) + 2))
         others[:] = (transaction.lock_queued([TASK_TYPE], NOW, 100, each.queue_key) for each in in_order)
-        raise Undone  # each example has an empty table
+        raise RolledBack  # each example starts with an empty table
 
-    with pytest.raises(Undone):
-        await in_transaction(store, look)
+    with pytest.raises(RolledBack):
+        await in_transaction(store, scan)
     assert firsts == [in_order[:limit] for limit in range(len(tasks) + 2)]
     assert others == [in_order[number:] for number in range(1, len(tasks) + 1)]
 
 
-class Undone(Exception):
-    """The transaction is to leave nothing."""
+class RolledBack(Exception):
+    """The transaction must leave nothing."""
 
 
 def lock(connection: Connection, *task_ids: int) -> None:
@@ -130,43 +130,45 @@ def lock(connection: Connection, *task_ids: int) -> None:
 
 
 @on_servers
-async def test_a_claim_passes_over_what_another_server_is_claiming(store: Store, engine: Engine) -> None:
+async def test_a_scan_skips_tasks_locked_by_another_server(store: Store, engine: Engine) -> None:
     await insert(store, *(queued(number, number) for number in range(1, 6)))
     with engine.connect() as other:
         lock(other, 1, 3)
-        assert await claimed(store, limit=2) == [2, 4]
-    assert await claimed(store, limit=2) == [1, 2]
+        assert await scanned(store, limit=2) == [2, 4]
+    assert await scanned(store, limit=2) == [1, 2]
 
 
 @on_servers
-async def test_a_claim_locks_no_more_than_it_returns(store: Store, engine: Engine) -> None:
-    """With a sort it would lock every row that it reads, and the other servers would find nothing."""
+async def test_a_scan_locks_no_more_than_it_returns(store: Store, engine: Engine) -> None:
+    """With a sort, the scan would lock every row it reads, and other servers would find nothing."""
     await insert(store, *(queued(number, number, priority=number % 3) for number in range(1, 201)))
     with engine.connect() as other:
         transaction = WriteTransaction(TransactionStart(other), IdBlocks(), TaskCache())
         mine = transaction.lock_queued([TASK_TYPE], NOW, 5)
         mine += transaction.lock_queued([TASK_TYPE], NOW, 5, queue_key_of(queued(100, 100, priority=1)))
-        theirs = await claimed(store, limit=200)
+        theirs = await scanned(store, limit=200)
     assert len(theirs) == 190
     assert not {each.task_id for each in mine} & set(theirs)
 
 
 @on_servers
-async def test_what_is_locked_by_id_is_waited_for(store: Store, database: Database, engine: Engine) -> None:
+async def test_tasks_loaded_by_id_are_locked_until_the_end_of_the_transaction(
+    store: Store, database: Database, engine: Engine
+) -> None:
     await insert(Store(database), queued(1))
     wait = text("SELECT id FROM tasks WHERE id = 1 FOR UPDATE SKIP LOCKED")
 
-    def look(transaction: WriteTransaction) -> bool:
+    def scan(transaction: WriteTransaction) -> bool:
         locked = transaction.load_tasks([1, 2])
         with engine.connect() as other:
             return set(locked) == {1} and other.execute(wait).first() is None
 
-    assert await in_transaction(store, look), "nobody else gets at the row until the transaction is over"
+    assert await in_transaction(store, scan), "no other session gets the row until the transaction ends"
     with engine.connect() as other:
         assert other.execute(wait).first() is not None
 
 
-async def test_the_tasks_of_a_unit_are_those_it_has_to_answer_for(store: Store) -> None:
+async def test_the_tasks_of_a_unit_are_running_or_paused(store: Store) -> None:
     tasks = [a_task(status, id=number, execution_unit_id="mine") for number, status in enumerate(TaskStatus, 1)]
     await insert(store, *tasks, replace(tasks[1], id=20, execution_unit_id="Mine"), a_task(TaskStatus.RUNNING, id=21))
     found = await in_transaction(store, lambda each: each.lock_running_on("mine"))
