@@ -38,10 +38,10 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
         configs.append(config)
         return 7
 
-    app, config = ModuleType("taskplane.server.app"), ModuleType("taskplane.server.config")
-    monkeypatch.setattr(app, "run", run, raising=False)
+    process, config = ModuleType("taskplane.server.process"), ModuleType("taskplane.server.config")
+    monkeypatch.setattr(process, "run", run, raising=False)
     monkeypatch.setattr(config, "ServerConfig", Config, raising=False)
-    monkeypatch.setitem(sys.modules, "taskplane.server.app", app)
+    monkeypatch.setitem(sys.modules, "taskplane.server.process", process)
     monkeypatch.setitem(sys.modules, "taskplane.server.config", config)
     return configs
 

@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 from rpc.server import eventually
+from support.builders import a_unit
 
 from taskplane.gateway.server import HttpServer
 from taskplane.server.app import CannotStart, Server
 from taskplane.server.config import ServerConfig
 from taskplane.server.rpc.server import RpcServer
+from taskplane.server.store.database import Database
+from taskplane.server.store.migrate import migrate
 from taskplane.server.store.store import Store
 
 
@@ -44,7 +47,18 @@ PARTS: dict[str, tuple[type, str, Callable[..., object]]] = {
 }
 
 
+async def register_http_unit(folder: Path) -> None:
+    """Store a unit to which a starting server connects."""
+    database = Database(f"sqlite:///{folder / 'taskplane.db'}")
+    migrate(database.engine)
+    store = Store(database)
+    await store.take_over("127.0.0.1:1")
+    await store.save_units([a_unit("unit-http", endpoint="http://127.0.0.1:9")])
+    await database.close()
+
+
 async def assert_fails_and_lets_go(folder: Path, http: str = "127.0.0.1:0") -> None:
+    await register_http_unit(folder)
     config = ServerConfig(grpc="127.0.0.1:0", http=http, database_url=f"sqlite:///{folder / 'taskplane.db'}")
     tasks, files = asyncio.all_tasks(), set[str]()
     # Resources that gRPC opens once per process belong to no server: the second start must leave the same.

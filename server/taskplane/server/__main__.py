@@ -2,8 +2,8 @@
 
 import sys
 
-from taskplane.server.app import run
 from taskplane.server.config import ServerConfig
+from taskplane.server.process import run
 
 if __name__ == "__main__":
     sys.exit(run(ServerConfig()))

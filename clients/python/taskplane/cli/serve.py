@@ -72,8 +72,8 @@ def _run(given: dict[str, Any]) -> int:
     try:
         from pydantic import ValidationError  # noqa: PLC0415  of the server extra, which may be missing
 
-        from taskplane.server.app import run  # noqa: PLC0415  likewise
         from taskplane.server.config import ServerConfig  # noqa: PLC0415  likewise
+        from taskplane.server.process import run  # noqa: PLC0415  likewise
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("taskplane"):
             raise
