@@ -7,7 +7,7 @@ from typing import Any
 
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
-from site_pages import commands, protos, settings
+from site_pages import commands, protos, rest, settings
 from states_page import diagram_svg
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -22,6 +22,13 @@ OUTSIDE = {
     "project/changelog.md": "CHANGELOG.md",
     "project/readme.md": "README.md",
     "project/readme.zh-CN.md": "README.zh-CN.md",
+}
+
+# Generated parts of pages, by the comment that they replace.
+GENERATED = {
+    "<!-- settings -->": settings.table,
+    "<!-- commands -->": commands.sections,
+    "<!-- operations -->": rest.operations,
 }
 
 _LINK = re.compile(r"(\]\()([^)#\s]+)(#[^)\s]*)?\)")
@@ -47,7 +54,9 @@ def on_files(files: Files, config: Any) -> Files:
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Fill in the generated parts, and turn links within the repository into links within the site."""
-    markdown = markdown.replace("<!-- settings -->", settings.table()).replace("<!-- commands -->", commands.sections())
+    for marker, content in GENERATED.items():
+        if marker in markdown:
+            markdown = markdown.replace(marker, content())
     markdown = _MERMAID.sub(lambda _: diagram_svg(), markdown)
     return _LINK.sub(lambda link: f"{link[1]}{_site_link(page.file.src_uri, link[2])}{link[3] or ''})", markdown)
 

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from site_pages import commands, protos, settings
+from site_pages import commands, protos, rest, settings
 
 from taskplane.server.config import ServerConfig
 
@@ -92,3 +92,11 @@ def test_every_command_has_its_options() -> None:
     assert "| `ID...` |" in pause
     assert "| `--reason` |" in pause
     assert "### taskplane serve" in text
+
+
+def test_every_operation_has_its_fields_and_responses() -> None:
+    text = rest.operations()
+    create = text.partition("### POST /api/tasks\n")[2].partition("###")[0]
+    assert "| `taskName` (required) | body | string |" in create
+    assert "Responses: 201," in create
+    assert "### GET /api/tasks/{taskId}/history" in text
