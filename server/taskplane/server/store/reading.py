@@ -11,7 +11,8 @@ from taskplane.server.core.command_log import CommandLogEntry
 from taskplane.server.core.task import Checkpoint, Task, TaskStatus, Transition
 from taskplane.server.core.unit import Unit
 from taskplane.server.store import schema
-from taskplane.server.store.records import checkpoint_of, command_of, naive, task_of, transition_of, unit_of
+from taskplane.server.store.records import checkpoint_of, command_of, naive, task_of, transition_of
+from taskplane.server.store.unit_rows import unit_of
 
 # Counts stop at this number: a full count reads the whole table.
 COUNT_CAP = 10_000

@@ -3,7 +3,7 @@
 import json
 from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, asdict, fields
+from dataclasses import MISSING, fields
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
@@ -22,7 +22,6 @@ from taskplane.server.core.task import (
     Transition,
     Verb,
 )
-from taskplane.server.core.unit import DrainOrder, TaskTypeSupport, Unit, UnitStatus
 from taskplane.server.store import schema
 
 
@@ -36,7 +35,8 @@ def aware(moment: datetime | None) -> datetime | None:
     return moment.replace(tzinfo=UTC) if moment else None
 
 
-def _known(moment: datetime) -> datetime:
+def stored_time(moment: datetime) -> datetime:
+    """Return a stored time with its zone, for columns without NULL."""
     return moment.replace(tzinfo=UTC)
 
 
@@ -95,8 +95,8 @@ def task_of(row: Any) -> Task:
         config=row.config or {},
         execution_unit_id=row.execution_unit_id,
         execution_unit_type=row.execution_unit_type,
-        created_at=_known(row.created_at),
-        updated_at=_known(row.updated_at),
+        created_at=stored_time(row.created_at),
+        updated_at=stored_time(row.updated_at),
         started_at=aware(row.started_at),
         completed_at=aware(row.completed_at),
         error_message=row.error_message,
@@ -121,20 +121,20 @@ def task_of(row: Any) -> Task:
         limits=_limits_of(row),
         active_seconds=row.active_seconds,
         paused_seconds=row.paused_seconds,
-        status_changed_at=_known(row.status_changed_at or row.created_at),
+        status_changed_at=stored_time(row.status_changed_at or row.created_at),
     )
 
 
 def _progress_of(row: Row[Any]) -> Progress | None:
     if row.progress_at is None:
         return None
-    return Progress(row.progress or 0.0, row.progress_message or "", _known(row.progress_at))
+    return Progress(row.progress or 0.0, row.progress_message or "", stored_time(row.progress_at))
 
 
 def _checkpoint_of(row: Row[Any]) -> Checkpoint | None:
     if row.checkpoint_number is None:
         return None
-    return Checkpoint(row.checkpoint_number, row.checkpoint_attempt, _known(row.checkpoint_at))
+    return Checkpoint(row.checkpoint_number, row.checkpoint_attempt, stored_time(row.checkpoint_at))
 
 
 def _pending_of(row: Row[Any]) -> PendingCommand | None:
@@ -143,7 +143,7 @@ def _pending_of(row: Row[Any]) -> PendingCommand | None:
     return PendingCommand(
         verb=Verb(row.pending_verb),
         command_id=row.pending_command_id,
-        since=_known(row.pending_since),
+        since=stored_time(row.pending_since),
         deadline=aware(row.pending_deadline),
         accepted_at=aware(row.pending_accepted_at),
         actor=row.pending_actor or "",
@@ -305,7 +305,7 @@ def transition_of(row: Row[Any]) -> Transition:
         task_id=row.task_id,
         from_status=TaskStatus(row.from_status) if row.from_status else None,
         to_status=TaskStatus(row.to_status),
-        changed_at=_known(row.changed_at),
+        changed_at=stored_time(row.changed_at),
         changed_by=row.changed_by or "",
         reason=row.reason or "",
         attempt=row.attempt,
@@ -315,7 +315,7 @@ def transition_of(row: Row[Any]) -> Transition:
 
 def checkpoint_of(row: Row[Any]) -> Checkpoint:
     """Build a checkpoint, with its data, from a row of `task_checkpoints`."""
-    return Checkpoint(row.number, row.attempt, _known(row.created_at), row.data or {})
+    return Checkpoint(row.number, row.attempt, stored_time(row.created_at), row.data or {})
 
 
 def command_of(row: Row[Any]) -> CommandLogEntry:
@@ -328,7 +328,7 @@ def command_of(row: Row[Any]) -> CommandLogEntry:
         state=CommandState(row.state),
         actor=row.actor or "",
         reason=row.reason or "",
-        issued_at=_known(row.issued_at),
+        issued_at=stored_time(row.issued_at),
         accepted_at=aware(row.accepted_at),
         settled_at=aware(row.settled_at),
         message=row.message or "",
@@ -350,54 +350,3 @@ def command_values(entry: CommandLogEntry) -> tuple[Any, ...]:
         time_text(entry.settled_at),
         entry.message,
     )
-
-
-def unit_of(row: Row[Any]) -> Unit:
-    """Build a unit from a row of `execution_units`."""
-    return Unit(
-        id=row.id,
-        unit_type=row.unit_type,
-        unit_name=row.unit_name,
-        status=UnitStatus(row.status),
-        capacity=row.capacity,
-        current_load=row.current_load,
-        endpoint=row.endpoint,
-        config=row.config or {},
-        last_heartbeat=aware(row.last_heartbeat),
-        created_at=_known(row.created_at),
-        updated_at=_known(row.updated_at),
-        task_types=_task_types_of(row.task_types or []),
-        labels=row.labels or {},
-        sdk=row.sdk or "",
-        boot_id=row.boot_id or "",
-        drain=DrainOrder(**row.drain) if row.drain else None,
-    )
-
-
-def unit_values(unit: Unit) -> dict[str, Any]:
-    """Return the columns of `execution_units` for a unit, as SQLAlchemy values."""
-    return {
-        "id": unit.id,
-        "unit_type": unit.unit_type,
-        "unit_name": unit.unit_name,
-        "status": unit.status.value,
-        "capacity": unit.capacity,
-        "current_load": unit.current_load,
-        "endpoint": unit.endpoint,
-        "config": dict(unit.config),
-        "last_heartbeat": naive(unit.last_heartbeat),
-        "created_at": naive(unit.created_at),
-        "updated_at": naive(unit.updated_at),
-        "task_types": [
-            {"task_type": each.task_type, "can_pause": each.can_pause, "can_checkpoint": each.can_checkpoint}
-            for each in unit.task_types.values()
-        ],
-        "labels": dict(unit.labels),
-        "sdk": unit.sdk,
-        "boot_id": unit.boot_id,
-        "drain": asdict(unit.drain) if unit.drain else None,
-    }
-
-
-def _task_types_of(stored: list[dict[str, Any]]) -> Mapping[str, TaskTypeSupport]:
-    return {each["task_type"]: TaskTypeSupport(**each) for each in stored}

@@ -15,17 +15,17 @@ from taskplane.server.core.unit import Unit
 from taskplane.server.store import deletions, reading, schema
 from taskplane.server.store.database import Database
 from taskplane.server.store.deletions import Deletion
-from taskplane.server.store.heartbeats import save_heartbeats
 from taskplane.server.store.id_blocks import IdBlocks
 from taskplane.server.store.keyed_calls import compressed, save_responses
 from taskplane.server.store.live_rows import LiveRow, save_live
 from taskplane.server.store.pending_transaction import PendingTransaction
 from taskplane.server.store.queue import delayed_tasks
 from taskplane.server.store.reading import TaskFilter, TaskRows
-from taskplane.server.store.records import naive, unit_values
+from taskplane.server.store.records import naive
 from taskplane.server.store.statistics import TaskStatistics, task_statistics
 from taskplane.server.store.task_cache import TaskCache
 from taskplane.server.store.transaction import WriteTransaction
+from taskplane.server.store.unit_rows import save_heartbeats, save_units
 
 T = TypeVar("T")
 
@@ -233,7 +233,7 @@ class Store:
     async def save_units(self, units: Sequence[Unit]) -> None:
         """Store units, new or changed."""
         async with self._units:
-            await self._database.write(lambda connection: _save_units(connection, units))
+            await self._database.write(lambda connection: save_units(connection, units))
 
     async def save_heartbeats(self, units: Sequence[Unit]) -> None:
         """Store status, load and last heartbeat of connected units."""
@@ -269,12 +269,3 @@ class Store:
             await self._database.write(
                 lambda connection: connection.execute(delete(table).where(table.c.id == unit_id))
             )
-
-
-def _save_units(connection: Connection, units: Sequence[Unit]) -> None:
-    table = schema.execution_units
-    for unit in units:
-        values = unit_values(unit)
-        changed = connection.execute(table.update().where(table.c.id == unit.id).values(**values))
-        if not changed.rowcount:
-            connection.execute(table.insert().values(**values))

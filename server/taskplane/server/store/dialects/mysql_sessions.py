@@ -5,8 +5,8 @@ import inspect
 import logging
 import time
 from collections import deque
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from functools import lru_cache
 from typing import Any
 
@@ -117,27 +117,31 @@ def connector(url: sqlalchemy.URL, opened: deque[WriterConnection], ownership: O
     async def connect(**settings: Any) -> aiomysql.Connection:
         taken = {name: value for name, value in settings.items() if name in known}
         connection = WriterConnection(ownership=ownership, **taken, ssl=tls)
-        try:
-            async with asyncio.timeout(CONNECT_SECONDS):
-                await connection._connect()  # noqa: SLF001  (aiomysql.connect does the same for its own class)
-        except TimeoutError as error:
-            raise pymysql.OperationalError(CR.CR_CONN_HOST_ERROR, "the server does not answer") from error
+        async with _time_limit():
+            await connection._connect()  # noqa: SLF001  (aiomysql.connect does the same for its own class)
         connection.transport = connection._writer.transport  # noqa: SLF001  (there is no other way to know)
         opened.append(connection)
         if needs_tls and not connection._secure:  # noqa: SLF001  (ditto)
             connection.close()
             raise pymysql.OperationalError(CR.CR_SSL_CONNECTION_ERROR, "the server does not support TLS")
         try:
-            async with asyncio.timeout(CONNECT_SECONDS):
+            async with _time_limit():
                 await connection.begin_session()
-        except BaseException as error:
+        except BaseException:
             connection.abort()
-            if isinstance(error, TimeoutError):
-                raise pymysql.OperationalError(CR.CR_CONN_HOST_ERROR, "the server does not answer") from error
             raise
         return connection
 
     return connect
+
+
+@asynccontextmanager
+async def _time_limit() -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            yield
+    except TimeoutError as error:
+        raise pymysql.OperationalError(CR.CR_CONN_HOST_ERROR, "the server does not answer") from error
 
 
 def execute_message(connection: Connection, statements: Sequence[str], *, commits: bool = False) -> None:
