@@ -1,8 +1,8 @@
-# The one door to everything that is done with this project. Targets make the Python environment by themselves.
+# All tasks of the project. Targets create the Python environment automatically.
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 
-# What the user of a target may set: make test ARGS="-k pause", make demo CSV=users.csv.
+# Variables of targets: make test ARGS="-k pause", make demo CSV=users.csv.
 ARGS ?=
 CSV ?=
 ROWS ?=
@@ -20,7 +20,7 @@ setup: dev ## Make the environment for development in .venv
 	@echo "Ready: .venv/bin/taskplane --help"
 
 .PHONY: demo
-demo: runtime ## Process a CSV under control, from create to SUCCESS [CSV=path] [ROWS=number]
+demo: runtime ## Process a CSV file: create, pause, resume, SUCCESS [CSV=path] [ROWS=number]
 	@$(BIN)/python demo/run.py $(if $(CSV),--csv "$(CSV)") $(if $(ROWS),--rows "$(ROWS)")
 
 .PHONY: serve
@@ -28,23 +28,23 @@ serve: runtime ## Run a server on 127.0.0.1:50051 over ./taskplane.db [ARGS=opti
 	$(BIN)/taskplane serve $(ARGS)
 
 .PHONY: test
-test: dev ## Run all tests, with databases of their own [ARGS=pytest options]
+test: dev ## Run all tests, on temporary databases [ARGS=pytest options]
 	scripts/with_databases.sh $(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 .PHONY: test-on-image-python
-test-on-image-python: ## Run tests that need no database server on the Python of the image, if it is here [ARGS=pytest options]
+test-on-image-python: ## Run tests without database servers on the Python of the image, if installed [ARGS=pytest options]
 	@scripts/test_on_image_python.sh $(ARGS)
 
 .PHONY: robustness
-robustness: dev ## Break everything at random and prove that nothing is lost [MINUTES=n] [SEED=s] [ARGS=options]
+robustness: dev ## Inject random faults, and check that nothing is lost [MINUTES=n] [SEED=s] [ARGS=options]
 	PYTHONPATH=tests $(BIN)/python -m robustness.run --minutes $(MINUTES) $(if $(SEED),--seed "$(SEED)") $(ARGS)
 
 .PHONY: mutants
-mutants: dev ## Prove that the robustness suite finds mistakes of the server [ARGS="name …"]
+mutants: dev ## Check that the robustness suite finds known bugs [ARGS="name …"]
 	scripts/with_databases.sh env PYTHONPATH=tests $(BIN)/python -m robustness.mutate $(ARGS)
 
 .PHONY: bench
-bench: dev ## Measure, beside what gRPC and the database alone can do [PARTS="lifecycles …"] [FULL=1] [ARGS=options]
+bench: dev ## Measure throughput, latency and growth [PARTS="lifecycles …"] [FULL=1] [ARGS=options]
 	GRPC_VERBOSITY=ERROR $(BIN)/python -m bench $(PARTS) $(if $(FULL),--full) $(ARGS)
 
 .PHONY: check
@@ -58,11 +58,11 @@ docs: ## Build the documentation site in site/, and check its links
 	@echo "Ready: site/index.html"
 
 .PHONY: package-check
-package-check: dev ## Install the package as the Dockerfile does, and try it
+package-check: dev ## Install the package like the Dockerfile, and try the package
 	@scripts/check_package.sh
 
 .PHONY: format
-format: dev ## Format code and protos, and mend what the linter can mend
+format: dev ## Format code and protos, and correct lint errors where possible
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 	$(BIN)/buf format -w protos
@@ -82,10 +82,10 @@ lock: dev ## Pin requirements/ from pyproject.toml [ARGS=--upgrade]
 .PHONY: mysql-start mysql-stop
 mysql-start: ## Start a MySQL server for development on port 33069, and print its URL
 	@scripts/mysql.sh start
-mysql-stop: ## Stop it
+mysql-stop: ## Stop the MySQL server for development
 	@scripts/mysql.sh stop
 
-# The scripts know by themselves whether anything is to be done.
+# The scripts return at once if nothing has changed.
 .PHONY: runtime dev
 runtime:
 	@scripts/environment.sh runtime
