@@ -15,7 +15,7 @@ COPY clients/python clients/python
 RUN /opt/taskplane/bin/pip install --no-cache-dir --no-deps --no-build-isolation .
 
 FROM python:3.13-slim
-# 1000 is the first user of most machines, so that files in mounted folders belong to somebody.
+# 1000 is the first user of most machines, so that files in mounted folders have an owner.
 RUN useradd --uid 1000 --create-home --home-dir /var/lib/taskplane taskplane
 COPY --from=build /opt/taskplane /opt/taskplane
 # gRPC's own log is for its developers.
@@ -28,5 +28,5 @@ import grpc; from grpc_health.v1 import health_pb2 as pb, health_pb2_grpc as rpc
 stub = rpc.HealthStub(grpc.insecure_channel('127.0.0.1:50051')); \
 raise SystemExit(stub.Check(pb.HealthCheckRequest(), timeout=4).status != pb.HealthCheckResponse.SERVING)"]
 ENTRYPOINT ["taskplane"]
-# All interfaces of the container; what of it is published is the engine's matter.
+# All interfaces of the container; the container engine decides what is published.
 CMD ["serve", "--grpc", "0.0.0.0:50051", "--http", "0.0.0.0:3000"]

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Does what the Dockerfile does, in a folder instead of an image: builds the wheel, installs it with the pinned
-# requirements into an environment of its own, serves, asks for its health as the image does, and stops it.
+# Repeats the steps of the Dockerfile in a folder instead of an image: builds the wheel, installs the wheel with the
+# pinned requirements into a new environment, serves, checks the health like the image, and stops the server.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

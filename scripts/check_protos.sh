@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Fails where the generated code in protos/ is not what the protos give: forgotten, edited by hand, or left over.
+# Fails if the generated code in protos/ does not match the protos: forgotten, edited by hand, or left over.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

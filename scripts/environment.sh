@@ -2,8 +2,8 @@
 # Makes a Python environment at the root of the project, or brings it up to date.
 #
 #   environment.sh runtime         .venv: server, CLI and the ready-made units
-#   environment.sh dev             .venv: the same and what tests and checks need
-#   environment.sh docs            .venv-docs: the same as runtime, and the builder of the documentation site
+#   environment.sh dev             .venv: the same, with the tools of tests and checks
+#   environment.sh docs            .venv-docs: the same as runtime, with the builder of the documentation site
 #   environment.sh dev VERSION     .venv-VERSION, of that Python, such as 3.13; exits with 3 if there is none
 #
 # Returns at once when nothing changed. Safe to run several times at once.
@@ -18,7 +18,7 @@ NO_SUCH_PYTHON=3
 
 say() { echo "environment.sh: $*" >&2; }
 
-# What the environment was made from. The path is part of it: programs in an environment hold its absolute path.
+# Source of the environment. The path is a part, because programs in an environment hold its absolute path.
 fingerprint() { echo "$VENV $( (cat "requirements/$1.txt" && package_sections) | cksum)"; }
 
 # The settings of linters and tests, which stand in the same file, change nothing in an environment.
@@ -52,7 +52,7 @@ candidates() {
   [ ${#plain[@]} = 0 ] || printf '%s\n' "${plain[@]}"
 }
 
-# Debian keeps the half of `python3 -m venv` that brings pip in a package of its own.
+# Debian has a separate package for the part of `python3 -m venv` that installs pip.
 ensure_venv_module() {
   "$1" -c 'import ensurepip, venv' 2>/dev/null && return 0
   local package

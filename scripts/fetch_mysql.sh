@@ -46,7 +46,7 @@ download() {
   set_apt_options
   # Where the keyring of an older Debian does not know sid's newest key, apt refuses, and so do we.
   apt-get "${APT_OPTIONS[@]}" -qq update >&2
-  # Against an empty status file, what it needs is every package down to libc6.
+  # With an empty status file, apt lists every package down to libc6.
   apt-get "${APT_OPTIONS[@]}" -qq -y --download-only install mysql-server-core >&2
 }
 
@@ -61,13 +61,13 @@ unpack() {
     # Through a tar pipe, so that the links above stay links.
     dpkg-deb --fsys-tarfile "$deb" | tar -x -C "$new" --keep-directory-symlink --no-same-owner
   done
-  # The last step makes it valid: whoever sees ROOT sees all of it.
+  # The last step makes the folder visible: ROOT is always complete.
   rm -rf "$ROOT" "$APT"
   mv "$new" "$ROOT"
 }
 
 mkdir -p "$CACHE"
-# One fetch at a time for all checkouts of this user; whoever waited finds it done.
+# One fetch at a time for all checkouts of this user; waiting processes find the result.
 exec 9>"$CACHE/lock"
 flock 9
 if [ ! -d "$ROOT" ]; then

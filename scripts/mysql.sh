@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A MySQL server of our own for development and tests, beside whatever database the machine has: its own data
+# A MySQL server for development and tests, separate from any other database of the machine: its own data
 # folder, a loopback port, the user root without a password. By default it is genuine MySQL (fetch_mysql.sh).
 #
 #   mysql.sh start    fetch and initialise if needed, start, print the URL
@@ -119,7 +119,7 @@ stop() {
   local pid _
   pid=$(cat "$PIDFILE")
   kill "$pid"
-  # It removes the file as its last act. (Its pid may linger as a zombie where nobody reaps orphans.)
+  # The server removes the file last. (Its pid may remain as a zombie if no process reaps orphans.)
   for _ in $(seq 1 300); do
     [ -e "$PIDFILE" ] || return 0
     sleep 0.1

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Runs those tests that need no database server on the Python of the image, in an environment of its own. Without such
+# Runs those tests that need no database server on the Python of the image, in a separate environment. Without such
 # a Python on this machine it says so and does nothing.
 #
 #   test_on_image_python.sh [PYTEST-ARGUMENT…]
 #
-# By default a part that takes some minutes: what depends on the version of Python is found in any of them.
+# By default a part that takes some minutes: any part finds a dependence on the version of Python.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs a command with databases to test against, and stops what it started, whatever becomes of the command.
+# Runs a command with databases for tests, and stops the databases after the command, also after a failure.
 #
 #   with_databases.sh COMMAND [ARGUMENT…]
 #
