@@ -21,17 +21,10 @@ from taskplane.cli.options import MAX_ID, Actor, Reason
 from taskplane.cli.settings import Output, Settings, takes_settings
 from taskplane.cli.tables import outcome_table, show
 from taskplane.cli.values import user_name
-from taskplane.client import task_filter
+from taskplane.client import Verb, task_filter
 from taskplane.client.messages import FilterOptions
 from taskplane.v1.task_service_pb2 import (
-    BATCH_VERB_CANCEL,
-    BATCH_VERB_DELETE,
-    BATCH_VERB_PAUSE,
-    BATCH_VERB_RESTART,
-    BATCH_VERB_RESUME,
-    BATCH_VERB_START,
     BatchControlResult,
-    BatchVerb,
     TaskFilter,
 )
 
@@ -43,13 +36,13 @@ Most = Annotated[
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show the result for each task.")]
 
-VERBS: tuple[tuple[str, BatchVerb.ValueType, str], ...] = (
-    ("start", BATCH_VERB_START, "Queue PENDING tasks."),
-    ("pause", BATCH_VERB_PAUSE, "Pause RUNNING tasks at their next safe points."),
-    ("resume", BATCH_VERB_RESUME, "Resume PAUSED tasks from their checkpoints."),
-    ("cancel", BATCH_VERB_CANCEL, "Cancel tasks; their units clean up first."),
-    ("restart", BATCH_VERB_RESTART, "Run FAILED or CANCELLED tasks again, from scratch."),
-    ("delete", BATCH_VERB_DELETE, "Delete SUCCESS, FAILED or CANCELLED tasks with their history."),
+VERBS: tuple[tuple[Verb, str], ...] = (
+    (Verb.START, "Queue PENDING tasks."),
+    (Verb.PAUSE, "Pause RUNNING tasks at their next safe points."),
+    (Verb.RESUME, "Resume PAUSED tasks from their checkpoints."),
+    (Verb.CANCEL, "Cancel tasks; their units clean up first."),
+    (Verb.RESTART, "Run FAILED or CANCELLED tasks again, from scratch."),
+    (Verb.DELETE, "Delete SUCCESS, FAILED or CANCELLED tasks with their history."),
 )
 
 
@@ -59,12 +52,12 @@ def add_to(app: typer.Typer) -> None:
         help="Control many tasks in one call, by ids or by filter, without waiting for the effects.",
         no_args_is_help=True,
     )
-    for name, verb, description in VERBS:
-        group.command(name, help=description)(takes_settings(_control_by(verb)))
+    for verb, description in VERBS:
+        group.command(verb.lower(), help=description)(takes_settings(_control_by(verb)))
     app.add_typer(group, name="bulk")
 
 
-def _control_by(verb: BatchVerb.ValueType) -> Callable[..., None]:
+def _control_by(verb: Verb) -> Callable[..., None]:
     def control(  # noqa: PLR0913  an option for each restriction
         settings: Settings,
         ids: Ids = None,
