@@ -1,4 +1,4 @@
-"""Settings of Hypothesis: how long an example takes says nothing on a busy machine."""
+"""Settings of Hypothesis: on a busy machine, the duration of an example means nothing."""
 
 from hypothesis import settings
 

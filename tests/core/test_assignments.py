@@ -1,4 +1,4 @@
-"""The map of assignments: whatever transactions decide, undo and tell, in whatever order that may be."""
+"""The map of assignments, under any order of decisions, failures and publications."""
 
 from dataclasses import dataclass, field
 
@@ -37,8 +37,8 @@ def test_an_attempt_goes_from_its_reservation_to_its_end() -> None:
     assert state_of(assignments) is None
 
 
-def test_an_attempt_that_ends_before_its_start_was_heard_of_leaves_no_slot_in_use() -> None:
-    """A transaction that is done over becomes durable, and the next one is decided, before listeners hear of it."""
+def test_an_attempt_that_ends_before_its_start_is_published_leaves_no_slot_in_use() -> None:
+    """A retried transaction becomes durable, and the next one is decided, before listeners hear of the first."""
     assignments = Assignments()
     assignments.reserve(a_task(), "a")
     assignments.free(1)
@@ -72,7 +72,7 @@ def test_a_paused_attempt_that_is_held_takes_no_slot_and_stays_until_it_is_let_g
     assert assignments.release(1) is None
 
 
-def test_the_table_corrects_whatever_the_map_says_of_a_unit() -> None:
+def test_the_table_corrects_any_error_of_the_map() -> None:
     assignments = Assignments()
     for task in (running(1), running(2), running(3), running(4, "b")):
         assignments.started(task)
@@ -107,7 +107,7 @@ def test_a_correction_is_not_undone_by_a_transaction_that_fails_later() -> None:
 
 @dataclass
 class Decided:
-    """A transaction that is decided: what it took, what it freed, and what listeners will hear."""
+    """A decided transaction: the slots taken and freed, and the events to publish."""
 
     taken: list[Placement] = field(default_factory=list)
     freed: list[Assignment] = field(default_factory=list)
@@ -120,9 +120,9 @@ UNITS = {"a": 1, "b": 2, "c": 3}
 
 
 class WriterAndListeners(RuleBasedStateMachine):
-    """Two transactions on their way at most: the older is told first, the younger undone first.
+    """At most two pending transactions: the older is published first, the younger undone first.
 
-    The younger one may be decided when the older is durable and has not been told.
+    The younger one may be decided when the older is durable and unpublished.
     """
 
     @initialize()
@@ -130,7 +130,7 @@ class WriterAndListeners(RuleBasedStateMachine):
         self.slots = Slots()
         for unit_id, capacity in UNITS.items():
             self.slots.offer(an_offer(unit_id, capacity=capacity))
-        # As the last decided transaction leaves them, and as listeners have heard of them.
+        # As left by the last decided transaction, and as published to listeners.
         self.tasks = {task_id: a_task(id=task_id) for task_id in range(1, 7)}
         self.heard = dict(self.tasks)
         self.under_way: list[Decided] = []
@@ -200,7 +200,7 @@ class WriterAndListeners(RuleBasedStateMachine):
     @precondition(lambda self: len(self.under_way) < 2)
     @rule(unit_id=st.sampled_from([*UNITS]))
     def welcome_finds_nothing_to_correct(self, unit_id: str) -> None:
-        """A welcome is a transaction: what was decided before is durable when it reads, but perhaps not told."""
+        """A welcome is a transaction: at its read, earlier decisions are durable, but perhaps unpublished."""
         for each in self.under_way:
             each.is_durable = True
         assert self.slots.assignments.correct(unit_id, self._running_on(unit_id, self.tasks)) == []

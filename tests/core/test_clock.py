@@ -1,4 +1,4 @@
-"""The server's clock: the wall clock at its start, and no jump after that."""
+"""The server's clock: starts as the wall clock, and never jumps."""
 
 from dataclasses import dataclass
 

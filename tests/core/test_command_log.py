@@ -1,4 +1,4 @@
-"""The ledger follows from what happens to a task: how far each pause, resume and cancel came."""
+"""The command log records the course of each pause, resume and cancel."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -26,7 +26,7 @@ def hear(name: str) -> Deed:
 
 
 def after(task: Task, *deeds: Deed) -> dict[str, CommandLogEntry]:
-    """Do all of it, a second apart, and return the last word on each command."""
+    """Apply all actions, a second apart, and return the last entry of each command."""
     found: dict[str, CommandLogEntry] = {}
     for seconds, deed in enumerate(deeds, 1):
         change = deed(task, at(seconds))
@@ -88,7 +88,7 @@ def test_an_entry_says_who_asked_for_what_and_when() -> None:
     assert resumed == CommandLogEntry("resume", 1, 5, Verb.RESUME, ISSUED, "alice", "because", issued_at=at(1))
 
 
-def test_a_settled_entry_keeps_when_it_was_issued_and_says_what_happened() -> None:
+def test_a_settled_entry_keeps_its_time_of_issue_and_the_outcome() -> None:
     entry = after(a_task(RUNNING), PAUSE, hear("command rejected"))["pause"]
     assert (entry.issued_at, entry.settled_at, entry.message) == (at(1), at(2), "NO")
     entry = after(a_task(RUNNING), PAUSE, CANCEL)["pause"]
@@ -97,7 +97,7 @@ def test_a_settled_entry_keeps_when_it_was_issued_and_says_what_happened() -> No
     assert entry.message == "the task became SUCCESS first"
 
 
-def test_an_overdue_pause_says_so_and_stays_issued() -> None:
+def test_an_overdue_pause_notes_it_and_stays_issued() -> None:
     entry = after(a_task(RUNNING), PAUSE, lambda task, now: expired(task, at(60), AT_ONCE))["pause"]
     assert (entry.state, entry.message) == (ISSUED, Expiry.PAUSE_DEADLINE)
 

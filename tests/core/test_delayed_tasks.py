@@ -1,4 +1,4 @@
-"""Queued tasks that wait for their time: none is late, none is forgotten, and few are kept."""
+"""Delayed tasks: none is late, none is lost, and few are in memory."""
 
 from datetime import datetime, timedelta
 
@@ -82,7 +82,7 @@ def test_a_page_that_cannot_be_read_is_read_later() -> None:
 
 
 class AsTheTable(RuleBasedStateMachine):
-    """Whatever comes while pages are read or not, no task whose time has come is missing."""
+    """No due task is missing, in any order of changes and reads."""
 
     @initialize(most=st.integers(4, 8))
     def begin(self, most: int) -> None:
@@ -117,7 +117,7 @@ class AsTheTable(RuleBasedStateMachine):
 
     @rule(seconds=st.integers(1, 5))
     def time_passes(self, seconds: int) -> None:
-        """As the loop does: it reads pages as long as one is needed, and takes what is due."""
+        """Read pages while needed, and take the due tasks, as the loop does."""
         self.now += seconds
         if self.snapshot is not None:
             self.the_read_ends(works=True)

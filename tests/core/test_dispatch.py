@@ -1,4 +1,4 @@
-"""What a dispatch does to a task, and what the unit is told."""
+"""The effect of a dispatch on a task, and the command for the unit."""
 
 from dataclasses import replace
 from typing import Any
@@ -47,7 +47,7 @@ def test_the_first_dispatch_starts_the_task_and_a_later_one_does_not() -> None:
     assert dispatched(Placement(a_queued_task(PAUSED, started_at=NOW), an_offer()), at(1)).task.started_at == NOW
 
 
-def test_progress_stays_when_an_attempt_goes_on_and_goes_when_it_begins_from_scratch() -> None:
+def test_progress_stays_when_an_attempt_continues_and_is_cleared_when_it_begins_from_scratch() -> None:
     progress = Progress(0.8, "nearly", NOW)
     checkpoint = {"checkpoint": a_checkpoint(), "last_checkpoint_number": 1}
     again, goes_on = a_queued_task(progress=progress), a_queued_task(PAUSED, progress=progress, **checkpoint)
@@ -63,7 +63,7 @@ def test_the_history_names_who_wanted_it_why_and_where_it_went() -> None:
     assert (made.changed_by, made.reason) == ("alice", f"because; dispatched to {UNIT_ID}")
 
 
-def test_the_history_says_from_what_it_goes_on() -> None:
+def test_the_history_names_the_source_of_a_continued_attempt() -> None:
     paused = a_queued_task(PAUSED, checkpoint=a_checkpoint(7), last_checkpoint_number=7, queued_reason="")
     assert transition(paused).reason == f"dispatched to {UNIT_ID} from checkpoint 7"
     assert transition(paused, held_attempt=1).reason == f"dispatched to {UNIT_ID}, which holds it in memory"
@@ -71,7 +71,7 @@ def test_the_history_says_from_what_it_goes_on() -> None:
     assert anew.reason == f"dispatched to {UNIT_ID} from the start, as it makes no checkpoints"
 
 
-def test_a_chosen_checkpoint_is_what_the_task_goes_on_from_after_the_dispatch() -> None:
+def test_a_dispatched_task_continues_from_the_chosen_checkpoint() -> None:
     checkpoint = {"checkpoint": a_checkpoint(7), "last_checkpoint_number": 7}
     task = a_queued_task(PAUSED, queued_checkpoint_number=5, queued_reason="", **checkpoint)
     chosen = a_checkpoint(5, data={"row": 5})
@@ -81,7 +81,7 @@ def test_a_chosen_checkpoint_is_what_the_task_goes_on_from_after_the_dispatch() 
     assert step.transition.reason == f"dispatched to {UNIT_ID} from checkpoint 5"
 
 
-def test_what_nobody_asked_for_is_the_servers_doing() -> None:
+def test_a_change_without_a_request_is_attributed_to_the_server() -> None:
     assert transition(a_queued_task(queued_by="")).changed_by == "taskplane"
 
 
@@ -93,7 +93,7 @@ def test_a_start_has_the_same_id_whenever_it_is_sent() -> None:
     assert (first.task_id, first.attempt, first.order) == (1, 5, StartOrder(Dispatch(running)))
 
 
-def test_a_unit_that_holds_the_task_is_told_to_resume_it_under_its_new_attempt() -> None:
+def test_a_unit_that_holds_the_task_resumes_it_under_its_new_attempt() -> None:
     command = dispatch_command(Dispatch(a_task(RUNNING, attempt=5), held_attempt=4))
     assert command.attempt == 5
     assert isinstance(command.order, ResumeOrder)

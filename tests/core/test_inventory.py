@@ -1,4 +1,4 @@
-"""What becomes of a connecting unit's attempts: every combination of what it holds and what is in the database."""
+"""Reconciliation of a connecting unit: every combination of its inventory and the database."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -119,7 +119,7 @@ def test_a_start_that_another_process_of_the_unit_may_have_begun_is_not_sent_aga
     assert change.task.retry_count == 0
 
 
-def test_an_attempt_that_the_unit_has_is_accepted_though_nobody_remembers() -> None:
+def test_an_attempt_in_the_inventory_counts_as_accepted() -> None:
     outcome = reconcile(a_third_attempt(TaskStatus.RUNNING, accepted_at=None), [held()])
     (change,) = outcome.effects
     assert change.task.accepted_at == NOW
@@ -136,7 +136,7 @@ def test_a_lost_attempt_ends_as_was_asked(verb: Verb, to: TaskStatus) -> None:
     assert change.task.queued_at is None
 
 
-def test_a_paused_task_that_nobody_holds_waits_for_its_resume() -> None:
+def test_a_paused_task_without_a_holder_waits_for_its_resume() -> None:
     outcome = reconcile(a_third_attempt(TaskStatus.PAUSED), [])
     assert consequences(outcome) == []
 
@@ -154,7 +154,7 @@ def test_a_cancel_that_waited_for_the_holder_takes_hold_when_it_holds_nothing() 
     ("status", "verb"),
     [(TaskStatus.RUNNING, Verb.PAUSE), (TaskStatus.RUNNING, Verb.CANCEL), (TaskStatus.PAUSED, Verb.CANCEL)],
 )
-def test_a_command_under_way_is_sent_again_for_an_attempt_that_goes_on(status: TaskStatus, verb: Verb) -> None:
+def test_a_pending_command_is_sent_again_for_a_continued_attempt(status: TaskStatus, verb: Verb) -> None:
     outcome = reconcile(a_third_attempt(status, pending_command=a_command(verb)), [held()])
     (command,) = outcome.commands
     assert (command.command_id, command.task_id, command.attempt) == ("command-1", 1, ATTEMPT)
@@ -164,7 +164,7 @@ def test_a_command_under_way_is_sent_again_for_an_attempt_that_goes_on(status: T
 @pytest.mark.parametrize("status", RAN)
 @pytest.mark.parametrize("count", [0, 1, 2, 3])
 def test_every_line_of_the_inventory_gets_one_verdict(status: TaskStatus, count: int) -> None:
-    """Several attempts of one task can be held: an older one may have ended unheard while the newer one runs."""
+    """A unit can hold several attempts of a task: an older one may have ended unheard while the newer one runs."""
     lines = [held(attempt, state) for attempt, state in zip([1, 2, 3], AttemptState, strict=True)]
     for inventory in combinations(lines, count):
         for order in (inventory, inventory[::-1]):

@@ -1,4 +1,4 @@
-"""Time limits: when each expires, and what becomes of the task then."""
+"""Time limits: the time of each expiry, and its effect on the task."""
 
 from datetime import timedelta
 
@@ -101,7 +101,7 @@ def test_a_cancel_is_forced_at_its_deadline() -> None:
         )
 
 
-def test_an_overdue_pause_is_told_once_and_stays_pending() -> None:
+def test_an_overdue_pause_is_reported_once_and_stays_pending() -> None:
     task = a_task(RUNNING, pending_command=a_command(Verb.PAUSE, deadline=at(10)))
     change = expired(task, at(10), AT_ONCE)
     (step,) = change.steps

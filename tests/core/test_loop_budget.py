@@ -1,4 +1,4 @@
-"""Turns by rounds of the event loop: a bounded amount of work in each, in the order in which it came."""
+"""The loop budget: a bounded amount of work in each round of the event loop, in order of arrival."""
 
 import asyncio
 
@@ -8,7 +8,7 @@ from taskplane.server.core.loop_budget import LoopBudget
 
 
 class Workers:
-    """Those who take a turn; notes who had it, and in which round of the loop."""
+    """Workers that acquire the budget; each notes its round of the loop."""
 
     def __init__(self, at_once: int) -> None:
         self.loop_budget = LoopBudget(at_once)
@@ -36,7 +36,7 @@ class Workers:
 
 
 @pytest.mark.parametrize("amount", [1, 5])
-async def test_no_round_has_more_work_than_is_allowed_and_all_have_their_turn_in_order(amount: int) -> None:
+async def test_no_round_exceeds_the_budget_and_work_begins_in_order(amount: int) -> None:
     workers = Workers(at_once=10)
     names = [str(number) for number in range(100)]
     await workers.all(*names, amount=amount)
@@ -44,7 +44,7 @@ async def test_no_round_has_more_work_than_is_allowed_and_all_have_their_turn_in
     assert workers.most_in_a_round == 10
 
 
-async def test_without_load_nobody_waits() -> None:
+async def test_without_load_nothing_waits() -> None:
     loop_budget = LoopBudget(at_once=1)
     for _ in range(3):
         turn = loop_budget.acquire()
@@ -53,10 +53,10 @@ async def test_without_load_nobody_waits() -> None:
         await asyncio.sleep(0)
 
 
-async def test_who_has_gone_while_waiting_takes_no_turn() -> None:
+async def test_a_cancelled_waiter_takes_no_turn() -> None:
     workers = Workers(at_once=1)
     first, gone, last = (asyncio.create_task(workers.work(name)) for name in ("first", "gone", "last"))
-    await asyncio.sleep(0)  # all have asked for a turn
+    await asyncio.sleep(0)  # all have asked for the budget
     gone.cancel()
     await asyncio.gather(first, last)
     assert workers.done == ["first", "last"]

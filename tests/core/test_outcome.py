@@ -1,4 +1,4 @@
-"""What units without a stream say, as reports."""
+"""The reports in the outcomes of units without a stream."""
 
 from typing import Any
 

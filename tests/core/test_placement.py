@@ -1,4 +1,4 @@
-"""Which unit gets which task, and what is known of free slots."""
+"""Placement: the unit of each task, and the free slots."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,12 +12,12 @@ from taskplane.server.core.placement import Offer, Placement, Slots, is_due
 from taskplane.server.core.task import Limits, Task, TaskStatus
 from taskplane.server.core.task_queue import FRONT, QueuedTask, kind_of
 
-# Tasks of others, which are not placed by a test but run already.
+# Running tasks of other tests' units.
 OTHERS = 1_000
 
 
 def slots_of(*offers: Offer, loads: Mapping[str, int] | None = None, held: Mapping[int, str] | None = None) -> Slots:
-    """Return the slots of units; `loads` are in use already, `held` says who holds attempt 4 of which task."""
+    """Return the slots of units; `loads` are slots in use, `held` maps units to tasks whose attempt 4 they hold."""
     slots = Slots()
     others = iter(range(OTHERS, 2 * OTHERS))
     for unit_id, load in (loads or {}).items():
@@ -36,7 +36,7 @@ def occupy(slots: Slots, task_id: int, unit_id: str) -> None:
 
 
 def vacate(slots: Slots, task_id: int) -> None:
-    """Let a task end in a transaction of which nobody has heard yet."""
+    """End a task in an unpublished transaction."""
     slots.assignments.free(task_id)
 
 
@@ -146,7 +146,7 @@ def test_a_full_holder_does_not_keep_a_task_waiting() -> None:
     assert placed(slots, paused()) == [Placement(paused(), idle)]
 
 
-def test_only_who_holds_the_newest_attempt_and_checkpoint_goes_on_from_memory() -> None:
+def test_only_the_holder_of_the_newest_attempt_and_checkpoint_continues_from_memory() -> None:
     holder = an_offer("holder", capacity=9)
     slots = slots_of(holder, held={1: "holder"})
     newest = paused(checkpoint=a_checkpoint(7), last_checkpoint_number=7)
@@ -171,7 +171,7 @@ def test_what_a_transaction_took_is_free_again_if_it_fails_and_what_others_took_
 
 
 def test_what_a_transaction_freed_is_in_use_again_if_it_fails() -> None:
-    """Somebody else's task may be in that slot by then, or the same one elsewhere."""
+    """By then another task may be in the slot, or the same task elsewhere."""
     slots = slots_of(an_offer("a"), an_offer("b"))
     occupy(slots, 1, "a")
     freed = slots.assignments.free(1)
@@ -193,13 +193,13 @@ def test_after_a_failure_nothing_is_taken_as_known() -> None:
 
 
 def look_at_all(slots: Slots, waiting: list[Task]) -> None:
-    """Look at the whole backlog of all types in question."""
+    """Scan the whole queue of these types."""
     task_queue = slots.scan.task_queue
     first = sorted(QueuedTask.of(task.but(queued_at=NOW)) for task in waiting)
     task_queue.learn(slots.scan.start(), FRONT, first, is_whole=True, age=task_queue.age)
 
 
-def test_types_are_looked_at_when_a_slot_is_free_and_left_alone_when_nothing_waits() -> None:
+def test_types_are_scanned_when_a_slot_is_free_and_a_task_may_be_queued() -> None:
     slots = slots_of(an_offer("a"))
     assert slots.scan.types() == {TASK_TYPE}
     look_at_all(slots, [])
@@ -211,7 +211,7 @@ def test_types_are_looked_at_when_a_slot_is_free_and_left_alone_when_nothing_wai
     assert slots.scan.types() == {TASK_TYPE}
 
 
-def test_a_slot_that_becomes_free_is_looked_at_if_something_waits_for_it() -> None:
+def test_a_freed_slot_calls_for_a_scan_if_a_queued_task_may_fit() -> None:
     slots = slots_of(an_offer("a"), an_offer("b", labels={"gpu": "yes"}))
     look_at_all(slots, [a_task(unit_labels={"gpu": "yes"})])
     occupy(slots, 1, "a")
@@ -222,8 +222,8 @@ def test_a_slot_that_becomes_free_is_looked_at_if_something_waits_for_it() -> No
     assert slots.scan.types() == {TASK_TYPE}
 
 
-def test_a_call_for_a_look_is_over_when_its_slot_is_gone() -> None:
-    """Else every transaction would go through all types of all units that have been here."""
+def test_a_call_for_a_scan_is_over_when_its_slot_is_taken() -> None:
+    """Otherwise every transaction would scan all types of all former units."""
     slots = slots_of(an_offer("a", labels={"gpu": "yes"}))
     look_at_all(slots, [a_task(unit_labels={"gpu": "yes"})])
     occupy(slots, 1, "a")
@@ -237,7 +237,7 @@ def test_a_call_for_a_look_is_over_when_its_slot_is_gone() -> None:
     assert slots.scan.types() == {TASK_TYPE}
 
 
-def test_what_waits_without_having_been_seen_is_looked_for_at_every_free_slot() -> None:
+def test_types_with_an_unknown_queue_are_scanned_at_every_free_slot() -> None:
     slots = slots_of(an_offer("a"))
     slots.scan.start()
     occupy(slots, 1, "a")
@@ -245,7 +245,7 @@ def test_what_waits_without_having_been_seen_is_looked_for_at_every_free_slot() 
     assert slots.scan.types() == {TASK_TYPE}
 
 
-def test_a_slot_that_opens_during_a_look_calls_for_another() -> None:
+def test_a_slot_that_opens_during_a_scan_calls_for_another() -> None:
     slots = slots_of(an_offer("a", capacity=2), loads={"a": 1})
     assert slots.scan.start() == {TASK_TYPE}
     assert who_gets(slots, a_task(id=1), a_task(id=2)) == [(1, "a")]
@@ -254,7 +254,7 @@ def test_a_slot_that_opens_during_a_look_calls_for_another() -> None:
     assert slots.scan.types() == {TASK_TYPE}
 
 
-def test_a_look_goes_on_until_its_end_and_what_opens_meanwhile_calls_for_another() -> None:
+def test_a_scan_continues_to_its_end_and_a_slot_opened_since_calls_for_another() -> None:
     slots = slots_of(an_offer("a", capacity=3), loads={"a": 1})
     assert slots.scan.start() == {TASK_TYPE}
     slots.scan.continue_later([TASK_TYPE])
@@ -264,7 +264,7 @@ def test_a_look_goes_on_until_its_end_and_what_opens_meanwhile_calls_for_another
     assert slots.scan.start() == set()
 
 
-def test_kinds_that_may_have_room_are_told_by_what_they_ask_for() -> None:
+def test_kinds_that_fit_are_known_by_their_requested_labels() -> None:
     slots = slots_of(an_offer("a", labels={"gpu": "yes"}))
     kinds = [kind_of(a_task(unit_labels=labels)) for labels in ({}, {"gpu": "yes"}, {"tpu": "yes"})]
     assert [slots.kind_fits_now(kind) for kind in kinds] == [True, True, False]
@@ -283,7 +283,7 @@ def test_a_task_that_came_to_wait_later_is_remembered_too() -> None:
 
 @dataclass
 class Fleet:
-    """Units with what is in their slots, and what each holds in memory."""
+    """Units with the tasks in their slots, and the tasks that each holds in memory."""
 
     offers: list[Offer]
     loads: dict[str, int]
@@ -297,7 +297,7 @@ class Fleet:
 
 
 def a_fleet(found: Iterable[tuple[Offer, int, frozenset[int]]]) -> Fleet:
-    """Give each unit a name, and leave each held task to the first: only one unit can hold it."""
+    """Name the units, and give each held task to the first unit that claims it."""
     fleet = Fleet([], {}, {})
     for number, (offer, load, held) in enumerate(found):
         unit_id = f"unit-{number}"
@@ -343,7 +343,7 @@ def test_never_above_capacity_never_unsuited_and_never_left_out_without_need(tas
 
 
 @given(tasks, fleets)
-def test_from_memory_goes_on_who_is_paused_and_held(tasks: list[Task], fleet: Fleet) -> None:
+def test_a_paused_and_held_task_continues_from_memory(tasks: list[Task], fleet: Fleet) -> None:
     for each in placed(fleet.slots(), *tasks):
         is_held = each.task.status is TaskStatus.PAUSED and fleet.held.get(each.task.id) == each.offer.unit_id
         assert each.held_attempt == (4 if is_held else None)
@@ -359,7 +359,7 @@ def test_whoever_gets_a_task_that_it_does_not_hold_has_the_smallest_share_in_use
                 yield share(offer)
 
     def share(offer: Offer) -> tuple[bool, float]:
-        """Units that take every type come after all that name it."""
+        """Order units that accept every type after units that name the type."""
         return not offer.task_types, fleet.loads[offer.unit_id] / offer.capacity
 
     slots = fleet.slots()
@@ -386,7 +386,7 @@ def test_what_has_room_where_it_is_held_is_of_a_kind_that_has_room(tasks: list[T
         assert slots.fits_now(task) == slots.kind_fits_now(kind_of(task))
 
 
-def test_a_unit_that_takes_every_type_calls_for_a_look_at_all_types_that_may_wait() -> None:
+def test_a_unit_of_every_type_calls_for_a_scan_of_all_types_maybe_queued() -> None:
     slots = slots_of()
     slots.scan.task_queue.add_types(["A", "B"])
     slots.offer(an_offer("a", task_types=frozenset()))

@@ -1,4 +1,4 @@
-"""Each report, in each status, under each pending command: where the task goes, and who is said to have done it."""
+"""Each report, in each status, under each pending command: the resulting status, and the actor in the history."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -19,7 +19,7 @@ from taskplane.server.core.unit_report import Failure, RejectReason
 
 PENDING, RUNNING, SUCCESS, FAILED, PAUSED, CANCELLED = TaskStatus
 
-# Report: where it leads under no pending command, a pause, a cancel. None: it has no say.
+# Report: the statuses without a pending command, with a pause, with a cancel. None: refused by the fence.
 FROM_RUNNING = {
     "checkpointed": (RUNNING, RUNNING, RUNNING),
     "paused": (PAUSED, PAUSED, PAUSED),
@@ -34,7 +34,7 @@ FROM_RUNNING = {
     "not accepted": (PENDING, PAUSED, CANCELLED),
     "lost": (PENDING, PAUSED, CANCELLED),
 }
-# The same for a task that a unit holds paused, under no pending command and a cancel.
+# The same for a task held paused by a unit, without a pending command and with a cancel.
 FROM_PAUSED = {
     "checkpointed": (PAUSED, PAUSED),
     "paused": (PAUSED, PAUSED),
@@ -107,7 +107,7 @@ def test_the_fence_stops_other_attempts_and_other_units(name: str, sender: Attem
     assert stale.value.drop is DropReason.SUPERSEDED
 
 
-def test_a_task_that_is_gone_is_told_as_deleted() -> None:
+def test_a_missing_task_is_dropped_as_deleted() -> None:
     assert drop_reason(None, AttemptRef(UNIT_ID, 1)) is DropReason.DELETED
 
 
@@ -129,7 +129,7 @@ def test_a_pause_takes_the_checkpoint_and_the_progress_along() -> None:
     [(None, "from the start"), (a_checkpoint(4, attempt=1), "at checkpoint 4")],
 )
 @pytest.mark.parametrize("kind", ["paused", "released"])
-def test_work_that_stops_without_a_checkpoint_of_its_attempt_is_told_in_the_history(
+def test_work_that_stops_without_a_checkpoint_of_its_attempt_is_noted_in_the_history(
     kind: str, checkpoint: Checkpoint | None, begin: str
 ) -> None:
     task = a_task(RUNNING, attempt=2, checkpoint=checkpoint, progress=Progress(0.4, "row 40", at(1)))
@@ -147,7 +147,7 @@ def test_work_that_stops_without_a_checkpoint_of_its_attempt_is_told_in_the_hist
         {"progress": Progress(0.4, "row 40", NOW), "checkpoint": a_checkpoint(4, attempt=2)},
     ],
 )
-def test_nothing_is_told_where_no_work_can_be_lost(kind: str, changes: dict[str, Any]) -> None:
+def test_no_warning_where_no_work_can_be_lost(kind: str, changes: dict[str, Any]) -> None:
     assert "checkpoint" not in stopped(kind, a_task(RUNNING, attempt=2, **changes), can_checkpoint=True)
 
 
@@ -163,7 +163,7 @@ def stopped(kind: str, task: Task, *, can_checkpoint: bool) -> str:
     return moves(change)[0].reason
 
 
-def test_a_pause_that_nobody_asked_for_is_the_units_own() -> None:
+def test_a_pause_without_a_request_is_attributed_to_the_unit() -> None:
     (move,) = moves(report("paused", a_task(RUNNING)))
     assert move.changed_by == f"unit:{UNIT_ID}"
 
@@ -186,20 +186,20 @@ def test_a_checkpoint_that_is_not_above_the_last_is_a_repeat() -> None:
 
 
 def test_a_checkpoint_without_a_number_does_not_replace_that_of_the_pause() -> None:
-    """Over HTTP the two come on different connections: by the answer to a question, and by a callback."""
+    """Over HTTP, the two arrive on different connections: a poll's response and a callback."""
     task = a_task(PAUSED, last_checkpoint_number=7)
     sender = attempt_ref_of(task)
     paused = task.but(checkpoint=a_checkpoint(7, attempt=sender.attempt))
     assert reports.checkpointed(paused, sender, at(1), checkpoint=a_checkpoint(0)) == Effect(paused)
     assert reports.checkpointed(paused, sender, at(1), checkpoint=a_checkpoint(8)).checkpoint == a_checkpoint(8)
-    # The checkpoint of an earlier attempt is older in any case.
+    # The checkpoint of an earlier attempt is always older.
     earlier = task.but(checkpoint=a_checkpoint(7, attempt=sender.attempt - 1))
     stored = reports.checkpointed(earlier, sender, at(1), checkpoint=a_checkpoint(0)).checkpoint
     assert stored is not None
     assert stored.number == 8
 
 
-def test_after_a_restart_the_numbers_of_checkpoints_go_on() -> None:
+def test_after_a_restart_the_numbers_of_checkpoints_continue() -> None:
     task = a_task(RUNNING, checkpoint=None, last_checkpoint_number=7)
     assert reports.checkpointed(task, attempt_ref_of(task), at(1), checkpoint=a_checkpoint(7)) == Effect(task)
     stored = reports.checkpointed(task, attempt_ref_of(task), at(1), checkpoint=a_checkpoint(8))
@@ -229,14 +229,14 @@ def test_the_last_retry_is_the_last() -> None:
     assert (after.status, after.retry_count, after.queued_at) == (FAILED, 3, None)
 
 
-def test_the_unit_may_say_how_long_a_retry_waits() -> None:
+def test_the_unit_may_set_the_delay_of_a_retry() -> None:
     task = a_task(RUNNING)
     failure = Failure("busy", retry_delay=timedelta(seconds=90))
     after = reports.failed(task, attempt_ref_of(task), NOW, failure=failure, policy=AT_ONCE).task
     assert after.not_before == at(90)
 
 
-def test_otherwise_the_policy_says() -> None:
+def test_otherwise_the_policy_sets_the_delay() -> None:
     task = a_task(RUNNING, retry_count=2)
     failure = Failure("oh", checkpoint=a_checkpoint())
     policy = RetryPolicy(base_seconds=10, cap_seconds=15)
@@ -275,7 +275,7 @@ def test_an_accepted_start_cannot_time_out() -> None:
     assert reports.not_accepted(task, attempt_ref_of(task), at(1), seconds=5) == Effect(task)
 
 
-def test_a_refused_command_is_taken_back_and_those_who_wait_hear_why() -> None:
+def test_a_rejected_command_is_withdrawn_and_waiting_callers_get_the_reason() -> None:
     task = a_task(RUNNING, pending_command=a_command(Verb.PAUSE))
     (step,) = report("command rejected", task).steps
     assert (step.transition, step.note) == (None, "NO")
@@ -366,8 +366,8 @@ def test_a_failure_keeps_its_result_unless_it_is_tried_again() -> None:
     assert (tried.status, tried.result) == (PENDING, None)
 
 
-def test_a_pause_whose_place_a_cancel_has_taken_says_so() -> None:
-    """The record of commands has the pause as EXPIRED."""
+def test_a_pause_replaced_by_a_cancel_notes_it() -> None:
+    """The command log has the pause as EXPIRED."""
     (move,) = moves(report("paused", a_task(RUNNING, pending_command=a_command(Verb.CANCEL))))
     assert move.to_status is PAUSED
     assert "before it heard of the cancel" in move.reason

@@ -1,4 +1,4 @@
-"""Backoff: exponential, with full jitter, within its bounds whatever the count."""
+"""Backoff: exponential, with full jitter, within its bounds for any count."""
 
 from datetime import timedelta
 

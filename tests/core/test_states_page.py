@@ -1,4 +1,4 @@
-"""docs/reference/states.md shows the table that the server has."""
+"""docs/reference/states.md shows the server's table."""
 
 import runpy
 from pathlib import Path

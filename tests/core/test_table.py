@@ -1,4 +1,4 @@
-"""The state table: what it allows happens, by the verb or report that it names; what it does not is refused."""
+"""The state table: allowed transitions happen by their verb or report, all others are refused."""
 
 from datetime import datetime
 from itertools import product
@@ -11,7 +11,7 @@ from taskplane.server.core.errors import Code, IllegalTransition
 from taskplane.server.core.task import FINAL, TRANSITIONS, Task, TaskStatus, Verb
 
 EDGES = {(status, to) for status, all_to in TRANSITIONS.items() if status for to in all_to}
-# Which of a status's ways out a verb takes; a table's edge alone does not tell start from resume.
+# The transitions of each verb: the table alone does not distinguish start from resume.
 WAYS = {
     Verb.START: {(TaskStatus.PENDING, TaskStatus.RUNNING)},
     Verb.PAUSE: {(TaskStatus.RUNNING, TaskStatus.PAUSED)},
@@ -28,7 +28,7 @@ def is_legal(verb: Verb, status: TaskStatus) -> bool:
 
 
 def already_holds(verb: Verb, status: TaskStatus) -> bool:
-    # A task that is PENDING wants to run only when it is queued; see test_verbs.
+    # A PENDING task without a place in the queue does not run; see test_verbs.
     return status is TARGET[verb] and verb is not Verb.RESTART
 
 
@@ -92,7 +92,7 @@ def test_any_other_verb_is_refused_with_the_status_and_what_it_allows(verb: Verb
 
 
 def everything_that_can_happen(task: Task, now: datetime) -> set[tuple[TaskStatus | None, TaskStatus]]:
-    """Apply every verb and report that the task allows, and collect the changes of status that come of them."""
+    """Apply every verb and report to the task, and collect the resulting transitions."""
     queued = a_task(task.status, queued_at=NOW)
     changes = [dispatch(queued, now)] if task.status in {TaskStatus.PENDING, TaskStatus.PAUSED} else []
     changes += [do(verb, task, now) for verb in Verb if is_legal(verb, task.status)]

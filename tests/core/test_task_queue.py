@@ -1,4 +1,4 @@
-"""What waits, as far as it is known in memory: the same as the table would say, or nothing."""
+"""The queue in memory: equal to the table, or unknown."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -27,7 +27,7 @@ def waiting(task_id: int, **changes: object) -> Task:
 
 
 def knowing(*first: QueuedTask, is_whole: bool = True, most: int = 100) -> TaskQueue:
-    """A backlog of one type that was read."""
+    """Return the queue of one type after a read."""
     task_queue = TaskQueue(most)
     task_queue.learn([TASK_TYPE], FRONT, first, is_whole=is_whole, age=task_queue.age)
     return task_queue
@@ -42,21 +42,21 @@ def without_labels(kind: Kind) -> bool:
 
 
 def page(task_queue: TaskQueue, after: QueuedTask | None = None, count: int = 5) -> tuple[list[int], QueueKey]:
-    """The ids of a page, and how far it goes."""
+    """Return the ids of a page, and its end."""
     queued, end = task_queue.page([TASK_TYPE], after, count, everything)
     return [each.task_id for each in queued], end
 
 
 def test_a_read_that_began_before_a_delay_was_over_is_void() -> None:
-    """The task was not due when the table was read, and its place is not known before the read is learned."""
+    """The task was not due at the read of the table, and its place is unknown until the read is added."""
     task_queue = TaskQueue()
     begun = task_queue.age
     task_queue.put_if_new(queued(1))
     task_queue.learn([TASK_TYPE], FRONT, [], is_whole=True, age=begun)
-    assert page(task_queue) == ([], FRONT)  # so it is read again
+    assert page(task_queue) == ([], FRONT)  # read again
 
 
-def test_a_read_goes_on_while_a_task_with_a_known_place_comes() -> None:
+def test_a_read_stays_valid_while_a_task_with_a_known_place_is_added() -> None:
     task_queue = knowing(queued(1), is_whole=True)
     begun = task_queue.age
     task_queue.put_if_new(queued(2))
@@ -71,7 +71,7 @@ def test_it_goes_by_priority_then_age_then_id() -> None:
     assert min(map(QueuedTask.of, [fourth, third, first, second])) == QueuedTask.of(first)
 
 
-def test_what_does_not_wait_has_no_turn() -> None:
+def test_a_task_that_is_not_queued_has_no_place() -> None:
     with pytest.raises(AssertionError):
         queue_key_of(a_task())
 
@@ -107,8 +107,8 @@ def test_what_is_all_read_stays_known_whatever_comes_and_goes() -> None:
     assert page(task_queue, queued(3)) == ([2], BACK)
 
 
-def test_what_is_not_asked_for_is_in_nobodys_way() -> None:
-    """Neither if more of it waits than is kept, nor if what is behind it was read with it."""
+def test_kinds_that_are_not_requested_block_no_other() -> None:
+    """Neither if more tasks of the kind are queued than kept, nor if later tasks were read with them."""
     misfits = [queued(number, unit_labels=GPU) for number in range(1, 6)]
     task_queue = knowing(*misfits, queued(6), is_whole=False, most=2)
     assert task_queue.page([TASK_TYPE], None, 1, without_labels) == ([queued(6)], queued(6).queue_key)
@@ -149,7 +149,7 @@ def test_what_comes_to_wait_is_not_kept_without_a_bound(monkeypatch: pytest.Monk
     task_queue.discard(1)
 
 
-def test_labels_are_those_of_all_that_waits() -> None:
+def test_labels_are_those_of_all_queued_tasks() -> None:
     task_queue = knowing(queued(1, unit_labels=GPU), queued(2))
     assert set(task_queue.labels(TASK_TYPE) or ()) == {frozenset(), frozenset({("gpu", "yes")})}
     task_queue.discard(1)
@@ -176,7 +176,7 @@ def test_a_task_whose_delay_is_over_takes_the_place_of_nothing_that_is_known_lat
 
 
 class AsTheTable(RuleBasedStateMachine):
-    """Whatever happens to the tasks that wait, a page has what the table has, up to the page's end."""
+    """A page equals the table up to the page's end, after any changes."""
 
     @initialize(most=st.integers(1, 4))
     def begin(self, most: int) -> None:

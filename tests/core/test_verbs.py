@@ -1,4 +1,4 @@
-"""What verbs do beyond the table: conditions, commands on their way, and what restart clears."""
+"""Verbs beyond the table: conditions, pending commands, and the fields that restart clears."""
 
 from datetime import timedelta
 
@@ -66,7 +66,7 @@ def test_pause_is_refused_at_once_where_the_unit_cannot() -> None:
     assert refusal.value.reason == "UNIT_CANNOT_PAUSE"
 
 
-def test_pause_withdraws_a_resume_that_waits() -> None:
+def test_pause_withdraws_a_queued_resume() -> None:
     queued = do(Verb.RESUME, a_task(PAUSED), at(1)).task
     assert queued.queued_at == at(1)
     after = do(Verb.PAUSE, queued, at(2)).task
@@ -84,7 +84,7 @@ def test_resume_of_a_queued_task_changes_nothing() -> None:
     assert do(Verb.RESUME, task, at(1)) == Effect(task)
 
 
-def test_resume_can_go_on_from_a_chosen_checkpoint() -> None:
+def test_resume_can_continue_from_a_chosen_checkpoint() -> None:
     task = a_task(PAUSED, checkpoint=a_checkpoint(7), last_checkpoint_number=7)
     after = verbs.resume(task, ALICE, at(1), command_id="command-2", checkpoint=a_checkpoint(5)).task
     assert (after.queued_checkpoint_number, after.next_checkpoint_number) == (5, 5)
@@ -165,7 +165,7 @@ def a_used_task(status: TaskStatus) -> Task:
 
 
 @pytest.mark.parametrize("status", [FAILED, CANCELLED])
-def test_restart_begins_from_scratch_but_goes_on_counting(status: TaskStatus) -> None:
+def test_restart_begins_from_scratch_but_keeps_counting(status: TaskStatus) -> None:
     change = do(Verb.RESTART, a_used_task(status), at(1))
     assert transitions(change) == [(status, PENDING, "alice", "because")]
     after = change.task
@@ -181,7 +181,7 @@ def test_restart_can_begin_from_a_chosen_checkpoint() -> None:
     assert (after.checkpoint, after.last_checkpoint_number) == (a_checkpoint(5), 7)
 
 
-def test_restart_of_a_task_that_waits_to_run_changes_nothing() -> None:
+def test_restart_of_a_queued_task_changes_nothing() -> None:
     task = a_task(queued_at=NOW)
     assert do(Verb.RESTART, task, at(1)) == Effect(task)
 

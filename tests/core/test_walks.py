@@ -1,4 +1,4 @@
-"""Any sequence of verbs, reports and dispatches, from anybody, at any time: what holds for every task, always."""
+"""Random sequences of verbs, reports and dispatches, and the invariants of every task."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ Deed = Callable[[Task, datetime], Effect]
 
 
 def _verb(verb: Verb, *, is_held: bool = False) -> Deed:
-    # Each moment has its own commands, as each call of a client has.
+    # Each moment has its own commands, as each call has.
     return lambda task, now: do(verb, task, now, command_id=f"{verb}-{now.isoformat()}", is_held=is_held)
 
 
@@ -55,7 +55,7 @@ STALE: Mapping[str, Deed] = {f"stale: {name}": _stale(name) for name in REPORTS}
 }
 EXPIRY: Mapping[str, Deed] = {"expired": lambda task, now: expired(task, now, AT_ONCE)}
 ALL: Mapping[str, Deed] = {**VERBS, **DISPATCHES, **CURRENT, **STALE, **EXPIRY}
-# What gets a task on from each status. Of all that can be done most is refused, and a walk would stand still.
+# The actions that move a task on from each status. Most other actions are refused, and a walk would stand still.
 ONWARDS: Mapping[TaskStatus, Sequence[str]] = {
     TaskStatus.PENDING: ["START", *DISPATCHES, "CANCEL", *EXPIRY],
     TaskStatus.RUNNING: ["PAUSE", "CANCEL", *CURRENT, *EXPIRY],
@@ -67,7 +67,7 @@ ONWARDS: Mapping[TaskStatus, Sequence[str]] = {
 
 
 class Pick(NamedTuple):
-    """One step of a path: mostly something that gets the task on, at times anything at all."""
+    """One step of a path: mostly an action that moves the task on, sometimes any action."""
 
     anything: bool
     number: int
@@ -103,7 +103,7 @@ class Walk:
         self.seconds[self.task.status] = self.seconds.get(self.task.status, 0.0) + seconds
 
     def take(self, name: str) -> Effect:
-        """Do something; what is refused changes nothing."""
+        """Apply an action; a refused one changes nothing."""
         try:
             change = ALL[name](self.task, self.now)
         except (IllegalTransition, StaleAttempt):
@@ -115,7 +115,7 @@ class Walk:
 
 
 def walk(task: Task, path: list[Pick], check: Callable[[Walk, str, Task, Effect], None]) -> None:
-    """Take the path, and call `check` after each step with the task as it was before and the change."""
+    """Follow the path, and call `check` after each step with the task before and the effect."""
     walker = Walk(task)
     for pick in path:
         walker.wait(pick.seconds)
@@ -170,7 +170,7 @@ def test_attempts_and_checkpoint_numbers_only_grow(task: Task, path: list[Pick])
 
 
 @given(tasks, paths)
-def test_who_has_no_say_changes_nothing(task: Task, path: list[Pick]) -> None:
+def test_a_sender_that_is_not_current_changes_nothing(task: Task, path: list[Pick]) -> None:
     def check(walker: Walk, name: str, before: Task, change: Effect) -> None:
         if name in STALE:
             assert walker.task == before
@@ -183,7 +183,7 @@ def test_who_has_no_say_changes_nothing(task: Task, path: list[Pick]) -> None:
 @given(tasks, paths)
 def test_a_repeat_is_harmless(task: Task, path: list[Pick]) -> None:
     def check(walker: Walk, name: str, before: Task, change: Effect) -> None:
-        if name not in EXPIRY and name != "checkpointed":  # of limits several can be over; checkpoints get new numbers
+        if name not in EXPIRY and name != "checkpointed":  # several limits can expire; checkpoints get new numbers
             again = Walk(walker.task, walker.now).take(name)
             assert again.task == walker.task
             assert again.steps == ()

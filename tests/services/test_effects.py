@@ -1,4 +1,4 @@
-"""When a waiting verb is answered: the effect holds, it may still come, or it never will."""
+"""The end of a verb's wait: the effect holds, may still come, or never will."""
 
 from dataclasses import replace
 
@@ -37,7 +37,7 @@ def test_a_pause_does_not_come_when_a_cancel_took_its_place() -> None:
         is_paused(CANCELLING)
 
 
-def test_a_pause_that_the_unit_refused_is_told_in_its_words() -> None:
+def test_a_rejected_pause_reports_the_units_reason() -> None:
     with pytest.raises(CommandRejected, match=r"refused by unit 'unit-1': not now"):
         is_paused(a_task(TaskStatus.RUNNING), "not now")
 

@@ -1,4 +1,4 @@
-"""What a verb hears while it waits for its effect."""
+"""The changes that a waiting verb receives."""
 
 from support.builders import a_task
 

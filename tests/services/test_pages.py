@@ -1,4 +1,4 @@
-"""A page token gives back its key to the query that it was made for, and to no other."""
+"""A page token returns its key to its own query only."""
 
 import base64
 from dataclasses import replace
@@ -79,7 +79,7 @@ def test_a_token_that_was_made_up_is_refused(token: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["next, please", "é", base64.urlsafe_b64encode(b"[" * 3000).decode(), "x" * 10_000])
-def test_what_is_no_token_is_told_from_what_is_one_of_another_list(text: str) -> None:
+def test_an_invalid_token_is_distinguished_from_a_token_of_another_list(text: str) -> None:
     assert not is_page_token(text)
     assert_refused(read_page_token, text)
     assert is_page_token(page_token(OTHER_QUERIES[0].fingerprint, 7))

@@ -1,4 +1,4 @@
-"""Progress of each task is told at most so often, and its newest value is always told in the end."""
+"""Progress of each task is sent at a limited rate, and its newest value always in the end."""
 
 from dataclasses import replace
 
@@ -13,7 +13,7 @@ from taskplane.server.tasks.watch import Progressed
 
 
 class Clock:
-    """Stands in for the module `time`: it stands still until it is moved."""
+    """Stands in for the module `time`: the clock stands still until it is moved."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -33,7 +33,7 @@ def progress(fraction: float, task_id: int = 1) -> Progressed:
     return Progressed(task_id, "WORK", 1, Progress(fraction, "", NOW))
 
 
-def test_the_first_is_told_at_once_and_the_next_after_the_interval(clock: Clock) -> None:
+def test_the_first_progress_is_due_at_once_and_the_next_after_the_interval(clock: Clock) -> None:
     pacer = ProgressPacer(per_second=4)
     pacer.take([progress(0.1)])
     assert pacer.due() == [progress(0.1)]
@@ -70,7 +70,7 @@ def test_a_quiet_pacer_lets_wait_as_long_as_is_allowed(clock: Clock) -> None:
     assert pacer.seconds_to_next(15) == 0
 
 
-def test_progress_from_before_a_change_of_status_is_not_told_after_it(clock: Clock) -> None:
+def test_progress_from_before_a_change_of_status_is_dropped(clock: Clock) -> None:
     pacer = ProgressPacer(per_second=1)
     pacer.take([progress(0.1)])
     pacer.due()
@@ -78,7 +78,7 @@ def test_progress_from_before_a_change_of_status_is_not_told_after_it(clock: Clo
     task = a_task(TaskStatus.PAUSED)
     transition = Transition(task.id, TaskStatus.RUNNING, TaskStatus.PAUSED, NOW, "alice", "", 1)
     pacer.changed(CommittedEvent(task))
-    assert pacer.seconds_to_next(15) == pytest.approx(1)  # still held back: the status is as before
+    assert pacer.seconds_to_next(15) == pytest.approx(1)  # still delayed: the status is unchanged
     pacer.changed(CommittedEvent(replace(task, revision=7), transition))
     clock.now += 1
     assert pacer.due() == []

@@ -1,6 +1,6 @@
-"""Everything that can be done to a task, by name: what clients ask, what units report, what the server does itself.
+"""All actions on a task, by name: verbs of clients, reports of units, and decisions of the server.
 
-Made so that tests can apply all of them, or any sequence of them.
+Tests apply all of them, or any sequence of them.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,14 +19,14 @@ from taskplane.server.core.task import Task, TaskStatus, Verb
 from taskplane.server.core.unit_report import Failure, RejectReason
 from taskplane.server.core.verbs import NewCommand
 
-# Retries without a wait keep walks through the table short.
+# Retries without delay keep walks through the table short.
 AT_ONCE = RetryPolicy(base_seconds=0)
 
 Report = Callable[[Task, AttemptRef, datetime], Effect]
 
 
 def do(verb: Verb, task: Task, now: datetime, *, command_id: str = "command-2", is_held: bool = False) -> Effect:
-    """Apply a verb, as alice asks for it."""
+    """Apply a verb of alice."""
     command = NewCommand(command_id, timedelta(seconds=30))
     match verb:
         case Verb.START:
@@ -42,7 +42,7 @@ def do(verb: Verb, task: Task, now: datetime, *, command_id: str = "command-2", 
 
 
 def dispatch(task: Task, now: datetime, unit_id: str = "unit-1", *, held: bool = False) -> Effect:
-    """Give a task to a unit."""
+    """Dispatch a task to a unit."""
     return dispatched(Placement(task, an_offer(unit_id), held_attempt=task.attempt if held else None), now)
 
 
@@ -61,7 +61,7 @@ def _rejected(reason: RejectReason) -> Report:
 
 
 def _released(task: Task, sender: AttemptRef, now: datetime) -> Effect:
-    """Give it back, or say so again if it is PAUSED: with the same checkpoint."""
+    """Release the task, or repeat the release of a PAUSED task with the same checkpoint."""
     number = task.last_checkpoint_number if task.status is TaskStatus.PAUSED else _next_checkpoint(task)
     checkpoint = a_checkpoint(number, attempt=sender.attempt)
     return reports.released(task, sender, now, checkpoint=checkpoint, message="bye")
@@ -71,7 +71,7 @@ def _not_accepted(task: Task, sender: AttemptRef, now: datetime) -> Effect:
     return reports.not_accepted(replace(task, accepted_at=None), sender, now, seconds=5)
 
 
-# What a unit can say of an attempt, and what the server says in its stead when it is silent or gone.
+# The reports of units on an attempt, and the server's substitutes for silent or lost units.
 REPORTS: Mapping[str, Report] = {
     "checkpointed": lambda task, sender, now: reports.checkpointed(
         task, sender, now, checkpoint=a_checkpoint(_next_checkpoint(task), attempt=sender.attempt)

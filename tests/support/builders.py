@@ -1,4 +1,4 @@
-"""What the tests of the server are made of: tasks, units, offers and transitions, valid unless told otherwise."""
+"""Tasks, units, offers and transitions for the server's tests, valid by default."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -17,19 +17,19 @@ NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 TASK_TYPE = "DATA_PROCESSING"
 UNIT_ID = "unit-1"
 OTHER_UNIT_ID = "unit-2"
-# Long enough for the slowest machine; whoever waits so long has failed.
+# Long enough for the slowest machine; a longer wait is a failure.
 PATIENCE_SECONDS = 30.0
 
 ALICE = CallContext(actor="alice", reason="because")
 
 
 def at(seconds: float) -> datetime:
-    """Return the time so many seconds after NOW."""
+    """Return the time this number of seconds after NOW."""
     return NOW + timedelta(seconds=seconds)
 
 
 def a_task(status: TaskStatus = TaskStatus.PENDING, **changes: Any) -> Task:
-    """Return a task as it is on its usual way to a status: PENDING is not queued, all others ran on UNIT_ID once."""
+    """Return a task with the usual history of a status: PENDING is not queued, all others ran on UNIT_ID once."""
     task = Task(
         id=1,
         task_name="convert users.csv",
@@ -58,12 +58,12 @@ def a_checkpoint(number: int = 1, *, attempt: int = 1, data: Mapping[str, Any] |
 
 
 def a_command(verb: Verb, command_id: str = "command-1", **changes: Any) -> PendingCommand:
-    """Return a pause or cancel that is under way, asked for by bob."""
+    """Return a pending pause or cancel by bob."""
     return replace(PendingCommand(verb, command_id, NOW, actor="bob", reason="as bob wishes"), **changes)
 
 
 def a_spec(**changes: Any) -> TaskSpec:
-    """Return what a task is to be."""
+    """Return the spec of a task."""
     return replace(TaskSpec(task_name="convert users.csv", task_type=TASK_TYPE), **changes)
 
 
@@ -82,7 +82,7 @@ def a_unit(unit_id: str = UNIT_ID, *task_types: str, can_pause: bool = True, **c
 
 
 def an_offer(unit_id: str = UNIT_ID, *, capacity: int = 1, **changes: Any) -> Offer:
-    """Return what a unit has to offer."""
+    """Return the offer of a unit."""
     task_types = frozenset({TASK_TYPE})
     return replace(
         Offer(unit_id=unit_id, unit_type="DATA_PROCESSOR", capacity=capacity, task_types=task_types), **changes
@@ -90,12 +90,12 @@ def an_offer(unit_id: str = UNIT_ID, *, capacity: int = 1, **changes: Any) -> Of
 
 
 def attempt_ref_of(task: Task) -> AttemptRef:
-    """Return who may speak for the task's current attempt."""
+    """Return the task's current attempt as the sender of reports."""
     return AttemptRef(task.execution_unit_id or "", task.attempt)
 
 
 def assert_is_path(history: Iterable[Transition]) -> None:
-    """Hold a task's whole history against the table: it begins with nothing, and each step goes on from the last."""
+    """Check a task's whole history against the table: it begins with creation, and each step continues the last."""
     status: TaskStatus | None = None
     attempt = revision = 0
     for step in history:

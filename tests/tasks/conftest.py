@@ -16,7 +16,7 @@ from taskplane.server.tasks.unit_of_work import CommittedEvent
 
 @pytest.fixture
 def url(sqlite_database_url: str) -> str:
-    """The quickest database; modules that must hold on every kind override this by `database_url`."""
+    """The quickest database; modules for every kind of database override it by `database_url`."""
     return sqlite_database_url
 
 
@@ -33,8 +33,8 @@ def progress_cache(store: CountingStore) -> ProgressCache:
 
 
 @pytest.fixture
-def told() -> list[CommittedEvent]:
-    """What listeners have heard, in order."""
+def published() -> list[CommittedEvent]:
+    """The events of the listeners, in order."""
     return []
 
 
@@ -45,10 +45,10 @@ def slots() -> Slots:
 
 @pytest.fixture
 async def commits(
-    store: CountingStore, progress_cache: ProgressCache, slots: Slots, told: list[CommittedEvent]
+    store: CountingStore, progress_cache: ProgressCache, slots: Slots, published: list[CommittedEvent]
 ) -> AsyncIterator[GroupCommit]:
     commits = GroupCommit(store, progress_cache, slots)
-    commits.listeners.append(told.extend)
+    commits.listeners.append(published.extend)
     running = asyncio.create_task(commits.run())
     yield commits
     commits.stop()

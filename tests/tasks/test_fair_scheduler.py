@@ -1,4 +1,4 @@
-"""Turns: watchers go on a few at a time, behind verbs, and yet hear everything."""
+"""The fair scheduler: watchers run a few at a time, after verbs, and miss no event."""
 
 import asyncio
 from contextlib import AbstractContextManager, ExitStack
@@ -20,13 +20,15 @@ def changes(revision: int, task_id: int = 1) -> list[CommittedEvent]:
     return [CommittedEvent(a_task(id=task_id, revision=revision))]
 
 
-async def told(subscriber: Subscriber, timeout_seconds: float) -> tuple[int, ...]:
+async def taken(subscriber: Subscriber, timeout_seconds: float) -> tuple[int, ...]:
     """Return the revisions that the subscriber may take within the time."""
     await subscriber.wait_for_events(timeout_seconds)
     return tuple(event.task.revision for event in subscriber.take()[0])
 
 
-async def test_watchers_take_turns_and_let_others_go_between(hub: WatchHub, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_watchers_take_turns_and_let_others_run_in_between(
+    hub: WatchHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(fair_scheduler, "MESSAGES_AT_ONCE", 1)
     order: list[str] = []
 
@@ -64,9 +66,7 @@ async def test_many_watchers_wait_for_a_verb_and_a_few_do_not(hub: WatchHub, mon
             each.cancel()
 
 
-async def test_what_gathers_until_the_turn_comes_is_told_whole_and_in_order(
-    hub: WatchHub, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_events_before_the_turn_are_complete_and_in_order(hub: WatchHub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fair_scheduler, "MESSAGES_AT_ONCE", 1)
     with ExitStack() as stack:
         watchers = [stack.enter_context(hub.watch([1])) for _ in range(20)]
@@ -76,11 +76,11 @@ async def test_what_gathers_until_the_turn_comes_is_told_whole_and_in_order(
         for subscriber in watchers:
             heard_revisions: list[int] = []
             while len(heard_revisions) < 5:
-                heard_revisions += await told(subscriber, PATIENCE_SECONDS)
+                heard_revisions += await taken(subscriber, PATIENCE_SECONDS)
             assert heard_revisions == [1, 2, 3, 4, 5]
 
 
-async def test_who_has_waited_long_waits_no_more_for_verbs(hub: WatchHub, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_long_waiting_watcher_no_longer_waits_for_verbs(hub: WatchHub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fair_scheduler, "MESSAGES_AT_ONCE", 1)
     monkeypatch.setattr(fair_scheduler, "MAX_REST_WAIT_SECONDS", 1e-9)
     monkeypatch.setattr(fair_scheduler, "REST_WITH_VERBS_SECONDS", 3600.0)
@@ -88,4 +88,4 @@ async def test_who_has_waited_long_waits_no_more_for_verbs(hub: WatchHub, monkey
         watchers = [stack.enter_context(hub.watch([1])) for _ in range(20)]
         stack.enter_context(hub.subscribe([1]))
         hub.publish(changes(1))
-        assert [await told(subscriber, PATIENCE_SECONDS) for subscriber in watchers] == [(1,)] * 20
+        assert [await taken(subscriber, PATIENCE_SECONDS) for subscriber in watchers] == [(1,)] * 20

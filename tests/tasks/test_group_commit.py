@@ -1,4 +1,4 @@
-"""Group commit: who shares a transaction, who shares a failure, and what holds when nobody waits any more."""
+"""Group commit: shared transactions, shared failures, and effects of cancelled calls."""
 
 import asyncio
 import logging
@@ -30,7 +30,7 @@ CREATE = CreateTasks([a_spec()], ALICE)
 
 @dataclass(frozen=True)
 class Mistake:
-    """A proposal of which not even an answer comes."""
+    """A mutation that raises an unexpected error."""
 
     def task_ids(self) -> Iterable[int]:
         return ()
@@ -62,7 +62,7 @@ async def stored(store: CountingStore, task_id: int) -> Task:
     return task
 
 
-async def test_a_lone_proposal_is_committed_at_once(commits: GroupCommit, store: CountingStore) -> None:
+async def test_a_single_mutation_is_committed_at_once(commits: GroupCommit, store: CountingStore) -> None:
     (task,) = await commits.submit(CREATE)
     assert store.transactions == 1
     assert await stored(store, task.id) == task
@@ -86,7 +86,9 @@ async def test_a_transaction_has_a_limit(
     assert store.transactions == 1 + 3
 
 
-async def test_one_proposals_error_is_its_own(commits: GroupCommit, store: CountingStore, ids: list[int]) -> None:
+async def test_the_error_of_one_mutation_concerns_no_other(
+    commits: GroupCommit, store: CountingStore, ids: list[int]
+) -> None:
     transactions = store.transactions
     async with HeldCommit(commits):
         mutations = [verb(Verb.START, ids[0]), verb(Verb.PAUSE, ids[1]), verb(Verb.START, 99), verb(Verb.START, ids[2])]
@@ -119,7 +121,7 @@ async def test_one_that_spoils_the_transaction_fails_alone(
     assert [(await stored(store, task_id)).priority for task_id in ids] == [2, 0, 3]
 
 
-async def test_an_outage_fails_all_who_wait_and_the_next_commit_goes_on(
+async def test_an_outage_fails_all_waiting_calls_and_the_next_commit_succeeds(
     commits: GroupCommit, store: CountingStore, ids: list[int]
 ) -> None:
     async with HeldCommit(commits):
@@ -130,7 +132,7 @@ async def test_an_outage_fails_all_who_wait_and_the_next_commit_goes_on(
     assert (await commits.submit(set_priority(ids[0], 2))).priority == 2
 
 
-async def test_proposals_are_decided_in_the_order_of_their_submission(commits: GroupCommit, ids: list[int]) -> None:
+async def test_mutations_are_decided_in_the_order_of_their_submission(commits: GroupCommit, ids: list[int]) -> None:
     seen: list[int] = []
 
     def noting(number: int) -> ChangeTask:
@@ -166,7 +168,7 @@ async def test_several_steps_of_one_task_in_one_transaction_are_all_in_its_histo
     assert (await stored(store, ids[0])).revision == history[-1].revision
 
 
-async def test_what_was_proposed_by_one_who_goes_away_before_its_turn_is_not_done(
+async def test_a_mutation_cancelled_before_its_decision_is_not_decided(
     commits: GroupCommit, store: CountingStore, ids: list[int]
 ) -> None:
     async with HeldCommit(commits):
@@ -207,33 +209,33 @@ async def test_who_goes_away_does_not_undo_what_was_decided(
     assert (await stored(store, ids[0])).priority == 7
 
 
-async def test_listeners_hear_everything_in_order_before_any_caller_is_answered(
-    commits: GroupCommit, told: list[CommittedEvent]
+async def test_listeners_receive_all_events_in_order_before_any_caller_gets_its_result(
+    commits: GroupCommit, published: list[CommittedEvent]
 ) -> None:
     when_answered: list[int] = []
     async with HeldCommit(commits):
         answers = [commits.submit(CREATE) for _ in range(5)]
         for answer in answers:
-            answer.add_done_callback(lambda _: when_answered.append(len(told)))
+            answer.add_done_callback(lambda _: when_answered.append(len(published)))
     await asyncio.gather(*answers)
     assert when_answered == [5] * 5
-    revisions = [each.task.revision for each in told]
+    revisions = [each.task.revision for each in published]
     assert revisions == sorted(revisions)
 
 
-async def test_listeners_do_not_hear_of_what_failed(
-    commits: GroupCommit, store: CountingStore, told: list[CommittedEvent], ids: list[int]
+async def test_listeners_receive_nothing_of_a_failed_transaction(
+    commits: GroupCommit, store: CountingStore, published: list[CommittedEvent], ids: list[int]
 ) -> None:
-    told.clear()
+    published.clear()
     store.next_error = DatabaseUnavailable()
     with pytest.raises(DatabaseUnavailable):
         await commits.submit(verb(Verb.START, ids[0]))
     with pytest.raises(IllegalTransition):
         await commits.submit(verb(Verb.PAUSE, ids[0]))
-    assert told == []
+    assert published == []
 
 
-async def test_when_the_writer_fails_all_who_wait_hear_of_it_and_stop_does_not_hang(
+async def test_a_failed_writer_fails_all_waiting_calls_and_stop_does_not_hang(
     store: CountingStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commits = GroupCommit(store, ProgressCache(store), Slots())
@@ -248,7 +250,7 @@ async def test_when_the_writer_fails_all_who_wait_hear_of_it_and_stop_does_not_h
         await running
 
 
-async def test_stop_makes_durable_what_was_proposed_and_refuses_what_comes_later(store: CountingStore) -> None:
+async def test_stop_commits_submitted_mutations_and_refuses_later_ones(store: CountingStore) -> None:
     commits = GroupCommit(store, ProgressCache(store), Slots())
     running = asyncio.create_task(commits.run())
     async with HeldCommit(commits):

@@ -33,17 +33,17 @@ def cancel(task: Task) -> ChangeTask:
 
 @pytest.fixture
 async def task(states: TaskStateManager) -> Task:
-    """A task that was created with an idempotency key."""
+    """A task created with an idempotency key."""
     (task,) = await states.create([a_spec()], ALICE, CREATE)
     return task
 
 
 async def test_a_repeated_create_creates_nothing(
-    states: TaskStateManager, told: list[CommittedEvent], task: Task
+    states: TaskStateManager, published: list[CommittedEvent], task: Task
 ) -> None:
-    told.clear()
+    published.clear()
     assert await states.create([a_spec()], ALICE, CREATE) == [task]
-    assert told == []
+    assert published == []
 
 
 async def test_a_repeat_changes_nothing_also_after_later_verbs(
@@ -133,7 +133,7 @@ async def test_a_repeated_create_of_a_task_that_is_gone_is_not_found(
     assert replayed == Replay([kept], gone=(gone.id,))
 
 
-async def test_a_batch_of_tasks_is_replayed_in_its_order(states: TaskStateManager) -> None:
+async def test_a_bulk_create_is_replayed_in_its_order(states: TaskStateManager) -> None:
     specs = [a_spec(task_name=f"number {number}") for number in range(20)]
     created = await states.create(specs, ALICE, CREATE)
     assert await states.create(specs, ALICE, CREATE) == created
@@ -141,7 +141,7 @@ async def test_a_batch_of_tasks_is_replayed_in_its_order(states: TaskStateManage
 
 
 async def test_a_repeated_bulk_call_gets_the_first_result_of_each_task(states: TaskStateManager) -> None:
-    """Also when every task has changed again since, and one is deleted."""
+    """Also after later changes of every task, and the deletion of one."""
     going, refused, gone = await states.create([a_spec() for _ in range(3)], ALICE)
     bulk = IdempotencyKey("request-9", "BatchControlTasks", "e" * 64)
     await states.change(refused.id, lambda each, now: do(Verb.CANCEL, each, now))

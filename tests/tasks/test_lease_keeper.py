@@ -1,4 +1,4 @@
-"""The renewal of the lease: a database that does not answer shows at once, one that is slow in the end does not."""
+"""The renewal of the lease: an unresponsive database shows at once, a slow success does not."""
 
 import asyncio
 
@@ -15,7 +15,7 @@ from taskplane.server.tasks.lease_keeper import LeaseKeeper
 
 @pytest.fixture
 def shown() -> list[str]:
-    """Why the database could not be written, after each try."""
+    """The reasons of the outage, after each renewal."""
     return []
 
 
@@ -36,7 +36,7 @@ async def test_a_renewal_is_stored(store: CountingStore, keeper: LeaseKeeper, sh
     assert shown == [""]
 
 
-async def test_a_renewal_that_waits_shows_until_it_is_done(
+async def test_a_slow_renewal_shows_until_it_ends(
     store: CountingStore, keeper: LeaseKeeper, shown: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lease_keeper, "RESPONSE_SECONDS", 0.05)
@@ -47,7 +47,7 @@ async def test_a_renewal_that_waits_shows_until_it_is_done(
         await_only(asyncio.wait_for(may_end.wait(), PATIENCE_SECONDS))
 
     holding = asyncio.create_task(store._database.write(hold))
-    await asyncio.sleep(0)  # it is begun before the renewal
+    await asyncio.sleep(0)  # begun before the renewal
     renewal = asyncio.create_task(keeper.renew())
     async with asyncio.timeout(PATIENCE_SECONDS):
         while not shown:  # noqa: ASYNC110  (nothing tells)

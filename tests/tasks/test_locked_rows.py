@@ -1,4 +1,4 @@
-"""A row that somebody else has locked, an operator by hand for one, holds up nothing but its own task."""
+"""A row locked by another client, for example an operator, delays only its own task."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

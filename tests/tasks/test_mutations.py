@@ -1,4 +1,4 @@
-"""What is proposed to the state manager beside verbs and reports: creation, claims, losses, limits and the purge."""
+"""Mutations other than verbs and reports: creation, dispatches, losses, limits and the purge."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -41,7 +41,7 @@ PENDING, RUNNING, _, FAILED, _, CANCELLED = TaskStatus
 
 
 async def running(states: DispatchingStates, count: int = 1, **spec: object) -> list[Task]:
-    """Create tasks and give them to the unit."""
+    """Create tasks and dispatch them to the unit."""
     await states.create([a_spec(start=True, **spec)] * count, ALICE)
     return [each.task for each in await states.dispatch([an_offer(UNIT_ID, capacity=count)])]
 
@@ -51,7 +51,7 @@ async def caller(states: DispatchingStates, task: Task, verb: Verb) -> Task:
 
 
 async def hear(states: DispatchingStates, task: Task, report: str, times: int = 1) -> Task:
-    """Let the task's unit report."""
+    """Apply a report of the task's unit."""
     for _ in range(times):
         task = await states.change(task.id, lambda each, now: REPORTS[report](each, attempt_ref_of(each), now))
     return task
@@ -82,7 +82,7 @@ async def test_tasks_are_claimed_by_priority_as_far_as_there_are_slots(states: D
     assert await states.dispatch([an_offer(capacity=9)]) == []
 
 
-async def test_a_claim_looks_beyond_what_fits_nowhere(states: DispatchingStates, store: CountingStore) -> None:
+async def test_a_scan_passes_tasks_that_fit_no_unit(states: DispatchingStates, store: CountingStore) -> None:
     await states.create([a_spec(priority=9, start=True, unit_labels={"gpu": "yes"})] * 30, ALICE)
     (waiting,) = await running(states)
     await hear(states, waiting, "paused")
@@ -91,7 +91,7 @@ async def test_a_claim_looks_beyond_what_fits_nowhere(states: DispatchingStates,
 
 
 async def test_what_is_created_while_a_slot_is_free_is_dispatched_in_the_same_transaction(
-    states: DispatchingStates, store: CountingStore, told: list[CommittedEvent]
+    states: DispatchingStates, store: CountingStore, published: list[CommittedEvent]
 ) -> None:
     states.slots.offer(an_offer(capacity=2))
     before = store.transactions
@@ -101,10 +101,10 @@ async def test_what_is_created_while_a_slot_is_free_is_dispatched_in_the_same_tr
     assert await store.get_task(first.id) == first
     created, dispatched = await store.list_transitions(first.id, after_revision=0, limit=10)
     assert (created.to_status, dispatched.to_status, dispatched.revision) == (PENDING, RUNNING, first.revision)
-    assert [each.dispatch.task for each in told if each.dispatch] == [first, second]
+    assert [each.dispatch.task for each in published if each.dispatch] == [first, second]
 
 
-async def test_nobody_overtakes_what_waits_with_a_higher_priority(states: DispatchingStates) -> None:
+async def test_no_task_overtakes_a_queued_task_of_higher_priority(states: DispatchingStates) -> None:
     (waiting,) = await states.create([a_spec(start=True, priority=9)], ALICE)
     states.slots.offer(an_offer(capacity=2))
     low, high = await states.create([a_spec(start=True), a_spec(start=True, priority=10)], ALICE)
@@ -137,17 +137,17 @@ async def test_a_task_that_its_unit_gives_back_moves_in_the_same_transaction(
 
 
 async def test_a_task_that_is_started_and_cancelled_in_one_transaction_is_not_dispatched(
-    states: DispatchingStates, commits: GroupCommit, told: list[CommittedEvent]
+    states: DispatchingStates, commits: GroupCommit, published: list[CommittedEvent]
 ) -> None:
     (task,) = await states.create([a_spec()], ALICE)
     states.slots.offer(an_offer())
     async with HeldCommit(commits):
         both = [commits.submit(ChangeTask(task.id, partial(do, verb))) for verb in (Verb.START, Verb.CANCEL)]
     assert (await both[1]).status is CANCELLED
-    assert not any(each.dispatch for each in told)
+    assert not any(each.dispatch for each in published)
 
 
-async def test_a_unit_is_told_the_checkpoint_that_it_goes_on_from(states: DispatchingStates) -> None:
+async def test_a_dispatch_carries_the_checkpoint_to_continue_from(states: DispatchingStates) -> None:
     (task,) = await running(states)
     await hear(states, task, "checkpointed", times=2)
     await states.lose(UNIT_ID, {task.id: task.attempt}, "unit lost")
@@ -156,7 +156,7 @@ async def test_a_unit_is_told_the_checkpoint_that_it_goes_on_from(states: Dispat
     assert (dispatch.task.attempt, dispatch.task.retry_count) == (2, 1)
 
 
-async def test_a_task_whose_checkpoint_is_gone_leaves_the_queue_and_says_why(
+async def test_a_task_without_its_checkpoint_leaves_the_queue_with_a_reason(
     states: DispatchingStates, store: CountingStore
 ) -> None:
     (task,) = await running(states, priority=9)
@@ -195,12 +195,12 @@ def restart_from(task: Task, now: datetime, checkpoint: Checkpoint) -> Effect:
 
 
 async def test_a_lost_unit_gives_its_tasks_back_in_one_transaction(
-    states: DispatchingStates, store: CountingStore, told: list[CommittedEvent]
+    states: DispatchingStates, store: CountingStore, published: list[CommittedEvent]
 ) -> None:
     tasks = await running(states, 3)
     await hear(states, tasks[2], "succeeded")
     transactions = store.transactions
-    told.clear()
+    published.clear()
     attempts = {task.id: task.attempt for task in tasks} | {99: 1}
     await states.lose(UNIT_ID, attempts, "unit lost")
     assert store.transactions == transactions + 1
@@ -208,7 +208,7 @@ async def test_a_lost_unit_gives_its_tasks_back_in_one_transaction(
         history = await store.list_transitions(task.id, after_revision=0, limit=10)
         assert_is_path(history)
         assert [each.to_status for each in history[-2:]] == [FAILED, PENDING]
-    assert {each.task.id for each in told} == {tasks[0].id, tasks[1].id}, "what is over is left alone"
+    assert {each.task.id for each in published} == {tasks[0].id, tasks[1].id}, "ended attempts are left alone"
 
 
 async def test_an_attempt_that_is_another_units_is_not_lost_with_this_one(states: DispatchingStates) -> None:
@@ -236,7 +236,7 @@ async def test_a_connecting_unit_is_settled_in_one_transaction(states: Dispatchi
 async def test_a_start_whose_checkpoint_is_gone_is_not_repeated(
     states: DispatchingStates, store: CountingStore
 ) -> None:
-    """It would begin anew, and lose the work without a word."""
+    """A start from scratch would silently lose work."""
     (task,) = await running(states)
     await hear(states, task, "checkpointed", times=2)
     await caller(states, task, Verb.CANCEL)
@@ -264,7 +264,7 @@ async def test_limits_that_have_expired_are_applied(states: DispatchingStates, s
 
 
 @pytest.mark.parametrize("is_stored", [False, True])
-async def test_the_table_hears_that_progress_has_put_a_limit_off(
+async def test_the_table_stores_the_expiry_that_progress_postponed(
     states: DispatchingStates, store: CountingStore, progress_cache: ProgressCache, *, is_stored: bool
 ) -> None:
     (task,) = await running(states, limits=Limits(stall_timeout=timedelta(hours=1)))
@@ -281,33 +281,33 @@ async def test_the_table_hears_that_progress_has_put_a_limit_off(
 
 
 async def test_old_finished_tasks_are_purged_and_the_gap_is_remembered(
-    states: DispatchingStates, store: CountingStore, told: list[CommittedEvent]
+    states: DispatchingStates, store: CountingStore, published: list[CommittedEvent]
 ) -> None:
     done, cancelled, progress_cache = await running(states, 3)
     done = await hear(states, done, "succeeded")
     await hear(states, cancelled, "cancelled")
     assert await states.purge(NOW, limit=10) == 0, "none is as old as that"
-    told.clear()
+    published.clear()
     assert await states.purge(datetime.now(UTC) + timedelta(days=1), limit=10) == 2
     assert [await store.get_task(each.id) for each in (done, cancelled)] == [None, None]
     assert await store.get_task(progress_cache.id) == progress_cache
-    assert {each.task.id for each in told if each.deleted} == {done.id, cancelled.id}
+    assert {each.task.id for each in published if each.deleted} == {done.id, cancelled.id}
     assert await store.purged_revision() >= done.revision
     assert await store.deletions_since(0, task_ids=(), limit=10) == [], "the gap stands for them"
 
 
 async def test_a_deletion_is_kept_under_its_revision(
-    states: DispatchingStates, store: CountingStore, told: list[CommittedEvent]
+    states: DispatchingStates, store: CountingStore, published: list[CommittedEvent]
 ) -> None:
     tasks = [await hear(states, task, "cancelled") for task in await running(states, 2)]
     await asyncio.gather(*(states.delete(task.id, ALICE) for task in tasks))
-    deleted = [Deletion(each.task.revision, each.task.id, each.task.task_type) for each in told if each.deleted]
+    deleted = [Deletion(each.task.revision, each.task.id, each.task.task_type) for each in published if each.deleted]
     assert {each.task_id for each in deleted} == {task.id for task in tasks}
     assert await store.deletions_since(0, task_ids=(), limit=10) == deleted
     assert await store.purged_revision() == 0
 
 
-async def test_what_watches_are_told_of_deletions_is_forgotten_with_age(
+async def test_tombstones_are_forgotten_with_age(
     states: DispatchingStates, store: CountingStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (task,) = await running(states)

@@ -1,4 +1,4 @@
-"""What is known of running attempts before the database knows it."""
+"""Progress of running attempts before it is in the database."""
 
 from dataclasses import replace
 
@@ -18,7 +18,7 @@ RUNNING = TaskStatus.RUNNING
 
 @pytest.fixture
 async def task(states: DispatchingStates) -> Task:
-    """A task that a unit has just been given."""
+    """A task just dispatched to a unit."""
     await states.create([a_spec(start=True)], ALICE)
     (dispatch,) = await states.dispatch([an_offer(UNIT_ID)])
     return dispatch.task
@@ -113,7 +113,7 @@ async def test_what_could_not_be_written_is_written_with_the_next_flush(
     progress_cache: ProgressCache, store: CountingStore, task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def fail(rows: list[LiveRow]) -> None:
-        progress_cache.progressed(task.id, task.attempt, HALF)  # newer news comes meanwhile
+        progress_cache.progressed(task.id, task.attempt, HALF)  # newer progress arrives during the write
         raise DatabaseUnavailable
 
     progress_cache.progressed(task.id, task.attempt, QUARTER)

@@ -1,6 +1,6 @@
-"""Many clients, units and the dispatcher at the same tasks at once: one wins, the others are told, history is a path.
+"""Many clients, units and the dispatcher on the same tasks at once: one wins, the rest is refused, history is a path.
 
-On every kind of database, through the writer that the server has.
+Runs on every kind of database, with the server's writer.
 """
 
 import asyncio
@@ -37,13 +37,13 @@ def url(database_url: str) -> str:
 
 @pytest.fixture(autouse=True)
 def _transactions_overlap(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However small they are."""
+    """Overlap transactions of any size."""
     monkeypatch.setattr(group_commit, "MIN_OVERLAP_TASKS", 1)
 
 
 @dataclass
 class Arena:
-    """A task on which several fall at once, and what has become of it."""
+    """A task for simultaneous calls, and the outcome."""
 
     states: DispatchingStates
     store: CountingStore
@@ -51,7 +51,7 @@ class Arena:
     task: Task
 
     async def all_at_once(self, *changes: Deed) -> list[Task | BaseException]:
-        """Submit all while a commit is under way, so that they meet in one transaction."""
+        """Submit all calls during a commit, so that they share one transaction."""
         async with HeldCommit(self.commits):
             calls = [self.commits.submit(ChangeTask(self.task.id, change)) for change in changes]
         return await asyncio.gather(*calls, return_exceptions=True)
@@ -67,13 +67,13 @@ class Arena:
         return task
 
 
-# How a RUNNING task gets there.
+# The report that leads a RUNNING task to a status.
 REPORT_OF = {SUCCESS: "succeeded", FAILED: "failed for good", PAUSED: "paused"}
 
 
 @dataclass
 class Arenas:
-    """Makes tasks in the status that is wanted, by the ways that lead there."""
+    """Creates tasks in a requested status."""
 
     states: DispatchingStates
     store: CountingStore
@@ -106,7 +106,7 @@ def arenas(states: DispatchingStates, store: CountingStore, commits: GroupCommit
 
 
 def winners(before: Task, answers: Sequence[Task | BaseException]) -> list[int]:
-    """Return which calls have changed the task: each of them has made a revision of its own."""
+    """Return the calls that changed the task: each has its own revision."""
     found, revision = [], before.revision
     for number, answer in enumerate(answers):
         if isinstance(answer, Task):
@@ -143,7 +143,7 @@ async def test_one_verb_from_many_clients_is_done_once(arenas: Arenas) -> None:
 
 
 def one_after_the_other(task: Task, *asked: Verb) -> tuple[Task, list[IllegalTransition | None]]:
-    """Return the task after the verbs, and for each the error that it meets, if any."""
+    """Return the task after the verbs, and the error of each verb, or None."""
     errors: list[IllegalTransition | None] = []
     for each in asked:
         try:
@@ -181,7 +181,7 @@ async def test_a_task_ends_once_however_many_want_to_end_it(arenas: Arenas, seed
             assert isinstance(answer, Task | IllegalTransition | StaleAttempt), answer
         ended = [each.to_status for each in await arena.history() if each.to_status in FINAL]
         now = await arena.now()
-        # A lost attempt is tried again, so a task can fail on its way; but from its final status it did not move.
+        # A lost attempt is retried, so a task can fail on its way; but it never left its final status.
         assert ended.count(SUCCESS) <= 1
         if SUCCESS in ended or CANCELLED in ended:
             assert now.status is ended[-1]
@@ -189,7 +189,7 @@ async def test_a_task_ends_once_however_many_want_to_end_it(arenas: Arenas, seed
 
 @dataclass
 class Crowd:
-    """Clients, units and a dispatcher that do at random whatever can be done."""
+    """Clients, units and a dispatcher with random actions."""
 
     states: DispatchingStates
     ids: Sequence[int]

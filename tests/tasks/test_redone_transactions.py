@@ -1,6 +1,6 @@
-"""Transactions that fail at random and are done over: what memory says of slots is what the table says, in the end.
+"""Transactions that fail at random and are retried: slots in memory equal the table in the end.
 
-On every kind of database, with the listeners that the server has, and two transactions that overlap wherever they can.
+Runs on every kind of database, with the server's listeners, and with overlapping transactions.
 """
 
 import asyncio
@@ -51,7 +51,7 @@ def slots(registry: Registry) -> Slots:
 
 
 class Faults:
-    """Lets transactions fail: before they are sent, by a deadlock; in COMMIT, with the answer lost; or in between."""
+    """Fails transactions: by a deadlock before they are sent, by a lost response to COMMIT, or in between."""
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)  # noqa: S311  (faults that can be repeated)
@@ -77,14 +77,14 @@ class Faults:
 @pytest.fixture(params=range(3))
 def faults(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Faults:
     monkeypatch.setattr(group_commit, "MIN_OVERLAP_TASKS", 1)
-    monkeypatch.setattr(group_commit, "MAX_TASKS", 2)  # so that there are many transactions
+    monkeypatch.setattr(group_commit, "MAX_TASKS", 2)  # many transactions
     faults = Faults(request.param)
     monkeypatch.setattr(WriteTransaction, "commit", lambda transaction: faults.commit(transaction))  # noqa: PLW0108  (not a method of faults)
     return faults
 
 
 async def client(seed: int, states: DispatchingStates, store: CountingStore) -> None:
-    """Do to random tasks what clients and units do, whatever comes of it."""
+    """Act on random tasks like clients and units, and ignore refusals."""
     chosen = random.Random(seed)  # noqa: S311  (a walk that can be repeated)
     for _ in range(DEEDS_EACH):
         task = await store.get_task(chosen.randint(1, TASKS))
@@ -107,7 +107,7 @@ async def test_slots_are_those_of_the_table(  # noqa: PLR0913, PLR0917  (what th
     commits: GroupCommit,
     store: CountingStore,
     registry: Registry,
-    told: list[CommittedEvent],
+    published: list[CommittedEvent],
     faults: Faults,
 ) -> None:
     commits.listeners.append(registry.on_commit)
@@ -123,13 +123,13 @@ async def test_slots_are_those_of_the_table(  # noqa: PLR0913, PLR0917  (what th
     in_use = Counter(task.execution_unit_id for task in running)
     assert {unit_id: registry.slots.load(unit_id) for unit_id in UNITS} == {each: in_use[each] for each in UNITS}
     assert registry.slots.problems() == []
-    assert_heard_in_order(told, {task.id: task for task in running})
+    assert_heard_in_order(published, {task.id: task for task in running})
     assert len(faults.count) == 3, "each fault came"
 
 
-def assert_heard_in_order(told: list[CommittedEvent], running: dict[int, Task]) -> None:
-    """Listeners heard of each revision once, in order, and last what the table says."""
-    revisions = [each.task.revision for each in told]
+def assert_heard_in_order(published: list[CommittedEvent], running: dict[int, Task]) -> None:
+    """Check that listeners received each revision once, in order, and last the state of the table."""
+    revisions = [each.task.revision for each in published]
     assert revisions == sorted(set(revisions))
-    last = {each.task.id: each.task for each in told}
+    last = {each.task.id: each.task for each in published}
     assert {task_id for task_id, task in last.items() if task.status is TaskStatus.RUNNING} == running.keys()

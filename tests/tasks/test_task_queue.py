@@ -1,4 +1,4 @@
-"""What waits gets the slots that become free, in the transaction that frees them, without the table being asked."""
+"""Queued tasks get free slots in the transaction that frees them, without a read of the table."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -36,7 +36,7 @@ def url(database_url: str) -> str:
 
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many rows each look at the table has asked for."""
+    """The number of rows in each read of the queue."""
     asked: list[int] = []
     lock_queued = WriteTransaction.lock_queued
 
@@ -62,7 +62,7 @@ async def status_of(store: Store, *tasks: Task) -> list[TaskStatus | None]:
 
 
 async def started(states: DispatchingStates, count: int) -> list[Task]:
-    """Tasks that are to start, with one slot for all of them."""
+    """Tasks to start, with one slot for all of them."""
     states.slots.offer(an_offer(capacity=1))
     return await states.create([a_spec(start=True)] * count, ALICE)
 
@@ -107,7 +107,7 @@ async def test_the_table_is_asked_once_and_then_what_comes_and_goes_is_known(
     assert len(reads) == 1
 
 
-async def test_what_is_behind_what_was_read_is_read_when_it_is_its_turn(
+async def test_tasks_behind_the_read_ones_are_read_when_they_are_next(
     states: DispatchingStates,
     commits: GroupCommit,
     store: CountingStore,
@@ -143,27 +143,27 @@ async def test_what_another_server_has_taken_is_passed_over(
 
 @asynccontextmanager
 async def another_server(url: str) -> AsyncIterator[tuple[DispatchingStates, GroupCommit, list[CommittedEvent]]]:
-    """The writer of a second server over the same database, and what its listeners hear."""
+    """The writer of a second server over the same database, and the events of its listeners."""
     database, slots = Database(url), Slots()
     store = CountingStore(database)
-    commits, told = GroupCommit(store, ProgressCache(store), slots), list[CommittedEvent]()
-    commits.listeners.append(told.extend)
+    commits, published = GroupCommit(store, ProgressCache(store), slots), list[CommittedEvent]()
+    commits.listeners.append(published.extend)
     running = asyncio.create_task(commits.run())
-    yield DispatchingStates(commits, AT_ONCE, slots), commits, told
+    yield DispatchingStates(commits, AT_ONCE, slots), commits, published
     commits.stop()
     await running
     await database.close()
 
 
-async def test_two_servers_at_one_backlog_start_each_task_once(
-    states: DispatchingStates, commits: GroupCommit, store: CountingStore, told: list[CommittedEvent], url: str
+async def test_two_servers_on_one_queue_start_each_task_once(
+    states: DispatchingStates, commits: GroupCommit, store: CountingStore, published: list[CommittedEvent], url: str
 ) -> None:
-    async def work(states: DispatchingStates, commits: GroupCommit, told: list[CommittedEvent]) -> None:
+    async def work(states: DispatchingStates, commits: GroupCommit, published: list[CommittedEvent]) -> None:
         while await store.count_tasks(TaskFilter(statuses=(SUCCESS,))) < len(tasks):
             states.slots.scan.reset()
             await states.fill_slots()
-            while started := [each.dispatch.task for each in told if each.dispatch]:
-                told.clear()
+            while started := [each.dispatch.task for each in published if each.dispatch]:
+                published.clear()
                 await asyncio.gather(*(commits.submit(reported("succeeded", task)) for task in started))
 
     async with another_server(url) as other:
@@ -173,9 +173,9 @@ async def test_two_servers_at_one_backlog_start_each_task_once(
             server.slots.offer(an_offer(unit_id, capacity=3))
             await server.fill_slots()
         async with asyncio.timeout(PATIENCE_SECONDS):
-            await asyncio.gather(work(states, commits, told), work(*other))
+            await asyncio.gather(work(states, commits, published), work(*other))
     histories = [await store.list_transitions(task.id, after_revision=0, limit=10) for task in tasks]
-    # Each server has a block of revisions, so these do not tell what came first.
+    # Each server has a block of revisions, so revisions of two servers show no order.
     assert {tuple(sorted(each.to_status for each in history)) for history in histories} == {(PENDING, RUNNING, SUCCESS)}
     starts = [each.reason for history in histories for each in history if each.to_status is RUNNING]
     assert {reason.rpartition(" ")[2] for reason in starts} == {"unit-1", "unit-2"}
@@ -196,14 +196,14 @@ async def test_what_fits_no_unit_does_not_keep_others_from_their_slot(
 
 @pytest.fixture
 def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pages and memory so small that a few tasks fill them."""
+    """Pages and memory filled by a few tasks."""
     monkeypatch.setattr(dispatcher, "PAGE_TASKS", 5)
     monkeypatch.setattr(task_queue, "MAX_QUEUED_OF_TYPE", 20)
     monkeypatch.setattr(task_queue, "MAX_KINDS_OF_TYPE", 15)
 
 
 async def look_to_the_end(states: DispatchingStates) -> None:
-    """Look as long as the dispatcher would."""
+    """Scan as long as the dispatcher would."""
     while states.slots.scan.types():
         await states.fill_slots()
 
@@ -238,7 +238,7 @@ async def test_what_fits_no_unit_is_read_once_however_often_a_slot_opens(
         assert len(reads) == 3
 
 
-async def test_a_transaction_places_so_many_and_the_next_one_goes_on(
+async def test_a_transaction_scans_a_bounded_number_and_the_next_one_continues(
     states: DispatchingStates, store: CountingStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dispatcher, "MAX_SCANNED_TASKS", 2)

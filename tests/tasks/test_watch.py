@@ -1,4 +1,4 @@
-"""Followers: each hears what it asked for, whole and in order, and none can hold up or drown the server."""
+"""Subscribers: each receives all matching events in order, and none can block or exhaust the server."""
 
 import asyncio
 from collections import deque
@@ -34,7 +34,7 @@ def revisions(taken: Sequence[CommittedEvent]) -> list[int]:
 
 
 async def heard(subscriber: Subscriber) -> list[int]:
-    """Return the revisions that the subscriber has, one by one, without waiting for more."""
+    """Return the revisions in the subscriber's queue, one by one, without waiting."""
     found = []
     while event := await subscriber.next_change(AT_ONCE):
         found.append(event.task.revision)
@@ -50,7 +50,7 @@ async def test_changes_come_whole_and_in_order(hub: WatchHub) -> None:
         assert all_at_once.take() == (deque(), [])
 
 
-async def test_a_follower_hears_of_its_tasks_alone_and_one_without_ids_of_all(hub: WatchHub) -> None:
+async def test_a_subscriber_receives_events_of_its_tasks_and_without_ids_of_all(hub: WatchHub) -> None:
     with hub.subscribe([1, 3]) as two, hub.subscribe([]) as everything:
         for task_id in (1, 2, 3):
             hub.publish(changes(task_id * 10, task_id=task_id))
@@ -58,7 +58,7 @@ async def test_a_follower_hears_of_its_tasks_alone_and_one_without_ids_of_all(hu
         assert await heard(everything) == [10, 20, 30]
 
 
-async def test_a_follower_hears_what_matches(hub: WatchHub) -> None:
+async def test_a_subscriber_receives_matching_events(hub: WatchHub) -> None:
     with hub.subscribe([1], lambda event: isinstance(event, CommittedEvent) and event.task.revision > 1) as subscriber:
         hub.publish(changes(1, 2))
         hub.publish_progress(progress(0.5))
@@ -66,7 +66,7 @@ async def test_a_follower_hears_what_matches(hub: WatchHub) -> None:
         assert subscriber.take() == (deque(), [])
 
 
-async def test_whoever_waits_is_woken(hub: WatchHub) -> None:
+async def test_every_waiting_subscriber_is_woken(hub: WatchHub) -> None:
     with hub.subscribe([1]) as first, hub.subscribe([1]) as second:
         waiting = asyncio.create_task(first.next_change(PATIENCE_SECONDS))
         arriving = asyncio.create_task(second.wait_for_events(PATIENCE_SECONDS))
@@ -103,7 +103,7 @@ async def test_a_slow_reader_is_cut_and_what_it_has_is_dropped(hub: WatchHub, mo
         assert await heard(quick) == [5]
 
 
-async def test_a_full_backlog_is_still_whole(hub: WatchHub, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_full_queue_is_still_complete(hub: WatchHub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watch, "MAX_QUEUED_CHANGES", 3)
     with hub.subscribe([1]) as subscriber:
         hub.publish(changes(1, 2, 3))
@@ -119,7 +119,7 @@ async def test_progress_alone_never_makes_a_reader_slow(hub: WatchHub, monkeypat
         assert subscriber.take() == (deque(), [progress(0.99)])
 
 
-async def test_thousands_follow_one_task_and_each_hears_it(hub: WatchHub) -> None:
+async def test_thousands_subscribe_to_one_task_and_each_receives_its_events(hub: WatchHub) -> None:
     contexts = [hub.subscribe([1]) for _ in range(3000)]
     subscribers = [context.__enter__() for context in contexts]
     hub.publish(changes(1, 2))
@@ -130,7 +130,7 @@ async def test_thousands_follow_one_task_and_each_hears_it(hub: WatchHub) -> Non
         context.__exit__(None, None, None)
 
 
-async def test_who_has_left_hears_nothing_and_leaves_nothing_behind(hub: WatchHub) -> None:
+async def test_a_former_subscriber_receives_nothing_and_leaves_nothing_behind(hub: WatchHub) -> None:
     with hub.subscribe([1, 2]) as gone, hub.subscribe([1]):
         pass
     with hub.subscribe([1]) as stays:
@@ -140,7 +140,7 @@ async def test_who_has_left_hears_nothing_and_leaves_nothing_behind(hub: WatchHu
     assert gone.take() == (deque(), [])
 
 
-async def test_the_hub_knows_the_last_revision_that_was_told(hub: WatchHub) -> None:
+async def test_the_hub_knows_the_last_published_revision(hub: WatchHub) -> None:
     hub.publish(changes(4, 7))
     hub.publish_progress(progress(0.5))
     assert hub.revision == 7
@@ -180,7 +180,7 @@ async def test_a_watch_is_cut_by_the_bytes_that_it_leaves_unread(hub: WatchHub) 
     assert hub.memory.bytes == 0
 
 
-async def test_what_is_being_told_counts_until_more_is_asked_for(hub: WatchHub) -> None:
+async def test_taken_events_count_until_the_next_wait(hub: WatchHub) -> None:
     with hub.watch([]) as watching:
         for revision in range(1, 6):
             hub.publish([large(revision)])
@@ -194,7 +194,7 @@ async def test_what_is_being_told_counts_until_more_is_asked_for(hub: WatchHub) 
     assert hub.memory.bytes == 0
 
 
-async def test_one_change_is_told_however_large(hub: WatchHub, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_one_change_is_delivered_however_large(hub: WatchHub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watch, "WATCH_BYTES", 1000)
     with hub.watch([]) as watching:
         hub.publish([large(1)])
