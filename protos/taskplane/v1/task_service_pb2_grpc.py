@@ -270,10 +270,10 @@ class TaskServiceServicer:
 
     def WatchTasks(self, request, context):
         """Streams changes of tasks: first a snapshot (unless `after_revision` is set), then every transition and every
-        deletion, in order and without gaps. Never ends on its side. A slow reader is disconnected with RESOURCE_EXHAUSTED
-        (SLOW_READER), after 30 s without reading, or with 20,000 changes or 8 MiB unread; reconnect with `after_revision`
-        set to the last revision received. A server serves a limited number of watches (2000 by default); further watches
-        are RESOURCE_EXHAUSTED (TOO_MANY_WATCHES), with RetryInfo.
+        deletion, in order and without gaps. Continues until the caller ends the stream. A slow reader is disconnected with
+        RESOURCE_EXHAUSTED (SLOW_READER), after 30 s without reading, or with 20,000 changes or 8 MiB unread; reconnect
+        with `after_revision` set to the last revision received. A server serves a limited number of watches (2000 by
+        default); further watches are RESOURCE_EXHAUSTED (TOO_MANY_WATCHES), with RetryInfo.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

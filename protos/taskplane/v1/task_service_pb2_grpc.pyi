@@ -111,10 +111,10 @@ class TaskServiceStub:
     """
     WatchTasks: grpc.UnaryStreamMultiCallable[task_service_pb2.WatchTasksRequest, task_service_pb2.WatchTasksResponse]
     """Streams changes of tasks: first a snapshot (unless `after_revision` is set), then every transition and every
-    deletion, in order and without gaps. Never ends on its side. A slow reader is disconnected with RESOURCE_EXHAUSTED
-    (SLOW_READER), after 30 s without reading, or with 20,000 changes or 8 MiB unread; reconnect with `after_revision`
-    set to the last revision received. A server serves a limited number of watches (2000 by default); further watches
-    are RESOURCE_EXHAUSTED (TOO_MANY_WATCHES), with RetryInfo.
+    deletion, in order and without gaps. Continues until the caller ends the stream. A slow reader is disconnected with
+    RESOURCE_EXHAUSTED (SLOW_READER), after 30 s without reading, or with 20,000 changes or 8 MiB unread; reconnect
+    with `after_revision` set to the last revision received. A server serves a limited number of watches (2000 by
+    default); further watches are RESOURCE_EXHAUSTED (TOO_MANY_WATCHES), with RetryInfo.
     """
     ListTaskTransitions: grpc.UnaryUnaryMultiCallable[task_service_pb2.ListTaskTransitionsRequest, task_service_pb2.ListTaskTransitionsResponse]
     """Lists a task's history, oldest first."""
@@ -206,10 +206,10 @@ class TaskServiceAsyncStub(TaskServiceStub):
     """
     WatchTasks: aio.UnaryStreamMultiCallable[task_service_pb2.WatchTasksRequest, task_service_pb2.WatchTasksResponse]  # type: ignore[assignment]
     """Streams changes of tasks: first a snapshot (unless `after_revision` is set), then every transition and every
-    deletion, in order and without gaps. Never ends on its side. A slow reader is disconnected with RESOURCE_EXHAUSTED
-    (SLOW_READER), after 30 s without reading, or with 20,000 changes or 8 MiB unread; reconnect with `after_revision`
-    set to the last revision received. A server serves a limited number of watches (2000 by default); further watches
-    are RESOURCE_EXHAUSTED (TOO_MANY_WATCHES), with RetryInfo.
+    deletion, in order and without gaps. Continues until the caller ends the stream. A slow reader is disconnected with
+    RESOURCE_EXHAUSTED (SLOW_READER), after 30 s without reading, or with 20,000 changes or 8 MiB unread; reconnect
+    with `after_revision` set to the last revision received. A server serves a limited number of watches (2000 by
+    default); further watches are RESOURCE_EXHAUSTED (TOO_MANY_WATCHES), with RetryInfo.
     """
     ListTaskTransitions: aio.UnaryUnaryMultiCallable[task_service_pb2.ListTaskTransitionsRequest, task_service_pb2.ListTaskTransitionsResponse]  # type: ignore[assignment]
     """Lists a task's history, oldest first."""
@@ -376,10 +376,10 @@ class TaskServiceServicer(metaclass=abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[abc.Iterator[task_service_pb2.WatchTasksResponse], abc.AsyncIterator[task_service_pb2.WatchTasksResponse]]:
         """Streams changes of tasks: first a snapshot (unless `after_revision` is set), then every transition and every
-        deletion, in order and without gaps. Never ends on its side. A slow reader is disconnected with RESOURCE_EXHAUSTED
-        (SLOW_READER), after 30 s without reading, or with 20,000 changes or 8 MiB unread; reconnect with `after_revision`
-        set to the last revision received. A server serves a limited number of watches (2000 by default); further watches
-        are RESOURCE_EXHAUSTED (TOO_MANY_WATCHES), with RetryInfo.
+        deletion, in order and without gaps. Continues until the caller ends the stream. A slow reader is disconnected with
+        RESOURCE_EXHAUSTED (SLOW_READER), after 30 s without reading, or with 20,000 changes or 8 MiB unread; reconnect
+        with `after_revision` set to the last revision received. A server serves a limited number of watches (2000 by
+        default); further watches are RESOURCE_EXHAUSTED (TOO_MANY_WATCHES), with RetryInfo.
         """
 
     @abc_1.abstractmethod
