@@ -18,7 +18,7 @@ CHECK_SECONDS = 30.0
 UNKNOWN_UNIT = "unit lost: it is not known"
 
 # Unit id, task id and attempt.
-Place = tuple[str, int, int]
+PlacedAttempt = tuple[str, int, int]
 
 
 class AssignmentCheck:
@@ -28,18 +28,18 @@ class AssignmentCheck:
         self._states = states
         self._store = store
         self._registry = registry
-        self._differed: set[Place] = set()
+        self._differed: set[PlacedAttempt] = set()
 
     async def check(self) -> None:
         """Compare once. A difference found last time too is corrected by a transaction that reads the table."""
         table = {(unit_id, task_id, attempt) for task_id, attempt, unit_id in await self._store.running_attempts()}
-        unknown = {place for place in table if self._registry.find(place[0]) is None}
+        unknown = {placed for placed in table if self._registry.find(placed[0]) is None}
         assignments = self._registry.slots.assignments
-        in_slots = {_place(each) for each in assignments.all() if each.has_slot}
-        running = {_place(each) for each in assignments.all() if each.is_running}
+        in_slots = {_placed(each) for each in assignments.all() if each.has_slot}
+        running = {_placed(each) for each in assignments.all() if each.is_running}
         differs = (table ^ in_slots) | (running - table) | unknown
         stays, self._differed = differs & self._differed, differs
-        for unit_id in {place[0] for place in stays}:
+        for unit_id in {placed[0] for placed in stays}:
             if self._registry.find(unit_id):
                 await self._states.check_unit(unit_id)
             else:
@@ -49,5 +49,5 @@ class AssignmentCheck:
         self._registry.may_offer_more.set()
 
 
-def _place(assignment: Assignment) -> Place:
+def _placed(assignment: Assignment) -> PlacedAttempt:
     return assignment.unit_id, assignment.task_id, assignment.attempt

@@ -74,7 +74,7 @@ class Callbacks:
         if all(isinstance(report.kind, Accepted) for report in reports):
             # Such a report passes no fence. The unit asks if the attempt is still its own.
             drop = drop or drop_reason(task, AttemptRef(session.unit_id, key[1]))
-        if drop and any(_has_ended_so(task, session, report) for report in reports):
+        if drop and any(_repeats_end(task, session, report) for report in reports):
             drop = None
         return CallbackResponse(_verdict(task, key, drop), task)
 
@@ -98,7 +98,7 @@ def _verdict(task: Task, key: AttemptKey, drop: DropReason | None) -> Verdict:
     return Verdict(*key, VerdictAction.PAUSE if task.status is TaskStatus.PAUSED else VerdictAction.KEEP)
 
 
-def _has_ended_so(task: Task, session: Session, report: Report) -> bool:
+def _repeats_end(task: Task, session: Session, report: Report) -> bool:
     """Return True if the report repeats the end of its attempt."""
     ended = {Succeeded: TaskStatus.SUCCESS, Failed: TaskStatus.FAILED, Cancelled: TaskStatus.CANCELLED}
     kind: type[ReportKind] = type(report.kind)

@@ -34,11 +34,11 @@ class Delivery:
             if task.pending_command and not event.transition and not task.pending_command.accepted_at:
                 self._deliver(task.execution_unit_id, [control_command(task, task.pending_command)])
             if event.deleted or (event.transition and task.status is not TaskStatus.RUNNING):
-                self._settle(task, is_paused=task.status is TaskStatus.PAUSED and not event.deleted)
+                self._stop_resending(task, is_paused=task.status is TaskStatus.PAUSED and not event.deleted)
         for unit_id, dispatches in starts.items():
             self._start(unit_id, dispatches)
 
-    def _settle(self, task: Task, *, is_paused: bool) -> None:
+    def _stop_resending(self, task: Task, *, is_paused: bool) -> None:
         """Stop resending commands of an attempt that no longer runs."""
         unit = self._registry.find(task.execution_unit_id)
         if unit and unit.session:

@@ -86,12 +86,12 @@ class DispatchLoop:
             if self._delays.needs_page():
                 await self._read_page()
             if due := self._delays.take(utc_now(), MOST_DUE):
-                self._offer(due)
+                self._queue_due(due)
                 await asyncio.sleep(0)  # many delays that end together must not block the event loop
             else:
                 await self._sleep()
 
-    def _offer(self, due: Sequence[QueuedTask]) -> None:
+    def _queue_due(self, due: Sequence[QueuedTask]) -> None:
         """Load tasks that may fit a free slot by the next transaction, wherever the scan is; queue the others."""
         for queued in due:
             if self._slots.kind_fits_now(queued.kind):

@@ -75,10 +75,10 @@ class HttpUnits:
         if problem := self._endpoints.problem(registration.endpoint):
             raise InvalidFields(FieldViolation("endpoint", problem))
         unit_id = registration.unit_id
-        if known := self._known(registration):
+        if known := self._find_registered(registration):
             unit_id = known.record.id
             await self._manager.unit_ids.admit(unit_id, ConnectingProcess(endpoint=registration.endpoint))
-        record = _record(registration, unit_id, self._registry.find(unit_id))
+        record = _new_record(registration, unit_id, self._registry.find(unit_id))
         await self._connect(record)
         return self._manager.unit(record.id)
 
@@ -122,9 +122,9 @@ class HttpUnits:
         try:
             await self.session_of(unit.record.id)
         except TaskplaneError as error:
-            log.warning("unit %s is back, but cannot be taken on: %s", unit.record.id, error.message)
+            log.warning("unit %s has responded to a probe, but cannot be connected: %s", unit.record.id, error.message)
 
-    def _known(self, registration: Registration) -> UnitEntry | None:
+    def _find_registered(self, registration: Registration) -> UnitEntry | None:
         if registration.unit_id:
             return self._registry.find(registration.unit_id)
         wanted = (registration.unit_type, registration.unit_name)
@@ -162,7 +162,7 @@ class HttpUnits:
             await self._manager.disconnect(session)
 
 
-def _record(registration: Registration, unit_id: str, known: UnitEntry | None) -> Unit:
+def _new_record(registration: Registration, unit_id: str, known: UnitEntry | None) -> Unit:
     now = utc_now()
     before = known.record if known else None
     return Unit(

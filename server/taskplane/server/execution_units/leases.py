@@ -87,9 +87,9 @@ class Leases:
             if unit.session:
                 unit.session.set_flags(is_responsive=False)
             self._registry.slots.mark_suspect(unit.record.id)
-            yield self._take(unit.record.id, task_id, each.attempt)
+            yield self._take_start(unit.record.id, task_id, each.attempt)
 
-    async def _take(self, unit_id: str, task_id: int, attempt: int) -> None:
+    async def _take_start(self, unit_id: str, task_id: int, attempt: int) -> None:
         sender = AttemptRef(unit_id, attempt)
         try:
             await self._states.change(

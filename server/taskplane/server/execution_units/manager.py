@@ -58,7 +58,7 @@ class ExecutionUnitManager:
         unit_id = hello.unit_id or new_unit_id(hello.unit_name)
         await self.unit_ids.admit(unit_id, ConnectingProcess(boot_id=hello.boot_id))
         known = self._registry.find(unit_id)
-        return await self.attach(_record(hello, unit_id, known), link, hello.inventory, hello.boot_id)
+        return await self.attach(_new_record(hello, unit_id, known), link, hello.inventory, hello.boot_id)
 
     async def attach(
         self, record: Unit, link: Link, inventory: Sequence[HeldAttempt] | None, boot_id: str = ""
@@ -76,7 +76,7 @@ class ExecutionUnitManager:
             if unit.session is session:
                 self._registry.detach_session(unit)
             raise
-        log.info("unit %s connected, session %s, boot %s", record.id, session.session_id, boot_id or "not told")
+        log.info("unit %s connected, session %s, boot %s", record.id, session.session_id, boot_id or "unknown")
         return session
 
     async def _reconcile(self, unit: UnitEntry, session: Session, inventory: Sequence[HeldAttempt] | None) -> None:
@@ -293,7 +293,7 @@ def _superseded(unit_id: str) -> SessionSuperseded:
     return SessionSuperseded(f"a newer session of unit {unit_id!r} has connected", metadata={"unit_id": unit_id})
 
 
-def _record(hello: Hello, unit_id: str, known: UnitEntry | None) -> Unit:
+def _new_record(hello: Hello, unit_id: str, known: UnitEntry | None) -> Unit:
     now = utc_now()
     before = known.record if known else None
     return Unit(

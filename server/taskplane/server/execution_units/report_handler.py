@@ -190,7 +190,7 @@ class ReportHandler:
                     message=_text(rejected),
                 )
             case Accepted() | ProgressMade():
-                return lambda task, _now: _fenced(task, sender)
+                return lambda task, _now: _check_fence(task, sender)
 
     def _can_checkpoint(self, unit_id: str, task_type: str) -> bool:
         unit = self._registry.find(unit_id)
@@ -307,7 +307,7 @@ def _text(rejected: Rejected) -> str:
     return f"{rejected.reason}: {rejected.message}" if rejected.message else rejected.reason
 
 
-def _fenced(task: Task, sender: AttemptRef) -> Effect:
+def _check_fence(task: Task, sender: AttemptRef) -> Effect:
     fence(task, sender)
     return Effect(task)
 

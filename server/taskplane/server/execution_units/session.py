@@ -90,7 +90,7 @@ class Session:
         new: list[Command] = []
         for command in commands:
             if command.command_id not in self._unanswered and command.command_id not in self._drops:
-                new += [command, *self._dropped_with(command)]
+                new += [command, *self._drop_of_held(command)]
                 self._remember(command)
         if new:
             self.link.send(new)
@@ -152,7 +152,7 @@ class Session:
         self._unanswered[command.command_id] = sent
         self._unanswered_of.setdefault(command.key, []).append(command.command_id)
 
-    def _dropped_with(self, command: Command) -> Iterator[Command]:
+    def _drop_of_held(self, command: Command) -> Iterator[Command]:
         """Yield the drop of the held attempt that an unanswered, now dropped resume would have continued."""
         if isinstance(command.order, DropOrder):
             start = self.mark_answered(start_id(*command.key))

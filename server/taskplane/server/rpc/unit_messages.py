@@ -17,7 +17,7 @@ from taskplane.server.core.command import (
 )
 from taskplane.server.core.errors import DropReason, ProtocolVersionUnsupported
 from taskplane.server.core.unit import MAX_TASK_TYPES, AttemptState, HeldAttempt, Hello, TaskTypeSupport
-from taskplane.server.execution_units.links.stream import PROBE_TASK_ID, Outgoing, RejectedReport
+from taskplane.server.execution_units.links.stream import PROBE_TASK_ID, Outgoing
 from taskplane.server.rpc.bounds import MAX_CAPACITY, MAX_NAME, MAX_STATUSES, MAX_UNIT_TYPE
 from taskplane.server.rpc.messages import checkpoint_message, seconds_message
 from taskplane.server.rpc.validation import Checker
@@ -104,7 +104,14 @@ def server_messages(outgoing: Outgoing) -> list[pb.ServerMessage]:
     messages += _command_messages(outgoing.commands)
     if ack := outgoing.ack:
         messages.append(pb.ServerMessage(ack=pb.Ack(sequence=ack.sequence, heartbeat=ack.heartbeat)))
-    messages += [pb.ServerMessage(report_rejected=_rejection(each)) for each in outgoing.rejected]
+    messages += [
+        pb.ServerMessage(
+            report_rejected=pb.ReportRejected(
+                sequence=each.sequence, task_id=each.task_id, attempt=each.attempt, message=each.message
+            )
+        )
+        for each in outgoing.rejected
+    ]
     if outgoing.drain:
         seconds = outgoing.drain.timeout_seconds
         timeout = None if seconds is None else seconds_message(seconds)
@@ -116,12 +123,6 @@ def _probe(number: int) -> pb.Command:
     """Return the command of a probe."""
     command_id = f"{PROBE_ID_PREFIX}-{number}"
     return pb.Command(command_id=command_id, task_id=PROBE_TASK_ID, attempt=1, get_status=pb.GetStatusOrder())
-
-
-def _rejection(report: RejectedReport) -> pb.ReportRejected:
-    return pb.ReportRejected(
-        sequence=report.sequence, task_id=report.task_id, attempt=report.attempt, message=report.message
-    )
 
 
 def _command_messages(commands: Iterable[Command]) -> Iterator[pb.ServerMessage]:

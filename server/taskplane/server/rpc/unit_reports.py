@@ -45,7 +45,7 @@ _REJECT: dict[int, RejectReason] = {
 }
 
 
-class _TooBig(ValueError):
+class _Unstorable(ValueError):
     """A document that can never be stored, which fails its attempt."""
 
 
@@ -85,7 +85,7 @@ def described(violations: Iterable[FieldViolation]) -> str:
 def _kind(check: Checker, name: str, message: pb.Report, now: datetime) -> ReportKind:
     try:
         return _known_kind(check, name, message, now)
-    except _TooBig as error:
+    except _Unstorable as error:
         return Failed(Failure(f"the unit's {name} report: {error}", not_retryable=True))
 
 
@@ -106,14 +106,14 @@ def _known_kind(  # noqa: PLR0911  (one return for each kind)
             return CheckpointMade(_checkpoint(check, message.checkpoint, attempt, now))
         case "paused":
             paused = message.paused
-            return Paused(_carried(check, paused, attempt, now), _last_progress(paused, now))
+            return Paused(_optional_checkpoint(check, paused, attempt, now), _last_progress(paused, now))
         case "failed":
             return Failed(_failure(check, message.failed, attempt, now))
         case "cancelled":
             return Cancelled(message.cancelled.message[:MAX_ERROR_MESSAGE])
         case "released":
             released = message.released
-            return Released(_carried(check, released, attempt, now), released.message[:MAX_ERROR_MESSAGE])
+            return Released(_optional_checkpoint(check, released, attempt, now), released.message[:MAX_ERROR_MESSAGE])
         case "attempt_status" if message.attempt_status.HasField("progress"):
             return ProgressMade(_progress(check, message.attempt_status.progress, now))
         case _:
@@ -123,7 +123,7 @@ def _known_kind(  # noqa: PLR0911  (one return for each kind)
 def _failure(check: Checker, message: pb.FailedReport, attempt: int, now: datetime) -> Failure:
     delay = _retry_delay(message.retry_delay) if message.HasField("retry_delay") else None
     text = message.message[:MAX_ERROR_MESSAGE] or "failed without a message"
-    return Failure(text, message.not_retryable, delay, _carried(check, message, attempt, now))
+    return Failure(text, message.not_retryable, delay, _optional_checkpoint(check, message, attempt, now))
 
 
 def _retry_delay(message: Duration) -> timedelta:
@@ -146,7 +146,7 @@ def _last_progress(message: pb.PausedReport, now: datetime) -> Progress | None:
     return progress if message.HasField("progress") and not check.found else None
 
 
-def _carried(
+def _optional_checkpoint(
     check: Checker, message: pb.PausedReport | pb.FailedReport | pb.ReleasedReport, attempt: int, now: datetime
 ) -> Checkpoint | None:
     return _checkpoint(check, message.checkpoint, attempt, now) if message.HasField("checkpoint") else None
@@ -161,4 +161,4 @@ def _json(what: str, value: Struct) -> dict[str, object]:
     try:
         return dict(json_of(value))
     except DocumentError as error:
-        raise _TooBig(f"{what} {error}") from error
+        raise _Unstorable(f"{what} {error}") from error

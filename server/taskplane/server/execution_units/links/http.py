@@ -149,7 +149,7 @@ class HttpLink:
             is_polled = self._starts.get(each.command.key) is _StartState.POLLED
             if _supersedes(command, each.command) or (is_polled and isinstance(command.order, CancelOrder)):
                 each.work.cancel()
-        work = group.create_task(self._carry_out(command, [each.work for each in before]))
+        work = group.create_task(self._execute(command, [each.work for each in before]))
         job = _Job(command, work)
         self._jobs[command.task_id].append(job)
         work.add_done_callback(lambda _: self._remove_job(job))
@@ -160,7 +160,7 @@ class HttpLink:
         if not jobs:
             del self._jobs[job.command.task_id]
 
-    async def _carry_out(self, command: Command, before: Sequence[asyncio.Task[None]]) -> None:
+    async def _execute(self, command: Command, before: Sequence[asyncio.Task[None]]) -> None:
         if before:
             await asyncio.wait(before)
         match command.order:

@@ -84,15 +84,15 @@ class StatusPoller:
         self._unknown: set[AttemptKey] = set()
         # Attempts whose outcome is not durable yet. They are not polled: while the database is away, requests would
         # pile up.
-        self._unsettled: set[AttemptKey] = set()
+        self._applying: set[AttemptKey] = set()
 
     async def run(self) -> None:
         """Poll until cancelled. Attempts that the unit has accepted before are polled at once."""
         for key in self._observer.accepted_attempts():
             self._schedule.poll_soon(key, monotonic())
-        async with asyncio.TaskGroup() as settling:
+        async with asyncio.TaskGroup() as applying:
             while True:
-                await self._poll_due(settling)
+                await self._poll_due(applying)
                 await self._wait_for_next()
 
     def poll_soon(self, key: AttemptKey) -> None:
@@ -128,19 +128,19 @@ class StatusPoller:
             is_large = len(response.body) > LARGE_BYTES
             outcome = await off_loop(read_outcome, response.body) if is_large else read_outcome(response.body)
         except InvalidResponse as error:
-            log.warning("what the unit says of task %s is passed over: %s", key[0], error)
+            log.warning("invalid status of task %s is ignored: %s", key[0], error)
             return None
         if outcome and outcome != self._last.get(key) and outcome.attempt in {None, key[1]}:
             self._last[key] = outcome
             await self._observer.on_outcome(key, outcome)
         return outcome
 
-    async def _poll_due(self, settling: asyncio.TaskGroup) -> None:
+    async def _poll_due(self, applying: asyncio.TaskGroup) -> None:
         held = set(self._observer.accepted_attempts())
         self._schedule.keep(held, monotonic())
         self._last = {key: each for key, each in self._last.items() if key in held}
         self._unknown &= held
-        due = [key for key in self._schedule.take_due(monotonic()) if key not in self._unsettled]
+        due = [key for key in self._schedule.take_due(monotonic()) if key not in self._applying]
         for first in range(0, len(due), MAX_CONCURRENT_POLLS):
             some = due[first : first + MAX_CONCURRENT_POLLS]
             responses = await asyncio.gather(*(self._get(f"status/{task_id}") for task_id, _ in some))
@@ -149,8 +149,8 @@ class StatusPoller:
             for key, response in zip(some, responses, strict=True):
                 if response:
                     # Not awaited: the responses to later polls renew the lease meanwhile.
-                    self._unsettled.add(key)
-                    settling.create_task(self._settle(key, response))
+                    self._applying.add(key)
+                    applying.create_task(self._apply_poll(key, response))
         if not due and self._observer.is_silent():
             await self.probe()
 
@@ -162,7 +162,7 @@ class StatusPoller:
             return
         self._wake.clear()
 
-    async def _settle(self, key: AttemptKey, response: UnitResponse) -> None:
+    async def _apply_poll(self, key: AttemptKey, response: UnitResponse) -> None:
         try:
             if response.is_unreadable:
                 # Every further poll would return the same oversized checkpoint or result.
@@ -174,7 +174,7 @@ class StatusPoller:
             else:
                 self._unknown.discard(key)
         finally:
-            self._unsettled.discard(key)
+            self._applying.discard(key)
 
     async def _get(self, path: str) -> UnitResponse | None:
         try:
