@@ -1,4 +1,4 @@
-"""What a unit without a stream, and its clients, say to the server."""
+"""Calls of a unit without a stream, and of its clients."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ class Calls:
     def __init__(self, wire: Wire) -> None:
         self.wire = wire
 
-    # What the unit says.
+    # Calls of the unit.
 
     async def register(self, unit: ScriptedUnit | str, **changes: Any) -> execution_unit_pb2.ExecutionUnit:
         endpoint = unit if isinstance(unit, str) else unit.endpoint
@@ -34,20 +34,20 @@ class Calls:
         return (await self.wire.units.Heartbeat(pb.HeartbeatRequest(unit_id=unit_id, **changes))).unit
 
     async def report(self, unit_id: str, about: Request, **kind: Any) -> pb.ReportTaskStatusResponse:
-        """Report on the attempt that a request was about, such as `succeeded=SucceededReport()`."""
+        """Report on the attempt of a request, such as `succeeded=SucceededReport()`."""
         report = pb.Report(task_id=about.task_id, attempt=about.attempt, **kind)
         return await self.wire.units.ReportTaskStatus(pb.ReportTaskStatusRequest(unit_id=unit_id, report=report))
 
-    # What clients say.
+    # Calls of clients.
 
     async def start(self, **changes: Any) -> int:
-        """Create a task that wants to run; returns its id."""
+        """Create a task with start; return its id."""
         wanted: dict[str, Any] = {"task_name": "by http", "task_type": WORK, "start": True} | changes
         spec = task_service_pb.TaskSpec(**wanted)
         return (await self.wire.tasks.CreateTask(task_service_pb.CreateTaskRequest(task=spec))).task.id
 
     async def accepted(self, unit: ScriptedUnit, **changes: Any) -> Request:
-        """A task that the unit has accepted; returns the request."""
+        """Start a task that the unit accepts; return the request."""
         task_id = await self.start(**changes)
         request = await unit.expect("execute", task_id)
         await self.until(task_id, "RUNNING")
@@ -70,7 +70,7 @@ class Calls:
         return await self.wire.task_when(task_id, lambda task: task.status == wanted)
 
     async def until_accepted(self, task_id: int) -> None:
-        """Wait for the pending command to be accepted, of which no watch tells."""
+        """Wait until the pending command is accepted, which no watch reports."""
         pending = await eventually(
             lambda: self.wire.get(task_id), lambda task: task.pending_command.HasField("accepted_at")
         )
@@ -80,7 +80,7 @@ class Calls:
         return (await self.wire.operations.GetUnit(operations_pb.GetUnitRequest(unit_id=unit_id))).unit
 
     async def reasons(self, task_id: int) -> list[str]:
-        """The reasons in the task's history."""
+        """Return the reasons in the task's history."""
         return [each.reason for each in await self.wire.history(task_id)]
 
 

@@ -11,7 +11,7 @@ from rpc.server import ServerUnderTest, Wire
 
 @pytest.fixture
 def settings() -> dict[str, Any]:
-    """Settings of the server. Modules override it."""
+    """Return the settings of the server. Modules override the fixture."""
     return {"poll_seconds": 0.1}
 
 
@@ -37,6 +37,6 @@ def calls(wire: Wire) -> Calls:
 
 @pytest.fixture
 def unit() -> Iterator[ScriptedUnit]:
-    """A unit that listens, and is not registered."""
+    """Run a unit that listens, and is not registered."""
     with ScriptedUnit() as unit:
         yield unit

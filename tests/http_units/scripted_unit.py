@@ -1,4 +1,4 @@
-"""A real HTTP server that is a unit, on the standard library alone, doing what its test tells it to."""
+"""A real HTTP server as a unit, on the standard library alone, under the control of its test."""
 
 import asyncio
 import json
@@ -8,18 +8,18 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
-# Long enough for any machine: a test that needs it is about to fail.
+# Long enough for any machine: a test that waits this long is about to fail.
 PATIENCE_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
 class Request:
-    """What the server has asked for: `route` is `execute`, `pause`, `resume`, `cancel` or `status`."""
+    """A request of the server: `route` is `execute`, `pause`, `resume`, `cancel` or `status`."""
 
     route: str
     task_id: int
     body: Any
-    # As it came, with the unit's prefix.
+    # The path as received, with the unit's prefix.
     path: str
 
     @property
@@ -30,7 +30,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the unit says; a body that is no text goes out as JSON."""
+    """A response of the unit; a body that is no text goes out as JSON."""
 
     status: int = 200
     body: Any = field(default_factory=dict)
@@ -48,9 +48,9 @@ def always(status: int = 200, body: Any = None, *headers: tuple[str, str]) -> Sc
 
 
 class ScriptedUnit:
-    """Answers 200 to everything but `status`, which is 404, unless it is told otherwise by `on`.
+    """Answers 200 to every request but `status`, which gets 404, unless `on` sets another response.
 
-    Listens while its context is entered; `die` and `live` in between. Each request is kept, for `expect`.
+    Listens within its context; `die` and `live` in between. Each request is kept, for `expect`.
     """
 
     def __init__(self) -> None:
@@ -88,7 +88,7 @@ class ScriptedUnit:
             self._server = None
 
     async def expect(self, route: str, task_id: int | None = None) -> Request:
-        """Wait for a request that was not returned before."""
+        """Wait for a request, each returned once."""
         return await asyncio.to_thread(self._expect, route, task_id)
 
     def count(self, route: str) -> int:

@@ -1,4 +1,4 @@
-"""How commands reach a unit over HTTP, and what its answers mean."""
+"""Commands to a unit over HTTP, and the meaning of its responses."""
 
 import asyncio
 import threading
@@ -19,7 +19,7 @@ RUNNING = task_pb2.TASK_STATUS_RUNNING
 
 
 def then(*answers: Answer) -> Any:
-    """A script that gives these answers in turn, and the last one for ever."""
+    """Return a script that gives these responses in turn, and the last one forever."""
     left = list(answers)
     return lambda _: left.pop(0) if len(left) > 1 else left[0]
 
@@ -186,7 +186,7 @@ async def test_a_unit_that_only_fails_is_given_up_after_some_tries(calls: Calls,
     task_id = await calls.start()
     await eventually(lambda: calls.reasons(task_id), lambda reasons: len(reasons) >= 4)
     assert "the unit refused: OTHER: HTTP 503: out of order" in await calls.reasons(task_id)
-    # It is not heard from any more, so it gets nothing.
+    # The unit is silent, so it gets no new work.
     assert unit.count("execute") == TRIES
     assert {each.attempt for each in unit.requests if each.route == "execute"} == {1}
 
@@ -327,7 +327,7 @@ async def test_a_slow_unit_is_waited_for(calls: Calls, unit: ScriptedUnit) -> No
     await calls.register(unit)
     task_id = await calls.start()
     request = await unit.expect("execute", task_id)
-    # Asked for before the start is answered: it must not overtake it.
+    # Requested before the response to the start, which it must not overtake.
     await calls.cancel(task_id, no_wait=True)
     assert unit.count("cancel") == 0
     unit.on("cancel", always(200, {"status": "CANCELLED"}))

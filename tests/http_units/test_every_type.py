@@ -1,4 +1,4 @@
-"""Units that name no task types take every type."""
+"""Units without named task types accept every type."""
 
 from http_units.calls import Calls, struct
 from http_units.scripted_unit import ScriptedUnit, always

@@ -1,4 +1,4 @@
-"""A unit over HTTP stood still for longer than its lease: what it holds goes on only if the server says so."""
+"""A unit over HTTP, frozen for longer than its lease: its attempts continue only if the server says so."""
 
 import asyncio
 import threading
@@ -23,7 +23,7 @@ def settings() -> dict[str, Any]:
 
 
 class Clock:
-    """The unit's clock, which a test sets forward as a freeze of the process does. The server has its own."""
+    """The unit's clock, which a test advances like a freeze of the process would. The server has its own clock."""
 
     def __init__(self) -> None:
         self._ahead = 0.0
@@ -45,7 +45,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 class Worker:
-    """An executor with one safe point, which says nothing to the server before it ends."""
+    """An executor with one safe point, silent until its end."""
 
     def __init__(self) -> None:
         self.has_begun = threading.Event()
@@ -67,7 +67,7 @@ class Worker:
 
 @pytest.fixture
 async def worker(clock: Clock, server: ServerUnderTest) -> AsyncIterator[Worker]:
-    """The executor of a unit that is served."""
+    """Return the executor of a unit that is served."""
     worker = Worker()
     unit = Unit(name="sdk", type="WORK", capacity=1)
     unit.task("WORK")(worker.run)
@@ -84,7 +84,7 @@ async def begun(calls: Calls, worker: Worker) -> int:
 
 
 async def take_away(server: ServerUnderTest, task_id: int) -> None:
-    """End a task without a word to its unit."""
+    """End a task without notice to its unit."""
     async with aiohttp.ClientSession() as http:
         url = f"http://{server.http_address}/api/tasks/{task_id}/status"
         async with http.post(url, json={"status": "SUCCESS"}) as answer:

@@ -1,4 +1,4 @@
-"""Who may have the id of a unit that is driven over HTTP."""
+"""The right to the id of a unit over HTTP."""
 
 import asyncio
 
@@ -16,7 +16,7 @@ async def test_another_endpoint_gets_no_id_of_a_unit_that_answers(calls: Calls, 
     unit_id = (await calls.register(unit)).id
     request = await calls.accepted(unit)
     with ScriptedUnit() as other:
-        for about in ({"unit_id": unit_id}, {}):  # without an id it is the same by its type and name
+        for about in ({"unit_id": unit_id}, {}):  # without an id, type and name identify the unit
             refusal = await refusal_of(calls.register(other, **about))
             assert (refusal.code, refusal.reason) == (grpc.StatusCode.ALREADY_EXISTS, "UNIT_ID_TAKEN")
             assert unit.endpoint in refusal.message

@@ -1,4 +1,4 @@
-"""What becomes of tasks when their unit dies, hangs, forgets, leaves or comes back, and when the server does."""
+"""Tasks of a unit that dies, hangs, forgets, leaves or returns, and of a server that does."""
 
 import asyncio
 import threading
@@ -33,7 +33,7 @@ async def until_unit(calls: Calls, unit_id: str, status: int) -> None:
 
 
 class TestLeases:
-    """With a lease so short that it ends within a test."""
+    """Return settings with a lease so short that it ends within a test."""
 
     @pytest.fixture
     def settings(self) -> dict[str, Any]:
@@ -53,7 +53,7 @@ class TestLeases:
         assert "unit lost: not heard from for 1 s" in await calls.reasons(request.task_id)
 
     async def test_a_unit_without_heartbeats_lives_on_by_its_answers(self, calls: Calls, unit: ScriptedUnit) -> None:
-        """Idle, it is only asked for a sign of life, of a task that it cannot know."""
+        """An idle unit is only asked for a sign of life, with a task unknown to the unit."""
         unit_id = (await calls.register(unit)).id
         await eventually(_count(unit, "status"), lambda count: count >= 8)
         assert (await calls.unit(unit_id)).status == AVAILABLE
@@ -65,7 +65,7 @@ class TestLeases:
         unit_id = (await calls.register(unit)).id
         for _ in range(60):
             await calls.heartbeat(unit_id)
-            await asyncio.sleep(0.02)  # the time that passes is what is tested
+            await asyncio.sleep(0.02)  # the test is about the passing time
         assert unit.requests == []
 
     async def test_a_heartbeat_brings_a_lost_unit_back(self, calls: Calls, unit: ScriptedUnit) -> None:
@@ -97,7 +97,7 @@ class TestLeases:
 
 
 class TestStartsWithoutAnAnswer:
-    """The unit may be at work: nobody else gets the task before that is known."""
+    """The unit may be at work: no other unit gets the task before the server knows."""
 
     @pytest.fixture
     def settings(self) -> dict[str, Any]:
@@ -151,7 +151,7 @@ class TestStartsWithoutAnAnswer:
         let_go.set()
         assert again.attempt == 2
         assert (await calls.wire.get(task_id)).retry_count == 0
-        # A unit has no word for an attempt that others go on with, so it is told nothing.
+        # HTTP has no command to drop an attempt that continues elsewhere, so the unit gets none.
         assert unit.count("cancel") == 0
         assert unit.count("execute") == 1
 

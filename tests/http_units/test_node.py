@@ -23,7 +23,7 @@ def settings() -> dict[str, Any]:
 
 
 class NodeUnit:
-    """The example's process, which can be killed and started again on its port."""
+    """The process of the example, which can be killed and started again on its port."""
 
     def __init__(self, server: str) -> None:
         self._environment = os.environ | {"TASK_MANAGER_URL": server}
@@ -46,7 +46,7 @@ class NodeUnit:
 
 
 class Rest:
-    """What curl would do."""
+    """Make a request like curl."""
 
     def __init__(self, http: aiohttp.ClientSession) -> None:
         self._http = http
@@ -77,7 +77,7 @@ async def rest(server: ServerUnderTest) -> AsyncIterator[Rest]:
 
 @pytest.fixture
 async def node(server: ServerUnderTest, rest: Rest) -> AsyncIterator[NodeUnit]:
-    """A unit that runs and is registered."""
+    """Return a running, registered unit."""
     node = NodeUnit(f"http://{server.http_address}")
     await node.live()
     about = {

@@ -12,7 +12,7 @@ from taskplane.server.execution_units.links.http_polling import StatusPoller
 
 
 class StuckObserver:
-    """Never done with what it is told, as while the database is away."""
+    """An observer that never finishes, as while the database is away."""
 
     def __init__(self) -> None:
         self.times_heard = 0

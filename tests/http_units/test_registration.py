@@ -1,4 +1,4 @@
-"""How units come to be known, are known again, and are refused."""
+"""Registrations of units: first, repeated, and refused."""
 
 from typing import Any
 

@@ -40,7 +40,7 @@ def settings() -> dict[str, Any]:
 
 @pytest.fixture
 async def serve(server: ServerUnderTest) -> AsyncIterator[Serve]:
-    """Serves units over HTTP on free ports, each in a thread, and drains them in the end."""
+    """Serve units over HTTP on free ports, each in a thread, and drain them in the end."""
     serving: list[tuple[Unit, asyncio.Task[None]]] = []
 
     def serve(unit: Unit) -> asyncio.Task[None]:
@@ -73,7 +73,7 @@ async def ask(url: str, body: Any = None) -> tuple[int, Any]:
 
 
 class Steps:
-    """An executor that goes on when its test lets it."""
+    """An executor that continues at the command of its test."""
 
     def __init__(self) -> None:
         self.go = threading.Semaphore(0)
@@ -248,7 +248,7 @@ async def test_an_id_that_means_something_in_a_url_is_that_of_the_unit_all_the_s
             lambda: calls.unit(unit_id), lambda found: found.last_heartbeat.ToNanoseconds() > times[-1]
         )
         times.append(unit_then.last_heartbeat.ToNanoseconds())
-    # A heartbeat under another name would have made it register again.
+    # A heartbeat under another name would have made the unit register again.
     assert caplog.text.count("http: registered as") == 1
 
 
@@ -379,7 +379,7 @@ def test_a_taken_port_is_an_error() -> None:
 
 
 class Gate:
-    """A rule that holds the work in the middle of a batch, until a test lets it go."""
+    """A rule that stops the work in the middle of a batch, until a test releases it."""
 
     def __init__(self) -> None:
         self.reached = threading.Event()

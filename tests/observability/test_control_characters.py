@@ -1,4 +1,4 @@
-"""Nothing that a caller says makes a line of its own in the log for people, or steers the terminal."""
+"""Texts of callers add no line to the log for people, and never control the terminal."""
 
 import logging
 
@@ -10,8 +10,7 @@ from taskplane.server.observability.logs import formatter
 from taskplane.server.observability.transition_lines import transitions_record
 from taskplane.server.tasks.unit_of_work import CommittedEvent
 
-# A line that looks like one of the log's own; a terminal's title; a bell; a C1 control; a line end of Unicode; text
-# that runs from right to left.
+# A fake line of the log; a terminal's title; a bell; a C1 control; a line end of Unicode; text from right to left.
 HOSTILE = [
     "alice\n2026-01-01T00:00:00Z [info     ] all is well",
     "alice\r[info     ] all is well",

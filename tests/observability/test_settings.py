@@ -1,4 +1,4 @@
-"""Variables that look like settings and are none are not passed over in silence."""
+"""Variables that only resemble settings cause a warning."""
 
 import pytest
 
@@ -25,7 +25,7 @@ def test_a_variable_that_is_no_setting_is_named_with_the_nearest_that_is(name: s
         "taskplane_retention_days",
         "TASKPLANE_SERVER",
         "TASKPLANE_TEST_MYSQL_URL",
-        # Of Kubernetes, for a Service called taskplane.
+        # Set by Kubernetes for a Service called taskplane.
         "TASKPLANE_SERVICE_HOST",
         "TASKPLANE_SERVICE_PORT_GRPC",
         "TASKPLANE_PORT",

@@ -1,4 +1,4 @@
-"""The quick lines of transitions are those that structlog writes."""
+"""The quick lines of transitions equal those of structlog."""
 
 import io
 import logging
