@@ -64,7 +64,7 @@ async def with_units(server_url: str, settings: Settings) -> AsyncIterator[Figur
 
 
 async def with_progress(server_url: str, settings: Settings) -> AsyncIterator[Figure]:
-    """Yield running tasks that report progress."""
+    """Yield figures of running tasks that report progress."""
     for rate in settings.progress_rates:
         async with stack(server_url) as running:
             unit = processes.module("unit", running.address, "progress", "--rate", str(rate))
