@@ -3,23 +3,26 @@
 import asyncio
 import email.message
 import functools
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 from http import HTTPStatus
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
 
-from taskplane.gateway.body_budget import BodyBudget
 from taskplane.gateway.errors import Refused
 from taskplane.gateway.once import Kept
+from taskplane.gateway.requests import Body, Given, QueryString
 from taskplane.gateway.schema import DOCUMENT_BODY_BYTES, MAX_FIELDS, Schema
 from taskplane.gateway.strict_json import NotStrictJson, parse
 from taskplane.protocol.documents import DocumentError
 from taskplane.server.core.documents import LARGE_BYTES, check
 from taskplane.server.core.errors import MAX_VIOLATIONS, DatabaseSilent, FieldViolation, InvalidFields
 from taskplane.server.core.off_loop import off_loop
+
+R = TypeVar("R")
 
 # The most that any body has.
 MAX_BODY_BYTES = DOCUMENT_BODY_BYTES
@@ -37,17 +40,31 @@ class StrictRoute(APIRoute):
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **settings: Any) -> None:
         super().__init__(path, _rendering(endpoint, settings.get("status_code") or HTTPStatus.OK), **settings)
+        if self.shapes:
+            self.openapi_extra = {name: each for shape in self.shapes for name, each in shape.described().items()}
+
+    @property
+    def shapes(self) -> list[Body[Any] | QueryString[Any]]:
+        """The bodies and queries among the dependencies."""
+        calls: list[Any] = [each.call for each in self.dependant.dependencies]
+        return [each for each in calls if isinstance(each, Body | QueryString)]
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Wrap FastAPI's handler."""
         handle = super().get_route_handler()
         body = self.body_field and _model(self.body_field.field_info.annotation)
+        has_shape = any(isinstance(each, Body) for each in self.shapes)
 
         async def strict(request: Request) -> Response:
+            if has_shape:
+                budget = request.app.state.body_budget
+                with budget.share() as take:
+                    request.scope["taskplane.body"] = partial(_given, take)
+                    return await _timely(handle(request))
             if not body:
                 _refuse_body(request)
                 return await _timely(handle(request))
-            budget: BodyBudget = request.app.state.body_budget
+            budget = request.app.state.body_budget
             with budget.share() as take:
                 request = await _with_json(request, body, take)
                 return await _timely(handle(request))
@@ -101,6 +118,24 @@ async def _with_json(request: Request, model: type[Schema], take: Callable[[int]
     if len(raw) > LARGE_BYTES:
         return _JsonRequest(request, raw, await off_loop(_checked, raw, model))
     return _JsonRequest(request, raw, _checked(raw, model))
+
+
+async def _given(take: Callable[[int], None], request: Request, body: Body[R], ids: Mapping[str, Any]) -> Given[R]:
+    raw = await _read(request, body.max_bytes, take)
+    if not raw:
+        return body.given(body.value_of(None), ids)
+    _check_content_type(request.headers.get("content-type", ""))
+    if len(raw) > LARGE_BYTES:
+        return await off_loop(_parsed, raw, body, ids)
+    return _parsed(raw, body, ids)
+
+
+def _parsed(raw: bytes, body: Body[R], ids: Mapping[str, Any]) -> Given[R]:
+    try:
+        value = parse(raw)
+    except NotStrictJson as error:
+        raise InvalidFields(FieldViolation("body", str(error))) from error
+    return body.given(body.value_of(value), ids)
 
 
 def _checked(raw: bytes, model: type[Schema]) -> Any:

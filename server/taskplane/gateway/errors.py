@@ -55,6 +55,10 @@ class Refused(TaskplaneError):
         self.reason = reason
 
 
+class InvalidRequest(InvalidFields):
+    """Bad fields that are named as the REST API's requests name them."""
+
+
 class FieldViolationAnswer(Schema):
     """One bad field."""
 
@@ -128,6 +132,8 @@ def http_status(error: TaskplaneError) -> int:
 
 
 async def _on_taskplane_error(_: Request, error: Any) -> Response:
+    if isinstance(error, InvalidRequest):
+        return answer(_named(error, _http_root))
     return answer(_in_http_words(error) if error.violations else error)
 
 

@@ -6,6 +6,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from taskplane.gateway.errors import ErrorAnswer
+from taskplane.gateway.requests import Body
 
 _ERRORS = {
     400: ("INVALID_ARGUMENT", "INVALID_FIELDS", "Bad input; every bad field is named."),
@@ -49,6 +50,7 @@ def description_of(app: FastAPI) -> dict[str, Any]:
         )
         _drop_validation_errors(document)
         _add_error_schemas(document)
+        _add_body_schemas(app, document)
         _drop_null_parameters(document)
         app.openapi_schema = document
     return app.openapi_schema
@@ -73,6 +75,11 @@ def _described(code: int) -> dict[str, Any]:
 def _add_error_schemas(document: dict[str, Any]) -> None:
     schema = ErrorAnswer.model_json_schema(mode="serialization", ref_template=_SCHEMAS)
     document["components"]["schemas"] |= schema.pop("$defs") | {ErrorAnswer.__name__: schema}
+
+
+def _add_body_schemas(app: FastAPI, document: dict[str, Any]) -> None:
+    shapes = [shape for route in app.routes for shape in getattr(route, "shapes", ())]
+    document["components"]["schemas"] |= {each.name: each.schema() for each in shapes if isinstance(each, Body)}
 
 
 def _drop_null_parameters(document: dict[str, Any]) -> None:

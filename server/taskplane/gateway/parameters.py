@@ -6,7 +6,8 @@ from fastapi import Path
 from pydantic import StringConstraints
 from starlette.requests import Request
 
-from taskplane.gateway.schema import MAX_NUMBER, NO_NUL, Digits
+from taskplane.gateway.field_schemas import MAX_NUMBER, NO_NUL
+from taskplane.gateway.schema import Digits
 from taskplane.server.core.errors import FieldViolation, InvalidFields
 from taskplane.server.core.unit import MAX_UNIT_ID
 

@@ -18,6 +18,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
+from taskplane.gateway.field_schemas import FULL, IDENTIFIER, NO_NUL
 from taskplane.server.core.task import LABEL_KEY, LABEL_KEY_MEANING, TASK_TYPE, TASK_TYPE_MEANING
 from taskplane.server.core.unit import MAX_UNIT_ID
 from taskplane.server.rpc.bounds import (
@@ -37,8 +38,6 @@ DOCUMENT_BODY_BYTES = 3 * 512 * 1024
 # Fields of one object of a body; none of ours has half as many.
 MAX_FIELDS = 50
 NO_OBJECT = 'must be a JSON object; put any other value into one, such as {"value": [1, 2]}'
-# What every reader of JSON keeps exactly.
-MAX_NUMBER = 2**53 - 1
 # "T" and "Z" may be small in RFC 3339.
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _DIGITS = re.compile(r"-?\d{1,25}", re.ASCII)
@@ -73,7 +72,8 @@ def camel_case(name: str) -> str:
     return ".".join(to_camel(part) if "_" in part else part for part in name.split("."))
 
 
-def _parse_moment(value: Any) -> datetime:
+def parse_moment(value: Any) -> datetime:
+    """Read a time of RFC 3339. Raises ValueError."""
     if isinstance(value, datetime):
         return value
     if not (isinstance(value, str) and _RFC3339.fullmatch(value)):
@@ -107,7 +107,7 @@ def _check_page_token(value: str) -> str:
     return value
 
 
-def _parse_digits(value: Any) -> Any:
+def parse_digits(value: Any) -> Any:
     """Read a number of a path or query: digits and nothing else."""
     if isinstance(value, str):
         if not _DIGITS.fullmatch(value):
@@ -116,41 +116,37 @@ def _parse_digits(value: Any) -> Any:
     return value
 
 
-_MOMENT_SCHEMA = {"type": "string", "format": "date-time", "examples": ["2026-01-02T03:04:05.678901Z"]}
+MOMENT_SCHEMA = {"type": "string", "format": "date-time", "examples": ["2026-01-02T03:04:05.678901Z"]}
 Moment = Annotated[
     datetime,
-    BeforeValidator(_parse_moment),
+    BeforeValidator(parse_moment),
     PlainSerializer(_format_moment),
-    WithJsonSchema(_MOMENT_SCHEMA),
+    WithJsonSchema(MOMENT_SCHEMA),
 ]
 # Not looked into here: bodies are measured while they are parsed.
 JsonObject = Annotated[
     Any, BeforeValidator(_check_object), WithJsonSchema({"type": "object", "additionalProperties": True})
 ]
 Seconds = Annotated[float, Field(ge=0, le=MAX_DURATION_SECONDS, allow_inf_nan=False)]
-Digits = BeforeValidator(_parse_digits)
+Digits = BeforeValidator(parse_digits)
 
-_NAME = r"^[^\x00]*[^\s\x00][^\x00]*$"
-NO_NUL = r"^[^\x00]*$"
-# Databases do not tell spaces at its end.
-_IDENTIFIER = r"^([^\s\x00]([^\x00]*[^\s\x00])?)?$"
 _TASK_TYPE = f"^{TASK_TYPE}$"
 _LABEL_KEY = f"^{LABEL_KEY}$"
 # What is said of a text that does not match.
 PATTERN_MEANINGS = {
-    _NAME: "must not be blank, nor hold a NUL character",
+    FULL: "must not be blank, nor hold a NUL character",
     NO_NUL: "must not hold a NUL character",
-    _IDENTIFIER: "must not begin or end with a space, nor hold a NUL character",
+    IDENTIFIER: "must not begin or end with a space, nor hold a NUL character",
     _TASK_TYPE: TASK_TYPE_MEANING,
     _LABEL_KEY: LABEL_KEY_MEANING,
 }
-Name = Annotated[str, StringConstraints(min_length=1, max_length=MAX_NAME, pattern=_NAME)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=MAX_NAME, pattern=FULL)]
 UnitId = Annotated[Name, StringConstraints(max_length=MAX_UNIT_ID)]
 TaskType = Annotated[str, StringConstraints(pattern=_TASK_TYPE)]
 Actor = Annotated[str, StringConstraints(max_length=MAX_ACTOR, pattern=NO_NUL)]
 Reason = Annotated[str, StringConstraints(max_length=MAX_REASON, pattern=NO_NUL)]
 PageToken = Annotated[str, StringConstraints(min_length=1, max_length=1000), AfterValidator(_check_page_token)]
-RequestId = Annotated[str, StringConstraints(max_length=MAX_REQUEST_ID, pattern=_IDENTIFIER)]
+RequestId = Annotated[str, StringConstraints(max_length=MAX_REQUEST_ID, pattern=IDENTIFIER)]
 _LabelKey = Annotated[str, StringConstraints(pattern=_LABEL_KEY)]
 _LabelValue = Annotated[str, StringConstraints(max_length=MAX_LABEL_VALUE, pattern=NO_NUL)]
 Labels = Annotated[

@@ -1,47 +1,34 @@
-"""What callers send about tasks, and the same in the words of the services."""
+"""Requests about tasks, in JSON."""
 
-from datetime import timedelta
-from typing import Annotated, Any, ClassVar, Literal
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
+from google.protobuf.message import Message
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from taskplane.gateway.schema import (
-    DOCUMENT_BODY_BYTES,
-    MAX_NUMBER,
-    Actor,
-    Digits,
-    JsonObject,
-    Labels,
-    Moment,
-    Name,
-    PageToken,
-    Reason,
-    RequestId,
-    Schema,
-    Seconds,
-    TaskType,
-    UnitId,
+from taskplane.gateway.errors import InvalidRequest
+from taskplane.gateway.requests import (
+    Extra,
+    Given,
+    PlainBody,
+    PlainQueryString,
+    TaskBody,
+    TaskQueryString,
+    WatchedTaskQueryString,
 )
+from taskplane.gateway.schema import DOCUMENT_BODY_BYTES, Moment, Schema, Seconds, parse_digits
 from taskplane.server.core.clock import monotonic
-from taskplane.server.core.documents import MAX_DOCUMENT_BYTES
-from taskplane.server.core.errors import FieldViolation, InvalidFields
-from taskplane.server.core.task import NO_LIMITS, Limits, TaskStatus
-from taskplane.server.core.verbs import CallContext
-from taskplane.server.rpc.bounds import (
-    DEFAULT_HISTORY_PAGE,
-    DEFAULT_PAGE,
-    DEFAULT_RETRIES,
-    MAX_PAGE,
-    MAX_PRIORITY,
-    MAX_RETRIES,
-)
+from taskplane.server.core.errors import FieldViolation
+from taskplane.server.rpc import task_requests as read
+from taskplane.server.rpc.bounds import DEFAULT_HISTORY_PAGE, DEFAULT_PAGE, MAX_PAGE
 from taskplane.server.rpc.deadlines import DEFAULT_WAIT_SECONDS
 from taskplane.server.services.pages import TaskQuery
-from taskplane.server.store.reading import TaskFilter
-from taskplane.server.tasks.mutations import TaskSpec
+from taskplane.v1 import task_service_pb2 as pb
+
+R = TypeVar("R")
 
 MAX_WAIT_SECONDS = 60.0
-# Pages that are numbered make the database read all that is before them; deeper ones are had by token.
+# The database reads all rows before a numbered page; deeper pages are reached by token.
 MAX_NUMBERED_ROWS = 10_000
 
 StatusName = Literal["PENDING", "RUNNING", "SUCCESS", "FAILED", "PAUSED", "CANCELLED"]
@@ -59,30 +46,103 @@ class TaskLimits(Schema):
         Seconds | None, Field(description="Longest time RUNNING without progress or checkpoint.")
     ] = None
 
-    def limits(self) -> Limits:
-        """Return them as the core has them."""
-        return Limits(
-            run_budget=_duration(self.run_budget_seconds),
-            deadline=self.deadline,
-            queue_timeout=_duration(self.queue_timeout_seconds),
-            stall_timeout=_duration(self.stall_timeout_seconds),
-        )
+
+def _parse_wait(value: Any) -> float:
+    """Read true (the default time), false (no wait) or seconds."""
+    if isinstance(value, bool):
+        return DEFAULT_WAIT_SECONDS if value else 0.0
+    if isinstance(value, int | float) and 0 <= value <= MAX_WAIT_SECONDS:
+        return float(value)
+    raise ValueError(f"must be true, false, or seconds from 0 to {MAX_WAIT_SECONDS:g}")
 
 
-class Asking(Schema):
-    """Who asks, why, and under which condition."""
+_WAIT_TEXT = (
+    f"Time to wait for the effect: true ({DEFAULT_WAIT_SECONDS:g} s), false, or seconds. "
+    "When the time runs out, the response is 504, and the command stays pending."
+)
+_WAIT_SCHEMA: dict[str, Any] = {
+    "anyOf": [{"type": "boolean"}, {"type": "number", "minimum": 0, "maximum": MAX_WAIT_SECONDS}],
+    "default": True,
+}
+Wait = Annotated[float, BeforeValidator(_parse_wait), WithJsonSchema(_WAIT_SCHEMA), Field(description=_WAIT_TEXT)]
 
-    actor: Annotated[Actor, Field(description="Who asks; goes to the history. Empty: client.")] = ""
-    reason: Annotated[Reason, Field(description="Why; goes to the history.")] = ""
-    request_id: Annotated[
-        RequestId,
-        Field(description="Makes the call idempotent: a repeat with the same id and body gets the first answer."),
-    ] = ""
 
-    def ask(self) -> CallContext:
-        """Return it as the core has it."""
-        return CallContext(self.actor or "client", self.reason, getattr(self, "revision", 0))
+def _set_no_wait(message: Any, wait: float) -> None:
+    message.no_wait = not wait
 
+
+WAIT = Extra("wait", {"description": _WAIT_TEXT} | _WAIT_SCHEMA, _parse_wait, DEFAULT_WAIT_SECONDS, _set_no_wait)
+
+
+def wait_until(given: Given[Any]) -> float | None:
+    """Return the end of a call's wait, by `core.clock.monotonic`; None for no wait."""
+    wait: float = given.extras["wait"]
+    return monotonic() + wait if wait else None
+
+
+def _number(most: int) -> Callable[[Any], int]:
+    def parse(value: Any) -> int:
+        number: int = parse_digits(value)
+        if not 1 <= number <= most:
+            raise ValueError(f"is {number}; must be from 1 to {most}")
+        return number
+
+    return parse
+
+
+def _limit(default: int) -> Extra:
+    schema = {"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": default, "description": "Longest page."}
+    return Extra("limit", schema, _number(MAX_PAGE), default, _set_page_size)
+
+
+def _set_page_size(message: Any, limit: int) -> None:
+    message.page_size = limit
+
+
+def _choice(name: str, description: str, values: Mapping[str, Any], apply: Callable[[Any, Any], None]) -> Extra:
+    """Return an extra whose texts stand for values; the first is the default."""
+
+    def parse(text: Any) -> Any:
+        if text not in values:
+            raise ValueError(f"must be one of {', '.join(values)}")
+        return values[text]
+
+    first = next(iter(values))
+    schema = {"type": "string", "enum": list(values), "default": first, "description": description}
+    return Extra(name, schema, parse, values[first], apply)
+
+
+def _set_order(message: Any, order: int) -> None:
+    message.order = order
+
+
+def _set_no_snapshot(message: Any, no_snapshot: bool) -> None:  # noqa: FBT001  (an extra's value)
+    message.no_snapshot = no_snapshot
+
+
+_PAGE = Extra(
+    "page",
+    {
+        "type": "integer",
+        "minimum": 1,
+        "maximum": MAX_NUMBERED_ROWS,
+        "description": f"From 1, up to row {MAX_NUMBERED_ROWS}; deeper pages are reached by pageToken.",
+    },
+    _number(MAX_NUMBERED_ROWS),
+    None,
+)
+_SORT = _choice(
+    "sort",
+    "Newest first by default.",
+    {"-createdAt": pb.TASK_ORDER_NEWEST_FIRST, "createdAt": pb.TASK_ORDER_OLDEST_FIRST},
+    _set_order,
+)
+_SNAPSHOT = _choice(
+    "snapshot",
+    "Whether to begin with a snapshot, if not after a revision.",
+    {"true": False, "false": True},
+    _set_no_snapshot,
+)
 
 _EXAMPLE: dict[str, Any] = {
     "taskName": "数据处理任务",
@@ -91,154 +151,83 @@ _EXAMPLE: dict[str, Any] = {
     "config": {"inputPath": "/data/input", "outputPath": "/data/output"},
     "maxRetries": 3,
 }
+CREATE = PlainBody(
+    pb.CreateTaskRequest,
+    read.creation,
+    flat=("task", "context"),
+    # A new task has no revision yet.
+    hidden=("context.expected_revision",),
+    max_bytes=DOCUMENT_BODY_BYTES,
+    examples=[_EXAMPLE, _EXAMPLE | {"start": True}],
+)
 
 
-class NewTask(Asking):
-    """What a task is to be."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE, _EXAMPLE | {"start": True}]})
-    max_bytes = DOCUMENT_BODY_BYTES
-    documents: ClassVar = {"config": MAX_DOCUMENT_BYTES}
-
-    task_name: Annotated[Name, Field(description="For people; not unique.")]
-    task_type: Annotated[TaskType, Field(description="Chooses the unit. One that no unit knows (yet) is no error.")]
-    priority: Annotated[int, Field(ge=0, le=MAX_PRIORITY, description="Greater runs first.")] = 0
-    config: Annotated[
-        JsonObject | None, Field(description="Handed to the unit as it is; up to 768 KiB as a Struct.")
-    ] = None
-    max_retries: Annotated[int, Field(ge=0, le=MAX_RETRIES, description="Automatic retries.")] = DEFAULT_RETRIES
-    start: Annotated[bool, Field(description="Queue it at once.")] = False
-    labels: Annotated[Labels, Field(description="Your own marks.")] = Field(default_factory=dict)
-    unit_labels: Annotated[Labels, Field(description="Labels that a unit must have to get the task.")] = Field(
-        default_factory=dict
+def _verb(message_type: type[Message]) -> TaskBody[tuple[int, Any, int]]:
+    return TaskBody(
+        message_type,
+        read.verb,
+        hidden=("task_id", "no_wait"),
+        extras=(WAIT,),
+        examples=[{"actor": "alice", "reason": "maintenance"}],
+        is_optional=True,
     )
-    limits: TaskLimits | None = None
-
-    def spec(self) -> TaskSpec:
-        """Return it as the services have it."""
-        return TaskSpec(
-            task_name=self.task_name,
-            task_type=self.task_type,
-            priority=self.priority,
-            config=self.config or {},
-            max_retries=self.max_retries,
-            start=self.start,
-            labels=self.labels,
-            unit_labels=self.unit_labels,
-            limits=self.limits.limits() if self.limits else NO_LIMITS,
-        )
 
 
-def _parse_wait(value: Any) -> float:
-    """Read true (the default time), false (not at all) or seconds."""
-    if isinstance(value, bool):
-        return DEFAULT_WAIT_SECONDS if value else 0.0
-    if isinstance(value, int | float) and 0 <= value <= MAX_WAIT_SECONDS:
-        return float(value)
-    raise ValueError(f"must be true, false, or seconds from 0 to {MAX_WAIT_SECONDS:g}")
+START = _verb(pb.StartTaskRequest)
+PAUSE = _verb(pb.PauseTaskRequest)
+RESUME = _verb(pb.ResumeTaskRequest)
+CANCEL = _verb(pb.CancelTaskRequest)
+RESTART = _verb(pb.RestartTaskRequest)
+DELETE = TaskQueryString(pb.DeleteTaskRequest, read.deletion, hidden=("task_id",))
 
 
-Wait = Annotated[
-    float,
-    BeforeValidator(_parse_wait),
-    WithJsonSchema(
-        {"anyOf": [{"type": "boolean"}, {"type": "number", "minimum": 0, "maximum": MAX_WAIT_SECONDS}], "default": True}
-    ),
-    Field(
-        description=f"Whether to wait until the effect holds: true ({DEFAULT_WAIT_SECONDS:g} s), false, or seconds. "
-        "When the time runs out the answer is 504, and the command stays pending."
-    ),
-]
-Revision = Annotated[
-    int, Field(ge=0, le=MAX_NUMBER, description="Do it only if the task's revision is this one; 0: no condition.")
-]
+def _include_total(message: Any, _: Mapping[str, Any]) -> None:
+    message.include_total = True
 
 
-class Control(Asking):
-    """How a verb is to be carried out. All of it may be left out, and so may the body."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [{"actor": "alice", "reason": "maintenance"}]})
-
-    wait: Wait = DEFAULT_WAIT_SECONDS
-    revision: Revision = 0
-
-    def wait_until(self) -> float | None:
-        """Return until when to wait, by `core.clock.monotonic`; None: not at all."""
-        return monotonic() + self.wait if self.wait else None
-
-
-class ControlFromCheckpoint(Control):
-    """The same, for verbs that can go on from a chosen checkpoint."""
-
-    checkpoint_number: Annotated[
-        int, Field(ge=0, le=MAX_NUMBER, description="Go on from this one of the kept checkpoints. 0: as usual.")
-    ] = 0
+LIST = PlainQueryString(
+    pb.ListTasksRequest,
+    read.query,
+    flat=("filter",),
+    hidden=("page_size", "order", "include_total"),
+    extras=(_PAGE, _limit(DEFAULT_PAGE), _SORT),
+    prepare=_include_total,
+)
+HISTORY = TaskQueryString(
+    pb.ListTaskTransitionsRequest,
+    read.page,
+    hidden=("task_id", "page_size"),
+    extras=(_limit(DEFAULT_HISTORY_PAGE),),
+)
+CHECKPOINTS = TaskQueryString(pb.ListTaskCheckpointsRequest, read.checkpoints, hidden=("task_id",))
 
 
-class DeletionQuery(Asking):
-    """Who deletes a task, and under which condition."""
-
-    revision: Annotated[Revision, Digits] = 0
-
-
-class TaskListQuery(Schema):
-    """Which tasks, in which order, and which page of them."""
-
-    status: StatusName | None = None
-    task_type: TaskType | None = None
-    unit_id: Annotated[UnitId | None, Field(description="Assigned to this unit, or last run by it.")] = None
-    q: Annotated[
-        Name | None,
-        Field(
-            description="With this text in the name; case does not matter, on SQLite that of ASCII letters. "
-            "On MySQL and MariaDB accents do not matter either."
-        ),
-    ] = None
-    page: Annotated[
-        Annotated[int, Field(ge=1, le=MAX_NUMBERED_ROWS), Digits] | None,
-        Field(description="From 1, up to row 10,000; deeper pages are had by pageToken."),
-    ] = None
-    limit: Annotated[int, Field(ge=1, le=MAX_PAGE, description="How many at most."), Digits] = DEFAULT_PAGE
-    sort: Annotated[Literal["createdAt", "-createdAt"], Field(description="Newest first unless told otherwise.")] = (
-        "-createdAt"
-    )
-    page_token: Annotated[
-        PageToken | None,
-        Field(description="nextPageToken of the page before, with the same filter and order; instead of page."),
-    ] = None
-
-    def query(self) -> TaskQuery:
-        """Return it as the services have it. Raises InvalidFields if it names its page in two ways, or one too deep."""
-        if self.page and self.page_token:
-            raise InvalidFields(FieldViolation("page", "and pageToken exclude each other: give one"))
-        skip = ((self.page or 1) - 1) * self.limit
-        if skip + self.limit > MAX_NUMBERED_ROWS:
-            deep = f"{self.page} goes beyond row {MAX_NUMBERED_ROWS}; follow nextPageToken by pageToken instead"
-            raise InvalidFields(FieldViolation("page", deep))
-        return TaskQuery(
-            filter=TaskFilter(
-                statuses=(TaskStatus(self.status),) if self.status else (),
-                task_types=(self.task_type,) if self.task_type else (),
-                execution_unit_id=self.unit_id or "",
-                name_contains=self.q or "",
-            ),
-            newest_first=self.sort == "-createdAt",
-            page_size=self.limit,
-            page_token=self.page_token or "",
-            skip=skip,
-            include_total=True,
-        )
+def rows_before(query: TaskQuery, page: int | None) -> int:
+    """Return the number of rows before a numbered page. Raises InvalidRequest beyond MAX_NUMBERED_ROWS."""
+    if page and query.page_token:
+        raise InvalidRequest(FieldViolation("page", "and pageToken exclude each other: give one"))
+    skip = ((page or 1) - 1) * query.page_size
+    if skip + query.page_size > MAX_NUMBERED_ROWS:
+        deep = f"{page} goes beyond row {MAX_NUMBERED_ROWS}; follow nextPageToken by pageToken instead"
+        raise InvalidRequest(FieldViolation("page", deep))
+    return skip
 
 
-class PageQuery(Schema):
-    """Which page of a list that has no numbered pages."""
-
-    limit: Annotated[int, Field(ge=1, le=MAX_PAGE, description="How many at most."), Digits] = DEFAULT_HISTORY_PAGE
-    page_token: Annotated[
-        PageToken | None,
-        Field(description="nextPageToken of the page before."),
-    ] = None
+def _include_progress(message: Any, _: Mapping[str, Any]) -> None:
+    message.include_progress = True
 
 
-def _duration(seconds: float | None) -> timedelta | None:
-    return max(timedelta(seconds=seconds), timedelta.resolution) if seconds else None
+WATCH = PlainQueryString(
+    pb.WatchTasksRequest,
+    read.watch,
+    hidden=("task_ids", "include_progress", "no_snapshot"),
+    extras=(_SNAPSHOT,),
+    prepare=_include_progress,
+)
+WATCH_TASK = WatchedTaskQueryString(
+    pb.WatchTasksRequest,
+    read.watch,
+    hidden=("task_ids", "task_types", "statuses", "include_progress", "no_snapshot"),
+    extras=(_SNAPSHOT,),
+    prepare=_include_progress,
+)

@@ -2,39 +2,49 @@
 
 import json
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends
 from starlette.requests import Request
 from starlette.responses import Response
 
 from taskplane.gateway.bodies import StrictRoute
+from taskplane.gateway.errors import InvalidRequest
 from taskplane.gateway.leaving import while_connected
-from taskplane.gateway.once import Kept, idempotency_key, once
+from taskplane.gateway.once import Kept, once
 from taskplane.gateway.openapi import errors
 from taskplane.gateway.parameters import TaskId, check_query
+from taskplane.gateway.requests import Given
 from taskplane.gateway.services import Services, Using
 from taskplane.gateway.task_answers import CheckpointListAnswer, TaskAnswer, TaskPageAnswer, TransitionPageAnswer
 from taskplane.gateway.task_requests import (
-    Control,
-    ControlFromCheckpoint,
-    DeletionQuery,
-    NewTask,
-    PageQuery,
-    TaskListQuery,
+    CANCEL,
+    CHECKPOINTS,
+    CREATE,
+    DELETE,
+    HISTORY,
+    LIST,
+    PAUSE,
+    RESTART,
+    RESUME,
+    START,
+    rows_before,
+    wait_until,
 )
-from taskplane.server.core.documents import is_large
-from taskplane.server.core.errors import FieldViolation, InvalidFields
-from taskplane.server.core.off_loop import off_loop
+from taskplane.server.core.errors import FieldViolation
 from taskplane.server.core.verbs import CallContext
 from taskplane.server.idempotency.keys import IdempotencyKey
+from taskplane.server.services.pages import TaskQuery
 from taskplane.server.services.view import TaskView
 from taskplane.server.store.reading import MAX_ROWS_BYTES
+from taskplane.server.tasks.mutations import TaskSpec
 
 router = APIRouter(prefix="/api/tasks", tags=["tasks"], route_class=StrictRoute, dependencies=[Depends(check_query)])
 
 _Verb = Callable[[int, CallContext, IdempotencyKey | None, float | None], Awaitable[TaskView]]
+_VerbBody = Given[tuple[int, CallContext, int]]
 _BODY = (408, 413, 415)
 _VERB = errors(404, 409, 412, 504, *_BODY)
 
@@ -47,36 +57,38 @@ _VERB = errors(404, 409, 412, 504, *_BODY)
     responses=errors(404, *_BODY)
     | {201: {"headers": {"Location": {"description": "Path of the task.", "schema": {"type": "string"}}}}},
 )
-async def create_task(using: Using, body: NewTask, response: Response) -> TaskAnswer | Kept:
+async def create_task(
+    using: Using, body: Annotated[Given[tuple[TaskSpec, CallContext]], Depends(CREATE)], response: Response
+) -> TaskAnswer | Kept:
     """Create a task in PENDING, queued at once if `start` is true. Answers when it is durable."""
+    spec, caller = body.read
+    spec = replace(spec, config=body.documents.get("config", {}))
 
     async def create(key: IdempotencyKey | None) -> TaskAnswer:
-        (view,) = await using.tasks.create([body.spec()], body.ask(), key)
+        (view,) = await using.tasks.create([spec], caller, key)
         return TaskAnswer.of(view)
 
-    key = (
-        await off_loop(idempotency_key, "CreateTask", "", body)
-        if is_large(body.config)
-        else idempotency_key("CreateTask", "", body)
-    )
-    task = await once(using.responses, key, create)
+    task = await once(using.responses, body.key, create)
     task_id = json.loads(task)["id"] if isinstance(task, Kept) else task.id
     response.headers["location"] = f"{router.prefix}/{task_id}"
     return task
 
 
 @router.get("", summary="List tasks", responses=errors(504))
-async def list_tasks(request: Request, using: Using, query: Annotated[TaskListQuery, Query()]) -> TaskPageAnswer:
+async def list_tasks(
+    request: Request, using: Using, query: Annotated[Given[TaskQuery], Depends(LIST)]
+) -> TaskPageAnswer:
     """List tasks in pages, by number or, however deep, by token.
 
     A page of large tasks ends early and has a token; if it is numbered, a smaller limit is asked for instead.
     """
-    page = await while_connected(request, using.tasks.list(query.query()))
-    if page.is_cut and query.page:
+    number, limit, has_token = query.extras["page"], query.read.page_size, bool(query.read.page_token)
+    found = replace(query.read, skip=rows_before(query.read, number))
+    page = await while_connected(request, using.tasks.list(found))
+    if page.is_cut and number:
         large = f"makes a page of more than {MAX_ROWS_BYTES // 2**20} MiB; ask for less, or follow nextPageToken"
-        raise InvalidFields(FieldViolation("limit", large))
-    number = None if query.page_token else query.page or 1
-    return TaskPageAnswer.of(page, number=number, limit=query.limit)
+        raise InvalidRequest(FieldViolation("limit", large))
+    return TaskPageAnswer.of(page, number=None if has_token else number or 1, limit=limit)
 
 
 @router.get("/{taskId}", summary="Get a task", responses=errors(404))
@@ -86,67 +98,67 @@ async def get_task(using: Using, task_id: TaskId) -> TaskAnswer:
 
 
 @router.delete("/{taskId}", status_code=204, summary="Delete a task", responses=errors(404, 409, 412))
-async def delete_task(using: Using, task_id: TaskId, query: Annotated[DeletionQuery, Query()]) -> None:
+async def delete_task(using: Using, query: Annotated[Given[tuple[int, CallContext]], Depends(DELETE)]) -> None:
     """Delete a task that is SUCCESS, FAILED or CANCELLED, with its history and checkpoints."""
+    task_id, caller = query.read
 
     async def delete(key: IdempotencyKey | None) -> None:
-        await using.tasks.delete(task_id, query.ask(), key)
+        await using.tasks.delete(task_id, caller, key)
 
-    key = idempotency_key("DeleteTask", task_id, query)
-    await using.responses.call(key, delete, lambda _: b"", lambda _: None)
+    await using.responses.call(query.key, delete, lambda _: b"", lambda _: None)
 
 
 @router.post("/{taskId}/start", response_model=TaskAnswer, summary="Start a task", responses=_VERB)
-async def start_task(using: Using, task_id: TaskId, body: Control | None = None) -> TaskAnswer | Kept:
+async def start_task(using: Using, body: Annotated[_VerbBody, Depends(START)]) -> TaskAnswer | Kept:
     """Queue a PENDING task, and wait while a free slot is there for it. With none, it stays PENDING and says why."""
-    return await _control(using, "StartTask", using.tasks.start, task_id, body or Control())
+    return await _control(using, using.tasks.start, body)
 
 
 @router.post("/{taskId}/pause", response_model=TaskAnswer, summary="Pause a task", responses=_VERB)
-async def pause_task(using: Using, task_id: TaskId, body: Control | None = None) -> TaskAnswer | Kept:
+async def pause_task(using: Using, body: Annotated[_VerbBody, Depends(PAUSE)]) -> TaskAnswer | Kept:
     """Pause a RUNNING task: it stops at its next safe point, and its checkpoint is durable when this answers."""
-    return await _control(using, "PauseTask", using.tasks.pause, task_id, body or Control())
+    return await _control(using, using.tasks.pause, body)
 
 
 @router.post("/{taskId}/resume", response_model=TaskAnswer, summary="Resume a task", responses=_VERB)
-async def resume_task(using: Using, task_id: TaskId, body: ControlFromCheckpoint | None = None) -> TaskAnswer | Kept:
+async def resume_task(using: Using, body: Annotated[_VerbBody, Depends(RESUME)]) -> TaskAnswer | Kept:
     """Let a PAUSED task go on, from memory or its last checkpoint, or from the one that is chosen."""
-    body = body or ControlFromCheckpoint()
-    resume = partial(using.tasks.resume, checkpoint_number=body.checkpoint_number)
-    return await _control(using, "ResumeTask", resume, task_id, body)
+    return await _control(using, partial(using.tasks.resume, checkpoint_number=body.read[2]), body)
 
 
 @router.post("/{taskId}/cancel", response_model=TaskAnswer, summary="Cancel a task", responses=_VERB)
-async def cancel_task(using: Using, task_id: TaskId, body: Control | None = None) -> TaskAnswer | Kept:
+async def cancel_task(using: Using, body: Annotated[_VerbBody, Depends(CANCEL)]) -> TaskAnswer | Kept:
     """Cancel a task that is not final; the unit stops and cleans up."""
-    return await _control(using, "CancelTask", using.tasks.cancel, task_id, body or Control())
+    return await _control(using, using.tasks.cancel, body)
 
 
 @router.post("/{taskId}/restart", response_model=TaskAnswer, summary="Restart a task", responses=_VERB)
-async def restart_task(using: Using, task_id: TaskId, body: ControlFromCheckpoint | None = None) -> TaskAnswer | Kept:
+async def restart_task(using: Using, body: Annotated[_VerbBody, Depends(RESTART)]) -> TaskAnswer | Kept:
     """Put a FAILED or CANCELLED task back in the queue, to run from scratch or from the checkpoint that is chosen."""
-    body = body or ControlFromCheckpoint()
-    restart = partial(using.tasks.restart, checkpoint_number=body.checkpoint_number)
-    return await _control(using, "RestartTask", restart, task_id, body)
+    return await _control(using, partial(using.tasks.restart, checkpoint_number=body.read[2]), body)
 
 
 @router.get("/{taskId}/history", summary="List a task's transitions", responses=errors(404))
-async def list_transitions(using: Using, task_id: TaskId, query: Annotated[PageQuery, Query()]) -> TransitionPageAnswer:
+async def list_transitions(
+    using: Using, query: Annotated[Given[tuple[int, int, str]], Depends(HISTORY)]
+) -> TransitionPageAnswer:
     """List a task's changes of status, oldest first."""
-    return TransitionPageAnswer.of(await using.tasks.transitions(task_id, query.limit, query.page_token or ""))
+    return TransitionPageAnswer.of(await using.tasks.transitions(*query.read))
 
 
 @router.get("/{taskId}/checkpoints", summary="List a task's checkpoints", responses=errors(404))
-async def list_checkpoints(using: Using, task_id: TaskId) -> CheckpointListAnswer:
+async def list_checkpoints(
+    using: Using, query: Annotated[Given[tuple[int, int]], Depends(CHECKPOINTS)]
+) -> CheckpointListAnswer:
     """List the checkpoints that are kept of a task, newest first, with their data."""
-    return CheckpointListAnswer.of(await using.tasks.checkpoints(task_id))
+    return CheckpointListAnswer.of(await using.tasks.checkpoints(*query.read))
 
 
-async def _control(using: Services, method: str, verb: _Verb, task_id: int, body: Control) -> TaskAnswer | Kept:
-    until = body.wait_until()
+async def _control(using: Services, verb: _Verb, body: _VerbBody) -> TaskAnswer | Kept:
+    task_id, caller, _ = body.read
+    until = wait_until(body)
 
     async def call(key: IdempotencyKey | None) -> TaskAnswer:
-        view = await verb(task_id, body.ask(), key, until)
-        return TaskAnswer.of(view, with_checkpoint_data=True)
+        return TaskAnswer.of(await verb(task_id, caller, key, until), with_checkpoint_data=True)
 
-    return await once(using.responses, idempotency_key(method, task_id, body), call)
+    return await once(using.responses, body.key, call)
