@@ -13,7 +13,9 @@ DOCUMENT = application(cast("Services", None), Callers()).openapi()
 # The documented table; other routes are absent.
 PATHS = {
     "/api/tasks": {"get", "post"},
-    "/api/tasks/{taskId}": {"get", "delete"},
+    "/api/tasks/batch": {"post"},
+    "/api/tasks/batch/control": {"post"},
+    "/api/tasks/{taskId}": {"get", "patch", "delete"},
     "/api/tasks/{taskId}/start": {"post"},
     "/api/tasks/{taskId}/pause": {"post"},
     "/api/tasks/{taskId}/resume": {"post"},
@@ -22,6 +24,7 @@ PATHS = {
     "/api/tasks/{taskId}/status": {"post"},
     "/api/tasks/{taskId}/history": {"get"},
     "/api/tasks/{taskId}/checkpoints": {"get"},
+    "/api/tasks/{taskId}/commands": {"get"},
     "/api/tasks/{taskId}/events": {"get"},
     "/api/events": {"get"},
     "/api/execution-units": {"get", "post"},
@@ -29,6 +32,7 @@ PATHS = {
     "/api/execution-units/{unitId}/heartbeat": {"post"},
     "/api/execution-units/{unitId}/drain": {"post"},
     "/api/statistics": {"get"},
+    "/api/statistics/window": {"get"},
     "/metrics": {"get"},
     "/healthz": {"get"},
     "/readyz": {"get"},

@@ -8,7 +8,8 @@ from fastapi_offline import FastAPIOffline
 from pydantic.alias_generators import to_camel
 from starlette.middleware.cors import CORSMiddleware
 
-from taskplane.gateway import errors, events, operations, tasks, units
+from taskplane.gateway import batches, errors, events, operations, tasks, units
+from taskplane.gateway.bodies import bodies_of
 from taskplane.gateway.body_budget import BodyBudget
 from taskplane.gateway.callers import Callers, CallersMiddleware
 from taskplane.gateway.openapi import DESCRIPTION, description_of
@@ -17,6 +18,8 @@ from taskplane.gateway.services import Services
 
 def application(services: Services, callers: Callers) -> FastAPI:
     """Build the application. Its pages come with their own scripts, so that they work without the internet."""
+    routers = [module.router for module in (batches, tasks, events, units, operations)]
+    bodies = [each for router in routers for each in bodies_of(router)]
     app = FastAPIOffline(
         docs_url="/docs",
         redoc_url=None,
@@ -28,17 +31,17 @@ def application(services: Services, callers: Callers) -> FastAPI:
     )
     app.state.services = services
     app.state.body_budget = BodyBudget()
-    app.openapi = partial(description_of, app)  # type: ignore[method-assign]  # FastAPI's own way to do it
+    app.openapi = partial(description_of, app, bodies)  # type: ignore[method-assign]  # FastAPI's own way to do it
     errors.install(app)
-    for module in (tasks, events, units, operations):
-        app.include_router(module.router)
+    for router in routers:
+        app.include_router(router)
     # Built now, since the first request would wait for the description, and with that request all others.
     app.openapi()
     if callers.origins:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=sorted(callers.origins),
-            allow_methods=["GET", "POST", "DELETE"],
+            allow_methods=["GET", "POST", "PATCH", "DELETE"],
             allow_headers=["content-type", "last-event-id"],
             expose_headers=["location", "retry-after"],
         )

@@ -6,14 +6,13 @@ import functools
 from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from http import HTTPStatus
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, get_args, get_type_hints
 
-from fastapi.routing import APIRoute
+from fastapi.routing import APIRoute, APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
 from taskplane.gateway.errors import Refused
-from taskplane.gateway.once import Kept
 from taskplane.gateway.requests import Body, Given, QueryString
 from taskplane.gateway.schema import DOCUMENT_BODY_BYTES, MAX_FIELDS, Schema
 from taskplane.gateway.strict_json import NotStrictJson, parse
@@ -39,6 +38,9 @@ class StrictRoute(APIRoute):
     """
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **settings: Any) -> None:
+        # Responses are described by their schemas, not by the annotation of the function.
+        if get_type_hints(endpoint).get("return") is bytes:
+            settings["response_model"] = None
         super().__init__(path, _rendering(endpoint, settings.get("status_code") or HTTPStatus.OK), **settings)
         if self.shapes:
             self.openapi_extra = {name: each for shape in self.shapes for name, each in shape.described().items()}
@@ -72,6 +74,12 @@ class StrictRoute(APIRoute):
         return strict
 
 
+def bodies_of(router: APIRouter) -> list[Body[Any]]:
+    """Return the bodies of a router's routes."""
+    shapes = [shape for route in router.routes if isinstance(route, StrictRoute) for shape in route.shapes]
+    return [each for each in shapes if isinstance(each, Body)]
+
+
 def _rendering(call: Callable[..., Any], status: int) -> Callable[..., Any]:
     """Turn what a route's function returns into the response, with the headers that it set on its own one."""
 
@@ -82,7 +90,7 @@ def _rendering(call: Callable[..., Any], status: int) -> Callable[..., Any]:
             return answer
         if answer is None:
             return Response(status_code=status)
-        body = answer if isinstance(answer, Kept) else answer.model_dump_json(by_alias=True, warnings=False)
+        body = answer if isinstance(answer, bytes) else answer.model_dump_json(by_alias=True, warnings=False)
         rendered = Response(body, status, media_type="application/json")
         if given := values.get("response"):
             rendered.headers.raw.extend(given.headers.raw)

@@ -8,8 +8,10 @@ from typing import Any
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from taskplane.gateway.task_answers import ProgressAnswer, TaskAnswer, TransitionAnswer
+from taskplane.gateway.responses import in_json
+from taskplane.gateway.task_responses import task_json
 from taskplane.server.core.errors import TaskplaneError
+from taskplane.server.rpc.messages import progress_message, transition_message
 from taskplane.server.services.stalls import StallGuard
 from taskplane.server.services.view import TaskView
 from taskplane.server.services.watch_events import (
@@ -77,7 +79,7 @@ def event_bytes(event: WatchEvent) -> bytes:
         case Changed(rendered=made):
             return made.once(_changed, event.revision, event.event)
         case Progressed(task_id=task_id, attempt=attempt, progress=progress):
-            told = ProgressAnswer.of(progress).model_dump(mode="json", by_alias=True)
+            told = in_json(progress_message(progress))
             return _event("progress", event.revision, {"taskId": task_id, "attempt": attempt, "progress": told})
         case KeepAlive():
             return b": keepalive\n\n"
@@ -85,16 +87,14 @@ def event_bytes(event: WatchEvent) -> bytes:
 
 def _snapshot(views: Sequence[TaskView]) -> bytes:
     # Without ids: until the snapshot is complete there is nothing to go on from.
-    return b"".join(
-        _event("snapshot", None, TaskAnswer.of(view).model_dump(mode="json", by_alias=True)) for view in views
-    )
+    return b"".join(_event("snapshot", None, task_json(view)) for view in views)
 
 
 def _changed(revision: int, changed: Changed) -> bytes:
-    task = TaskAnswer.of(changed.view).model_dump(mode="json", by_alias=True)
+    task = task_json(changed.view)
     if changed.change.transition is None:
         return _event("changed", revision, task)
-    transition = TransitionAnswer.of(changed.change.transition).model_dump(mode="json", by_alias=True)
+    transition = in_json(transition_message(changed.change.transition))
     return _event("transition", revision, {"transition": transition, "task": task})
 
 

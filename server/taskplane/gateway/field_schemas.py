@@ -6,6 +6,7 @@ from taskplane.server.core.documents import MAX_DOCUMENT_BYTES, MAX_UNIT_CONFIG_
 from taskplane.server.core.task import LABEL_KEY, TASK_TYPE
 from taskplane.server.core.unit import MAX_TASK_TYPES, MAX_UNIT_ID
 from taskplane.server.rpc import bounds
+from taskplane.server.rpc.operation_requests import MAX_WINDOW
 
 # Whole numbers up to this bound are exact in every reader of JSON.
 MAX_NUMBER = 2**53 - 1
@@ -49,6 +50,8 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     "TaskFilter.task_types": {"maxItems": bounds.MAX_FILTER_TYPES, "items": {"type": "string"} | _TASK_TYPE},
     "TaskFilter.execution_unit_id": {"minLength": 1, "maxLength": MAX_UNIT_ID, "pattern": NO_NUL},
     "TaskFilter.name_contains": {"minLength": 1, "maxLength": bounds.MAX_NAME, "pattern": NO_NUL},
+    "TaskFilter.labels": _LABELS,
+    "WatchTasksRequest.statuses": {"maxItems": bounds.MAX_STATUSES},
     "WatchTasksRequest.task_types": {"maxItems": bounds.MAX_FILTER_TYPES, "items": {"type": "string"} | _TASK_TYPE},
     "WatchTasksRequest.after_revision": {"minimum": 0, "maximum": MAX_NUMBER},
     "WatchTasksRequest.max_progress_per_second": {"minimum": 0, "maximum": bounds.MAX_PROGRESS_RATE},
@@ -66,6 +69,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     "ListUnitsRequest.task_type": _TASK_TYPE,
     "DrainUnitRequest.actor": _ACTOR,
     "DrainUnitRequest.reason": _REASON,
+    "GetStatisticsRequest.window": {"exclusiveMinimum": 0, "maximum": MAX_WINDOW.total_seconds()},
     "GetStatisticsRequest.task_type": _TASK_TYPE,
 }
 REQUIRED = {

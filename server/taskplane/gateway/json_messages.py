@@ -17,7 +17,7 @@ from taskplane.gateway.field_schemas import DOCUMENT_BYTES, MAX_NUMBER, NULLABLE
 from taskplane.gateway.proto_comments import comments
 from taskplane.gateway.schema import MAX_FIELDS, MOMENT_SCHEMA, NO_OBJECT, parse_moment
 from taskplane.server.core.documents import NotStorable, check
-from taskplane.server.rpc.bounds import MAX_DURATION_SECONDS
+from taskplane.server.rpc.bounds import MAX_BATCH, MAX_DURATION_SECONDS
 from taskplane.server.rpc.validation import Checker
 
 STRUCT = "google.protobuf.Struct"
@@ -166,6 +166,11 @@ def _scalar_schema(each: FieldDescriptor) -> dict[str, Any]:
     return {"type": {FieldDescriptor.TYPE_BOOL: "boolean", FieldDescriptor.TYPE_STRING: "string"}[each.type]}
 
 
+def _most(member: Member, keyword: str) -> int:
+    most: int = SCHEMAS.get(member.key, {}).get(keyword, MAX_BATCH)
+    return most
+
+
 @dataclass(slots=True)
 class Filler:
     """Fills messages from JSON, and gathers the members that have a wrong type or name."""
@@ -206,7 +211,7 @@ class Filler:
     def _set_map(self, target: Any, member: Member, given: Any, where: str) -> None:
         if not isinstance(given, dict):
             self.check.refuse(where, "must be a JSON object")
-        elif self.check.few(where, given, at_most=SCHEMAS[member.key]["maxProperties"]):
+        elif self.check.few(where, given, at_most=_most(member, "maxProperties")):
             for key, value in given.items():
                 if isinstance(value, str):
                     target[key] = value
@@ -216,7 +221,7 @@ class Filler:
     def _set_list(self, target: Any, member: Member, given: Any, where: str) -> None:
         if not isinstance(given, list):
             self.check.refuse(where, "must be a list")
-        elif self.check.few(where, given, at_most=SCHEMAS[member.key]["maxItems"]):
+        elif self.check.few(where, given, at_most=_most(member, "maxItems")):
             for path, value in self.check.elements(where, given):
                 if not member.members:
                     scalar = self._scalar(member.descriptor, value, path)

@@ -1,5 +1,6 @@
 """The API's description of itself, at /openapi.json: what the routes say, and nothing that they do not answer."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI
@@ -7,6 +8,10 @@ from fastapi.openapi.utils import get_openapi
 
 from taskplane.gateway.errors import ErrorAnswer
 from taskplane.gateway.requests import Body
+from taskplane.gateway.responses import schemas
+from taskplane.gateway.task_responses import STATUS_RESPONSE, TASK_PAGE
+from taskplane.v1 import operations_service_pb2, task_pb2
+from taskplane.v1 import task_service_pb2 as pb
 
 _ERRORS = {
     400: ("INVALID_ARGUMENT", "INVALID_FIELDS", "Bad input; every bad field is named."),
@@ -37,12 +42,23 @@ Ids are numbers, times are RFC 3339 in UTC, unknown fields are refused. Repeatin
 harmless. The same tasks are served by gRPC (taskplane.v1)."""
 
 
+_RESPONSES = (
+    task_pb2.Task,
+    pb.BatchCreateTasksResponse,
+    pb.BatchControlTasksResponse,
+    pb.ListTaskTransitionsResponse,
+    pb.ListTaskCheckpointsResponse,
+    pb.ListTaskCommandsResponse,
+    operations_service_pb2.GetStatisticsResponse,
+)
+
+
 def errors(*codes: int) -> dict[int | str, dict[str, Any]]:
     """Return the descriptions of errors that a route answers, besides those that all can."""
     return {code: _described(code) for code in sorted({400, 403, 429, 503, *codes})}
 
 
-def description_of(app: FastAPI) -> dict[str, Any]:
+def description_of(app: FastAPI, bodies: Sequence[Body[Any]]) -> dict[str, Any]:
     """Return the OpenAPI document, built once."""
     if app.openapi_schema is None:
         document = get_openapi(
@@ -50,7 +66,7 @@ def description_of(app: FastAPI) -> dict[str, Any]:
         )
         _drop_validation_errors(document)
         _add_error_schemas(document)
-        _add_body_schemas(app, document)
+        _add_schemas(document, bodies)
         _drop_null_parameters(document)
         app.openapi_schema = document
     return app.openapi_schema
@@ -77,9 +93,10 @@ def _add_error_schemas(document: dict[str, Any]) -> None:
     document["components"]["schemas"] |= schema.pop("$defs") | {ErrorAnswer.__name__: schema}
 
 
-def _add_body_schemas(app: FastAPI, document: dict[str, Any]) -> None:
-    shapes = [shape for route in app.routes for shape in getattr(route, "shapes", ())]
-    document["components"]["schemas"] |= {each.name: each.schema() for each in shapes if isinstance(each, Body)}
+def _add_schemas(document: dict[str, Any], bodies: Sequence[Body[Any]]) -> None:
+    found = document["components"]["schemas"]
+    found |= schemas(_RESPONSES) | {"TaskPage": TASK_PAGE, "TaskStatusResponse": STATUS_RESPONSE}
+    found |= {each.name: each.schema() for each in bodies}
 
 
 def _drop_null_parameters(document: dict[str, Any]) -> None:

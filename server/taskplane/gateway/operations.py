@@ -1,6 +1,7 @@
 """The routes for operators and their machines: health, figures, metrics."""
 
 import asyncio
+from datetime import timedelta
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends
@@ -13,13 +14,19 @@ from taskplane.gateway.figures import Figures, figures_of
 from taskplane.gateway.metrics import exposition
 from taskplane.gateway.openapi import errors
 from taskplane.gateway.parameters import check_query
+from taskplane.gateway.requests import Given, PlainQueryString
+from taskplane.gateway.responses import in_json, rendered, response
 from taskplane.gateway.schema import Moment, Schema
 from taskplane.gateway.services import Using
 from taskplane.server.core.clock import utc_now
 from taskplane.server.core.errors import DatabaseUnavailable, ServerStopping
+from taskplane.server.rpc.operation_requests import read_statistics
+from taskplane.server.rpc.statistics_messages import statistics_message
+from taskplane.v1 import operations_service_pb2 as pb
 
 router = APIRouter(tags=["operations"], route_class=StrictRoute, dependencies=[Depends(check_query)])
 
+STATISTICS = PlainQueryString(pb.GetStatisticsRequest, read_statistics)
 # A database that takes longer is not ready.
 _PROBE_SECONDS = 5.0
 
@@ -79,6 +86,16 @@ async def readyz(using: Using) -> HealthAnswer:
 async def statistics(using: Using) -> StatisticsAnswer:
     """Return figures of units, slots and watches as they are now."""
     return StatisticsAnswer.of(figures_of(using))
+
+
+@router.get(
+    "/api/statistics/window",
+    summary="Statistics over a window",
+    responses=errors(504) | response(200, "GetStatisticsResponse"),
+)
+async def window_statistics(using: Using, query: Annotated[Given[tuple[timedelta, str]], Depends(STATISTICS)]) -> bytes:
+    """Count the present tasks and units, and the tasks that ended in a window up to now."""
+    return rendered(in_json(statistics_message(await using.statistics.take(*query.read))))
 
 
 @router.get(

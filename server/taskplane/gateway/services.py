@@ -11,6 +11,8 @@ from taskplane.server.execution_units.callbacks import Callbacks
 from taskplane.server.execution_units.http_units import HttpUnits
 from taskplane.server.execution_units.manager import ExecutionUnitManager
 from taskplane.server.idempotency.responses import StoredResponses
+from taskplane.server.services.batch_control import BatchControl
+from taskplane.server.services.statistics import StatisticsService
 from taskplane.server.services.task_service import TaskService
 from taskplane.server.services.watching import WatchService
 
@@ -23,6 +25,8 @@ class Services:
     """
 
     tasks: TaskService
+    batches: BatchControl
+    statistics: StatisticsService
     watches: WatchService
     units: ExecutionUnitManager
     http_units: HttpUnits

@@ -1,7 +1,7 @@
 """Requests about tasks, in JSON."""
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from google.protobuf.message import Message
 from pydantic import BeforeValidator, Field, WithJsonSchema
@@ -16,9 +16,10 @@ from taskplane.gateway.requests import (
     TaskQueryString,
     WatchedTaskQueryString,
 )
-from taskplane.gateway.schema import DOCUMENT_BODY_BYTES, Moment, Schema, Seconds, parse_digits
+from taskplane.gateway.schema import DOCUMENT_BODY_BYTES, parse_digits
 from taskplane.server.core.clock import monotonic
-from taskplane.server.core.errors import FieldViolation
+from taskplane.server.core.errors import FieldViolation, InvalidFields
+from taskplane.server.core.verbs import CallContext, Update
 from taskplane.server.rpc import task_requests as read
 from taskplane.server.rpc.bounds import DEFAULT_HISTORY_PAGE, DEFAULT_PAGE, MAX_PAGE
 from taskplane.server.rpc.deadlines import DEFAULT_WAIT_SECONDS
@@ -28,23 +29,10 @@ from taskplane.v1 import task_service_pb2 as pb
 R = TypeVar("R")
 
 MAX_WAIT_SECONDS = 60.0
+# As gRPC's limit for a request of BatchCreateTasks.
+BATCH_BODY_BYTES = 4 * 1024 * 1024
 # The database reads all rows before a numbered page; deeper pages are reached by token.
 MAX_NUMBERED_ROWS = 10_000
-
-StatusName = Literal["PENDING", "RUNNING", "SUCCESS", "FAILED", "PAUSED", "CANCELLED"]
-
-
-class TaskLimits(Schema):
-    """Time limits; one that is left out, null or 0 is none. Each expiry names itself in the history."""
-
-    run_budget_seconds: Annotated[
-        Seconds | None, Field(description="Longest time in RUNNING, over all attempts; stands still while PAUSED.")
-    ] = None
-    deadline: Annotated[Moment | None, Field(description="Not later than this, whatever the status.")] = None
-    queue_timeout_seconds: Annotated[Seconds | None, Field(description="Longest time in the queue.")] = None
-    stall_timeout_seconds: Annotated[
-        Seconds | None, Field(description="Longest time RUNNING without progress or checkpoint.")
-    ] = None
 
 
 def _parse_wait(value: Any) -> float:
@@ -162,6 +150,50 @@ CREATE = PlainBody(
 )
 
 
+_NOT_UPDATABLE = {"task_name", "task_type", "config", "start"}
+
+
+def _set_mask(message: Any, value: Mapping[str, Any]) -> None:
+    """Mask the fields that the body has; of limits, those limits that the body has, unless limits is null."""
+    for name, given in value.items():
+        if (member := UPDATE.members.get(name)) and member.levels == ("task",):
+            if name == "limits" and isinstance(given, dict):
+                inner = [member.members[each].path for each in given if each in member.members]
+                message.update_mask.paths.extend(f"limits.{each}" for each in inner)
+            else:
+                message.update_mask.paths.append(member.descriptor.name)
+
+
+def _read_update(message: Any) -> tuple[int, CallContext, Update]:
+    if not message.update_mask.paths:
+        names = ", ".join(name for name, each in UPDATE.members.items() if each.levels == ("task",))
+        raise InvalidFields(FieldViolation("body", f"names nothing to change; what can change: {names}"))
+    return read.update(message)
+
+
+UPDATE: TaskBody[tuple[int, CallContext, Update]] = TaskBody(
+    pb.UpdateTaskRequest,
+    _read_update,
+    flat=("task", "context"),
+    hidden=("task_id", "update_mask", *(f"task.{name}" for name in _NOT_UPDATABLE)),
+    prepare=_set_mask,
+    examples=[{"priority": 5, "limits": {"deadline": None}, "reason": "urgent"}],
+)
+BATCH_CREATE = PlainBody(
+    pb.BatchCreateTasksRequest,
+    read.batch_creation,
+    hidden=("context.expected_revision",),
+    max_bytes=BATCH_BODY_BYTES,
+    examples=[{"tasks": [_EXAMPLE, _EXAMPLE | {"start": True}]}],
+)
+BATCH_CONTROL = PlainBody(
+    pb.BatchControlTasksRequest,
+    read.batch_control,
+    hidden=("context.expected_revision",),
+    examples=[{"verb": "PAUSE", "filter": {"taskType": ["DATA_PROCESSING"], "status": ["RUNNING"]}}],
+)
+
+
 def _verb(message_type: type[Message]) -> TaskBody[tuple[int, Any, int]]:
     return TaskBody(
         message_type,
@@ -195,6 +227,12 @@ LIST = PlainQueryString(
 )
 HISTORY = TaskQueryString(
     pb.ListTaskTransitionsRequest,
+    read.page,
+    hidden=("task_id", "page_size"),
+    extras=(_limit(DEFAULT_HISTORY_PAGE),),
+)
+COMMANDS = TaskQueryString(
+    pb.ListTaskCommandsRequest,
     read.page,
     hidden=("task_id", "page_size"),
     extras=(_limit(DEFAULT_HISTORY_PAGE),),

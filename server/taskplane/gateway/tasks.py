@@ -13,15 +13,16 @@ from starlette.responses import Response
 from taskplane.gateway.bodies import StrictRoute
 from taskplane.gateway.errors import InvalidRequest
 from taskplane.gateway.leaving import while_connected
-from taskplane.gateway.once import Kept, once
 from taskplane.gateway.openapi import errors
 from taskplane.gateway.parameters import TaskId, check_query
 from taskplane.gateway.requests import Given
+from taskplane.gateway.responses import in_json, rendered
+from taskplane.gateway.responses import response as answer
 from taskplane.gateway.services import Services, Using
-from taskplane.gateway.task_answers import CheckpointListAnswer, TaskAnswer, TaskPageAnswer, TransitionPageAnswer
 from taskplane.gateway.task_requests import (
     CANCEL,
     CHECKPOINTS,
+    COMMANDS,
     CREATE,
     DELETE,
     HISTORY,
@@ -30,12 +31,16 @@ from taskplane.gateway.task_requests import (
     RESTART,
     RESUME,
     START,
+    UPDATE,
     rows_before,
     wait_until,
 )
+from taskplane.gateway.task_responses import checkpoint_json, told_page, told_task
 from taskplane.server.core.errors import FieldViolation
-from taskplane.server.core.verbs import CallContext
+from taskplane.server.core.off_loop import off_loop
+from taskplane.server.core.verbs import CallContext, Update
 from taskplane.server.idempotency.keys import IdempotencyKey
+from taskplane.server.rpc.messages import command_message, transition_message
 from taskplane.server.services.pages import TaskQuery
 from taskplane.server.services.view import TaskView
 from taskplane.server.store.reading import MAX_ROWS_BYTES
@@ -46,38 +51,37 @@ router = APIRouter(prefix="/api/tasks", tags=["tasks"], route_class=StrictRoute,
 _Verb = Callable[[int, CallContext, IdempotencyKey | None, float | None], Awaitable[TaskView]]
 _VerbBody = Given[tuple[int, CallContext, int]]
 _BODY = (408, 413, 415)
-_VERB = errors(404, 409, 412, 504, *_BODY)
+_VERB = errors(404, 409, 412, 504, *_BODY) | answer(200, "Task")
+_LOCATION = {"Location": {"description": "Path of the task.", "schema": {"type": "string"}}}
 
 
 @router.post(
     "",
     status_code=201,
-    response_model=TaskAnswer,
     summary="Create a task",
-    responses=errors(404, *_BODY)
-    | {201: {"headers": {"Location": {"description": "Path of the task.", "schema": {"type": "string"}}}}},
+    responses=errors(404, *_BODY) | answer(201, "Task", headers=_LOCATION),
 )
 async def create_task(
     using: Using, body: Annotated[Given[tuple[TaskSpec, CallContext]], Depends(CREATE)], response: Response
-) -> TaskAnswer | Kept:
+) -> bytes:
     """Create a task in PENDING, queued at once if `start` is true. Answers when it is durable."""
     spec, caller = body.read
     spec = replace(spec, config=body.documents.get("config", {}))
 
-    async def create(key: IdempotencyKey | None) -> TaskAnswer:
+    async def create(key: IdempotencyKey | None) -> bytes:
         (view,) = await using.tasks.create([spec], caller, key)
-        return TaskAnswer.of(view)
+        response.headers["location"] = f"{router.prefix}/{view.task.id}"
+        return await told_task(view)
 
-    task = await once(using.responses, body.key, create)
-    task_id = json.loads(task)["id"] if isinstance(task, Kept) else task.id
-    response.headers["location"] = f"{router.prefix}/{task_id}"
+    task = await using.responses.call(body.key, create, bytes, bytes)
+    if "location" not in response.headers:
+        # A repeat, which gets the first response.
+        response.headers["location"] = f"{router.prefix}/{json.loads(task)['id']}"
     return task
 
 
-@router.get("", summary="List tasks", responses=errors(504))
-async def list_tasks(
-    request: Request, using: Using, query: Annotated[Given[TaskQuery], Depends(LIST)]
-) -> TaskPageAnswer:
+@router.get("", summary="List tasks", responses=errors(504) | answer(200, "TaskPage"))
+async def list_tasks(request: Request, using: Using, query: Annotated[Given[TaskQuery], Depends(LIST)]) -> bytes:
     """List tasks in pages, by number or, however deep, by token.
 
     A page of large tasks ends early and has a token; if it is numbered, a smaller limit is asked for instead.
@@ -88,13 +92,13 @@ async def list_tasks(
     if page.is_cut and number:
         large = f"makes a page of more than {MAX_ROWS_BYTES // 2**20} MiB; ask for less, or follow nextPageToken"
         raise InvalidRequest(FieldViolation("limit", large))
-    return TaskPageAnswer.of(page, number=None if has_token else number or 1, limit=limit)
+    return await told_page(page, number=None if has_token else number or 1, limit=limit)
 
 
-@router.get("/{taskId}", summary="Get a task", responses=errors(404))
-async def get_task(using: Using, task_id: TaskId) -> TaskAnswer:
+@router.get("/{taskId}", summary="Get a task", responses=errors(404) | answer(200, "Task"))
+async def get_task(using: Using, task_id: TaskId) -> bytes:
     """Return a task, with the data of its newest checkpoint."""
-    return TaskAnswer.of(await using.tasks.get(task_id), with_checkpoint_data=True)
+    return await told_task(await using.tasks.get(task_id), with_checkpoint_data=True)
 
 
 @router.delete("/{taskId}", status_code=204, summary="Delete a task", responses=errors(404, 409, 412))
@@ -108,57 +112,87 @@ async def delete_task(using: Using, query: Annotated[Given[tuple[int, CallContex
     await using.responses.call(query.key, delete, lambda _: b"", lambda _: None)
 
 
-@router.post("/{taskId}/start", response_model=TaskAnswer, summary="Start a task", responses=_VERB)
-async def start_task(using: Using, body: Annotated[_VerbBody, Depends(START)]) -> TaskAnswer | Kept:
+@router.post("/{taskId}/start", summary="Start a task", responses=_VERB)
+async def start_task(using: Using, body: Annotated[_VerbBody, Depends(START)]) -> bytes:
     """Queue a PENDING task, and wait while a free slot is there for it. With none, it stays PENDING and says why."""
     return await _control(using, using.tasks.start, body)
 
 
-@router.post("/{taskId}/pause", response_model=TaskAnswer, summary="Pause a task", responses=_VERB)
-async def pause_task(using: Using, body: Annotated[_VerbBody, Depends(PAUSE)]) -> TaskAnswer | Kept:
+@router.post("/{taskId}/pause", summary="Pause a task", responses=_VERB)
+async def pause_task(using: Using, body: Annotated[_VerbBody, Depends(PAUSE)]) -> bytes:
     """Pause a RUNNING task: it stops at its next safe point, and its checkpoint is durable when this answers."""
     return await _control(using, using.tasks.pause, body)
 
 
-@router.post("/{taskId}/resume", response_model=TaskAnswer, summary="Resume a task", responses=_VERB)
-async def resume_task(using: Using, body: Annotated[_VerbBody, Depends(RESUME)]) -> TaskAnswer | Kept:
+@router.post("/{taskId}/resume", summary="Resume a task", responses=_VERB)
+async def resume_task(using: Using, body: Annotated[_VerbBody, Depends(RESUME)]) -> bytes:
     """Let a PAUSED task go on, from memory or its last checkpoint, or from the one that is chosen."""
     return await _control(using, partial(using.tasks.resume, checkpoint_number=body.read[2]), body)
 
 
-@router.post("/{taskId}/cancel", response_model=TaskAnswer, summary="Cancel a task", responses=_VERB)
-async def cancel_task(using: Using, body: Annotated[_VerbBody, Depends(CANCEL)]) -> TaskAnswer | Kept:
+@router.post("/{taskId}/cancel", summary="Cancel a task", responses=_VERB)
+async def cancel_task(using: Using, body: Annotated[_VerbBody, Depends(CANCEL)]) -> bytes:
     """Cancel a task that is not final; the unit stops and cleans up."""
     return await _control(using, using.tasks.cancel, body)
 
 
-@router.post("/{taskId}/restart", response_model=TaskAnswer, summary="Restart a task", responses=_VERB)
-async def restart_task(using: Using, body: Annotated[_VerbBody, Depends(RESTART)]) -> TaskAnswer | Kept:
+@router.post("/{taskId}/restart", summary="Restart a task", responses=_VERB)
+async def restart_task(using: Using, body: Annotated[_VerbBody, Depends(RESTART)]) -> bytes:
     """Put a FAILED or CANCELLED task back in the queue, to run from scratch or from the checkpoint that is chosen."""
     return await _control(using, partial(using.tasks.restart, checkpoint_number=body.read[2]), body)
 
 
-@router.get("/{taskId}/history", summary="List a task's transitions", responses=errors(404))
-async def list_transitions(
-    using: Using, query: Annotated[Given[tuple[int, int, str]], Depends(HISTORY)]
-) -> TransitionPageAnswer:
+@router.patch("/{taskId}", summary="Update a task", responses=errors(404, 409, 412, *_BODY) | answer(200, "Task"))
+async def update_task(using: Using, body: Annotated[Given[tuple[int, CallContext, Update]], Depends(UPDATE)]) -> bytes:
+    """Change priority, limits, labels or maxRetries of a task that is not final. Members left out stay as they are."""
+    task_id, caller, new = body.read
+
+    async def update(key: IdempotencyKey | None) -> bytes:
+        return await told_task(await using.tasks.update(task_id, caller, key, new))
+
+    return await using.responses.call(body.key, update, bytes, bytes)
+
+
+@router.get(
+    "/{taskId}/commands",
+    summary="List a task's commands",
+    responses=errors(404) | answer(200, "ListTaskCommandsResponse"),
+)
+async def list_commands(using: Using, query: Annotated[Given[tuple[int, int, str]], Depends(COMMANDS)]) -> bytes:
+    """List a task's pause, resume and cancel commands, newest first."""
+    page = await using.tasks.commands(*query.read)
+    items = [in_json(command_message(each)) for each in page.items]
+    return rendered({"items": items, "nextPageToken": page.next_token or None})
+
+
+@router.get(
+    "/{taskId}/history",
+    summary="List a task's transitions",
+    responses=errors(404) | answer(200, "ListTaskTransitionsResponse"),
+)
+async def list_transitions(using: Using, query: Annotated[Given[tuple[int, int, str]], Depends(HISTORY)]) -> bytes:
     """List a task's changes of status, oldest first."""
-    return TransitionPageAnswer.of(await using.tasks.transitions(*query.read))
+    page = await using.tasks.transitions(*query.read)
+    items = [in_json(transition_message(each)) for each in page.items]
+    return rendered({"items": items, "nextPageToken": page.next_token or None})
 
 
-@router.get("/{taskId}/checkpoints", summary="List a task's checkpoints", responses=errors(404))
-async def list_checkpoints(
-    using: Using, query: Annotated[Given[tuple[int, int]], Depends(CHECKPOINTS)]
-) -> CheckpointListAnswer:
+@router.get(
+    "/{taskId}/checkpoints",
+    summary="List a task's checkpoints",
+    responses=errors(404) | answer(200, "ListTaskCheckpointsResponse"),
+)
+async def list_checkpoints(using: Using, query: Annotated[Given[tuple[int, int]], Depends(CHECKPOINTS)]) -> bytes:
     """List the checkpoints that are kept of a task, newest first, with their data."""
-    return CheckpointListAnswer.of(await using.tasks.checkpoints(*query.read))
+    found = await using.tasks.checkpoints(*query.read)
+    return await off_loop(lambda: rendered({"items": list(map(checkpoint_json, found))}))
 
 
-async def _control(using: Services, verb: _Verb, body: _VerbBody) -> TaskAnswer | Kept:
+async def _control(using: Services, verb: _Verb, body: _VerbBody) -> bytes:
     task_id, caller, _ = body.read
     until = wait_until(body)
 
-    async def call(key: IdempotencyKey | None) -> TaskAnswer:
-        return TaskAnswer.of(await verb(task_id, caller, key, until), with_checkpoint_data=True)
+    async def call(key: IdempotencyKey | None) -> bytes:
+        return await told_task(await verb(task_id, caller, key, until), with_checkpoint_data=True)
 
-    return await once(using.responses, body.key, call)
+    return await using.responses.call(body.key, call, bytes, bytes)

@@ -1,12 +1,11 @@
 """Units as callers get them, and what units are told; made without validation, as all answers."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field
 
 from taskplane.gateway.schema import Moment, Schema
-from taskplane.gateway.task_answers import TaskAnswer
 from taskplane.gateway.unit_requests import SupportedTaskType, UnitStatusName
 from taskplane.server.core.unit import Unit
 from taskplane.server.execution_units.manager import Intervals
@@ -83,10 +82,3 @@ class UnitPageAnswer(Schema):
         begin = (page - 1) * limit
         items = [UnitAnswer.of(unit) for unit in found[begin : begin + limit]]
         return cls.model_construct(items=items, total=len(found), page=page, limit=limit)
-
-
-class CallbackAnswer(Schema):
-    """What a unit is told: KEEP if the attempt is still its own, PAUSE if it is to hold it; and the task as it is."""
-
-    verdict: Literal["KEEP", "PAUSE"]
-    task: TaskAnswer

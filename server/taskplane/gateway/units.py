@@ -9,9 +9,11 @@ from starlette.responses import Response
 from taskplane.gateway.bodies import StrictRoute
 from taskplane.gateway.openapi import errors
 from taskplane.gateway.parameters import TaskId, UnitId, check_query
+from taskplane.gateway.responses import rendered
+from taskplane.gateway.responses import response as answer
 from taskplane.gateway.services import Using
-from taskplane.gateway.task_answers import TaskAnswer
-from taskplane.gateway.unit_answers import CallbackAnswer, RegisteredUnitAnswer, UnitAnswer, UnitPageAnswer
+from taskplane.gateway.task_responses import task_json
+from taskplane.gateway.unit_answers import RegisteredUnitAnswer, UnitAnswer, UnitPageAnswer
 from taskplane.gateway.unit_requests import Drain, Heartbeat, NewUnit, StatusCallback, UnitListQuery
 from taskplane.server.core.command import Verdict, VerdictAction
 from taskplane.server.core.errors import DropReason, StaleAttempt
@@ -69,13 +71,15 @@ async def drain_unit(using: Using, unit_id: UnitId, body: Drain | None = None) -
     return UnitAnswer.of(await using.units.drain(unit_id, order, body.wait))
 
 
-@router.post("/tasks/{taskId}/status", summary="Tell how an attempt is", responses=errors(404, 409, *_BODY))
-async def report_status(using: Using, task_id: TaskId, body: StatusCallback) -> CallbackAnswer:
+@router.post(
+    "/tasks/{taskId}/status",
+    summary="Tell how an attempt is",
+    responses=errors(404, 409, *_BODY) | answer(200, "TaskStatusResponse"),
+)
+async def report_status(using: Using, task_id: TaskId, body: StatusCallback) -> bytes:
     """Take what a unit says of an attempt. A stale attempt is 409 (STALE_ATTEMPT): it changed nothing, stop it."""
-    answer = await using.callbacks.report_outcome(task_id, body.outcome(), unit_id=body.unit_id or "")
-    return CallbackAnswer.model_construct(
-        verdict=_kept(answer.verdict), task=TaskAnswer.of(using.tasks.view(answer.task))
-    )
+    told = await using.callbacks.report_outcome(task_id, body.outcome(), unit_id=body.unit_id or "")
+    return rendered({"verdict": _kept(told.verdict), "task": task_json(using.tasks.view(told.task))})
 
 
 def _kept(verdict: Verdict) -> Literal["KEEP", "PAUSE"]:

@@ -206,11 +206,14 @@ class Server:
             self._store, self._states, registry, self._progress_cache, self._hub, time_limits=time_limits
         )
         batches = BatchControl(self._store, self._states, VerbChanges(registry, time_limits))
+        statistics = StatisticsService(self._store, self._units)
         self._watches = watches = WatchService(self._store, tasks, self._hub, self._config.max_watches)
         callbacks = Callbacks(self._store, registry, self._http_units, self._report_handler)
         if not self._config.no_http:
             services = Services(
                 tasks=tasks,
+                batches=batches,
+                statistics=statistics,
                 watches=watches,
                 units=self._units,
                 http_units=self._http_units,
@@ -228,7 +231,7 @@ class Server:
             UnitControlServicer(
                 self._units, self._report_handler, self._http_units, callbacks, is_stopping=lambda: self._is_stopping
             ),
-            OperationsServicer(self._units, StatisticsService(self._store, self._units)),
+            OperationsServicer(self._units, statistics),
         )
 
     def _start_background(self, registry: Registry) -> None:

@@ -222,8 +222,8 @@ async def test_what_is_not_served_is_not_found(path: str, rest: Rest) -> None:
     ("method", "path", "allowed"),
     [
         ("PUT", "/api/tasks", "GET, POST"),
-        ("PATCH", "/api/tasks/1", "DELETE, GET"),
-        ("OPTIONS", "/api/tasks/1", "DELETE, GET"),
+        ("PUT", "/api/tasks/1", "DELETE, GET, PATCH"),
+        ("OPTIONS", "/api/tasks/1", "DELETE, GET, PATCH"),
         ("GET", "/api/tasks/1/start", "POST"),
         ("BREW", "/api/tasks", "GET, POST"),
     ],
