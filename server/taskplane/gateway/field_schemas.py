@@ -3,6 +3,7 @@
 from typing import Any
 
 from taskplane.server.core.documents import MAX_DOCUMENT_BYTES, MAX_UNIT_CONFIG_BYTES
+from taskplane.server.core.endpoint import MAX_LENGTH as MAX_ENDPOINT
 from taskplane.server.core.task import LABEL_KEY, TASK_TYPE
 from taskplane.server.core.unit import MAX_TASK_TYPES, MAX_UNIT_ID
 from taskplane.server.rpc import bounds
@@ -57,10 +58,11 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     "WatchTasksRequest.max_progress_per_second": {"minimum": 0, "maximum": bounds.MAX_PROGRESS_RATE},
     "ListTaskCheckpointsRequest.number": _NOT_NEGATIVE,
     "TaskTypeSupport.task_type": _TASK_TYPE,
-    "RegisterUnitRequest.unit_id": {"maxLength": MAX_UNIT_ID, "pattern": NO_NUL},
+    "RegisterUnitRequest.unit_id": {"minLength": 1, "maxLength": MAX_UNIT_ID, "pattern": NO_NUL},
     "RegisterUnitRequest.unit_type": _UNIT_TYPE,
     "RegisterUnitRequest.unit_name": _NAME,
     "RegisterUnitRequest.capacity": _CAPACITY | {"default": 1},
+    "RegisterUnitRequest.endpoint": {"maxLength": MAX_ENDPOINT},
     "RegisterUnitRequest.task_types": {"maxItems": MAX_TASK_TYPES},
     "RegisterUnitRequest.labels": _LABELS,
     "HeartbeatRequest.capacity": _CAPACITY,

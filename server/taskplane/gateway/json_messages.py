@@ -286,9 +286,12 @@ class Filler:
                 return given
             self.check.refuse(where, "must be true or false")
         elif each.type == FieldDescriptor.TYPE_STRING:
-            if isinstance(given, str):
+            if not isinstance(given, str):
+                self.check.refuse(where, "must be a text")
+            elif not given and SCHEMAS.get(key_of(each), {}).get("minLength"):
+                self.check.refuse(where, "must not be empty")
+            else:
                 return given
-            self.check.refuse(where, "must be a text")
         else:
             return self._whole_number(each, given, where)
         return None

@@ -10,6 +10,7 @@ from taskplane.gateway.errors import ErrorAnswer
 from taskplane.gateway.requests import Body
 from taskplane.gateway.responses import schemas
 from taskplane.gateway.task_responses import STATUS_RESPONSE, TASK_PAGE
+from taskplane.gateway.unit_responses import UNIT_SCHEMAS
 from taskplane.v1 import operations_service_pb2, task_pb2
 from taskplane.v1 import task_service_pb2 as pb
 
@@ -96,6 +97,7 @@ def _add_error_schemas(document: dict[str, Any]) -> None:
 def _add_schemas(document: dict[str, Any], bodies: Sequence[Body[Any]]) -> None:
     found = document["components"]["schemas"]
     found |= schemas(_RESPONSES) | {"TaskPage": TASK_PAGE, "TaskStatusResponse": STATUS_RESPONSE}
+    found |= UNIT_SCHEMAS
     found |= {each.name: each.schema() for each in bodies}
 
 

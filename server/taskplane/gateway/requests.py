@@ -69,7 +69,7 @@ class Shape(Generic[R]):
         prepare: Callable[[Any, Mapping[str, Any]], None] = lambda _message, _value: None,
     ) -> None:
         self.name = message_type.DESCRIPTOR.name
-        self._type = message_type
+        self.message_type = message_type
         self._read = read
         self._prepare = prepare
         self.extras = {each.name: each for each in extras}
@@ -78,10 +78,10 @@ class Shape(Generic[R]):
 
     def given(self, value: Mapping[str, Any], ids: Mapping[str, Any]) -> Given[R]:
         """Read a request: a JSON object, and the ids of the path. Raises InvalidFields in the words of JSON."""
-        message: Any = self._type(**ids)
+        message: Any = self.message_type(**ids)
         filler = Filler()
         extras = {name: each.default for name, each in self.extras.items()}
-        for name in self.extras.keys() & value.keys():
+        for name in [name for name in self.extras if name in value]:
             try:
                 extras[name] = self.extras[name].parse(value[name])
             except ValueError as error:
@@ -110,7 +110,7 @@ class Shape(Generic[R]):
         return field
 
     def _key(self, message: Any, documents: Mapping[str, Any], extras: Mapping[str, Any]) -> IdempotencyKey | None:
-        request_id: str = message.context.request_id if "context" in self._type.DESCRIPTOR.fields_by_name else ""
+        request_id: str = message.context.request_id if "context" in self.message_type.DESCRIPTOR.fields_by_name else ""
         if not request_id:
             return None
         body = hashlib.sha256(message.SerializeToString(deterministic=True))

@@ -23,7 +23,7 @@ from taskplane.gateway.json_messages import (
     kind,
 )
 from taskplane.gateway.proto_comments import comments
-from taskplane.gateway.schema import MOMENT_SCHEMA
+from taskplane.gateway.schema import MOMENT_SCHEMA, format_moment
 from taskplane.protocol.structs import to_dict
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -108,12 +108,7 @@ def _converter(each: FieldDescriptor) -> _Convert:
 
 
 def _time(timestamp: Any) -> str:
-    return told_time(_EPOCH + timedelta(seconds=timestamp.seconds, microseconds=timestamp.nanos // 1000))
-
-
-def told_time(moment: datetime) -> str:
-    """Return a time in RFC 3339, in UTC with microseconds."""
-    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return format_moment(_EPOCH + timedelta(seconds=timestamp.seconds, microseconds=timestamp.nanos // 1000))
 
 
 def reference(name: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What all bodies have in common, and the kinds of fields they are made of."""
+"""Models of JSON objects that have no message: their common rules, and the types of their fields."""
 
 import re
 from collections.abc import Mapping
@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -18,33 +17,23 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from taskplane.gateway.field_schemas import FULL, IDENTIFIER, NO_NUL
-from taskplane.server.core.task import LABEL_KEY, LABEL_KEY_MEANING, TASK_TYPE, TASK_TYPE_MEANING
+from taskplane.gateway.field_schemas import FULL, NO_NUL
 from taskplane.server.core.unit import MAX_UNIT_ID
-from taskplane.server.rpc.bounds import (
-    MAX_ACTOR,
-    MAX_DURATION_SECONDS,
-    MAX_LABEL_VALUE,
-    MAX_LABELS,
-    MAX_NAME,
-    MAX_REASON,
-    MAX_REQUEST_ID,
-)
-from taskplane.server.services.pages import NOT_ISSUED_HERE, is_page_token
+from taskplane.server.rpc.bounds import MAX_DURATION_SECONDS
 
-# A body that holds no document, and one that does, in whatever way it is spaced and escaped.
+# Bytes of a body without a document, and with one, whatever its spaces and escapes.
 PLAIN_BODY_BYTES = 64 * 1024
 DOCUMENT_BODY_BYTES = 3 * 512 * 1024
-# Fields of one object of a body; none of ours has half as many.
+# Members of an object of a body: twice as many as any request has.
 MAX_FIELDS = 50
 NO_OBJECT = 'must be a JSON object; put any other value into one, such as {"value": [1, 2]}'
-# "T" and "Z" may be small in RFC 3339.
+# RFC 3339 allows a lower-case "t" and "z".
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _DIGITS = re.compile(r"-?\d{1,25}", re.ASCII)
 
 
 class Schema(BaseModel):
-    """A body, or a part of one: camelCase, exact types, no unknown fields."""
+    """A JSON object: camelCase, exact types, no unknown members."""
 
     model_config = ConfigDict(
         alias_generator=to_camel,
@@ -54,21 +43,21 @@ class Schema(BaseModel):
         frozen=True,
         validate_by_name=True,
     )
-    # Of a whole body: how many bytes it may have; and its documents, with the bytes of each as protobuf.
+    # Of a whole body: its largest size in bytes, and its documents with the largest size of each as a Struct.
     max_bytes: ClassVar[int] = PLAIN_BODY_BYTES
     documents: ClassVar[Mapping[str, int]] = {}
 
     @model_validator(mode="before")
     @classmethod
     def _check_length(cls, value: Any) -> Any:
-        """Refuse very many fields at once, as each that is not known would be named."""
+        """Refuse very many members at once, since an error names each unknown one."""
         if isinstance(value, dict) and len(value) > MAX_FIELDS:
             raise ValueError(f"has {len(value)} fields; at most {MAX_FIELDS} are allowed")
         return value
 
 
 def camel_case(name: str) -> str:
-    """Return a snake_case name as JSON has it; a path keeps its dots."""
+    """Return a snake_case name in camelCase; a path keeps its dots."""
     return ".".join(to_camel(part) if "_" in part else part for part in name.split("."))
 
 
@@ -84,7 +73,8 @@ def parse_moment(value: Any) -> datetime:
         raise ValueError("is not a time from year 1 to 9999") from error
 
 
-def _format_moment(value: datetime) -> str:
+def format_moment(value: datetime) -> str:
+    """Return a time in RFC 3339, in UTC with microseconds."""
     return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
@@ -94,21 +84,8 @@ def _check_object(value: Any) -> Any:
     return value
 
 
-def _check_few_labels(value: Any) -> Any:
-    """Refuse too many before each of them is looked at."""
-    if isinstance(value, dict) and len(value) > MAX_LABELS:
-        raise ValueError(f"has {len(value)} entries; at most {MAX_LABELS} are allowed")
-    return value
-
-
-def _check_page_token(value: str) -> str:
-    if not is_page_token(value):
-        raise ValueError(NOT_ISSUED_HERE)
-    return value
-
-
 def parse_digits(value: Any) -> Any:
-    """Read a number of a path or query: digits and nothing else."""
+    """Read a whole number of a path or a query: a sign and digits only. Raises ValueError."""
     if isinstance(value, str):
         if not _DIGITS.fullmatch(value):
             raise ValueError("must be a whole number")
@@ -120,45 +97,19 @@ MOMENT_SCHEMA = {"type": "string", "format": "date-time", "examples": ["2026-01-
 Moment = Annotated[
     datetime,
     BeforeValidator(parse_moment),
-    PlainSerializer(_format_moment),
+    PlainSerializer(format_moment),
     WithJsonSchema(MOMENT_SCHEMA),
 ]
-# Not looked into here: bodies are measured while they are parsed.
+# Not checked further: the parser of bodies measures documents.
 JsonObject = Annotated[
     Any, BeforeValidator(_check_object), WithJsonSchema({"type": "object", "additionalProperties": True})
 ]
 Seconds = Annotated[float, Field(ge=0, le=MAX_DURATION_SECONDS, allow_inf_nan=False)]
 Digits = BeforeValidator(parse_digits)
 
-_TASK_TYPE = f"^{TASK_TYPE}$"
-_LABEL_KEY = f"^{LABEL_KEY}$"
-# What is said of a text that does not match.
+# Descriptions of the patterns, for texts that do not match.
 PATTERN_MEANINGS = {
     FULL: "must not be blank, nor hold a NUL character",
     NO_NUL: "must not hold a NUL character",
-    IDENTIFIER: "must not begin or end with a space, nor hold a NUL character",
-    _TASK_TYPE: TASK_TYPE_MEANING,
-    _LABEL_KEY: LABEL_KEY_MEANING,
 }
-Name = Annotated[str, StringConstraints(min_length=1, max_length=MAX_NAME, pattern=FULL)]
-UnitId = Annotated[Name, StringConstraints(max_length=MAX_UNIT_ID)]
-TaskType = Annotated[str, StringConstraints(pattern=_TASK_TYPE)]
-Actor = Annotated[str, StringConstraints(max_length=MAX_ACTOR, pattern=NO_NUL)]
-Reason = Annotated[str, StringConstraints(max_length=MAX_REASON, pattern=NO_NUL)]
-PageToken = Annotated[str, StringConstraints(min_length=1, max_length=1000), AfterValidator(_check_page_token)]
-RequestId = Annotated[str, StringConstraints(max_length=MAX_REQUEST_ID, pattern=IDENTIFIER)]
-_LabelKey = Annotated[str, StringConstraints(pattern=_LABEL_KEY)]
-_LabelValue = Annotated[str, StringConstraints(max_length=MAX_LABEL_VALUE, pattern=NO_NUL)]
-Labels = Annotated[
-    dict[_LabelKey, _LabelValue],
-    BeforeValidator(_check_few_labels),
-    WithJsonSchema(
-        {
-            "type": "object",
-            "maxProperties": MAX_LABELS,
-            "propertyNames": {"pattern": _LABEL_KEY},
-            "additionalProperties": {"type": "string", "maxLength": MAX_LABEL_VALUE, "pattern": NO_NUL},
-            "examples": [{"team": "data"}],
-        }
-    ),
-]
+UnitId = Annotated[str, StringConstraints(min_length=1, max_length=MAX_UNIT_ID, pattern=FULL)]

@@ -1,10 +1,9 @@
 """Requests about tasks, in JSON."""
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
 from google.protobuf.message import Message
-from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from taskplane.gateway.errors import InvalidRequest
 from taskplane.gateway.requests import (
@@ -52,7 +51,6 @@ _WAIT_SCHEMA: dict[str, Any] = {
     "anyOf": [{"type": "boolean"}, {"type": "number", "minimum": 0, "maximum": MAX_WAIT_SECONDS}],
     "default": True,
 }
-Wait = Annotated[float, BeforeValidator(_parse_wait), WithJsonSchema(_WAIT_SCHEMA), Field(description=_WAIT_TEXT)]
 
 
 def _set_no_wait(message: Any, wait: float) -> None:
@@ -78,13 +76,14 @@ def _number(most: int) -> Callable[[Any], int]:
     return parse
 
 
-def _limit(default: int) -> Extra:
+def limit(default: int) -> Extra:
+    """Return the member for the length of a page."""
     schema = {"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": default, "description": "Longest page."}
     return Extra("limit", schema, _number(MAX_PAGE), default, _set_page_size)
 
 
-def _set_page_size(message: Any, limit: int) -> None:
-    message.page_size = limit
+def _set_page_size(message: Any, size: int) -> None:
+    message.page_size = size
 
 
 def _choice(name: str, description: str, values: Mapping[str, Any], apply: Callable[[Any, Any], None]) -> Extra:
@@ -108,7 +107,7 @@ def _set_no_snapshot(message: Any, no_snapshot: bool) -> None:  # noqa: FBT001  
     message.no_snapshot = no_snapshot
 
 
-_PAGE = Extra(
+PAGE = Extra(
     "page",
     {
         "type": "integer",
@@ -222,20 +221,20 @@ LIST = PlainQueryString(
     read.query,
     flat=("filter",),
     hidden=("page_size", "order", "include_total"),
-    extras=(_PAGE, _limit(DEFAULT_PAGE), _SORT),
+    extras=(PAGE, limit(DEFAULT_PAGE), _SORT),
     prepare=_include_total,
 )
 HISTORY = TaskQueryString(
     pb.ListTaskTransitionsRequest,
     read.page,
     hidden=("task_id", "page_size"),
-    extras=(_limit(DEFAULT_HISTORY_PAGE),),
+    extras=(limit(DEFAULT_HISTORY_PAGE),),
 )
 COMMANDS = TaskQueryString(
     pb.ListTaskCommandsRequest,
     read.page,
     hidden=("task_id", "page_size"),
-    extras=(_limit(DEFAULT_HISTORY_PAGE),),
+    extras=(limit(DEFAULT_HISTORY_PAGE),),
 )
 CHECKPOINTS = TaskQueryString(pb.ListTaskCheckpointsRequest, read.checkpoints, hidden=("task_id",))
 

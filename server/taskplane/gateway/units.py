@@ -1,23 +1,26 @@
 """The routes of units: they register, stay alive and tell how their attempts are; operators look and drain."""
 
+from dataclasses import replace
 from typing import Annotated, Literal
 from urllib.parse import quote
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends
 from starlette.responses import Response
 
 from taskplane.gateway.bodies import StrictRoute
 from taskplane.gateway.openapi import errors
 from taskplane.gateway.parameters import TaskId, UnitId, check_query
+from taskplane.gateway.requests import Given
 from taskplane.gateway.responses import rendered
 from taskplane.gateway.responses import response as answer
 from taskplane.gateway.services import Using
 from taskplane.gateway.task_responses import task_json
-from taskplane.gateway.unit_answers import RegisteredUnitAnswer, UnitAnswer, UnitPageAnswer
-from taskplane.gateway.unit_requests import Drain, Heartbeat, NewUnit, StatusCallback, UnitListQuery
+from taskplane.gateway.unit_requests import DRAIN, HEARTBEAT, LIST_UNITS, REGISTER, StatusCallback
+from taskplane.gateway.unit_responses import registered_unit_json, unit_json
 from taskplane.server.core.command import Verdict, VerdictAction
 from taskplane.server.core.errors import DropReason, StaleAttempt
-from taskplane.server.core.unit import DrainOrder
+from taskplane.server.core.unit import DrainOrder, Registration
+from taskplane.server.rpc.operation_requests import UnitQuery
 
 router = APIRouter(prefix="/api", tags=["units"], route_class=StrictRoute, dependencies=[Depends(check_query)])
 
@@ -29,46 +32,56 @@ _LOCATION = {"Location": {"description": "Path of the unit.", "schema": {"type":
     "/execution-units",
     status_code=201,
     summary="Register a unit",
-    responses=errors(*_BODY) | {201: {"headers": _LOCATION}},
+    responses=errors(*_BODY) | answer(201, "RegisteredUnit", headers=_LOCATION),
 )
-async def register_unit(using: Using, body: NewUnit, response: Response) -> RegisteredUnitAnswer:
+async def register_unit(
+    using: Using, body: Annotated[Given[Registration], Depends(REGISTER)], response: Response
+) -> bytes:
     """Register a unit that is driven over HTTP. One that registers again under its type and name keeps its id."""
-    unit = await using.http_units.register(body.registration())
+    unit = await using.http_units.register(replace(body.read, config=body.documents.get("config", {})))
     response.headers["location"] = f"/api/execution-units/{quote(unit.id, safe='')}"
-    return RegisteredUnitAnswer.of_registered(unit, using.units.intervals)
+    return rendered(registered_unit_json(unit, using.units.intervals))
 
 
-@router.get("/execution-units", summary="List units", responses=errors())
-async def list_units(using: Using, query: Annotated[UnitListQuery, Query()]) -> UnitPageAnswer:
+@router.get("/execution-units", summary="List units", responses=errors() | answer(200, "UnitPage"))
+async def list_units(using: Using, query: Annotated[Given[UnitQuery], Depends(LIST_UNITS)]) -> bytes:
     """List units by id."""
-    found = [unit for unit in using.units.units() if query.matches(unit)]
-    return UnitPageAnswer.of(found, page=query.page, limit=query.limit)
+    found = [unit for unit in using.units.units() if query.read.matches(unit)]
+    page, limit = query.extras["page"] or 1, query.read.page_size
+    items = [unit_json(unit) for unit in found[(page - 1) * limit : page * limit]]
+    return rendered({"items": items, "total": len(found), "page": page, "limit": limit})
 
 
-@router.get("/execution-units/{unitId}", summary="Get a unit", responses=errors(404))
-async def get_unit(using: Using, unit_id: UnitId) -> UnitAnswer:
+@router.get("/execution-units/{unitId}", summary="Get a unit", responses=errors(404) | answer(200, "ExecutionUnit"))
+async def get_unit(using: Using, unit_id: UnitId) -> bytes:
     """Return a unit as it is."""
-    return UnitAnswer.of(using.units.unit(unit_id))
+    return rendered(unit_json(using.units.unit(unit_id)))
 
 
-@router.delete("/execution-units/{unitId}", status_code=204, summary="Forget a unit", responses=errors(404, 409))
+@router.delete("/execution-units/{unitId}", status_code=204, summary="Delete a unit", responses=errors(404, 409))
 async def delete_unit(using: Using, unit_id: UnitId) -> None:
-    """Forget a unit that is OFFLINE and has no RUNNING tasks."""
+    """Delete the record of a unit that is OFFLINE and has no RUNNING tasks."""
     await using.units.delete_unit(unit_id)
 
 
-@router.post("/execution-units/{unitId}/heartbeat", summary="Renew a lease", responses=errors(404, 409, *_BODY))
-async def heartbeat(using: Using, unit_id: UnitId, body: Heartbeat | None = None) -> UnitAnswer:
-    """Take a sign of life of a unit that is driven over HTTP, and its new capacity if it tells one."""
-    return UnitAnswer.of(await using.http_units.heartbeat(unit_id, body.capacity if body else None))
+@router.post(
+    "/execution-units/{unitId}/heartbeat",
+    summary="Renew a lease",
+    responses=errors(404, 409, *_BODY) | answer(200, "ExecutionUnit"),
+)
+async def heartbeat(using: Using, body: Annotated[Given[tuple[str, int | None]], Depends(HEARTBEAT)]) -> bytes:
+    """Renew the lease of a unit that is driven over HTTP, and change its capacity if the body has one."""
+    return rendered(unit_json(await using.http_units.heartbeat(*body.read)))
 
 
-@router.post("/execution-units/{unitId}/drain", summary="Empty a unit", responses=errors(404, 409, 504, *_BODY))
-async def drain_unit(using: Using, unit_id: UnitId, body: Drain | None = None) -> UnitAnswer:
-    """Let a unit hand back its tasks, which go on elsewhere, and leave. Waits for it to be gone."""
-    body = body or Drain()
-    order = DrainOrder(body.timeout_seconds, body.actor, body.reason)
-    return UnitAnswer.of(await using.units.drain(unit_id, order, body.wait))
+@router.post(
+    "/execution-units/{unitId}/drain",
+    summary="Drain a unit",
+    responses=errors(404, 409, 504, *_BODY) | answer(200, "ExecutionUnit"),
+)
+async def drain_unit(using: Using, body: Annotated[Given[tuple[str, DrainOrder]], Depends(DRAIN)]) -> bytes:
+    """Drain a unit: its tasks continue on other units, and the unit leaves. Waits until the unit has left."""
+    return rendered(unit_json(await using.units.drain(*body.read, body.extras["wait"])))
 
 
 @router.post(
