@@ -9,8 +9,10 @@ from rpc.raw_unit import RawUnit
 from rpc.server import Wire
 from rpc.tasks import running
 
-BATCH = "/api/tasks/batch"
-CONTROL = "/api/tasks/batch/control"
+from taskplane.protocol.documents import MAX_NESTING
+
+BATCH = "/api/batch/create"
+CONTROL = "/api/batch/control"
 TASK: dict[str, Any] = {"taskName": "one of many", "taskType": "WORK"}
 
 
@@ -22,6 +24,16 @@ async def test_many_tasks_are_created_together(rest: Rest) -> None:
     assert (first["config"], second["config"], second["priority"]) == ({"big": 2**53 + 1}, {}, 7)
     assert (await rest.post(BATCH, body)).body == created.body
     assert (await rest.get("/api/tasks")).body["total"] == 2
+
+
+async def test_a_config_of_many_may_be_as_deep_as_of_one(rest: Rest) -> None:
+    config: Any = 1
+    for _ in range(MAX_NESTING):
+        config = {"a": config}
+    created = await rest.post(BATCH, {"tasks": [TASK | {"config": config}]})
+    assert created.body["tasks"][0]["config"] == config
+    deeper = await rest.post(BATCH, {"tasks": [TASK | {"config": {"a": config}}]})
+    assert deeper.bad_fields == {"body"}
 
 
 async def test_a_bad_task_of_many_is_named_and_none_is_created(rest: Rest) -> None:

@@ -13,8 +13,8 @@ DOCUMENT = application(cast("Services", None), Callers()).openapi()
 # The documented table; other routes are absent.
 PATHS = {
     "/api/tasks": {"get", "post"},
-    "/api/tasks/batch": {"post"},
-    "/api/tasks/batch/control": {"post"},
+    "/api/batch/create": {"post"},
+    "/api/batch/control": {"post"},
     "/api/tasks/{taskId}": {"get", "patch", "delete"},
     "/api/tasks/{taskId}/start": {"post"},
     "/api/tasks/{taskId}/pause": {"post"},

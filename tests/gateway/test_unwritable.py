@@ -76,7 +76,7 @@ def lines_with(caplog: pytest.LogCaptureFixture, words: str) -> list[str]:
 
 
 @pytest.mark.parametrize("table", EVENTS)
-async def test_writes_that_fail_show_in_readiness_and_log_until_they_work_again(  # noqa: PLR0913, PLR0917  (two faces and what is broken)
+async def test_writes_that_fail_show_in_readiness_and_log_until_they_work_again(  # noqa: PLR0913, PLR0917  (two APIs and what is broken)
     server: RunningServer,
     rest: Rest,
     wire: Wire,

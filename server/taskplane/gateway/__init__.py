@@ -1,1 +1,1 @@
-"""The HTTP face: REST and server-sent events, over the same services as gRPC. Translates and validates, no more."""
+"""The REST API: requests and responses of the gRPC API in JSON, and server-sent events."""

@@ -1,4 +1,4 @@
-"""The door of the application: probes pass at once, other requests begin a few at a time."""
+"""Admission of requests: probes pass at once, other requests begin a few at a time."""
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -8,15 +8,15 @@ from taskplane.gateway.errors import answer
 from taskplane.server.core.errors import TooManyConnections
 from taskplane.server.core.loop_budget import LoopBudget
 
-# How many requests begin in one round of the event loop; each takes about a millisecond until it waits for something.
+# Requests that begin in a round of the event loop; each runs for about a millisecond before its first wait.
 AT_ONCE = 4
-# Asked by load balancers and supervisors, who take a late answer for a dead server.
+# Load balancers and supervisors take a late response for a dead server.
 _PROBES = frozenset({"/healthz", "/readyz"})
 _HEALTHY = b'{"status":"ok"}'
 
 
 class Admission:
-    """Lets requests in to an application."""
+    """Admits requests to an application."""
 
     def __init__(self, app: ASGIApp, callers: Callers) -> None:
         self._app = app
@@ -24,7 +24,7 @@ class Admission:
         self._loop_budget = LoopBudget(AT_ONCE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer /healthz here; hand on what else there is room for."""
+        """Respond to /healthz at once; pass other requests on in turn."""
         if scope["type"] == "http" and scope["path"] in _PROBES:
             if _asks_health(scope) and self._callers.refusal("GET", Headers(scope=scope)) is None:
                 await _say_healthy(send)
@@ -38,7 +38,7 @@ class Admission:
 
 
 def _asks_health(scope: Scope) -> bool:
-    """Whether a request is the plain one; any other is checked, and refused, as on every path."""
+    """Return whether a request is a plain /healthz; the application checks any other."""
     names = {name for name, _ in scope["headers"]}
     is_plain = scope["method"] == "GET" and not scope["query_string"]
     return is_plain and scope["path"] == "/healthz" and names.isdisjoint({b"content-length", b"transfer-encoding"})

@@ -17,7 +17,7 @@ from taskplane.gateway.services import Services
 
 
 def application(services: Services, callers: Callers) -> FastAPI:
-    """Build the application. Its pages come with their own scripts, so that they work without the internet."""
+    """Build the application. Its pages include their scripts, and work without the internet."""
     routers = [module.router for module in (batches, tasks, events, units, operations)]
     bodies = [each for router in routers for each in bodies_of(router)]
     app = FastAPIOffline(
@@ -35,7 +35,7 @@ def application(services: Services, callers: Callers) -> FastAPI:
     errors.install(app)
     for router in routers:
         app.include_router(router)
-    # Built now, since the first request would wait for the description, and with that request all others.
+    # Built now: otherwise the first request, and all others with it, would wait for the document.
     app.openapi()
     if callers.origins:
         app.add_middleware(
@@ -45,6 +45,6 @@ def application(services: Services, callers: Callers) -> FastAPI:
             allow_headers=["content-type", "last-event-id"],
             expose_headers=["location", "retry-after"],
         )
-    # Added last, so that it comes first.
+    # The middleware that is added last runs first.
     app.add_middleware(CallersMiddleware, callers=callers)
     return app

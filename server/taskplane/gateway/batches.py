@@ -20,15 +20,13 @@ from taskplane.server.rpc.messages import batch_result_message
 from taskplane.server.services.batch_control import BatchOrder
 from taskplane.server.tasks.mutations import TaskSpec
 
-router = APIRouter(
-    prefix="/api/tasks/batch", tags=["tasks"], route_class=StrictRoute, dependencies=[Depends(check_query)]
-)
+router = APIRouter(prefix="/api/batch", tags=["tasks"], route_class=StrictRoute, dependencies=[Depends(check_query)])
 
 _BODY = (408, 413, 415)
 
 
 @router.post(
-    "",
+    "/create",
     status_code=201,
     summary="Create many tasks",
     responses=errors(404, *_BODY) | response(201, "BatchCreateTasksResponse"),

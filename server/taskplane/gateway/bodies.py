@@ -1,4 +1,4 @@
-"""Bodies of requests: read within bounds of size and time, and parsed strictly."""
+"""Bodies of requests, read within limits of size and time, and parsed strictly."""
 
 import asyncio
 import email.message
@@ -26,15 +26,15 @@ R = TypeVar("R")
 # The most that any body has.
 MAX_BODY_BYTES = DOCUMENT_BODY_BYTES
 READ_SECONDS = 10.0
-# A call is given up after this; waits for effects end before.
+# Seconds after which a call is abandoned; waits for effects end earlier.
 CALL_SECONDS = 90.0
 
 
 class StrictRoute(APIRoute):
-    """A route whose body is JSON, read and parsed here instead of by FastAPI; and which always answers in time.
+    """A route that reads and parses its JSON body itself, and always responds in time.
 
-    What its function returns is sent as it is. FastAPI would validate it, so that one row that breaks a rule which is
-    younger than it would make a whole list a 500.
+    The result of the route's function is not validated: a stored row that breaks a newer rule must not turn a whole
+    list into a 500.
     """
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **settings: Any) -> None:
@@ -81,7 +81,7 @@ def bodies_of(router: APIRouter) -> list[Body[Any]]:
 
 
 def _rendering(call: Callable[..., Any], status: int) -> Callable[..., Any]:
-    """Turn what a route's function returns into the response, with the headers that it set on its own one."""
+    """Wrap a route's function: return its result as a response, with the headers that the function has set."""
 
     @functools.wraps(call)
     async def render(**values: Any) -> Response:
@@ -100,7 +100,7 @@ def _rendering(call: Callable[..., Any], status: int) -> Callable[..., Any]:
 
 
 class _JsonRequest(Request):
-    """A request whose body has been read and parsed."""
+    """A request with a body that is read and parsed."""
 
     def __init__(self, request: Request, raw: bytes, value: Any) -> None:
         super().__init__(request.scope, request.receive)
@@ -112,7 +112,7 @@ class _JsonRequest(Request):
 
 
 def _model(annotation: Any) -> type[Schema]:
-    """Return the body's model, which the annotation names, perhaps beside None."""
+    """Return the body's model from an annotation, with or without None."""
     return next(
         each for each in (annotation, *get_args(annotation)) if isinstance(each, type) and issubclass(each, Schema)
     )
@@ -140,7 +140,7 @@ async def _given(take: Callable[[int], None], request: Request, body: Body[R], i
 
 def _parsed(raw: bytes, body: Body[R], ids: Mapping[str, Any]) -> Given[R]:
     try:
-        value = parse(raw)
+        value = parse(raw, body.max_depth)
     except NotStrictJson as error:
         raise InvalidFields(FieldViolation("body", str(error))) from error
     return body.given(body.value_of(value), ids)
@@ -159,7 +159,7 @@ def _checked(raw: bytes, model: type[Schema]) -> Any:
 
 
 def _check_names(value: dict[str, Any], model: type[Schema]) -> None:
-    """Refuse very many fields that are not known, before an error is made for each of them."""
+    """Refuse very many unknown fields before each causes an error."""
     if len(value) > MAX_FIELDS:
         known = {field.alias for field in model.model_fields.values()}
         unknown = [name for name in value if name not in known]
@@ -217,7 +217,7 @@ def _refuse_body(request: Request) -> None:
 
 
 async def _timely(answering: Coroutine[Any, Any, Response]) -> Response:
-    """Answer in the end also when what the call needs hangs: a database that says nothing."""
+    """Respond after CALL_SECONDS at the latest, also if the database does not."""
     timer = asyncio.timeout(CALL_SECONDS)
     try:
         async with timer:

@@ -1,16 +1,16 @@
-"""The bytes that the bodies of unfinished requests may hold together."""
+"""A budget of bytes for the bodies of all unfinished requests."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from taskplane.server.core.errors import Code, TaskplaneError
 
-# Some sixty bodies of the largest size; of usual ones, tens of thousands.
+# Sixteen bodies of the largest size, or tens of thousands of common ones.
 MAX_BYTES = 64 * 1024 * 1024
 
 
 class TooManyBodies(TaskplaneError):
-    """The bodies of other requests use up the memory that the server has for them."""
+    """The bodies of other requests use the whole budget."""
 
     code = Code.RESOURCE_EXHAUSTED
     reason = "TOO_MANY_BODIES"
@@ -20,14 +20,14 @@ class TooManyBodies(TaskplaneError):
 
 
 class BodyBudget:
-    """Counts the bytes of all bodies from when they are read until their requests are answered."""
+    """Count of the bytes of all bodies, from their arrival until the response."""
 
     def __init__(self, at_most: int = MAX_BYTES) -> None:
         self._left = at_most
 
     @contextmanager
     def share(self) -> Iterator[Callable[[int], None]]:
-        """Give a function that takes so many bytes more, until the context ends. It raises TooManyBodies."""
+        """Return, for the context, a function that takes further bytes from the budget or raises TooManyBodies."""
         taken = 0
 
         def take(count: int) -> None:

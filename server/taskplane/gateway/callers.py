@@ -22,7 +22,7 @@ from taskplane.server.core.origin import without_default_port
 
 log = logging.getLogger(__name__)
 
-# Longest text of a caller that an answer or the log repeats.
+# Characters of a caller's text that a response or the log repeats.
 _SHOWN = 100
 
 
@@ -30,8 +30,8 @@ _SHOWN = 100
 class Callers:
     """The host names by which the server may be called, and the origins of web pages that may call it.
 
-    `hosts` None: every name. An IP address is never refused, nor is a name without a dot, such as `localhost` or that
-    of a container: rebinding needs a name in the public DNS.
+    `hosts` None: every name. IP addresses and names without a dot, such as `localhost` or a container's, are never
+    refused: rebinding needs a name in the public DNS.
     """
 
     hosts: frozenset[str] | None = None
@@ -39,7 +39,7 @@ class Callers:
 
     @classmethod
     def of(cls, address: str, *, hosts: Iterable[str] = (), origins: Iterable[str] = ()) -> "Callers":
-        """Take settings: without `hosts`, only a server that listens on loopback is strict about names."""
+        """Return the callers by settings. Without `hosts`, only a server on loopback restricts names."""
         named = frozenset(_normal(each) for each in hosts)
         bound = _host_of(address)
         if "*" in named or not (named or _is_loopback(bound)):
@@ -47,7 +47,7 @@ class Callers:
         return cls(named | {bound}, frozenset(origins))
 
     def refusal(self, method: str, headers: Headers) -> Refused | None:
-        """Return why a request is refused, None if it is not."""
+        """Return the refusal of a request, or None."""
         host = headers.get("host", "")
         if host and not self._may_be_called(host):
             message = f"this server is not called {host[:_SHOWN]!r}; see TASKPLANE_ALLOWED_HOSTS"
@@ -72,19 +72,19 @@ class Callers:
             case None:
                 return origin is None or _is_same(origin, host)
             case _:
-                # A link on another site may be followed; what it shows, the other site cannot read.
+                # A link on another site may be followed: that site cannot read the page.
                 return origin is None and method == "GET" and headers.get("sec-fetch-mode") == "navigate"
 
 
 class CallersMiddleware:
-    """Refuses requests by `Callers` before anything of them is read, and lets no other site frame the pages."""
+    """Middleware that refuses requests by `Callers` before it reads their bodies, and forbids frames on other sites."""
 
     def __init__(self, app: ASGIApp, callers: Callers) -> None:
         self._app = app
         self._callers = callers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, or hand on."""
+        """Refuse a request, or pass it on."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -104,7 +104,7 @@ class CallersMiddleware:
 
 
 def _is_same(origin: str, host: str) -> bool:
-    """Return whether a page comes from this server; a proxy may hide the scheme."""
+    """Return whether a page comes from this server. A proxy may hide the scheme."""
     scheme, separator, place = origin.lower().partition("://")
     return bool(separator) and without_default_port(scheme, place) == without_default_port(scheme, host)
 

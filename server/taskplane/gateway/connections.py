@@ -1,4 +1,4 @@
-"""The HTTP connections: how many there may be, and for how long one may keep the server waiting."""
+"""HTTP connections: limits of their number and of the time until a header is complete."""
 
 import asyncio
 import logging
@@ -12,11 +12,11 @@ from taskplane.gateway.portions import Portions
 
 log = logging.getLogger("taskplane.http")
 
-# From the first moment of a connection, or the first byte of a further request, to the end of the header.
+# Seconds from the start of a connection, or the first byte of a further request, to the end of the header.
 HEADER_SECONDS = 10.0
-# A connection that is to be closed waits so long for its client to take what was written.
+# Seconds in which a client must read the last response before its connection is aborted.
 CLOSING_SECONDS = 10.0
-# Beyond the most, so many are let in to be told so, and to ask how the server is.
+# Connections above the maximum that are accepted, for a refusal with a reason and for probes.
 SPARE = 32
 _SWEEP_SECONDS = 1.0
 _LOG_SECONDS = 60.0
@@ -24,36 +24,36 @@ _TIMED_OUT = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-leng
 
 
 class Connections:
-    """All connections of one server. `start` within the event loop, then `stop`."""
+    """All connections of a server. Call `start` in the event loop, then `stop`."""
 
     def __init__(self, most: int) -> None:
         self.most = most
         self.portions = Portions()
         self._all: set[Connection] = set()
-        # Those without a request, the longest waiting first.
+        # Connections without a request, longest idle first.
         self._idle: dict[Connection, None] = {}
         self._turned_away = 0
         self._log_after = 0.0
 
     def start(self) -> None:
-        """Begin to look after what is there."""
+        """Begin to close late connections, every second."""
         self._timer = asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self._sweep)
 
     def stop(self) -> None:
-        """End that."""
+        """Stop closing late connections."""
         self._timer.cancel()
 
     def add(self, connection: "Connection") -> None:
-        """Take a new connection in. If there are too many, one that has no request must go, or else the new one."""
+        """Add a new connection. Above the maximum, close an idle connection, or else refuse the new one."""
         self._all.add(connection)
         if len(self._all) > self.most:
             self._turned_away += 1
             self._say_so()
             if self._idle:
                 oldest = next(iter(self._idle))
-                # At once, as more may come before its end is noticed.
+                # Removed at once, since further connections may arrive before this one is closed.
                 self.remove(oldest)
-                # Without a request, but perhaps not yet with all of the last answer: that is still sent.
+                # The rest of the last response is still sent.
                 oldest.transport.close()
             elif len(self._all) > self.most + SPARE:
                 connection.abort()
@@ -62,7 +62,7 @@ class Connections:
         self.rests(connection)
 
     def remove(self, connection: "Connection") -> None:
-        """Forget a connection that is gone."""
+        """Remove a closed connection."""
         self._all.discard(connection)
         self._idle.pop(connection, None)
 
@@ -95,38 +95,38 @@ class Connections:
 
 
 class Connection(H11Protocol):
-    """One connection. Its requests find in their state how to abort it, and whether it is one too many."""
+    """A connection. The state of its requests has a way to abort it, and says whether it exceeds the maximum."""
 
     def __init__(self, connections: Connections, **given: Any) -> None:
         super().__init__(**given)
         self._connections = connections
         self.is_too_many = False
-        # Since when a header is waited for; None while none is begun, or one is there.
+        # When the wait for a header began; None before the first byte of a header, and after the last.
         self._header_since: float | None = time.monotonic()
         self._has_begun = False
         self._closing_since: float | None = None
         self.unparsed = b""
 
     def connection_made(self, transport: Any) -> None:
-        """Take it in."""
+        """Add the connection."""
         super().connection_made(transport)
         self.app_state = {**self.app_state, "abort": transport.abort, "is_too_many": lambda: self.is_too_many}
         self._connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget it."""
+        """Remove the connection."""
         self._connections.remove(self)
         super().connection_lost(exc)
-        # Its request's state names the connection: a circle that the garbage collector, which comes rarely, would find.
+        # The request's state refers to the connection: a cycle, which would stay until the rare garbage collection.
         self.app_state = {}
         self.cycle = self.scope = None  # type: ignore[assignment]  # as before the first request
 
     def data_received(self, data: bytes) -> None:
-        """Parse it, as far as there is time, and the rest later."""
+        """Parse bytes while the round has time, and the rest later."""
         self._connections.portions.take(self, data)
 
     def parse(self, data: bytes) -> None:
-        """Parse the next portion, and note whether a header is there."""
+        """Parse the next portion, and note whether a header is complete."""
         super().data_received(data)
         if self.conn.their_state is not h11.IDLE:
             self._header_since = None
@@ -137,35 +137,35 @@ class Connection(H11Protocol):
         self._has_begun = True
 
     def awaits_header(self) -> bool:
-        """Whether no request is under way."""
+        """Return whether no request is in progress."""
         return self.conn.their_state is h11.IDLE
 
     def is_over(self) -> bool:
-        """Whether the connection is closed, or about to be."""
+        """Return whether the connection is closed or closing."""
         return bool(self.transport.is_closing())
 
     def hold(self) -> None:
-        """Receive nothing until what was received is parsed."""
+        """Stop receiving until all received bytes are parsed."""
         if not self.is_over():
             self.transport.pause_reading()
 
     def go_on(self) -> None:
-        """Receive again, unless uvicorn does not want it."""
+        """Receive again, unless uvicorn has paused reading."""
         if not self.is_over() and not self.flow.read_paused:
             self.transport.resume_reading()
 
     def on_response_complete(self) -> None:
-        """Note that no request is there, unless another one has come already."""
+        """Note that the connection has no request, unless the next one has arrived."""
         super().on_response_complete()
         if self.cycle and self.cycle.response_complete:
             self._connections.rests(self)
 
     def abort(self) -> None:
-        """Close it without waiting for anything."""
+        """Close the connection at once."""
         self.transport.abort()
 
     def end_if_late(self, now: float) -> None:
-        """Close it if its header has not come in time, or its client does not take what was written."""
+        """Close the connection if its header, or the client's reading of the response, is late."""
         if self.transport.is_closing():
             self._closing_since = self._closing_since or now
             if now - self._closing_since > CLOSING_SECONDS:

@@ -1,4 +1,4 @@
-"""Errors to HTTP answers, in one place for all routes: `{"error": {code, status, reason, message, details}}`."""
+"""Errors as HTTP responses, for all routes: `{"error": {code, status, reason, message, details}}`."""
 
 import logging
 import math
@@ -39,13 +39,13 @@ _STATUS = {
     Code.UNAVAILABLE: 503,
     Code.DEADLINE_EXCEEDED: 504,
 }
-# Where gRPC's requests have a level that HTTP's do not, and the field that has another name.
+# Levels of the gRPC API's requests that JSON leaves out, and fields with another name in JSON.
 _GRPC_LEVELS = re.compile(r"^(context|task|filter)\.")
 _RENAMED = {"expectedRevision": "revision", "executionUnitId": "unitId", "request": "body"}
 
 
 class Refused(TaskplaneError):
-    """HTTP itself is used in a way that this server does not serve."""
+    """A use of HTTP that the server does not support."""
 
     code = Code.INVALID_ARGUMENT
 
@@ -56,7 +56,7 @@ class Refused(TaskplaneError):
 
 
 class InvalidRequest(InvalidFields):
-    """Bad fields that are named as the REST API's requests name them."""
+    """Bad fields, with the names of the REST API's requests."""
 
 
 class FieldViolationAnswer(Schema):
@@ -67,7 +67,7 @@ class FieldViolationAnswer(Schema):
 
 
 class ErrorDetails(Schema):
-    """What programs can use: facts about the error by name, and every bad field."""
+    """Details for programs: facts by name, and every bad field."""
 
     metadata: dict[str, str]
     field_violations: list[FieldViolationAnswer]
@@ -84,13 +84,13 @@ class ErrorContent(Schema):
 
 
 class ErrorAnswer(Schema):
-    """The body of every answer that is not a success."""
+    """The body of every response to a failed request."""
 
     error: ErrorContent
 
 
 def install(app: FastAPI) -> None:
-    """Let the application answer every error in the one shape."""
+    """Make the application respond to every error in this shape."""
     app.add_exception_handler(TaskplaneError, _on_taskplane_error)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
     app.add_exception_handler(HTTPException, _on_routing_error)
@@ -99,7 +99,7 @@ def install(app: FastAPI) -> None:
 
 
 def answer(error: TaskplaneError, headers: dict[str, str] | None = None) -> Response:
-    """Return the answer for an error."""
+    """Return the response for an error."""
     code = http_status(error)
     content = ErrorContent(
         code=code,
@@ -155,11 +155,11 @@ async def _on_routing_error(request: Request, error: Any) -> Response:
 
 
 async def _on_disconnect(_: Request, __: Exception) -> Response:
-    return Response(status_code=400)  # nobody is there to read it
+    return Response(status_code=400)  # the client has left
 
 
 async def _on_unexpected_error(_: Request, __: Exception) -> Response:
-    # The error itself goes on to the HTTP server, which logs it.
+    # The HTTP server receives the error too, and logs it.
     return answer(TaskplaneError("internal error; the server's log has the details"))
 
 
@@ -170,7 +170,7 @@ def _methods(request: Request) -> Iterator[str]:
 
 
 def _in_http_words(error: TaskplaneError) -> TaskplaneError:
-    """Return an error of the services with its fields named as they are here."""
+    """Return an error of the services with the field names of the REST API."""
     return _named(error, _http_name)
 
 

@@ -1,4 +1,4 @@
-"""Server-sent events: a watch as a stream of text that ends when the watch, the server or the reader does."""
+"""Server-sent events: a watch as a stream of text, until the watch ends, the server stops or the reader leaves."""
 
 import asyncio
 import json
@@ -27,7 +27,7 @@ from taskplane.server.tasks.watch import Progressed
 
 
 class EventStream(Response):
-    """Sends events until the watch ends, with an error as a comment, or the reader goes away. Closes the watch."""
+    """A response of events, until the watch ends (an error is a comment) or the reader leaves. Closes the watch."""
 
     media_type = "text/event-stream"
 
@@ -39,8 +39,8 @@ class EventStream(Response):
         self._guard = guard
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Write until there is nothing more to write, or nobody to read it."""
-        # What is on its way to a reader that does not read stays there until the connection is gone.
+        """Write events until the watch ends or the reader leaves."""
+        # Bytes for a reader that does not read stay in memory until the connection is aborted.
         self._guard.on_stall.append(scope["state"]["abort"])
         writing = asyncio.ensure_future(self._write(send))
         leaving = asyncio.ensure_future(_until_gone(receive))
@@ -68,7 +68,7 @@ class EventStream(Response):
 
 
 def event_bytes(event: WatchEvent) -> bytes:
-    """Return an event as it goes over the wire. Its id is the revision to go on from after it."""
+    """Return an event as sent. Its id is the revision from which a reader can continue."""
     match event.event:
         case Snapshot(views, made):
             return made.once(_snapshot, views)
@@ -86,7 +86,7 @@ def event_bytes(event: WatchEvent) -> bytes:
 
 
 def _snapshot(views: Sequence[TaskView]) -> bytes:
-    # Without ids: until the snapshot is complete there is nothing to go on from.
+    # Without ids: a reader cannot continue before the snapshot is complete.
     return b"".join(_event("snapshot", None, task_json(view)) for view in views)
 
 

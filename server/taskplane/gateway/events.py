@@ -42,7 +42,7 @@ LastEventId = Annotated[_Revision | None, Header(alias="Last-Event-ID", descript
 async def watch_task(
     using: Using, query: Annotated[Given[WatchQuery], Depends(WATCH_TASK)], last_event_id: LastEventId = None
 ) -> EventStream:
-    """Tell how the task is, then every transition in order and without a gap, and progress twice a second at most."""
+    """Stream a snapshot of the task, then every transition in order and without gaps, and progress."""
     return await _stream(using, query.read, last_event_id)
 
 
@@ -52,7 +52,7 @@ async def watch_task(
 async def watch_tasks(
     using: Using, query: Annotated[Given[WatchQuery], Depends(WATCH)], last_event_id: LastEventId = None
 ) -> EventStream:
-    """Tell how all tasks are, or those of a type, then what happens to them."""
+    """Stream a snapshot of all tasks, or of the tasks that match, then their changes."""
     return await _stream(using, query.read, last_event_id)
 
 
@@ -62,7 +62,7 @@ async def _stream(using: Services, query: WatchQuery, last_event_id: int | None)
     guard = StallGuard(WRITE_SECONDS)
     events = using.watches.watch(query, guard)
     try:
-        # What is wrong with the request shows with the first event, while it can still be answered.
+        # Errors of the request are raised before the first event, when an error response is still possible.
         first = await anext(events)
     except BaseException:
         await events.aclose()

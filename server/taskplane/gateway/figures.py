@@ -1,4 +1,4 @@
-"""The figures of a moment, from what is in memory."""
+"""Present statistics from memory."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from taskplane.server.services.statistics import unit_figures
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """How much of everything there is."""
+    """Numbers of units, slots and watches."""
 
     units: int
     units_connected: int
@@ -18,7 +18,7 @@ class Figures:
 
 
 def figures_of(services: Services) -> Figures:
-    """Return the figures as they are now."""
+    """Return the present statistics."""
     units = services.units.units()
     figures = unit_figures(units)
     return Figures(

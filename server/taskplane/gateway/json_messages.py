@@ -16,7 +16,8 @@ from google.protobuf.message import Message
 from taskplane.gateway.field_schemas import DOCUMENT_BYTES, MAX_NUMBER, NULLABLE, REQUIRED, SCHEMAS
 from taskplane.gateway.proto_comments import comments
 from taskplane.gateway.schema import MAX_FIELDS, MOMENT_SCHEMA, NO_OBJECT, parse_moment
-from taskplane.server.core.documents import NotStorable, check
+from taskplane.protocol.documents import DocumentError
+from taskplane.server.core.documents import check
 from taskplane.server.rpc.bounds import MAX_BATCH, MAX_DURATION_SECONDS
 from taskplane.server.rpc.validation import Checker
 
@@ -253,7 +254,7 @@ class Filler:
             return
         try:
             check(given, DOCUMENT_BYTES[member.key])
-        except NotStorable as error:
+        except DocumentError as error:
             self.check.refuse(where, str(error))
         self.documents[where] = given
 

@@ -1,4 +1,4 @@
-"""Calls that end when their caller has gone."""
+"""Calls that end when their caller leaves."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -12,7 +12,7 @@ T = TypeVar("T")
 async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
     """Return the result of a read for a request without a body.
 
-    If the client goes, the read is cancelled, and ClientDisconnect raised: Starlette alone would let it continue.
+    If the client leaves, the read is cancelled and ClientDisconnect raised: Starlette alone would continue the read.
     """
     working = asyncio.ensure_future(work)
     leaving = asyncio.ensure_future(_until_gone(request))

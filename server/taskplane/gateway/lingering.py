@@ -1,23 +1,23 @@
-"""Answers that may be given before the request was read to its end."""
+"""Responses to requests that were not read to their end: lingering close."""
 
 import asyncio
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-# For how long a client that still sends is listened to, so that it gets to read the answer.
+# Seconds for which the rest of a body is read, so that the client can read the response.
 LINGER_SECONDS = 5.0
 
 
 class LingeringAnswer(Response):
-    """An answer that a client gets also while it is still sending its body.
+    """A response that reaches a client that still sends its body.
 
-    Closing a connection on which something is unread resets it, and the client may never see the answer. So the rest
-    is read and thrown away, for a while; then the connection is closed.
+    Closing a connection with unread bytes resets the connection, and the client may never see the response. The rest
+    of the body is therefore read and discarded for LINGER_SECONDS; then the connection is closed.
     """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the answer, and close the connection if the request was not read to its end."""
+        """Send the response, and close the connection if the request was not read to its end."""
         headers = self.raw_headers
         is_unread = _has_body(scope) and not scope.get("taskplane.body_is_read", False)
         if is_unread:
@@ -36,7 +36,7 @@ def _has_body(scope: Scope) -> bool:
 
 
 def _asks_first(scope: Scope) -> bool:
-    """Whether the client sends its body only when it is told to go on, which it was not."""
+    """Return whether the client waits for `100 Continue`, which was not sent, before its body."""
     return any(name == b"expect" for name, _ in scope["headers"])
 
 

@@ -1,4 +1,4 @@
-"""Metrics for Prometheus. No label names a task, so their number stays small."""
+"""Metrics for Prometheus. No label names a task: the number of series stays small."""
 
 from collections.abc import Iterator
 
@@ -25,7 +25,7 @@ class _FiguresCollector(Collector):
 
 
 def exposition(figures: Figures) -> bytes:
-    """Return the figures, and those of the process, in Prometheus's text format."""
+    """Return the statistics and the metrics of the process in Prometheus's text format."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_FiguresCollector(figures))
     ProcessCollector(registry=registry)

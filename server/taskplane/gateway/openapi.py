@@ -1,4 +1,4 @@
-"""The API's description of itself, at /openapi.json: what the routes say, and nothing that they do not answer."""
+"""The OpenAPI document, at /openapi.json."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,24 +15,28 @@ from taskplane.v1 import operations_service_pb2, task_pb2
 from taskplane.v1 import task_service_pb2 as pb
 
 _ERRORS = {
-    400: ("INVALID_ARGUMENT", "INVALID_FIELDS", "Bad input; every bad field is named."),
+    400: ("INVALID_ARGUMENT", "INVALID_FIELDS", "Invalid input; every bad field is named."),
     403: (
         "PERMISSION_DENIED",
         "ORIGIN_NOT_ALLOWED",
-        "A web page of another site asks, or the server has another name.",
+        "A web page of another site, or an unknown host name.",
     ),
-    404: ("NOT_FOUND", "TASK_NOT_FOUND", "There is no such thing."),
+    404: ("NOT_FOUND", "TASK_NOT_FOUND", "The task, unit or path does not exist."),
     408: ("INVALID_ARGUMENT", "BODY_TIMEOUT", "The body did not arrive in time."),
-    409: ("FAILED_PRECONDITION", "ILLEGAL_TRANSITION", "The state of things does not allow it."),
-    412: ("ABORTED", "STALE_REVISION", "The task has changed since: `revision` is not its revision."),
+    409: ("FAILED_PRECONDITION", "ILLEGAL_TRANSITION", "The present status does not allow the request."),
+    412: ("ABORTED", "STALE_REVISION", "`revision` differs from the task's revision."),
     413: ("INVALID_ARGUMENT", "BODY_TOO_LARGE", "The body is too large."),
     415: ("INVALID_ARGUMENT", "UNSUPPORTED_MEDIA_TYPE", "The body is not declared as JSON in UTF-8."),
-    429: ("RESOURCE_EXHAUSTED", "TOO_MANY_READS", "Too much is asked at once; see Retry-After."),
-    503: ("UNAVAILABLE", "DATABASE_UNAVAILABLE", "The database is away or the server stops; see Retry-After."),
+    429: ("RESOURCE_EXHAUSTED", "TOO_MANY_READS", "Overload; see Retry-After."),
+    503: (
+        "UNAVAILABLE",
+        "DATABASE_UNAVAILABLE",
+        "The database is not reachable, or the server is stopping; see Retry-After.",
+    ),
     504: (
         "DEADLINE_EXCEEDED",
         "COMMAND_PENDING",
-        "Time ran out. A command stays pending and takes effect later; a list needs a narrower filter.",
+        "The time ran out. A command stays pending and takes effect later; narrow the filter of a list.",
     ),
 }
 _RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 1}}}
@@ -40,7 +44,7 @@ _SCHEMAS = "#/components/schemas/{model}"
 DESCRIPTION = """Controls long-running tasks: create, start, pause, resume, cancel, restart, delete, watch.
 
 Ids are numbers, times are RFC 3339 in UTC, unknown fields are refused. Repeating a verb whose effect already holds is
-harmless. The same tasks are served by gRPC (taskplane.v1)."""
+harmless. gRPC (taskplane.v1) serves the same tasks."""
 
 
 _RESPONSES = (
@@ -55,7 +59,7 @@ _RESPONSES = (
 
 
 def errors(*codes: int) -> dict[int | str, dict[str, Any]]:
-    """Return the descriptions of errors that a route answers, besides those that all can."""
+    """Return the descriptions of a route's errors, with the errors of every route."""
     return {code: _described(code) for code in sorted({400, 403, 429, 503, *codes})}
 
 
@@ -102,7 +106,7 @@ def _add_schemas(document: dict[str, Any], bodies: Sequence[Body[Any]]) -> None:
 
 
 def _drop_null_parameters(document: dict[str, Any]) -> None:
-    """Say of parameters that may be left out what they are, without "or null", which a query cannot say."""
+    """Remove null from the types of parameters: a query has no null."""
     for path in document["paths"].values():
         for operation in path.values():
             for parameter in operation.get("parameters", ()):
@@ -111,7 +115,7 @@ def _drop_null_parameters(document: dict[str, Any]) -> None:
 
 
 def _drop_validation_errors(document: dict[str, Any]) -> None:
-    """Remove FastAPI's 422, which is a 400 here."""
+    """Remove FastAPI's 422: invalid requests are 400."""
     for path in document["paths"].values():
         for operation in path.values():
             operation["responses"].pop("422", None)

@@ -1,4 +1,4 @@
-"""The routes for operators and their machines: health, figures, metrics."""
+"""The routes for operators: health, statistics, metrics."""
 
 import asyncio
 from datetime import timedelta
@@ -27,18 +27,18 @@ from taskplane.v1 import operations_service_pb2 as pb
 router = APIRouter(tags=["operations"], route_class=StrictRoute, dependencies=[Depends(check_query)])
 
 STATISTICS = PlainQueryString(pb.GetStatisticsRequest, read_statistics)
-# A database that takes longer is not ready.
+# Seconds after which the database counts as not ready.
 _PROBE_SECONDS = 5.0
 
 
 class HealthAnswer(Schema):
-    """All is well."""
+    """The response of a healthy server."""
 
     status: Literal["ok"] = "ok"
 
 
 class StatisticsAnswer(Schema):
-    """Figures of this moment."""
+    """Present statistics."""
 
     taken_at: Moment
     units: Annotated[int, Field(description="Units that are known.")]
@@ -49,7 +49,7 @@ class StatisticsAnswer(Schema):
 
     @classmethod
     def of(cls, figures: Figures) -> "StatisticsAnswer":
-        """Build it from the figures."""
+        """Build the response from the statistics."""
         return cls(
             taken_at=utc_now(),
             units=figures.units,
@@ -62,17 +62,17 @@ class StatisticsAnswer(Schema):
 
 @router.get("/healthz", summary="Is the process alive", responses={400: errors()[400]})
 async def healthz() -> HealthAnswer:
-    """Answer, which is all that is asked."""
+    """Respond: the process is alive."""
     return HealthAnswer()
 
 
 @router.get("/readyz", summary="Can it serve", responses=errors())
 async def readyz(using: Using) -> HealthAnswer:
-    """Answer 200 while the database can be read and written and the server is not about to stop, else 503."""
+    """Return 200 while the database can be read and written and the server is not stopping, else 503."""
     if using.is_stopping():
         raise ServerStopping
     if using.outage():
-        # The cause may name hosts and users: it is in the log.
+        # The cause may name hosts and users: only the log has it.
         raise DatabaseUnavailable
     try:
         async with asyncio.timeout(_PROBE_SECONDS):
@@ -82,9 +82,9 @@ async def readyz(using: Using) -> HealthAnswer:
     return HealthAnswer()
 
 
-@router.get("/api/statistics", summary="Figures", responses={400: errors()[400]})
+@router.get("/api/statistics", summary="Present statistics", responses={400: errors()[400]})
 async def statistics(using: Using) -> StatisticsAnswer:
-    """Return figures of units, slots and watches as they are now."""
+    """Return the present numbers of units, slots and watches."""
     return StatisticsAnswer.of(figures_of(using))
 
 

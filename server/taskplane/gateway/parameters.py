@@ -22,7 +22,7 @@ UnitId = Annotated[
 
 
 async def check_query(request: Request) -> None:
-    """Refuse query parameters that are given twice, or that the API's description does not name for this path."""
+    """Refuse repeated query parameters, and those that the OpenAPI document does not have for the path."""
     known = _described(request)
     seen: set[str] = set()
     violations = []

@@ -1,4 +1,4 @@
-"""What clients send, handed to the parser of HTTP in portions: a bounded time of it in each round of the event loop.
+"""Parsing of received bytes in portions, for a bounded time in each round of the event loop.
 
 A body in chunks of one byte costs the parser a second for what the system hands over at once.
 """
@@ -8,37 +8,37 @@ import time
 from collections import deque
 from typing import Protocol
 
-# How long all connections together are parsed in a round, and how many bytes are parsed between two looks at the clock.
+# Seconds of parsing in a round, for all connections together; and bytes parsed between two readings of the clock.
 ROUND_SECONDS = 0.004
 PORTION_BYTES = 512
-# A header of so many bytes is parsed as soon as it is there: that of a probe.
+# Bytes of a header that is parsed at once: a probe's.
 SHORT_BYTES = 1024
 
 
 class Reader(Protocol):
-    """A connection that is read from."""
+    """A connection with received bytes."""
 
-    # What was received and is not parsed yet.
+    # Received bytes that are not parsed yet.
     unparsed: bytes
 
     def parse(self, data: bytes) -> None:
-        """Parse what is next."""
+        """Parse the next bytes."""
 
     def awaits_header(self) -> bool:
-        """Whether a request is to begin with what is next."""
+        """Return whether the next bytes begin a request."""
 
     def is_over(self) -> bool:
-        """Whether nothing more is to be parsed."""
+        """Return whether no further bytes will be parsed."""
 
     def hold(self) -> None:
-        """Receive nothing more until `go_on`."""
+        """Stop receiving until `go_on`."""
 
     def go_on(self) -> None:
-        """Receive again: all is parsed."""
+        """Receive again: all bytes are parsed."""
 
 
 class Portions:
-    """Whose turn it is to be parsed."""
+    """The connections that wait for parsing, in turn."""
 
     def __init__(self) -> None:
         self._waiting: deque[Reader] = deque()
@@ -46,9 +46,9 @@ class Portions:
         self._is_due = False
 
     def take(self, reader: Reader, data: bytes) -> None:
-        """Parse what was received, what there is no time for in later rounds."""
+        """Parse received bytes: now while the round has time, the rest in later rounds."""
         if reader.unparsed:
-            # It waits already; something had been received before it was held.
+            # The reader waits already; these bytes arrived before the reader was held.
             reader.unparsed += data
             reader.hold()
             return
@@ -62,7 +62,7 @@ class Portions:
         self._go_on_later()
 
     def _parsed(self, reader: Reader, data: bytes) -> bytes:
-        """Parse for as long as there is time in this round. Returns the rest."""
+        """Parse while this round has time, and return the rest."""
         at = 0
         while at < len(data) and self._spent < ROUND_SECONDS and not reader.is_over():
             self._parse(reader, data[at : at + PORTION_BYTES])

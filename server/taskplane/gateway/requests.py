@@ -24,6 +24,7 @@ from taskplane.gateway.json_messages import (
 )
 from taskplane.gateway.parameters import TaskId, UnitId
 from taskplane.gateway.schema import PLAIN_BODY_BYTES, camel_case, parse_digits
+from taskplane.gateway.strict_json import MAX_DEPTH
 from taskplane.server.core.errors import FieldViolation, InvalidFields
 from taskplane.server.idempotency.keys import IdempotencyKey
 
@@ -121,19 +122,21 @@ class Shape(Generic[R]):
 class Body(Shape[R]):
     """A JSON body. An optional one may be left out, or null."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (all but two are options)
         self,
         message_type: type[Message],
         read: Callable[[Any], R],
         *,
         examples: Sequence[Mapping[str, Any]],
         max_bytes: int = PLAIN_BODY_BYTES,
+        max_depth: int = MAX_DEPTH,
         is_optional: bool = False,
         **options: Any,
     ) -> None:
         super().__init__(message_type, read, **options)
         self.examples = examples
         self.max_bytes = max_bytes
+        self.max_depth = max_depth
         self.is_optional = is_optional
 
     def schema(self) -> dict[str, Any]:

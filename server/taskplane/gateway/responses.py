@@ -51,12 +51,14 @@ _TYPES = {
     FieldDescriptor.TYPE_DOUBLE: "number",
 }
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
 _Convert = Callable[[Any], Any]
 
 
 def rendered(value: Any) -> bytes:
     """Return a JSON value as the body of a response."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    return _ENCODER.encode(value).encode()
 
 
 def in_json(message: Message, **documents: Any) -> dict[str, Any]:

@@ -15,20 +15,20 @@ from taskplane.gateway.callers import Callers
 from taskplane.gateway.connections import Connection, Connections
 from taskplane.gateway.services import Services
 
-# Connections that wait to be accepted, and seconds that an idle one is kept.
+# Connections that may wait to be accepted, and seconds after which an idle connection is closed.
 _BACKLOG = 1024
 _IDLE_SECONDS = 75
-# A header is parsed at once, which takes 10 ms for so many short lines.
+# Largest header: with short lines only, parsing takes 10 ms, in which the event loop does nothing else.
 _HEADER_BYTES = 16 * 1024
-# uvloop accepts one connection in a round, of each socket that listens. A probe would wait behind a thousand others for
-# as many rounds.
+# Listening sockets: uvloop accepts one connection per socket and round, and a probe behind a thousand connections would
+# wait for a thousand rounds.
 _ACCEPTS_AT_ONCE = 32
-# What the kernel keeps for a client that does not read; by itself it would take megabytes for each.
+# Bytes in the kernel for a client that does not read; the default is megabytes per client.
 _SEND_BUFFER_BYTES = 256 * 1024
 
 
 class HttpServer:
-    """The gateway on one port. `start`, then `stop`; both once."""
+    """The REST API on a port. Call `start`, then `stop`, each once."""
 
     def __init__(self, services: Services, callers: Callers, max_connections: int) -> None:
         self._connections = Connections(max_connections)
@@ -47,13 +47,13 @@ class HttpServer:
         self._server = _EmbeddedServer(config)
 
     def start(self, listening: socket.socket) -> None:
-        """Serve on a socket that listens."""
+        """Serve on a listening socket."""
         self._connections.start()
         sockets = [listening, *(listening.dup() for _ in range(_ACCEPTS_AT_ONCE - 1))]
         self._serving = asyncio.create_task(self._server.serve(sockets=sockets))
 
     async def stop(self, grace_seconds: float) -> None:
-        """Refuse new connections, let calls under way end, and cut them after the grace."""
+        """Refuse new connections, let pending calls end, and abort them after the grace."""
         self._server.config.timeout_graceful_shutdown = grace_seconds  # type: ignore[assignment]  # takes fractions too
         self._server.should_exit = True
         await self._serving
@@ -61,7 +61,7 @@ class HttpServer:
 
 
 class _EmbeddedServer(uvicorn.Server):
-    """A uvicorn that leaves signals to the process that it is a part of."""
+    """A uvicorn server that leaves signals to the process."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -69,7 +69,7 @@ class _EmbeddedServer(uvicorn.Server):
 
 
 def listen(address: str) -> socket.socket:
-    """Take HOST:PORT, without serving yet: who connects waits. Raises OSError if the address cannot be had."""
+    """Listen on HOST:PORT without serving yet: new connections wait. Raises OSError if the address is not available."""
     host, _, port = address.rpartition(":")
     host = host.strip("[]")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -78,9 +78,9 @@ def listen(address: str) -> socket.socket:
     except socket.gaierror as error:
         raise _cannot_listen(address, error.strerror or str(error)) from error
     except OSError as error:
-        # Python's own text names the address once more.
+        # Python's text would repeat the address.
         raise _cannot_listen(address, os.strerror(error.errno or 0)) from error
-    # Connections inherit it.
+    # Accepted connections inherit this option.
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
     return listening
 

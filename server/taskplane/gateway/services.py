@@ -1,4 +1,4 @@
-"""What the routes call, handed to them by the application."""
+"""The services behind the routes, provided by the application."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,9 +19,9 @@ from taskplane.server.services.watching import WatchService
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The services of the server; `is_stopping` tells whether new work should go elsewhere.
+    """The services of the server. While `is_stopping`, readiness is refused.
 
-    `outage` tells why the database cannot be read or written at present; it is empty if it can.
+    `outage` is the reason why the database cannot be read or written at present, or empty.
     """
 
     tasks: TaskService

@@ -1,4 +1,4 @@
-"""JSON read strictly: what two readers could take for two different things is refused (RFC 8259, RFC 7493)."""
+"""A strict parser of JSON, which refuses ambiguous texts (RFC 8259, RFC 7493)."""
 
 import json
 import math
@@ -10,21 +10,21 @@ from taskplane.server.core.documents import MAX_KEY_BYTES
 
 # The body's own level and those of a document in it.
 MAX_DEPTH = MAX_NESTING + 1
-# The whole numbers that databases keep exactly in JSON; greater ones are doubles, as in gRPC.
+# Bound of the whole numbers that databases keep exactly in JSON; greater numbers become doubles, as in gRPC.
 _EXACT = 2**63
-# No double has more digits before its point.
+# Most digits of a double before its point.
 _MAX_DIGITS = 310
 
 
 class NotStrictJson(ValueError):
-    """The text is not JSON, or not unambiguous; the message completes "the body …"."""
+    """An invalid or ambiguous JSON text; the message completes "the body …"."""
 
 
-def parse(raw: bytes) -> Any:
+def parse(raw: bytes, max_depth: int = MAX_DEPTH) -> Any:
     """Return the JSON value. Whole numbers become int, however they are written. Raises NotStrictJson.
 
     Refused: invalid UTF-8, duplicate keys, NaN and Infinity, numbers beyond a double, lone surrogates, keys over
-    MAX_KEY_BYTES, and more than MAX_DEPTH levels. A byte order mark is passed over.
+    MAX_KEY_BYTES, and more than `max_depth` levels. A byte order mark is passed over.
     """
     try:
         text = raw.decode("utf-8-sig")
@@ -36,8 +36,8 @@ def parse(raw: bytes) -> Any:
     except json.JSONDecodeError as error:
         raise NotStrictJson(f"is not JSON: {error.msg} at line {error.lineno}, column {error.colno}") from error
     except RecursionError:
-        raise _too_deep() from None
-    _check_depth(value)
+        raise _too_deep(max_depth) from None
+    _check_depth(value, max_depth)
     _check_characters(value, text)
     return value
 
@@ -71,12 +71,12 @@ def _number(text: str) -> int | float:
     return int(value) if value.is_integer() and abs(value) < 2**53 else value
 
 
-def _check_depth(value: Any) -> None:
+def _check_depth(value: Any, max_depth: int) -> None:
     level, depth = [value], 0
     while level := [child for each in level for child in _children(each)]:
         depth += 1
-        if depth > MAX_DEPTH:
-            raise _too_deep()
+        if depth > max_depth:
+            raise _too_deep(max_depth)
 
 
 def _children(value: Any) -> Sequence[Any]:
@@ -94,8 +94,8 @@ def _check_characters(value: Any, text: str) -> None:
         raise NotStrictJson("holds half of a surrogate pair, which is no character") from error
 
 
-def _too_deep() -> NotStrictJson:
-    return NotStrictJson(f"nests deeper than {MAX_DEPTH} levels")
+def _too_deep(max_depth: int) -> NotStrictJson:
+    return NotStrictJson(f"nests deeper than {max_depth} levels")
 
 
 def _too_great() -> NotStrictJson:

@@ -16,6 +16,7 @@ from taskplane.gateway.requests import (
     WatchedTaskQueryString,
 )
 from taskplane.gateway.schema import DOCUMENT_BODY_BYTES, parse_digits
+from taskplane.gateway.strict_json import MAX_DEPTH
 from taskplane.server.core.clock import monotonic
 from taskplane.server.core.errors import FieldViolation, InvalidFields
 from taskplane.server.core.verbs import CallContext, Update
@@ -183,6 +184,8 @@ BATCH_CREATE = PlainBody(
     read.batch_creation,
     hidden=("context.expected_revision",),
     max_bytes=BATCH_BODY_BYTES,
+    # The list, and the task in it.
+    max_depth=MAX_DEPTH + 2,
     examples=[{"tasks": [_EXAMPLE, _EXAMPLE | {"start": True}]}],
 )
 BATCH_CONTROL = PlainBody(

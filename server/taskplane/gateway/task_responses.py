@@ -1,13 +1,12 @@
 """Tasks and their records as JSON. Documents come from the record itself, so that whole numbers stay exact."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from taskplane.gateway.responses import in_json, object_schema, reference, rendered
 from taskplane.server.core.off_loop import off_loop
 from taskplane.server.core.task import Checkpoint
-from taskplane.server.rpc.messages import checkpoint_message, is_heavy, task_message
+from taskplane.server.rpc.messages import checkpoint_message, is_heavy, record_message
 from taskplane.server.services.pages import TaskPage
 from taskplane.server.services.view import TaskView
 from taskplane.server.store.reading import COUNT_CAP
@@ -37,10 +36,7 @@ STATUS_RESPONSE: dict[str, Any] = object_schema(
 def task_json(view: TaskView, *, with_checkpoint_data: bool = False) -> dict[str, Any]:
     """Return a task as JSON."""
     task = view.task
-    checkpoint = task.checkpoint and replace(task.checkpoint, data=None)
-    # The documents would be converted to Structs and back.
-    bare = replace(task, config={}, result=None, checkpoint=checkpoint)
-    content = in_json(task_message(TaskView(bare, view.waiting, view.seen_at)), config=task.config, result=task.result)
+    content = in_json(record_message(view), config=task.config, result=task.result)
     if with_checkpoint_data and task.checkpoint:
         content["checkpoint"]["data"] = task.checkpoint.data
     return content

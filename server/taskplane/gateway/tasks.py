@@ -1,4 +1,4 @@
-"""The routes of tasks: create, look, control, delete."""
+"""The routes of a task: create, get, list, verbs, update, delete, and its records."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -64,7 +64,7 @@ _LOCATION = {"Location": {"description": "Path of the task.", "schema": {"type":
 async def create_task(
     using: Using, body: Annotated[Given[tuple[TaskSpec, CallContext]], Depends(CREATE)], response: Response
 ) -> bytes:
-    """Create a task in PENDING, queued at once if `start` is true. Answers when it is durable."""
+    """Create a task in PENDING, queued at once if `start` is true. Returns when the task is durable."""
     spec, caller = body.read
     spec = replace(spec, config=body.documents.get("config", {}))
 
@@ -82,9 +82,9 @@ async def create_task(
 
 @router.get("", summary="List tasks", responses=errors(504) | answer(200, "TaskPage"))
 async def list_tasks(request: Request, using: Using, query: Annotated[Given[TaskQuery], Depends(LIST)]) -> bytes:
-    """List tasks in pages, by number or, however deep, by token.
+    """List tasks in pages, by number or by token.
 
-    A page of large tasks ends early and has a token; if it is numbered, a smaller limit is asked for instead.
+    A page of large tasks ends early, with a token. A numbered page of this size is refused: choose a smaller limit.
     """
     number, limit, has_token = query.extras["page"], query.read.page_size, bool(query.read.page_token)
     found = replace(query.read, skip=rows_before(query.read, number))
@@ -114,19 +114,19 @@ async def delete_task(using: Using, query: Annotated[Given[tuple[int, CallContex
 
 @router.post("/{taskId}/start", summary="Start a task", responses=_VERB)
 async def start_task(using: Using, body: Annotated[_VerbBody, Depends(START)]) -> bytes:
-    """Queue a PENDING task, and wait while a free slot is there for it. With none, it stays PENDING and says why."""
+    """Queue a PENDING task, and wait for RUNNING if a slot is free. Otherwise the task has a `waitingReason`."""
     return await _control(using, using.tasks.start, body)
 
 
 @router.post("/{taskId}/pause", summary="Pause a task", responses=_VERB)
 async def pause_task(using: Using, body: Annotated[_VerbBody, Depends(PAUSE)]) -> bytes:
-    """Pause a RUNNING task: it stops at its next safe point, and its checkpoint is durable when this answers."""
+    """Pause a RUNNING task at its next safe point. Returns when its checkpoint is durable."""
     return await _control(using, using.tasks.pause, body)
 
 
 @router.post("/{taskId}/resume", summary="Resume a task", responses=_VERB)
 async def resume_task(using: Using, body: Annotated[_VerbBody, Depends(RESUME)]) -> bytes:
-    """Let a PAUSED task go on, from memory or its last checkpoint, or from the one that is chosen."""
+    """Resume a PAUSED task from memory, from its last checkpoint, or from `checkpointNumber`."""
     return await _control(using, partial(using.tasks.resume, checkpoint_number=body.read[2]), body)
 
 
@@ -138,7 +138,7 @@ async def cancel_task(using: Using, body: Annotated[_VerbBody, Depends(CANCEL)])
 
 @router.post("/{taskId}/restart", summary="Restart a task", responses=_VERB)
 async def restart_task(using: Using, body: Annotated[_VerbBody, Depends(RESTART)]) -> bytes:
-    """Put a FAILED or CANCELLED task back in the queue, to run from scratch or from the checkpoint that is chosen."""
+    """Queue a FAILED or CANCELLED task again, to run from scratch or from `checkpointNumber`."""
     return await _control(using, partial(using.tasks.restart, checkpoint_number=body.read[2]), body)
 
 
@@ -183,7 +183,7 @@ async def list_transitions(using: Using, query: Annotated[Given[tuple[int, int, 
     responses=errors(404) | answer(200, "ListTaskCheckpointsResponse"),
 )
 async def list_checkpoints(using: Using, query: Annotated[Given[tuple[int, int]], Depends(CHECKPOINTS)]) -> bytes:
-    """List the checkpoints that are kept of a task, newest first, with their data."""
+    """List a task's stored checkpoints, newest first, with their data."""
     found = await using.tasks.checkpoints(*query.read)
     return await off_loop(lambda: rendered({"items": list(map(checkpoint_json, found))}))
 

@@ -9,15 +9,15 @@ from taskplane.gateway.requests import PlainBody, PlainQueryString, UnitBody
 from taskplane.gateway.schema import DOCUMENT_BODY_BYTES, JsonObject, Schema, Seconds, UnitId
 from taskplane.gateway.task_requests import PAGE, WAIT, limit
 from taskplane.server.core.documents import MAX_DOCUMENT_BYTES
-from taskplane.server.core.unit_report import Outcome, rounded_fraction
 from taskplane.server.core.task import TaskStatus
+from taskplane.server.core.unit_report import Outcome, rounded_fraction
 from taskplane.server.rpc.bounds import DEFAULT_PAGE
 from taskplane.server.rpc.operation_requests import read_drain, read_unit_query
 from taskplane.server.rpc.unit_requests import read_heartbeat, read_registration
 from taskplane.v1 import execution_unit_control_pb2 as pb
 from taskplane.v1 import operations_service_pb2 as operations_pb
 
-# A config of 64 KiB and a thousand task types, in whatever way they are spaced.
+# Bytes for a config of 64 KiB and a thousand task types, whatever their spaces.
 UNIT_BODY_BYTES = 512 * 1024
 
 REGISTER = PlainBody(
@@ -54,7 +54,7 @@ LIST_UNITS = PlainQueryString(
 
 
 def _round_progress(value: Any) -> Any:
-    """Round what is a little beyond 0 or 1, as sums of fractions may be."""
+    """Round a fraction slightly outside of 0 to 1, such as a sum of fractions."""
     rounded = rounded_fraction(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
     return value if rounded is None else rounded
 
@@ -73,7 +73,7 @@ def _wrapped(result: Any) -> Any:
 
 
 class StatusCallback(Schema):
-    """How an attempt is, as its unit says it: at its end, or on its way."""
+    """A unit's report on an attempt: its end, or its progress."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -90,34 +90,36 @@ class StatusCallback(Schema):
     status: Annotated[
         Literal["RUNNING", "PAUSED", "SUCCESS", "FAILED", "CANCELLED"],
         BeforeValidator(_check_reportable),
-        Field(description="As in /status, but for PENDING, which only the server makes a task."),
+        Field(description="As in /status, except PENDING, which only the server sets."),
     ]
     result: Annotated[
         Any,
         BeforeValidator(_wrapped),
         Field(
-            description="With SUCCESS or FAILED; up to 768 KiB as a Struct. Any JSON value: one that is no object is "
-            "put into one, as its `value`."
+            description="With SUCCESS or FAILED; up to 768 KiB as a Struct. Any JSON value: a value other than an "
+            "object is put into an object, as `value`."
         ),
     ] = None
     error_message: Annotated[str | None, Field(description="With FAILED; cut after 10,000 characters.")] = None
     attempt: Annotated[
         Annotated[int, Field(ge=1, le=2**31 - 1)] | None,
-        Field(description="The attempt that this is about, as /execute told it. Left out: the task's current one."),
+        Field(description="The attempt concerned, from /execute. Left out: the task's current attempt."),
     ] = None
     progress: Annotated[
         Annotated[float, Field(ge=0, le=100, allow_inf_nan=False), BeforeValidator(_round_progress)] | None,
         Field(description="A fraction up to 1, or a percentage above; 0.001 beyond 0 or 1 is rounded."),
     ] = None
     message: Annotated[str | None, Field(description="For people; cut after 1,000 characters.")] = None
-    checkpoint: Annotated[JsonObject | None, Field(description="From which the task can go on.")] = None
-    retryable: Annotated[bool, Field(description="With FAILED: whether another attempt may help.")] = True
-    retry_delay_seconds: Annotated[Seconds | None, Field(description="With FAILED: when to try again.")] = None
-    released: Annotated[bool, Field(description="With PAUSED: the unit leaves; go on elsewhere.")] = False
-    unit_id: Annotated[UnitId | None, Field(description="Who says it. Left out: the unit that has the task.")] = None
+    checkpoint: Annotated[JsonObject | None, Field(description="Data from which the task can continue.")] = None
+    retryable: Annotated[bool, Field(description="With FAILED: a retry may help.")] = True
+    retry_delay_seconds: Annotated[Seconds | None, Field(description="With FAILED: delay before the retry.")] = None
+    released: Annotated[bool, Field(description="With PAUSED: the unit leaves, and the task continues elsewhere.")] = (
+        False
+    )
+    unit_id: Annotated[UnitId | None, Field(description="The reporting unit. Left out: the task's unit.")] = None
 
     def outcome(self) -> Outcome:
-        """Return it as the core has it."""
+        """Return the report as the core has it."""
         return Outcome(
             status=TaskStatus(self.status),
             attempt=self.attempt,

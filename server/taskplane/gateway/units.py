@@ -1,4 +1,4 @@
-"""The routes of units: they register, stay alive and tell how their attempts are; operators look and drain."""
+"""The routes of units: registration, heartbeats and reports; list and drain for operators."""
 
 from dataclasses import replace
 from typing import Annotated, Literal
@@ -37,7 +37,7 @@ _LOCATION = {"Location": {"description": "Path of the unit.", "schema": {"type":
 async def register_unit(
     using: Using, body: Annotated[Given[Registration], Depends(REGISTER)], response: Response
 ) -> bytes:
-    """Register a unit that is driven over HTTP. One that registers again under its type and name keeps its id."""
+    """Register an HTTP unit. A unit that registers again under its type and name keeps its id."""
     unit = await using.http_units.register(replace(body.read, config=body.documents.get("config", {})))
     response.headers["location"] = f"/api/execution-units/{quote(unit.id, safe='')}"
     return rendered(registered_unit_json(unit, using.units.intervals))
@@ -54,7 +54,7 @@ async def list_units(using: Using, query: Annotated[Given[UnitQuery], Depends(LI
 
 @router.get("/execution-units/{unitId}", summary="Get a unit", responses=errors(404) | answer(200, "ExecutionUnit"))
 async def get_unit(using: Using, unit_id: UnitId) -> bytes:
-    """Return a unit as it is."""
+    """Return a unit."""
     return rendered(unit_json(using.units.unit(unit_id)))
 
 
@@ -70,7 +70,7 @@ async def delete_unit(using: Using, unit_id: UnitId) -> None:
     responses=errors(404, 409, *_BODY) | answer(200, "ExecutionUnit"),
 )
 async def heartbeat(using: Using, body: Annotated[Given[tuple[str, int | None]], Depends(HEARTBEAT)]) -> bytes:
-    """Renew the lease of a unit that is driven over HTTP, and change its capacity if the body has one."""
+    """Renew the lease of an HTTP unit; `capacity` changes its slots."""
     return rendered(unit_json(await using.http_units.heartbeat(*body.read)))
 
 
@@ -86,11 +86,11 @@ async def drain_unit(using: Using, body: Annotated[Given[tuple[str, DrainOrder]]
 
 @router.post(
     "/tasks/{taskId}/status",
-    summary="Tell how an attempt is",
+    summary="Report on an attempt",
     responses=errors(404, 409, *_BODY) | answer(200, "TaskStatusResponse"),
 )
 async def report_status(using: Using, task_id: TaskId, body: StatusCallback) -> bytes:
-    """Take what a unit says of an attempt. A stale attempt is 409 (STALE_ATTEMPT): it changed nothing, stop it."""
+    """Apply a unit's report on an attempt. 409 (STALE_ATTEMPT): nothing changed, and the unit must stop the attempt."""
     told = await using.callbacks.report_outcome(task_id, body.outcome(), unit_id=body.unit_id or "")
     return rendered({"verdict": _kept(told.verdict), "task": task_json(using.tasks.view(told.task))})
 

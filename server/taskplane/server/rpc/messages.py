@@ -60,9 +60,22 @@ _COMMAND_STATE = {state: task_service_pb2.CommandState.Value(f"COMMAND_STATE_{st
 def task_message(view: TaskView, *, with_checkpoint_data: bool = False) -> task_pb2.Task:
     """Return a task as callers see it.
 
-    This is the answer to most calls: what a task has not got costs nothing, and what it has is not made and copied but
-    filled in where it belongs.
+    This is the response to most calls: unset fields cost nothing, and set ones are filled in place, not copied.
     """
+    task = view.task
+    message = record_message(view)
+    fill_struct(message.config, task.config)
+    if task.result is not None:
+        fill_struct(message.result, task.result)
+    if with_checkpoint_data and task.checkpoint and task.checkpoint.data is not None:
+        fill_struct(message.checkpoint.data, task.checkpoint.data)
+    if is_heavy(task):
+        _drop_what_does_not_fit(message)
+    return message
+
+
+def record_message(view: TaskView) -> task_pb2.Task:
+    """Return a task without its documents."""
     task = view.task
     message = task_pb2.Task(
         id=task.id,
@@ -75,13 +88,10 @@ def task_message(view: TaskView, *, with_checkpoint_data: bool = False) -> task_
         revision=task.revision,
         attempt=task.attempt,
     )
-    fill_struct(message.config, task.config)
     _add_wishes(message, task)
-    _add_run(message, task, with_checkpoint_data=with_checkpoint_data)
+    _add_run(message, task)
     _add_times(message, task)
     _add_moment(message, task, view)
-    if is_heavy(task):
-        _drop_what_does_not_fit(message)
     return message
 
 
@@ -113,7 +123,7 @@ def _add_wishes(message: task_pb2.Task, task: Task) -> None:
         message.pending_command.CopyFrom(_pending_message(task.pending_command))
 
 
-def _add_run(message: task_pb2.Task, task: Task, *, with_checkpoint_data: bool) -> None:
+def _add_run(message: task_pb2.Task, task: Task) -> None:
     """Add who does it, how far it is and what came of it."""
     if task.execution_unit_id:
         message.execution_unit_id = task.execution_unit_id
@@ -121,12 +131,10 @@ def _add_run(message: task_pb2.Task, task: Task, *, with_checkpoint_data: bool) 
         message.execution_unit_type = task.execution_unit_type
     if task.error_message:
         message.error_message = task.error_message
-    if task.result is not None:
-        fill_struct(message.result, task.result)
     if task.progress:
         message.progress.CopyFrom(progress_message(task.progress))
     if task.checkpoint:
-        message.checkpoint.CopyFrom(checkpoint_message(task.checkpoint, with_data=with_checkpoint_data))
+        message.checkpoint.CopyFrom(checkpoint_message(task.checkpoint, with_data=False))
 
 
 def _add_times(message: task_pb2.Task, task: Task) -> None:
