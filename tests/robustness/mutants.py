@@ -341,9 +341,9 @@ MUTANTS = (
         "The REST API makes a call again that has a request id.",
         (
             Edit(
-                f"{_GATEWAY}/once.py",
-                "    return IdempotencyKey(asking.request_id,",
-                "    return None\n    return IdempotencyKey(asking.request_id,",
+                f"{_GATEWAY}/requests.py",
+                "        if not request_id:\n            return None\n",
+                "        return None\n",
             ),
         ),
         breaks=("requests_take_effect_once", "created_tasks_are_there_once"),
@@ -353,9 +353,10 @@ MUTANTS = (
         "The REST API does not pass on the caller's name.",
         (
             Edit(
-                f"{_GATEWAY}/task_requests.py",
-                'return CallContext(self.actor or "client",',
-                'return CallContext("client",',
+                f"{_GATEWAY}/requests.py",
+                "        self._prepare(message, value)\n",
+                "        self._prepare(message, value)\n"
+                '        hasattr(message, "context") and message.context.ClearField("actor")\n',
             ),
         ),
         breaks=("the_history_names_who_asked",),

@@ -9,7 +9,7 @@ from taskplane.gateway.schema import camel_case
 _BLOCK = re.compile(r"(message|enum|service|oneof|rpc) (\w+).*")
 _FIELD = re.compile(r"(?:optional |repeated )?[\w.<>, ]+ (\w+) = \d+.*;")
 _CODE = re.compile(r"`([a-z_.]+)`")
-_RENAMED = {"expected_revision": "revision"}
+_RENAMED = {"expected_revision": "revision", "no_wait": "wait"}
 
 
 @cache
