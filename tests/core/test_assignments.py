@@ -200,7 +200,7 @@ class WriterAndListeners(RuleBasedStateMachine):
     @precondition(lambda self: len(self.under_way) < 2)
     @rule(unit_id=st.sampled_from([*UNITS]))
     def welcome_finds_nothing_to_correct(self, unit_id: str) -> None:
-        """A welcome is a transaction: at its read, earlier decisions are durable, but perhaps unpublished."""
+        """Read in a welcome, which is a transaction: earlier decisions are durable, but perhaps unpublished."""
         for each in self.under_way:
             each.is_durable = True
         assert self.slots.assignments.correct(unit_id, self._running_on(unit_id, self.tasks)) == []

@@ -16,7 +16,7 @@ from taskplane.server.tasks.unit_of_work import CommittedEvent
 
 @pytest.fixture
 def url(sqlite_database_url: str) -> str:
-    """The quickest database; modules for every kind of database override it by `database_url`."""
+    """Return the quickest database; modules for every kind of database override it by `database_url`."""
     return sqlite_database_url
 
 
@@ -34,7 +34,7 @@ def progress_cache(store: CountingStore) -> ProgressCache:
 
 @pytest.fixture
 def published() -> list[CommittedEvent]:
-    """The events of the listeners, in order."""
+    """Collect the events of the listeners, in order."""
     return []
 
 

@@ -33,7 +33,7 @@ def cancel(task: Task) -> ChangeTask:
 
 @pytest.fixture
 async def task(states: TaskStateManager) -> Task:
-    """A task created with an idempotency key."""
+    """Create a task with an idempotency key."""
     (task,) = await states.create([a_spec()], ALICE, CREATE)
     return task
 

@@ -15,7 +15,7 @@ from taskplane.server.tasks.lease_keeper import LeaseKeeper
 
 @pytest.fixture
 def shown() -> list[str]:
-    """The reasons of the outage, after each renewal."""
+    """Collect the reasons of the outage, after each renewal."""
     return []
 
 

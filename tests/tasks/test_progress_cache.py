@@ -18,7 +18,7 @@ RUNNING = TaskStatus.RUNNING
 
 @pytest.fixture
 async def task(states: DispatchingStates) -> Task:
-    """A task just dispatched to a unit."""
+    """Dispatch a task to a unit."""
     await states.create([a_spec(start=True)], ALICE)
     (dispatch,) = await states.dispatch([an_offer(UNIT_ID)])
     return dispatch.task

@@ -36,7 +36,7 @@ def url(database_url: str) -> str:
 
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The number of rows in each read of the queue."""
+    """Count the rows in each read of the queue."""
     asked: list[int] = []
     lock_queued = WriteTransaction.lock_queued
 
@@ -143,7 +143,7 @@ async def test_what_another_server_has_taken_is_passed_over(
 
 @asynccontextmanager
 async def another_server(url: str) -> AsyncIterator[tuple[DispatchingStates, GroupCommit, list[CommittedEvent]]]:
-    """The writer of a second server over the same database, and the events of its listeners."""
+    """Run the writer of a second server over the same database; yield it with the events of its listeners."""
     database, slots = Database(url), Slots()
     store = CountingStore(database)
     commits, published = GroupCommit(store, ProgressCache(store), slots), list[CommittedEvent]()

@@ -18,7 +18,8 @@ from taskplane.gateway.schema import DOCUMENT_BODY_BYTES, MAX_FIELDS, Schema
 from taskplane.gateway.strict_json import NotStrictJson, parse
 from taskplane.protocol.documents import DocumentError
 from taskplane.server.core.documents import LARGE_BYTES, check
-from taskplane.server.core.errors import MAX_VIOLATIONS, DatabaseSilent, FieldViolation, InvalidFields
+from taskplane.server.core.error_bounds import MAX_VIOLATIONS
+from taskplane.server.core.errors import DatabaseSilent, FieldViolation, InvalidFields
 from taskplane.server.core.off_loop import off_loop
 
 R = TypeVar("R")

@@ -15,8 +15,8 @@ from starlette.routing import compile_path
 
 from taskplane.gateway.lingering import LingeringAnswer
 from taskplane.gateway.schema import PATTERN_MEANINGS, Schema, camel_case
+from taskplane.server.core.error_bounds import MAX_VIOLATIONS
 from taskplane.server.core.errors import (
-    MAX_VIOLATIONS,
     Code,
     FieldViolation,
     InvalidFields,

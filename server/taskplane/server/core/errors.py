@@ -9,17 +9,7 @@ from enum import StrEnum
 
 from taskplane.protocol.errors import FieldViolation as FieldViolation  # noqa: PLC0414  part of this catalogue
 from taskplane.protocol.errors import Reason
-
-# Bounds of an error in a response, in bytes of UTF-8 except the number of violations: a google.rpc.Status below 4 KiB.
-# The status fits into gRPC's trailers of 8 KiB in base64, next to the percent-encoded message.
-MAX_MESSAGE = 700
-MAX_METADATA = 1100
-MAX_VIOLATIONS = 20
-_MAX_VIOLATION_BYTES = 1900
-_MAX_FIELD = 120
-_MAX_DESCRIPTION = 300
-# Bytes of a violation without its texts.
-_OVERHEAD = 8
+from taskplane.server.core.error_bounds import MAX_MESSAGE, bounded_metadata, bounded_violations, shortened
 
 
 class Code(StrEnum):
@@ -36,17 +26,6 @@ class Code(StrEnum):
     RESOURCE_EXHAUSTED = "RESOURCE_EXHAUSTED"
     UNAVAILABLE = "UNAVAILABLE"
     INTERNAL = "INTERNAL"
-
-
-def shortened(text: str, at_most: int) -> str:
-    """Return a text cut to a number of bytes of UTF-8; an ellipsis marks the cut."""
-    if len(text) * 4 <= at_most:
-        return text
-    # Encode no more characters than the number of allowed bytes, however long the text is.
-    encoded = text[: at_most + 1].encode(errors="replace")
-    if len(encoded) <= at_most:
-        return text
-    return encoded[: at_most - 3].decode(errors="ignore") + "…"
 
 
 class DropReason(StrEnum):
@@ -74,18 +53,9 @@ class TaskplaneError(Exception):
     ) -> None:
         self.message = shortened(message, MAX_MESSAGE)
         super().__init__(self.message)
-        self.metadata = _bounded(metadata or {})
+        self.metadata = bounded_metadata(metadata or {})
         self.violations = tuple(violations)
         self.retry_delay_seconds = retry_delay_seconds
-
-
-def _bounded(metadata: Mapping[str, str]) -> dict[str, str]:
-    kept: dict[str, str] = {}
-    room = MAX_METADATA
-    for name, value in metadata.items():
-        kept[name] = shortened(value, max(room - len(name) - _OVERHEAD, 3))
-        room -= len(name) + len(kept[name].encode()) + _OVERHEAD
-    return kept
 
 
 class RepeatedRefusal(TaskplaneError):
@@ -98,34 +68,15 @@ class RepeatedRefusal(TaskplaneError):
 
 
 class InvalidFields(TaskplaneError):
-    """The request is malformed; every bad field is named, up to MAX_VIOLATIONS.
-
-    `found` is the total number of violations, if only the first are given.
-    """
+    """The request is malformed. `found` is the total number of violations, if only the first are given."""
 
     code = Code.INVALID_ARGUMENT
     reason = "INVALID_FIELDS"
 
     def __init__(self, *violations: FieldViolation, found: int = 0) -> None:
-        named = _first_violations(violations, max(found, len(violations)))
+        named = bounded_violations(violations, max(found, len(violations)))
         listed = "; ".join(f"{each.field}: {each.description}" for each in named)
         super().__init__(f"invalid request: {listed}", violations=named)
-
-
-def _first_violations(violations: Sequence[FieldViolation], found: int) -> list[FieldViolation]:
-    """Return the violations that fit into a response; the last one names the number of omitted ones."""
-    most = MAX_VIOLATIONS if found <= MAX_VIOLATIONS else MAX_VIOLATIONS - 1
-    named: list[FieldViolation] = []
-    room = _MAX_VIOLATION_BYTES
-    for each in violations[:most]:
-        cut = FieldViolation(shortened(each.field, _MAX_FIELD), shortened(each.description, _MAX_DESCRIPTION))
-        room -= len(cut.field.encode()) + len(cut.description.encode()) + _OVERHEAD
-        if room < 0:
-            break
-        named.append(cut)
-    if more := found - len(named):
-        named.append(FieldViolation("request", f"and {more} more bad fields"))
-    return named
 
 
 class RequestTooLarge(TaskplaneError):
@@ -433,11 +384,8 @@ class LeaseExpired(TaskplaneError):
     reason = "LEASE_EXPIRED"
 
     def __init__(self, unit_id: str, lease_seconds: float) -> None:
-        super().__init__(
-            f"unit {unit_id!r} was silent for its lease of {lease_seconds:g} s; connect again",
-            metadata={"unit_id": unit_id},
-            retry_delay_seconds=1.0,
-        )
+        message = f"unit {unit_id!r} was silent for its lease of {lease_seconds:g} s; connect again"
+        super().__init__(message, metadata={"unit_id": unit_id}, retry_delay_seconds=1.0)
 
 
 class ServerStopping(TaskplaneError):

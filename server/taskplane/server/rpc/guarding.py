@@ -14,13 +14,13 @@ from google.protobuf.message import DecodeError
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
+from taskplane.server.core.error_bounds import shortened
 from taskplane.server.core.errors import (
     DatabaseSilent,
     FieldViolation,
     InvalidFields,
     RequestTooLarge,
     TaskplaneError,
-    shortened,
 )
 from taskplane.server.rpc.deadlines import call_seconds
 from taskplane.server.rpc.field_counts import TooManyFields, check_fields

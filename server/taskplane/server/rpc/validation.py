@@ -13,7 +13,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from taskplane.protocol.documents import DocumentError
 from taskplane.server.core.documents import MAX_DOCUMENT_BYTES
-from taskplane.server.core.errors import MAX_VIOLATIONS, FieldViolation, InvalidFields
+from taskplane.server.core.error_bounds import MAX_VIOLATIONS
+from taskplane.server.core.errors import FieldViolation, InvalidFields
 from taskplane.server.core.task import LABEL_KEY, LABEL_KEY_MEANING, Json, task_type_problem
 from taskplane.server.core.unit import MAX_UNIT_ID, unit_id_problem
 from taskplane.server.rpc.bounds import MAX_DURATION_SECONDS, MAX_LABEL_VALUE, MAX_LABELS, MAX_PAGE

@@ -1,1 +1,1 @@
-"""The state manager, the only writer of tasks, and the consumers of its commits."""
+"""The state manager, the only writer of tasks, and the consumers of committed events."""

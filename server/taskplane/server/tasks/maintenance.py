@@ -19,7 +19,7 @@ PURGE_SECONDS = 60.0
 BATCH = 200
 # The API promises one day for idempotency keys.
 KEYS_KEPT = timedelta(days=2)
-# A watch that resumes within this time receives the deletions that it missed.
+# A watch that resumes within this time receives the missed deletions.
 DELETIONS_KEPT = timedelta(days=2)
 
 
