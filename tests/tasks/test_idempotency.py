@@ -108,7 +108,7 @@ async def test_a_repeated_delete_is_done_already(states: TaskStateManager, commi
     deletion = IdempotencyKey("request-3", "DeleteTask", "d" * 64)
     await states.delete(task.id, ALICE, deletion)
     await states.delete(task.id, ALICE, deletion)
-    assert await commits.submit(DeleteTask(task.id, ALICE), deletion) == Replay([], gone=(task.id,))
+    assert await commits.submit(DeleteTask(task.id, ALICE), deletion) == Replay([], deleted_ids=(task.id,))
     with pytest.raises(TaskNotFound):
         await states.delete(task.id, ALICE)
 
@@ -130,7 +130,7 @@ async def test_a_repeated_create_of_a_task_that_is_gone_is_not_found(
     with pytest.raises(TaskNotFound, match=str(gone.id)):
         await states.create(specs, ALICE, CREATE)
     replayed = await commits.submit(CreateTasks(specs, ALICE), CREATE)
-    assert replayed == Replay([kept], gone=(gone.id,))
+    assert replayed == Replay([kept], deleted_ids=(gone.id,))
 
 
 async def test_a_bulk_create_is_replayed_in_its_order(states: TaskStateManager) -> None:

@@ -99,8 +99,8 @@ class KeyedCalls:
         if call.response is not None:
             raise ResponseStored(call.response)
         tasks = [task for task_id in call.task_ids if (task := work.find(task_id))]
-        gone = tuple(task_id for task_id in call.task_ids if work.find(task_id) is None)
-        return Replay(tasks, call.command_id, gone, call.refusals)
+        deleted_ids = tuple(task_id for task_id in call.task_ids if work.find(task_id) is None)
+        return Replay(tasks, call.command_id, deleted_ids, call.refusals)
 
 
 def _refusals_of(result: Any) -> tuple[Refusal, ...]:

@@ -20,12 +20,12 @@ class IdempotencyKey:
 class Replay:
     """A repeat whose first response is not stored: `tasks` are the tasks of the first call, as they are now.
 
-    `gone` are the ids of tasks deleted since, `command_id` the command that the first call issued, if any.
+    `deleted_ids` are the tasks deleted since, `command_id` the command that the first call issued, if any.
     """
 
     tasks: list[Task]
     command_id: str = ""
-    gone: tuple[int, ...] = ()
+    deleted_ids: tuple[int, ...] = ()
     # Of a bulk call: the tasks for which the first call had no effect.
     refusals: tuple[Refusal, ...] = ()
 

@@ -146,7 +146,7 @@ class GroupCommit:
         """Wait until a transaction is durable, and publish its events."""
         try:
             outcome = await pending.durable()
-        except Exception as error:  # noqa: BLE001  (those who wait hear of it)
+        except Exception as error:  # noqa: BLE001  (the waiting callers receive it)
             pending.published()
             await self._failed(group, error)
         else:

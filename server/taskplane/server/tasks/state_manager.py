@@ -52,12 +52,12 @@ class TaskStateManager:
         self, specs: Sequence[TaskSpec], caller: CallContext, key: IdempotencyKey | None = None
     ) -> list[Task]:
         """Create tasks, all or none, in the given order. A repeat raises TaskNotFound if a task was deleted since."""
-        answer = await self._commits.submit(CreateTasks(specs, caller), key, tasks=len(specs))
-        if not isinstance(answer, Replay):
-            return answer
-        if answer.gone:
-            raise TaskNotFound(answer.gone[0])
-        return answer.tasks
+        result = await self._commits.submit(CreateTasks(specs, caller), key, tasks=len(specs))
+        if not isinstance(result, Replay):
+            return result
+        if result.deleted_ids:
+            raise TaskNotFound(result.deleted_ids[0])
+        return result.tasks
 
     async def change(
         self, task_id: int, change: Callable[[Task, datetime], Effect], key: IdempotencyKey | None = None
@@ -75,8 +75,8 @@ class TaskStateManager:
 
         The id is empty if the first call issued no command, and None for a first call.
         """
-        answer = await self._commits.submit(ChangeTask(task_id, change), key)
-        return _the_task(task_id, answer), answer.command_id if isinstance(answer, Replay) else None
+        result = await self._commits.submit(ChangeTask(task_id, change), key)
+        return _the_task(task_id, result), result.command_id if isinstance(result, Replay) else None
 
     def submit(self, task_id: int, change: Callable[[Task, datetime], Effect]) -> "asyncio.Future[Task]":
         """Submit a change without waiting; changes are decided in the order of calls."""
@@ -90,8 +90,8 @@ class TaskStateManager:
         key: IdempotencyKey | None = None,
     ) -> Task:
         """Apply a verb that continues from a chosen checkpoint. Raises InvalidFields if the checkpoint is not kept."""
-        answer = await self._commits.submit(ChangeFromCheckpoint(task_id, number, change), key)
-        return _the_task(task_id, answer)
+        result = await self._commits.submit(ChangeFromCheckpoint(task_id, number, change), key)
+        return _the_task(task_id, result)
 
     async def control(
         self, changes: Mapping[int, Callable[[Task, datetime], Effect | None]], key: IdempotencyKey | None = None
@@ -150,8 +150,8 @@ class TaskStateManager:
         return await self._commits.submit(reconcile, tasks=1 + len(inventory or ()))
 
 
-def _the_task(task_id: int, answer: Task | Replay) -> Task:
-    match answer:
+def _the_task(task_id: int, result: Task | Replay) -> Task:
+    match result:
         case Replay(tasks=[task, *_]):
             return task
         case Replay():
@@ -160,8 +160,8 @@ def _the_task(task_id: int, answer: Task | Replay) -> Task:
             return task
 
 
-def _errors_of(answer: Mapping[int, TaskplaneError | None] | Replay) -> Mapping[int, TaskplaneError | None]:
-    if not isinstance(answer, Replay):
-        return answer
-    errors: dict[int, TaskplaneError | None] = dict.fromkeys([*(task.id for task in answer.tasks), *answer.gone])
-    return errors | {each.task_id: RepeatedRefusal(each.code, each.reason, each.message) for each in answer.refusals}
+def _errors_of(result: Mapping[int, TaskplaneError | None] | Replay) -> Mapping[int, TaskplaneError | None]:
+    if not isinstance(result, Replay):
+        return result
+    errors: dict[int, TaskplaneError | None] = dict.fromkeys([*(task.id for task in result.tasks), *result.deleted_ids])
+    return errors | {each.task_id: RepeatedRefusal(each.code, each.reason, each.message) for each in result.refusals}
