@@ -8,6 +8,8 @@ import pytest
 from support.alone import AlonePlugin
 from support.databases import DATABASES, MigratedDatabases, fresh_database, server_url, sqlite_url
 
+from taskplane.server.core.tuning import DEFAULT_TUNING, Tuning
+
 
 @pytest.fixture(scope="session")
 def migrated_databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MigratedDatabases]:
@@ -53,6 +55,12 @@ def fresh_mysql_url() -> Iterator[str]:
 # Tests wait during half of their time, for leases and databases. Each worker takes some 300 MiB with its servers.
 WORKERS_FOR_EACH_CORE = 2
 MOST_WORKERS = 8
+
+
+@pytest.fixture
+def tuning() -> Tuning:
+    """Return the tuned times of the server under test. Modules in which time matters override the fixture."""
+    return DEFAULT_TUNING
 
 
 @pytest.hookimpl(optionalhook=True)

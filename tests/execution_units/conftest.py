@@ -8,7 +8,7 @@ from support.actions import AT_ONCE
 from support.connected_unit import ConnectedUnit, a_hello
 
 from taskplane.server.core.command import Welcome
-from taskplane.server.execution_units import unit_ids
+from taskplane.server.core.tuning import Tuning
 from taskplane.server.execution_units.delivery import Delivery
 from taskplane.server.execution_units.dispatch_loop import DispatchLoop
 from taskplane.server.execution_units.links.stream import StreamLink
@@ -23,6 +23,9 @@ from taskplane.server.tasks.progress_cache import ProgressCache
 from taskplane.server.tasks.state_manager import TaskStateManager
 from taskplane.server.tasks.watch import WatchHub
 
+# Every process that connects under the id of another takes its place at once.
+NOBODY_ANSWERS = Tuning(probe_seconds=0.0)
+
 Connect = Callable[..., Awaitable[ConnectedUnit]]
 
 
@@ -31,12 +34,6 @@ async def store(sqlite_database_url: str) -> AsyncIterator[Store]:
     database = Database(sqlite_database_url)
     yield Store(database)
     await database.close()
-
-
-@pytest.fixture(autouse=True)
-def _nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let every process that is connected under the id of another take its place at once."""
-    monkeypatch.setattr(unit_ids, "ANSWER_SECONDS", 0.0)
 
 
 @pytest.fixture
@@ -65,7 +62,7 @@ def states(commits: GroupCommit) -> TaskStateManager:
 
 @pytest.fixture
 def units(store: Store, states: TaskStateManager, registry: Registry, commits: GroupCommit) -> ExecutionUnitManager:
-    units = ExecutionUnitManager(store, states, registry, Intervals())
+    units = ExecutionUnitManager(store, states, registry, Intervals(), NOBODY_ANSWERS)
     commits.listeners += [registry.on_commit, Delivery(registry).on_commit]
     return units
 

@@ -25,9 +25,10 @@ from taskplane.server.core.command import (
 from taskplane.server.core.errors import CommandPending, DatabaseUnavailable, DropReason, UnitInUse
 from taskplane.server.core.fence import AttemptRef
 from taskplane.server.core.task import Checkpoint, Task, TaskStatus, Verb
+from taskplane.server.core.tuning import DEFAULT_TUNING
 from taskplane.server.core.unit import AttemptState, DrainOrder, HeldAttempt, Unit
 from taskplane.server.core.unit_report import Accepted, Paused, Rejected, Released, Succeeded
-from taskplane.server.execution_units.leases import ACCEPT_SECONDS, Leases
+from taskplane.server.execution_units.leases import Leases
 from taskplane.server.execution_units.manager import ExecutionUnitManager
 from taskplane.server.execution_units.registry import Registry
 from taskplane.server.store.store import Store
@@ -82,7 +83,7 @@ def let_time_pass(registry: Registry, task_id: int) -> None:
     """Longer than a unit may take to accept the start."""
     known = registry.find("unit-1")
     assert known
-    known.running[task_id].since -= ACCEPT_SECONDS + 1
+    known.running[task_id].since -= DEFAULT_TUNING.accept_seconds + 1
 
 
 async def caller(states: TaskStateManager, registry: Registry, task_id: int, verb: Verb) -> Task:

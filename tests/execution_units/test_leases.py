@@ -11,9 +11,10 @@ from taskplane.server.core.command import DropOrder
 from taskplane.server.core.effect import Effect
 from taskplane.server.core.errors import DropReason
 from taskplane.server.core.task import Checkpoint, Progress, TaskStatus
+from taskplane.server.core.tuning import DEFAULT_TUNING
 from taskplane.server.core.unit import UnitStatus
 from taskplane.server.core.unit_report import Accepted, CheckpointMade, Paused, ProgressMade, ReportKind
-from taskplane.server.execution_units.leases import ACCEPT_SECONDS, Leases
+from taskplane.server.execution_units.leases import Leases
 from taskplane.server.execution_units.manager import ExecutionUnitManager
 from taskplane.server.execution_units.registry import Registry
 from taskplane.server.execution_units.unit_entry import UnitEntry
@@ -108,7 +109,7 @@ async def test_a_start_that_is_not_accepted_goes_to_another_unit(
     (task_id,) = await queue(states)
     await mute.hears(1)
     other = await connect("other")
-    known(registry, "mute").running[task_id].since -= ACCEPT_SECONDS + 1
+    known(registry, "mute").running[task_id].since -= DEFAULT_TUNING.accept_seconds + 1
     await leases.check()
     (drop,) = await mute.hears(1)
     assert drop.order == DropOrder(DropReason.SUPERSEDED)
@@ -132,7 +133,7 @@ async def test_work_on_an_attempt_stops_the_accept_clock(
     (start,) = await unit.hears(1)
     await unit.says(start, sign)
     for running in known(registry, "unit-1").running.values():
-        running.since -= ACCEPT_SECONDS + 1
+        running.since -= DEFAULT_TUNING.accept_seconds + 1
     await leases.check()
     stored = await states.change(task_id, lambda task, _: Effect(task))
     assert stored.attempt == 1
@@ -147,7 +148,7 @@ async def test_an_attempt_that_ended_meanwhile_is_not_taken(
     await unit.hears(1)
     running = known(registry, "unit-1").assignments.running
     late = running[task_id]
-    late.since -= ACCEPT_SECONDS + 1
+    late.since -= DEFAULT_TUNING.accept_seconds + 1
     await leases.check()
     # The same again, as if the commit had not been heard of yet.
     running[task_id] = late

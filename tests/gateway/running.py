@@ -5,13 +5,14 @@ from typing import Any
 
 from taskplane.server.app import Server
 from taskplane.server.config import ServerConfig
+from taskplane.server.core.tuning import DEFAULT_TUNING, Tuning
 
 
 class RunningServer:
     """A server, its addresses, and a stop that runs once."""
 
-    def __init__(self, config: ServerConfig) -> None:
-        self._server = Server(config)
+    def __init__(self, config: ServerConfig, tuning: Tuning) -> None:
+        self._server = Server(config, tuning)
         self._is_running = False
         self.grpc_address = ""
 
@@ -29,7 +30,7 @@ class RunningServer:
             await self._server.stop()
 
 
-def running_server(folder: Path, **settings: Any) -> RunningServer:
+def running_server(folder: Path, tuning: Tuning = DEFAULT_TUNING, **settings: Any) -> RunningServer:
     """Return a server that is not started yet, on free ports, with its database in the folder."""
     url = f"sqlite:///{folder / 'taskplane.db'}"
     given: dict[str, Any] = {
@@ -38,4 +39,4 @@ def running_server(folder: Path, **settings: Any) -> RunningServer:
         "database_url": url,
         "drain_seconds": 1,
     } | settings
-    return RunningServer(ServerConfig(**given))
+    return RunningServer(ServerConfig(**given), tuning)

@@ -14,9 +14,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from rpc.server import Wire, eventually
 from sqlalchemy import Engine, create_engine, text
 
+from taskplane.server.core.tuning import Tuning
 from taskplane.server.rpc.server import SERVICES
 from taskplane.server.store import outages
-from taskplane.server.tasks import lease_keeper
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -26,11 +26,8 @@ EVENTS = {"owners": "UPDATE", "tasks": "INSERT"}
 
 
 @pytest.fixture
-async def server(
-    tmp_path: Path, empty_database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[RunningServer]:
-    monkeypatch.setattr(lease_keeper, "RENEW_SECONDS", 0.05)
-    server = running_server(tmp_path, database_url=empty_database_url)
+async def server(tmp_path: Path, empty_database_url: str) -> AsyncIterator[RunningServer]:
+    server = running_server(tmp_path, Tuning(renew_seconds=0.05), database_url=empty_database_url)
     await server.start()
     yield server
     await server.stop()

@@ -8,6 +8,8 @@ from http_units.calls import Calls
 from http_units.scripted_unit import ScriptedUnit
 from rpc.server import ServerUnderTest, Wire
 
+from taskplane.server.core.tuning import Tuning
+
 
 @pytest.fixture
 def settings() -> dict[str, Any]:
@@ -16,8 +18,8 @@ def settings() -> dict[str, Any]:
 
 
 @pytest.fixture
-async def server(sqlite_database_url: str, settings: dict[str, Any]) -> AsyncIterator[ServerUnderTest]:
-    server = ServerUnderTest(sqlite_database_url, **settings)
+async def server(sqlite_database_url: str, settings: dict[str, Any], tuning: Tuning) -> AsyncIterator[ServerUnderTest]:
+    server = ServerUnderTest(sqlite_database_url, tuning, **settings)
     await server.start()
     yield server
     await server.stop()

@@ -8,7 +8,7 @@ from http_units.calls import Calls
 from http_units.scripted_unit import Answer, ScriptedUnit, always
 from rpc.refusals import refusal_of
 
-from taskplane.server.execution_units import unit_ids
+from taskplane.server.core.tuning import Tuning
 
 
 async def test_another_endpoint_gets_no_id_of_a_unit_that_answers(calls: Calls, unit: ScriptedUnit) -> None:
@@ -30,22 +30,18 @@ async def test_a_restart_at_the_same_endpoint_is_the_same_unit(calls: Calls, uni
     assert (await calls.register(unit)).id == unit_id
 
 
-async def test_another_endpoint_gets_the_id_of_a_unit_that_is_gone(
-    calls: Calls, unit: ScriptedUnit, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("tuning", [Tuning(probe_seconds=0.2)])
+async def test_another_endpoint_gets_the_id_of_a_unit_that_is_gone(calls: Calls, unit: ScriptedUnit) -> None:
     unit_id = (await calls.register(unit)).id
     unit.die()
-    monkeypatch.setattr(unit_ids, "ANSWER_SECONDS", 0.2)
     with ScriptedUnit() as other:
         moved = await calls.register(other)
         assert (moved.id, moved.endpoint) == (unit_id, other.endpoint)
         await calls.accepted(other)
 
 
-async def test_a_unit_that_is_busy_shows_life_by_its_heartbeats(
-    calls: Calls, unit: ScriptedUnit, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(unit_ids, "ANSWER_SECONDS", 60.0)
+@pytest.mark.parametrize("tuning", [Tuning(probe_seconds=60.0)])
+async def test_a_unit_that_is_busy_shows_life_by_its_heartbeats(calls: Calls, unit: ScriptedUnit) -> None:
     unit_id = (await calls.register(unit)).id
     unit.on("status", always(503))
     with ScriptedUnit() as other:

@@ -12,7 +12,7 @@ from http_units.scripted_unit import PATIENCE_SECONDS, Answer, Request, Scripted
 from rpc.refusals import refusal_of
 from rpc.server import ServerUnderTest, eventually
 
-from taskplane.server.execution_units import leases
+from taskplane.server.core.tuning import Tuning
 from taskplane.server.execution_units.links import http_client
 from taskplane.v1 import execution_unit_control_pb2 as pb
 from taskplane.v1 import execution_unit_pb2, task_pb2
@@ -103,9 +103,12 @@ class TestStartsWithoutAnAnswer:
     def settings(self) -> dict[str, Any]:
         return {"poll_seconds": 0.1, "heartbeat_seconds": 0.2, "lease_seconds": 3.0}
 
+    @pytest.fixture
+    def tuning(self) -> Tuning:
+        return Tuning(accept_seconds=0.2)
+
     @pytest.fixture(autouse=True)
     def _impatient(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(leases, "ACCEPT_SECONDS", 0.2)
         monkeypatch.setattr(http_client, "REQUEST_SECONDS", 1.0)
 
     @pytest.mark.parametrize("status", [500, 502, 504])

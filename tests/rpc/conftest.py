@@ -8,6 +8,8 @@ import pytest
 from rpc.raw_unit import RawUnit, hello
 from rpc.server import ServerUnderTest, Wire
 
+from taskplane.server.core.tuning import Tuning
+
 Connect = Callable[..., Awaitable[RawUnit]]
 
 
@@ -24,8 +26,8 @@ def settings() -> dict[str, Any]:
 
 
 @pytest.fixture
-async def server(served_url: str, settings: dict[str, Any]) -> AsyncIterator[ServerUnderTest]:
-    server = ServerUnderTest(served_url, **settings)
+async def server(served_url: str, settings: dict[str, Any], tuning: Tuning) -> AsyncIterator[ServerUnderTest]:
+    server = ServerUnderTest(served_url, tuning, **settings)
     await server.start()
     yield server
     await server.stop()

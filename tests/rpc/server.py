@@ -9,6 +9,7 @@ import grpc
 
 from taskplane.server.app import Server
 from taskplane.server.config import ServerConfig
+from taskplane.server.core.tuning import DEFAULT_TUNING, Tuning
 from taskplane.v1 import execution_unit_control_pb2_grpc as unit_grpc
 from taskplane.v1 import operations_service_pb2_grpc as operations_grpc
 from taskplane.v1 import task_pb2
@@ -68,15 +69,16 @@ class Wire:
 class ServerUnderTest:
     """A server that can be stopped and started again on its first ports. Without HTTP by default."""
 
-    def __init__(self, database_url: str, **settings: Any) -> None:
+    def __init__(self, database_url: str, tuning: Tuning = DEFAULT_TUNING, **settings: Any) -> None:
         self.database_url = database_url
+        self.tuning = tuning
         self._settings: dict[str, Any] = {"no_http": True, "drain_seconds": 1} | settings
         self.address = self.http_address = "127.0.0.1:0"
         self._server: Server | None = None
 
     async def start(self) -> None:
         self._settings |= {"grpc": self.address, "http": self.http_address}
-        server = Server(ServerConfig(**self._settings, database_url=self.database_url))
+        server = Server(ServerConfig(**self._settings, database_url=self.database_url), self.tuning)
         self.address = await server.start()
         self.http_address = server.http_address or self.http_address
         self._server = server

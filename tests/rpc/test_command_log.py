@@ -10,7 +10,7 @@ from rpc.refusals import refusal_of
 from rpc.server import Wire, eventually, status_name
 from rpc.tasks import create, paused, running, task_in
 
-from taskplane.server.tasks import maintenance
+from taskplane.server.core.tuning import Tuning
 from taskplane.v1 import execution_unit_control_pb2 as unit_pb
 from taskplane.v1 import operations_service_pb2 as operations_pb
 from taskplane.v1 import task_pb2
@@ -165,9 +165,9 @@ class TestRetention:
     def settings(self) -> dict[str, Any]:
         return {"retention_days": 1e-6}
 
-    @pytest.fixture(autouse=True)
-    def _often(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(maintenance, "PURGE_SECONDS", 0.1)
+    @pytest.fixture
+    def tuning(self) -> Tuning:
+        return Tuning(purge_seconds=0.1)
 
     async def test_old_finished_tasks_are_purged_and_a_watch_from_before_is_told(
         self, wire: Wire, unit: RawUnit

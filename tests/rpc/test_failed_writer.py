@@ -12,16 +12,18 @@ from rpc.tasks import create
 from taskplane.server import app
 from taskplane.server.app import Server
 from taskplane.server.core.errors import DatabaseUnavailable
+from taskplane.server.core.tuning import Tuning
 from taskplane.server.store import writer
 from taskplane.server.store.pending_transaction import CommitOutcomeUnknown
 from taskplane.server.store.transaction import WriteTransaction
-from taskplane.server.tasks import lease_keeper
 from taskplane.v1 import task_service_pb2 as pb
 
+QUICK_RENEWALS = Tuning(renew_seconds=0.1)
 
-@pytest.fixture(autouse=True)
-def _quick_checks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lease_keeper, "RENEW_SECONDS", 0.1)
+
+@pytest.fixture
+def tuning() -> Tuning:
+    return QUICK_RENEWALS
 
 
 @pytest.fixture
@@ -69,12 +71,12 @@ async def test_a_mistake_of_the_writer_ends_the_server(
 async def test_a_server_ends_when_another_begins_to_serve_its_database(
     server: ServerUnderTest, failed: asyncio.Event, served_url: str
 ) -> None:
-    next_one = ServerUnderTest(served_url)
+    next_one = ServerUnderTest(served_url, QUICK_RENEWALS)
     await next_one.start()
     await asyncio.wait_for(failed.wait(), PATIENCE_SECONDS)
     await server.stop()
     assert isinstance(next_one._server, Server)
-    await asyncio.sleep(2 * lease_keeper.RENEW_SECONDS)
+    await asyncio.sleep(2 * QUICK_RENEWALS.renew_seconds)
     assert not next_one._server.failed.is_set()
     await next_one.stop()
 
@@ -82,9 +84,9 @@ async def test_a_server_ends_when_another_begins_to_serve_its_database(
 async def test_a_server_that_cannot_listen_takes_nothing_over(
     server: ServerUnderTest, failed: asyncio.Event, served_url: str
 ) -> None:
-    second = ServerUnderTest(served_url)
+    second = ServerUnderTest(served_url, QUICK_RENEWALS)
     second.address = server.address
     with pytest.raises(app.CannotStart):
         await second.start()
-    await asyncio.sleep(2 * lease_keeper.RENEW_SECONDS)
+    await asyncio.sleep(2 * QUICK_RENEWALS.renew_seconds)
     assert not failed.is_set()

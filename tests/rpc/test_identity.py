@@ -14,7 +14,7 @@ from rpc.server import ServerUnderTest, Wire
 from rpc.tasks import running
 from rpc.test_sessions import held
 
-from taskplane.server.execution_units import unit_ids
+from taskplane.server.core.tuning import Tuning
 from taskplane.v1 import execution_unit_control_pb2 as pb
 from taskplane.v1 import operations_service_pb2 as operations_pb
 
@@ -23,16 +23,10 @@ OpenStream = Callable[[], RawUnit]
 NOT_HELD = pb.RejectReason.REJECT_REASON_UNKNOWN_ATTEMPT
 
 
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let silent processes lose their ids soon."""
-    monkeypatch.setattr(unit_ids, "ANSWER_SECONDS", 0.2)
-
-
-@pytest.fixture
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait for answers however slow the machine is."""
-    monkeypatch.setattr(unit_ids, "ANSWER_SECONDS", 60.0)
+# Silent processes lose their ids soon.
+impatient = pytest.mark.parametrize("tuning", [Tuning(probe_seconds=0.2)])
+# Responses are waited for however slow the machine is.
+patient = pytest.mark.parametrize("tuning", [Tuning(probe_seconds=60.0)])
 
 
 async def say_hello(open_stream: OpenStream, boot_id: str, **changes: Any) -> RawUnit:
@@ -45,7 +39,7 @@ def is_taken(refusal: Refusal) -> bool:
     return (refusal.code, refusal.reason) == (grpc.StatusCode.ALREADY_EXISTS, "UNIT_ID_TAKEN")
 
 
-@pytest.mark.usefixtures("patient")
+@patient
 async def test_a_process_that_answers_keeps_its_id_and_its_tasks(
     wire: Wire, connect: Connect, open_stream: OpenStream, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -65,7 +59,7 @@ async def test_a_process_that_answers_keeps_its_id_and_its_tasks(
     assert await wire.statuses(start.task_id) == ["PENDING", "RUNNING", "SUCCESS"]
 
 
-@pytest.mark.usefixtures("patient")
+@patient
 @pytest.mark.parametrize("sign", [{"heartbeat": pb.UnitHeartbeat()}, {}], ids=["a heartbeat", "an unknown body"])
 async def test_any_message_is_a_sign_of_life(
     sign: dict[str, pb.UnitHeartbeat], connect: Connect, open_stream: OpenStream
@@ -77,7 +71,7 @@ async def test_any_message_is_a_sign_of_life(
     assert is_taken(await newcomer.refusal())
 
 
-@pytest.mark.usefixtures("impatient")
+@impatient
 async def test_a_silent_process_loses_its_id(wire: Wire, connect: Connect) -> None:
     silent = await connect()
     start = await running(wire, silent)
@@ -88,7 +82,7 @@ async def test_a_silent_process_loses_its_id(wire: Wire, connect: Connect) -> No
     assert (again.task_id, again.attempt) == (start.task_id, start.attempt + 1)
 
 
-@pytest.mark.usefixtures("patient")
+@patient
 async def test_a_process_whose_stream_breaks_while_it_is_asked_loses_its_id_at_once(
     connect: Connect, open_stream: OpenStream
 ) -> None:
@@ -99,7 +93,7 @@ async def test_a_process_whose_stream_breaks_while_it_is_asked_loses_its_id_at_o
     assert (await newcomer.welcomed()).unit_id == "unit-1"
 
 
-@pytest.mark.usefixtures("impatient")
+@impatient
 async def test_of_several_newcomers_one_gets_the_id(connect: Connect, open_stream: OpenStream) -> None:
     await connect()
     newcomers = [await say_hello(open_stream, f"newcomer {number}") for number in range(5)]
@@ -129,7 +123,7 @@ async def test_of_several_newcomers_one_gets_the_id(connect: Connect, open_strea
     assert sorted(outcomes) == ["UNIT_ID_TAKEN"] * 4 + ["welcomed"]
 
 
-@pytest.mark.usefixtures("patient")
+@patient
 async def test_a_registration_never_touches_a_unit_with_a_stream(wire: Wire, connect: Connect) -> None:
     holder = await connect()
     start = await running(wire, holder)
@@ -153,7 +147,7 @@ async def test_a_unit_that_has_left_may_come_back_without_a_stream(wire: Wire, c
     assert (await wire.units.RegisterUnit(request)).unit.endpoint == "http://127.0.0.1:1"
 
 
-@pytest.mark.usefixtures("patient")
+@patient
 async def test_a_hello_under_the_id_of_a_unit_that_answers_over_http_is_refused(
     wire: Wire, open_stream: OpenStream
 ) -> None:
@@ -165,7 +159,7 @@ async def test_a_hello_under_the_id_of_a_unit_that_answers_over_http_is_refused(
     assert holder.endpoint in refusal.message
 
 
-@pytest.mark.usefixtures("patient")
+@patient
 async def test_after_a_restart_of_the_server_the_process_with_the_tasks_is_waited_for(
     server: ServerUnderTest, wire: Wire, connect: Connect, open_stream: OpenStream
 ) -> None:
@@ -182,7 +176,7 @@ async def test_after_a_restart_of_the_server_the_process_with_the_tasks_is_waite
     assert is_taken(await newcomer.refusal())
 
 
-@pytest.mark.usefixtures("impatient")
+@impatient
 async def test_after_a_restart_of_the_server_another_process_gets_the_id_if_the_first_stays_away(
     server: ServerUnderTest, wire: Wire, connect: Connect
 ) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -13,7 +14,8 @@ from rpc.server import ServerUnderTest, Wire, eventually, status_name
 from rpc.tasks import create, paused, running
 
 from taskplane.server.core.errors import DatabaseUnavailable
-from taskplane.server.execution_units import leases, report_pipeline
+from taskplane.server.core.tuning import Tuning
+from taskplane.server.execution_units import report_pipeline
 from taskplane.server.store.transaction import WriteTransaction
 from taskplane.v1 import execution_unit_control_pb2 as unit_pb
 from taskplane.v1 import task_pb2
@@ -25,9 +27,12 @@ def settings() -> dict[str, Any]:
     return {"heartbeat_seconds": 0.2, "lease_seconds": 1.0, "cancel_seconds": 0.3, "pause_seconds": 0.3}
 
 
-@pytest.fixture(autouse=True)
-def _quick_checks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leases, "CHECK_SECONDS", 0.05)
+QUICK_CHECKS = Tuning(lease_check_seconds=0.05)
+
+
+@pytest.fixture
+def tuning() -> Tuning:
+    return QUICK_CHECKS
 
 
 @asynccontextmanager
@@ -137,10 +142,10 @@ async def test_nothing_is_taken_for_a_lease_after_the_server_has_started(
     assert [each.action for each in back.welcome.verdicts] == [unit_pb.VERDICT_ACTION_KEEP]
 
 
+@pytest.mark.parametrize("tuning", [replace(QUICK_CHECKS, accept_seconds=0.3)])
 async def test_a_start_that_is_not_accepted_goes_to_another_unit_and_costs_no_retry(
-    wire: Wire, unit: RawUnit, connect: Connect, monkeypatch: pytest.MonkeyPatch
+    wire: Wire, unit: RawUnit, connect: Connect
 ) -> None:
-    monkeypatch.setattr(leases, "ACCEPT_SECONDS", 0.3)
     task = await create(wire, start=True, max_retries=0)
     first = await unit.expect("start", task_id=task.id)
     other = await connect("unit-2")

@@ -12,7 +12,7 @@ from rpc.refusals import Refusal, refusal_of
 from rpc.server import PATIENCE_SECONDS, ServerUnderTest, Wire, watching
 from rpc.tasks import running
 
-from taskplane.server.execution_units.leases import CHECK_SECONDS
+from taskplane.server.core.tuning import DEFAULT_TUNING
 from taskplane.v1 import task_service_pb2 as pb
 
 # An open call whose body has not arrived.
@@ -70,7 +70,7 @@ async def test_nothing_is_taken_from_units_that_were_sent_away(
     start = await running(wire, unit)
     async with stopping(server):
         await unit.refusal()
-        await asyncio.sleep(LEASE_SECONDS + 2 * CHECK_SECONDS)
+        await asyncio.sleep(LEASE_SECONDS + 2 * DEFAULT_TUNING.lease_check_seconds)
     await server.start()
     assert await wire.statuses(start.task_id) == ["PENDING", "RUNNING"]
 

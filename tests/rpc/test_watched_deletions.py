@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -14,10 +15,10 @@ from rpc.tasks import create, spec
 from rpc.watches import Events, expect, snapshot
 
 from taskplane.server.core.clock import utc_now
+from taskplane.server.core.tuning import Tuning
 from taskplane.server.services import watching as watching_service
 from taskplane.server.store.deletions import Deletion
 from taskplane.server.store.store import Store
-from taskplane.server.tasks import maintenance
 from taskplane.v1 import task_service_pb2 as pb
 
 
@@ -207,11 +208,11 @@ async def test_a_watch_does_not_go_on_over_a_deletion_that_is_forgotten_while_it
 
 
 class TestForgotten:
-    @pytest.fixture(autouse=True)
-    def _often(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(maintenance, "PURGE_SECONDS", 0.02)
+    @pytest.fixture
+    def tuning(self) -> Tuning:
+        return Tuning(purge_seconds=0.02)
 
-    async def test_a_watch_that_comes_too_late_is_told_so(self, wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_a_watch_that_comes_too_late_is_told_so(self, wire: Wire, server: ServerUnderTest) -> None:
         task, last = await create(wire), await create(wire)
         await delete(wire, task.id)
 
@@ -227,7 +228,9 @@ class TestForgotten:
         deleted = await first_event()
         assert isinstance(deleted, pb.WatchTasksResponse)
         assert news(deleted) == ("deleted", task.id)
-        monkeypatch.setattr(maintenance, "DELETIONS_KEPT", timedelta(0))
+        await server.stop()
+        server.tuning = replace(server.tuning, deletions_kept=timedelta(0))
+        await server.start()
         await eventually(first_event, lambda found: found == "REVISION_TOO_OLD")
         await cancel(wire, last.id)
         async with watching(wire, after_revision=deleted.revision) as events:

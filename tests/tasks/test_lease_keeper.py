@@ -8,8 +8,8 @@ from sqlalchemy.util import await_only
 from support.builders import PATIENCE_SECONDS
 from support.writer import CountingStore
 
+from taskplane.server.core.tuning import Tuning
 from taskplane.server.store.ownership import read_owner
-from taskplane.server.tasks import lease_keeper
 from taskplane.server.tasks.lease_keeper import LeaseKeeper
 
 
@@ -20,11 +20,11 @@ def shown() -> list[str]:
 
 
 @pytest.fixture
-def keeper(store: CountingStore, shown: list[str]) -> LeaseKeeper:
+def keeper(store: CountingStore, shown: list[str], tuning: Tuning) -> LeaseKeeper:
     async def show(outage: str) -> None:
         shown.append(outage)
 
-    return LeaseKeeper(store._database, show)
+    return LeaseKeeper(store._database, show, tuning)
 
 
 async def test_a_renewal_is_stored(store: CountingStore, keeper: LeaseKeeper, shown: list[str]) -> None:
@@ -36,11 +36,8 @@ async def test_a_renewal_is_stored(store: CountingStore, keeper: LeaseKeeper, sh
     assert shown == [""]
 
 
-async def test_a_slow_renewal_shows_until_it_ends(
-    store: CountingStore, keeper: LeaseKeeper, shown: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(lease_keeper, "RESPONSE_SECONDS", 0.05)
-    monkeypatch.setattr(lease_keeper, "LATE_SECONDS", 0.05)
+@pytest.mark.parametrize("tuning", [Tuning(renewal_response_seconds=0.05, late_response_seconds=0.05)])
+async def test_a_slow_renewal_shows_until_it_ends(store: CountingStore, keeper: LeaseKeeper, shown: list[str]) -> None:
     may_end = asyncio.Event()
 
     def hold(_: Connection) -> None:

@@ -27,10 +27,10 @@ from taskplane.server.core.effect import Effect
 from taskplane.server.core.errors import InvalidFields, StaleRevision, TaskNotFinal
 from taskplane.server.core.limits import Expiry
 from taskplane.server.core.task import Checkpoint, Limits, Progress, Task, TaskStatus, Verb
+from taskplane.server.core.tuning import Tuning
 from taskplane.server.core.unit import AttemptState, HeldAttempt
 from taskplane.server.core.verbs import CallContext
 from taskplane.server.store.deletions import Deletion
-from taskplane.server.tasks import maintenance
 from taskplane.server.tasks.group_commit import GroupCommit
 from taskplane.server.tasks.maintenance import Maintenance
 from taskplane.server.tasks.mutations import ChangeTask
@@ -307,17 +307,13 @@ async def test_a_deletion_is_kept_under_its_revision(
     assert await store.purged_revision() == 0
 
 
-async def test_tombstones_are_forgotten_with_age(
-    states: DispatchingStates, store: CountingStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_tombstones_are_forgotten_with_age(states: DispatchingStates, store: CountingStore) -> None:
     (task,) = await running(states)
     await hear(states, task, "cancelled")
     await states.delete(task.id, ALICE)
-    upkeep = Maintenance(states, store, retention=None)
-    await upkeep.purge()
+    await Maintenance(states, store, retention=None).purge()
     (deletion,) = await store.deletions_since(0, task_ids=(), limit=10)
-    monkeypatch.setattr(maintenance, "DELETIONS_KEPT", timedelta(0))
-    await upkeep.purge()
+    await Maintenance(states, store, retention=None, tuning=Tuning(deletions_kept=timedelta(0))).purge()
     assert await store.deletions_since(0, task_ids=(), limit=10) == []
     assert await store.purged_revision() == deletion.revision
 

@@ -16,6 +16,7 @@ from taskplane.server.core.clock import utc_now
 from taskplane.server.core.endpoint import Endpoints
 from taskplane.server.core.errors import ServerStopping, TaskplaneError
 from taskplane.server.core.retry import RetryPolicy
+from taskplane.server.core.tuning import DEFAULT_TUNING, Tuning
 from taskplane.server.descriptors import connection_budget
 from taskplane.server.execution_units.assignment_check import CHECK_SECONDS, AssignmentCheck
 from taskplane.server.execution_units.callbacks import Callbacks
@@ -65,8 +66,9 @@ class CannotStart(Exception):
 class Server:
     """One server over one database. Call `start` once, then `stop` once."""
 
-    def __init__(self, config: ServerConfig) -> None:
+    def __init__(self, config: ServerConfig, tuning: Tuning = DEFAULT_TUNING) -> None:
         self._config = config
+        self._tuning = tuning
         self._database = Database(config.database_url)
         self._store = Store(self._database)
         self._progress_cache = ProgressCache(self._store)
@@ -181,7 +183,7 @@ class Server:
         self._commits = GroupCommit(self._store, self._progress_cache, registry.slots)
         self._states = TaskStateManager(self._commits, RetryPolicy())
         intervals = Intervals(self._config.heartbeat_seconds, self._config.lease_seconds)
-        self._units = ExecutionUnitManager(self._store, self._states, registry, intervals)
+        self._units = ExecutionUnitManager(self._store, self._states, registry, intervals, self._tuning)
         self._dispatch_loop = DispatchLoop(self._states, self._store, registry)
         self._report_handler = ReportHandler(self._states, self._progress_cache, self._hub, registry)
         # A response renews the lease, and a unit without heartbeats has no other way to do so.
@@ -237,13 +239,14 @@ class Server:
     def _start_background(self, registry: Registry) -> None:
         retention = timedelta(days=self._config.retention_days) if self._config.retention_days else None
         listening_clock = ListeningClock(registry, self._config.lease_seconds)
-        maintenance = Maintenance(self._states, self._store, retention, listening_clock)
+        maintenance = Maintenance(self._states, self._store, retention, listening_clock, self._tuning)
         self._committing = self._run(self._commits.run())
-        self._leases = self._run(Leases(self._states, registry, self._config.lease_seconds, listening_clock).run())
+        leases = Leases(self._states, registry, self._config.lease_seconds, listening_clock, self._tuning)
+        self._leases = self._run(leases.run())
         for part in (
             listening_clock.run(),
             self._watch_database(),
-            LeaseKeeper(self._database, lambda outage: self._rpc.show_ready(is_ready=not outage)).run(),
+            LeaseKeeper(self._database, lambda outage: self._rpc.show_ready(is_ready=not outage), self._tuning).run(),
             self._progress_cache.run(),
             self._responses.run(),
             self._dispatch_loop.run(),

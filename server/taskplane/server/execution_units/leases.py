@@ -12,17 +12,13 @@ from taskplane.server.core import reports
 from taskplane.server.core.clock import monotonic
 from taskplane.server.core.errors import DatabaseUnavailable, LeaseExpired, StaleAttempt, TaskNotFound
 from taskplane.server.core.fence import AttemptRef
+from taskplane.server.core.tuning import DEFAULT_TUNING, Tuning
 from taskplane.server.execution_units.listening_clock import ListeningClock
 from taskplane.server.execution_units.registry import Registry
 from taskplane.server.execution_units.unit_entry import UnitEntry
 from taskplane.server.tasks.state_manager import TaskStateManager
 
 log = logging.getLogger(__name__)
-
-# Interval of checks, in seconds: a lost unit is detected at most this late.
-CHECK_SECONDS = 0.5
-# Time to accept a start, in seconds. After the same time, an unanswered pause or cancel is sent again.
-ACCEPT_SECONDS = 5.0
 
 
 class Leases:
@@ -34,16 +30,18 @@ class Leases:
         registry: Registry,
         lease_seconds: float,
         listening_clock: ListeningClock | None = None,
+        tuning: Tuning = DEFAULT_TUNING,
     ) -> None:
         self._states = states
         self._registry = registry
         self._lease_seconds = lease_seconds
         self._listening_clock = listening_clock or ListeningClock(registry, lease_seconds)
+        self._tuning = tuning
 
     async def run(self) -> None:
         """Check forever. While the database is unavailable, tasks stay where they are."""
         while True:
-            await asyncio.sleep(CHECK_SECONDS)
+            await asyncio.sleep(self._tuning.lease_check_seconds)
             try:
                 await self.check()
             except DatabaseUnavailable as error:
@@ -61,7 +59,7 @@ class Leases:
             if now - unit.heard_at > self._lease_seconds:
                 taken += self._lose(unit)
             elif unit.session:
-                unit.session.resend_unanswered(now - ACCEPT_SECONDS)
+                unit.session.resend_unanswered(now - self._tuning.accept_seconds)
                 taken += self._take_unaccepted(unit, now)
         for outcome in await asyncio.gather(*taken, return_exceptions=True):
             if outcome:
@@ -79,7 +77,7 @@ class Leases:
 
     def _take_unaccepted(self, unit: UnitEntry, now: float) -> Iterator[Awaitable[None]]:
         for task_id, each in unit.running.items():
-            if each.accepted or now - each.since <= ACCEPT_SECONDS:
+            if each.accepted or now - each.since <= self._tuning.accept_seconds:
                 continue
             if unit.session and unit.session.link.may_have_started((task_id, each.attempt)):
                 continue
@@ -90,10 +88,10 @@ class Leases:
             yield self._take_start(unit.record.id, task_id, each.attempt)
 
     async def _take_start(self, unit_id: str, task_id: int, attempt: int) -> None:
-        sender = AttemptRef(unit_id, attempt)
+        sender, seconds = AttemptRef(unit_id, attempt), self._tuning.accept_seconds
         try:
             await self._states.change(
-                task_id, lambda task, now: reports.not_accepted(task, sender, now, seconds=ACCEPT_SECONDS)
+                task_id, lambda task, now: reports.not_accepted(task, sender, now, seconds=seconds)
             )
         except (StaleAttempt, TaskNotFound):
             log.info("attempt %s of task %s is over already", attempt, task_id)

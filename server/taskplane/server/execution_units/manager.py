@@ -19,6 +19,7 @@ from taskplane.server.core.errors import (
     UnitInUse,
     UnitNotFound,
 )
+from taskplane.server.core.tuning import DEFAULT_TUNING, Tuning
 from taskplane.server.core.unit import DrainOrder, HeldAttempt, Hello, Unit
 from taskplane.server.execution_units.links import Link
 from taskplane.server.execution_units.registry import Registry
@@ -46,12 +47,19 @@ class Intervals:
 class ExecutionUnitManager:
     """Begins and ends the sessions of all units, and executes the requests of operators."""
 
-    def __init__(self, store: Store, states: TaskStateManager, registry: Registry, intervals: Intervals) -> None:
+    def __init__(
+        self,
+        store: Store,
+        states: TaskStateManager,
+        registry: Registry,
+        intervals: Intervals,
+        tuning: Tuning = DEFAULT_TUNING,
+    ) -> None:
         self._store = store
         self._states = states
         self._registry = registry
         self.intervals = intervals
-        self.unit_ids = UnitIdGuard(registry, intervals.lease)
+        self.unit_ids = UnitIdGuard(registry, intervals.lease, tuning.probe_seconds)
 
     async def connect(self, hello: Hello, link: Link) -> Session:
         """Connect a unit with a stream; see `attach`. Raises UnitIdTaken as well."""

@@ -10,9 +10,7 @@ from taskplane.server.execution_units.registry import Registry
 from taskplane.server.execution_units.session import Session
 from taskplane.server.execution_units.unit_entry import UnitEntry
 
-# Time to respond to a probe, in seconds. Afterwards the process loses its id.
-ANSWER_SECONDS = 2.0
-# Interval of checks for the response, in seconds.
+# Interval of checks for the response to a probe, in seconds.
 CHECK_SECONDS = 0.02
 
 
@@ -36,9 +34,10 @@ class ConnectingProcess:
 class UnitIdGuard:
     """Admits processes to unit ids."""
 
-    def __init__(self, registry: Registry, lease_seconds: float) -> None:
+    def __init__(self, registry: Registry, lease_seconds: float, probe_seconds: float) -> None:
         self._registry = registry
         self._lease_seconds = lease_seconds
+        self._checks = round(probe_seconds / CHECK_SECONDS)
 
     async def admit(self, unit_id: str, newcomer: ConnectingProcess) -> None:
         """Return when the newcomer may use the id. The caller must begin its session before the next await.
@@ -52,7 +51,7 @@ class UnitIdGuard:
             if newcomer.is_process_of(unit, session):
                 return
             has_stream = not unit.record.endpoint
-            if (newcomer.endpoint and has_stream) or await _answers_probe(unit, session):
+            if (newcomer.endpoint and has_stream) or await self._answers_probe(unit, session):
                 raise _taken(unit, session)
             if unit.session is session:
                 return
@@ -74,26 +73,25 @@ class UnitIdGuard:
         """Wait for a process with tasks that a restart of the server has disconnected."""
         is_cut_off = unit.session is None and unit.last_heartbeat is None and bool(unit.running)
         if is_cut_off and unit.record.boot_id and newcomer.boot_id != unit.record.boot_id:
-            for _ in range(round(ANSWER_SECONDS / CHECK_SECONDS)):
+            for _ in range(self._checks):
                 if unit.session:
                     return
                 await asyncio.sleep(CHECK_SECONDS)
 
+    async def _answers_probe(self, unit: UnitEntry, session: Session) -> bool:
+        """Probe the process of a session. Return True if it has sent any message since.
 
-async def _answers_probe(unit: UnitEntry, session: Session) -> bool:
-    """Probe the process of a session. Return True if it has sent any message since.
-
-    Time is counted in iterations of the event loop, since no response arrives while the server itself is stalled.
-    """
-    while not session.welcomed and unit.session is session:  # noqa: ASYNC110  (many events end the wait, and it is rare)
-        await asyncio.sleep(CHECK_SECONDS)  # the process has just sent its hello, and the server owes the welcome
-    heard_before = unit.last_heartbeat  # not `heard_at`, which lease extensions change too
-    session.link.probe()
-    for _ in range(round(ANSWER_SECONDS / CHECK_SECONDS)):
-        if unit.session is not session or unit.last_heartbeat is not heard_before:
-            break
-        await asyncio.sleep(CHECK_SECONDS)
-    return unit.session is session and unit.last_heartbeat is not heard_before
+        Time is counted in iterations of the event loop, since no response arrives while the server itself is stalled.
+        """
+        while not session.welcomed and unit.session is session:  # noqa: ASYNC110  (many events end the wait, and it is rare)
+            await asyncio.sleep(CHECK_SECONDS)  # the process has just sent its hello, and the server owes the welcome
+        heard_before = unit.last_heartbeat  # not `heard_at`, which lease extensions change too
+        session.link.probe()
+        for _ in range(self._checks):
+            if unit.session is not session or unit.last_heartbeat is not heard_before:
+                break
+            await asyncio.sleep(CHECK_SECONDS)
+        return unit.session is session and unit.last_heartbeat is not heard_before
 
 
 def _taken(unit: UnitEntry, session: Session) -> UnitIdTaken:

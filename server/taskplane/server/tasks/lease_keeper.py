@@ -4,36 +4,34 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from taskplane.server.core.errors import DatabaseUnavailable
+from taskplane.server.core.tuning import DEFAULT_TUNING, Tuning
 from taskplane.server.store.database import Database
-
-RENEW_SECONDS = 1.0
-# After a longer renewal the database counts as unavailable, until the renewal ends.
-RESPONSE_SECONDS = 5.0
-# A response that arrived while the event loop was blocked is found within this time.
-LATE_SECONDS = 0.5
 
 
 class LeaseKeeper:
     """Renews the lease. After each renewal `show` gets the reason of an outage, or "" without one."""
 
-    def __init__(self, database: Database, show: Callable[[str], Awaitable[None]]) -> None:
+    def __init__(
+        self, database: Database, show: Callable[[str], Awaitable[None]], tuning: Tuning = DEFAULT_TUNING
+    ) -> None:
         self._database = database
         self._show = show
+        self._tuning = tuning
 
     async def run(self) -> None:
-        """Renew once a second, forever. A replaced server learns of its replacement here at the latest."""
+        """Renew regularly, forever. A replaced server learns of its replacement here at the latest."""
         while True:
-            await asyncio.sleep(RENEW_SECONDS)
+            await asyncio.sleep(self._tuning.renew_seconds)
             await self.renew()
 
     async def renew(self) -> None:
         """Renew once."""
         renewal = asyncio.ensure_future(self._database.renew_lease())
         try:
-            await asyncio.wait([renewal], timeout=RESPONSE_SECONDS)
-            await asyncio.wait([renewal], timeout=LATE_SECONDS)
+            await asyncio.wait([renewal], timeout=self._tuning.renewal_response_seconds)
+            await asyncio.wait([renewal], timeout=self._tuning.late_response_seconds)
             if not renewal.done():
-                self._database.lease_is_overdue(f"no answer within {RESPONSE_SECONDS:g} s")
+                self._database.lease_is_overdue(f"no answer within {self._tuning.renewal_response_seconds:g} s")
                 await self._show(self._database.outage)
             await renewal
         except DatabaseUnavailable:

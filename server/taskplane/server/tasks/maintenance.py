@@ -8,19 +8,17 @@ from datetime import timedelta
 from taskplane.server.core.clock import utc_now, wall_now
 from taskplane.server.core.errors import DatabaseUnavailable, ServerStopping
 from taskplane.server.core.limits import Listening
+from taskplane.server.core.tuning import DEFAULT_TUNING, Tuning
 from taskplane.server.store.store import Store
 from taskplane.server.tasks.state_manager import TaskStateManager
 
 log = logging.getLogger(__name__)
 
 EXPIRE_SECONDS = 0.5
-PURGE_SECONDS = 60.0
 # Small enough not to delay other commits.
 BATCH = 200
 # The API promises one day for idempotency keys.
 KEYS_KEPT = timedelta(days=2)
-# A watch that resumes within this time receives the missed deletions.
-DELETIONS_KEPT = timedelta(days=2)
 
 
 class Maintenance:
@@ -32,11 +30,13 @@ class Maintenance:
         store: Store,
         retention: timedelta | None,
         listening: Listening | None = None,
+        tuning: Tuning = DEFAULT_TUNING,
     ) -> None:
         self._states = states
         self._store = store
         self._retention = retention
         self._listening = listening
+        self._tuning = tuning
 
     async def expire_forever(self) -> None:
         """Apply time limits twice a second."""
@@ -44,7 +44,7 @@ class Maintenance:
 
     async def purge_forever(self) -> None:
         """Delete what is old once a minute."""
-        await repeat(PURGE_SECONDS, self.purge)
+        await repeat(self._tuning.purge_seconds, self.purge)
 
     async def expire(self) -> None:
         """Apply all time limits that have expired."""
@@ -62,7 +62,7 @@ class Maintenance:
             while await self._states.purge(now - self._retention, BATCH) == BATCH:
                 pass
         await self._store.forget_calls(now - KEYS_KEPT)
-        await self._store.forget_deletions(now - DELETIONS_KEPT)
+        await self._store.forget_deletions(now - self._tuning.deletions_kept)
 
 
 async def repeat(seconds: float, job: Callable[[], Awaitable[None]]) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import aiohttp
 
-# Deadline of one request. Below ACCEPT_SECONDS of leases, so that a start gets its response before it is taken away.
+# Deadline of one request. Below `Tuning.accept_seconds`, so that a start gets its response before it is taken away.
 REQUEST_SECONDS = 4.0
 # A larger response is cut off and unreadable.
 MAX_RESPONSE_BYTES = 1024 * 1024
