@@ -4,7 +4,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from taskplane.gateway.callers import Callers
-from taskplane.gateway.errors import answer
+from taskplane.gateway.errors import error_response
 from taskplane.server.core.errors import TooManyConnections
 from taskplane.server.core.loop_budget import LoopBudget
 
@@ -30,7 +30,7 @@ class Admission:
                 await _say_healthy(send)
                 return
         elif scope["type"] == "http" and scope["state"]["is_too_many"]():
-            await answer(TooManyConnections(), {"connection": "close"})(scope, receive, send)
+            await error_response(TooManyConnections(), {"connection": "close"})(scope, receive, send)
             return
         else:
             await self._loop_budget.acquire()

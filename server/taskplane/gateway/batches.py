@@ -10,10 +10,10 @@ from taskplane.gateway.bodies import StrictRoute
 from taskplane.gateway.openapi import errors
 from taskplane.gateway.parameters import check_query
 from taskplane.gateway.requests import Given
-from taskplane.gateway.responses import in_json, rendered, response
+from taskplane.gateway.responses import in_json, rendered, success
 from taskplane.gateway.services import Using
 from taskplane.gateway.task_requests import BATCH_CONTROL, BATCH_CREATE
-from taskplane.gateway.task_responses import told_tasks
+from taskplane.gateway.task_responses import tasks_body
 from taskplane.server.core.verbs import CallContext
 from taskplane.server.idempotency.keys import IdempotencyKey
 from taskplane.server.rpc.messages import batch_result_message
@@ -29,7 +29,7 @@ _BODY = (408, 413, 415)
     "/create",
     status_code=201,
     summary="Create many tasks",
-    responses=errors(404, *_BODY) | response(201, "BatchCreateTasksResponse"),
+    responses=errors(404, *_BODY) | success(201, "BatchCreateTasksResponse"),
 )
 async def create_tasks(
     using: Using, body: Annotated[Given[tuple[Sequence[TaskSpec], CallContext]], Depends(BATCH_CREATE)]
@@ -40,7 +40,7 @@ async def create_tasks(
     specs = [replace(spec, config=documents.get(f"tasks[{index}].config", {})) for index, spec in enumerate(specs)]
 
     async def create(key: IdempotencyKey | None) -> bytes:
-        return await told_tasks(await using.tasks.create(specs, caller, key))
+        return await tasks_body(await using.tasks.create(specs, caller, key))
 
     return await using.responses.call(body.key, create, bytes, bytes)
 
@@ -48,7 +48,7 @@ async def create_tasks(
 @router.post(
     "/control",
     summary="Control many tasks",
-    responses=errors(404, 504, *_BODY) | response(200, "BatchControlTasksResponse"),
+    responses=errors(404, 504, *_BODY) | success(200, "BatchControlTasksResponse"),
 )
 async def control_tasks(
     using: Using, body: Annotated[Given[tuple[BatchOrder, CallContext]], Depends(BATCH_CONTROL)]

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from taskplane.gateway.errors import Refused, answer
+from taskplane.gateway.errors import Refused, error_response
 from taskplane.server.core.errors import Code
 from taskplane.server.core.origin import without_default_port
 
@@ -90,7 +90,7 @@ class CallersMiddleware:
             return
         if refused := self._callers.refusal(scope["method"], Headers(scope=scope)):
             log.warning("%s %s is refused: %s", scope["method"], scope["path"][:_SHOWN], refused.message)
-            await answer(refused)(scope, receive, send)
+            await error_response(refused)(scope, receive, send)
             return
 
         async def send_unframed(message: Message) -> None:

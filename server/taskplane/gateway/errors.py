@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import compile_path
 
-from taskplane.gateway.lingering import LingeringAnswer
+from taskplane.gateway.lingering import LingeringResponse
 from taskplane.gateway.schema import PATTERN_MEANINGS, Schema, camel_case
 from taskplane.server.core.error_bounds import MAX_VIOLATIONS
 from taskplane.server.core.errors import (
@@ -98,7 +98,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _on_unexpected_error)
 
 
-def answer(error: TaskplaneError, headers: dict[str, str] | None = None) -> Response:
+def error_response(error: TaskplaneError, headers: dict[str, str] | None = None) -> Response:
     """Return the response for an error."""
     code = http_status(error)
     content = ErrorContent(
@@ -117,7 +117,7 @@ def answer(error: TaskplaneError, headers: dict[str, str] | None = None) -> Resp
     if error.retry_delay_seconds is not None:
         headers["retry-after"] = str(max(1, math.ceil(error.retry_delay_seconds)))
     body = ErrorAnswer(error=content).model_dump_json(by_alias=True)
-    return LingeringAnswer(body, code, headers, media_type="application/json")
+    return LingeringResponse(body, code, headers, media_type="application/json")
 
 
 def http_status(error: TaskplaneError) -> int:
@@ -133,25 +133,25 @@ def http_status(error: TaskplaneError) -> int:
 
 async def _on_taskplane_error(_: Request, error: Any) -> Response:
     if isinstance(error, InvalidRequest):
-        return answer(_named(error, _http_root))
-    return answer(_in_http_words(error) if error.violations else error)
+        return error_response(_named(error, _http_root))
+    return error_response(_in_http_words(error) if error.violations else error)
 
 
 async def _on_invalid_request(_: Request, error: Any) -> Response:
     found = error.errors()
-    return answer(_named(InvalidFields(*map(_violation, found[:MAX_VIOLATIONS]), found=len(found)), _http_root))
+    return error_response(_named(InvalidFields(*map(_violation, found[:MAX_VIOLATIONS]), found=len(found)), _http_root))
 
 
 async def _on_routing_error(request: Request, error: Any) -> Response:
     if error.status_code == 404:  # noqa: PLR2004  (Not Found)
         refused = Refused(404, "NO_SUCH_PATH", f"nothing is served at {request.url.path[:200]}; see /docs")
         refused.code = Code.NOT_FOUND
-        return answer(refused)
+        return error_response(refused)
     if error.status_code == 405:  # noqa: PLR2004  (Method Not Allowed)
         allowed = ", ".join(sorted(_methods(request))) or "GET"
         message = f"{request.method} is not served here; {allowed} is"
-        return answer(Refused(405, "METHOD_NOT_ALLOWED", message), {"allow": allowed})
-    return answer(Refused(error.status_code, "BAD_REQUEST", str(error.detail)))
+        return error_response(Refused(405, "METHOD_NOT_ALLOWED", message), {"allow": allowed})
+    return error_response(Refused(error.status_code, "BAD_REQUEST", str(error.detail)))
 
 
 async def _on_disconnect(_: Request, __: Exception) -> Response:
@@ -160,7 +160,7 @@ async def _on_disconnect(_: Request, __: Exception) -> Response:
 
 async def _on_unexpected_error(_: Request, __: Exception) -> Response:
     # The HTTP server receives the error too, and logs it.
-    return answer(TaskplaneError("internal error; the server's log has the details"))
+    return error_response(TaskplaneError("internal error; the server's log has the details"))
 
 
 def _methods(request: Request) -> Iterator[str]:

@@ -75,7 +75,7 @@ def kind(field: FieldDescriptor) -> str:
 
 
 def is_map(field: FieldDescriptor) -> bool:
-    """Tell whether a field is a map; all maps of taskplane.v1 are from text to text."""
+    """Return whether a field is a map; all maps of taskplane.v1 are from text to text."""
     return field.message_type is not None and field.message_type.GetOptions().map_entry
 
 

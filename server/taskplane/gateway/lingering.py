@@ -9,7 +9,7 @@ from starlette.types import Receive, Scope, Send
 LINGER_SECONDS = 5.0
 
 
-class LingeringAnswer(Response):
+class LingeringResponse(Response):
     """A response that reaches a client that still sends its body.
 
     Closing a connection with unread bytes resets the connection, and the client may never see the response. The rest

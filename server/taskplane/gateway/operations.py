@@ -15,7 +15,7 @@ from taskplane.gateway.metrics import exposition
 from taskplane.gateway.openapi import errors
 from taskplane.gateway.parameters import check_query
 from taskplane.gateway.requests import Given, PlainQueryString
-from taskplane.gateway.responses import in_json, rendered, response
+from taskplane.gateway.responses import in_json, rendered, success
 from taskplane.gateway.schema import Moment, Schema
 from taskplane.gateway.services import Using
 from taskplane.server.core.clock import utc_now
@@ -91,7 +91,7 @@ async def statistics(using: Using) -> StatisticsAnswer:
 @router.get(
     "/api/statistics/window",
     summary="Statistics over a window",
-    responses=errors(504) | response(200, "GetStatisticsResponse"),
+    responses=errors(504) | success(200, "GetStatisticsResponse"),
 )
 async def window_statistics(using: Using, query: Annotated[Given[tuple[timedelta, str]], Depends(STATISTICS)]) -> bytes:
     """Count the present tasks and units, and the tasks that ended in a window up to now."""

@@ -118,7 +118,7 @@ def reference(name: str) -> dict[str, Any]:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-def response(code: int, name: str, **more: Any) -> dict[int | str, dict[str, Any]]:
+def success(code: int, name: str, **more: Any) -> dict[int | str, dict[str, Any]]:
     """Describe the successful response of a route, for FastAPI."""
     described = {"description": "The request is done.", "content": {"application/json": {"schema": reference(name)}}}
     return {code: described | more}

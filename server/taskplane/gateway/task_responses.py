@@ -42,19 +42,19 @@ def task_json(view: TaskView, *, with_checkpoint_data: bool = False) -> dict[str
     return content
 
 
-async def told_task(view: TaskView, *, with_checkpoint_data: bool = False) -> bytes:
+async def task_body(view: TaskView, *, with_checkpoint_data: bool = False) -> bytes:
     """Return the response with a task."""
     if is_heavy(view.task):
         return await off_loop(lambda: rendered(task_json(view, with_checkpoint_data=with_checkpoint_data)))
     return rendered(task_json(view, with_checkpoint_data=with_checkpoint_data))
 
 
-async def told_tasks(views: Sequence[TaskView]) -> bytes:
+async def tasks_body(views: Sequence[TaskView]) -> bytes:
     """Return the response with tasks that were created, in the order of the request."""
     return await off_loop(lambda: rendered({"tasks": [task_json(view) for view in views]}))
 
 
-async def told_page(page: TaskPage, *, number: int | None, limit: int) -> bytes:
+async def page_body(page: TaskPage, *, number: int | None, limit: int) -> bytes:
     """Return the response with a page of tasks."""
     if len(page.tasks) > _MANY or any(is_heavy(view.task) for view in page.tasks):
         return await off_loop(_page, page, number, limit)

@@ -16,8 +16,7 @@ from taskplane.gateway.leaving import while_connected
 from taskplane.gateway.openapi import errors
 from taskplane.gateway.parameters import TaskId, check_query
 from taskplane.gateway.requests import Given
-from taskplane.gateway.responses import in_json, rendered
-from taskplane.gateway.responses import response as answer
+from taskplane.gateway.responses import in_json, rendered, success
 from taskplane.gateway.services import Services, Using
 from taskplane.gateway.task_requests import (
     CANCEL,
@@ -35,7 +34,7 @@ from taskplane.gateway.task_requests import (
     rows_before,
     wait_until,
 )
-from taskplane.gateway.task_responses import checkpoint_json, told_page, told_task
+from taskplane.gateway.task_responses import checkpoint_json, page_body, task_body
 from taskplane.server.core.errors import FieldViolation
 from taskplane.server.core.off_loop import off_loop
 from taskplane.server.core.verbs import CallContext, Update
@@ -51,7 +50,7 @@ router = APIRouter(prefix="/api/tasks", tags=["tasks"], route_class=StrictRoute,
 _Verb = Callable[[int, CallContext, IdempotencyKey | None, float | None], Awaitable[TaskView]]
 _VerbBody = Given[tuple[int, CallContext, int]]
 _BODY = (408, 413, 415)
-_VERB = errors(404, 409, 412, 504, *_BODY) | answer(200, "Task")
+_VERB = errors(404, 409, 412, 504, *_BODY) | success(200, "Task")
 _LOCATION = {"Location": {"description": "Path of the task.", "schema": {"type": "string"}}}
 
 
@@ -59,7 +58,7 @@ _LOCATION = {"Location": {"description": "Path of the task.", "schema": {"type":
     "",
     status_code=201,
     summary="Create a task",
-    responses=errors(404, *_BODY) | answer(201, "Task", headers=_LOCATION),
+    responses=errors(404, *_BODY) | success(201, "Task", headers=_LOCATION),
 )
 async def create_task(
     using: Using, body: Annotated[Given[tuple[TaskSpec, CallContext]], Depends(CREATE)], response: Response
@@ -71,7 +70,7 @@ async def create_task(
     async def create(key: IdempotencyKey | None) -> bytes:
         (view,) = await using.tasks.create([spec], caller, key)
         response.headers["location"] = f"{router.prefix}/{view.task.id}"
-        return await told_task(view)
+        return await task_body(view)
 
     task = await using.responses.call(body.key, create, bytes, bytes)
     if "location" not in response.headers:
@@ -80,7 +79,7 @@ async def create_task(
     return task
 
 
-@router.get("", summary="List tasks", responses=errors(504) | answer(200, "TaskPage"))
+@router.get("", summary="List tasks", responses=errors(504) | success(200, "TaskPage"))
 async def list_tasks(request: Request, using: Using, query: Annotated[Given[TaskQuery], Depends(LIST)]) -> bytes:
     """List tasks in pages, by number or by token.
 
@@ -92,13 +91,13 @@ async def list_tasks(request: Request, using: Using, query: Annotated[Given[Task
     if page.is_cut and number:
         large = f"makes a page of more than {MAX_ROWS_BYTES // 2**20} MiB; ask for less, or follow nextPageToken"
         raise InvalidRequest(FieldViolation("limit", large))
-    return await told_page(page, number=None if has_token else number or 1, limit=limit)
+    return await page_body(page, number=None if has_token else number or 1, limit=limit)
 
 
-@router.get("/{taskId}", summary="Get a task", responses=errors(404) | answer(200, "Task"))
+@router.get("/{taskId}", summary="Get a task", responses=errors(404) | success(200, "Task"))
 async def get_task(using: Using, task_id: TaskId) -> bytes:
     """Return a task, with the data of its newest checkpoint."""
-    return await told_task(await using.tasks.get(task_id), with_checkpoint_data=True)
+    return await task_body(await using.tasks.get(task_id), with_checkpoint_data=True)
 
 
 @router.delete("/{taskId}", status_code=204, summary="Delete a task", responses=errors(404, 409, 412))
@@ -142,13 +141,13 @@ async def restart_task(using: Using, body: Annotated[_VerbBody, Depends(RESTART)
     return await _control(using, partial(using.tasks.restart, checkpoint_number=body.read[2]), body)
 
 
-@router.patch("/{taskId}", summary="Update a task", responses=errors(404, 409, 412, *_BODY) | answer(200, "Task"))
+@router.patch("/{taskId}", summary="Update a task", responses=errors(404, 409, 412, *_BODY) | success(200, "Task"))
 async def update_task(using: Using, body: Annotated[Given[tuple[int, CallContext, Update]], Depends(UPDATE)]) -> bytes:
     """Change priority, limits, labels or maxRetries of a task that is not final. Members left out stay as they are."""
     task_id, caller, new = body.read
 
     async def update(key: IdempotencyKey | None) -> bytes:
-        return await told_task(await using.tasks.update(task_id, caller, key, new))
+        return await task_body(await using.tasks.update(task_id, caller, key, new))
 
     return await using.responses.call(body.key, update, bytes, bytes)
 
@@ -156,7 +155,7 @@ async def update_task(using: Using, body: Annotated[Given[tuple[int, CallContext
 @router.get(
     "/{taskId}/commands",
     summary="List a task's commands",
-    responses=errors(404) | answer(200, "ListTaskCommandsResponse"),
+    responses=errors(404) | success(200, "ListTaskCommandsResponse"),
 )
 async def list_commands(using: Using, query: Annotated[Given[tuple[int, int, str]], Depends(COMMANDS)]) -> bytes:
     """List a task's pause, resume and cancel commands, newest first."""
@@ -168,7 +167,7 @@ async def list_commands(using: Using, query: Annotated[Given[tuple[int, int, str
 @router.get(
     "/{taskId}/history",
     summary="List a task's transitions",
-    responses=errors(404) | answer(200, "ListTaskTransitionsResponse"),
+    responses=errors(404) | success(200, "ListTaskTransitionsResponse"),
 )
 async def list_transitions(using: Using, query: Annotated[Given[tuple[int, int, str]], Depends(HISTORY)]) -> bytes:
     """List a task's changes of status, oldest first."""
@@ -180,7 +179,7 @@ async def list_transitions(using: Using, query: Annotated[Given[tuple[int, int, 
 @router.get(
     "/{taskId}/checkpoints",
     summary="List a task's checkpoints",
-    responses=errors(404) | answer(200, "ListTaskCheckpointsResponse"),
+    responses=errors(404) | success(200, "ListTaskCheckpointsResponse"),
 )
 async def list_checkpoints(using: Using, query: Annotated[Given[tuple[int, int]], Depends(CHECKPOINTS)]) -> bytes:
     """List a task's stored checkpoints, newest first, with their data."""
@@ -193,6 +192,6 @@ async def _control(using: Services, verb: _Verb, body: _VerbBody) -> bytes:
     until = wait_until(body)
 
     async def call(key: IdempotencyKey | None) -> bytes:
-        return await told_task(await verb(task_id, caller, key, until), with_checkpoint_data=True)
+        return await task_body(await verb(task_id, caller, key, until), with_checkpoint_data=True)
 
     return await using.responses.call(body.key, call, bytes, bytes)

@@ -11,8 +11,7 @@ from taskplane.gateway.bodies import StrictRoute
 from taskplane.gateway.openapi import errors
 from taskplane.gateway.parameters import TaskId, UnitId, check_query
 from taskplane.gateway.requests import Given
-from taskplane.gateway.responses import rendered
-from taskplane.gateway.responses import response as answer
+from taskplane.gateway.responses import rendered, success
 from taskplane.gateway.services import Using
 from taskplane.gateway.task_responses import task_json
 from taskplane.gateway.unit_requests import DRAIN, HEARTBEAT, LIST_UNITS, REGISTER, StatusCallback
@@ -32,7 +31,7 @@ _LOCATION = {"Location": {"description": "Path of the unit.", "schema": {"type":
     "/execution-units",
     status_code=201,
     summary="Register a unit",
-    responses=errors(*_BODY) | answer(201, "RegisteredUnit", headers=_LOCATION),
+    responses=errors(*_BODY) | success(201, "RegisteredUnit", headers=_LOCATION),
 )
 async def register_unit(
     using: Using, body: Annotated[Given[Registration], Depends(REGISTER)], response: Response
@@ -43,7 +42,7 @@ async def register_unit(
     return rendered(registered_unit_json(unit, using.units.intervals))
 
 
-@router.get("/execution-units", summary="List units", responses=errors() | answer(200, "UnitPage"))
+@router.get("/execution-units", summary="List units", responses=errors() | success(200, "UnitPage"))
 async def list_units(using: Using, query: Annotated[Given[UnitQuery], Depends(LIST_UNITS)]) -> bytes:
     """List units by id."""
     found = [unit for unit in using.units.units() if query.read.matches(unit)]
@@ -52,7 +51,7 @@ async def list_units(using: Using, query: Annotated[Given[UnitQuery], Depends(LI
     return rendered({"items": items, "total": len(found), "page": page, "limit": limit})
 
 
-@router.get("/execution-units/{unitId}", summary="Get a unit", responses=errors(404) | answer(200, "ExecutionUnit"))
+@router.get("/execution-units/{unitId}", summary="Get a unit", responses=errors(404) | success(200, "ExecutionUnit"))
 async def get_unit(using: Using, unit_id: UnitId) -> bytes:
     """Return a unit."""
     return rendered(unit_json(using.units.unit(unit_id)))
@@ -67,7 +66,7 @@ async def delete_unit(using: Using, unit_id: UnitId) -> None:
 @router.post(
     "/execution-units/{unitId}/heartbeat",
     summary="Renew a lease",
-    responses=errors(404, 409, *_BODY) | answer(200, "ExecutionUnit"),
+    responses=errors(404, 409, *_BODY) | success(200, "ExecutionUnit"),
 )
 async def heartbeat(using: Using, body: Annotated[Given[tuple[str, int | None]], Depends(HEARTBEAT)]) -> bytes:
     """Renew the lease of an HTTP unit; `capacity` changes its slots."""
@@ -77,7 +76,7 @@ async def heartbeat(using: Using, body: Annotated[Given[tuple[str, int | None]],
 @router.post(
     "/execution-units/{unitId}/drain",
     summary="Drain a unit",
-    responses=errors(404, 409, 504, *_BODY) | answer(200, "ExecutionUnit"),
+    responses=errors(404, 409, 504, *_BODY) | success(200, "ExecutionUnit"),
 )
 async def drain_unit(using: Using, body: Annotated[Given[tuple[str, DrainOrder]], Depends(DRAIN)]) -> bytes:
     """Drain a unit: its tasks continue on other units, and the unit leaves. Waits until the unit has left."""
@@ -87,7 +86,7 @@ async def drain_unit(using: Using, body: Annotated[Given[tuple[str, DrainOrder]]
 @router.post(
     "/tasks/{taskId}/status",
     summary="Report on an attempt",
-    responses=errors(404, 409, *_BODY) | answer(200, "TaskStatusResponse"),
+    responses=errors(404, 409, *_BODY) | success(200, "TaskStatusResponse"),
 )
 async def report_status(using: Using, task_id: TaskId, body: StatusCallback) -> bytes:
     """Apply a unit's report on an attempt. 409 (STALE_ATTEMPT): nothing changed, and the unit must stop the attempt."""

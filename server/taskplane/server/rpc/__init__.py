@@ -1,1 +1,1 @@
-"""The gRPC faces: they translate and validate, and decide nothing."""
+"""The gRPC API: translation and validation of requests."""

@@ -1,4 +1,4 @@
-"""The services that every gRPC server has: health, reflection, channelz. All guarded as our own are."""
+"""The common gRPC services: health, reflection, channelz, with the same guards as taskplane's services."""
 
 import asyncio
 from collections.abc import Sequence
@@ -13,22 +13,22 @@ from taskplane.server.rpc.guarding import Context, GuardingServer
 
 _CHANNELZ = channelz_pb2.DESCRIPTOR.services_by_name["Channelz"].full_name
 _STATUSES = health_pb2.HealthCheckResponse
-# Its types know nothing of `List` yet.
+# Its type stubs lack `List`.
 _LISTS: Any = health_pb2
 
 
 class NotFound(TaskplaneError):
-    """There is no such thing in one of these services."""
+    """The requested name does not exist in a common service."""
 
     code = Code.NOT_FOUND
     reason = "NOT_FOUND"
 
 
 class HealthServicer(health_pb2_grpc.HealthServicer):
-    """grpc.health.v1.Health over statuses that are set.
+    """grpc.health.v1.Health with explicitly set statuses.
 
-    Unlike the servicer of grpcio-health-checking, this one answers `List`, stores no names that callers make up, and
-    ends its watches when the server stops: each would use up the whole grace of the stop.
+    Unlike the servicer of grpcio-health-checking, this servicer supports `List`, stores no names from callers, and ends
+    its watches when the server stops: an open watch would use the whole grace of the stop.
     """
 
     def __init__(self) -> None:
@@ -38,21 +38,21 @@ class HealthServicer(health_pb2_grpc.HealthServicer):
         self._has_ended = False
 
     async def set(self, service: str, status: Any) -> None:
-        """Say how a service is; of no effect once the server stops."""
+        """Set the status of a service; without effect once the server stops."""
         async with self._changed:
             if not self._is_stopping:
                 self._statuses[service] = status
                 self._changed.notify_all()
 
     async def enter_graceful_shutdown(self) -> None:
-        """Say of every service that it is not serving, from now on."""
+        """Set every service to NOT_SERVING for good."""
         async with self._changed:
             self._is_stopping = True
             self._statuses = dict.fromkeys(self._statuses, _STATUSES.NOT_SERVING)
             self._changed.notify_all()
 
     async def end(self) -> None:
-        """End all watches, also those that are still to begin."""
+        """End all watches, and every later one at its start."""
         async with self._changed:
             self._has_ended = True
             self._changed.notify_all()
@@ -90,7 +90,7 @@ def add_common_services(
     with_reflection: bool,
     with_channelz: bool,
 ) -> None:
-    """Add them to a server whose own services have these names."""
+    """Add the common services to a server; `names` are its own services."""
     guarding: Any = server
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, guarding)
     names = [*names, health.SERVICE_NAME]

@@ -1,4 +1,4 @@
-"""Tasks to messages. Large documents are converted away from the event loop, and no message is too large to receive."""
+"""Conversion of tasks to messages: large documents off the event loop, and no message above the receivers' limit."""
 
 from collections.abc import Callable, Sequence
 from typing import ParamSpec, TypeVar
@@ -13,7 +13,7 @@ from taskplane.server.rpc.messages import MAX_TASK_BYTES, is_heavy, task_message
 from taskplane.server.services.view import TaskView
 from taskplane.v1 import task_pb2
 
-# More tasks than this are converted away from the event loop, however small they are.
+# Above this number, tasks are converted off the event loop.
 _MANY = 100
 
 P = ParamSpec("P")
@@ -21,28 +21,28 @@ T = TypeVar("T")
 
 
 async def read_request(request: Message, read: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Read a request, away from the event loop if it is large."""
+    """Read a request; a large one off the event loop."""
     if request.ByteSize() > LARGE_BYTES:
         return await off_loop(read, *args, **kwargs)
     return read(*args, **kwargs)
 
 
-async def told_task(view: TaskView, *, with_checkpoint_data: bool = False) -> task_pb2.Task:
+async def convert_task(view: TaskView, *, with_checkpoint_data: bool = False) -> task_pb2.Task:
     """Return a task as a message."""
     if not is_heavy(view.task):
         return task_message(view, with_checkpoint_data=with_checkpoint_data)
     return await off_loop(task_message, view, with_checkpoint_data=with_checkpoint_data)
 
 
-async def told_page(views: Sequence[TaskView]) -> list[task_pb2.Task]:
-    """Return the first of the tasks of a page, as many as fit into a message."""
+async def convert_page(views: Sequence[TaskView]) -> list[task_pb2.Task]:
+    """Return the first tasks of a page, as many as fit into a message."""
     if len(views) <= _MANY and not any(is_heavy(view.task) for view in views):
         return as_many_as_fit(task_message(view) for view in views)
     return await off_loop(lambda: as_many_as_fit(task_message(view) for view in views))
 
 
 def is_heavy_start(command: Command) -> bool:
-    """Tell whether a command carries a large document."""
+    """Return whether a command carries a large document."""
     match command.order:
         case StartOrder(dispatch):
             data = dispatch.checkpoint.data if dispatch.checkpoint else None
@@ -52,7 +52,7 @@ def is_heavy_start(command: Command) -> bool:
 
 
 def start_problem(command: Command) -> str | None:
-    """Say what keeps a start from every unit, if anything: its documents are larger than a message may be."""
+    """Return the reason why a start fits into no message, or None."""
     match command.order:
         case StartOrder(dispatch):
             data = dispatch.checkpoint.data if dispatch.checkpoint else None

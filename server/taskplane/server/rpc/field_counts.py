@@ -1,21 +1,21 @@
-"""The number of fields in a large message, counted on its bytes: decoding them all is what costs time and memory."""
+"""Count of the fields of a large message, from its bytes: decoding costs time and memory for each field."""
 
 from google.protobuf.descriptor import Descriptor
 
-# Contents of documents are bounded by their bytes, and have no fields of ours.
+# Documents are bounded by their bytes, so that their contents are not counted.
 _DOCUMENT = "google.protobuf.Struct"
-# The bit that says that a further byte of the number follows.
+# The bit of a varint's byte that announces a further byte.
 _MORE = 0x80
 
 
 class TooManyFields(Exception):
-    """The message has more fields than it may have."""
+    """The message has too many fields."""
 
 
 def check_fields(message: bytes, kind: Descriptor, at_most: int, levels: int) -> None:
-    """Raise Crowded if a message has more fields, with those of the messages so many levels in it.
+    """Raise TooManyFields above `at_most` fields, including those of inner messages down to `levels`.
 
-    A document counts as one. What cannot be read is for the decoder to say.
+    A document counts as one field. Unreadable bytes raise nothing: the decoder refuses them.
     """
     try:
         _left(message, (0, len(message)), kind, at_most, levels)

@@ -1,4 +1,4 @@
-"""Answers that fit into one message for a client that was told nothing else: gRPC's receivers then take 4 MiB."""
+"""Responses that fit into a message of 4 MiB, the default limit of gRPC receivers."""
 
 from collections.abc import Iterable
 from typing import TypeVar
@@ -11,14 +11,14 @@ from taskplane.server.services.view import TaskView
 from taskplane.v1 import task_pb2
 from taskplane.v1 import task_service_pb2 as pb
 
-# Leaves room for what an answer has besides.
+# Bytes of rows in a response; the rest of 4 MiB is for its other fields.
 FULL_BYTES = 3 * 1024 * 1024
 
 _Row = TypeVar("_Row", bound=Message)
 
 
 def as_many_as_fit(messages: Iterable[_Row]) -> list[_Row]:
-    """Return the first of the rows, one at least, up to a full message."""
+    """Return the first rows, at least one, up to a full message."""
     fitting: list[_Row] = []
     size = 0
     for message in messages:
@@ -30,7 +30,7 @@ def as_many_as_fit(messages: Iterable[_Row]) -> list[_Row]:
 
 
 def fitting_checkpoints(checkpoints: Iterable[Checkpoint]) -> list[task_pb2.TaskCheckpoint]:
-    """Return all checkpoints, the first of them with their data, up to a full message."""
+    """Return all checkpoints, the first ones with their data, up to a full message."""
     messages: list[task_pb2.TaskCheckpoint] = []
     room = FULL_BYTES
     for each in checkpoints:
@@ -43,7 +43,7 @@ def fitting_checkpoints(checkpoints: Iterable[Checkpoint]) -> list[task_pb2.Task
 
 
 def created_batch(views: Iterable[TaskView]) -> pb.BatchCreateTasksResponse:
-    """Return tasks that were created; without config and labels, which the caller has sent, where they do not fit."""
+    """Return created tasks, without config and labels if they do not fit: the caller has both."""
     response = pb.BatchCreateTasksResponse(tasks=[task_message(view) for view in views])
     if response.ByteSize() > FULL_BYTES:
         for task in response.tasks:

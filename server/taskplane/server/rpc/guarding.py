@@ -1,4 +1,4 @@
-"""Errors to gRPC statuses, in one place for all methods."""
+"""Guards around all methods: errors become gRPC statuses, and requests are limited."""
 
 import asyncio
 import functools
@@ -34,26 +34,25 @@ DOMAIN = "taskplane"
 _UNDECODABLE = FieldViolation(
     "request", "cannot be decoded: must be the method's message, its texts UTF-8, nested no deeper than protobuf allows"
 )
-# Bytes; the message of the status says the same in full.
+# Bytes; the message of the status has the whole text.
 _MAX_PRECONDITION = 300
 _CROWDED = FieldViolation("request", "has more fields than any of its method may have: tasks, reports, labels")
 _KINDS = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
 
 
 class GuardingServer:
-    """A server as the generated code sees it when it adds a service: each method is wrapped on its way in.
+    """A server for the generated code, which adds services to it; each method gets a guard.
 
-    A TaskplaneError becomes its status and details, and anything unexpected INTERNAL without a text. A request that
-    cannot be decoded, to which gRPC by itself would answer UNKNOWN, is INVALID_ARGUMENT. One with more bytes than its
-    method takes is refused before it is decoded. An interceptor could do the same for errors, for a tenth of all that
-    a small call costs: gRPC asks it anew for every call.
+    A TaskplaneError becomes its status and details, and any other error INTERNAL without its text. An undecodable
+    request is INVALID_ARGUMENT (gRPC alone: UNKNOWN). A request above the method's size is refused before decoding.
+    An interceptor, which gRPC asks for every call, would cost a tenth of a small call.
     """
 
     def __init__(self, server: grpc.aio.Server) -> None:
         self._server = server
 
     def add_generic_rpc_handlers(self, handlers: Iterable[grpc.GenericRpcHandler]) -> None:
-        """Pass over them: the generated code hands the same methods to `add_registered_method_handlers`."""
+        """Ignore the handlers: the generated code passes the same methods to `add_registered_method_handlers`."""
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
         """Add the methods of a service."""
@@ -74,7 +73,7 @@ def _with_guard(name: str, handler: Any) -> Any:
 
 
 def _decoder(decode: Callable[[bytes], Any], method: str) -> Callable[[bytes], Any]:
-    """Return the error in place of a request that cannot be decoded: what is raised here does not reach a behaviour."""
+    """Return a decoder that returns errors as requests: errors raised in a decoder never reach a behaviour."""
     max_bytes = max_request_bytes(method)
 
     def decode_or_refuse(message: bytes) -> Any:
@@ -97,14 +96,14 @@ def _check_crowd(decode: Callable[[bytes], Any], message: bytes, method: str) ->
 
 
 def _decoded(request: Any) -> Any:
-    """Return a request, or raise the error that stands in its place."""
+    """Return a request, or raise the error that the decoder returned."""
     if isinstance(request, TaskplaneError):
         raise request
     return request
 
 
 class _Decoded:
-    """The requests of a stream; raises the error that stands in the place of one."""
+    """The requests of a stream, or the error that the decoder returned."""
 
     def __init__(self, requests: AsyncGenerator[Any]) -> None:
         self._requests = requests
@@ -117,7 +116,7 @@ class _Decoded:
 
 
 def _reading(behaviour: Callable[..., Any]) -> Callable[..., Any]:
-    """Let a behaviour read a stream of requests; the last one is not kept when it ends, as gRPC's own reader does."""
+    """Wrap a behaviour that reads a stream, so that the last request is freed at the end; gRPC's reader keeps it."""
     if inspect.isasyncgenfunction(behaviour):
 
         @functools.wraps(behaviour)
@@ -137,7 +136,7 @@ def _reading(behaviour: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _timely(behaviour: Callable[..., Any]) -> Callable[..., Any]:
-    """Answer UNAVAILABLE before the caller's deadline when what the call needs hangs: a database that says nothing."""
+    """Wrap a behaviour, so that it responds UNAVAILABLE before the caller's deadline if the database is silent."""
 
     @functools.wraps(behaviour)
     async def call(request: Any, context: Context) -> Any:
@@ -159,7 +158,7 @@ def _timely(behaviour: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _end_after(timer: asyncio.Timeout, seconds: float) -> None:
-    """Not at once: when the loop is late, a wait within the call ends in this same turn of it, and is to say so."""
+    """Expire a timer after seconds. If the loop is late, a wait within the call ends now, and responds first."""
     timer.reschedule(asyncio.get_running_loop().time() + seconds)
 
 
@@ -187,8 +186,8 @@ def _guarded(behaviour: Callable[..., Any]) -> Callable[..., Any]:
             return await behaviour(_decoded(request), context)
         except Exception as caught:  # noqa: BLE001  (answered, and logged if unexpected)
             error = _without_frames(caught)
-        # gRPC's objects of an aborted call refer to each other, and with them to this frame: the request, and what it
-        # was turned into, would stay until the garbage collector comes by, which does not count bytes.
+        # gRPC's objects of an aborted call form a cycle with this frame: the request would stay in memory until the
+        # next garbage collection, which does not count bytes.
         del request
         return await _abort(context, error)
 
@@ -196,7 +195,7 @@ def _guarded(behaviour: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _without_frames(error: Exception) -> Exception:
-    """Return the error to answer with, without the frames that it came through; one that is unexpected is logged."""
+    """Return the error without its frames, and log an unexpected error."""
     if not isinstance(error, TaskplaneError | grpc.aio.AbortError):
         log.error("unexpected error", exc_info=error)
         return TaskplaneError("internal error; the server's log has the details")
@@ -211,7 +210,7 @@ async def _abort(context: Context, error: Exception) -> NoReturn:
 
 
 def status_of(error: TaskplaneError) -> status_pb2.Status:
-    """Return google.rpc.Status with ErrorInfo and, where they apply, BadRequest, PreconditionFailure, RetryInfo."""
+    """Return google.rpc.Status with ErrorInfo and, if applicable, BadRequest, PreconditionFailure, RetryInfo."""
     status = status_pb2.Status(code=code_pb2.Code.Value(error.code), message=error.message)
     _add(status, error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata))
     if error.violations:

@@ -39,7 +39,7 @@ from taskplane.server.tasks.unit_of_work import CommittedEvent
 from taskplane.server.tasks.watch import Progressed
 from taskplane.v1 import execution_unit_pb2, task_pb2, task_service_pb2
 
-# What a task's message may have, so that what is around it fits too. Documents within today's bounds never have more.
+# Bytes of a task's message; the rest of 4 MiB is for the message around it. Documents within the bounds always fit.
 MAX_TASK_BYTES = 3840 * 1024
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY_SECONDS = 24 * 3600
@@ -70,7 +70,7 @@ def task_message(view: TaskView, *, with_checkpoint_data: bool = False) -> task_
     if with_checkpoint_data and task.checkpoint and task.checkpoint.data is not None:
         fill_struct(message.checkpoint.data, task.checkpoint.data)
     if is_heavy(task):
-        _drop_what_does_not_fit(message)
+        _clear_documents_that_do_not_fit(message)
     return message
 
 
@@ -88,7 +88,7 @@ def record_message(view: TaskView) -> task_pb2.Task:
         revision=task.revision,
         attempt=task.attempt,
     )
-    _add_wishes(message, task)
+    _add_labels_and_limits(message, task)
     _add_run(message, task)
     _add_times(message, task)
     _add_moment(message, task, view)
@@ -96,13 +96,13 @@ def record_message(view: TaskView) -> task_pb2.Task:
 
 
 def is_heavy(task: Task) -> bool:
-    """Tell whether a task has a large document."""
+    """Return whether a task has a large document."""
     data = task.checkpoint.data if task.checkpoint else None
     return is_large(task.config) or is_large(task.result) or is_large(data)
 
 
-def _drop_what_does_not_fit(message: task_pb2.Task) -> None:
-    """Leave out the documents for which a message has no room: older servers took larger ones."""
+def _clear_documents_that_do_not_fit(message: task_pb2.Task) -> None:
+    """Clear the documents that do not fit: earlier versions accepted larger ones."""
     if message.ByteSize() > MAX_TASK_BYTES:
         message.checkpoint.ClearField("data")
     if message.ByteSize() > MAX_TASK_BYTES:
@@ -111,8 +111,8 @@ def _drop_what_does_not_fit(message: task_pb2.Task) -> None:
         message.ClearField("config")
 
 
-def _add_wishes(message: task_pb2.Task, task: Task) -> None:
-    """Add what was asked for beyond the work itself."""
+def _add_labels_and_limits(message: task_pb2.Task, task: Task) -> None:
+    """Add labels, limits and the pending command."""
     if task.labels:
         message.labels.update(task.labels)
     if task.unit_labels:
@@ -124,7 +124,7 @@ def _add_wishes(message: task_pb2.Task, task: Task) -> None:
 
 
 def _add_run(message: task_pb2.Task, task: Task) -> None:
-    """Add who does it, how far it is and what came of it."""
+    """Add the unit, the progress, the checkpoint and the error."""
     if task.execution_unit_id:
         message.execution_unit_id = task.execution_unit_id
     if task.execution_unit_type:
@@ -151,7 +151,7 @@ def _add_times(message: task_pb2.Task, task: Task) -> None:
 
 
 def _add_moment(message: task_pb2.Task, task: Task, view: TaskView) -> None:
-    """Add what depends on when the task was looked at."""
+    """Add the values that depend on the time of the view."""
     _set_seconds(message.active_time, task.active_seconds_at(view.seen_at))
     _set_seconds(message.paused_time, task.paused_seconds_at(view.seen_at))
     if view.waiting:
@@ -197,7 +197,7 @@ def transition_message(transition: Transition) -> task_pb2.TaskTransition:
 
 
 def command_message(entry: CommandLogEntry) -> task_service_pb2.TaskCommand:
-    """Return an entry of the ledger of commands."""
+    """Return an entry of the command log."""
     return task_service_pb2.TaskCommand(
         command_id=entry.command_id,
         task_id=entry.task_id,
@@ -214,7 +214,7 @@ def command_message(entry: CommandLogEntry) -> task_service_pb2.TaskCommand:
 
 
 def batch_result_message(task_id: int, error: TaskplaneError | None) -> task_service_pb2.BatchControlResult:
-    """Return what became of one task of a batch."""
+    """Return the result for a task of a batch."""
     if error is None:
         return task_service_pb2.BatchControlResult(task_id=task_id)
     code = code_pb2.Code.Value(error.code)
@@ -222,7 +222,7 @@ def batch_result_message(task_id: int, error: TaskplaneError | None) -> task_ser
 
 
 def _unit_config(unit: Unit) -> Json:
-    """Return a unit's config; nothing if it is larger than any may be, as older servers took them."""
+    """Return a unit's config, or {} above the limit: earlier versions accepted larger ones."""
     return {} if is_large(unit.config) and wire_bytes(unit.config) > MAX_UNIT_CONFIG_BYTES else unit.config
 
 
@@ -254,7 +254,7 @@ def unit_message(unit: Unit) -> execution_unit_pb2.ExecutionUnit:
 
 
 def watch_messages(event: WatchEvent) -> Sequence[bytes]:
-    """Return one event of a watch as WatchTasksResponses, serialised; what many are told is made only once."""
+    """Return an event of a watch as serialised WatchTasksResponses, made once for all watchers."""
     match event.event:
         case Snapshot(views, rendered):
             return rendered.once(_snapshot_messages, views)
@@ -333,7 +333,7 @@ def _time(moment: datetime | None) -> Timestamp | None:
 
 
 def _set_time(timestamp: Timestamp, moment: datetime) -> None:
-    """As Timestamp.FromDatetime does it, in a fraction of its time."""
+    """Set a Timestamp, as Timestamp.FromDatetime does, in a fraction of its time."""
     since = moment - _EPOCH
     timestamp.seconds = since.days * _DAY_SECONDS + since.seconds
     timestamp.nanos = since.microseconds * 1000
@@ -347,7 +347,7 @@ def seconds_message(seconds: float) -> Duration:
 
 
 def _set_seconds(duration: Duration, seconds: float) -> None:
-    """As Duration.FromTimedelta does it for what is not negative, in a fraction of its time."""
+    """Set a Duration that is not negative, as Duration.FromTimedelta does, in a fraction of its time."""
     length = timedelta(seconds=seconds)
     duration.seconds = length.days * _DAY_SECONDS + length.seconds
     duration.nanos = length.microseconds * 1000

@@ -34,7 +34,7 @@ class UnitQuery:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def matches(self, unit: Unit) -> bool:
-        """Tell whether a unit meets the conditions."""
+        """Return whether a unit meets the conditions."""
         return (
             (not self.statuses or unit.status in self.statuses)
             and (not self.unit_type or unit.unit_type == self.unit_type)

@@ -1,4 +1,4 @@
-"""The gRPC face of OperationsService."""
+"""The gRPC API of OperationsService."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class OperationsServicer(pb_grpc.OperationsServiceServicer):
-    """Converts, calls, converts back."""
+    """The methods of OperationsService: each reads the request, calls a service and returns a message."""
 
     def __init__(self, units: ExecutionUnitManager, statistics: StatisticsService) -> None:
         self._units = units

@@ -1,4 +1,4 @@
-"""The gRPC server and its settings, in one place."""
+"""The gRPC server and its channel options."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -25,17 +25,17 @@ from taskplane.v1 import (
 OPTIONS: Sequence[tuple[str, int]] = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    # Calls and streams on one connection: more than there may be watches, and so few that all of them coming or going
-    # at once hold up nobody for long. Further ones wait with their client.
+    # Calls and streams on a connection: more than the limit of watches, and few enough that all of them, starting or
+    # ending at once, delay no other caller for long. Further calls wait at the client.
     ("grpc.max_concurrent_streams", 2500),
-    # gRPC would read megabytes of each stream ahead: of a thousand streams whose messages are not read yet, gigabytes.
+    # With the probe, gRPC would read ahead megabytes of each stream: gigabytes for a thousand unread streams.
     ("grpc.http2.bdp_probe", 0),
     # A second server on the same port must fail, not share its connections.
     ("grpc.so_reuseport", 0),
-    # Both ends ping, so that a connection that died in silence is found; clients may ping every 10 s.
+    # Both ends ping, to detect dead connections; clients may ping every 10 s.
     *KEEPALIVE_OPTIONS,
     ("grpc.http2.min_ping_interval_without_data_ms", 9_000),
-    # Who connects and says nothing is let go, and so is a connection without calls.
+    # Connections without a handshake, or without calls, are closed.
     ("grpc.server_handshake_timeout_ms", 10_000),
     ("grpc.max_connection_idle_ms", 600_000),
 )
@@ -47,7 +47,7 @@ SERVICES = (
 
 
 class RpcServer:
-    """All gRPC services on one port."""
+    """All gRPC services on a port."""
 
     def __init__(self, *, with_reflection: bool, with_channelz: bool, max_connections: int) -> None:
         options = [*OPTIONS, ("grpc.max_allowed_incoming_connections", max_connections)]
@@ -59,7 +59,7 @@ class RpcServer:
         self._with_channelz = with_channelz
 
     def bind(self, address: str) -> int:
-        """Take the address, without serving yet: who calls waits. Returns the port. Raises OSError if it is taken."""
+        """Listen without serving yet: calls wait. Returns the port. Raises OSError if the address is in use."""
         try:
             port: int = self._server.add_insecure_port(address)
         except RuntimeError as error:
@@ -68,7 +68,7 @@ class RpcServer:
 
     async def start(self, tasks: TaskServicer, units: UnitControlServicer, operations: OperationsServicer) -> None:
         """Serve."""
-        # The generated code needs no more of a server than this has.
+        # The generated code uses only the methods that GuardingServer has.
         guarding: Any = GuardingServer(self._server)
         task_service.add_to_server(tasks, guarding)
         execution_unit_control_pb2_grpc.add_ExecutionUnitControlServicer_to_server(units, guarding)
@@ -85,7 +85,7 @@ class RpcServer:
         await self.show_ready(is_ready=True)
 
     async def show_ready(self, *, is_ready: bool) -> None:
-        """Tell health checks, of the server and of each service, whether calls can be served now."""
+        """Set the health of the server and of each service."""
         if is_ready != self._is_ready:
             self._is_ready = is_ready
             statuses = health_pb2.HealthCheckResponse
@@ -93,13 +93,13 @@ class RpcServer:
                 await self._health.set(name, statuses.SERVING if is_ready else statuses.NOT_SERVING)
 
     async def refuse_new_work(self) -> None:
-        """Tell load balancers and health checks that this server goes away."""
+        """Set the health to NOT_SERVING for the rest of the server's life."""
         await self._health.enter_graceful_shutdown()
 
     async def stop(self, grace_seconds: float) -> None:
-        """Refuse new calls, let those under way end, and cut them after the grace."""
+        """Refuse new calls, let pending calls end, and abort them after the grace."""
         await self._health.end()
         if not self._has_started:
-            # gRPC gives a port back only if it was served.
+            # gRPC releases a port only after serving.
             await self._server.start()
         await self._server.stop(grace_seconds)

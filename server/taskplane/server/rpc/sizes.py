@@ -1,8 +1,8 @@
-"""Bounds of messages, in bytes."""
+"""Limits of messages, in bytes."""
 
-# What gRPC's receivers take if nothing is said, in every language. So nothing that is sent or taken is larger.
+# Default limit of gRPC receivers in every language; no message is larger, in either direction.
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
-# A request that holds no document: above what a thousand ids, a hundred task types or the longest labels come to.
+# A request without a document: enough for a thousand ids, a hundred task types or the longest labels.
 _PLAIN_BYTES = 64 * 1024
 _BYTES = {
     "CreateTask": MAX_MESSAGE_BYTES,
@@ -13,13 +13,13 @@ _BYTES = {
     # A config of 64 KiB and a thousand task types.
     "RegisterUnit": 512 * 1024,
 }
-# A smaller request is decoded however many fields it has.
+# Up to this size, a request is decoded without counting its fields.
 CROWDED_BYTES = 512 * 1024
-# Fields that a request may have, and how many levels of messages in it are counted. A task with all labels has a few
+# Most fields of a request, and the levels of inner messages whose fields count. A task with all labels has a few
 # hundred.
 _FIELDS = 1000, 5
 _MANY_FIELDS = {
-    # A thousand tasks. Those of each are not counted, which would take longer than to decode them.
+    # A thousand tasks. The fields of each are not counted: counting would take longer than decoding.
     "BatchCreateTasks": (1100, 0),
     # A thousand reports, or a Hello with ten thousand attempts.
     "Connect": (12_000, 1),
@@ -27,10 +27,10 @@ _MANY_FIELDS = {
 
 
 def max_request_bytes(method: str) -> int:
-    """Return how many bytes a request of a method may have, or each message of a stream."""
+    """Return the largest size of a method's request, or of each message of its stream."""
     return _BYTES.get(method, _PLAIN_BYTES)
 
 
 def max_request_fields(method: str) -> tuple[int, int]:
-    """Return how many fields a large request of a method may have, and how many levels in it are counted."""
+    """Return the most fields of a method's large request, and the levels that count."""
     return _MANY_FIELDS.get(method, _FIELDS)

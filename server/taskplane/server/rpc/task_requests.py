@@ -1,4 +1,4 @@
-"""Requests of TaskService, checked and in the words of the services."""
+"""Readers of TaskService's requests, for both APIs: checks, and conversion to the services' types."""
 
 import hashlib
 from collections.abc import Sequence
@@ -65,7 +65,7 @@ MutatingRequest = (
 
 
 def caller(check: Checker, context: pb.RequestContext) -> CallContext:
-    """Read who asks."""
+    """Read the caller, the reason and the precondition."""
     check.identifier("context.request_id", context.request_id, at_most=MAX_REQUEST_ID)
     actor = check.text("context.actor", context.actor, at_most=MAX_ACTOR)
     reason = check.text("context.reason", context.reason, at_most=MAX_REASON)
@@ -84,7 +84,7 @@ def idempotency_key(request: MutatingRequest) -> IdempotencyKey | None:
 
 
 def creation(request: pb.CreateTaskRequest) -> tuple[TaskSpec, CallContext]:
-    """Read what a new task is to be, and who asks. Raises InvalidFields."""
+    """Read the definition of a new task, and the caller. Raises InvalidFields."""
     check = Checker()
     task, who = spec(check, "task", request.task), caller(check, request.context)
     check.done()
@@ -92,7 +92,7 @@ def creation(request: pb.CreateTaskRequest) -> tuple[TaskSpec, CallContext]:
 
 
 def batch_creation(request: pb.BatchCreateTasksRequest) -> tuple[list[TaskSpec], CallContext]:
-    """Read what new tasks are to be, and who asks. Raises InvalidFields."""
+    """Read the definitions of new tasks, and the caller. Raises InvalidFields."""
     check = Checker()
     tasks, who = batch(check, request), caller(check, request.context)
     check.done()
@@ -119,7 +119,7 @@ def deletion(request: pb.DeleteTaskRequest) -> tuple[int, CallContext]:
 
 
 def task_id(request: pb.GetTaskRequest) -> int:
-    """Read the task of a request that has nothing else. Raises InvalidFields."""
+    """Read the task id, the request's only field. Raises InvalidFields."""
     check = Checker()
     found = check.task_id("task_id", request.task_id)
     check.done()
@@ -151,7 +151,7 @@ def _checkpoint_number(check: Checker, name: str, value: int) -> int:
 
 
 def spec(check: Checker, name: str, message: pb.TaskSpec) -> TaskSpec:
-    """Read what a task is to be; `name` is the path of the field that holds it."""
+    """Read the definition of a task; `name` is the path of its field."""
     check.text(f"{name}.task_name", message.task_name, at_least=1, at_most=MAX_NAME)
     check.task_type(f"{name}.task_type", message.task_type)
     config = check.json(f"{name}.config", message.config)
@@ -159,7 +159,7 @@ def spec(check: Checker, name: str, message: pb.TaskSpec) -> TaskSpec:
 
 
 def spec_values(check: Checker, message: pb.TaskSpec, name: str, config: Json) -> TaskSpec:
-    """Read all of a spec but for its config, and for the presence of what is required."""
+    """Read a spec without its config, and without checks for missing fields."""
     retries = message.max_retries if message.HasField("max_retries") else DEFAULT_RETRIES
     return TaskSpec(
         task_name=message.task_name,
@@ -175,7 +175,7 @@ def spec_values(check: Checker, message: pb.TaskSpec, name: str, config: Json) -
 
 
 def limits(check: Checker, name: str, message: task_pb2.TaskLimits) -> Limits:
-    """Read time limits; unset and zero are none."""
+    """Read time limits; unset and zero mean no limit."""
     has_deadline = message.deadline != _NO_TIME
     return Limits(
         run_budget=check.duration(message, "run_budget", f"{name}.run_budget"),

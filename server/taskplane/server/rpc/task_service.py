@@ -1,4 +1,4 @@
-"""The gRPC face of TaskService."""
+"""The gRPC API of TaskService."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -16,7 +16,7 @@ from taskplane.server.core.verbs import CallContext
 from taskplane.server.idempotency.keys import IdempotencyKey
 from taskplane.server.idempotency.responses import StoredResponses
 from taskplane.server.rpc import task_requests as read
-from taskplane.server.rpc.conversion import read_request, told_page, told_task
+from taskplane.server.rpc.conversion import convert_page, convert_task, read_request
 from taskplane.server.rpc.deadlines import read_seconds, wait_until
 from taskplane.server.rpc.fitting import as_many_as_fit, created_batch, fitting_checkpoints
 from taskplane.server.rpc.messages import (
@@ -44,7 +44,7 @@ _Verb = Callable[[int, CallContext, IdempotencyKey | None, float | None], Awaita
 
 
 class TaskServicer(pb_grpc.TaskServiceServicer):
-    """Converts, calls, converts back."""
+    """The methods of TaskService: each reads the request, calls a service and returns a message."""
 
     def __init__(
         self, tasks: TaskService, batches: BatchControl, watches: WatchService, responses: StoredResponses
@@ -59,7 +59,7 @@ class TaskServicer(pb_grpc.TaskServiceServicer):
 
         async def create(key: IdempotencyKey | None) -> pb.CreateTaskResponse:
             (view,) = await self._tasks.create([spec], caller, key)
-            return pb.CreateTaskResponse(task=await told_task(view))
+            return pb.CreateTaskResponse(task=await convert_task(view))
 
         return await self._once(request, create, pb.CreateTaskResponse)
 
@@ -76,12 +76,12 @@ class TaskServicer(pb_grpc.TaskServiceServicer):
 
     async def GetTask(self, request: pb.GetTaskRequest, context: Context) -> pb.GetTaskResponse:
         view = await self._tasks.get(read.task_id(request))
-        return pb.GetTaskResponse(task=await told_task(view, with_checkpoint_data=True))
+        return pb.GetTaskResponse(task=await convert_task(view, with_checkpoint_data=True))
 
     async def ListTasks(self, request: pb.ListTasksRequest, context: Context) -> pb.ListTasksResponse:
         query = replace(read.query(request), seconds=read_seconds(context))
         page = await self._tasks.list(query)
-        tasks = await told_page(page.tasks)
+        tasks = await convert_page(page.tasks)
         return pb.ListTasksResponse(
             tasks=tasks,
             next_page_token=page.next_token if len(tasks) == len(page.tasks) else query.token_after(tasks[-1].id),
@@ -118,7 +118,7 @@ class TaskServicer(pb_grpc.TaskServiceServicer):
     async def WatchTasks(  # type: ignore[override]  # the stub knows generators only; a coroutine cleans up at once
         self, request: pb.WatchTasksRequest, context: Context
     ) -> None:
-        """Write serialised messages, which the handler's serializer takes."""
+        """Write serialised messages, which the handler's serializer passes on."""
         with StallGuard(WRITE_SECONDS) as guard:
             async with aclosing(self._watches.watch(read.watch(request), guard)) as events:
                 async for event in events:
@@ -126,7 +126,7 @@ class TaskServicer(pb_grpc.TaskServiceServicer):
                         try:
                             await guard.write(context.write(message))
                         except grpc.aio.InternalError as error:
-                            # The reader has gone in the middle of a message.
+                            # The reader left in the middle of a message.
                             raise asyncio.CancelledError from error
 
     async def ListTaskTransitions(
@@ -150,7 +150,7 @@ class TaskServicer(pb_grpc.TaskServiceServicer):
         task_id, caller, new = read.update(request)
 
         async def update(key: IdempotencyKey | None) -> pb.UpdateTaskResponse:
-            return pb.UpdateTaskResponse(task=await told_task(await self._tasks.update(task_id, caller, key, new)))
+            return pb.UpdateTaskResponse(task=await convert_task(await self._tasks.update(task_id, caller, key, new)))
 
         return await self._once(request, update, pb.UpdateTaskResponse)
 
@@ -187,7 +187,7 @@ class TaskServicer(pb_grpc.TaskServiceServicer):
 
         async def call(key: IdempotencyKey | None) -> _Response:
             view = await verb(task_id, caller, key, until)
-            return response_type(task=await told_task(view, with_checkpoint_data=True))
+            return response_type(task=await convert_task(view, with_checkpoint_data=True))
 
         return await self._once(request, call, response_type)
 
@@ -203,14 +203,14 @@ class TaskServicer(pb_grpc.TaskServiceServicer):
 
 
 def add_to_server(servicer: TaskServicer, server: Any) -> None:
-    """Serve TaskService. What many watchers are told is serialised once, so WatchTasks takes no ready messages."""
+    """Register TaskService. WatchTasks writes bytes: an event for many watchers is serialised once."""
     watch: grpc.RpcMethodHandler[Any, Any] = grpc.unary_stream_rpc_method_handler(
         servicer.WatchTasks,
         request_deserializer=pb.WatchTasksRequest.FromString,
         response_serializer=bytes,
     )
     pb_grpc.add_TaskServiceServicer_to_server(servicer, server)
-    # The last handler that is registered for a method serves it.
+    # gRPC uses the last registered handler of a method.
     service = pb.DESCRIPTOR.services_by_name["TaskService"].full_name
     server.add_registered_method_handlers(service, {"WatchTasks": watch})
 

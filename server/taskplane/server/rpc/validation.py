@@ -1,4 +1,4 @@
-"""Checks of requests: one answer names every bad field, as far as it has room. Lengths are checked before contents."""
+"""Checks of requests. An error names every bad field, up to its size. Lengths are checked before contents."""
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence, Sized
@@ -29,15 +29,15 @@ _LABEL_KEY = re.compile(LABEL_KEY)
 
 @dataclass(slots=True)
 class Checker:
-    """Gathers what is wrong with a request, or with the part of it whose fields have this prefix."""
+    """Collects the bad fields of a request, or of its part with this prefix."""
 
     prefix: str = ""
-    # The first that were found.
+    # The first bad fields.
     violations: list[FieldViolation] = field(default_factory=list)
     found: int = 0
 
     def refuse(self, name: str, description: str) -> None:
-        """Take down a bad field."""
+        """Add a bad field."""
         self.found += 1
         if len(self.violations) < MAX_VIOLATIONS:
             self.violations.append(FieldViolation(f"{self.prefix}{name}", description))
@@ -48,14 +48,14 @@ class Checker:
             raise InvalidFields(*self.violations, found=self.found)
 
     def few(self, name: str, values: Sized, *, at_most: int) -> bool:
-        """Check the number of elements or entries; those of too many are not looked at."""
+        """Check the number of entries. Returns whether the entries are worth a check."""
         if len(values) > at_most:
             self.refuse(name, f"has {len(values)} entries; at most {at_most} are allowed")
             return False
         return True
 
     def unique(self, name: str, values: Collection[T], *, at_most: int) -> bool:
-        """Check that a list is short enough and has nothing twice. Returns whether its elements are worth a look."""
+        """Check that a list is short and without duplicates. Returns whether its elements are worth a check."""
         if not self.few(name, values, at_most=at_most):
             return False
         if len(set(values)) != len(values):
@@ -63,14 +63,14 @@ class Checker:
         return True
 
     def elements(self, name: str, values: Sequence[T]) -> Iterator[tuple[str, T]]:
-        """Yield the elements of a list, each with its path, until the answer can name no more that are bad."""
+        """Yield the elements of a list with their paths, until the error can name no further bad field."""
         for index, each in enumerate(values):
             if self.found >= MAX_VIOLATIONS:
                 return
             yield f"{name}[{index}]", each
 
     def text(self, name: str, value: str, *, at_least: int = 0, at_most: int) -> str:
-        """Check a text's length in characters, and that it is not blank if it is required."""
+        """Check the length of a text in characters; a required text must not be blank."""
         if len(value) > at_most:
             self.refuse(name, f"has {len(value)} characters; at most {at_most} are allowed")
         elif at_least and not value.strip():
@@ -80,13 +80,13 @@ class Checker:
         return value
 
     def identifier(self, name: str, value: str, *, at_least: int = 0, at_most: int) -> str:
-        """Check a text that identifies: databases do not tell spaces at its end."""
+        """Check an identifier: no space at either end, which databases ignore."""
         if len(value) <= at_most and value != value.strip():
             self.refuse(name, "begins or ends with a space")
         return self.text(name, value, at_least=at_least, at_most=at_most)
 
     def unit_id(self, name: str, value: str) -> str:
-        """Check the id that a unit has chosen; empty if it has chosen none."""
+        """Check the id that a unit has chosen, or an empty one."""
         if len(value) <= MAX_UNIT_ID and (problem := unit_id_problem(value)):
             self.refuse(name, problem)
             return value
@@ -99,7 +99,7 @@ class Checker:
         return value
 
     def task_id(self, name: str, value: int) -> int:
-        """Check that a task id is one at all."""
+        """Check that a task id is positive."""
         if value <= 0:
             self.refuse(name, f"is {value}; a task id is positive")
         return value
@@ -129,13 +129,13 @@ class Checker:
             return {}
 
     def page_size(self, name: str, value: int, *, default: int, at_most: int = MAX_PAGE) -> int:
-        """Check a page size: 0 is the default, more than the most is the most."""
+        """Check a page size: 0 means the default, and values above the maximum the maximum."""
         if value < 0:
             self.refuse(name, f"is {value}; must not be negative")
         return min(value, at_most) if value else default
 
     def page_token(self, name: str, value: str) -> str:
-        """Check that a text is a page token at all. Whether it belongs to the list shows when that is read."""
+        """Check the form of a page token. Reading the list shows whether the token belongs to it."""
         if not is_page_token(value):
             self.refuse(name, NOT_ISSUED_HERE)
         return value
@@ -151,7 +151,7 @@ class Checker:
             return None
 
     def duration(self, message: Message, name: str, path: str) -> timedelta | None:
-        """Read a Duration field of a message; None if it is not set or zero. What is above zero stays so."""
+        """Read a Duration field; None if it is unset or zero. The shortest other duration is a microsecond."""
         if not message.HasField(name):
             return None
         duration = cast("Duration", getattr(message, name))
