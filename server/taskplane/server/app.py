@@ -37,7 +37,7 @@ from taskplane.server.rpc.unit_control import UnitControlServicer
 from taskplane.server.services.batch_control import BatchControl
 from taskplane.server.services.statistics import StatisticsService
 from taskplane.server.services.task_service import TaskService
-from taskplane.server.services.verb_changes import CommandTimeLimits, VerbChanges
+from taskplane.server.services.verbs import CommandTimeLimits, VerbChanges
 from taskplane.server.services.watching import WatchService
 from taskplane.server.store.database import Database
 from taskplane.server.store.migrate import migrate, missing_migrations

@@ -11,7 +11,7 @@ from taskplane.server.core.errors import TaskNotFound, TaskplaneError, TooManyTa
 from taskplane.server.core.task import Task
 from taskplane.server.core.verbs import CallContext, check_deletable
 from taskplane.server.idempotency.keys import IdempotencyKey
-from taskplane.server.services.verb_changes import VerbChanges, timed
+from taskplane.server.services.verbs import VerbChanges, timed
 from taskplane.server.store.reading import TaskFilter
 from taskplane.server.store.store import Store
 from taskplane.server.tasks.state_manager import TaskStateManager

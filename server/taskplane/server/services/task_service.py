@@ -25,7 +25,6 @@ from taskplane.server.core.verbs import CallContext, Update
 from taskplane.server.execution_units.registry import Registry
 from taskplane.server.execution_units.waiting import WaitingReason
 from taskplane.server.idempotency.keys import IdempotencyKey
-from taskplane.server.services.effects import check_not_lost, is_cancelled, is_dispatched, is_paused
 from taskplane.server.services.pages import (
     NOT_ISSUED_HERE,
     Page,
@@ -34,7 +33,15 @@ from taskplane.server.services.pages import (
     read_page_token,
     read_text_page_token,
 )
-from taskplane.server.services.verb_changes import CommandTimeLimits, VerbChanges, timed
+from taskplane.server.services.verbs import (
+    CommandTimeLimits,
+    VerbChanges,
+    check_not_lost,
+    is_cancelled,
+    is_dispatched,
+    is_paused,
+    timed,
+)
 from taskplane.server.services.view import TaskView
 from taskplane.server.store.store import Store
 from taskplane.server.tasks.mutations import TaskSpec

@@ -7,7 +7,7 @@ from support.builders import NOW, a_command, a_task
 
 from taskplane.server.core.errors import CommandRejected, IllegalTransition
 from taskplane.server.core.task import TaskStatus, Verb
-from taskplane.server.services.effects import is_cancelled, is_dispatched, is_paused
+from taskplane.server.services.verbs import is_cancelled, is_dispatched, is_paused
 
 PAUSING = a_task(TaskStatus.RUNNING, pending_command=a_command(Verb.PAUSE))
 CANCELLING = a_task(TaskStatus.RUNNING, pending_command=a_command(Verb.CANCEL))
