@@ -1,4 +1,4 @@
-"""The server without its faces: store, state manager, units and dispatch loop, wired as the server wires them."""
+"""The server without its APIs: store, state manager, units and dispatch loop, connected as in the server."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -23,7 +23,7 @@ from taskplane.server.tasks.progress_cache import ProgressCache
 from taskplane.server.tasks.state_manager import TaskStateManager
 from taskplane.server.tasks.watch import WatchHub
 
-# Every process that connects under the id of another takes its place at once.
+# A newcomer under the id of another process replaces that process at once.
 NOBODY_ANSWERS = Tuning(probe_seconds=0.0)
 
 Connect = Callable[..., Awaitable[ConnectedUnit]]
@@ -71,7 +71,7 @@ def units(store: Store, states: TaskStateManager, registry: Registry, commits: G
 async def dispatch_loop(
     states: TaskStateManager, store: Store, registry: Registry, commits: GroupCommit
 ) -> AsyncIterator[DispatchLoop]:
-    """The dispatch loop, at work."""
+    """Run the dispatch loop."""
     dispatch_loop = DispatchLoop(states, store, registry)
     commits.listeners.append(dispatch_loop.on_commit)
     running = asyncio.gather(dispatch_loop.run(), dispatch_loop.run_delays())
@@ -87,7 +87,7 @@ def report_handler(states: TaskStateManager, progress_cache: ProgressCache, regi
 
 @pytest.fixture
 def connect(units: ExecutionUnitManager, report_handler: ReportHandler, dispatch_loop: DispatchLoop) -> Connect:
-    """Connect a unit with one slot, unless told otherwise, to a server whose dispatch loop is at work."""
+    """Connect a unit, by default with one slot, to a server with a running dispatch loop."""
 
     async def connect(unit_id: str = "unit-1", **hello: object) -> ConnectedUnit:
         return await ConnectedUnit.connect(units, report_handler, a_hello(unit_id, **hello))
@@ -97,7 +97,7 @@ def connect(units: ExecutionUnitManager, report_handler: ReportHandler, dispatch
 
 @pytest.fixture
 async def link() -> StreamLink:
-    """The stream of a unit that has heard its welcome."""
+    """Return the stream of a unit after its welcome."""
     link = StreamLink()
     link.welcome(Welcome("unit-1", "session-1", 5.0, 30.0, ()))
     await link.next()

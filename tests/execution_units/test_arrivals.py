@@ -1,4 +1,4 @@
-"""Units that come, go and come back while something about them is under way."""
+"""Units that connect, leave and return during pending transactions."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -40,7 +40,7 @@ Connect = Callable[..., Coroutine[Any, Any, ConnectedUnit]]
 
 @pytest.fixture(autouse=True)
 def nothing_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is queued again is due at once."""
+    """Make requeued tasks due at once."""
     monkeypatch.setattr(reports, "REJECTED_START_DELAY", reports.REJECTED_START_DELAY * 0)
 
 
@@ -51,7 +51,7 @@ async def create(states: TaskStateManager) -> int:
 
 @asynccontextmanager
 async def committing(states: TaskStateManager) -> AsyncIterator["asyncio.Task[int]"]:
-    """Create a task whose dispatch is decided and not durable as long as the context lasts."""
+    """Create a task whose dispatch is decided, but not durable before the end of the context."""
     is_decided, may_commit = asyncio.Event(), asyncio.Event()
 
     def hold(_: WriteTransaction) -> None:
@@ -62,7 +62,7 @@ async def committing(states: TaskStateManager) -> AsyncIterator["asyncio.Task[in
         creating = asyncio.create_task(create(states))
         await is_decided.wait()
         yield creating
-        await asyncio.sleep(0)  # whoever was begun in the context is under way
+        await asyncio.sleep(0)  # the calls of the context are pending
         may_commit.set()
         await creating
 
@@ -80,7 +80,7 @@ async def stored_drain(store: Store) -> DrainOrder | None:
 
 
 def let_time_pass(registry: Registry, task_id: int) -> None:
-    """Longer than a unit may take to accept the start."""
+    """Let more time pass than a unit has to accept a start."""
     known = registry.find("unit-1")
     assert known
     known.running[task_id].since -= DEFAULT_TUNING.accept_seconds + 1
@@ -97,13 +97,13 @@ async def cancel(states: TaskStateManager, task_id: int) -> None:
 
 
 async def turns() -> None:
-    """Let what was begun come to where it waits for the database."""
+    """Let the started calls proceed until they wait for the database."""
     for _ in range(10):
         await asyncio.sleep(0)
 
 
 async def paused(unit: ConnectedUnit, states: TaskStateManager, registry: Registry) -> int:
-    """Have a task that the unit holds paused in memory."""
+    """Create a task that the unit holds paused in memory."""
     task_id = await create(states)
     (start,) = await unit.hears(1)
     await unit.says(start, Accepted())
@@ -384,7 +384,7 @@ async def test_what_a_unit_holds_is_dropped_if_it_is_resumed_elsewhere_while_the
     await units.disconnect(unit.session)
     await connect("unit-2", capacity=2)
     async with committing(states):
-        # Both wait for the transaction under way, and share the next one.
+        # Both wait for the pending transaction, and share the next one.
         coming = asyncio.create_task(connect(inventory=(HeldAttempt(task_id, 1, AttemptState.PAUSED),)))
         await turns()
         resuming = asyncio.create_task(states.change(task_id, lambda task, now: do(Verb.RESUME, task, now)))

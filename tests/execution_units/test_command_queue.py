@@ -1,4 +1,4 @@
-"""What is sent to a unit first, and what is not sent at all."""
+"""The order of commands to a unit, and commands that cancel each other."""
 
 import pytest
 from support.builders import a_command, a_task

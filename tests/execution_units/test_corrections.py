@@ -1,4 +1,4 @@
-"""Assignments that differ from the table, whatever the cause: a unit's next welcome corrects them, or a check."""
+"""Assignments that differ from the table are corrected by the unit's next welcome, or by the assignment check."""
 
 import logging
 from collections.abc import Awaitable, Callable

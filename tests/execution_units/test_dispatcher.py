@@ -1,4 +1,4 @@
-"""From the queue to a unit and back: who gets what, how much of it, and who is told to let go."""
+"""From the queue to a unit and back: dispatch, slots and drops."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -33,7 +33,7 @@ PAUSED = Paused(checkpoint=None, progress=None)
 
 
 async def queue(states: TaskStateManager, *priorities: int) -> list[int]:
-    """Create tasks that want to run, and return their ids."""
+    """Create queued tasks, and return their ids."""
     specs = [a_spec(start=True, priority=priority) for priority in priorities or (0,)]
     return [task.id for task in await states.create(specs, ALICE)]
 
@@ -45,7 +45,7 @@ async def caller(states: TaskStateManager, registry: Registry, task_id: int, ver
 
 
 async def pause(unit: ConnectedUnit, states: TaskStateManager, registry: Registry, task_id: int) -> Command:
-    """Pause a task and let its unit hold it in memory."""
+    """Pause a task, which its unit then holds in memory."""
     await caller(states, registry, task_id, Verb.PAUSE)
     (order,) = await unit.hears(1)
     assert isinstance(order.order, PauseOrder)
@@ -87,7 +87,7 @@ async def test_the_highest_priority_runs_first_and_a_free_slot_gets_the_next(
 async def test_no_unit_ever_gets_more_than_its_slots(
     connect: Connect, states: TaskStateManager, registry: Registry
 ) -> None:
-    """Creates, successes and claims all at once; after each message, what was started and not ended fits."""
+    """Check the capacity after each message, under concurrent creates, successes and dispatches."""
     units = [await connect("unit-1", capacity=2), await connect("unit-2", capacity=3)]
     done = 0
 

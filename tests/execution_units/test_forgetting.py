@@ -1,4 +1,4 @@
-"""Units that nobody needs any more are forgotten, and no others."""
+"""Absent units without tasks are deleted, and no others."""
 
 from collections.abc import Callable, Coroutine
 from datetime import timedelta

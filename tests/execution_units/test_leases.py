@@ -1,4 +1,4 @@
-"""Leases: what becomes of the tasks of units that are silent, and of starts that nobody accepts."""
+"""Leases: tasks of silent units, and unaccepted starts, move to other units."""
 
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -32,7 +32,7 @@ def leases(states: TaskStateManager, registry: Registry) -> Leases:
 
 
 async def queue(states: TaskStateManager, count: int = 1) -> list[int]:
-    """Create tasks that want to run, and return their ids."""
+    """Create queued tasks, and return their ids."""
     return [task.id for task in await states.create([a_spec(start=True)] * count, ALICE)]
 
 
@@ -150,7 +150,7 @@ async def test_an_attempt_that_ended_meanwhile_is_not_taken(
     late = running[task_id]
     late.since -= DEFAULT_TUNING.accept_seconds + 1
     await leases.check()
-    # The same again, as if the commit had not been heard of yet.
+    # A second check, as if the commit had not reached the registry.
     running[task_id] = late
     await leases.check()
     stored = await store.get_task(task_id)

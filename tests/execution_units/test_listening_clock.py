@@ -1,4 +1,4 @@
-"""Silence counts only while the server could hear: not while it was down, nor while it stood still."""
+"""Silence counts only while the server can receive messages: not during downtime and stalls."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ STALL = timedelta(seconds=60)
 
 
 class Clocks:
-    """Both clocks as the server reads them, to be moved by hand."""
+    """Both clocks of the server, moved by the test."""
 
     def __init__(self) -> None:
         self.began = utc_now()
@@ -55,7 +55,7 @@ def clocks(monkeypatch: pytest.MonkeyPatch) -> Clocks:
 
 @dataclass
 class Scene:
-    """A server with a unit that works on a task which must not stall, and the server's clocks."""
+    """A server with its clocks, and a unit that runs a task with a stall timeout."""
 
     clocks: Clocks
     states: TaskStateManager
@@ -66,14 +66,14 @@ class Scene:
     task_id: int = 0
 
     def listens(self, seconds: float) -> None:
-        """Let time pass in which the server listens."""
+        """Let time pass while the server runs."""
         end = self.clocks.passed + seconds
         while self.clocks.passed < end:
             self.clocks.passed += TICK_SECONDS
             self.listening_clock.check_for_stall()
 
     async def stalled(self) -> bool:
-        """Apply time limits; tell whether the task's first attempt was taken away."""
+        """Apply time limits. Return True if the first attempt was lost."""
         await Maintenance(self.states, self.store, None, self.listening_clock).expire()
         task = await self.store.get_task(self.task_id)
         assert task

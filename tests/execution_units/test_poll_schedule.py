@@ -1,4 +1,4 @@
-"""When a unit without a stream is asked about its attempts."""
+"""The times at which an HTTP unit is polled for its attempts."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The units in memory: what each is doing, what it offers, and why a task has to wait."""
+"""The registry: assignments and offers of units, and reasons for waiting."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -20,7 +20,7 @@ RUNNING = TaskStatus.RUNNING
 
 
 def connect(registry: Registry, unit_id: str = UNIT_ID, **changes: Any) -> UnitEntry:
-    """Take a unit on and give it a session that takes work."""
+    """Connect a unit by a session that accepts work."""
     unit = registry.add(a_unit(unit_id, **changes))
     session = Session(f"session of {unit_id}", unit_id, "boot-1", StreamLink())
     registry.attach_session(unit, session)
@@ -29,7 +29,7 @@ def connect(registry: Registry, unit_id: str = UNIT_ID, **changes: Any) -> UnitE
 
 
 def moved(task: Task, *, deleted: bool = False) -> CommittedEvent:
-    """Return the commit by which a task came to its status."""
+    """Return the event of a task's last transition."""
     transition = Transition(task.id, None, task.status, NOW, "alice", "", task.attempt)
     return CommittedEvent(task, None if deleted else transition, deleted=deleted)
 
@@ -124,7 +124,7 @@ def test_only_connected_units_with_a_free_slot_offer_one(registry: Registry) -> 
     registry.remove(connect(registry, "gone").record.id)
     registry.on_commit([moved(a_running_task(1, "full"))])
     assert registry.slots.take(a_task(id=2)) is None
-    registry.slots.assignments.free(1)  # as the transaction does in which it ends
+    registry.slots.assignments.free(1)  # like the transaction that ends the task
     found = registry.slots.take(a_task(id=2))
     assert found
     assert found.offer.unit_id == "full"
@@ -215,7 +215,7 @@ def test_a_retry_waits_for_its_time(registry: Registry) -> None:
 
 
 def test_each_reason_comes_after_what_would_have_to_be_mended_first(registry: Registry) -> None:
-    """From no unit at all to a free slot: each step mends the reason of the one before."""
+    """Check all reasons, from no unit to a free slot: each step removes the reason before."""
     assert reason(registry, QUEUED) is WaitingReason.NO_UNIT_FOR_TYPE
     registry.add(a_unit("offline", labels={"gpu": "yes"}))
     connect(registry, "another type", task_types={"OTHER": TaskTypeSupport("OTHER")}, labels={"gpu": "yes"})

@@ -1,4 +1,4 @@
-"""The line of a stream's reports: proposed as they come, acknowledged in their order when they are durable."""
+"""The report pipeline: reports are submitted as they arrive, and acknowledged in order when durable."""
 
 import asyncio
 import gc
@@ -38,10 +38,10 @@ DONE = Succeeded(None)
 
 
 class ScriptedCommits:
-    """A group commit that answers when the test says so."""
+    """A group commit that completes at the command of the test."""
 
     def __init__(self) -> None:
-        # Task ids in the order in which they were proposed, and the answers that are owed.
+        # Task ids in order of submission, and the open results.
         self.proposed: list[int] = []
         self.answers: list[asyncio.Future[Any]] = []
         self.has_heard = asyncio.Event()
@@ -53,7 +53,7 @@ class ScriptedCommits:
         return self.answers[-1]
 
     def answer(self, outcome: Exception | None = None, *, count: int = 0) -> None:
-        """Answer the oldest proposals, all of them if no count is given, and forget them."""
+        """Complete the oldest submissions, by default all."""
         answered = self.answers[: count or None]
         del self.answers[: count or None]
         for each in answered:
@@ -88,7 +88,7 @@ async def line(session: Session, link: StreamLink, report_handler: ReportHandler
 
 @pytest.fixture
 async def running(line: ReportPipeline, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
-    """The line proposes again what the database could not take, without a wait."""
+    """Submit failed reports again without a wait."""
     monkeypatch.setattr(report_pipeline, "RETRY_SECONDS", 0.0)
     running = asyncio.create_task(line.run())
     yield
@@ -97,7 +97,7 @@ async def running(line: ReportPipeline, monkeypatch: pytest.MonkeyPatch) -> Asyn
 
 
 def a_report(sequence: int, kind: ReportKind = DONE, *, about: str = "start") -> Report:
-    """Return a report on a task of its own, whose id is the sequence."""
+    """Return a report on the task whose id is the sequence."""
     return Report(sequence, sequence, 1, f"{about}-{sequence}-1", NOW, kind)
 
 
@@ -115,7 +115,7 @@ async def nothing_goes_out(link: StreamLink) -> None:
 
 
 async def proposed(commits: ScriptedCommits, count: int) -> list[int]:
-    """Wait for so many proposals since the start; return them all."""
+    """Wait for a number of submissions since the start; return all."""
     async with asyncio.timeout(PATIENCE_SECONDS):
         while len(commits.proposed) < count:
             commits.has_heard.clear()
@@ -208,7 +208,7 @@ async def test_what_comes_in_an_outage_does_not_overtake_what_waits(
     line.add(a_report(1))
     line.add(a_report(2))
     commits.answer(DatabaseUnavailable(), count=1)
-    await asyncio.sleep(0)  # the line has heard of it, and waits for the second's answer
+    await asyncio.sleep(0)  # the pipeline waits for the second result
     line.add(a_report(3))
     line.add(a_report(4, Accepted(), about="pause"))
     await nothing_goes_out(link)
@@ -324,7 +324,7 @@ async def test_a_unit_that_reports_faster_than_commits_is_not_read_further(
         await line.wait_for_room()
         line.add(a_report(sequence))
     room = asyncio.create_task(line.wait_for_room())
-    await asyncio.sleep(0)  # it finds none
+    await asyncio.sleep(0)  # there is no room
     assert not room.done()
     commits.answer(count=1)
     async with asyncio.timeout(PATIENCE_SECONDS):
@@ -340,7 +340,7 @@ async def test_reports_of_a_unit_that_does_not_read_are_not_read_either_and_that
     link.welcome(Welcome("unit-1", "session-1", 5.0, 30.0, ()))
     link.send([drop_command(task_id, 1, DropReason.DELETED) for task_id in range(1, CONGESTED_COMMANDS + 1)])
     waiting = asyncio.create_task(line.wait_for_room())
-    await asyncio.sleep(0.01)  # long enough for many looks
+    await asyncio.sleep(0.01)  # long enough for many checks
     assert not waiting.done()
     assert forgiven == []
     assert len((await link.next()).commands) == CONGESTED_COMMANDS

@@ -1,4 +1,4 @@
-"""A session: commands once, and work between its welcome and its draining."""
+"""A session sends each command once, and accepts work between its welcome and a drain."""
 
 import gc
 import weakref

@@ -1,4 +1,4 @@
-"""The outgoing half of a unit's stream: what goes first, what merges, and how it ends."""
+"""The outgoing half of a unit's stream: order, merging and end."""
 
 import asyncio
 
@@ -25,7 +25,7 @@ def link() -> StreamLink:
 
 @pytest.fixture
 async def open_link(link: StreamLink) -> StreamLink:
-    """A link whose welcome is on its way."""
+    """Return a link with a queued welcome."""
     link.welcome(WELCOME)
     await link.next()
     return link
@@ -35,7 +35,7 @@ async def test_the_welcome_comes_before_anything_that_was_said_earlier(link: Str
     link.send([START])
     link.acknowledge(1)
     writing = asyncio.create_task(link.next())
-    await asyncio.sleep(0)  # the writer looks, and finds nothing that may go out
+    await asyncio.sleep(0)  # the writer finds nothing to send
     assert not writing.done()
     link.welcome(WELCOME)
     assert await writing == Outgoing(WELCOME, [START], Ack(1, 0))
@@ -82,7 +82,7 @@ async def test_an_error_ends_the_stream_at_once_and_the_first_one_counts(open_li
 
 async def test_an_error_ends_a_stream_that_was_never_welcomed(link: StreamLink) -> None:
     writing = asyncio.create_task(link.next())
-    await asyncio.sleep(0)  # it waits
+    await asyncio.sleep(0)  # the writer waits
     link.end(ServerStopping())
     with pytest.raises(ServerStopping):
         await writing

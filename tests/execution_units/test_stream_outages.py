@@ -1,4 +1,4 @@
-"""A stream's reports while the real group commit finds no database: none is lost, none overtakes another."""
+"""Reports during an outage of the database, with the real group commit: none is lost, none overtakes another."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -23,7 +23,7 @@ SLOTS = 3
 
 
 class Outage:
-    """The database is away for so many transactions."""
+    """Make the database unavailable for a number of transactions."""
 
     def __init__(self) -> None:
         self.transactions_left = 0
@@ -39,7 +39,7 @@ async def unit(connect: Callable[..., Awaitable[ConnectedUnit]]) -> ConnectedUni
 async def line(
     unit: ConnectedUnit, report_handler: ReportHandler, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[ReportPipeline]:
-    """The line of the unit's stream, at work."""
+    """Run the report pipeline of the unit's stream."""
     monkeypatch.setattr(report_pipeline, "RETRY_SECONDS", 0.01)
     line = ReportPipeline(unit.session, unit.link, report_handler)
     running = asyncio.create_task(line.run())
@@ -75,7 +75,7 @@ def outage(store: Store, monkeypatch: pytest.MonkeyPatch) -> Outage:
 
 
 def reports(start: Command, first: int, *kinds: ReportKind) -> list[Report]:
-    """Return reports on an attempt, numbered from the first."""
+    """Return numbered reports on one attempt."""
     return [
         Report(sequence, start.task_id, start.attempt, start.command_id, NOW, kind)
         for sequence, kind in enumerate(kinds, first)
@@ -83,7 +83,7 @@ def reports(start: Command, first: int, *kinds: ReportKind) -> list[Report]:
 
 
 async def all_acknowledged(unit: ConnectedUnit, sequence: int) -> list[int]:
-    """Wait until everything is acknowledged; return all acknowledgements."""
+    """Wait until all reports are acknowledged; return all acknowledgements."""
     heard = [0]
     while heard[-1] < sequence:
         if ack := (await unit.next()).ack:
@@ -102,7 +102,7 @@ async def test_an_outage_in_the_middle_loses_nothing(
     for number, start in enumerate(starts):
         for report in reports(start, sequence, Accepted(), CheckpointMade(a_checkpoint()), Succeeded({"n": number})):
             line.add(report)
-            # The commit may take what there is, so that reports of one task are in several transactions.
+            # Let a transaction begin, so that the reports of one task are in several transactions.
             await asyncio.sleep(0)
             sequence += 1
         if number == 0:

@@ -1,4 +1,4 @@
-"""The questions of a link, apart from the server."""
+"""Status polls of a link, without a server."""
 
 import asyncio
 from collections.abc import Collection
@@ -54,7 +54,7 @@ async def test_a_unit_is_heard_on_while_its_last_words_cannot_be_stored(unit: Sc
         polling = asyncio.create_task(StatusPoller(client, observer, interval=0.05).run())
         await unit.expect("status", task_id=1)
         for _ in range(3):
-            await unit.expect("status", task_id=0)  # a sign of life
+            await unit.expect("status", task_id=0)  # a probe
         polling.cancel()
         await asyncio.wait({polling})
     assert observer.times_heard >= 3
