@@ -88,9 +88,9 @@ class Server:
         self._is_stopping = False
 
     async def start(self) -> str:
-        """Start in an order in which no two servers write, and none ends another in vain. Returns the gRPC address.
+        """Start the server, and return the address of the gRPC API. Raises CannotStart.
 
-        Raises CannotStart.
+        At no time do two servers write, and a start that fails on ports or database ends no other server.
         """
         async with AsyncExitStack() as undo:
             undo.push_async_callback(self._database.close)
@@ -120,7 +120,7 @@ class Server:
         return address
 
     async def stop(self) -> None:
-        """Stop in an order in which nothing that was acknowledged is lost."""
+        """Stop the server. Acknowledged changes are never lost."""
         # 1. Health checks fail, and load balancers choose another server.
         self._is_stopping = True
         await self._rpc.refuse_new_work()
@@ -175,7 +175,7 @@ class Server:
             raise self._cannot_use_database(error) from error
 
     def _cannot_use_database(self, error: BaseException) -> CannotStart:
-        # One line for the operator instead of a traceback, whatever the driver has raised.
+        # One line for the operator instead of the driver's traceback.
         reason = str(error).partition("\n")[0]  # SQLAlchemy appends a link to its documentation
         return CannotStart(f"database {masked(self._config.database_url)}: {reason}")
 

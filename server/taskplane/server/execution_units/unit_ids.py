@@ -42,8 +42,8 @@ class UnitIdGuard:
     async def admit(self, unit_id: str, newcomer: ConnectingProcess) -> None:
         """Return when the newcomer may use the id. The caller must begin its session before the next await.
 
-        The current process is probed, and loses the id if it does not respond. Of several newcomers, the first one is
-        probed for the later ones. Raises UnitIdTaken.
+        The current process is probed, and loses the id if it does not respond. A newcomer that
+        is admitted first is probed for the later ones. Raises UnitIdTaken.
         """
         if unit := self._registry.find(unit_id):
             await self._wait_for_reconnect(unit, newcomer)

@@ -34,7 +34,7 @@ from taskplane.v1 import execution_unit_control_pb2 as pb
 MAX_REPORTS = 1000
 MAX_PROGRESS_MESSAGE = 1000
 MAX_ERROR_MESSAGE = 10_000
-# Longer retry delays are cut to this.
+# Longer retry delays are cut.
 _MAX_RETRY_DELAY = timedelta(days=365)
 _NANOS = 1_000_000_000
 # After these reports the unit forgets the attempt.
@@ -46,15 +46,15 @@ _REJECT: dict[int, RejectReason] = {
 
 
 class _Unstorable(ValueError):
-    """A document that can never be stored, which fails its attempt."""
+    """A document that can never be stored; fails the attempt."""
 
 
 def read_report(message: pb.Report, now: datetime, field: str, *, can_be_corrected: bool = False) -> Report | None:
-    """Read a report; `field` is its path in the message. Returns None for an unknown kind. Raises InvalidFields.
+    """Read a report; `field` is the path in the message. Returns None for an unknown kind. Raises InvalidFields.
 
     A document that can never be stored (too large, not JSON) becomes a failure without retry, since the unit would
-    report the same again. The same holds for an invalid checkpoint in a report that ends or pauses the attempt, unless
-    the sender can correct it: the unit has forgotten the attempt, and nothing else would settle the task.
+    send the same document again. An invalid checkpoint in a report that ends or pauses the attempt does too, unless the
+    sender can correct the report: the unit has forgotten the attempt, and no later report would settle the task.
     """
     name = message.WhichOneof("kind")
     if name is None:
@@ -140,7 +140,7 @@ def _progress(check: Checker, message: pb.ProgressReport, now: datetime) -> Prog
 
 
 def _last_progress(message: pb.PausedReport, now: datetime) -> Progress | None:
-    """Return the progress of a paused attempt; None if it is missing or out of range."""
+    """Return the progress of a paused attempt; None if missing or out of range."""
     check = Checker()
     progress = _progress(check, message.progress, now)
     return progress if message.HasField("progress") and not check.found else None
