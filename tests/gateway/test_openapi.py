@@ -78,3 +78,15 @@ def test_every_body_has_an_example() -> None:
             content = body["content"]["application/json"]["schema"]
             reference = content.get("$ref") or next(each["$ref"] for each in content["anyOf"] if "$ref" in each)
             assert DOCUMENT["components"]["schemas"][reference.rpartition("/")[2]]["examples"], name
+
+
+def test_every_member_of_a_request_is_described() -> None:
+    bodies = [operation["requestBody"] for _, operation in operations() if "requestBody" in operation]
+    for body in bodies:
+        content = body["content"]["application/json"]["schema"]
+        reference = content.get("$ref") or next(each["$ref"] for each in content["anyOf"] if "$ref" in each)
+        for name, member in DOCUMENT["components"]["schemas"][reference.rpartition("/")[2]]["properties"].items():
+            assert member["description"], f"{reference}: {name}"
+    for name, operation in operations():
+        for parameter in operation.get("parameters", ()):
+            assert parameter["description"], f"{name}: {parameter['name']}"
