@@ -19,6 +19,7 @@ from taskplane.server.core.errors import (
     TaskNotFound,
 )
 from taskplane.server.core.task import TaskStatus
+from taskplane.server.core.tuning import Tuning
 from taskplane.server.core.unit_report import Accepted, Cancelled, Paused, Report, ReportKind, Succeeded
 from taskplane.server.execution_units import report_pipeline
 from taskplane.server.execution_units.links.stream import CONGESTED_COMMANDS, StreamLink
@@ -80,16 +81,23 @@ def report_handler(commits: ScriptedCommits, registry: Registry, store: Store) -
 
 
 @pytest.fixture
-async def line(session: Session, link: StreamLink, report_handler: ReportHandler) -> AsyncIterator[ReportPipeline]:
-    line = ReportPipeline(session, link, report_handler)
+def tuning() -> Tuning:
+    """Submit again without a wait."""
+    return Tuning(report_retry_seconds=0.0)
+
+
+@pytest.fixture
+async def line(
+    session: Session, link: StreamLink, report_handler: ReportHandler, tuning: Tuning
+) -> AsyncIterator[ReportPipeline]:
+    line = ReportPipeline(session, link, report_handler, tuning)
     yield line
     line.close()
 
 
 @pytest.fixture
-async def running(line: ReportPipeline, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
+async def running(line: ReportPipeline) -> AsyncIterator[None]:
     """Submit failed reports again without a wait."""
-    monkeypatch.setattr(report_pipeline, "RETRY_SECONDS", 0.0)
     running = asyncio.create_task(line.run())
     yield
     running.cancel()
@@ -285,6 +293,7 @@ async def test_a_heartbeat_is_answered_with_what_is_durable_so_far(
     assert (outgoing.ack.sequence, outgoing.ack.heartbeat) == (1, 5)
 
 
+@pytest.mark.parametrize("tuning", [Tuning(max_unacknowledged=1, unread_seconds=0.001)])
 async def test_the_time_in_which_a_unit_is_not_read_is_no_silence_of_its(
     line: ReportPipeline,
     commits: ScriptedCommits,
@@ -304,8 +313,6 @@ async def test_the_time_in_which_a_unit_is_not_read_is_no_silence_of_its(
             forgiven.set()
         return next(seconds)
 
-    monkeypatch.setattr(report_pipeline, "MAX_UNACKNOWLEDGED", 1)
-    monkeypatch.setattr(report_pipeline, "UNREAD_SECONDS", 0.001)
     monkeypatch.setattr(report_pipeline, "monotonic", clock)
     line.add(a_report(1))
     room = asyncio.create_task(line.wait_for_room())
@@ -316,10 +323,10 @@ async def test_the_time_in_which_a_unit_is_not_read_is_no_silence_of_its(
     await room
 
 
+@pytest.mark.parametrize("tuning", [Tuning(max_unacknowledged=2)])
 async def test_a_unit_that_reports_faster_than_commits_is_not_read_further(
     line: ReportPipeline, commits: ScriptedCommits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(report_pipeline, "MAX_UNACKNOWLEDGED", 2)
     for sequence in (1, 2):
         await line.wait_for_room()
         line.add(a_report(sequence))
@@ -331,10 +338,10 @@ async def test_a_unit_that_reports_faster_than_commits_is_not_read_further(
         await room
 
 
+@pytest.mark.parametrize("tuning", [Tuning(unread_seconds=0.0)])
 async def test_reports_of_a_unit_that_does_not_read_are_not_read_either_and_that_is_its_silence(
     line: ReportPipeline, link: StreamLink, report_handler: ReportHandler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(report_pipeline, "UNREAD_SECONDS", 0.0)
     forgiven: list[float] = []
     monkeypatch.setattr(report_handler, "extend_lease", lambda _session, seconds: forgiven.append(seconds))
     link.welcome(Welcome("unit-1", "session-1", 5.0, 30.0, ()))

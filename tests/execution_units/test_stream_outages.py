@@ -10,8 +10,8 @@ from support.connected_unit import ConnectedUnit
 from taskplane.server.core.command import Command
 from taskplane.server.core.errors import DatabaseUnavailable
 from taskplane.server.core.task import TaskStatus
+from taskplane.server.core.tuning import Tuning
 from taskplane.server.core.unit_report import Accepted, CheckpointMade, Report, ReportKind, Succeeded
-from taskplane.server.execution_units import report_pipeline
 from taskplane.server.execution_units.report_handler import ReportHandler
 from taskplane.server.execution_units.report_pipeline import ReportPipeline
 from taskplane.server.store.pending_transaction import PendingTransaction
@@ -36,12 +36,9 @@ async def unit(connect: Callable[..., Awaitable[ConnectedUnit]]) -> ConnectedUni
 
 
 @pytest.fixture
-async def line(
-    unit: ConnectedUnit, report_handler: ReportHandler, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[ReportPipeline]:
+async def line(unit: ConnectedUnit, report_handler: ReportHandler) -> AsyncIterator[ReportPipeline]:
     """Run the report pipeline of the unit's stream."""
-    monkeypatch.setattr(report_pipeline, "RETRY_SECONDS", 0.01)
-    line = ReportPipeline(unit.session, unit.link, report_handler)
+    line = ReportPipeline(unit.session, unit.link, report_handler, Tuning(report_retry_seconds=0.01))
     running = asyncio.create_task(line.run())
     yield line
     running.cancel()

@@ -9,10 +9,12 @@ from gateway.running import RunningServer, running_server
 from rpc.raw_unit import RawUnit, hello
 from rpc.server import Wire
 
+from taskplane.server.core.tuning import Tuning
+
 
 @pytest.fixture
-async def server(tmp_path: Path, sqlite_database_url: str) -> AsyncIterator[RunningServer]:
-    server = running_server(tmp_path, database_url=sqlite_database_url)
+async def server(tmp_path: Path, sqlite_database_url: str, tuning: Tuning) -> AsyncIterator[RunningServer]:
+    server = running_server(tmp_path, tuning, database_url=sqlite_database_url)
     await server.start()
     yield server
     await server.stop()

@@ -9,7 +9,7 @@ from rpc.server import PATIENCE_SECONDS, Wire, eventually
 from rpc.tasks import running
 
 from taskplane.gateway import events
-from taskplane.server.services import watching as watch_service
+from taskplane.server.core.tuning import Tuning
 from taskplane.v1 import execution_unit_control_pb2 as pb
 
 
@@ -106,8 +106,8 @@ async def test_what_cannot_be_watched_is_told_at_once(path: str, last_id: str, s
     assert response.json()["error"]["code"] == status
 
 
-async def test_a_quiet_stream_is_kept_alive(rest: Rest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch_service, "KEEP_ALIVE_SECONDS", 0.05)
+@pytest.mark.parametrize("tuning", [Tuning(keep_alive_seconds=0.05)])
+async def test_a_quiet_stream_is_kept_alive(rest: Rest) -> None:
     async with watching(rest, "/api/events") as events:
         await events.comment("keepalive")
 

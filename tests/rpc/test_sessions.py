@@ -12,7 +12,7 @@ from rpc.raw_unit import WORK, RawUnit, checkpoint, hello
 from rpc.server import ServerUnderTest, Wire, status_name
 from rpc.tasks import create, paused, running
 
-from taskplane.server.rpc import unit_control
+from taskplane.server.core.tuning import Tuning
 from taskplane.v1 import execution_unit_control_pb2 as unit_pb
 from taskplane.v1 import execution_unit_pb2, task_pb2
 from taskplane.v1 import operations_service_pb2 as operations_pb
@@ -130,8 +130,8 @@ async def test_a_second_hello_ends_the_stream(unit: RawUnit) -> None:
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "HELLO_EXPECTED")
 
 
-async def test_a_stream_that_says_nothing_is_ended(open_stream: OpenStream, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unit_control, "HELLO_TIMEOUT_SECONDS", 0.05)
+@pytest.mark.parametrize("tuning", [Tuning(hello_seconds=0.05)])
+async def test_a_stream_that_says_nothing_is_ended(open_stream: OpenStream) -> None:
     refusal = await open_stream().refusal()
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "HELLO_TIMEOUT")
 

@@ -15,7 +15,6 @@ from rpc.tasks import create, paused, running
 
 from taskplane.server.core.errors import DatabaseUnavailable
 from taskplane.server.core.tuning import Tuning
-from taskplane.server.execution_units import report_pipeline
 from taskplane.server.store.transaction import WriteTransaction
 from taskplane.v1 import execution_unit_control_pb2 as unit_pb
 from taskplane.v1 import task_pb2
@@ -83,10 +82,10 @@ async def test_a_silent_unit_loses_its_task_to_another_from_the_last_checkpoint(
     assert "unit lost" in history[2].reason
 
 
+@pytest.mark.parametrize("tuning", [replace(QUICK_CHECKS, max_unacknowledged=2)])
 async def test_a_unit_that_the_server_does_not_read_in_an_outage_is_not_taken_for_silent(
     wire: Wire, unit: RawUnit, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(report_pipeline, "MAX_UNACKNOWLEDGED", 2)
     start = await running(wire, unit, max_retries=0)
     silent = await connect("silent")
     with monkeypatch.context() as outage:

@@ -16,9 +16,9 @@ from rpc.tasks import create, running, spec
 from rpc.watches import expect, snapshot, transitions
 
 from taskplane.server.core.errors import TaskplaneError
+from taskplane.server.core.tuning import Tuning
 from taskplane.server.rpc import messages
 from taskplane.server.rpc.messages import _serialised
-from taskplane.server.services import watching as watching_service
 from taskplane.server.services.watch_events import Changed, WatchEvent
 from taskplane.server.tasks import watch as watch_hub
 from taskplane.v1 import execution_unit_control_pb2 as unit_pb
@@ -218,8 +218,8 @@ async def test_progress_comes_no_more_often_than_asked_and_its_last_value_comes(
     assert len(fractions) - 1 <= 1 + seconds * rate  # one at once, then one for each full interval
 
 
-async def test_a_quiet_watch_shows_that_it_is_alive(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watching_service, "KEEP_ALIVE_SECONDS", 0.01)
+@pytest.mark.parametrize("tuning", [Tuning(keep_alive_seconds=0.01)])
+async def test_a_quiet_watch_shows_that_it_is_alive(wire: Wire) -> None:
     async with watching(wire, task_types=["NONE"]) as events:
         await snapshot(events)
         task = await create(wire)

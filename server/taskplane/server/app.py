@@ -185,7 +185,7 @@ class Server:
         intervals = Intervals(self._config.heartbeat_seconds, self._config.lease_seconds)
         self._units = ExecutionUnitManager(self._store, self._states, registry, intervals, self._tuning)
         self._dispatch_loop = DispatchLoop(self._states, self._store, registry)
-        self._report_handler = ReportHandler(self._states, self._progress_cache, self._hub, registry)
+        self._report_handler = ReportHandler(self._states, self._progress_cache, self._hub, registry, self._tuning)
         # A response renews the lease, and a unit without heartbeats has no other way to do so.
         poll_seconds = min(self._config.poll_seconds, self._config.lease_seconds / 4)
         endpoints = Endpoints(self._config.allowed_endpoints)
@@ -209,7 +209,7 @@ class Server:
         )
         batches = BatchControl(self._store, self._states, VerbChanges(registry, time_limits))
         statistics = StatisticsService(self._store, self._units)
-        self._watches = watches = WatchService(self._store, tasks, self._hub, self._config.max_watches)
+        self._watches = watches = WatchService(self._store, tasks, self._hub, self._config.max_watches, self._tuning)
         callbacks = Callbacks(self._store, registry, self._http_units, self._report_handler)
         if not self._config.no_http:
             services = Services(
@@ -231,7 +231,12 @@ class Server:
         return (
             TaskServicer(tasks, batches, watches, self._responses),
             UnitControlServicer(
-                self._units, self._report_handler, self._http_units, callbacks, is_stopping=lambda: self._is_stopping
+                self._units,
+                self._report_handler,
+                self._http_units,
+                callbacks,
+                is_stopping=lambda: self._is_stopping,
+                tuning=self._tuning,
             ),
             OperationsServicer(self._units, statistics),
         )

@@ -12,6 +12,7 @@ from taskplane.server.core.effect import Effect
 from taskplane.server.core.errors import DatabaseUnavailable, DropReason, StaleAttempt, TaskNotFound
 from taskplane.server.core.fence import AttemptRef, fence
 from taskplane.server.core.task import Progress, Task
+from taskplane.server.core.tuning import DEFAULT_TUNING, Tuning
 from taskplane.server.core.unit_report import (
     Accepted,
     Cancelled,
@@ -34,8 +35,6 @@ from taskplane.server.tasks.watch import Progressed, WatchHub
 
 log = logging.getLogger(__name__)
 
-# Wait before a report is submitted again, after the database was unavailable.
-RETRY_SECONDS = 0.5
 NOT_KNOWN = "unit lost: it does not know this attempt (any more)"
 
 
@@ -46,12 +45,18 @@ class ReportHandler:
     """
 
     def __init__(
-        self, states: TaskStateManager, progress_cache: ProgressCache, watch: WatchHub, registry: Registry
+        self,
+        states: TaskStateManager,
+        progress_cache: ProgressCache,
+        watch: WatchHub,
+        registry: Registry,
+        tuning: Tuning = DEFAULT_TUNING,
     ) -> None:
         self._states = states
         self._progress_cache = progress_cache
         self._watch = watch
         self._registry = registry
+        self._tuning = tuning
 
     async def handle(self, session: Session, report: Report) -> DropReason | None:
         """Apply a report; returns when its effect is durable. Waits while the database is unavailable.
@@ -68,7 +73,7 @@ class ReportHandler:
                 await asyncio.shield(submitted)
             except DatabaseUnavailable as error:
                 log.debug("report %s of unit %s waits: %s", report.sequence, session.unit_id, error.message)
-                await asyncio.sleep(RETRY_SECONDS)
+                await asyncio.sleep(self._tuning.report_retry_seconds)
             except (StaleAttempt, TaskNotFound) as error:
                 return self.handle_error(session, report, error)
             else:

@@ -9,17 +9,13 @@ from typing import Any, NoReturn
 
 from taskplane.server.core.clock import monotonic
 from taskplane.server.core.errors import DatabaseUnavailable, FieldViolation, InvalidFields
+from taskplane.server.core.tuning import DEFAULT_TUNING, Tuning
 from taskplane.server.core.unit_report import Report
 from taskplane.server.execution_units.links.stream import StreamLink
-from taskplane.server.execution_units.report_handler import RETRY_SECONDS, ReportHandler, ignore_error
+from taskplane.server.execution_units.report_handler import ReportHandler, ignore_error
 from taskplane.server.execution_units.session import Session
 
 log = logging.getLogger(__name__)
-
-# Unacknowledged reports of one stream. Above this number the stream is not read until some reports are durable.
-MAX_UNACKNOWLEDGED = 1000
-# Interval at which the lease of an unread unit is extended; well below any lease.
-UNREAD_SECONDS = 0.2
 
 # Done when a report is durable, or has failed.
 Result = asyncio.Future[Any]
@@ -49,10 +45,13 @@ class ReportPipeline:
     in order. `run` raises every other error.
     """
 
-    def __init__(self, session: Session, link: StreamLink, report_handler: ReportHandler) -> None:
+    def __init__(
+        self, session: Session, link: StreamLink, report_handler: ReportHandler, tuning: Tuning = DEFAULT_TUNING
+    ) -> None:
         self._session = session
         self._link = link
         self._report_handler = report_handler
+        self._tuning = tuning
         self._pending: deque[_PendingReport] = deque()
         self._last_sequence = 0
         # Set while the database is unavailable, and for good after another failure.
@@ -85,7 +84,7 @@ class ReportPipeline:
             self._advanced.clear()
             unread_since = monotonic()
             with suppress(TimeoutError):
-                async with asyncio.timeout(UNREAD_SECONDS):
+                async with asyncio.timeout(self._tuning.unread_seconds):
                     await self._advanced.wait()
             if is_full:
                 self._report_handler.extend_lease(self._session, monotonic() - unread_since)
@@ -114,7 +113,7 @@ class ReportPipeline:
             # Nothing may overtake the reports that are still submitted; most likely they fail as well.
             if submitted := [each.result for each in self._pending if each.result and each.is_submitted()]:
                 await asyncio.wait(submitted)
-            await asyncio.sleep(RETRY_SECONDS)
+            await asyncio.sleep(self._tuning.report_retry_seconds)
             self._blocked.clear()
             for each in self._pending:
                 if each.needs_submit():
@@ -130,7 +129,7 @@ class ReportPipeline:
 
     @property
     def _is_full(self) -> bool:
-        return len(self._pending) >= MAX_UNACKNOWLEDGED
+        return len(self._pending) >= self._tuning.max_unacknowledged
 
     def _submit(self, pending: _PendingReport) -> None:
         if pending.report:

@@ -24,6 +24,7 @@ from taskplane.server.core.errors import (
 )
 from taskplane.server.core.loop_budget import LoopBudget
 from taskplane.server.core.off_loop import off_loop
+from taskplane.server.core.tuning import DEFAULT_TUNING, Tuning
 from taskplane.server.core.unit_report import Failed, Failure, Report
 from taskplane.server.execution_units.callbacks import Callbacks
 from taskplane.server.execution_units.http_units import HttpUnits
@@ -44,8 +45,6 @@ from taskplane.v1 import execution_unit_control_pb2_grpc as pb_grpc
 
 log = logging.getLogger(__name__)
 
-# A stream without a hello ends after this time.
-HELLO_TIMEOUT_SECONDS = 10.0
 # Reports that are read in one iteration of the event loop, of all units and of one unit. A report takes about 50 µs.
 # Lower limits would spread the reports of one message over several transactions.
 REPORTS_AT_ONCE = 250
@@ -65,7 +64,7 @@ class UnitControlServicer(pb_grpc.ExecutionUnitControlServicer):
     When the server stops, its units reconnect at once; `is_stopping` refuses them.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (the services of its methods, and its times)
         self,
         units: ExecutionUnitManager,
         report_handler: ReportHandler,
@@ -73,8 +72,10 @@ class UnitControlServicer(pb_grpc.ExecutionUnitControlServicer):
         callbacks: Callbacks,
         *,
         is_stopping: Callable[[], bool],
+        tuning: Tuning = DEFAULT_TUNING,
     ) -> None:
         self._units = units
+        self._tuning = tuning
         self._report_handler = report_handler
         self._http_units = http_units
         self._callbacks = callbacks
@@ -84,7 +85,7 @@ class UnitControlServicer(pb_grpc.ExecutionUnitControlServicer):
     async def Connect(  # type: ignore[override]  # the stub allows generators only; a coroutine cleans up at once
         self, request_iterator: AsyncIterator[pb.UnitMessage], context: Context
     ) -> None:
-        hello_message = await _first_message(request_iterator)
+        hello_message = await _first_message(request_iterator, self._tuning.hello_seconds)
         hello = await read_request(hello_message, read_hello, hello_message)
         if self._is_stopping():
             raise ServerStopping
@@ -118,7 +119,7 @@ class UnitControlServicer(pb_grpc.ExecutionUnitControlServicer):
     async def _serve_stream(
         self, session: Session, link: StreamLink, messages: AsyncIterator[pb.UnitMessage], context: Context
     ) -> None:
-        pipeline = ReportPipeline(session, link, self._report_handler)
+        pipeline = ReportPipeline(session, link, self._report_handler, self._tuning)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(_write(link, context, partial(self._can_be_received, session)))
@@ -199,12 +200,12 @@ class UnitControlServicer(pb_grpc.ExecutionUnitControlServicer):
         self._units.change_capacity(session, capacity)
 
 
-async def _first_message(messages: AsyncIterator[pb.UnitMessage]) -> pb.Hello:
+async def _first_message(messages: AsyncIterator[pb.UnitMessage], seconds: float) -> pb.Hello:
     try:
-        async with asyncio.timeout(HELLO_TIMEOUT_SECONDS):
+        async with asyncio.timeout(seconds):
             message = await anext(messages, None)
     except TimeoutError:
-        raise HelloTimeout(f"no hello for {HELLO_TIMEOUT_SECONDS:g} s; send it first") from None
+        raise HelloTimeout(f"no hello for {seconds:g} s; send it first") from None
     body = message.WhichOneof("body") if message else "nothing"
     if message is None or body != "hello":
         raise HelloExpected(body or "an unknown body")

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from taskplane.server.core.errors import RevisionTooOld, SlowReader, TaskNotFound, TooManyWatches
 from taskplane.server.core.task import Task, Transition
+from taskplane.server.core.tuning import DEFAULT_TUNING, Tuning
 from taskplane.server.services.pacing import ProgressPacer
 from taskplane.server.services.snapshots import Snapshots
 from taskplane.server.services.stalls import StallGuard
@@ -28,7 +29,6 @@ from taskplane.server.tasks.fair_scheduler import MESSAGES_AT_ONCE
 from taskplane.server.tasks.unit_of_work import CommittedEvent
 from taskplane.server.tasks.watch import Subscriber, WatchHub, weight_of
 
-KEEP_ALIVE_SECONDS = 15.0
 # Watchers write a change at about the same time: events are shared up to this number and size.
 _EVENTS_KEPT = 500
 _EVENTS_KEPT_BYTES = 8 * 1024 * 1024
@@ -43,12 +43,15 @@ _NOT_READ = "the watch was not read for too long; go on with after_revision"
 class WatchService:
     """Watches of tasks."""
 
-    def __init__(self, store: Store, tasks: TaskService, hub: WatchHub, max_watches: int) -> None:
+    def __init__(
+        self, store: Store, tasks: TaskService, hub: WatchHub, max_watches: int, tuning: Tuning = DEFAULT_TUNING
+    ) -> None:
         self._store = store
         self._tasks = tasks
         self._hub = hub
         self._snapshots = Snapshots(store, tasks, hub.memory)
         self._max_watches = max_watches
+        self._keep_alive_seconds = tuning.keep_alive_seconds
         self._watches = 0
         # By revision, oldest first, each with its size.
         self._recent_events: dict[int, tuple[Changed, int]] = {}
@@ -189,7 +192,7 @@ class WatchService:
         silent_since = time.monotonic()
         while True:
             await subscriber.wait_for_events(
-                pacer.seconds_to_next(silent_since + KEEP_ALIVE_SECONDS - time.monotonic())
+                pacer.seconds_to_next(silent_since + self._keep_alive_seconds - time.monotonic())
             )
             changes, progress = subscriber.take()
             subscriber.on_cut = changes.clear
@@ -207,7 +210,7 @@ class WatchService:
                 yield WatchEvent(revision, each)
             if fresh or due:
                 silent_since = time.monotonic()
-            elif time.monotonic() - silent_since >= KEEP_ALIVE_SECONDS:
+            elif time.monotonic() - silent_since >= self._keep_alive_seconds:
                 # Delayed progress and changes sent before also wake the loop.
                 silent_since = time.monotonic()
                 yield WatchEvent(revision, KeepAlive())
