@@ -1,5 +1,6 @@
 """A task continues at another unit, from its checkpoint; cancel and restart clean up its files."""
 
+import signal
 from typing import Any
 
 from end_to_end.cluster import Cluster
@@ -31,7 +32,9 @@ def test_a_unit_that_is_told_to_end_gives_its_task_to_another(
     unit = cluster.run_unit("unit-1")
     task_id = cluster.process_csv(config)
     cluster.wait_for_progress(task_id, 0.2)
+    unit.signal(signal.SIGSTOP)  # so that the task does not end while the other unit starts
     cluster.run_unit("unit-2")
+    unit.signal(signal.SIGCONT)
     assert unit.terminate() == 0
     done = cluster.wait_for(task_id, "SUCCESS")
     assert (done.execution_unit_id, done.retry_count) == ("unit-2", 0)

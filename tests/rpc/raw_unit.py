@@ -41,6 +41,8 @@ class RawUnit:
         self._error: grpc.aio.AioRpcError | None = None
         self._unread: list[pb.Command] = []
         self._sequence = 0
+        # gRPC allows one write at a time.
+        self._writing = asyncio.Lock()
         self._heard = asyncio.Condition()
         self._call = stub.Connect()
         self._listening = asyncio.create_task(self._listen())
@@ -49,7 +51,8 @@ class RawUnit:
 
     async def say(self, **body: Any) -> None:
         """Send a message with the given body, such as `heartbeat=UnitHeartbeat()`."""
-        await self._call.write(pb.UnitMessage(**body))
+        async with self._writing:
+            await self._call.write(pb.UnitMessage(**body))
 
     async def report(self, about: NamesAnAttempt, **kind: Any) -> None:
         """Report on an attempt, such as `succeeded=SucceededReport()`."""

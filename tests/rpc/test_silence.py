@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -37,17 +37,19 @@ def tuning() -> Tuning:
 @asynccontextmanager
 async def beating(unit: RawUnit) -> AsyncIterator[None]:
     """Send heartbeats of the unit within the context."""
+    ended = asyncio.Event()
 
     async def beat() -> None:
-        while True:
+        while not ended.is_set():
             await unit.say(heartbeat=unit_pb.UnitHeartbeat())
-            await asyncio.sleep(0.2)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(ended.wait(), 0.2)
 
     task = asyncio.create_task(beat())
     try:
         yield
     finally:
-        task.cancel()
+        ended.set()  # no cancel: a cancelled write would end the stream
         await asyncio.wait({task})
 
 
