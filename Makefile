@@ -29,7 +29,7 @@ serve: runtime ## Run a server on 127.0.0.1:50051 over ./taskplane.db [ARGS=opti
 
 .PHONY: test
 test: dev ## Run all tests, on temporary databases [ARGS=pytest options]
-	scripts/with_databases.sh $(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
+	scripts/with_databases.sh $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 .PHONY: test-on-image-python
 test-on-image-python: ## Run tests without database servers on the Python of the image, if installed [ARGS=pytest options]

@@ -69,6 +69,15 @@ def pytest_xdist_auto_num_workers() -> int:
     return min(WORKERS_FOR_EACH_CORE * (os.cpu_count() or 1), MOST_WORKERS)
 
 
+# The levels whose files have few tests and take long. They begin first, so that no worker is left with one at the end.
+BEGIN_FIRST = ("robustness", "model", "end_to_end", "scripts", "conformance")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: item.path.parent.name not in BEGIN_FIRST)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput"):  # a worker of pytest-xdist
         config.pluginmanager.register(AlonePlugin())
