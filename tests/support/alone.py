@@ -1,4 +1,4 @@
-"""The marker `alone`: a test that measures waits, beside which no other worker of pytest-xdist runs a test."""
+"""The marker `alone`: while a test that measures waits runs, the other workers of pytest-xdist wait."""
 
 import fcntl
 import os
@@ -9,10 +9,10 @@ import pytest
 
 
 class Floor:
-    """A lock that ordinary tests share and that a test marked `alone` has for itself.
+    """A lock, shared by ordinary tests and exclusive for a test marked `alone`.
 
-    Workers are processes, so both locks are files: the floor itself, and a door, which is held by the process that
-    waits for the floor. Ordinary tests that come later wait at the door and cannot overtake.
+    Workers are processes, so both locks are files: the floor, and a door. The worker that waits for the floor holds
+    the door, so that later tests cannot overtake a test marked `alone`.
     """
 
     def __init__(self, door: Path, floor: Path) -> None:
@@ -36,7 +36,7 @@ class Floor:
 
 
 class AlonePlugin:
-    """The plugin of each worker. Between successive tests that are marked `alone` the floor is kept."""
+    """The plugin of each worker. Consecutive tests marked `alone` keep the floor."""
 
     def __init__(self) -> None:
         self._floor = Floor(Path(__file__).parent, Path(__file__))

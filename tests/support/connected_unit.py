@@ -1,4 +1,4 @@
-"""A unit that is connected to the server's unit manager, past gRPC: the link is real, the unit is the test."""
+"""A unit connected to the server's unit manager without gRPC: the link is real, the test is the unit."""
 
 import asyncio
 from dataclasses import dataclass, field, replace
@@ -29,19 +29,19 @@ HELLO = Hello(
 
 @dataclass
 class ConnectedUnit:
-    """What one session has heard, and what it says."""
+    """A session: the received commands, and methods to report."""
 
     session: Session
     link: StreamLink
     report_handler: ReportHandler
     welcome: Welcome
     commands: list[Command] = field(default_factory=list)
-    # Came with the welcome.
+    # Received with the welcome.
     drain: DrainOrder | None = None
 
     @classmethod
     async def connect(cls, units: ExecutionUnitManager, report_handler: ReportHandler, hello: Hello) -> Self:
-        """Connect and hear the welcome."""
+        """Connect, and receive the welcome."""
         link = StreamLink()
         session = await units.connect(hello, link)
         first = await link.next()
@@ -49,7 +49,7 @@ class ConnectedUnit:
         return cls(session, link, report_handler, first.welcome, first.commands, first.drain)
 
     async def hears(self, count: int) -> list[Command]:
-        """Wait until so many commands have come, since the last call or the welcome, and return them."""
+        """Wait for a number of commands since the last call or the welcome, and return them."""
         async with asyncio.timeout(PATIENCE_SECONDS):
             while len(self.commands) < count:
                 self.commands += (await self.link.next()).commands
@@ -57,12 +57,12 @@ class ConnectedUnit:
         return heard
 
     async def next(self) -> Outgoing:
-        """Wait for whatever comes next."""
+        """Wait for the next messages."""
         async with asyncio.timeout(PATIENCE_SECONDS):
             return await self.link.next()
 
     async def says(self, command: Command, kind: ReportKind) -> None:
-        """Report on the attempt that a command is about; returns when it is durable."""
+        """Report on the attempt of a command; return when the report is durable."""
         report = Report(
             sequence=0,
             task_id=command.task_id,

@@ -21,7 +21,7 @@ SERVER_VARIABLES = {"mysql": "TASKPLANE_TEST_MYSQL_URL", "mariadb": "TASKPLANE_T
 SERVERS = ["mysql", *(["mariadb"] if os.environ.get(SERVER_VARIABLES["mariadb"]) else [])]
 DATABASES = ["sqlite", *SERVERS]
 
-# Above this wait for a lock, emptying a database fails: a test has left a transaction open.
+# After this wait for a lock, emptying a database fails: a test has left a transaction open.
 _LOCK_WAIT_SECONDS = 10
 
 # A connection with TLS costs 20 ms of CPU, mostly for the certificates of the system; most tests open four.
@@ -71,8 +71,8 @@ def execute(server: URL, statement: str) -> None:
 class MigratedDatabases:
     """Databases with the schema and without tasks, for the tests of one process.
 
-    Migrations take longer than most tests. So there is one database on each server, which is emptied after
-    each test and connected to without TLS, and one SQLite file, which is copied for each test.
+    Migrations take longer than most tests. Each server has one database, which is emptied after each test and
+    connected to without TLS; the SQLite file is copied for each test.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -86,7 +86,7 @@ class MigratedDatabases:
 
     @contextmanager
     def lent(self, kind: str, folder: Path) -> Iterator[str]:
-        """Yield the URL of a database that nobody else uses. The file of an SQLite database is made in the folder."""
+        """Yield the URL of a database for one test. The file of an SQLite database is in the folder."""
         if kind == "sqlite":
             shutil.copy(self._sqlite(), folder / "taskplane.db")
             yield sqlite_url(folder)

@@ -1,4 +1,4 @@
-"""A monitor that asks a server's probes beside a test's abuse: the longest wait of each, and the process's memory."""
+"""A monitor of a server under abuse: the longest wait of each health probe, and the memory of the process."""
 
 import http.client
 import os
@@ -17,16 +17,16 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 TASKPLANE = Path(sys.executable).with_name("taskplane")
-# Each probe is asked so often.
+# Interval of the probes.
 EVERY_SECONDS = 0.05
-# A probe that waits for so long has failed.
+# After this wait a probe counts as failed.
 PROBE_SECONDS = 30.0
 _KIB = 1024
 
 
 @dataclass(frozen=True, slots=True)
 class ServerProcess:
-    """A server as a process of its own: where it listens, and its pid."""
+    """A server process: its addresses and its pid."""
 
     grpc: str
     http: str
@@ -34,20 +34,20 @@ class ServerProcess:
 
     @property
     def rss_bytes(self) -> int:
-        """The memory that the process has now."""
+        """Resident memory of the process."""
         status = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii")
         line = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
         return int(line.split()[1]) * _KIB
 
     @property
     def descriptors(self) -> int:
-        """The number of descriptors that the process has open."""
+        """Number of open descriptors."""
         return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
 
 
 @dataclass(slots=True)
 class Probed:
-    """The waits of one kind of probe, in seconds; a wait is as long as PROBE_SECONDS if the probe has failed."""
+    """Waits of one kind of probe, in seconds. A failed probe counts as PROBE_SECONDS."""
 
     waits: list[float] = field(default_factory=list)
 
@@ -62,7 +62,7 @@ class Probed:
 
 @dataclass(slots=True)
 class Responsiveness:
-    """The waits of HTTP's /healthz, each by a new connection, and of grpc.health; and memory before and after."""
+    """Waits of /healthz, each over a new connection, and of grpc.health; memory before and after."""
 
     http: Probed
     grpc: Probed
@@ -71,12 +71,12 @@ class Responsiveness:
 
     @property
     def longest(self) -> float:
-        """The longest wait of any probe."""
+        """Longest wait of all probes."""
         return max(self.http.longest, self.grpc.longest)
 
     @property
     def grown_bytes(self) -> int:
-        """The memory that the process has more than before."""
+        """Growth of the resident memory."""
         return self.rss_after - self.rss_before
 
     def __str__(self) -> str:
@@ -92,9 +92,9 @@ class Responsiveness:
 def server_process(
     database_url: str, *arguments: str, open_files: int = 0, **environment: str
 ) -> Iterator[ServerProcess]:
-    """Run `taskplane serve` on free ports until the context ends; it must then stop by itself, with exit code 0.
+    """Run `taskplane serve` on free ports until the context ends; the server must then stop with exit code 0.
 
-    `open_files` is its limit of descriptors, which it cannot raise; 0 leaves the limit of this process.
+    `open_files` is a hard limit of descriptors; 0 keeps the limit of this process.
     """
     where = ("--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", "--database-url", database_url)
     quiet = os.environ | {"GRPC_VERBOSITY": "ERROR", "TASKPLANE_LOG_LEVEL": "WARNING"} | environment
@@ -102,7 +102,7 @@ def server_process(
         [TASKPLANE, "serve", *where, *arguments], stdout=subprocess.PIPE, text=True, env=quiet
     ) as process:
         if open_files:
-            # While it still imports: it opens nothing much before it has read its settings.
+            # In time: the process still imports, and opens few files before the settings are read.
             resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (open_files, open_files))
         try:
             assert process.stdout
@@ -118,9 +118,9 @@ def server_process(
 
 @contextmanager
 def monitored(server: ServerProcess) -> Iterator[Responsiveness]:
-    """Ask both probes every 50 ms, from threads, until the context ends; the result is whole then.
+    """Probe every 50 ms, from two threads, until the context ends; the result is complete afterwards.
 
-    One answer of each has come before the context begins.
+    Each probe succeeds once before the context begins.
     """
     found = Responsiveness(Probed(), Probed(), server.rss_bytes)
     ended = Event()
@@ -154,7 +154,7 @@ def _timed(caller: Callable[[], object]) -> float:
     try:
         caller()
     except (OSError, http.client.HTTPException, grpc.RpcError) as error:
-        # The wait tells the test; the reason is for whoever reads its output.
+        # The test sees the wait; the reason is in its output.
         print(f"a probe has failed after {time.monotonic() - began:.3f} s: {error!r}", file=sys.stderr)  # noqa: T201
         return PROBE_SECONDS
     return time.monotonic() - began
