@@ -17,7 +17,7 @@ PAGE = Path(__file__).parents[2] / "docs/how-to/python-units.md"
 
 @pytest.fixture
 def guide(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """The names that the page's code defines, with a unit for the scripted server."""
+    """Return the names defined by the page, with a unit for the scripted server."""
     monkeypatch.setenv("TASKPLANE_SERVER", server.address)
     # The scripted server does not acknowledge the drain, so the unit leaves when this time is over.
     defaults = {**(Unit.__init__.__kwdefaults__ or {}), "drain_seconds": 0.1}

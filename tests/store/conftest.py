@@ -17,7 +17,7 @@ from taskplane.server.store.store import Store
 async def database(
     request: pytest.FixtureRequest, tmp_path: Path, migrated_databases: MigratedDatabases
 ) -> AsyncIterator[Database]:
-    """A database with the schema and without tasks. The test runs once for each kind of database."""
+    """Return a database with the schema and without tasks; the test runs for each kind of database."""
     with migrated_databases.lent(request.param, tmp_path) as url:
         database = Database(url)
         yield database
