@@ -293,7 +293,7 @@ def test_a_cancel_of_what_the_unit_does_not_hold_any_more_is_the_work_of_who_ask
     change = report("attempt unknown", a_task(status, pending_command=a_command(Verb.CANCEL)))
     (move,) = moves(change)
     assert (move.to_status, move.changed_by) == (CANCELLED, "bob")
-    assert move.reason == "as bob wishes; no unit holds it any more"
+    assert move.reason == "as bob wishes; no unit holds it"
     assert change.task.pending_command is None
 
 
@@ -310,7 +310,7 @@ def test_a_pause_that_a_leaving_unit_has_seen_to_is_the_work_of_who_asked_for_it
     change = report("released", a_task(RUNNING, pending_command=a_command(Verb.PAUSE)))
     (move,) = moves(change)
     assert (move.to_status, move.changed_by) == (PAUSED, "bob")
-    assert move.reason.startswith("as bob wishes; given back")
+    assert move.reason.startswith("as bob wishes; released")
 
 
 @pytest.mark.parametrize(("verb", "to"), [(Verb.PAUSE, PAUSED), (Verb.CANCEL, CANCELLED)])

@@ -294,7 +294,7 @@ async def test_a_drain_is_asked_for_again_when_the_stream_breaks(
     assert await stored_drain(store) is None
     assert not (await units.drain("unit-1", drain, wait_seconds=9)).draining
     given_back = (await store.list_transitions(task_id, after_revision=0, limit=10))[-1]
-    assert (given_back.changed_by, given_back.reason) == ("alice", "a new disk; given back by the unit")
+    assert (given_back.changed_by, given_back.reason) == ("alice", "a new disk; released by the unit")
 
 
 async def test_a_drain_is_of_one_process_and_not_of_the_next(

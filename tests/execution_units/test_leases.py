@@ -99,7 +99,7 @@ async def test_units_that_are_lost_together_lose_their_tasks_together(
     commits.listeners.append(count)
     await leases.check()
     assert sum(losses) == len(task_ids)
-    assert len(losses) <= 2, "those that come while the first is under way are the second transaction"
+    assert len(losses) <= 2, "those that come during the first are the second transaction"
 
 
 async def test_a_start_that_is_not_accepted_goes_to_another_unit(

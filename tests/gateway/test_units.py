@@ -87,7 +87,7 @@ async def test_the_history_names_who_has_drained_the_unit(rest: Rest, wire: Wire
     await unit.report(start, released=ReleasedReport())
     await unit.all_acknowledged()
     given_back = (await wire.history(start.task_id))[-1]
-    assert (given_back.changed_by, given_back.reason) == ("alice", "a new disk; given back by the unit")
+    assert (given_back.changed_by, given_back.reason) == ("alice", "a new disk; released by the unit")
 
 
 async def test_callbacks_lead_a_task_to_its_end(rest: Rest) -> None:

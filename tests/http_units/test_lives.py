@@ -201,7 +201,7 @@ async def test_a_unit_that_has_forgotten_a_task_loses_it_after_a_second_look(cal
     request = await calls.accepted(unit)
     again = await unit.expect("execute")
     assert again.attempt == 2
-    assert "unit lost: it does not know this attempt (any more)" in await calls.reasons(request.task_id)
+    assert "unit lost: it does not know this attempt" in await calls.reasons(request.task_id)
     assert (await calls.wire.get(request.task_id)).retry_count == 1
     assert [each.route for each in unit.requests[:4]] == ["execute", "status", "status", "execute"]
 
@@ -400,7 +400,7 @@ async def test_a_drain_goes_on_when_the_server_comes_back(
     await calls.wire.channel.channel_ready()
     await until_unit(calls, unit_id, OFFLINE)
     given_back = next(each for each in await calls.wire.history(request.task_id) if each.to_status == PAUSED)
-    assert (given_back.changed_by, given_back.reason) == ("alice", "a new disk; given back: the unit is drained")
+    assert (given_back.changed_by, given_back.reason) == ("alice", "a new disk; released: the unit is drained")
     assert (await calls.heartbeat(unit_id)).status == OFFLINE
 
 

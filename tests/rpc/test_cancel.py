@@ -70,7 +70,7 @@ async def test_a_held_task_that_its_unit_has_let_go_of_is_cancelled_all_the_same
     await unit.reject(await unit.expect("cancel"), unit_pb.REJECT_REASON_UNKNOWN_ATTEMPT)
     assert status_name((await call).task.status) == "CANCELLED"
     transition = (await wire.history(pause.task_id))[-1]
-    assert (transition.changed_by, transition.reason) == ("ada", "no use; no unit holds it any more")
+    assert (transition.changed_by, transition.reason) == ("ada", "no use; no unit holds it")
 
 
 @pytest.mark.parametrize("bring", [running, paused])

@@ -356,7 +356,7 @@ async def test_a_drain_outlives_the_server_and_the_history_names_who_asked(
     await unit.report(start, released=unit_pb.ReleasedReport())
     await unit.all_acknowledged()
     given_back = next(each for each in await wire.history(start.task_id) if status_name(each.to_status) == "PAUSED")
-    assert (given_back.changed_by, given_back.reason) == ("alice", "a new disk; given back by the unit")
+    assert (given_back.changed_by, given_back.reason) == ("alice", "a new disk; released by the unit")
 
 
 async def test_slots_add_up(wire: Wire, connect: Connect) -> None:

@@ -16,7 +16,7 @@ class TooManyBodies(TaskplaneError):
     reason = "TOO_MANY_BODIES"
 
     def __init__(self) -> None:
-        super().__init__("too many large requests are under way; try again later", retry_delay_seconds=1.0)
+        super().__init__("too many large requests are in progress; try again later", retry_delay_seconds=1.0)
 
 
 class BodyBudget:

@@ -1,1 +1,1 @@
-"""The taskplane server: gRPC faces over services over the state manager over the store."""
+"""The taskplane server: gRPC and REST APIs over services, the state manager and the store."""

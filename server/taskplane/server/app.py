@@ -42,10 +42,10 @@ from taskplane.server.services.watching import WatchService
 from taskplane.server.store.database import Database
 from taskplane.server.store.migrate import migrate, missing_migrations
 from taskplane.server.store.ownership import TakenOver
+from taskplane.server.store.ownership_renewal import OwnershipRenewal
 from taskplane.server.store.pending_transaction import WriterFailed
 from taskplane.server.store.store import Store
 from taskplane.server.tasks.group_commit import GroupCommit
-from taskplane.server.tasks.lease_keeper import LeaseKeeper
 from taskplane.server.tasks.maintenance import Maintenance, repeat
 from taskplane.server.tasks.progress_cache import ProgressCache
 from taskplane.server.tasks.state_manager import TaskStateManager
@@ -251,7 +251,9 @@ class Server:
         for part in (
             listening_clock.run(),
             self._watch_database(),
-            LeaseKeeper(self._database, lambda outage: self._rpc.show_ready(is_ready=not outage), self._tuning).run(),
+            OwnershipRenewal(
+                self._database, lambda outage: self._rpc.show_ready(is_ready=not outage), self._tuning
+            ).run(),
             self._progress_cache.run(),
             self._responses.run(),
             self._dispatch_loop.run(),
@@ -278,6 +280,9 @@ class Server:
         if error and not isinstance(error, ServerStopping):
             log.critical("a part of the server has failed; it stops", exc_info=error)
             self.failed.set()
+
+    async def _show_outage(self, outage: str) -> None:
+        await self._rpc.show_ready(is_ready=not outage)
 
     async def _watch_database(self) -> None:
         try:

@@ -42,7 +42,7 @@ def dispatched(placement: Placement, now: datetime, chosen: Checkpoint | None = 
 
 def without_checkpoint(task: Task, now: datetime) -> Effect:
     """Remove a task from the queue after its checkpoint disappeared: a start from scratch would silently lose work."""
-    why = "the checkpoint that it was to go on from is not in the table any more; choose another"
+    why = "the checkpoint to resume from is no longer stored; choose another"
     return Effect(task).edit(now=now, error_message=why, note=why, **UNQUEUED)
 
 

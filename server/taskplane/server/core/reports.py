@@ -86,9 +86,9 @@ def released(  # noqa: PLR0913  (whose, when, what, and who requested the drain)
         by, why = _requester(task, Verb.PAUSE, sender.name, "")
         if drain and _pending(task) is not Verb.PAUSE:
             by, why = drain.actor or sender.name, drain.reason or "drained"
-        given_back = f"given back: {message}" if message else "given back by the unit"
+        release = f"released: {message}" if message else "released by the unit"
         warning = unsaved_work(effect.task, sender.attempt) if can_checkpoint else ""
-        reason = "; ".join(filter(None, (why, given_back, warning)))
+        reason = "; ".join(filter(None, (why, release, warning)))
         pending = _unless(task, Verb.PAUSE)
         effect = effect.move(TaskStatus.PAUSED, now=now, by=by, reason=reason, pending_command=pending)
     match _pending(task):
@@ -98,7 +98,7 @@ def released(  # noqa: PLR0913  (whose, when, what, and who requested the drain)
         case Verb.PAUSE:
             return effect
         case _:
-            why = "given back by a unit that stays" if stays else "moved from a leaving unit"
+            why = "released by a unit that stays" if stays else "moved from a leaving unit"
             not_before = now + REJECTED_START_DELAY if stays else None
             return effect.edit(now=now, queued_at=now, queued_by=SERVER, queued_reason=why, not_before=not_before)
 
@@ -171,9 +171,7 @@ def command_rejected(  # noqa: PLR0913  (all that a refusal says)
         return Effect(task).edit(now=now, pending_command=None, note=message or "refused by the unit")
     if reason == "UNKNOWN_ATTEMPT":
         by, requested = _requester(task, Verb.CANCEL, SERVER, "")
-        return Effect(task).cancel(
-            now=now, by=by, reason=f"{requested}; no unit holds it any more", taken_from_unit=True
-        )
+        return Effect(task).cancel(now=now, by=by, reason=f"{requested}; no unit holds it", taken_from_unit=True)
     return Effect(task)
 
 

@@ -209,6 +209,6 @@ def _refuse_while_cancelling(task: Task, to: TaskStatus, verb: str) -> None:
 
 def _under_way(task: Task, to: TaskStatus, verb: str, other: str) -> IllegalTransition:
     return IllegalTransition(
-        f"cannot {verb} task {task.id}: a {other} is under way",
+        f"cannot {verb} task {task.id}: a {other} is in progress",
         metadata={"task_id": str(task.id), "from": task.status, "to": to, "pending": other.upper()},
     )

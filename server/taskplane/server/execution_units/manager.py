@@ -283,7 +283,7 @@ async def _wait_until_gone(unit: UnitEntry, asked_at: float, wait_seconds: float
                 await asyncio.sleep(DRAIN_CHECK_SECONDS)
     except TimeoutError:
         raise CommandPending(
-            f"unit {unit.record.id!r} has not left within {wait_seconds:g} s; it goes on draining",
+            f"unit {unit.record.id!r} has not left within {wait_seconds:g} s; it is still draining",
             metadata={"unit_id": unit.record.id},
         ) from None
 

@@ -35,7 +35,7 @@ from taskplane.server.tasks.watch import Progressed, WatchHub
 
 log = logging.getLogger(__name__)
 
-NOT_KNOWN = "unit lost: it does not know this attempt (any more)"
+NOT_KNOWN = "unit lost: it does not know this attempt"
 
 
 class ReportHandler:

@@ -10,7 +10,7 @@ from taskplane.server.services.view import TaskView
 from taskplane.server.services.watch_events import Snapshot, WatchQuery
 from taskplane.server.store.reading import TaskFilter
 from taskplane.server.store.store import Store
-from taskplane.server.tasks.watch import Held, WatchMemory, weight_of
+from taskplane.server.tasks.watch import HeldInMemory, WatchMemory, weight_of
 
 # A page ends at this number of tasks, or this size of documents.
 _PAGE_TASKS = 250
@@ -43,11 +43,11 @@ class Snapshots:
         self._tasks = tasks
         self._memory = memory
         # Reads by key, each with its number, the newest last.
-        self._readings: dict[_Key, tuple[int, asyncio.Task[Held]]] = {}
+        self._readings: dict[_Key, tuple[int, asyncio.Task[HeldInMemory]]] = {}
         # The number of reads so far.
         self.begun = 0
 
-    async def pages(self, query: WatchQuery, subscribed_at: int) -> AsyncGenerator[Held]:
+    async def pages(self, query: WatchQuery, subscribed_at: int) -> AsyncGenerator[HeldInMemory]:
         """Yield the pages of a snapshot; `subscribed_at` is the value of `begun` at the subscription."""
         after_id: int | None = 0
         while after_id is not None:
@@ -56,14 +56,14 @@ class Snapshots:
             page: Page = held.item
             after_id = page.continue_after
 
-    async def _page(self, key: _Key, subscribed_at: int) -> Held:
+    async def _page(self, key: _Key, subscribed_at: int) -> HeldInMemory:
         number, reading = self._readings.get(key, (0, None))
         if reading is None or number <= subscribed_at or _has_failed(reading):
             reading = self._begin(key)
         # Shielded: other watches may wait for the same page.
         return await asyncio.shield(reading)
 
-    def _begin(self, key: _Key) -> "asyncio.Task[Held]":
+    def _begin(self, key: _Key) -> "asyncio.Task[HeldInMemory]":
         self._forget(key)
         while len(self._readings) >= _PAGES_KEPT:
             self._forget(next(iter(self._readings)))
@@ -76,12 +76,12 @@ class Snapshots:
 
     async def _read(
         self, task_ids: tuple[int, ...], types: tuple[str, ...], statuses: tuple[TaskStatus, ...], after_id: int
-    ) -> Held:
+    ) -> HeldInMemory:
         chosen = TaskFilter(task_ids=task_ids, task_types=types, statuses=statuses)
         rows = await self._store.page_for_watch(chosen, after_id=after_id, limit=_PAGE_TASKS, max_bytes=_PAGE_BYTES)
         views = [self._tasks.view(task) for task in rows.tasks]
         weights = [weight_of(task) for task in rows.tasks]
-        held = Held(Page(list(_parts(views, weights)), rows.tasks, rows.continue_after), sum(weights))
+        held = HeldInMemory(Page(list(_parts(views, weights)), rows.tasks, rows.continue_after), sum(weights))
         self._memory.take(held)
         return held
 
@@ -94,7 +94,7 @@ class Snapshots:
         # Watches that wait for the read still get the page.
         reading.add_done_callback(self._let_go)
 
-    def _let_go(self, reading: "asyncio.Task[Held]") -> None:
+    def _let_go(self, reading: "asyncio.Task[HeldInMemory]") -> None:
         if not _has_failed(reading):
             self._memory.release(reading.result())
 
@@ -112,10 +112,10 @@ def _parts(views: Sequence[TaskView], weights: Sequence[int]) -> Iterator[Snapsh
         yield Snapshot(part)
 
 
-def _has_failed(reading: "asyncio.Task[Held]") -> bool:
+def _has_failed(reading: "asyncio.Task[HeldInMemory]") -> bool:
     return reading.done() and (reading.cancelled() or reading.exception() is not None)
 
 
-def _ask_for_error(reading: "asyncio.Task[Held]") -> None:
+def _ask_for_error(reading: "asyncio.Task[HeldInMemory]") -> None:
     # Retrieves the error, because no watch may be left to do so.
     _has_failed(reading)

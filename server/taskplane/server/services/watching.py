@@ -37,7 +37,7 @@ _PAGE = 500
 _PART = 16
 # The cost of a rendered part of a snapshot, in messages.
 _PART_MESSAGES = 4
-_NOT_READ = "the watch was not read for too long; go on with after_revision"
+_NOT_READ = "the watch was not read for too long; resume with after_revision"
 
 
 class WatchService:

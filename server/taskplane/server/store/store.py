@@ -41,7 +41,7 @@ class Store:
         self._ids = IdBlocks()
         self._task_cache = TaskCache()
         # Writes of units are serialised, so that an older state never overwrites a newer one.
-        self._units = asyncio.Lock()
+        self._unit_writes = asyncio.Lock()
 
     def begin(self, decide: Callable[[WriteTransaction], T]) -> PendingTransaction[T]:
         """Begin a transaction whose writes `decide` chooses. See Database.begin."""
@@ -232,13 +232,13 @@ class Store:
 
     async def save_units(self, units: Sequence[Unit]) -> None:
         """Store units, new or changed."""
-        async with self._units:
+        async with self._unit_writes:
             await self._database.write(lambda connection: save_units(connection, units))
 
     async def save_heartbeats(self, units: Sequence[Unit]) -> None:
         """Store status, load and last heartbeat of connected units."""
         if units:
-            async with self._units:
+            async with self._unit_writes:
                 await self._database.write_unordered(lambda connection: save_heartbeats(connection, units))
 
     async def forget_calls(self, before: datetime) -> None:
@@ -265,7 +265,7 @@ class Store:
     async def delete_unit(self, unit_id: str) -> None:
         """Delete a unit."""
         table = schema.execution_units
-        async with self._units:
+        async with self._unit_writes:
             await self._database.write(
                 lambda connection: connection.execute(delete(table).where(table.c.id == unit_id))
             )

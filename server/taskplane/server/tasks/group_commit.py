@@ -51,6 +51,11 @@ class _Outcome:
     events: list[CommittedEvent]
 
 
+# A listener of commits. In the order of `app.py`: Registry.on_commit, Delivery.on_commit, DispatchLoop.on_commit,
+# WatchHub.publish, log_transitions.
+CommitListener = Callable[[Sequence[CommittedEvent]], None]
+
+
 class GroupCommit:
     """The only writer of tasks.
 
@@ -66,7 +71,7 @@ class GroupCommit:
         self._max_submitted = MAX_SUBMITTED
         self._wake = asyncio.Event()
         self._stopping = False
-        self.listeners: list[Callable[[Sequence[CommittedEvent]], None]] = []
+        self.listeners: list[CommitListener] = []
 
     @overload
     def submit(self, mutation: Mutation[T], key: None = None, *, tasks: int = 1) -> "asyncio.Future[T]": ...

@@ -120,9 +120,7 @@ class ChangeFromCheckpoint:
         task = work.task(self.task_id)
         checkpoint = work.checkpoint(self.task_id, self.number)
         if checkpoint is None:
-            raise InvalidFields(
-                FieldViolation("checkpoint_number", f"task {task.id} has no checkpoint {self.number} (any more)")
-            )
+            raise InvalidFields(FieldViolation("checkpoint_number", f"task {task.id} has no checkpoint {self.number}"))
         return work.apply(self.change(task, work.now, replace(checkpoint, data=None)))
 
 

@@ -41,7 +41,7 @@ class Progressed:
     progress: Progress
 
 
-class Held:
+class HeldInMemory:
     """An object that watches hold in memory until it is written, and the number of its holders."""
 
     __slots__ = ("bytes", "holders", "item")
@@ -82,13 +82,13 @@ class WatchMemory:
     def __init__(self) -> None:
         self.bytes = 0
 
-    def take(self, held: Held) -> None:
+    def take(self, held: HeldInMemory) -> None:
         """Add a holder."""
         if not held.holders:
             self.bytes += held.bytes
         held.holders += 1
 
-    def release(self, held: Held) -> None:
+    def release(self, held: HeldInMemory) -> None:
         """Remove a holder."""
         held.holders -= 1
         if not held.holders:
@@ -117,9 +117,9 @@ class Subscriber:
         self._scheduler = scheduler
         self._memory = memory
         self._awaits_turn = False
-        self._changes: deque[Held] = deque()
+        self._changes: deque[HeldInMemory] = deque()
         # The objects taken by the reader, held until its next wait.
-        self._taken: list[Held] = []
+        self._taken: list[HeldInMemory] = []
         self._progress: dict[int, Progressed] = {}
         self._wake = asyncio.Event()
         self._error: TaskplaneError | None = None
@@ -128,7 +128,7 @@ class Subscriber:
         # Drops events that the reader has taken and not written.
         self.on_cut: Callable[[], None] | None = None
 
-    def offer(self, event: CommittedEvent | Progressed, held: Held) -> None:
+    def offer(self, event: CommittedEvent | Progressed, held: HeldInMemory) -> None:
         """Queue an event if it matches; all subscribers share `held`."""
         # Up to a thousand of these calls run between a verb's commit and its response.
         if self._error or (self._matches and not self._matches(event)):
@@ -138,7 +138,7 @@ class Subscriber:
         elif len(self._changes) < MAX_QUEUED_CHANGES and self._holds(held):
             self._changes.append(held)
         else:
-            self.cut(SlowReader("the watch was not read quickly enough; go on with after_revision"))
+            self.cut(SlowReader("the watch was not read quickly enough; resume with after_revision"))
             return
         if self._scheduler is None:
             self._wake.set()
@@ -146,7 +146,7 @@ class Subscriber:
             self._awaits_turn = True
             self._scheduler.enqueue(self)
 
-    def hold(self, held: Held) -> None:
+    def hold(self, held: HeldInMemory) -> None:
         """Hold an object instead of the earlier taken ones. Raises the error of a cut subscriber."""
         self.check()
         self._release_taken()
@@ -165,7 +165,7 @@ class Subscriber:
         self._release_taken()
         self._drop_changes()
 
-    def _holds(self, held: Held) -> bool:
+    def _holds(self, held: HeldInMemory) -> bool:
         if self._memory is None:
             return True
         if held.bytes < 0:
@@ -176,7 +176,7 @@ class Subscriber:
         self.bytes += held.bytes
         return True
 
-    def _release(self, every: Iterable[Held]) -> None:
+    def _release(self, every: Iterable[HeldInMemory]) -> None:
         if self._memory:
             for held in every:
                 self._memory.release(held)
@@ -276,7 +276,7 @@ class WatchHub:
             slowest = max(self._subscribers(), key=lambda subscriber: subscriber.bytes, default=None)
             if slowest is None or not slowest.bytes:
                 return  # the rest is kept for later watches
-            slowest.cut(SlowReader("too much waits for slow readers, most for this one; go on with after_revision"))
+            slowest.cut(SlowReader("too much waits for slow readers, most for this one; resume with after_revision"))
 
     def stop(self) -> None:
         """Cut all subscribers, and accept no more: the server stops."""
@@ -333,7 +333,7 @@ class WatchHub:
         return self._of_all.union(*self._of_task.values())
 
     def _offer(self, task_id: int, event: CommittedEvent | Progressed) -> None:
-        held = Held(event, -1)
+        held = HeldInMemory(event, -1)
         for subscriber in self._of_task.get(task_id, ()):
             subscriber.offer(event, held)
         for subscriber in self._of_all:

@@ -258,7 +258,7 @@ class HttpLink:
         response = await self._post_until_answered(command, "cancel")
         if response and response.status == HTTPStatus.NOT_FOUND:
             await self._observer.on_command_answered(command, Accepted())
-            gone = Outcome(status=TaskStatus.CANCELLED, message="the unit does not know the task (any more)")
+            gone = Outcome(status=TaskStatus.CANCELLED, message="the unit does not know the task")
             await self._observer.on_outcome(command.key, gone)
         elif response:
             await self._report_response(command, response, awaited=TaskStatus.CANCELLED)

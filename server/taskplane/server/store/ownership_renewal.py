@@ -8,7 +8,7 @@ from taskplane.server.core.tuning import DEFAULT_TUNING, Tuning
 from taskplane.server.store.database import Database
 
 
-class LeaseKeeper:
+class OwnershipRenewal:
     """Renews the lease. After each renewal `show` gets the reason of an outage, or "" without one."""
 
     def __init__(

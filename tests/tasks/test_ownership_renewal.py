@@ -10,7 +10,7 @@ from support.writer import CountingStore
 
 from taskplane.server.core.tuning import Tuning
 from taskplane.server.store.ownership import read_owner
-from taskplane.server.tasks.lease_keeper import LeaseKeeper
+from taskplane.server.store.ownership_renewal import OwnershipRenewal
 
 
 @pytest.fixture
@@ -20,16 +20,16 @@ def shown() -> list[str]:
 
 
 @pytest.fixture
-def keeper(store: CountingStore, shown: list[str], tuning: Tuning) -> LeaseKeeper:
+def renewal(store: CountingStore, shown: list[str], tuning: Tuning) -> OwnershipRenewal:
     async def show(outage: str) -> None:
         shown.append(outage)
 
-    return LeaseKeeper(store._database, show, tuning)
+    return OwnershipRenewal(store._database, show, tuning)
 
 
-async def test_a_renewal_is_stored(store: CountingStore, keeper: LeaseKeeper, shown: list[str]) -> None:
+async def test_a_renewal_is_stored(store: CountingStore, renewal: OwnershipRenewal, shown: list[str]) -> None:
     before = await store._database.read(read_owner)
-    await keeper.renew()
+    await renewal.renew()
     after = await store._database.read(read_owner)
     assert after.renewed_at
     assert after.renewed_at != before.renewed_at
@@ -37,7 +37,9 @@ async def test_a_renewal_is_stored(store: CountingStore, keeper: LeaseKeeper, sh
 
 
 @pytest.mark.parametrize("tuning", [Tuning(renewal_response_seconds=0.05, late_response_seconds=0.05)])
-async def test_a_slow_renewal_shows_until_it_ends(store: CountingStore, keeper: LeaseKeeper, shown: list[str]) -> None:
+async def test_a_slow_renewal_shows_until_it_ends(
+    store: CountingStore, renewal: OwnershipRenewal, shown: list[str]
+) -> None:
     may_end = asyncio.Event()
 
     def hold(_: Connection) -> None:
@@ -45,12 +47,12 @@ async def test_a_slow_renewal_shows_until_it_ends(store: CountingStore, keeper: 
 
     holding = asyncio.create_task(store._database.write(hold))
     await asyncio.sleep(0)  # begun before the renewal
-    renewal = asyncio.create_task(keeper.renew())
+    renewing = asyncio.create_task(renewal.renew())
     async with asyncio.timeout(PATIENCE_SECONDS):
         while not shown:  # noqa: ASYNC110  (nothing tells)
             await asyncio.sleep(0.01)
     assert "no answer within" in shown[0]
     may_end.set()
     await holding
-    await renewal
+    await renewing
     assert shown[-1] == ""
