@@ -1,6 +1,6 @@
 """The figures of GetStatistics: of tasks from the database, of units and slots from memory."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, timedelta
 from typing import Any
 
 import grpc
@@ -13,6 +13,7 @@ from rpc.server import Wire
 from rpc.tasks import create, running, task_in
 from rpc.test_resume import is_offline
 
+from taskplane.server.core.clock import utc_now
 from taskplane.v1 import execution_unit_control_pb2 as unit_pb
 from taskplane.v1 import execution_unit_pb2, task_pb2
 from taskplane.v1 import operations_service_pb2 as pb
@@ -34,9 +35,9 @@ def counts(response: pb.GetStatisticsResponse) -> list[int]:
 
 
 async def test_without_tasks_and_units_all_figures_are_zero(wire: Wire) -> None:
-    began = datetime.now(UTC)
+    began = utc_now()  # the clock of the server, which differs from the system's by some milliseconds
     response = await figures(wire)
-    assert began <= response.taken_at.ToDatetime(UTC) <= datetime.now(UTC)
+    assert began <= response.taken_at.ToDatetime(UTC) <= utc_now()
     assert [task_pb2.TaskStatus.Name(each.status) for each in response.tasks] == [
         f"TASK_STATUS_{name}" for name in ("PENDING", "RUNNING", "SUCCESS", "FAILED", "PAUSED", "CANCELLED")
     ]
