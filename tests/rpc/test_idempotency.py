@@ -160,8 +160,11 @@ async def test_of_many_with_the_same_expected_revision_one_wins(wire: Wire) -> N
 
 
 async def ends_too_early(call: Awaitable[object]) -> None:
-    """Pause with a deadline so short that the command is still pending."""
-    assert (await refusal_of(call)).reason == "COMMAND_PENDING"
+    """Make a call with a deadline so short that the command is still pending."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    # Usually the server's COMMAND_PENDING; on a busy machine, gRPC may end the call before the response arrives.
+    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
 async def test_a_repeat_is_told_that_its_command_was_applied_whatever_came_later(wire: Wire, unit: RawUnit) -> None:

@@ -169,7 +169,7 @@ async def test_a_task_without_its_checkpoint_leaves_the_queue_with_a_reason(
     after = await store.get_task(task.id)
     assert after
     assert (after.status, after.queued_at) == (PENDING, None)
-    assert "not in the table" in (after.error_message or "")
+    assert "no longer stored" in (after.error_message or "")
     states.slots.offer(an_offer())
     (other,) = await states.create([a_spec(start=True)], ALICE)
     assert other.status is RUNNING, "the slot is free again"
