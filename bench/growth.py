@@ -79,7 +79,7 @@ async def with_progress(server_url: str, settings: Settings) -> AsyncIterator[Fi
 
 
 async def with_watchers(server_url: str, settings: Settings) -> AsyncIterator[Figure]:
-    """Many who watch one task: what its own pause takes then, another task's meanwhile, and when they have heard."""
+    """Yield the latency of a pause of a task with many watches, of another task, and of the last event."""
     for count in settings.watchers:
         async with (
             stack(server_url) as running,

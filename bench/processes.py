@@ -113,11 +113,13 @@ async def module(name: str, *arguments: str) -> AsyncIterator[Child]:
 
 
 @asynccontextmanager
-async def server(database_url: str, *options: str) -> AsyncIterator[tuple[Child, dict[str, str]]]:
+async def server(
+    database_url: str, *options: str, taskplane: str = TASKPLANE
+) -> AsyncIterator[tuple[Child, dict[str, str]]]:
     """Run `taskplane serve` with its default settings, its log in a file. Gives the process and its addresses."""
     with tempfile.NamedTemporaryFile(prefix="taskplane-bench-", suffix=".log") as log:
         command = (
-            TASKPLANE,
+            taskplane,
             "serve",
             "--grpc",
             "127.0.0.1:0",

@@ -53,8 +53,10 @@ def _mysql(environment: dict[str, str], action: str) -> str:
 
 
 @asynccontextmanager
-async def stack(server_url: str, *options: str, name: str = "bench", fresh: bool = True) -> AsyncIterator[Stack]:
+async def stack(
+    server_url: str, *options: str, name: str = "bench", fresh: bool = True, taskplane: str = processes.TASKPLANE
+) -> AsyncIterator[Stack]:
     """Run a taskplane server; over an empty database if `fresh`."""
     url = database.recreate(server_url, name) if fresh else database.named(server_url, name)
-    async with processes.server(url, *options) as (server, addresses):
+    async with processes.server(url, *options, taskplane=taskplane) as (server, addresses):
         yield Stack(server, addresses["grpc"], addresses["http"], url)

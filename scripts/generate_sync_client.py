@@ -36,7 +36,7 @@ def class_names() -> dict[str, str]:
 
 def generate(folder: Path) -> None:
     """Write the synchronous modules into a folder."""
-    # unasync writes a tree beside the one that it reads.
+    # unasync writes a tree next to its input.
     (folder / "aio").mkdir()
     for path in sources():
         (folder / "aio" / path.name).write_text(path.read_text())

@@ -33,7 +33,7 @@ class ClusterDatabase(Protocol):
 
 
 class SqliteFile:
-    """A file: no process of its own to kill, but another process can lock the file."""
+    """A file: there is no process to kill, but another process can lock the file."""
 
     port = None
 

@@ -460,7 +460,7 @@ class TaskFilter(message.Message):
 
     @builtins.property
     def task_types(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Of one of these types; up to 100, without duplicates."""
+        """With one of these types; up to 100, without duplicates."""
 
     @builtins.property
     def created_from(self) -> timestamp_pb2.Timestamp:

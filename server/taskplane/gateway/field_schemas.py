@@ -4,7 +4,7 @@ from typing import Any
 
 from taskplane.server.core.documents import MAX_DOCUMENT_BYTES, MAX_UNIT_CONFIG_BYTES
 from taskplane.server.core.endpoint import MAX_LENGTH as MAX_ENDPOINT
-from taskplane.server.core.task import LABEL_KEY, TASK_TYPE
+from taskplane.server.core.task import DEFAULT_RETRIES, LABEL_KEY, TASK_TYPE
 from taskplane.server.core.unit import MAX_TASK_TYPES, MAX_UNIT_ID
 from taskplane.server.rpc import bounds
 from taskplane.server.rpc.operation_requests import MAX_WINDOW
@@ -39,7 +39,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     "TaskSpec.task_name": _NAME,
     "TaskSpec.task_type": _TASK_TYPE,
     "TaskSpec.priority": {"minimum": 0, "maximum": bounds.MAX_PRIORITY, "default": 0},
-    "TaskSpec.max_retries": {"minimum": 0, "maximum": bounds.MAX_RETRIES, "default": bounds.DEFAULT_RETRIES},
+    "TaskSpec.max_retries": {"minimum": 0, "maximum": bounds.MAX_RETRIES, "default": DEFAULT_RETRIES},
     "TaskSpec.labels": _LABELS,
     "TaskSpec.unit_labels": _LABELS,
     "ResumeTaskRequest.checkpoint_number": _NOT_NEGATIVE,

@@ -36,7 +36,7 @@ _DECIMAL = re.compile(r"\d{1,15}(\.\d{1,15})?", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Extra:
-    """A member that JSON has beside those of the message. `parse` raises ValueError; `apply` changes the message."""
+    """A member of the JSON without a field in the message. `parse` raises ValueError; `apply` changes the message."""
 
     name: str
     schema: Mapping[str, Any]
@@ -47,7 +47,7 @@ class Extra:
 
 @dataclass(frozen=True, slots=True)
 class Given(Generic[R]):
-    """A request that is within its bounds: what its reader has made of the message, and what JSON has beside it."""
+    """A request within its bounds: the value from its reader, and the members without a field in the message."""
 
     read: R
     # By their path in JSON.

@@ -21,7 +21,7 @@ from taskplane.gateway.field_schemas import FULL, NO_NUL
 from taskplane.server.core.unit import MAX_UNIT_ID
 from taskplane.server.rpc.bounds import MAX_DURATION_SECONDS
 
-# Bytes of a body without a document, and with one, whatever its spaces and escapes.
+# Bytes of a body without a document, and with one, spaces and escapes included.
 PLAIN_BODY_BYTES = 64 * 1024
 DOCUMENT_BODY_BYTES = 3 * 512 * 1024
 # Members of an object of a body: twice as many as any request has.

@@ -1,8 +1,9 @@
 """The delay of a failed task before its retry."""
 
-import random
 from dataclasses import dataclass
 from datetime import timedelta
+
+from taskplane.protocol.backoff import full_jitter
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +15,4 @@ class RetryPolicy:
 
     def backoff(self, retries: int) -> timedelta:
         """Return the wait before the next try, after `retries` earlier ones."""
-        # The exponent is bounded so that a large retry count does not overflow a float.
-        bound = min(self.cap_seconds, self.base_seconds * 2.0 ** min(retries, 60))
-        return timedelta(seconds=random.uniform(0, bound))  # noqa: S311  (spreads load, keeps no secret)
+        return timedelta(seconds=full_jitter(retries + 1, self.base_seconds, self.cap_seconds))

@@ -145,6 +145,10 @@ class Transition:
         )
 
 
+# Retries of a task whose creator gives no number.
+DEFAULT_RETRIES = 3
+
+
 @dataclass(frozen=True, kw_only=True)
 class Task:
     """The record of one piece of work; the fields are those of taskplane.v1.Task. All times are UTC."""
@@ -163,7 +167,7 @@ class Task:
     completed_at: datetime | None = None
     error_message: str | None = None
     retry_count: int = 0
-    max_retries: int = 3
+    max_retries: int = DEFAULT_RETRIES
     result: Json | None = None
     revision: int = 0
     attempt: int = 0

@@ -77,7 +77,7 @@ class ReportPipeline:
     async def wait_for_room(self) -> None:
         """Wait until there is room for a report.
 
-        The stream is not read meanwhile, heartbeats included. If the server is the cause, the unit's lease is extended.
+        Until then the stream is not read, heartbeats included. If the server is the cause, the lease is extended.
         """
         while not self.has_room:
             is_full = self._is_full

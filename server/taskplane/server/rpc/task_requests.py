@@ -7,7 +7,7 @@ from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from taskplane.server.core.task import NO_LIMITS, Json, Limits, TaskStatus
+from taskplane.server.core.task import DEFAULT_RETRIES, NO_LIMITS, Json, Limits, TaskStatus
 from taskplane.server.core.unit import MAX_UNIT_ID
 from taskplane.server.core.verbs import CallContext, Update
 from taskplane.server.idempotency.keys import IdempotencyKey
@@ -15,7 +15,6 @@ from taskplane.server.rpc.bounds import (
     DEFAULT_HISTORY_PAGE,
     DEFAULT_PAGE,
     DEFAULT_PROGRESS_RATE,
-    DEFAULT_RETRIES,
     MAX_ACTOR,
     MAX_BATCH,
     MAX_CHECKPOINT_NUMBER,

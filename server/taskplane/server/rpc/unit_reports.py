@@ -11,6 +11,8 @@ from taskplane.protocol.documents import DocumentError
 from taskplane.server.core.errors import FieldViolation
 from taskplane.server.core.task import Checkpoint, Progress
 from taskplane.server.core.unit_report import (
+    MAX_ERROR_MESSAGE,
+    MAX_MESSAGE,
     Accepted,
     Cancelled,
     CheckpointMade,
@@ -32,8 +34,6 @@ from taskplane.v1 import execution_unit_control_pb2 as pb
 
 # Reports in one message. A unit should keep at most half of this number unacknowledged.
 MAX_REPORTS = 1000
-MAX_PROGRESS_MESSAGE = 1000
-MAX_ERROR_MESSAGE = 10_000
 # Longer retry delays are cut.
 _MAX_RETRY_DELAY = timedelta(days=365)
 _NANOS = 1_000_000_000
@@ -99,7 +99,7 @@ def _known_kind(  # noqa: PLR0911  (one return for each kind)
             return Succeeded(_json("result", message.succeeded.result) if has_result else None)
         case "rejected":
             reason = _REJECT.get(message.rejected.reason, "OTHER")
-            return Rejected(reason, message.rejected.message[:MAX_PROGRESS_MESSAGE])
+            return Rejected(reason, message.rejected.message[:MAX_MESSAGE])
         case "progress":
             return ProgressMade(_progress(check, message.progress, now))
         case "checkpoint":
@@ -136,7 +136,7 @@ def _progress(check: Checker, message: pb.ProgressReport, now: datetime) -> Prog
     fraction = rounded_fraction(message.fraction)
     if fraction is None:
         check.refuse("progress.fraction", f"is {message.fraction}; must be from 0 to 1")
-    return Progress(fraction or 0.0, message.message[:MAX_PROGRESS_MESSAGE], now)
+    return Progress(fraction or 0.0, message.message[:MAX_MESSAGE], now)
 
 
 def _last_progress(message: pb.PausedReport, now: datetime) -> Progress | None:

@@ -8,7 +8,6 @@ published. If an outcome cannot be determined, or another server has taken over,
 import asyncio
 import itertools
 import logging
-import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, NoReturn, TypeVar
@@ -17,6 +16,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from taskplane.protocol.backoff import full_jitter
 from taskplane.server.core.errors import DatabaseUnavailable
 from taskplane.server.store.dialects.dialect import ErrorKind
 from taskplane.server.store.driver_errors import is_kind, is_outage, is_retryable, is_retryable_once, translated
@@ -256,7 +256,7 @@ class Writer:
                 break
             is_retry = True
             # A random delay keeps two writers from colliding again.
-            await asyncio.sleep(random.uniform(0, min(0.5, 0.01 * 2**tries)))  # noqa: S311  (keeps no secret)
+            await asyncio.sleep(full_jitter(tries + 1, 0.01, 0.5))
         if not pending.successor_is_valid.done():
             pending.successor_is_valid.set_result(True)
 

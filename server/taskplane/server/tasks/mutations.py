@@ -14,7 +14,16 @@ from taskplane.server.core.inventory import Reconciliation, as_recorded
 from taskplane.server.core.limits import Listening, expired, next_expiry
 from taskplane.server.core.reports import lost, not_begun
 from taskplane.server.core.retry import RetryPolicy
-from taskplane.server.core.task import NO_LIMITS, Checkpoint, Json, Limits, Task, TaskStatus, Transition
+from taskplane.server.core.task import (
+    DEFAULT_RETRIES,
+    NO_LIMITS,
+    Checkpoint,
+    Json,
+    Limits,
+    Task,
+    TaskStatus,
+    Transition,
+)
 from taskplane.server.core.unit import HeldAttempt
 from taskplane.server.core.verbs import CallContext, check_deletable
 from taskplane.server.tasks.unit_of_work import UnitOfWork
@@ -28,7 +37,7 @@ class TaskSpec:
     task_type: str
     priority: int = 0
     config: Json = field(default_factory=dict)
-    max_retries: int = 3
+    max_retries: int = DEFAULT_RETRIES
     start: bool = False
     labels: Json = field(default_factory=dict)
     unit_labels: Json = field(default_factory=dict)

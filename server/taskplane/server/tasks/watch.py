@@ -314,7 +314,7 @@ class WatchHub:
     def _subscribed(self, subscriber: Subscriber, task_ids: Iterable[int]) -> Iterator[Subscriber]:
         if self._is_stopping:
             raise ServerStopping
-        # By id, so that a thousand subscribers of one task cost the other tasks nothing.
+        # Indexed by task id: a thousand subscribers of one task cost the other tasks nothing.
         ids = tuple(task_ids)
         groups = [self._of_task[task_id] for task_id in ids] if ids else [self._of_all]
         for group in groups:

@@ -1,7 +1,7 @@
 """Requests to one unit: each with a deadline, a bounded number of tries and a bounded response."""
 
 import asyncio
-import random
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -9,6 +9,8 @@ from types import TracebackType
 from typing import Any, Self
 
 import aiohttp
+
+from taskplane.protocol.backoff import full_jitter
 
 # Deadline of one request. Below `Tuning.accept_seconds`, so that a start gets its response before it is taken away.
 REQUEST_SECONDS = 4.0
@@ -98,14 +100,13 @@ class UnitClient:
 
         `once`: no retry if the request may have arrived; a refused connection and a 503 prove that it has not.
         """
-        for left in reversed(range(TRIES)):
+        for failures in range(1, TRIES + 1):
             try:
                 return await self._request("POST", path, body)
             except NoResponse as error:
-                if not left or (once and error.may_have_arrived):
+                if failures == TRIES or (once and error.may_have_arrived):
                     raise
-            bound = FIRST_BACKOFF_SECONDS * 2 ** (TRIES - 1 - left)
-            await asyncio.sleep(random.uniform(0, bound))  # noqa: S311  (spreads tries, hides nothing)
+            await asyncio.sleep(full_jitter(failures, FIRST_BACKOFF_SECONDS, math.inf))
         raise AssertionError("the last try returns or raises")
 
     async def _request(self, method: str, path: str, body: Mapping[str, Any] | None) -> UnitResponse:
