@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from unit_sdk.conftest import TIMEOUT_SECONDS
 from unit_sdk.steps import Connect, both_kinds
 
 from taskplane.protocol.structs import to_dict
@@ -20,6 +21,8 @@ class Rows:
 
     def __init__(self, unit: Unit, *, bare: bool = False, can_checkpoint: bool | None = None) -> None:
         self.go = threading.Semaphore(0)
+        # Counts the waits for `go`: the executor is past the safe point before.
+        self.waiting = threading.Semaphore(0)
         # Counts the reports without a stop.
         self.reported = threading.Semaphore(0)
         self.ended_by: type[BaseException] | None = None
@@ -30,6 +33,7 @@ class Rows:
     def function(self, task: SyncTaskContext, config: dict[str, Any]) -> None:
         try:
             for row in range(1, 1000):
+                self.waiting.release()
                 self.go.acquire()
                 task.report(row / 1000, f"row {row}")
                 self.reported.release()
@@ -42,6 +46,7 @@ class Rows:
     async def coroutine(self, task: TaskContext, config: dict[str, Any]) -> None:
         try:
             for row in range(1, 1000):
+                self.waiting.release()
                 await asyncio.to_thread(self.go.acquire)
                 await task.report(row / 1000, f"row {row}")
                 self.reported.release()
@@ -57,6 +62,12 @@ def ask(session: ScriptedSession, verb: Callable[..., str], *args: Any) -> None:
     session.expect("accepted", command_id=verb(*args))
 
 
+def ask_to_pause(session: ScriptedSession, attempt: int) -> None:
+    """Send a pause and wait until its signal is set: commands are executed in order, so before the next response."""
+    ask(session, session.pause, 1, attempt)
+    session.expect("attempt_status", command_id=session.get_status(1, attempt))
+
+
 @pytest.fixture
 def no_safe_point_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(safe_points, "SAFE_POINT_TIMEOUT_SECONDS", 0.0)
@@ -69,7 +80,7 @@ def test_a_pause_passes_over_a_report_and_takes_hold_where_there_is_a_checkpoint
     rows = Rows(unit)
     session = connect(unit)
     session.start(1, 1, kind)
-    ask(session, session.pause, 1, 1)
+    ask_to_pause(session, 1)
     rows.go.release()
 
     paused = session.expect("paused").paused
@@ -77,7 +88,9 @@ def test_a_pause_passes_over_a_report_and_takes_hold_where_there_is_a_checkpoint
     assert paused.progress.message == "row 1"
 
     ask(session, lambda: session.resume(1, 2, held_attempt=1))
-    ask(session, session.pause, 1, 2)
+    for _ in range(2):
+        assert rows.waiting.acquire(timeout=TIMEOUT_SECONDS)
+    ask_to_pause(session, 2)
     rows.go.release()
     assert to_dict(session.expect("paused").paused.checkpoint.data) == {"row": 2}
     session.cancel(1, 2)
@@ -89,7 +102,7 @@ def test_what_is_reported_while_a_pause_waits_is_sent(unit: Unit, connect: Conne
     rows = Rows(unit, bare=True, can_checkpoint=True)
     session = connect(unit)
     session.start(1, 1, kind)
-    ask(session, session.pause, 1, 1)
+    ask_to_pause(session, 1)
     rows.go.release()
 
     assert session.expect("progress").progress.message == "row 1"
@@ -121,7 +134,7 @@ def test_a_cancel_takes_hold_at_any_report(unit: Unit, connect: Connect, kind: s
     rows = Rows(unit)
     session = connect(unit)
     session.start(1, 1, kind)
-    ask(session, session.pause, 1, 1)
+    ask_to_pause(session, 1)
     ask(session, session.cancel, 1, 1)
     rows.go.release()
 
@@ -150,7 +163,7 @@ class Fenced:
         session.start(1, 1, "WORK")
         session.expect("progress")
         if to_be_paused:
-            ask(session, session.pause, 1, 1)
+            ask_to_pause(session, 1)
         session.answers_heartbeats = False
         while True:
             session = self._server.session()
@@ -209,7 +222,7 @@ def test_an_executor_without_safe_points_is_paused_at_a_report_after_a_while(
     rows = Rows(unit, bare=True)
     session = connect(unit)
     session.start(1, 1, kind)
-    ask(session, session.pause, 1, 1)
+    ask_to_pause(session, 1)
     rows.go.release()
 
     paused = session.expect("paused").paused
@@ -257,7 +270,7 @@ def test_a_type_without_checkpoints_is_paused_at_any_report(unit: Unit, connect:
     session = connect(unit)
     assert [each.can_checkpoint for each in session.hello.task_types] == [False, False]
     session.start(1, 1, kind)
-    ask(session, session.pause, 1, 1)
+    ask_to_pause(session, 1)
     rows.go.release()
 
     assert session.expect("paused").paused.progress.message == "row 1"
